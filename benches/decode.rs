@@ -1,0 +1,130 @@
+//! What does it cost to read a client's frames, by their length and by how the bytes are cut?
+//!
+//! A stream is decoded in place, so decoding it twice restores it: unmasking is its own inverse and
+//! heads are never changed. Each iteration does both, and so starts from the same bytes.
+
+use campanile::ws::{Decoder, Event, OpCode, encoder};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fastwebsockets::unmask;
+use std::hint::black_box;
+
+/// Frames of one length, all in one chunk: nothing is copied.
+fn one_chunk(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode/one_chunk");
+    for payload_bytes in [16, 80, 125, 126, 1_024, 16_384, 65_536] {
+        let frames = (STREAM_BYTES / payload_bytes).max(1);
+        let mut stream = stream(payload_bytes, frames);
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: 2 * frames as u64,
+            bytes: 2 * stream.len() as u64,
+        });
+        group.bench_function(BenchmarkId::from_parameter(payload_bytes), |bencher| {
+            bencher.iter(|| {
+                let masked_twice = [
+                    decode(black_box(&mut stream), usize::MAX),
+                    decode(black_box(&mut stream), usize::MAX),
+                ];
+                assert_eq!(masked_twice, expected(payload_bytes, frames));
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Frames of 1,024 bytes, cut into chunks of one length: what straddles two is copied.
+fn chunked(criterion: &mut Criterion) {
+    let (payload_bytes, frames) = (1_024, 64);
+    let mut group = criterion.benchmark_group("decode/chunks_of");
+    for chunk_bytes in [1, 7, 64, 1_448, 4_096, 16_384] {
+        let mut stream = stream(payload_bytes, frames);
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: 2 * frames as u64,
+            bytes: 2 * stream.len() as u64,
+        });
+        group.bench_function(BenchmarkId::from_parameter(chunk_bytes), |bencher| {
+            bencher.iter(|| {
+                let masked_twice = [
+                    decode(black_box(&mut stream), chunk_bytes),
+                    decode(black_box(&mut stream), chunk_bytes),
+                ];
+                assert_eq!(masked_twice, expected(payload_bytes, frames));
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The floor: nothing but the unmasking.
+fn unmasking(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode/unmask_only");
+    for payload_bytes in [16, 80, 1_024, 16_384, 65_536] {
+        let mut payload = vec![PAYLOAD; payload_bytes];
+        group.throughput(Throughput::Bytes(2 * payload_bytes as u64));
+        group.bench_function(BenchmarkId::from_parameter(payload_bytes), |bencher| {
+            bencher.iter(|| {
+                unmask(black_box(&mut payload), MASK);
+                let masked = payload[payload_bytes - 1];
+                unmask(black_box(&mut payload), MASK);
+                let unmasked = payload[payload_bytes - 1];
+                assert_eq!(masked ^ unmasked, MASK[(payload_bytes - 1) % 4]);
+                assert_eq!(unmasked, PAYLOAD);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// How many messages there were, their bytes in all, and the sum of their first and last bytes.
+type Checksum = (usize, usize, u64);
+
+fn decode(stream: &mut [u8], chunk_bytes: usize) -> Checksum {
+    let (mut decoder, mut sum) = (Decoder::new(), (0, 0, 0));
+    for chunk in stream.chunks_mut(chunk_bytes) {
+        let mut rest = chunk;
+        while let (taken, Some(event)) = decoder.step(rest, 1 << 20).expect("valid") {
+            if let Event::Message { payload, .. } = event {
+                let bytes = payload.bytes();
+                sum.0 += 1;
+                sum.1 += bytes.len();
+                sum.2 += u64::from(bytes[0]) + u64::from(bytes[bytes.len() - 1]);
+            }
+            rest = &mut rest[taken..];
+        }
+    }
+    sum
+}
+
+/// The checksums of a stream that comes masked, and again after its payloads are in clear.
+fn expected(payload_bytes: usize, frames: usize) -> [Checksum; 2] {
+    let sum = |first: u8, last: u8| {
+        let bytes = frames * payload_bytes;
+        (
+            frames,
+            bytes,
+            frames as u64 * (u64::from(first) + u64::from(last)),
+        )
+    };
+    let last = MASK[(payload_bytes - 1) % 4];
+    [
+        sum(PAYLOAD, PAYLOAD),
+        sum(PAYLOAD ^ MASK[0], PAYLOAD ^ last),
+    ]
+}
+
+fn stream(payload_bytes: usize, frames: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    encoder::put_head(&mut frame, OpCode::Text, payload_bytes);
+    frame[1] |= 0x80;
+    frame.extend_from_slice(&MASK);
+    let body = frame.len();
+    frame.resize(body + payload_bytes, PAYLOAD);
+    unmask(&mut frame[body..], MASK);
+    frame.repeat(frames)
+}
+
+const STREAM_BYTES: usize = 16 * 1_024;
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const PAYLOAD: u8 = b'x';
+
+criterion_group!(benches, one_chunk, chunked, unmasking);
+criterion_main!(benches);

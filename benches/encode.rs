@@ -1,0 +1,58 @@
+//! What does it cost to write a frame into a batch buffer, its length known or not?
+
+use campanile::ws::{OpCode, encoder};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+
+/// The payload is there and is copied behind its head.
+fn known_length(criterion: &mut Criterion) {
+    bench(criterion, "encode/put_frame", |out, payload| {
+        encoder::put_frame(out, OpCode::Text, payload);
+    });
+}
+
+/// The payload is written in pieces, and the head is filled in afterwards.
+fn unknown_length(criterion: &mut Criterion) {
+    bench(criterion, "encode/begin_end", |out, payload| {
+        let start = encoder::begin(out);
+        let (front, back) = payload.split_at(payload.len() / 2);
+        out.extend_from_slice(front);
+        out.extend_from_slice(back);
+        encoder::end(out, start, OpCode::Text);
+    });
+}
+
+fn bench(criterion: &mut Criterion, name: &str, put: impl Fn(&mut Vec<u8>, &[u8])) {
+    let mut group = criterion.benchmark_group(name);
+    for payload_bytes in [16, 80, 125, 126, 1_024, 16_384, 65_535, 65_536] {
+        let payload = vec![b'x'; payload_bytes];
+        let frames = (BATCH_BYTES / payload_bytes).max(1);
+        let frame_bytes = encoder::head_len(payload_bytes) + payload_bytes;
+        let mut batch = Vec::with_capacity(frames * (frame_bytes + 16));
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: frames as u64,
+            bytes: (frames * frame_bytes) as u64,
+        });
+        group.bench_function(BenchmarkId::from_parameter(payload_bytes), |bencher| {
+            bencher.iter(|| {
+                batch.clear();
+                for _ in 0..frames {
+                    put(&mut batch, black_box(&payload));
+                }
+                let sum: u64 = batch
+                    .iter()
+                    .step_by(frame_bytes)
+                    .map(|&byte| u64::from(byte))
+                    .sum();
+                assert_eq!(batch.len(), frames * frame_bytes);
+                assert_eq!(sum, frames as u64 * 0x81);
+            });
+        });
+    }
+    group.finish();
+}
+
+const BATCH_BYTES: usize = 16 * 1_024;
+
+criterion_group!(benches, known_length, unknown_length);
+criterion_main!(benches);

@@ -1,0 +1,56 @@
+//! What an idle session costs in anonymous memory: after a storm of connects, and after a burst.
+//!
+//! The first hundred sessions are subtracted, and with them what the process needs for itself. The
+//! burst pushes 16 messages to every session; five seconds later all should be as before it.
+
+use std::time::Duration;
+
+use super::table::Row;
+use super::{BASE_SESSIONS, Bench, STORM_AT_A_TIME, push_to_each, wait_until_idle};
+use crate::clock;
+use crate::crowd::{Crowd, Hello};
+use crate::failure::Outcome;
+use crate::gateway::Gateway;
+use crate::rounds::EVENT;
+use crate::stats::{count, float};
+use crate::{limits, procfs, wire};
+
+/// One gateway, two rows.
+pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
+    let sessions = bench.memory_sessions;
+    limits::make_room_for(sessions)?;
+    let gateway = bench.start_gateway()?;
+    let hello = Hello::Register(EVENT, wire::user_name);
+    let mut crowd = Crowd::new(gateway.target())?;
+
+    crowd.grow(BASE_SESSIONS, STORM_AT_A_TIME, hello)?;
+    let base = memory_at_rest(&gateway)?;
+    crowd.grow(sessions, STORM_AT_A_TIME, hello)?;
+    let after_storm = memory_at_rest(&gateway)?;
+    crowd.add_publishers(1)?;
+    push_to_each(&mut crowd, gateway.target(), sessions, PUSHES)?;
+    let after_burst = memory_at_rest(&gateway)?;
+
+    let row = |figure: &str, bytes: u64| {
+        let each = (float(bytes) - float(base)) / float(count(sessions - BASE_SESSIONS));
+        let mebibytes = float(bytes) / f64::from(1024 * 1024);
+        Row::count(figure, each, "bytes", 512.0).with_note(&format!(
+            "{mebibytes:.1} MiB RssAnon in all with {sessions} sessions ({:.1} MiB with \
+             {BASE_SESSIONS})",
+            float(base) / f64::from(1024 * 1024)
+        ))
+    };
+    Ok(vec![
+        row("memory after a storm", after_storm),
+        row("memory 5 s after a burst", after_burst),
+    ])
+}
+
+/// Five quiet seconds, then what is held.
+fn memory_at_rest(gateway: &Gateway) -> Outcome<u64> {
+    wait_until_idle(gateway.pid())?;
+    clock::pause(Duration::from_secs(5));
+    procfs::anonymous_bytes(gateway.pid())
+}
+
+const PUSHES: usize = 16;

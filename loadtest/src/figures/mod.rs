@@ -1,0 +1,199 @@
+//! `loadtest figures`: each promised figure measured, against its bound, in one table.
+//!
+//! A figure is a file (or shares one with its kin); each starts the servers it needs and stops them
+//! again, so that figures do not warm or fatten each other's processes.
+
+mod connect;
+mod fanout;
+mod memory;
+mod rtt;
+mod syscalls;
+mod table;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use self::fanout::Fanout;
+use self::table::Row;
+use crate::cli::FiguresArguments;
+use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
+use crate::cores::Cores;
+use crate::crowd::Crowd;
+use crate::failure::{Failure, Outcome};
+use crate::gateway::{Gateway, GatewayOptions};
+use crate::procfs;
+use crate::rounds::{self, Asking, EVENT};
+use crate::stats::count;
+use crate::wire::{self, Target};
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// One push of 128 bytes at a time to 1,000 sessions
+    #[value(name = "fanout-1000")]
+    Fanout1000,
+    /// The same to 10,000 sessions
+    #[value(name = "fanout-10000")]
+    Fanout10000,
+    /// 16 pushes outstanding, each on its own connection, to 1,000 sessions
+    #[value(name = "window-1000")]
+    Window1000,
+    /// 16 pushes outstanding, pipelined on one connection, to 1,000 sessions
+    #[value(name = "pipelined-1000")]
+    Pipelined1000,
+    /// System calls of the shard's thread per push to 1,000 sessions
+    Syscalls,
+    /// Anonymous memory per idle session
+    Memory,
+    /// CPU per connection, from connect to registered
+    Connect,
+    /// Latency of one push to one session
+    Rtt,
+}
+
+/// Runs the command; `true` when every figure that was measured holds.
+///
+/// # Errors
+///
+/// A server could not be started, or a measurement went wrong.
+pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
+    let cores = Cores::find()?;
+    cores.stand_on_client()?;
+    let bench = Bench {
+        options: GatewayOptions {
+            executable: arguments.gateway.gateway.clone(),
+            config: arguments.gateway.config.clone(),
+            shards: 1,
+        },
+        cores,
+        pairs: arguments.pairs,
+        round_ms: arguments.round_ms,
+        memory_sessions: arguments.memory_sessions,
+    };
+    println!(
+        "{}; {}; {}",
+        procfs::machine(),
+        bench.cores.describe(),
+        clock::date()
+    );
+    println!(
+        "{} pairs of {} ms, one shard\n",
+        bench.pairs, bench.round_ms
+    );
+
+    let all = Name::value_variants();
+    let chosen = if arguments.only.is_empty() {
+        all
+    } else {
+        &arguments.only
+    };
+    let mut rows = Vec::new();
+    println!("{}", table::HEAD);
+    for name in chosen {
+        for row in bench.measure(*name)? {
+            println!("{row}"); // at once: a later figure may fail or be interrupted
+            rows.push(row);
+        }
+    }
+    for note in rows.iter().filter_map(Row::note) {
+        println!("\n{note}");
+    }
+    Ok(rows.iter().all(Row::holds))
+}
+
+/// What every figure needs to be measured.
+#[derive(Debug)]
+struct Bench {
+    options: GatewayOptions,
+    cores: Cores,
+    pairs: usize,
+    round_ms: u64,
+    memory_sessions: usize,
+}
+
+impl Bench {
+    fn measure(&self, name: Name) -> Outcome<Vec<Row>> {
+        let fanout = |clients, frames, asking, bound| Fanout {
+            clients,
+            frames,
+            asking,
+            bound,
+        };
+        match name {
+            Name::Fanout1000 => fanout(1_000, 1, Asking::Connections, 1.15).measure(self),
+            Name::Fanout10000 => fanout(10_000, 1, Asking::Connections, 1.15).measure(self),
+            Name::Window1000 => fanout(1_000, 16, Asking::Connections, 1.3).measure(self),
+            Name::Pipelined1000 => fanout(1_000, 16, Asking::Pipeline, 1.5).measure(self),
+            Name::Syscalls => syscalls::measure(self),
+            Name::Memory => memory::measure(self),
+            Name::Connect => connect::measure(self),
+            Name::Rtt => rtt::measure(self),
+        }
+    }
+
+    fn start_gateway(&self) -> Outcome<Gateway> {
+        Gateway::start(&self.options, &self.cores)
+    }
+}
+
+/// Waits until the process has used less than a hundredth of a core for half a second.
+///
+/// # Errors
+///
+/// It does not within a minute.
+fn wait_until_idle(pid: u32) -> Outcome<()> {
+    let deadline = clock::now_ns() + 60 * SECOND_NS;
+    let mut still = 0;
+    let mut last = procfs::cpu_ns(pid)?;
+    while still < 5 {
+        if clock::now_ns() > deadline {
+            return Err(Failure::new("the gateway does not come to rest"));
+        }
+        clock::pause(Duration::from_millis(100));
+        let now = procfs::cpu_ns(pid)?;
+        still = if now.abs_diff(last) < MILLISECOND_NS {
+            still + 1
+        } else {
+            0
+        };
+        last = now;
+    }
+    Ok(())
+}
+
+/// Pushes `pushes` messages to each of the first `users` users of `crowd`, who have one session
+/// each, and reads them; many users' pushes are pipelined at a time.
+///
+/// # Errors
+///
+/// One does not arrive, or reaches another number of sessions than one.
+fn push_to_each(crowd: &mut Crowd, target: &Target, users: usize, pushes: usize) -> Outcome<()> {
+    let frame_bytes = count(rounds::fan_out_frame().len());
+    let message = rounds::message();
+    let mut first = 0;
+    while first < users {
+        let end = users.min(first + PIPELINED_MAX.div_ceil(pushes));
+        let requests: Vec<u8> = (first..end)
+            .flat_map(|user| {
+                let user = wire::user_name(user);
+                target.push_request(&user, EVENT, &message).repeat(pushes)
+            })
+            .collect();
+        let answers = count((end - first) * pushes);
+        let mark = crowd.mark();
+        crowd.push(0, &requests)?;
+        crowd.read_until(mark, answers * frame_bytes, answers)?;
+        first = end;
+    }
+    crowd.check_all_equal()
+}
+
+/// As many pushes as fit into a socket's buffer, whatever the kernel's defaults.
+const PIPELINED_MAX: usize = 128;
+/// The sessions whose memory is the zero of the memory figure.
+pub(crate) const BASE_SESSIONS: usize = 100;
+/// How many handshakes are under way at once where the figures speak of a storm.
+const STORM_AT_A_TIME: usize = 256;
+/// Seeds every bootstrap: the same samples give the same table.
+const BOOTSTRAP_SEED: u64 = 0x6361_6d70;

@@ -1,0 +1,152 @@
+//! How long one push to one session takes, from the request to the frame, against an epoll loop.
+//!
+//! A closed loop at a modest rate: the question is the path, not the queue. Each half of a pair
+//! gives a median; the figure is the ratio of the medians.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::table::Row;
+use super::{BOOTSTRAP_SEED, Bench};
+use crate::answers::{Answers, head_end};
+use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
+use crate::failure::{Attempt as _, Failure, Outcome};
+use crate::floor::Floor;
+use crate::progress::Progress;
+use crate::rounds::{self, EVENT};
+use crate::stats::{Interval, count, duration, float, latencies, median};
+use crate::wire::{self, Target};
+
+/// Alternates batches of the epoll loop and of the gateway.
+pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
+    let floor = Floor::start_epoll(&bench.cores)?;
+    let mut floor_pair = Pair::connect(&floor.target()?)?;
+    let gateway = bench.start_gateway()?;
+    let mut gateway_pair = Pair::connect(gateway.target())?;
+    gateway_pair.register(gateway.target())?;
+
+    let (mut floors, mut gateways, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut progress = Progress::new("pairs", count(bench.pairs));
+    // The first pair is not counted, as in the figures of fan-out.
+    floor_pair.p50_ns(bench.round_ms)?;
+    gateway_pair.p50_ns(bench.round_ms)?;
+    for pair in 0..bench.pairs {
+        let floor = floor_pair.p50_ns(bench.round_ms)?;
+        let gateway = gateway_pair.p50_ns(bench.round_ms)?;
+        floors.push(floor);
+        gateways.push(gateway);
+        ratios.push(gateway / floor);
+        progress.at(count(pair + 1), clock::now_ns(), || {
+            format!(
+                "rtt: floor {}, gateway {}",
+                duration(floor),
+                duration(gateway)
+            )
+        });
+    }
+    progress.finish();
+
+    let words = [duration(median(&floors)), duration(median(&gateways))];
+    let ratio = Interval::of(&ratios, BOOTSTRAP_SEED);
+    Ok(vec![Row::ratio(
+        "rtt (p50, push to frame)",
+        words,
+        ratio,
+        1.1,
+    )])
+}
+
+/// A session and a publisher, both blocking.
+struct Pair {
+    session: TcpStream,
+    publisher: TcpStream,
+    request: Vec<u8>,
+    frame: Vec<u8>,
+    answers: Answers,
+}
+
+impl Pair {
+    fn connect(target: &Target) -> Outcome<Self> {
+        let connect = || -> Outcome<TcpStream> {
+            let stream = TcpStream::connect(target.address()?).attempt("connect")?;
+            stream.set_nodelay(true).attempt("set TCP_NODELAY")?;
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .attempt("set a timeout")?;
+            Ok(stream)
+        };
+        Ok(Self {
+            session: connect()?,
+            publisher: connect()?,
+            request: rounds::fan_out_request(target),
+            frame: vec![0; rounds::fan_out_frame().len()],
+            answers: Answers::default(),
+        })
+    }
+
+    /// Upgrades and registers the session, and waits until a push reaches it.
+    fn register(&mut self, target: &Target) -> Outcome<()> {
+        let request = target.upgrade_request();
+        self.session
+            .write_all(&request)
+            .attempt("write an upgrade")?;
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while head_end(&head).is_none() {
+            self.session.read_exact(&mut byte).attempt("read a 101")?;
+            head.push(byte[0]);
+        }
+        let register = wire::register_message(&wire::user_name(0), EVENT);
+        let frame = wire::masked_text_frame(register.as_bytes(), [1, 2, 3, 4]);
+        self.session.write_all(&frame).attempt("register")?;
+
+        let deadline = clock::now_ns() + 10 * SECOND_NS;
+        while clock::now_ns() < deadline {
+            self.publisher.write_all(&self.request).attempt("push")?;
+            if self.answer()? == 1 {
+                return self
+                    .session
+                    .read_exact(&mut self.frame)
+                    .attempt("read a frame");
+            }
+        }
+        Err(Failure::new("a push does not reach the one session"))
+    }
+
+    /// The median over about `milliseconds` of pushes, each a millisecond after the last.
+    fn p50_ns(&mut self, milliseconds: u64) -> Outcome<f64> {
+        let mut histogram = latencies();
+        let end_ns = clock::now_ns() + milliseconds * MILLISECOND_NS;
+        while clock::now_ns() < end_ns {
+            clock::pause(Duration::from_millis(1));
+            let sent_ns = clock::now_ns();
+            self.publisher.write_all(&self.request).attempt("push")?;
+            self.session
+                .read_exact(&mut self.frame)
+                .attempt("read a frame")?;
+            histogram.saturating_record(clock::now_ns() - sent_ns);
+            if self.answer()? != 1 {
+                return Err(Failure::new("a push did not reach the one session"));
+            }
+        }
+        Ok(float(histogram.value_at_quantile(0.5)))
+    }
+
+    fn answer(&mut self) -> Outcome<u64> {
+        let mut scratch = [0; 4096];
+        loop {
+            if let Some(reached) = self.answers.next_reached()? {
+                return Ok(reached);
+            }
+            match self
+                .publisher
+                .read(&mut scratch)
+                .attempt("read an answer")?
+            {
+                0 => return Err(Failure::new("the publishing connection was ended")),
+                read => self.answers.extend(&scratch[..read]),
+            }
+        }
+    }
+}

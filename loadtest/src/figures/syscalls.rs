@@ -1,0 +1,174 @@
+//! How many system calls the shard's thread makes per push to 1,000 sessions, HTTP included.
+//!
+//! Counted by `strace -c` on the thread named `shard-0`, or on the whole process if there is none
+//! of that name.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Bench;
+use super::table::Row;
+use crate::clock;
+use crate::crowd::Crowd;
+use crate::failure::{Attempt as _, Failure, Outcome};
+use crate::rounds::{self, HELLO_FAN_OUT};
+use crate::stats::{count, float};
+use crate::{gateway, limits, procfs};
+
+/// How pushes follow each other.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// 16 in one write, the next 16 when these are answered.
+    Pipelined,
+    /// The next when the last is answered.
+    Following,
+    /// The next when all has been quiet for 20 ms, so that the shard has slept.
+    Apart,
+}
+
+/// One gateway, a row per pace.
+pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
+    const FIGURE: &str = "syscalls";
+    if Command::new("strace").arg("-V").output().is_err() {
+        return Ok(vec![Row::missing(FIGURE, "strace is not installed")]);
+    }
+    limits::make_room_for(SESSIONS)?;
+    let gateway = bench.start_gateway()?;
+    let request = rounds::fan_out_request(gateway.target());
+    let frame_bytes = rounds::fan_out_frame().len();
+    let mut crowd = Crowd::new(gateway.target())?;
+    crowd.grow(SESSIONS, 64, HELLO_FAN_OUT)?;
+    crowd.add_publishers(1)?;
+    crowd.wait_until_registered(&request, frame_bytes)?;
+
+    let mut rows = Vec::new();
+    for (pace, figure, bound) in [
+        (Pace::Pipelined, "syscalls, 16 pipelined", 3.0),
+        (Pace::Following, "syscalls, one after another", 3.0),
+        (Pace::Apart, "syscalls, 20 ms apart", 5.0),
+    ] {
+        let trace = match Trace::start(gateway.pid()) {
+            Ok(trace) => trace,
+            Err(failure) => return Ok(vec![Row::missing(FIGURE, &failure.to_string())]),
+        };
+        let pushes = push_at(&mut crowd, pace, &request, frame_bytes)?;
+        let calls = trace.finish()?;
+        let total: u64 = calls.iter().map(|(_, calls)| calls).sum();
+        let kinds: Vec<String> = calls
+            .iter()
+            .map(|(name, calls)| format!("{name} {:.2}", float(*calls) / float(pushes)))
+            .collect();
+        let row = Row::count(figure, float(total) / float(pushes), "calls", bound);
+        rows.push(row.with_note(&format!("{} per push, over {pushes}", kinds.join(", "))));
+    }
+    Ok(rows)
+}
+
+/// Pushes and reads until all has come; returns how many pushes there were.
+fn push_at(crowd: &mut Crowd, pace: Pace, request: &[u8], frame_bytes: usize) -> Outcome<u64> {
+    let (batches, per_batch) = match pace {
+        Pace::Pipelined => (BATCHES, 16),
+        Pace::Following | Pace::Apart => (BATCHES, 1),
+    };
+    let requests = request.repeat(per_batch);
+    let start = crowd.mark();
+    for _ in 0..batches {
+        if matches!(pace, Pace::Apart) {
+            clock::pause(Duration::from_millis(20));
+        }
+        let mark = crowd.mark();
+        crowd.push(0, &requests)?;
+        crowd.read_until_answered(mark, count(per_batch))?;
+    }
+    let pushes = count(batches * per_batch);
+    crowd.read_until(start, pushes * count(SESSIONS * frame_bytes), pushes)?;
+    Ok(pushes)
+}
+
+/// A running `strace -c`.
+struct Trace {
+    child: Child,
+    printed: BufReader<ChildStderr>,
+}
+
+impl Trace {
+    /// Attaches to the shard's thread of `pid`.
+    fn start(pid: u32) -> Outcome<Self> {
+        let mut command = Command::new("strace");
+        match procfs::thread_named(pid, "shard-0")? {
+            Some(thread) => command.args(["-c", "-p", &thread.to_string()]),
+            None => command.args(["-c", "-f", "-p", &pid.to_string()]),
+        };
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().attempt("start strace")?;
+        let printed = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut trace = Self { child, printed };
+        let mut line = String::new();
+        let read = trace.printed.read_line(&mut line);
+        read.attempt("read from strace")?;
+        if line.contains("attached") {
+            Ok(trace)
+        } else {
+            Err(Failure::new(format!(
+                "strace cannot attach: {}",
+                line.trim()
+            )))
+        }
+    }
+
+    /// Detaches; returns the calls by name.
+    fn finish(mut self) -> Outcome<Vec<(String, u64)>> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.expect("a child has a process id");
+        kill_process(pid, Signal::INT).attempt("interrupt strace")?;
+        let mut summary = String::new();
+        let read = self.printed.read_to_string(&mut summary);
+        read.attempt("read from strace")?;
+        self.child.wait().attempt("wait for strace")?;
+        Ok(parse_summary(&summary))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        gateway::stop(&mut self.child);
+    }
+}
+
+/// The calls by name, from a table whose fourth column counts them and whose last names them.
+fn parse_summary(text: &str) -> Vec<(String, u64)> {
+    text.lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let (name, calls) = (*words.last()?, words.get(3)?.parse().ok()?);
+            (name != "total").then(|| (name.to_owned(), calls))
+        })
+        .collect()
+}
+
+const SESSIONS: usize = 1_000;
+const BATCHES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_read_with_and_without_errors() {
+        let text = "strace: Process 7 detached\n\
+            % time     seconds  usecs/call     calls    errors syscall\n\
+            ------ ----------- ----------- --------- --------- ----------------\n\
+            \u{20}99.00    0.100000          10      1000         5 io_uring_enter\n\
+            \u{20} 1.00    0.001000          10       100           epoll_wait\n\
+            ------ ----------- ----------- --------- --------- ----------------\n\
+            100.00    0.101000          10      1100         5 total\n";
+        let expected = [
+            ("io_uring_enter".to_owned(), 1000),
+            ("epoll_wait".to_owned(), 100),
+        ];
+        assert_eq!(parse_summary(text), expected);
+    }
+}

@@ -1,0 +1,52 @@
+//! The floor of latency: an epoll loop that reads on one socket, writes a frame to another, then
+//! the answer to the first.
+
+use std::io::{Read as _, Write as _};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+use crate::failure::{Attempt as _, Outcome};
+use crate::{rounds, wire};
+
+/// The floor's process: accepts the session, then the publisher, and serves until that ends.
+///
+/// # Errors
+///
+/// A socket or epoll fails.
+pub(crate) fn serve() -> Outcome<()> {
+    let (listener, target) = super::listen()?;
+    let (mut session, _) = listener.accept().attempt("accept the session")?;
+    let (mut publisher, _) = listener.accept().attempt("accept the publisher")?;
+    for stream in [&session, &publisher] {
+        stream.set_nodelay(true).attempt("set TCP_NODELAY")?;
+    }
+
+    let frame = rounds::fan_out_frame();
+    let answer = wire::push_answer(1);
+    let trigger_bytes = rounds::fan_out_request(&target).len();
+    let watch = epoll::create(CreateFlags::CLOEXEC).attempt("make an epoll")?;
+    epoll::add(&watch, &publisher, EventData::new_u64(0), EventFlags::IN)
+        .attempt("watch the publisher")?;
+
+    let mut events: Vec<Event> = Vec::with_capacity(1);
+    let mut scratch = [0; 4096];
+    let mut received = 0;
+    loop {
+        events.clear();
+        match epoll::wait(&watch, spare_capacity(&mut events), None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error).attempt("wait on epoll"),
+        }
+        match publisher.read(&mut scratch).attempt("read a trigger")? {
+            0 => return Ok(()),
+            read => received += read,
+        }
+        while received >= trigger_bytes {
+            received -= trigger_bytes;
+            session.write_all(&frame).attempt("write a frame")?;
+            publisher.write_all(&answer).attempt("write an answer")?;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How far a run has come: a bar on a terminal, a line a second otherwise.
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::clock::{MILLISECOND_NS, SECOND_NS};
+
+/// Shows progress on standard error.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    what: &'static str,
+    total: u64,
+    /// `None` when standard error is no terminal.
+    bar: Option<ProgressBar>,
+    shown_ns: u64,
+}
+
+impl Progress {
+    /// Progress towards `total` of `what`.
+    pub(crate) fn new(what: &'static str, total: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(
+                "{elapsed_precise} [{wide_bar}] {pos}/{len} {prefix}, {msg}",
+            )
+            .expect("the template is a constant");
+            ProgressBar::new(total).with_style(style).with_prefix(what)
+        });
+        Self {
+            what,
+            total,
+            bar,
+            shown_ns: 0,
+        }
+    }
+
+    /// Shows that `done` are done, with a message made only when there is something to draw.
+    pub(crate) fn at(&mut self, done: u64, now_ns: u64, message: impl Fn() -> String) {
+        let interval = if self.bar.is_some() {
+            100 * MILLISECOND_NS
+        } else {
+            SECOND_NS
+        };
+        if now_ns < self.shown_ns + interval {
+            return;
+        }
+        self.shown_ns = now_ns;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(message());
+                bar.set_position(done);
+            }
+            None => eprintln!("{done}/{} {}, {}", self.total, self.what, message()),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+#!/bin/bash
+# Runs the Autobahn suite against the gateway's /echo: cases 1 to 7, 9 and 10.
+#
+# usage: scripts/autobahn.sh [GATEWAY_EXECUTABLE]
+#
+# GATEWAY_EXECUTABLE defaults to target/release/campanile. The suite is installed on first use
+# into ${XDG_CACHE_HOME:-$HOME/.cache}/campanile-autobahn, its last report is in report/ there.
+# Takes about 20 s, and on first use some minutes more.
+#
+# Exit status: 0 if every case passed; 1 if a case failed or a connection was closed uncleanly or
+# the gateway did not start; 2 for wrong arguments; 3 if the suite cannot be installed, for which
+# `cargo test --test autobahn` has the same cases from transcripts.
+set -euo pipefail
+
+if [ $# -gt 1 ] || [ "${1:-}" = --help ]; then
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
+    exit 2
+fi
+here=$(cd "$(dirname "$0")" && pwd)
+gateway=${1:-${CARGO_TARGET_DIR:-$here/../target}/release/campanile}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/campanile-autobahn
+readonly install_seconds_max=600 run_seconds_max=300
+
+mkdir -p "$cache"
+work=$(mktemp -d)
+gateway_pid=
+clean_up() {
+    if [ -n "$gateway_pid" ]; then
+        kill "$gateway_pid" 2> /dev/null || true
+        # A gateway that does not stop when told to must not keep us.
+        timeout 10 tail --pid="$gateway_pid" -f /dev/null ||
+            kill -KILL "$gateway_pid" 2> /dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM HUP
+
+if ! timeout "$install_seconds_max" "$here/autobahn-install.sh" "$cache/suite" \
+    > "$work/install.log" 2>&1; then
+    tail -n 8 "$work/install.log" >&2
+    echo "autobahn: the suite cannot be installed here; the last lines above say why" >&2
+    exit 3
+fi
+
+"$gateway" --listen 127.0.0.1:0 --shards 1 > "$work/gateway.log" 2>&1 &
+gateway_pid=$!
+address=
+for _ in $(seq 100); do
+    address=$(sed -n 's|.*ws://\(127\.0\.0\.1:[0-9]*\)/ws.*|\1|p' "$work/gateway.log" | head -n 1)
+    if [ -n "$address" ] || ! kill -0 "$gateway_pid" 2> /dev/null; then
+        break
+    fi
+    sleep 0.1
+done
+if [ -z "$address" ]; then
+    tail -n 8 "$work/gateway.log" >&2
+    echo "autobahn: $gateway did not say where it listens" >&2
+    exit 1
+fi
+
+report=$cache/report
+rm -rf "$report"
+mkdir "$report"
+cat > "$work/spec.json" <<J
+{
+    "outdir": "$report",
+    "servers": [{ "agent": "campanile", "url": "ws://$address/echo" }],
+    "cases": ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"],
+    "exclude-cases": [],
+    "exclude-agent-cases": {}
+}
+J
+if ! timeout "$run_seconds_max" "$cache/suite/wstest" -m fuzzingclient -s "$work/spec.json" \
+    > "$work/run.log" 2>&1; then
+    tail -n 8 "$work/run.log" >&2
+    echo "autobahn: the suite did not come to its end" >&2
+    exit 1
+fi
+if ! kill -0 "$gateway_pid" 2> /dev/null; then
+    tail -n 8 "$work/gateway.log" >&2
+    echo "autobahn: the gateway did not live to the suite's end" >&2
+    exit 1
+fi
+
+"$here/autobahn-report.py" "$report/index.json"

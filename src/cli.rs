@@ -1,0 +1,448 @@
+//! The command line: what an operator can say, and what the gateway says when it starts.
+//!
+//! It turns arguments and the environment into a [`Config`] and words the lines that tell an
+//! operator where to connect. It prints nothing and ends nothing: that is for `main` to do.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{
+    Config, ConfigError, DialectName, Log, Overrides, PushAuth, Route, Shards, parse_listen,
+};
+
+/// A real-time push gateway for Linux on `io_uring`.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "campanile",
+    version,
+    about = "A real-time push gateway for Linux on io_uring",
+    args_conflicts_with_subcommands = true,
+    after_help = AFTER_HELP
+)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What can be done instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Check a config file and say what is wrong with it
+    Check(Check),
+    /// Print the complete default config, with a comment on every key
+    Config,
+}
+
+/// The flags with which the gateway serves.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Serve {
+    /// The config file, in TOML; without one, the defaults that `campanile config` prints
+    #[arg(long, value_name = "FILE", env = "CAMPANILE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address and port for clients and pushers [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "CAMPANILE_LISTEN", value_parser = parse_listen)]
+    pub listen: Option<SocketAddr>,
+    /// Shards, each a thread: "auto" (one for each core) or 1 to 255 [default: auto]
+    #[arg(long, value_name = "N", env = "CAMPANILE_SHARDS", value_parser = Shards::from_str)]
+    pub shards: Option<Shards>,
+    /// How much is logged: error, warn, info, debug, trace, or json (info, as JSON lines)
+    /// [default: info]
+    #[arg(long, value_name = "LEVEL|json", env = "CAMPANILE_LOG", value_parser = Log::from_str)]
+    pub log: Option<Log>,
+    /// Start even if everyone who reaches the port may push
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// The flags of `campanile check`.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// The config file to check
+    #[arg(long, value_name = "FILE", env = "CAMPANILE_CONFIG")]
+    pub config: PathBuf,
+    /// Check it for a gateway that is started with --insecure
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+const AFTER_HELP: &str = "\
+A flag goes before the environment, the environment before the config file, and the config file \
+before the defaults.
+
+Without a config file, /ws, /push, /drop and /echo are served on 127.0.0.1:8080.";
+
+/// The config to serve with.
+///
+/// # Errors
+///
+/// What is wrong with the config, worded for the operator.
+pub fn load(serve: &Serve) -> Result<Config, ConfigError> {
+    let overrides = Overrides {
+        listen: serve.listen,
+        shards: serve.shards,
+        log: serve.log,
+        insecure: serve.insecure,
+    };
+    Config::load(serve.config.as_deref(), &overrides)
+}
+
+/// Checks a config file and returns the line that says it can be used, `FILE: ok`.
+///
+/// # Errors
+///
+/// What is wrong with the config, worded for the operator.
+pub fn check(check: &Check) -> Result<String, ConfigError> {
+    let overrides = Overrides {
+        insecure: check.insecure,
+        ..Overrides::default()
+    };
+    Config::load(Some(&check.config), &overrides)?;
+    Ok(format!("{}: ok", check.config.display()))
+}
+
+/// What the gateway says when it has started: where to connect, what is served, what to try.
+///
+/// `bound` is the address that is listened on, with the port that was found for port 0. The first
+/// URL is that of the first route that speaks wserver, if there is one. No secret and no token is
+/// shown. The lines end with a newline.
+#[must_use]
+pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
+    let near = reachable(bound);
+    let (first, others) = first_wserver_first(&config.routes);
+
+    let plural = if shards == 1 { "" } else { "s" };
+    let mut text = format!(
+        "campanile {} is ready on {bound} with {shards} shard{plural}\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for route in first.into_iter().chain(others) {
+        let rows = [
+            (route.dialect.spelling(), "ws", Some(&route.path)),
+            ("  push", "http", route.push_path.as_ref()),
+            ("  drop", "http", route.drop_path.as_ref()),
+        ];
+        for (what, scheme, path) in rows {
+            let Some(path) = path else { continue };
+            writeln!(text, "  {what:<8}  {scheme}://{near}{path}").expect(INTO_A_STRING);
+        }
+    }
+
+    if let Some(route) = first {
+        put_what_to_try(&mut text, route, near);
+    }
+    if !config.is_loopback() && config.routes.iter().any(is_open) {
+        text.push_str("Warning: everyone who reaches this port may push (--insecure).\n");
+    }
+    text
+}
+
+/// A first session and a first push, to be typed as they stand.
+fn put_what_to_try(text: &mut String, route: &Route, near: SocketAddr) {
+    // With a table of tokens only the operator knows a token, and it is not shown here.
+    let (token, user) = match route.tokens {
+        None => ("jack", "jack"),
+        Some(_) => ("<token>", "<its user>"),
+    };
+    match (route.dialect, &route.push_path) {
+        (DialectName::Echo, _) => {
+            writeln!(
+                text,
+                "To try it, connect to ws://{near}{}; what you send comes back.",
+                route.path
+            )
+            .expect(INTO_A_STRING);
+        }
+        (DialectName::Wserver, push_path) => {
+            writeln!(
+                text,
+                "To try it, connect to ws://{near}{} and send\n  \
+                 {{\"token\":\"{token}\",\"event\":\"topic1\"}}",
+                route.path
+            )
+            .expect(INTO_A_STRING);
+            let Some(push_path) = push_path else { return };
+            let url = in_shell_quotes(format!("http://{near}{push_path}"));
+            let header = match &route.push_auth {
+                PushAuth::None => String::new(),
+                PushAuth::Bearer { .. } => " -H 'Authorization: Bearer <push_secret>'".to_owned(),
+                PushAuth::Header { name, .. } => {
+                    format!(" -H {}", in_shell_quotes(format!("{name}: <value>")))
+                }
+            };
+            writeln!(
+                text,
+                "then push from another terminal:\n  curl -X POST {url}{header} \
+                 -d '{{\"userId\":\"{user}\",\"event\":\"topic1\",\"message\":\"Hello World\"}}'"
+            )
+            .expect(INTO_A_STRING);
+        }
+    }
+}
+
+/// The first route that speaks wserver and all others, or the first route if none does.
+fn first_wserver_first(routes: &[Route]) -> (Option<&Route>, Vec<&Route>) {
+    let speaks_wserver = |route: &Route| route.dialect == DialectName::Wserver;
+    let first_index = routes.iter().position(speaks_wserver).unwrap_or(0);
+    let others = routes.iter().enumerate();
+    let others = others.filter(|(index, _)| *index != first_index);
+    (
+        routes.get(first_index),
+        others.map(|(_, route)| route).collect(),
+    )
+}
+
+fn is_open(route: &Route) -> bool {
+    let can_be_pushed_to = route.push_path.is_some() || route.drop_path.is_some();
+    can_be_pushed_to && route.push_auth == PushAuth::None
+}
+
+/// An address to connect to: one that stands for all of this machine's is not, but loopback is
+/// among them.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+/// One word for a shell, in quotes if it needs them.
+fn in_shell_quotes(word: String) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%+=:@,".contains(&byte);
+    if word.bytes().all(is_plain) {
+        word
+    } else {
+        // A quote ends the quoted part, stands by itself, and the next part begins.
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+const INTO_A_STRING: &str = "writing to a String does not fail";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(arguments.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_reaches_the_config() {
+        let cli = parse("campanile --listen 0.0.0.0:0 --shards 7 --log json --insecure");
+        let config = load(&cli.expect("understood").serve).expect("valid");
+        let expected = Config {
+            listen: SocketAddr::from(([0, 0, 0, 0], 0)),
+            shards: std::num::NonZeroU8::new(7),
+            insecure: true,
+            log: Log::Json,
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+
+        let cli = parse("campanile").expect("understood");
+        assert_eq!(load(&cli.serve), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_flag_but_insecure_has_a_name_in_the_environment() {
+        let command = Cli::command();
+        let named = |id: &str| {
+            let argument = command
+                .get_arguments()
+                .find(|argument| *argument.get_id() == id);
+            argument
+                .expect("has the flag")
+                .get_env()
+                .map(|name| name.display().to_string())
+        };
+        assert_eq!(named("config").as_deref(), Some("CAMPANILE_CONFIG"));
+        assert_eq!(named("listen").as_deref(), Some("CAMPANILE_LISTEN"));
+        assert_eq!(named("shards").as_deref(), Some("CAMPANILE_SHARDS"));
+        assert_eq!(named("log").as_deref(), Some("CAMPANILE_LOG"));
+        assert_eq!(named("insecure"), None);
+    }
+
+    #[test]
+    fn subcommands_are_understood_and_take_no_serving_flags() {
+        let cli = parse("campanile config").expect("understood");
+        assert!(matches!(cli.command, Some(Command::Config)));
+
+        let cli = parse("campanile check --config a.toml").expect("understood");
+        let Some(Command::Check(check)) = cli.command else {
+            panic!("not check: {cli:?}");
+        };
+        assert_eq!(check.config, PathBuf::from("a.toml"));
+
+        let error = parse("campanile --shards 2 config").expect_err("one or the other");
+        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn a_bad_flag_is_named_with_what_is_allowed() {
+        let bad = |arguments: &str| {
+            let error = parse(arguments).expect_err("refused").to_string();
+            error.lines().next().expect("has a line").to_owned()
+        };
+        assert_eq!(
+            bad("campanile --listen localhost:80"),
+            "error: invalid value 'localhost:80' for '--listen <ADDR>': \"localhost:80\" is not \
+             an address and port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""
+        );
+        assert_eq!(
+            bad("campanile --shards 256"),
+            "error: invalid value '256' for '--shards <N>': \"256\" is not a number of shards, \
+             allowed are \"auto\" and 1 to 255"
+        );
+        assert_eq!(
+            bad("campanile --log loud"),
+            "error: invalid value 'loud' for '--log <LEVEL|json>': \"loud\" is unknown, allowed \
+             are \"error\", \"warn\", \"info\", \"debug\", \"trace\", \"json\""
+        );
+    }
+
+    #[test]
+    fn checking_a_missing_file_says_so() {
+        let missing = Check {
+            config: PathBuf::from("/nowhere/a.toml"),
+            insecure: false,
+        };
+        let error = check(&missing).expect_err("missing").to_string();
+        assert!(
+            error.starts_with("/nowhere/a.toml: cannot be read: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_file_is_checked_for_the_flags_it_will_run_with() {
+        let name = format!("campanile-check-{}.toml", std::process::id());
+        let config = std::env::temp_dir().join(name);
+        std::fs::write(&config, "listen = '0.0.0.0:80'").expect("the temporary folder is writable");
+        let result = |insecure| {
+            let config = config.clone();
+            check(&Check { config, insecure })
+        };
+        let (open, meant) = (result(false), result(true));
+        std::fs::remove_file(&config).expect("it has just been written");
+
+        assert_eq!(open.map_err(|error| error.line), Err(Some(1)));
+        assert_eq!(meant, Ok(format!("{}: ok", config.display())));
+    }
+
+    #[test]
+    fn a_default_start_says_where_to_connect_and_what_to_try() {
+        let config = Config::default();
+        let text = welcome(&config, config.listen, 2);
+        let version = env!("CARGO_PKG_VERSION");
+        let curl = "curl -X POST http://127.0.0.1:8080/push \
+                    -d '{\"userId\":\"jack\",\"event\":\"topic1\",\"message\":\"Hello World\"}'";
+        let expected = format!(
+            r#"campanile {version} is ready on 127.0.0.1:8080 with 2 shards
+  wserver   ws://127.0.0.1:8080/ws
+    push    http://127.0.0.1:8080/push
+    drop    http://127.0.0.1:8080/drop
+  echo      ws://127.0.0.1:8080/echo
+To try it, connect to ws://127.0.0.1:8080/ws and send
+  {{"token":"jack","event":"topic1"}}
+then push from another terminal:
+  {curl}
+"#
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_first_url_is_that_of_the_first_wserver_route() {
+        let config = Config {
+            routes: vec![
+                Route::new("/echo", DialectName::Echo),
+                Route::new("/first", DialectName::Wserver),
+                Route::new("/second", DialectName::Wserver),
+            ],
+            ..Config::default()
+        };
+        let bound = SocketAddr::from((Ipv6Addr::LOCALHOST, 9));
+        let text = welcome(&config, bound, 1);
+        let mut urls = text
+            .split_whitespace()
+            .filter(|word| word.starts_with("ws://"));
+        assert_eq!(urls.next(), Some("ws://[::1]:9/first"));
+        assert!(text.starts_with(&format!(
+            "campanile {} is ready on [::1]:9 with 1 shard\n",
+            env!("CARGO_PKG_VERSION")
+        )));
+        assert!(!text.contains("curl"), "nothing can be pushed to: {text}");
+    }
+
+    #[test]
+    fn an_address_that_stands_for_all_is_not_one_to_connect_to() {
+        let reached = |bound: &str| reachable(bound.parse().expect("an address")).to_string();
+        assert_eq!(reached("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(reached("[::]:80"), "[::1]:80");
+        assert_eq!(reached("10.1.2.3:80"), "10.1.2.3:80");
+    }
+
+    #[test]
+    fn secrets_and_tokens_are_left_for_the_operator_to_fill_in() {
+        let text = "
+            [[routes]]
+            path = '/ws'
+            push_path = '/push;now'
+            dialect = 'wserver'
+            push_secret = 'hush'
+            tokens = { hush1 = 'jill' }";
+        let config = Config::from_toml("a.toml", text, &Overrides::default()).expect("valid");
+        let text = welcome(&config, config.listen, 2);
+        assert!(!text.contains("hush"), "{text}");
+        assert!(
+            text.contains("{\"token\":\"<token>\",\"event\":\"topic1\"}\n"),
+            "{text}"
+        );
+        let curl = "curl -X POST 'http://127.0.0.1:8080/push;now' \
+                    -H 'Authorization: Bearer <push_secret>' -d '{\"userId\":\"<its user>\",";
+        assert!(text.contains(curl), "{text}");
+    }
+
+    #[test]
+    fn an_open_gateway_warns_and_a_guarded_one_does_not() {
+        let mut config = Config {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
+            insecure: true,
+            ..Config::default()
+        };
+        let warns = |config: &Config| welcome(config, config.listen, 1).contains("Warning: ");
+        assert!(warns(&config));
+        config.listen.set_ip(Ipv4Addr::LOCALHOST.into());
+        assert!(!warns(&config));
+        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        config.routes[0].push_auth = PushAuth::Bearer {
+            secret: crate::config::Secret::new("hush"),
+        };
+        assert!(!warns(&config));
+    }
+
+    #[test]
+    fn a_word_for_the_shell_is_quoted_when_it_must_be() {
+        assert_eq!(in_shell_quotes("http://a/b?c".to_owned()), "'http://a/b?c'");
+        assert_eq!(in_shell_quotes("it's".to_owned()), "'it'\\''s'");
+        assert_eq!(in_shell_quotes("/a-b_c.d~e%20".to_owned()), "/a-b_c.d~e%20");
+    }
+}

@@ -1,0 +1,522 @@
+//! The single table of ends: why a connection ends, and what is said about it.
+//!
+//! Whatever ends a connection is named here once, with the close code and the reason that go into
+//! its close frame, the label under which it is counted, and whether the client does well to come
+//! back. Nothing here knows how a frame is written or how a socket is closed.
+
+use std::fmt::{self, Write as _};
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client sent a close frame, with this code or none. The same is sent back, without its
+    /// reason.
+    ClientClosed(Option<u16>),
+    /// The client broke RFC 6455.
+    Protocol(ProtocolError),
+    /// A message is longer than this connection may send.
+    TooBig,
+    /// A message has to be text and is not UTF-8.
+    InvalidText,
+    /// The client does not read as fast as it is owed, and its outbox is full.
+    SlowConsumer,
+    /// The shard holds too much of unfinished messages, and this session the most of it.
+    PartialBytes,
+    /// The client has said nothing for too long.
+    IdleTimeout,
+    /// The client has not said who it is, or what it wants, in time.
+    RegistrationTimeout,
+    /// The user has connected again, and only the newer connection may stay.
+    Replaced,
+    /// The process is going away.
+    Shutdown,
+    /// The embedder or the server API has asked for the end.
+    Dropped,
+    /// The upgrade request did not arrive in time; there is no session to say goodbye to.
+    HandshakeTimeout,
+    /// The peer has reset the connection, or ended it without a close frame.
+    Reset,
+    /// The peer has not ended the connection in time after the close frames.
+    CloseGrace,
+}
+
+impl End {
+    /// Whether a close frame is sent before the connection is closed. The others are cut.
+    pub fn sends_close_frame(self) -> bool {
+        match self {
+            Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => false,
+            Self::ClientClosed(_)
+            | Self::Protocol(_)
+            | Self::TooBig
+            | Self::InvalidText
+            | Self::SlowConsumer
+            | Self::PartialBytes
+            | Self::IdleTimeout
+            | Self::RegistrationTimeout
+            | Self::Replaced
+            | Self::Shutdown
+            | Self::Dropped => true,
+        }
+    }
+
+    /// The code in the close frame. `None` when there is no close frame, and when an empty one
+    /// answers an empty one.
+    pub fn code(self) -> Option<u16> {
+        match self {
+            Self::ClientClosed(code) => code,
+            Self::Protocol(error) => Some(error.code()),
+            Self::Dropped => Some(1000),
+            Self::IdleTimeout | Self::Shutdown => Some(1001),
+            Self::InvalidText => Some(1007),
+            Self::SlowConsumer | Self::RegistrationTimeout => Some(1008),
+            Self::TooBig | Self::PartialBytes => Some(1009),
+            Self::Replaced => Some(4001),
+            Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => None,
+        }
+    }
+
+    /// The reason in the close frame; empty where there is nothing to say.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::ClientClosed(_) | Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => {
+                Reason::EMPTY
+            }
+            Self::Protocol(error) => error.reason(),
+            Self::TooBig => ProtocolError::TooBig.reason(),
+            Self::InvalidText => Reason::of("text message is not utf8"),
+            Self::SlowConsumer => Reason::of("too slow"),
+            Self::PartialBytes => Reason::of("too many unfinished bytes"),
+            Self::IdleTimeout => Reason::of("idle timeout"),
+            Self::RegistrationTimeout => Reason::of("registration timeout"),
+            Self::Replaced => Reason::of("replaced by a new connection"),
+            Self::Shutdown => Reason::of("server is shutting down"),
+            Self::Dropped => Reason::of("dropped by the server"),
+        }
+    }
+
+    /// The label under which this end is counted.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ClientClosed(_) => "client_closed",
+            Self::TooBig | Self::Protocol(ProtocolError::TooBig) => "too_big",
+            Self::Protocol(_) => "protocol_error",
+            Self::InvalidText => "invalid_text",
+            Self::SlowConsumer => "slow_consumer",
+            Self::PartialBytes => "partial_bytes",
+            Self::IdleTimeout => "idle_timeout",
+            Self::RegistrationTimeout => "registration_timeout",
+            Self::Replaced => "replaced",
+            Self::Shutdown => "shutdown",
+            Self::Dropped => "dropped",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::Reset => "reset",
+            Self::CloseGrace => "close_grace",
+        }
+    }
+
+    /// Whether the client, doing the same again, may hope for better: the cause was the network,
+    /// the moment or this process, and not what the client is or said.
+    pub fn should_come_back(self) -> bool {
+        match self {
+            Self::SlowConsumer
+            | Self::PartialBytes
+            | Self::IdleTimeout
+            | Self::Shutdown
+            | Self::HandshakeTimeout
+            | Self::Reset => true,
+            Self::ClientClosed(_)
+            | Self::Protocol(_)
+            | Self::TooBig
+            | Self::InvalidText
+            | Self::RegistrationTimeout
+            | Self::Replaced
+            | Self::Dropped
+            | Self::CloseGrace => false,
+        }
+    }
+}
+
+impl From<ProtocolError> for End {
+    /// A message over the limit is an end of its own; everything else is a broken protocol.
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::TooBig => Self::TooBig,
+            ProtocolError::Head { .. }
+            | ProtocolError::LengthTopBit
+            | ProtocolError::CloseOfOneByte
+            | ProtocolError::CloseCode(_)
+            | ProtocolError::CloseReason => Self::Protocol(error),
+        }
+    }
+}
+
+/// What a client's frame did that RFC 6455, or the message limit, forbids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// The first two bytes of a head are wrong in at least one way.
+    Head {
+        /// All that is wrong with them.
+        faults: HeadFaults,
+        /// The opcode they name, known or not.
+        opcode: u8,
+    },
+    /// A 64-bit length has its top bit set (RFC 6455 5.2).
+    LengthTopBit,
+    /// A message is longer than the limit, or says that it will be.
+    TooBig,
+    /// A close frame's payload is one byte, too short for a code.
+    CloseOfOneByte,
+    /// A close frame's code is one that may not be sent.
+    CloseCode(u16),
+    /// A close frame's reason is not UTF-8.
+    CloseReason,
+}
+
+impl ProtocolError {
+    /// The code that answers it.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::TooBig => 1009,
+            Self::Head { .. }
+            | Self::LengthTopBit
+            | Self::CloseOfOneByte
+            | Self::CloseCode(_)
+            | Self::CloseReason => 1002,
+        }
+    }
+
+    /// The reason that goes with the code, where gorilla/websocket 1.5.3 has one in its words.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Head { faults, opcode } => faults.reason(opcode),
+            Self::LengthTopBit => Reason::of("bad length"),
+            Self::TooBig => Reason::of("message too big"),
+            Self::CloseOfOneByte => Reason::of("bad close payload"),
+            Self::CloseCode(code) => Reason::numbered("bad close code ", code),
+            Self::CloseReason => Reason::of("invalid utf8 payload in close frame"),
+        }
+    }
+}
+
+/// One thing wrong with the first two bytes of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HeadFault {
+    /// A reserved bit is set that no extension has claimed.
+    Rsv1,
+    /// As above.
+    Rsv2,
+    /// As above.
+    Rsv3,
+    /// A control frame is longer than 125 bytes.
+    ControlTooLong,
+    /// A control frame is a fragment.
+    ControlNotFinal,
+    /// A new message begins before the last one has ended.
+    DataBeforeFin,
+    /// A continuation comes when no message has begun.
+    ContinuationAfterFin,
+    /// RFC 6455 knows no such opcode.
+    Opcode,
+    /// The client has not masked its frame.
+    Mask,
+}
+
+impl HeadFault {
+    /// All of them, in the order in which they are reported.
+    pub const ALL: [Self; 9] = [
+        Self::Rsv1,
+        Self::Rsv2,
+        Self::Rsv3,
+        Self::ControlTooLong,
+        Self::ControlNotFinal,
+        Self::DataBeforeFin,
+        Self::ContinuationAfterFin,
+        Self::Opcode,
+        Self::Mask,
+    ];
+
+    /// In gorilla's words; the unknown opcode's number is to follow.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Rsv1 => "RSV1 set",
+            Self::Rsv2 => "RSV2 set",
+            Self::Rsv3 => "RSV3 set",
+            Self::ControlTooLong => "len > 125 for control",
+            Self::ControlNotFinal => "FIN not set on control",
+            Self::DataBeforeFin => "data before FIN",
+            Self::ContinuationAfterFin => "continuation after FIN",
+            Self::Opcode => "bad opcode ",
+            Self::Mask => "bad MASK",
+        }
+    }
+}
+
+/// A set of [`HeadFault`]s. Gorilla reports all of them at once, and so do we.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadFaults {
+    bits: u16,
+}
+
+impl HeadFaults {
+    /// Adds `fault` when it is `present`.
+    #[inline]
+    pub(crate) fn note(&mut self, fault: HeadFault, present: bool) {
+        self.bits |= u16::from(present) << (fault as u8);
+    }
+
+    /// Whether nothing is wrong.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.bits == 0
+    }
+
+    /// Whether `fault` is among them.
+    pub fn contains(self, fault: HeadFault) -> bool {
+        self.bits >> (fault as u8) & 1 == 1
+    }
+
+    fn reason(self, opcode: u8) -> Reason {
+        let mut reason = Reason::EMPTY;
+        for fault in HeadFault::ALL {
+            if !self.contains(fault) {
+                continue;
+            }
+            let separator = if reason.len == 0 { "" } else { ", " };
+            let wrote = match fault {
+                HeadFault::Opcode => write!(reason, "{separator}{}{opcode}", fault.text()),
+                HeadFault::Rsv1
+                | HeadFault::Rsv2
+                | HeadFault::Rsv3
+                | HeadFault::ControlTooLong
+                | HeadFault::ControlNotFinal
+                | HeadFault::DataBeforeFin
+                | HeadFault::ContinuationAfterFin
+                | HeadFault::Mask => write!(reason, "{separator}{}", fault.text()),
+            };
+            wrote.expect("all faults of one head fit together");
+        }
+        reason
+    }
+}
+
+/// The reason of a close frame: at most [`REASON_BYTES_MAX`] bytes of UTF-8, held in place.
+#[derive(Clone, Copy)]
+pub struct Reason {
+    bytes: [u8; REASON_BYTES_MAX],
+    len: u8,
+}
+
+/// What a close frame has room for behind its code (RFC 6455 5.5).
+pub const REASON_BYTES_MAX: usize = 123;
+
+impl Reason {
+    const EMPTY: Self = Self {
+        bytes: [0; REASON_BYTES_MAX],
+        len: 0,
+    };
+
+    /// The text; empty when nothing is said.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("made of whole strings")
+    }
+
+    fn of(text: &'static str) -> Self {
+        let mut reason = Self::EMPTY;
+        reason.write_str(text).expect("our own texts fit");
+        reason
+    }
+
+    fn numbered(text: &'static str, number: u16) -> Self {
+        let mut reason = Self::EMPTY;
+        write!(reason, "{text}{number}").expect("our own texts fit");
+        reason
+    }
+}
+
+impl fmt::Write for Reason {
+    /// Appends all of `text`, or nothing of it and fails.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let start = usize::from(self.len);
+        let end = start + text.len();
+        let room = self.bytes.get_mut(start..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = u8::try_from(end).expect("at most REASON_BYTES_MAX");
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl PartialEq for Reason {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Reason {}
+
+const _: () = {
+    assert!(size_of::<ProtocolError>() <= 8);
+    assert!(size_of::<End>() <= 8);
+    assert!(REASON_BYTES_MAX <= u8::MAX as usize);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// One of each. A new end does not compile until it is looked at here.
+    fn next(end: Option<End>) -> Option<End> {
+        let Some(end) = end else {
+            return Some(End::ClientClosed(Some(1000)));
+        };
+        Some(match end {
+            End::ClientClosed(_) => End::Protocol(ProtocolError::LengthTopBit),
+            End::Protocol(_) => End::TooBig,
+            End::TooBig => End::InvalidText,
+            End::InvalidText => End::SlowConsumer,
+            End::SlowConsumer => End::PartialBytes,
+            End::PartialBytes => End::IdleTimeout,
+            End::IdleTimeout => End::RegistrationTimeout,
+            End::RegistrationTimeout => End::Replaced,
+            End::Replaced => End::Shutdown,
+            End::Shutdown => End::Dropped,
+            End::Dropped => End::HandshakeTimeout,
+            End::HandshakeTimeout => End::Reset,
+            End::Reset => End::CloseGrace,
+            End::CloseGrace => return None,
+        })
+    }
+
+    fn all() -> Vec<End> {
+        let all: Vec<End> = std::iter::successors(next(None), |&end| next(Some(end))).collect();
+        assert_eq!(all.len(), 14);
+        all
+    }
+
+    fn all_protocol_errors() -> Vec<ProtocolError> {
+        let mut all = vec![
+            ProtocolError::LengthTopBit,
+            ProtocolError::TooBig,
+            ProtocolError::CloseOfOneByte,
+            ProtocolError::CloseReason,
+        ];
+        all.extend((0..=u16::MAX).map(ProtocolError::CloseCode));
+        // One at a time; ws/decoder.rs tries all sets that a head can have.
+        for fault in HeadFault::ALL {
+            let mut faults = HeadFaults::default();
+            faults.note(fault, true);
+            all.push(ProtocolError::Head { faults, opcode: 15 });
+        }
+        all
+    }
+
+    #[test]
+    fn labels_are_unique_and_plain() {
+        let ends = all();
+        let labels: BTreeSet<&str> = ends.iter().map(|end| end.label()).collect();
+        assert_eq!(labels.len(), ends.len());
+        for label in labels {
+            assert!(
+                label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn a_cut_end_says_nothing_and_every_other_has_a_code_that_may_be_sent() {
+        for end in all() {
+            if end.sends_close_frame() {
+                let code = end
+                    .code()
+                    .expect("only an empty close is answered without one");
+                assert!(
+                    matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999),
+                    "{end:?}"
+                );
+            } else {
+                assert_eq!(end.code(), None, "{end:?}");
+                assert_eq!(end.reason(), Reason::EMPTY, "{end:?}");
+            }
+        }
+        let empty = End::ClientClosed(None);
+        assert!(empty.sends_close_frame());
+        assert_eq!((empty.code(), empty.reason().as_str()), (None, ""));
+    }
+
+    #[test]
+    fn every_protocol_error_has_a_code_and_a_reason_that_fits() {
+        for error in all_protocol_errors() {
+            assert!(error.reason().as_str().len() <= REASON_BYTES_MAX);
+            let expected = if error == ProtocolError::TooBig {
+                1009
+            } else {
+                1002
+            };
+            assert_eq!(error.code(), expected);
+            assert_eq!(End::from(error).code(), Some(expected));
+            assert_eq!(End::from(error).reason(), error.reason());
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_big_is_the_same_end_whoever_found_it() {
+        let (found, wrapped) = (
+            End::from(ProtocolError::TooBig),
+            End::Protocol(ProtocolError::TooBig),
+        );
+        assert_eq!(found, End::TooBig);
+        assert_eq!(found.label(), wrapped.label());
+        assert_eq!(found.reason(), wrapped.reason());
+        assert_eq!(found.code(), wrapped.code());
+    }
+
+    /// Written out once more, so that a change of what clients see is made twice.
+    #[test]
+    fn the_table_is_what_clients_know() {
+        let rows: Vec<(Option<u16>, String, bool)> = all()
+            .into_iter()
+            .map(|end| (end.code(), end.reason().to_string(), end.should_come_back()))
+            .collect();
+        let expected = [
+            (Some(1000), "", false),
+            (Some(1002), "bad length", false),
+            (Some(1009), "message too big", false),
+            (Some(1007), "text message is not utf8", false),
+            (Some(1008), "too slow", true),
+            (Some(1009), "too many unfinished bytes", true),
+            (Some(1001), "idle timeout", true),
+            (Some(1008), "registration timeout", false),
+            (Some(4001), "replaced by a new connection", false),
+            (Some(1001), "server is shutting down", true),
+            (Some(1000), "dropped by the server", false),
+            (None, "", true),
+            (None, "", true),
+            (None, "", false),
+        ]
+        .map(|(code, reason, back)| (code, reason.to_owned(), back));
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn a_reason_takes_a_text_whole_or_not_at_all() {
+        let mut reason = Reason::EMPTY;
+        assert!(reason.write_str(&"x".repeat(REASON_BYTES_MAX)).is_ok());
+        assert!(reason.write_str("y").is_err());
+        assert_eq!(reason.as_str(), "x".repeat(REASON_BYTES_MAX));
+    }
+}

@@ -1,0 +1,94 @@
+//! The echo dialect: every message comes back as it is.
+//!
+//! ```text
+//! client                                   gateway
+//!   |  text "hello"                            |   Reply { Text, "hello" }
+//!   |----------------------------------------->|
+//!   |                            text "hello"  |
+//!   |<-----------------------------------------|
+//!   |  text FF FE                              |   InvalidText: closed with 1007
+//!   |----------------------------------------->|
+//! ```
+//!
+//! It is what conformance and round-trip tests speak to, and the one language here that checks
+//! text for UTF-8 (RFC 6455 8.1): the originals never did.
+
+use super::json::Scratch;
+use super::{Dialect, Intent, Intents, Refusal, Then};
+use crate::close::End;
+use crate::shard::publication::Publication;
+use crate::ws::Kind;
+
+/// The dialect itself; it has no state.
+#[derive(Debug)]
+pub struct Echo;
+
+impl Dialect for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn decode<'m>(
+        &self,
+        kind: Kind,
+        payload: &'m mut [u8],
+        _: &'m mut Scratch,
+        intents: &mut Intents<'m>,
+    ) -> Result<(), Refusal> {
+        if kind == Kind::Text && str::from_utf8(payload).is_err() {
+            return Err(Refusal::InvalidText);
+        }
+        intents.push(Intent::Reply { kind, payload });
+        Ok(())
+    }
+
+    fn object(&self, refusal: Refusal) -> Then {
+        match refusal {
+            Refusal::InvalidText => Then::Leave(End::InvalidText),
+            Refusal::Malformed => Then::Stay,
+        }
+    }
+
+    fn encode(&self, publication: &Publication<'_>, message: &mut Vec<u8>) -> Kind {
+        message.extend_from_slice(publication.payload);
+        Kind::Binary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_back_in_its_own_type() {
+        for kind in [Kind::Text, Kind::Binary] {
+            let (mut payload, mut scratch) = (*b"hi", Scratch::new());
+            let mut intents = Intents::new();
+            assert_eq!(
+                Echo.decode(kind, &mut payload, &mut scratch, &mut intents),
+                Ok(())
+            );
+            assert_eq!(
+                intents[..],
+                [Intent::Reply {
+                    kind,
+                    payload: b"hi"
+                }]
+            );
+        }
+    }
+
+    #[test]
+    fn only_text_has_to_be_text() {
+        let decode = |kind| {
+            let (mut payload, mut scratch) = ([0xff, 0xfe], Scratch::new());
+            Echo.decode(kind, &mut payload, &mut scratch, &mut Intents::new())
+        };
+        assert_eq!(decode(Kind::Binary), Ok(()));
+        assert_eq!(decode(Kind::Text), Err(Refusal::InvalidText));
+        assert_eq!(
+            Echo.object(Refusal::InvalidText),
+            Then::Leave(End::InvalidText)
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! The language of `alfred-zhong/wserver`: one register message in, raw text out.
+//!
+//! ```text
+//! client                                   gateway                                  pusher
+//!   | {"token": "jack", "event": "topic1"}    |   Identify; never answered             |
+//!   |---------------------------------------->|                                        |
+//!   |                                         |        POST /push                      |
+//!   |                                         |  {"userId": "jack", "event": "topic1", |
+//!   |                                         |   "message": "Hello World"}            |
+//!   |                                         |<---------------------------------------|
+//!   |                      text "Hello World" |   message sent to 1 clients            |
+//!   |<----------------------------------------|--------------------------------------->|
+//! ```
+//!
+//! What is not a register message is ignored without a word, and the session may register later.
+//! JSON is read as Go reads it: the first value only, keys without regard to case, `null` as if
+//! the member were missing, broken text as U+FFFD.
+
+use super::json::{Scratch, Text, Wanted};
+use super::{Dialect, Intent, Intents, Refusal, Then};
+use crate::shard::publication::Publication;
+use crate::ws::Kind;
+
+/// The dialect itself; it has no state.
+#[derive(Debug)]
+pub struct Wserver;
+
+impl Dialect for Wserver {
+    fn name(&self) -> &'static str {
+        "wserver"
+    }
+
+    fn decode<'m>(
+        &self,
+        _: Kind,
+        payload: &'m mut [u8],
+        scratch: &'m mut Scratch,
+        intents: &mut Intents<'m>,
+    ) -> Result<(), Refusal> {
+        let texts = REGISTER
+            .find(payload)
+            .map_err(|_| Refusal::Malformed)?
+            .strings;
+        let [Some(token), Some(event)] = scratch.read(texts) else {
+            return Err(Refusal::Malformed);
+        };
+        if event.is_empty() {
+            return Err(Refusal::Malformed);
+        }
+        intents.push(Intent::Identify { token, event });
+        Ok(())
+    }
+
+    fn object(&self, refusal: Refusal) -> Then {
+        match refusal {
+            Refusal::InvalidText | Refusal::Malformed => Then::Stay,
+        }
+    }
+
+    fn encode(&self, publication: &Publication<'_>, message: &mut Vec<u8>) -> Kind {
+        message.extend_from_slice(publication.payload);
+        Kind::Text
+    }
+}
+
+/// What the body of a push asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Push<'b> {
+    /// Who is to receive it.
+    pub user: &'b str,
+    /// Under which event.
+    pub event: &'b str,
+    /// The text itself.
+    pub message: &'b str,
+}
+
+/// What the body of a drop asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Drop<'b> {
+    /// Whose sessions are to end.
+    pub user: &'b str,
+    /// Only those registered for this event; `None` is all of them.
+    pub event: Option<&'b str>,
+}
+
+/// Reads the body of a push; `None` if it is not one, or a field is missing or empty.
+pub fn read_push<'b>(body: &'b [u8], scratch: &'b mut Scratch) -> Option<Push<'b>> {
+    let texts: [Option<Text<'_>>; 3] = PUSH.find(body).ok()?.strings;
+    let [user, event, message] = scratch
+        .read(texts)
+        .map(|text| text.filter(|t| !t.is_empty()));
+    Some(Push {
+        user: user?,
+        event: event?,
+        message: message?,
+    })
+}
+
+/// Reads the body of a drop; `None` if it is not one, or names no user.
+pub fn read_drop<'b>(body: &'b [u8], scratch: &'b mut Scratch) -> Option<Drop<'b>> {
+    let texts: [Option<Text<'_>>; 2] = DROP.find(body).ok()?.strings;
+    let [user, event] = scratch
+        .read(texts)
+        .map(|text| text.filter(|t| !t.is_empty()));
+    Some(Drop { user: user?, event })
+}
+
+const REGISTER: Wanted<2, 0> = Wanted::new(["token", "event"], []);
+const PUSH: Wanted<3, 0> = Wanted::new(["userId", "event", "message"], []);
+const DROP: Wanted<2, 0> = Wanted::new(["userId", "event"], []);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message: &[u8], expected: Option<(&str, &str)>) {
+        let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
+        let mut intents = Intents::new();
+        let result = Wserver.decode(Kind::Text, &mut payload, &mut scratch, &mut intents);
+        assert_eq!(result.is_ok(), expected.is_some());
+        let expected = expected.map(|(token, event)| Intent::Identify { token, event });
+        assert_eq!(intents.first(), expected.as_ref());
+    }
+
+    #[test]
+    fn registers_what_go_would_have_read() {
+        check(br#"{"token":"a","event":"e"}"#, Some(("a", "e")));
+        check(
+            br#"{"Token":"a","EVENT":"e","x":[1]} trailing"#,
+            Some(("a", "e")),
+        );
+        check(
+            br#"{"token":"a","token":null,"event":"e"}"#,
+            Some(("a", "e")),
+        );
+        check(
+            b"{\"token\":\"\xff\",\"event\":\"\\ud800\"}",
+            Some(("\u{fffd}", "\u{fffd}")),
+        );
+        check(br#"{"token":"","event":"e"}"#, Some(("", "e")));
+    }
+
+    #[test]
+    fn whatever_is_no_register_message_is_refused() {
+        for message in [
+            &b""[..],
+            b"null",
+            b"[]",
+            b"{}",
+            br#"{"token":"a"}"#,
+            br#"{"token":"a","event":""}"#,
+            br#"{"token":"a","event":5}"#,
+            b"\xef\xbb\xbf{\"token\":\"a\",\"event\":\"e\"}",
+            br#"{"token":"a","event":"e""#,
+        ] {
+            check(message, None);
+        }
+    }
+
+    #[test]
+    fn a_push_names_all_three() {
+        let mut scratch = Scratch::new();
+        let push = read_push(
+            br#"{"USERID":"j","event":"e","message":"m\n"}"#,
+            &mut scratch,
+        );
+        assert_eq!(
+            push,
+            Some(Push {
+                user: "j",
+                event: "e",
+                message: "m\n"
+            })
+        );
+        for body in [
+            &br#"{"userId":"j","event":"e"}"#[..],
+            br#"{"userId":"j","event":"e","message":""}"#,
+            br#"{"userId":"j","event":"e","message":5}"#,
+            b"null",
+            b"",
+        ] {
+            assert_eq!(read_push(body, &mut scratch), None);
+        }
+    }
+
+    #[test]
+    fn a_drop_names_a_user_and_maybe_an_event() {
+        let mut scratch = Scratch::new();
+        let drop = read_drop(br#"{"userId":"j","event":""}"#, &mut scratch);
+        assert_eq!(
+            drop,
+            Some(Drop {
+                user: "j",
+                event: None
+            })
+        );
+        assert_eq!(read_drop(br#"{"event":"e"}"#, &mut scratch), None);
+    }
+}

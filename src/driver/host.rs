@@ -1,0 +1,638 @@
+//! One shard and everything that its connections go through before they are sessions.
+//!
+//! The host knows no ring and no socket: bytes, ends and ticks come in, and what is to be sent,
+//! paused and closed comes out. Whoever moves bytes between it and the kernel is a driver; the one
+//! there is uses `io_uring`, and the simulator in `tests/` needs none.
+
+use super::mailbox::{Exchange, Post, ShardRing};
+use crate::dialect::json::Scratch;
+use crate::dialect::wserver;
+use crate::embedder::{Embedder, Fault};
+use crate::http::{
+    Asked, Context, HttpAsk, HttpConnection, HttpRoute, OVERLOADED, Progress, Replied, Reply,
+    WakeList,
+};
+use crate::id::{ConnectionId, ShardId};
+use crate::metrics::Counters;
+use crate::shard::hash::HashSeed;
+use crate::shard::publication::{Audience, DropTarget, Ticket};
+use crate::shard::settings::ShardSettings;
+use crate::shard::{Answer, Ask, CloseStep, HttpPhase, Shard};
+use crate::time::{Tick, Ticks};
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A shard with its HTTP connections and its side of the mailboxes.
+#[derive(Debug)]
+pub struct Host {
+    id: ShardId,
+    shard: Shard,
+    /// By slot: the HTTP side of a connection, while it has one.
+    http: Vec<Option<Box<HttpConnection>>>,
+    http_count: usize,
+    context: Rc<Context>,
+    limits: HostLimits,
+    wakes: Arc<WakeList>,
+    answers: VecDeque<ConnectionId>,
+    readings: VecDeque<(ConnectionId, bool)>,
+    post: Post,
+    pushes: Slab<PendingPush>,
+    pushes_order: VecDeque<(Tick, u32)>,
+    scratch: Scratch,
+    now: Tick,
+    shrank: bool,
+    is_stopping: bool,
+}
+
+/// The bounds of a host that are not its shard's.
+#[derive(Clone, Copy, Debug)]
+pub struct HostLimits {
+    /// HTTP connections at one time.
+    pub http_connections_max: usize,
+    /// Bytes that wait for hyper before a socket is read no further.
+    pub http_in_bytes_max: usize,
+    /// Bytes that hyper may write ahead of the socket.
+    pub http_out_bytes_max: usize,
+    /// One request's body, in bytes, that many included.
+    pub body_bytes_max: usize,
+    /// Pushes that other shards have not answered yet.
+    pub pushes_in_flight_max: usize,
+    /// For all shards to answer a push.
+    pub push_timeout: Ticks,
+}
+
+/// A push or drop that other shards are still working on.
+#[derive(Debug)]
+struct PendingPush {
+    /// `None` once it has timed out; its answers are still awaited.
+    reply: Option<Rc<Reply>>,
+    here: u32,
+}
+
+/// What is served over HTTP on one path.
+#[derive(Clone, Debug)]
+pub struct ServedPath {
+    /// Compared with a request's path exactly.
+    pub path: String,
+    /// What is there.
+    pub what: Served,
+}
+
+/// The kinds of thing served over HTTP.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// A WebSocket route, by its index.
+    WebSocket(u16),
+    /// Pushes to the users of a namespace.
+    Push(u16, crate::config::PushAuth),
+    /// Drops of the users of a namespace.
+    Drop(u16, crate::config::PushAuth),
+}
+
+impl Host {
+    /// A host for one shard of `exchange`.
+    #[must_use]
+    pub(crate) fn new(
+        id: ShardId,
+        exchange: &Arc<Exchange>,
+        settings: Arc<ShardSettings>,
+        paths: &[ServedPath],
+        limits: HostLimits,
+        embedder: Arc<Embedder>,
+        seed: HashSeed,
+    ) -> Self {
+        let context = Rc::new(Context {
+            routes: paths.iter().cloned().map(HttpRoute::from).collect(),
+            embedder,
+            body_bytes_max: limits.body_bytes_max,
+            partial_bytes_max: settings.partial_bytes_max,
+            asks: RefCell::default(),
+            bodies_bytes: Cell::new(0),
+            messages_bytes: Cell::new(0),
+            is_full: Cell::new(false),
+        });
+        let ring = ShardRing {
+            exchange: Arc::clone(exchange),
+            shard: id,
+        };
+        Self {
+            id,
+            shard: Shard::new(id, exchange.shards(), settings, seed),
+            http: Vec::new(),
+            http_count: 0,
+            context,
+            limits,
+            wakes: Arc::new(WakeList::new(Box::new(ring))),
+            answers: VecDeque::new(),
+            readings: VecDeque::new(),
+            post: Post::new(id, Arc::clone(exchange)),
+            pushes: Slab::new(),
+            pushes_order: VecDeque::new(),
+            scratch: Scratch::new(),
+            now: Tick::default(),
+            shrank: false,
+            is_stopping: false,
+        }
+    }
+
+    /// A socket was accepted. `None`: there is no slot for it, close it.
+    pub fn handle_accepted(&mut self) -> Option<ConnectionId> {
+        let id = self.shard.handle_accepted()?;
+        if self.http.len() <= id.index() {
+            self.http.resize_with(id.index() + 1, || None);
+        }
+        Some(id)
+    }
+
+    /// Bytes came from a connection; they are read in place and not kept.
+    pub fn handle_received(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        if !self.shard.is_http(id) {
+            self.feed_session(id, bytes);
+            return;
+        }
+        if self.http[id.index()].is_none() {
+            self.open_http(id);
+        }
+        if let Some(http) = &mut self.http[id.index()] {
+            http.receive(bytes);
+            self.poll_http(id);
+        }
+    }
+
+    /// The socket took `taken` bytes of what was lent for this connection; the send is over.
+    pub fn handle_sent(&mut self, id: ConnectionId, taken: u32) {
+        match &mut self.http[id.index()] {
+            Some(http) if http.is_flying() => {
+                http.sent(taken as usize);
+                self.after_http_send(id);
+            }
+            _ => self.shard.handle_sent(id, taken),
+        }
+    }
+
+    /// Nothing more will come from the peer: its end of input, or, `broken`, its reset.
+    pub fn handle_hangup(&mut self, id: ConnectionId, broken: bool) {
+        match &mut self.http[id.index()] {
+            Some(http) if !broken => {
+                http.receive_end();
+                self.poll_http(id);
+            }
+            _ => self.shard.handle_hangup(id, broken),
+        }
+    }
+
+    /// The socket is closed and no operation of it is left.
+    pub fn handle_closed(&mut self, id: ConnectionId) {
+        if self.http[id.index()].take().is_some() {
+            self.http_count -= 1;
+        }
+        self.shrank = true;
+        self.shard.handle_closed(id);
+    }
+
+    /// It is `now`.
+    pub fn handle_tick(&mut self, now: Tick) {
+        self.now = now;
+        self.shard.handle_tick(now);
+        while let Some(&(deadline, index)) = self.pushes_order.front() {
+            let pending = self.pushes.get_mut(index as usize);
+            match pending {
+                Some(pending) if pending.reply.is_some() && deadline > now => break,
+                Some(pending) => {
+                    if let Some(reply) = pending.reply.take() {
+                        reply.set(Replied::TimedOut);
+                    }
+                }
+                None => {}
+            }
+            self.pushes_order.pop_front();
+        }
+        self.shard
+            .bound_partial_bytes(self.context.bodies_bytes.get());
+        self.context.messages_bytes.set(self.shard.partial_bytes());
+    }
+
+    /// Handles what other shards and woken requests want; returns how much there was.
+    pub fn handle_arrivals(&mut self) -> usize {
+        let mut count = 0;
+        while let Some(message) = self.post.receive() {
+            self.shard.handle_message(&message);
+            count += 1;
+            if count >= ARRIVALS_PER_LOOK_MAX {
+                break;
+            }
+        }
+        while let Some((ticket, number)) = self.shard.poll_tally() {
+            self.post.exchange().answer(ticket, number);
+        }
+        while let Some((index, total)) = self.post.poll_complete() {
+            self.complete_push(index, total);
+            count += 1;
+        }
+        while let Some(id) = self.wakes.pop() {
+            count += 1;
+            let http = self.http.get(id.index()).and_then(Option::as_ref);
+            if http.is_some_and(|http| http.id() == id && http.take_woken()) {
+                self.poll_http(id);
+            }
+        }
+        count
+    }
+
+    /// Sends what the shard has to tell the others, and wakes them.
+    pub fn flush_messages(&mut self) {
+        while let Some((to, message)) = self.shard.poll_message() {
+            self.post.send(to, message);
+        }
+        self.post.flush();
+    }
+
+    /// What is to be sent next, to whom: sessions first. It stays until [`Host::handle_sent`].
+    pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
+        self.shard.poll_send()
+    }
+
+    /// The next HTTP answer to be sent. It stays until [`Host::handle_sent`].
+    pub fn poll_answer(&mut self) -> Option<(ConnectionId, &[u8])> {
+        let id = loop {
+            let id = self.answers.pop_front()?;
+            let Some(http) = &mut self.http[id.index()] else {
+                continue;
+            };
+            if http.id() == id {
+                http.queued = false;
+                if http.wants_to_send() && self.shard.is_http(id) {
+                    break id;
+                }
+            }
+        };
+        let http = self.http[id.index()].as_mut().expect("just seen");
+        http.lend().map(|bytes| (id, bytes))
+    }
+
+    /// The next connection whose socket is to be read again (`true`) or not (`false`).
+    pub fn poll_reading(&mut self) -> Option<(ConnectionId, bool)> {
+        self.readings.pop_front()
+    }
+
+    /// The next connection to be shut or closed.
+    pub fn poll_close(&mut self) -> Option<(ConnectionId, CloseStep)> {
+        self.shard.poll_close()
+    }
+
+    /// When [`Host::handle_tick`] must be called at the latest.
+    #[must_use]
+    pub fn poll_wake(&self) -> Option<Tick> {
+        let push = self.pushes_order.front().map(|&(deadline, _)| deadline);
+        [self.shard.poll_wake(), push].into_iter().flatten().min()
+    }
+
+    /// Whether something has arrived that [`Host::handle_arrivals`] would handle.
+    #[must_use]
+    pub fn has_arrivals(&self) -> bool {
+        !self.post.exchange().inbox(self.id).is_empty()
+            || !self.wakes.is_empty()
+            || self.post.can_unblock()
+    }
+
+    /// Whether sessions or requests are owed something that could be sent now.
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        self.shard.wants_to_send() || !self.answers.is_empty()
+    }
+
+    /// Whether other shards' mailboxes are full, so that sessions are not to be read.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.post.is_blocked()
+    }
+
+    /// Whether the connection has been upgraded.
+    #[must_use]
+    pub fn is_session(&self, id: ConnectionId) -> bool {
+        !self.shard.is_http(id)
+    }
+
+    /// Refuses sessions while there are as many connections in the process as there may be.
+    pub fn set_full(&mut self, is_full: bool) {
+        self.context.is_full.set(is_full || self.is_stopping);
+    }
+
+    /// Begins to stop: ends every session, lets requests under way be answered, takes no more.
+    pub fn begin_stop(&mut self) {
+        self.is_stopping = true;
+        self.context.is_full.set(true);
+        self.shard.end_all(crate::close::End::Shutdown);
+        let ids: Vec<ConnectionId> = self.http_ids().collect();
+        for id in ids {
+            if let Some(http) = &mut self.http[id.index()] {
+                http.drain();
+            }
+            self.poll_http(id);
+        }
+        self.shard.end_silent();
+    }
+
+    /// Cuts every connection.
+    pub fn cut_all(&mut self) {
+        self.shard.cut_all();
+    }
+
+    /// Whether memory was given up since the last call, so that collecting it may pay.
+    pub fn take_shrank(&mut self) -> bool {
+        std::mem::take(&mut self.shrank) | self.shard.take_shrank()
+    }
+
+    /// Frees what is kept for reuse; for a shard that has been idle for a while.
+    pub fn free_spare(&mut self) {
+        self.shard.free_spare();
+        self.answers = VecDeque::new();
+        self.readings = VecDeque::new();
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections_count(&self) -> usize {
+        self.shard.connections_count()
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn sessions_count(&self) -> usize {
+        self.shard.sessions_count()
+    }
+
+    /// What the shard has counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.shard.counters()
+    }
+
+    /// Asserts what shard and host promise. For tests and the simulator.
+    pub fn invariants(&self) {
+        self.shard.invariants();
+        assert_eq!(self.http.iter().flatten().count(), self.http_count);
+    }
+
+    fn http_ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.http.iter().flatten().map(|http| http.id())
+    }
+
+    /// Hands bytes to a session, answering its questions as they come.
+    fn feed_session(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            at += self.shard.handle_received(id, &mut bytes[at..]);
+            self.answer_questions();
+        }
+        if self.shard.partial_bytes() > 0 {
+            self.shard
+                .bound_partial_bytes(self.context.bodies_bytes.get());
+        }
+    }
+
+    /// Asks the embedder what the shard wants to know. The shard is not borrowed meanwhile.
+    fn answer_questions(&mut self) {
+        while let Some(question) = self.shard.poll_question() {
+            let Ask::User { token, event } = question.ask;
+            let user = self
+                .context
+                .embedder
+                .user_of(&token)
+                .map(String::into_boxed_str);
+            self.shard
+                .handle_answer(question.session, &Answer::User { user, event });
+        }
+    }
+
+    /// Gives a connection its HTTP side: its first bytes have come.
+    fn open_http(&mut self, id: ConnectionId) {
+        let is_crowded = self.http_count >= self.limits.http_connections_max;
+        let http = if is_crowded && !self.close_idle_http() {
+            HttpConnection::farewell(id, &self.wakes, OVERLOADED)
+        } else {
+            let out_max = self.limits.http_out_bytes_max;
+            HttpConnection::new(id, &self.context, &self.wakes, out_max)
+        };
+        self.http[id.index()] = Some(Box::new(http));
+        self.http_count += 1;
+    }
+
+    /// Closes the HTTP connection that has waited longest for its next request, if there is one.
+    fn close_idle_http(&mut self) -> bool {
+        let idle = self
+            .http
+            .iter()
+            .flatten()
+            .filter(|http| http.phase() == HttpPhase::Idle && !http.wants_to_send())
+            .map(|http| http.id())
+            .min_by_key(|&id| self.shard.phase_began(id));
+        let Some(id) = idle else { return false };
+        self.drop_http(id);
+        self.shard.handle_http_done(id);
+        true
+    }
+
+    fn drop_http(&mut self, id: ConnectionId) {
+        if let Some(http) = self.http[id.index()].take() {
+            assert!(!http.is_flying(), "what the kernel holds is not freed");
+            self.http_count -= 1;
+            self.shrank = true;
+        }
+    }
+
+    /// Lets hyper work until it waits, carrying out what its requests ask on the way.
+    fn poll_http(&mut self, id: ConnectionId) {
+        self.context.embedder.provoke(Fault::Http);
+        loop {
+            let Some(http) = &mut self.http[id.index()] else {
+                return;
+            };
+            http.take_woken();
+            match http.poll() {
+                Progress::Pending => {}
+                Progress::Done => break,
+                Progress::Upgraded(upgraded) => {
+                    http.adopt(upgraded);
+                    self.finish_upgrade(id);
+                    return;
+                }
+            }
+            let worked = self.carry_out_asks();
+            let http = self.http[id.index()]
+                .as_ref()
+                .expect("asks close no connection");
+            if !worked && !http.take_woken() {
+                break;
+            }
+        }
+        self.after_http(id);
+    }
+
+    /// Looks at what a connection needs after hyper has worked.
+    fn after_http(&mut self, id: ConnectionId) {
+        let Some(http) = &mut self.http[id.index()] else {
+            return;
+        };
+        if http.wants_to_send() {
+            if !http.queued {
+                http.queued = true;
+                self.answers.push_back(id);
+            }
+        } else if http.is_done() && !http.is_flying() {
+            let peer_ended = http.peer_ended;
+            self.drop_http(id);
+            if peer_ended {
+                self.shard.handle_hangup(id, false);
+            } else {
+                self.shard.handle_http_done(id);
+            }
+            return;
+        }
+        self.shard.handle_http_phase(id, http.phase());
+        let inbound = http.inbound_bytes();
+        let pause = inbound > self.limits.http_in_bytes_max;
+        let resume = inbound * 2 < self.limits.http_in_bytes_max;
+        if (pause && !http.paused) || (resume && http.paused) {
+            http.paused = pause;
+            self.readings.push_back((id, !pause));
+        }
+    }
+
+    fn after_http_send(&mut self, id: ConnectionId) {
+        let http = self.http[id.index()]
+            .as_ref()
+            .expect("its send has just ended");
+        if http.has_upgrade() {
+            self.finish_upgrade(id);
+        } else {
+            self.poll_http(id);
+        }
+    }
+
+    /// Makes a session of a connection whose upgrade was granted, once no send of it is under way.
+    fn finish_upgrade(&mut self, id: ConnectionId) {
+        let http = self.http[id.index()]
+            .as_mut()
+            .expect("it has just been upgraded");
+        if http.is_flying() || !self.shard.is_http(id) {
+            return;
+        }
+        let upgraded = http.take_upgrade().expect("granted before");
+        let (peer_ended, paused) = (http.peer_ended, http.paused);
+        self.drop_http(id);
+        self.shard
+            .handle_upgraded(id, upgraded.route, &upgraded.greeting);
+        let mut input = upgraded.input;
+        self.feed_session(id, &mut input);
+        if paused {
+            self.readings.push_back((id, true));
+        }
+        if peer_ended {
+            self.shard.handle_hangup(id, false);
+        }
+    }
+
+    /// Carries out what requests have asked; returns whether there was anything.
+    fn carry_out_asks(&mut self) -> bool {
+        let mut worked = false;
+        loop {
+            let asked = self.context.asks.borrow_mut().pop_front();
+            let Some(Asked { ask, reply }) = asked else {
+                return worked;
+            };
+            self.carry_out(&ask, reply);
+            worked = true;
+        }
+    }
+
+    fn carry_out(&mut self, ask: &HttpAsk, reply: Rc<Reply>) {
+        let is_full = self.pushes.len() >= self.limits.pushes_in_flight_max;
+        if self.is_blocked() || is_full {
+            reply.set(Replied::Busy);
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let ticket = self.next_ticket();
+        let here = match ask {
+            HttpAsk::Push { namespace, body } => wserver::read_push(body.as_slice(), &mut scratch)
+                .map(|push| {
+                    let audience = Audience::User {
+                        namespace: *namespace,
+                        name: push.user.as_bytes(),
+                        event: push.event.as_bytes(),
+                    };
+                    self.shard
+                        .publish(audience, push.message.as_bytes(), ticket)
+                }),
+            HttpAsk::Drop { namespace, body } => wserver::read_drop(body.as_slice(), &mut scratch)
+                .map(|drop| {
+                    let target = DropTarget {
+                        namespace: *namespace,
+                        name: drop.user.as_bytes().into(),
+                        event: drop.event.map(|event| event.as_bytes().into()),
+                    };
+                    self.shard.drop_user(target, ticket)
+                }),
+        };
+        self.scratch = scratch;
+        match here {
+            None => reply.set(Replied::Illegal),
+            Some(here) if self.is_alone() => reply.set(Replied::Total(u64::from(here))),
+            Some(here) => {
+                assert_eq!(self.post.ask(ticket.index), ticket);
+                let index = self.pushes.insert(PendingPush {
+                    reply: Some(reply),
+                    here,
+                });
+                assert_eq!(index, ticket.index as usize);
+                let deadline = self.now.after(self.limits.push_timeout);
+                self.pushes_order.push_back((deadline, ticket.index));
+            }
+        }
+    }
+
+    /// The ticket that the next question of this shard will have.
+    fn next_ticket(&self) -> Ticket {
+        let index = u32::try_from(self.pushes.vacant_key()).expect("bounded by a u32");
+        Ticket {
+            asker: self.id,
+            index,
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.post.exchange().shards() == 1
+    }
+
+    fn complete_push(&mut self, index: u32, total: u64) {
+        let pending = self.pushes.remove(index as usize);
+        if let Some(reply) = pending.reply {
+            reply.set(Replied::Total(u64::from(pending.here) + total));
+        }
+    }
+}
+
+impl From<ServedPath> for HttpRoute {
+    fn from(ServedPath { path, what }: ServedPath) -> Self {
+        match what {
+            Served::WebSocket(route) => Self::WebSocket { path, route },
+            Served::Push(namespace, auth) => Self::Push {
+                path,
+                namespace,
+                auth,
+            },
+            Served::Drop(namespace, auth) => Self::Drop {
+                path,
+                namespace,
+                auth,
+            },
+        }
+    }
+}
+
+/// Mailbox messages handled before the kernel is looked at again.
+const ARRIVALS_PER_LOOK_MAX: usize = 1024;

@@ -1,0 +1,307 @@
+//! How shards reach each other: bounded lock-free mailboxes, and totals that come back beside them.
+//!
+//! A shard drains its own mailbox whatever the state of the others', so two full mailboxes never
+//! wait for each other. What does not fit into another's waits here, in order, and while it does
+//! the shard takes on no new work: the wait is bounded by what one batch put out.
+//!
+//! Totals never enter a mailbox: they are added to two atomics that the asker owns, and the last
+//! one to answer wakes it.
+
+use super::sleep::SleepFlag;
+use crate::http::Ring;
+use crate::id::ShardId;
+use crate::shard::publication::{MailboxMessage, Ticket};
+use crossbeam_queue::ArrayQueue;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// What all shards of a process share.
+#[derive(Debug)]
+pub struct Exchange {
+    inboxes: Box<[Inbox]>,
+    /// Connections of all shards.
+    connections: AtomicUsize,
+}
+
+/// What others may touch of one shard.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    messages: ArrayQueue<MailboxMessage>,
+    /// By sender: whether it waits for room here.
+    blocked: Box<[AtomicBool]>,
+    /// The questions of this shard that others are answering.
+    tallies: Box<[Tally]>,
+    /// Tallies that are complete; has room for all of them.
+    complete: ArrayQueue<u32>,
+    pub(super) flag: SleepFlag,
+    bell: Bell,
+}
+
+/// How a sleeping shard is woken; without a function where nothing ever sleeps.
+struct Bell(Option<Box<dyn Fn() + Send + Sync>>);
+
+impl std::fmt::Debug for Bell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Bell").field(&self.0.is_some()).finish()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    remaining: AtomicU32,
+    total: AtomicU64,
+}
+
+impl Exchange {
+    /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
+    /// messages, and for `questions_max` open questions of each shard.
+    pub fn new(
+        bells: Vec<Box<dyn Fn() + Send + Sync>>,
+        messages_max: usize,
+        questions_max: usize,
+    ) -> Arc<Self> {
+        Self::with_bells(
+            bells.into_iter().map(|bell| Bell(Some(bell))).collect(),
+            messages_max,
+            questions_max,
+        )
+    }
+
+    /// The same for a simulation in which nothing sleeps.
+    #[must_use]
+    pub fn simulated(shards: usize, messages_max: usize, questions_max: usize) -> Arc<Self> {
+        Self::with_bells(
+            (0..shards).map(|_| Bell(None)).collect(),
+            messages_max,
+            questions_max,
+        )
+    }
+
+    fn with_bells(bells: Vec<Bell>, messages_max: usize, questions_max: usize) -> Arc<Self> {
+        let shards = bells.len();
+        let inboxes = bells.into_iter().map(|bell| Inbox {
+            messages: ArrayQueue::new(messages_max),
+            blocked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            tallies: (0..questions_max).map(|_| Tally::default()).collect(),
+            complete: ArrayQueue::new(questions_max),
+            flag: SleepFlag::new(),
+            bell,
+        });
+        Arc::new(Self {
+            inboxes: inboxes.collect(),
+            connections: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// Adds one shard's answer to a question, and wakes the asker if it was the last.
+    pub(super) fn answer(&self, ticket: Ticket, count: u32) {
+        let asker = self.inbox(ticket.asker);
+        let tally = &asker.tallies[ticket.index as usize];
+        tally.total.fetch_add(u64::from(count), Ordering::Relaxed);
+        let before = tally.remaining.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "answered more often than asked");
+        if before == 1 {
+            asker
+                .complete
+                .push(ticket.index)
+                .expect("it has room for all");
+            asker.wake();
+        }
+    }
+
+    /// Wakes a shard, for what is neither a message nor an answer.
+    pub fn wake(&self, shard: ShardId) {
+        self.inbox(shard).wake();
+    }
+
+    /// Counts a connection; returns how many there are now, on all shards.
+    pub(super) fn connection_opened(&self) -> usize {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts a connection no more.
+    pub(super) fn connection_closed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the shard sleeps.
+    pub(super) fn sleep_flag(&self, shard: ShardId) -> &SleepFlag {
+        &self.inbox(shard).flag
+    }
+
+    pub(super) fn inbox(&self, shard: ShardId) -> &Inbox {
+        &self.inboxes[shard.index()]
+    }
+}
+
+impl Inbox {
+    fn wake(&self) {
+        if self.flag.must_ring()
+            && let Some(ring) = &self.bell.0
+        {
+            ring();
+        }
+    }
+
+    /// Whether nothing has arrived that the shard has not taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.complete.is_empty()
+    }
+}
+
+/// Wakes one shard of an exchange.
+#[derive(Debug)]
+pub(super) struct ShardRing {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) shard: ShardId,
+}
+
+impl Ring for ShardRing {
+    fn ring(&self) {
+        self.exchange.wake(self.shard);
+    }
+}
+
+/// One shard's side of the exchange.
+#[derive(Debug)]
+pub(super) struct Post {
+    me: ShardId,
+    exchange: Arc<Exchange>,
+    /// By destination: what did not fit, in order.
+    overflow: Box<[VecDeque<MailboxMessage>]>,
+    /// By destination: whether something was put in since the last wake.
+    touched: Box<[bool]>,
+    overflowing: usize,
+    messages_half: usize,
+}
+
+impl Post {
+    pub(super) fn new(me: ShardId, exchange: Arc<Exchange>) -> Self {
+        let shards = exchange.shards();
+        let messages_half = exchange.inbox(me).messages.capacity() / 2;
+        Self {
+            me,
+            exchange,
+            overflow: (0..shards).map(|_| VecDeque::new()).collect(),
+            touched: vec![false; shards].into_boxed_slice(),
+            overflowing: 0,
+            messages_half,
+        }
+    }
+
+    pub(super) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// Sends a message, or keeps it until there is room.
+    pub(super) fn send(&mut self, to: ShardId, message: MailboxMessage) {
+        let overflow = &mut self.overflow[to.index()];
+        if overflow.is_empty() {
+            match self.exchange.inbox(to).messages.push(message) {
+                Ok(()) => self.touched[to.index()] = true,
+                Err(message) => {
+                    overflow.push_back(message);
+                    self.overflowing += 1;
+                }
+            }
+        } else {
+            overflow.push_back(message);
+        }
+    }
+
+    /// Moves what has waited into mailboxes that have room again, and wakes whoever got something.
+    pub(super) fn flush(&mut self) {
+        if self.overflowing > 0 {
+            for index in 0..self.overflow.len() {
+                self.flush_overflow(ShardId::new(index));
+            }
+        }
+        for (index, touched) in self.touched.iter_mut().enumerate() {
+            if std::mem::take(touched) {
+                self.exchange.wake(ShardId::new(index));
+            }
+        }
+    }
+
+    /// Takes the next message for this shard.
+    pub(super) fn receive(&mut self) -> Option<MailboxMessage> {
+        let inbox = self.exchange.inbox(self.me);
+        let message = inbox.messages.pop()?;
+        if inbox.messages.len() <= self.messages_half {
+            // Pairs with the fence of `flush_overflow`: room is seen, or the flag is.
+            fence(Ordering::SeqCst);
+            for (index, blocked) in inbox.blocked.iter().enumerate() {
+                if blocked.load(Ordering::Relaxed) && blocked.swap(false, Ordering::AcqRel) {
+                    self.exchange.wake(ShardId::new(index));
+                }
+            }
+        }
+        Some(message)
+    }
+
+    /// Whether messages wait for room somewhere: no new work may be taken on.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.overflowing > 0
+    }
+
+    /// Whether messages that wait may find room now.
+    pub(super) fn can_unblock(&self) -> bool {
+        self.overflow.iter().enumerate().any(|(index, waiting)| {
+            !waiting.is_empty() && !self.exchange.inbox(ShardId::new(index)).messages.is_full()
+        })
+    }
+
+    /// Begins a question that every other shard will answer.
+    pub(super) fn ask(&self, index: u32) -> Ticket {
+        let tally = &self.exchange.inbox(self.me).tallies[index as usize];
+        assert_eq!(
+            tally.remaining.load(Ordering::Relaxed),
+            0,
+            "its last answers are in"
+        );
+        let others = u32::try_from(self.exchange.shards() - 1).expect("a few shards");
+        tally.total.store(0, Ordering::Relaxed);
+        tally.remaining.store(others, Ordering::Release);
+        Ticket {
+            asker: self.me,
+            index,
+        }
+    }
+
+    /// A question that everybody has answered, and the sum of the answers.
+    pub(super) fn poll_complete(&self) -> Option<(u32, u64)> {
+        let inbox = self.exchange.inbox(self.me);
+        let index = inbox.complete.pop()?;
+        Some((
+            index,
+            inbox.tallies[index as usize].total.load(Ordering::Relaxed),
+        ))
+    }
+
+    fn flush_overflow(&mut self, to: ShardId) {
+        let waiting = &mut self.overflow[to.index()];
+        if waiting.is_empty() {
+            return;
+        }
+        let inbox = self.exchange.inbox(to);
+        // Said before trying, so that room made in between is either found or announced.
+        inbox.blocked[self.me.index()].store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        while let Some(message) = waiting.pop_front() {
+            if let Err(message) = inbox.messages.push(message) {
+                waiting.push_front(message);
+                return;
+            }
+            self.touched[to.index()] = true;
+        }
+        self.overflowing -= 1;
+        inbox.blocked[self.me.index()].store(false, Ordering::Release);
+    }
+}

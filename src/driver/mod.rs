@@ -1,0 +1,31 @@
+//! Runs one shard on one pinned thread: sockets, buffers, sends, mailboxes.
+//!
+//! ```text
+//!   kernel <--> ring, buffers, sockets <--> run (the loop) <--> host <--> shard
+//!                                                |               |
+//!                                              sleep          mailbox, http
+//! ```
+//!
+//! Everything that touches the kernel or the clock is here, and nothing here decides anything. It
+//! is the only folder with `unsafe` in it: `buffers`, `ring` and `socket`.
+
+mod buffers;
+pub mod host;
+pub mod mailbox;
+mod ring;
+mod run;
+pub mod sleep;
+mod socket;
+pub(crate) mod start;
+pub mod start_error;
+pub(crate) mod stop;
+
+/// How much of everything one turn of a loop does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TurnLimits {
+    pub(crate) looks_per_turn_max: u32,
+    pub(crate) sends_per_enter_max: u32,
+    pub(crate) sends_per_turn_max: u32,
+    /// Connections of the whole process.
+    pub(crate) sessions_max: usize,
+}

@@ -1,0 +1,299 @@
+//! The data ring: every operation on a socket, as one safe function each.
+//!
+//! The ring is made with `SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG | SUBMIT_ALL`: completions
+//! are run only when the shard enters the kernel, and the kernel says by a flag when there are some
+//! to run (io.md 2). An eventfd, silent while the shard is awake, wakes it.
+
+#![expect(
+    unsafe_code,
+    reason = "operations name memory and descriptors that must outlive them"
+)]
+
+use super::buffers::{BufferRing, GROUP};
+use crate::id::ConnectionId;
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// A ring and the buffers that it receives into.
+#[derive(Debug)]
+pub(super) struct DataRing {
+    /// First, so that it is closed before the memory that it knows is freed.
+    ring: Uring,
+    buffers: BufferRing,
+    bell: OwnedFd,
+    sends_in_flight: usize,
+}
+
+struct Uring(IoUring);
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IoUring")
+    }
+}
+
+/// What a completion is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum Operation {
+    Accept = 1,
+    Receive,
+    Send,
+    Cancel,
+    CancelAccept,
+    Close,
+}
+
+/// One completion, copied out of the ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completion {
+    pub(super) operation: Operation,
+    /// Slot and generation; without meaning for [`Operation::Accept`] and its cancellation.
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    /// A count of bytes or a descriptor; negative, an error number.
+    pub(super) result: i32,
+    /// The buffer that the bytes are in.
+    pub(super) buffer: Option<u16>,
+    /// Whether the operation goes on.
+    pub(super) more: bool,
+}
+
+/// How large a ring is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct RingSize {
+    pub(super) submission_entries: u32,
+    pub(super) completion_entries: u32,
+    pub(super) buffer_count: u16,
+    pub(super) buffer_bytes: u32,
+}
+
+impl DataRing {
+    /// Makes a ring for the calling thread, which alone may use it. `bell` is the eventfd that
+    /// wakes the shard.
+    pub(super) fn new(size: RingSize, bell: OwnedFd) -> io::Result<Self> {
+        let mut ring = build(size.submission_entries, size.completion_entries)?;
+        ring.submitter().register_eventfd(bell.as_raw_fd())?;
+        ring.completion().disable_eventfd();
+        let buffers = BufferRing::new(&ring.submitter(), size.buffer_count, size.buffer_bytes)?;
+        Ok(Self {
+            ring: Uring(ring),
+            buffers,
+            bell,
+            sends_in_flight: 0,
+        })
+    }
+
+    /// The descriptor that becomes readable when a sleeping shard has something to do.
+    pub(super) fn bell(&self) -> &OwnedFd {
+        &self.bell
+    }
+
+    /// Lets the kernel ring the bell, or not.
+    pub(super) fn set_bell(&mut self, on: bool) {
+        let completion = self.ring.0.completion();
+        if on {
+            completion.enable_eventfd();
+        } else {
+            completion.disable_eventfd();
+        }
+    }
+
+    /// Whether the kernel must be entered: something is to be submitted, or it has completions that
+    /// it has not shown.
+    pub(super) fn wants_enter(&mut self) -> bool {
+        let submission = self.ring.0.submission();
+        !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
+    }
+
+    /// Whether completions lie in the ring.
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.ring.0.completion().is_empty()
+    }
+
+    /// Submits what was queued and runs what the kernel has deferred.
+    pub(super) fn enter(&mut self) -> io::Result<()> {
+        self.buffers.publish();
+        let queued = self.ring.0.submission().len();
+        let queued = u32::try_from(queued).expect("bounded by the ring");
+        // SAFETY: no argument is passed besides numbers; the queued operations' memory and
+        // descriptors live until their completions, as the functions below promise.
+        let entered = unsafe {
+            self.ring
+                .0
+                .submitter()
+                .enter::<()>(queued, 0, ENTER_GETEVENTS, None)
+        };
+        match entered {
+            Ok(_) => Ok(()),
+            // Interrupted, or completions must be taken first: the next turn comes back.
+            Err(error) if matches!(error.raw_os_error(), Some(EINTR | EBUSY | EAGAIN)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves up to `most` completions out of the ring.
+    pub(super) fn take_completions(&mut self, most: usize, into: &mut Vec<Completion>) {
+        let queue = self.ring.0.completion();
+        for entry in queue.take(most) {
+            into.push(Completion::from(&entry));
+        }
+        // The queue's head is published when it is dropped, which is now.
+    }
+
+    /// Accepts connections until cancelled.
+    pub(super) fn accept(&mut self, listener: RawFd) -> io::Result<()> {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener))
+            .flags(SOCK_CLOEXEC)
+            .build()
+            .user_data(user_data(Operation::Accept, 0));
+        self.push(&entry)
+    }
+
+    /// Receives from a socket until it ends or is cancelled.
+    pub(super) fn receive(&mut self, socket: RawFd, id: ConnectionId) -> io::Result<()> {
+        let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
+            .build()
+            .user_data(user_data(Operation::Receive, id.bits()));
+        self.push(&entry)
+    }
+
+    /// Sends bytes, which the caller keeps where they are until the completion.
+    pub(super) fn send(&mut self, socket: RawFd, id: ConnectionId, bytes: Lent) -> io::Result<()> {
+        let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
+            .flags(MSG_NOSIGNAL)
+            .build()
+            .user_data(user_data(Operation::Send, id.bits()));
+        self.sends_in_flight += 1;
+        self.push(&entry)
+    }
+
+    /// Cancels an operation of a connection; both complete.
+    pub(super) fn cancel(&mut self, operation: Operation, id: ConnectionId) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
+            .build()
+            .user_data(user_data(Operation::Cancel, id.bits()));
+        self.push(&entry)
+    }
+
+    /// Cancels the accepting; both complete.
+    pub(super) fn cancel_accept(&mut self) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(Operation::Accept, 0))
+            .build()
+            .user_data(user_data(Operation::CancelAccept, 0));
+        self.push(&entry)
+    }
+
+    /// Closes a socket that has no other operation under way.
+    pub(super) fn close(&mut self, socket: RawFd, id: ConnectionId) -> io::Result<()> {
+        let entry = opcode::Close::new(types::Fd(socket))
+            .build()
+            .user_data(user_data(Operation::Close, id.bits()));
+        self.push(&entry)
+    }
+
+    /// The bytes that a receive has put into a buffer.
+    pub(super) fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        self.buffers.filled(buffer, len)
+    }
+
+    /// Lets the kernel fill a buffer again.
+    pub(super) fn give_back(&mut self, buffer: u16) {
+        self.buffers.give_back(buffer);
+    }
+
+    /// Counts a send as over.
+    pub(super) fn send_ended(&mut self) {
+        self.sends_in_flight -= 1;
+    }
+
+    /// Whether more sends may be under way: at most half of what the completion queue holds.
+    pub(super) fn has_room_to_send(&self) -> bool {
+        self.sends_in_flight * 2 < self.ring.0.params().cq_entries() as usize
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        loop {
+            // SAFETY: descriptors are closed and memory is freed only after the completion of every
+            // operation that names them: the loop counts operations (`run.rs`), and the shard keeps
+            // what it lent until it is told that the send is over.
+            if unsafe { self.ring.0.submission().push(entry) }.is_ok() {
+                return Ok(());
+            }
+            self.enter()?;
+        }
+    }
+}
+
+/// Bytes lent to the kernel: where they are and how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lent {
+    start: *const u8,
+    len: u32,
+}
+
+impl From<&[u8]> for Lent {
+    fn from(bytes: &[u8]) -> Self {
+        // A send takes what fits anyway; the rest is lent again.
+        let len = u32::try_from(bytes.len().min(SEND_BYTES_MAX)).expect("bounded");
+        Self {
+            start: bytes.as_ptr(),
+            len,
+        }
+    }
+}
+
+impl From<&cqueue::Entry> for Completion {
+    fn from(entry: &cqueue::Entry) -> Self {
+        let data = entry.user_data();
+        Self {
+            operation: Operation::from_bits((data >> OPERATION_SHIFT & 0xff) as u8),
+            slot: (data & 0x00ff_ffff) as u32,
+            generation: (data >> 32) as u32,
+            result: entry.result(),
+            buffer: cqueue::buffer_select(entry.flags()),
+            more: cqueue::more(entry.flags()),
+        }
+    }
+}
+
+impl Operation {
+    fn from_bits(bits: u8) -> Self {
+        match bits {
+            1 => Self::Accept,
+            2 => Self::Receive,
+            3 => Self::Send,
+            4 => Self::Cancel,
+            5 => Self::CancelAccept,
+            6 => Self::Close,
+            other => panic!("the kernel completes what was submitted, not operation {other}"),
+        }
+    }
+}
+
+/// Makes an `io_uring` of the shape used here, without anything registered.
+pub(super) fn build(submission_entries: u32, completion_entries: u32) -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(completion_entries)
+        .build(submission_entries)
+}
+
+/// Generation, operation, slot: the shard's bits of an id are constant within a ring and carry the
+/// operation instead.
+fn user_data(operation: Operation, id_bits: u64) -> u64 {
+    id_bits | (operation as u64) << OPERATION_SHIFT
+}
+
+const OPERATION_SHIFT: u32 = 24;
+const ENTER_GETEVENTS: u32 = 1;
+const SEND_BYTES_MAX: usize = 1 << 30;
+const SOCK_CLOEXEC: i32 = 0o2_000_000;
+const MSG_NOSIGNAL: i32 = 0x4000;
+const EINTR: i32 = 4;
+const EAGAIN: i32 = 11;
+const EBUSY: i32 = 16;

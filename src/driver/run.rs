@@ -1,0 +1,499 @@
+//! One shard's loop: turns of the data ring inside a tokio-uring runtime.
+//!
+//! A turn enters the kernel while there is a reason to, handles what came, looks again a bounded
+//! number of times, and only then sends. The shard sleeps by the rule of `sleep.rs`. The loop is
+//! the future given to `block_on` and owns everything; nobody else touches the shard.
+
+use super::host::Host;
+use super::ring::{Completion, DataRing, Lent, Operation};
+use super::socket::{Sockets, shut_sending};
+use super::stop::StopFlag;
+use super::{TurnLimits, mailbox::Exchange};
+use crate::embedder::{Embedder, Fault};
+use crate::id::{ConnectionId, ShardId};
+use crate::metrics::Counters;
+use crate::shard::CloseStep;
+use crate::time::Tick;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Everything that one shard's thread owns.
+pub(super) struct Loop {
+    pub(super) id: ShardId,
+    pub(super) host: Host,
+    pub(super) ring: DataRing,
+    pub(super) listener: Option<OwnedFd>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) embedder: Arc<Embedder>,
+    pub(super) stop: Arc<StopFlag>,
+    pub(super) limits: TurnLimits,
+    pub(super) state: LoopState,
+}
+
+/// What a loop remembers between turns.
+pub(super) struct LoopState {
+    sockets: Sockets,
+    started: Instant,
+    completions: Vec<Completion>,
+    /// Receives that came while other shards' mailboxes were full, in order.
+    held: VecDeque<Completion>,
+    /// Sockets whose receive ended for want of buffers.
+    starved: Vec<ConnectionId>,
+    accepting: bool,
+    accept_again_at: Option<Instant>,
+    accept_failed: bool,
+    stop_at: Option<Instant>,
+    /// Memory was given up; collected when the shard has been idle for a second.
+    shrank: bool,
+    turns_since_yield: u32,
+}
+
+impl LoopState {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver is where time comes from"
+    )]
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            sockets: Sockets::default(),
+            started: now,
+            completions: Vec::new(),
+            held: VecDeque::new(),
+            starved: Vec::new(),
+            accepting: false,
+            accept_again_at: None,
+            accept_failed: false,
+            stop_at: None,
+            shrank: false,
+            turns_since_yield: 0,
+        }
+    }
+}
+
+impl Loop {
+    /// Runs until the gateway stops and every connection has ended; returns what was counted.
+    pub(super) async fn run(mut self) -> io::Result<Counters> {
+        let bell = AsyncFd::register_with_interest(self.ring.bell().try_clone()?, Interest::READABLE)?;
+        self.start_accepting()?;
+        loop {
+            self.turn()?;
+            if self.is_finished() {
+                return Ok(self.host.counters().clone());
+            }
+            if self.has_work() {
+                self.yield_now_and_then().await;
+            } else {
+                self.sleep(&bell).await?;
+            }
+        }
+    }
+
+    /// Handles what there is, then sends what is owed.
+    fn turn(&mut self) -> io::Result<()> {
+        self.embedder.provoke(Fault::Loop);
+        for _ in 0..self.limits.looks_per_turn_max {
+            if self.ring.wants_enter() {
+                self.ring.enter()?;
+            }
+            let handled = self.handle_completions()? + self.host.handle_arrivals();
+            if handled == 0 {
+                break;
+            }
+        }
+        self.keep_time()?;
+        self.flush()
+    }
+
+    /// Takes completions out of the ring and acts on each; returns how many there were.
+    fn handle_completions(&mut self) -> io::Result<usize> {
+        if !self.host.is_blocked() {
+            while let Some(completion) = self.state.held.pop_front() {
+                self.on_receive(completion)?;
+            }
+        }
+        let mut completions = std::mem::take(&mut self.state.completions);
+        self.ring
+            .take_completions(COMPLETIONS_PER_LOOK_MAX, &mut completions);
+        let count = completions.len();
+        for completion in completions.drain(..) {
+            self.on_completion(completion)?;
+        }
+        self.state.completions = completions;
+        // Buffers have been given back by now.
+        for id in std::mem::take(&mut self.state.starved) {
+            self.receive_again(id)?;
+        }
+        Ok(count)
+    }
+
+    fn on_completion(&mut self, completion: Completion) -> io::Result<()> {
+        match completion.operation {
+            Operation::Accept => self.on_accept(completion),
+            Operation::CancelAccept => Ok(()),
+            Operation::Receive => {
+                let id = completion.connection();
+                if self.host.is_blocked() && self.host.is_session(id) {
+                    self.state.held.push_back(completion);
+                    return Ok(());
+                }
+                self.on_receive(completion)
+            }
+            Operation::Send => self.on_sent(completion),
+            Operation::Cancel => {
+                let id = completion.connection();
+                self.state.sockets.operation_ended(id);
+                self.close_if_quiet(id)
+            }
+            Operation::Close => {
+                let id = completion.connection();
+                self.state.sockets.remove(id);
+                self.host.handle_closed(id);
+                self.exchange.connection_closed();
+                Ok(())
+            }
+        }
+    }
+
+    fn on_accept(&mut self, completion: Completion) -> io::Result<()> {
+        if !completion.more {
+            self.state.accepting = false;
+        }
+        match u32::try_from(completion.result) {
+            Ok(_) => {
+                self.state.accept_failed = false;
+                self.adopt(completion.result)?;
+            }
+            Err(_) if self.stop.is_set() => {}
+            Err(_) => self.on_accept_failure(-completion.result),
+        }
+        if !self.state.accepting && self.state.accept_again_at.is_none() && !self.stop.is_set() {
+            self.start_accepting()?;
+        }
+        if self.stop.is_set() && !self.state.accepting {
+            self.accept_the_queued()?;
+        }
+        Ok(())
+    }
+
+    /// Out of descriptors or memory: backs off, says so once, and goes on serving.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver is where time comes from"
+    )]
+    fn on_accept_failure(&mut self, errno: i32) {
+        if !matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM) {
+            return;
+        }
+        if !std::mem::replace(&mut self.state.accept_failed, true) {
+            let error = io::Error::from_raw_os_error(errno);
+            tracing::warn!(shard = self.id.index(), %error, "cannot accept, trying again");
+        }
+        self.state.accept_again_at = Some(Instant::now() + ACCEPT_BACKOFF);
+    }
+
+    /// Makes a connection of a descriptor that was accepted.
+    fn adopt(&mut self, descriptor: i32) -> io::Result<()> {
+        let Some(id) = self.host.handle_accepted() else {
+            super::socket::close_now(descriptor);
+            return Ok(());
+        };
+        let count = self.exchange.connection_opened();
+        self.host.set_full(count > self.limits.sessions_max);
+        self.state.sockets.insert(id, descriptor);
+        self.receive_again(id)
+    }
+
+    fn on_receive(&mut self, completion: Completion) -> io::Result<()> {
+        let id = completion.connection();
+        let still_wanted = self.state.sockets.is_current(id);
+        if let (Some(buffer), Ok(len @ 1..)) =
+            (completion.buffer, usize::try_from(completion.result))
+        {
+            let bytes = self.ring.filled(buffer, len);
+            if still_wanted && !self.state.sockets.is_closing(id) {
+                self.host.handle_received(id, bytes);
+            }
+            self.ring.give_back(buffer);
+        } else if let Some(buffer) = completion.buffer {
+            self.ring.filled(buffer, 0);
+            self.ring.give_back(buffer);
+        }
+        assert!(still_wanted, "a slot outlives its operations");
+
+        if completion.more {
+            return Ok(());
+        }
+        self.state.sockets.receive_ended(id);
+        if self.state.sockets.is_closing(id) {
+            return self.close_if_quiet(id);
+        }
+        match completion.result {
+            0 => self.host.handle_hangup(id, false),
+            result if result == -ENOBUFS => self.state.starved.push(id),
+            result if result > 0 || result == -ECANCELED => self.receive_again(id)?,
+            _ => self.host.handle_hangup(id, true),
+        }
+        Ok(())
+    }
+
+    fn on_sent(&mut self, completion: Completion) -> io::Result<()> {
+        let id = completion.connection();
+        self.ring.send_ended();
+        self.state.sockets.send_ended(id);
+        let taken = u32::try_from(completion.result).unwrap_or(0);
+        self.host.handle_sent(id, taken);
+        if completion.result < 0 && completion.result != -ECANCELED {
+            self.host.handle_hangup(id, true);
+        }
+        self.close_if_quiet(id)
+    }
+
+    /// Arms a socket's receive, if it is wanted and not armed.
+    fn receive_again(&mut self, id: ConnectionId) -> io::Result<()> {
+        if let Some(socket) = self.state.sockets.begin_receive(id) {
+            self.ring.receive(socket, id)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the others, sends what is owed, shuts and closes.
+    fn flush(&mut self) -> io::Result<()> {
+        self.host.flush_messages();
+        self.send_to_sessions()?;
+        while self.ring.has_room_to_send() {
+            let Some((id, bytes)) = self.host.poll_answer() else {
+                break;
+            };
+            let socket = self.state.sockets.begin_send(id);
+            self.ring.send(socket, id, Lent::from(bytes))?;
+        }
+        while let Some((id, on)) = self.host.poll_reading() {
+            self.set_reading(id, on)?;
+        }
+        while let Some((id, step)) = self.host.poll_close() {
+            match step {
+                CloseStep::Shutdown => shut_sending(self.state.sockets.descriptor(id)),
+                CloseStep::Finish => self.begin_close(id)?,
+            }
+        }
+        if self.ring.wants_enter() {
+            self.ring.enter()?;
+        }
+        Ok(())
+    }
+
+    fn send_to_sessions(&mut self) -> io::Result<()> {
+        let mut since_enter = 0;
+        for _ in 0..self.limits.sends_per_turn_max {
+            if !self.ring.has_room_to_send() {
+                break;
+            }
+            let Some((id, bytes)) = self.host.poll_send() else {
+                break;
+            };
+            let socket = self.state.sockets.begin_send(id);
+            self.ring.send(socket, id, Lent::from(bytes))?;
+            since_enter += 1;
+            if since_enter == self.limits.sends_per_enter_max {
+                since_enter = 0;
+                self.ring.enter()?;
+                self.handle_completions()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_reading(&mut self, id: ConnectionId, on: bool) -> io::Result<()> {
+        if !self.state.sockets.is_current(id) {
+            return Ok(());
+        }
+        self.state.sockets.set_wanted(id, on);
+        if on {
+            return self.receive_again(id);
+        }
+        if self.state.sockets.begin_cancel_receive(id) {
+            self.ring.cancel(Operation::Receive, id)?;
+        }
+        Ok(())
+    }
+
+    /// Cancels what is under way; the close follows when nothing is.
+    fn begin_close(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.state.sockets.set_closing(id);
+        if self.state.sockets.begin_cancel_receive(id) {
+            self.ring.cancel(Operation::Receive, id)?;
+        }
+        if self.state.sockets.begin_cancel_send(id) {
+            self.ring.cancel(Operation::Send, id)?;
+        }
+        self.close_if_quiet(id)
+    }
+
+    fn close_if_quiet(&mut self, id: ConnectionId) -> io::Result<()> {
+        if let Some(socket) = self.state.sockets.begin_close(id) {
+            self.ring.close(socket, id)?;
+        }
+        Ok(())
+    }
+
+    fn start_accepting(&mut self) -> io::Result<()> {
+        if let Some(listener) = &self.listener {
+            self.ring.accept(listener.as_raw_fd())?;
+            self.state.accepting = true;
+        }
+        Ok(())
+    }
+
+    /// The listener is about to close: whoever has connected already is still let in.
+    fn accept_the_queued(&mut self) -> io::Result<()> {
+        let Some(listener) = self.listener.take() else {
+            return Ok(());
+        };
+        rustix::io::ioctl_fionbio(&listener, true)?;
+        while let Ok(socket) =
+            rustix::net::accept_with(listener.as_fd(), rustix::net::SocketFlags::CLOEXEC)
+        {
+            self.adopt(std::os::fd::IntoRawFd::into_raw_fd(socket))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the shard the time, and does what is due in the loop itself.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver is where time comes from"
+    )]
+    fn keep_time(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        self.host.handle_tick(self.tick_at(now));
+        self.state.shrank |= self.host.take_shrank();
+        if self.state.accept_again_at.is_some_and(|at| at <= now) {
+            self.state.accept_again_at = None;
+            if !self.state.accepting {
+                self.start_accepting()?;
+            }
+        }
+        if let (Some(grace), None) = (self.stop.grace(), self.state.stop_at) {
+            self.state.stop_at = Some(now + grace);
+            if self.state.accepting {
+                self.ring.cancel_accept()?;
+            } else {
+                self.accept_the_queued()?;
+            }
+            self.host.begin_stop();
+        }
+        if self.state.stop_at.is_some_and(|at| at <= now) {
+            self.host.cut_all();
+        }
+        Ok(())
+    }
+
+    fn tick_at(&self, now: Instant) -> Tick {
+        let elapsed = now.duration_since(self.state.started).as_millis();
+        Tick::containing(u64::try_from(elapsed).expect("milliseconds since the start fit"))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state.stop_at.is_some()
+            && self.listener.is_none()
+            && self.host.connections_count() == 0
+            && self.state.held.is_empty()
+    }
+
+    /// Whether another turn would find something to do.
+    fn has_work(&mut self) -> bool {
+        self.ring.wants_enter()
+            || self.ring.has_completions()
+            || self.host.has_arrivals()
+            || (self.host.wants_to_send() && self.ring.has_room_to_send())
+            || (!self.state.held.is_empty() && !self.host.is_blocked())
+            || (self.stop.is_set() && self.state.stop_at.is_none())
+    }
+
+    /// Lets the runtime's own tasks and timers run. That costs two system calls, so a shard that is
+    /// busy does it only every few turns; one that sleeps does it anyway.
+    async fn yield_now_and_then(&mut self) {
+        self.state.turns_since_yield += 1;
+        if self.state.turns_since_yield >= TURNS_PER_YIELD {
+            self.state.turns_since_yield = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Sleeps until something arrives or is due (io.md 2).
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver is where time comes from"
+    )]
+    async fn sleep(&mut self, bell: &AsyncFd<OwnedFd>) -> io::Result<()> {
+        let exchange = Arc::clone(&self.exchange);
+        let flag = exchange.sleep_flag(self.id);
+        self.ring.set_bell(true);
+        flag.lie_down();
+        if !self.has_work() {
+            self.state.turns_since_yield = 0;
+            let lay_down_at = Instant::now();
+            let wake_at = self.wake_at(lay_down_at);
+            let rung = async { bell.readable().await.map(|mut guard| guard.clear_ready()) };
+            match wake_at {
+                None => rung.await?,
+                Some(at) => match tokio::time::timeout_at(at.into(), rung).await {
+                    Ok(rung) => rung?,
+                    Err(_) => self.on_idle(lay_down_at),
+                },
+            }
+        }
+        flag.get_up();
+        self.ring.set_bell(false);
+        Ok(())
+    }
+
+    /// When to wake even if nothing arrives.
+    fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let due = self
+            .host
+            .poll_wake()
+            .map(|tick| self.state.started + Duration::from_millis(tick.begins_at_ms()));
+        let collect = self.state.shrank.then_some(now + IDLE_BEFORE_COLLECT);
+        let accept = self.state.accept_again_at;
+        let stop = self.state.stop_at.filter(|_| !self.is_finished());
+        [due, collect, accept, stop].into_iter().flatten().min()
+    }
+
+    /// Nothing arrived until now: gives memory back, if there may be some.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver is where time comes from"
+    )]
+    fn on_idle(&mut self, lay_down_at: Instant) {
+        let idle = Instant::now().duration_since(lay_down_at);
+        if self.state.shrank && idle >= IDLE_BEFORE_COLLECT {
+            self.state.shrank = false;
+            self.host.free_spare();
+            self.embedder.on_idle();
+        }
+    }
+}
+
+impl Completion {
+    fn connection(&self) -> ConnectionId {
+        ConnectionId::new(self.slot, self.generation)
+    }
+}
+
+/// Completions handled before the ring is looked at again.
+const COMPLETIONS_PER_LOOK_MAX: usize = 4096;
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+const IDLE_BEFORE_COLLECT: Duration = Duration::from_secs(1);
+const TURNS_PER_YIELD: u32 = 32;
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+const ENOMEM: i32 = 12;
+const ENOBUFS: i32 = 105;
+const ECANCELED: i32 = 125;

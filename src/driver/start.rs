@@ -1,0 +1,411 @@
+//! What must be true before any thread starts, and the threads themselves (io.md 7).
+//!
+//! Limits are raised, the ring is tried out, the port is taken, and only then is anything started:
+//! whatever is missing is one [`StartError`] that names the cause and the cure.
+
+use super::host::{Host, HostLimits, ServedPath};
+use super::mailbox::Exchange;
+use super::ring::{DataRing, RingSize, build};
+use super::run::{Loop, LoopState};
+use super::stop::StopFlag;
+use super::{TurnLimits, start_error::StartError};
+use crate::config::{Config, Ring};
+use crate::embedder::{Embedder, Fault};
+use crate::id::{SHARDS_MAX, ShardId};
+use crate::metrics::Counters;
+use crate::shard::hash::HashSeed;
+use crate::shard::settings::ShardSettings;
+use rustix::event::EventfdFlags;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CpuSet;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What was found and taken before any thread started.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) address: SocketAddr,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) sessions_max: usize,
+    listeners: Vec<OwnedFd>,
+    bells: Vec<OwnedFd>,
+    cpus: Vec<usize>,
+    ring: RingSize,
+}
+
+/// What every shard of a process has in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) settings: Arc<ShardSettings>,
+    pub(crate) paths: Arc<[ServedPath]>,
+    pub(crate) host_limits: HostLimits,
+    pub(crate) turn_limits: TurnLimits,
+    pub(crate) embedder: Arc<Embedder>,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) stop: Arc<StopFlag>,
+}
+
+/// Raises limits, tries the ring and takes the port.
+pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
+    let files = raise_open_files();
+    let wanted = config.limits.sessions_max.map(|max| max.get() as usize);
+    let sessions_max = wanted.unwrap_or_else(|| files.saturating_sub(FILES_RESERVED));
+    if sessions_max == 0 || sessions_max + FILES_RESERVED > files {
+        return Err(StartError::OpenFiles {
+            have: files,
+            need: sessions_max.max(1) + FILES_RESERVED,
+        });
+    }
+
+    let cpus = allowed_cpus();
+    let shards = config
+        .shards
+        .map_or(cpus.len(), |shards| usize::from(shards.get()));
+    let shards = shards.clamp(1, SHARDS_MAX - 1);
+    let ring = fitting_ring(&config.ring, shards)?;
+    let listeners = listen(config.listen, shards)?;
+    let address = address_of(&listeners[0]).map_err(|error| StartError::Listen {
+        address: config.listen,
+        error,
+    })?;
+
+    let bells: Vec<OwnedFd> = (0..shards).map(|_| new_bell()).collect::<Result<_, _>>()?;
+    let mut ringers: Vec<Box<dyn Fn() + Send + Sync>> = Vec::new();
+    for bell in &bells {
+        let bell = bell.try_clone().map_err(StartError::Thread)?;
+        ringers.push(Box::new(move || ring_bell(&bell)));
+    }
+    let exchange = Exchange::new(
+        ringers,
+        config.limits.mailbox_messages_max as usize,
+        config.limits.pushes_in_flight_max as usize,
+    );
+    let cpus = if config.pin { cpus } else { Vec::new() };
+    Ok(Prepared {
+        address,
+        exchange,
+        sessions_max,
+        listeners,
+        bells,
+        cpus,
+        ring,
+    })
+}
+
+impl Prepared {
+    /// Starts one thread for each shard, and returns when all of them accept connections.
+    pub(crate) fn start(self, common: &Common) -> Result<Vec<JoinHandle<Counters>>, StartError> {
+        let (ready, readies) = std::sync::mpsc::channel();
+        let mut threads = Vec::new();
+        let seats = self.listeners.into_iter().zip(self.bells).enumerate();
+        for (index, (listener, bell)) in seats {
+            let seat = Seat {
+                id: ShardId::new(index),
+                listener,
+                bell,
+                cpu: self.cpus.get(index % self.cpus.len().max(1)).copied(),
+                ring: self.ring,
+                seed: random_seed()?,
+                common: common.clone(),
+            };
+            let ready = ready.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || seat.run(&ready));
+            threads.push(thread.map_err(StartError::Thread)?);
+        }
+        drop(ready);
+        for _ in 0..threads.len() {
+            readies
+                .recv()
+                .expect("a shard says that it is ready, or aborts the process")?;
+        }
+        Ok(threads)
+    }
+}
+
+/// What one shard's thread is given.
+struct Seat {
+    id: ShardId,
+    listener: OwnedFd,
+    bell: OwnedFd,
+    cpu: Option<usize>,
+    ring: RingSize,
+    seed: HashSeed,
+    common: Common,
+}
+
+impl Seat {
+    /// The body of a shard's thread. A panic here ends the process: half a gateway that looks alive
+    /// is worse than none.
+    fn run(self, ready: &Sender<Result<(), StartError>>) -> Counters {
+        let _guard = AbortOnPanic;
+        if let Some(cpu) = self.cpu {
+            pin_to(cpu);
+        }
+        let made = patiently(|| {
+            let runtime =
+                tokio_uring::Runtime::new(tokio_uring::builder().entries(RUNTIME_ENTRIES))?;
+            Ok((runtime, DataRing::new(self.ring, self.bell.try_clone()?)?))
+        });
+        let (runtime, ring) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // Whoever waits for it gives up, and so does the process.
+                drop(ready.send(Err(StartError::ring(error))));
+                return Counters::default();
+            }
+        };
+        let Common {
+            settings,
+            paths,
+            host_limits,
+            turn_limits,
+            embedder,
+            exchange,
+            stop,
+        } = self.common;
+        let host = Host::new(
+            self.id,
+            &exchange,
+            settings,
+            &paths,
+            host_limits,
+            Arc::clone(&embedder),
+            self.seed,
+        );
+        let shard_loop = Loop {
+            id: self.id,
+            host,
+            ring,
+            listener: Some(self.listener),
+            exchange,
+            embedder: Arc::clone(&embedder),
+            stop,
+            limits: turn_limits,
+            state: LoopState::new(),
+        };
+        drop(ready.send(Ok(())));
+        runtime.block_on(async move {
+            if embedder.wants(Fault::Task) {
+                drop(tokio_uring::spawn(
+                    async move { embedder.provoke(Fault::Task) },
+                ));
+            }
+            let result = shard_loop.run().await;
+            result.expect("the data ring goes on working once it was made")
+        })
+    }
+}
+
+/// Ends the process if its thread unwinds.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// Makes every panic end the process after its message, except in an embedder's functions, whose
+/// panics are caught. Without it, a panic in a task that the runtime catches would go unnoticed.
+///
+/// The binary calls this first; an embedding program may.
+pub fn abort_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        if !crate::embedder::is_running() {
+            std::process::abort();
+        }
+    }));
+}
+
+/// Raises the soft limit of open files to the hard one, and returns it.
+fn raise_open_files() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(FILES_UNLIMITED);
+    let raised = Rlimit {
+        current: Some(most),
+        maximum: limit.maximum,
+    };
+    let current = match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => most,
+        Err(_) => limit.current.unwrap_or(most),
+    };
+    usize::try_from(current).unwrap_or(usize::MAX)
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|&cpu| set.is_set(cpu))
+        .collect();
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+fn pin_to(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(cpu, %error, "cannot pin a shard to its core");
+    }
+}
+
+/// The largest ring, at most as large as the config says, of which one fits for each shard.
+fn fitting_ring(ring: &Ring, shards: usize) -> Result<RingSize, StartError> {
+    check_kernel()?;
+    let (mut submission, mut completion) = (ring.submission_entries, ring.completion_entries);
+    loop {
+        let error = match try_rings(submission, completion, shards) {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        let is_memory = error.kind() == io::ErrorKind::OutOfMemory;
+        if !is_memory || submission / 2 < ring.entries_min {
+            return Err(StartError::ring(error));
+        }
+        (submission, completion) = (submission / 2, completion / 2);
+    }
+    if submission < ring.submission_entries {
+        tracing::warn!(
+            entries = submission,
+            "little lockable memory: smaller rings than configured (ulimit -l, LimitMEMLOCK=)"
+        );
+    }
+    Ok(RingSize {
+        submission_entries: submission,
+        completion_entries: completion,
+        buffer_count: ring.buffer_count,
+        buffer_bytes: ring.buffer_bytes,
+    })
+}
+
+/// Makes as many rings at one time as there will be, the runtimes' own included.
+fn try_rings(submission: u32, completion: u32, shards: usize) -> io::Result<()> {
+    let mut rings = Vec::new();
+    for _ in 0..shards {
+        rings.push(build(submission, completion)?);
+        rings.push(io_uring::IoUring::new(RUNTIME_ENTRIES)?);
+    }
+    Ok(())
+}
+
+fn check_kernel() -> Result<(), StartError> {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|n| n.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < KERNEL_MIN {
+        return Err(StartError::Kernel {
+            release: release.into_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Tries again for a second: the memory of rings that were just closed, here by the probe, comes
+/// back only after a while.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "before the shard runs, its thread may wait"
+)]
+fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_passing(&error) && began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::OutOfMemory | io::ErrorKind::AddrInUse
+    )
+}
+
+/// Takes the port: one listener for each shard, all bound before any listens.
+fn listen(address: SocketAddr, shards: usize) -> Result<Vec<OwnedFd>, StartError> {
+    let failed = |error| StartError::Listen { address, error };
+    let mut bound = address;
+    if address.port() != 0 {
+        // A second instance would silently take half the clients: first without sharing the port.
+        drop(patiently(|| bind(address, false)).map_err(failed)?);
+    }
+    let mut sockets = Vec::new();
+    for _ in 0..shards {
+        let socket = bind(bound, true).map_err(failed)?;
+        let local = socket.local_addr().map_err(failed)?;
+        bound = local
+            .as_socket()
+            .expect("bound to an address of the internet");
+        sockets.push(socket);
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG).map_err(failed)?;
+    }
+    Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    // Inherited by every connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn address_of(listener: &OwnedFd) -> io::Result<SocketAddr> {
+    let address = rustix::net::getsockname(listener)?;
+    Ok(SocketAddr::try_from(address)?)
+}
+
+fn new_bell() -> Result<OwnedFd, StartError> {
+    rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+        .map_err(|error| StartError::Thread(error.into()))
+}
+
+fn ring_bell(bell: &OwnedFd) {
+    // It is never read, so it can only be full after 2^64 rings.
+    rustix::io::write(bell, &1_u64.to_le_bytes()).expect("an eventfd takes a count");
+}
+
+fn random_seed() -> Result<HashSeed, StartError> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| StartError::Thread(error.into()))?;
+    let (low, high) = bytes.split_at(8);
+    let word = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("eight bytes"));
+    Ok(HashSeed([word(low), word(high)]))
+}
+
+/// Descriptors for everything that is not a connection.
+const FILES_RESERVED: usize = 256;
+/// What is asked for where there is no hard limit; the kernel's own default bound.
+const FILES_UNLIMITED: u64 = 1 << 20;
+const KERNEL_MIN: (u32, u32) = (6, 1);
+/// The runtime's ring carries no connection.
+const RUNTIME_ENTRIES: u32 = 16;
+const BACKLOG: i32 = 4096;
+const PATIENCE: Duration = Duration::from_secs(1);

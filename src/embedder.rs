@@ -1,0 +1,157 @@
+//! What an embedding program decides: functions of its own, called where the config has no rule.
+//!
+//! They run on the shard's thread, never while the shard is borrowed. A panic in one of them is
+//! caught: it is worded as a refusal, and neither the shard nor any other session is hurt.
+
+use hyper::HeaderMap;
+use hyper::http::request::Parts;
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Finds the user that a token names; `None` if it names nobody.
+pub type TokenFunction = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Whether whoever sends this request may push.
+pub type PushFunction = dyn Fn(&PushRequest<'_>) -> bool + Send + Sync;
+
+/// Called on a shard's thread when it has been idle for a second and gave up memory before.
+pub type IdleFunction = dyn Fn() + Send + Sync;
+
+/// An embedder's functions; each may be missing.
+#[derive(Default)]
+pub(crate) struct Embedder {
+    pub(crate) token: Option<Box<TokenFunction>>,
+    pub(crate) push: Option<Box<PushFunction>>,
+    pub(crate) idle: Option<Box<IdleFunction>>,
+    pub(crate) fault: Option<Fault>,
+}
+
+/// The head of a push or drop request, before its body is read.
+#[derive(Clone, Copy, Debug)]
+pub struct PushRequest<'r> {
+    head: &'r Parts,
+}
+
+impl<'r> PushRequest<'r> {
+    pub(crate) fn new(head: &'r Parts) -> Self {
+        Self { head }
+    }
+
+    /// The request's path, without query.
+    #[must_use]
+    pub fn path(&self) -> &'r str {
+        self.head.uri.path()
+    }
+
+    /// The request's query, if it has one.
+    #[must_use]
+    pub fn query(&self) -> Option<&'r str> {
+        self.head.uri.query()
+    }
+
+    /// The value of a header, by its name in any case; the first of several.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'r [u8]> {
+        let headers: &'r HeaderMap = &self.head.headers;
+        headers.get(name).map(|value| value.as_bytes())
+    }
+}
+
+impl Embedder {
+    /// The user that a token names. A function that panics has named nobody.
+    pub(crate) fn user_of(&self, token: &str) -> Option<String> {
+        let function = self.token.as_ref()?;
+        guarded(|| function(token)).ok().flatten()
+    }
+
+    /// Whether a request may push, if the embedder has an opinion; `Err` if its function panicked.
+    pub(crate) fn authorize_push(
+        &self,
+        request: &PushRequest<'_>,
+    ) -> Option<Result<bool, Panicked>> {
+        let function = self.push.as_ref()?;
+        Some(guarded(|| function(request)))
+    }
+
+    /// The shard has been idle for a second after it gave up memory.
+    pub(crate) fn on_idle(&self) {
+        if let Some(function) = &self.idle
+            && guarded(function).is_err()
+        {
+            tracing::error!("the idle function panicked");
+        }
+    }
+
+    /// Whether a test asked for a panic in this place.
+    pub(crate) fn wants(&self, place: Fault) -> bool {
+        self.fault == Some(place)
+    }
+
+    /// Panics if a test asked for a panic in this place.
+    pub(crate) fn provoke(&self, place: Fault) {
+        assert!(!self.wants(place), "provoked in {place:?}");
+    }
+}
+
+impl fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedder")
+            .field("token", &self.token.is_some())
+            .field("push", &self.push.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place where a panic could hide: the tests provoke one in each and see the process end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[doc(hidden)]
+pub enum Fault {
+    /// In the shard's loop.
+    Loop,
+    /// In an HTTP handler of our own, polled by the loop.
+    Http,
+    /// In a task spawned on the shard's runtime.
+    Task,
+}
+
+/// An embedder's function panicked; the panic hook has said what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Panicked;
+
+/// Whether an embedder's code is running on this thread.
+#[must_use]
+pub(crate) fn is_running() -> bool {
+    RUNNING.get()
+}
+
+fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
+    let before = RUNNING.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(function));
+    RUNNING.set(before);
+    result.map_err(|_| Panicked)
+}
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_function_names_nobody_and_leaves_no_trace() {
+        let token: Box<TokenFunction> = Box::new(|token| match token {
+            "bad" => panic!("on purpose"),
+            token => Some(token.to_uppercase()),
+        });
+        let embedder = Embedder {
+            token: Some(token),
+            ..Embedder::default()
+        };
+        assert_eq!(embedder.user_of("bad"), None);
+        assert!(!is_running());
+        assert_eq!(embedder.user_of("jack").as_deref(), Some("JACK"));
+    }
+}

@@ -1,0 +1,327 @@
+//! One connection before it is a session, or that never becomes one.
+
+use super::Service;
+use super::pipe::{Pipe, PipeIo};
+use super::service::{Context, Line, Upgrade};
+use crate::id::ConnectionId;
+use crate::shard::HttpPhase;
+use crate::ws::handshake;
+use bytes::BytesMut;
+use crossbeam_queue::SegQueue;
+use hyper::server::conn::http1;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Wake, Waker};
+
+/// hyper's state of one connection and the pipe that feeds it.
+///
+/// Invariant: `flying` is not touched while a send of it is under way.
+#[derive(Debug)]
+pub(crate) struct HttpConnection {
+    hyper: Option<http1::Connection<PipeIo, Service>>,
+    pipe: Rc<RefCell<Pipe>>,
+    line: Rc<Line>,
+    flag: Arc<WakeFlag>,
+    waker: Waker,
+    flying: Vec<u8>,
+    flown: usize,
+    is_flying: bool,
+    /// Whether it stands in the driver's queue of connections to be sent to.
+    pub(crate) queued: bool,
+    /// Whether its receive is paused because hyper does not read.
+    pub(crate) paused: bool,
+    /// Whether the peer has said that nothing more will come.
+    pub(crate) peer_ended: bool,
+    /// What it becomes as soon as the send under way has ended.
+    upgraded: Option<Box<Upgraded>>,
+}
+
+/// Where a connection stands after it was polled.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// It waits for input, for an answer, or for its output to be sent.
+    Pending,
+    /// Everything has been said; what is in the pipe must still be sent.
+    Done,
+    /// It is to become a session.
+    Upgraded(Box<Upgraded>),
+}
+
+/// What is left of a connection that becomes a session.
+#[derive(Debug)]
+pub(crate) struct Upgraded {
+    pub(crate) route: u16,
+    /// What must be sent first: earlier answers and the 101.
+    pub(crate) greeting: Vec<u8>,
+    /// What the client sent behind its request.
+    pub(crate) input: BytesMut,
+}
+
+/// Connections that want to be polled, from whatever thread the wish comes.
+#[derive(Debug)]
+pub(crate) struct WakeList {
+    ids: SegQueue<ConnectionId>,
+    ring: Box<dyn Ring>,
+}
+
+/// Wakes the shard.
+pub(crate) trait Ring: std::fmt::Debug + Send + Sync {
+    /// Makes the shard look at its lists soon.
+    fn ring(&self);
+}
+
+impl WakeList {
+    pub(crate) fn new(ring: Box<dyn Ring>) -> Self {
+        Self {
+            ids: SegQueue::new(),
+            ring,
+        }
+    }
+
+    pub(crate) fn pop(&self) -> Option<ConnectionId> {
+        self.ids.pop()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct WakeFlag {
+    id: ConnectionId,
+    woken: AtomicBool,
+    list: Arc<WakeList>,
+}
+
+impl Wake for WakeFlag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.list.ids.push(self.id);
+            self.list.ring.ring();
+        }
+    }
+}
+
+impl HttpConnection {
+    pub(crate) fn new(
+        id: ConnectionId,
+        context: &Rc<Context>,
+        list: &Arc<WakeList>,
+        outbound_bytes_max: usize,
+    ) -> Self {
+        let pipe = Rc::new(RefCell::new(Pipe::new(outbound_bytes_max)));
+        let line = Rc::new(Line {
+            id,
+            phase: Cell::new(HttpPhase::Head),
+            upgrade: Cell::new(None),
+        });
+        let service = Service {
+            context: Rc::clone(context),
+            line: Rc::clone(&line),
+        };
+        let hyper = http1::Builder::new()
+            .title_case_headers(true)
+            .half_close(true)
+            .header_read_timeout(None)
+            .serve_connection(PipeIo(Rc::clone(&pipe)), service);
+        Self {
+            hyper: Some(hyper),
+            ..Self::bare(id, pipe, line, list)
+        }
+    }
+
+    /// A connection that is told one thing, and then closed.
+    pub(crate) fn farewell(id: ConnectionId, list: &Arc<WakeList>, words: &[u8]) -> Self {
+        let mut pipe = Pipe::new(words.len());
+        pipe.put_outbound(words);
+        let line = Line {
+            id,
+            phase: Cell::new(HttpPhase::Answer),
+            upgrade: Cell::new(None),
+        };
+        Self::bare(id, Rc::new(RefCell::new(pipe)), Rc::new(line), list)
+    }
+
+    fn bare(
+        id: ConnectionId,
+        pipe: Rc<RefCell<Pipe>>,
+        line: Rc<Line>,
+        list: &Arc<WakeList>,
+    ) -> Self {
+        let flag = Arc::new(WakeFlag {
+            id,
+            woken: AtomicBool::new(false),
+            list: Arc::clone(list),
+        });
+        let waker = Waker::from(Arc::clone(&flag));
+        Self {
+            hyper: None,
+            pipe,
+            line,
+            flag,
+            waker,
+            flying: Vec::new(),
+            flown: 0,
+            is_flying: false,
+            queued: false,
+            paused: false,
+            peer_ended: false,
+            upgraded: None,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.line.id
+    }
+
+    /// What it waits for.
+    pub(crate) fn phase(&self) -> HttpPhase {
+        self.line.phase.get()
+    }
+
+    /// Takes bytes from the socket; the connection must be polled then.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        if self.line.phase.get() == HttpPhase::Idle {
+            self.line.phase.set(HttpPhase::Head);
+        }
+        // Behind the end of the last request only an upgrade leaves somebody who wants more.
+        if self.hyper.is_some() || self.upgraded.is_some() {
+            self.pipe.borrow_mut().receive(bytes);
+        }
+    }
+
+    /// Takes the end of the peer's input; the connection must be polled then.
+    pub(crate) fn receive_end(&mut self) {
+        self.peer_ended = true;
+        self.pipe.borrow_mut().end_inbound();
+    }
+
+    pub(crate) fn inbound_bytes(&self) -> usize {
+        self.pipe.borrow().inbound_bytes()
+    }
+
+    /// Whether somebody woke it since it was polled last.
+    pub(crate) fn take_woken(&self) -> bool {
+        self.flag.woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Lets hyper work.
+    pub(crate) fn poll(&mut self) -> Progress {
+        let Some(hyper) = &mut self.hyper else {
+            return Progress::Done;
+        };
+        let mut cx = std::task::Context::from_waker(&self.waker);
+        match hyper.poll_without_shutdown(&mut cx) {
+            Poll::Pending => Progress::Pending,
+            Poll::Ready(result) => {
+                if let Err(error) = result {
+                    tracing::debug!(connection = %self.line.id, %error, "HTTP connection failed");
+                }
+                self.after_hyper()
+            }
+        }
+    }
+
+    /// Stops keeping the connection alive; what has been asked is still answered.
+    pub(crate) fn drain(&mut self) {
+        if let Some(hyper) = &mut self.hyper {
+            std::pin::Pin::new(hyper).graceful_shutdown();
+        }
+    }
+
+    /// Lends what is to be sent next; it stays until [`HttpConnection::sent`].
+    pub(crate) fn lend(&mut self) -> Option<&[u8]> {
+        assert!(!self.is_flying, "one send at a time");
+        if self.flown == self.flying.len() {
+            let mut empty = std::mem::take(&mut self.flying);
+            empty.clear();
+            self.flown = 0;
+            self.flying = self.pipe.borrow_mut().take_outbound(empty);
+        }
+        if self.flying.is_empty() {
+            return None;
+        }
+        self.is_flying = true;
+        Some(&self.flying[self.flown..])
+    }
+
+    /// The send is over, and the socket took `taken` bytes.
+    pub(crate) fn sent(&mut self, taken: usize) {
+        assert!(self.is_flying, "no send to end");
+        self.is_flying = false;
+        self.flown += taken;
+        assert!(self.flown <= self.flying.len());
+    }
+
+    pub(crate) fn is_flying(&self) -> bool {
+        self.is_flying
+    }
+
+    /// Whether something is to be sent and no send is under way.
+    pub(crate) fn wants_to_send(&self) -> bool {
+        !self.is_flying && (self.flown < self.flying.len() || self.pipe.borrow().has_outbound())
+    }
+
+    /// Whether hyper has ended.
+    pub(crate) fn is_done(&self) -> bool {
+        self.hyper.is_none()
+    }
+
+    /// Keeps what the connection is to become until its sends have ended.
+    pub(crate) fn adopt(&mut self, upgraded: Box<Upgraded>) {
+        self.upgraded = Some(upgraded);
+    }
+
+    /// Whether an upgrade was granted.
+    pub(crate) fn has_upgrade(&self) -> bool {
+        self.upgraded.is_some()
+    }
+
+    /// Takes what the connection is to become. What a send has not taken of earlier answers goes
+    /// out before the 101.
+    pub(crate) fn take_upgrade(&mut self) -> Option<Box<Upgraded>> {
+        assert!(!self.is_flying, "its answers are still being sent");
+        let mut upgraded = self.upgraded.take()?;
+        let rest = self.flying.split_off(self.flown);
+        upgraded.greeting.splice(0..0, rest);
+        upgraded
+            .input
+            .unsplit(self.pipe.borrow_mut().take_inbound());
+        Some(upgraded)
+    }
+
+    /// hyper has ended: the connection becomes a session, or closes.
+    fn after_hyper(&mut self) -> Progress {
+        let hyper = self.hyper.take().expect("it has just been polled");
+        let parts = hyper.into_parts();
+        let Some(Upgrade { route, accept }) = self.line.upgrade.take() else {
+            return Progress::Done;
+        };
+        let mut pipe = self.pipe.borrow_mut();
+        let mut input = BytesMut::from(&parts.read_buf[..]);
+        input.unsplit(pipe.take_inbound());
+
+        // hyper's 101 is the last thing it wrote; ours has the originals' spelling (wire.md 1.1).
+        let mut greeting = pipe.take_outbound(Vec::new());
+        let at = greeting
+            .windows(SWITCHING.len())
+            .rposition(|window| window == SWITCHING)
+            .expect("hyper has written the 101 before it ends");
+        greeting.truncate(at);
+        handshake::put_switching_protocols(&mut greeting, &accept, None);
+        Progress::Upgraded(Box::new(Upgraded {
+            route,
+            greeting,
+            input,
+        }))
+    }
+}
+
+const SWITCHING: &[u8] = b"HTTP/1.1 101 ";

@@ -1,0 +1,16 @@
+//! HTTP on the same port: the upgrade, pushes and drops.
+//!
+//! hyper parses requests and writes answers; it is fed from memory (`pipe`) and never sees a
+//! socket. What a request wants from the shard it leaves in a queue ([`Context::asks`]), since only
+//! the driver's loop may call the shard, and waits for the reply.
+
+mod answer;
+mod connection;
+mod pipe;
+mod service;
+
+pub(crate) use answer::OVERLOADED;
+pub(crate) use connection::{HttpConnection, Progress, Ring, WakeList};
+pub(crate) use service::{Asked, Context, HttpAsk, HttpRoute, Replied, Reply};
+
+use service::Service;

@@ -1,0 +1,178 @@
+//! The in-memory pipe between a socket's driver and hyper.
+//!
+//! ```text
+//!   received bytes --> inbound  --> hyper reads
+//!   sent bytes     <-- outbound <-- hyper writes
+//! ```
+//!
+//! The driver owns the socket; hyper sees only this. Both directions are bounded: the driver stops
+//! reading a socket whose inbound side is full, and a write to a full outbound side is pending
+//! until something of it has been sent.
+
+use bytes::{Buf, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Both directions of one connection.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    inbound: BytesMut,
+    inbound_ended: bool,
+    reader: Option<Waker>,
+    outbound: Vec<u8>,
+    outbound_bytes_max: usize,
+    writer: Option<Waker>,
+}
+
+impl Pipe {
+    pub(crate) fn new(outbound_bytes_max: usize) -> Self {
+        Self {
+            inbound: BytesMut::new(),
+            inbound_ended: false,
+            reader: None,
+            outbound: Vec::new(),
+            outbound_bytes_max,
+            writer: None,
+        }
+    }
+
+    /// Hands bytes from the socket to hyper.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        self.inbound.extend_from_slice(bytes);
+        wake(&mut self.reader);
+    }
+
+    /// Tells hyper that nothing more will come.
+    pub(crate) fn end_inbound(&mut self) {
+        self.inbound_ended = true;
+        wake(&mut self.reader);
+    }
+
+    /// Bytes received that hyper has not read.
+    pub(crate) fn inbound_bytes(&self) -> usize {
+        self.inbound.len()
+    }
+
+    /// Takes what hyper has not read.
+    pub(crate) fn take_inbound(&mut self) -> BytesMut {
+        std::mem::take(&mut self.inbound)
+    }
+
+    /// Whether hyper has written something.
+    pub(crate) fn has_outbound(&self) -> bool {
+        !self.outbound.is_empty()
+    }
+
+    /// Takes what hyper has written, leaving `empty` in its place.
+    pub(crate) fn take_outbound(&mut self, empty: Vec<u8>) -> Vec<u8> {
+        assert!(empty.is_empty());
+        wake(&mut self.writer);
+        std::mem::replace(&mut self.outbound, empty)
+    }
+
+    /// Puts bytes out that hyper has not written.
+    pub(crate) fn put_outbound(&mut self, bytes: &[u8]) {
+        self.outbound.extend_from_slice(bytes);
+    }
+}
+
+/// hyper's end of a pipe.
+#[derive(Debug)]
+pub(crate) struct PipeIo(pub(crate) Rc<RefCell<Pipe>>);
+
+impl Read for PipeIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut pipe = self.0.borrow_mut();
+        if pipe.inbound.is_empty() {
+            if pipe.inbound_ended {
+                return Poll::Ready(Ok(()));
+            }
+            pipe.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let len = pipe.inbound.len().min(cursor.remaining());
+        cursor.put_slice(&pipe.inbound[..len]);
+        pipe.inbound.advance(len);
+        if pipe.inbound.is_empty() {
+            // A connection that waits for its next request owns no buffer.
+            pipe.inbound = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for PipeIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut pipe = self.0.borrow_mut();
+        let room = pipe.outbound_bytes_max.saturating_sub(pipe.outbound.len());
+        if room == 0 {
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let len = room.min(bytes.len());
+        pipe.outbound.extend_from_slice(&bytes[..len]);
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_outbound_side_is_pending_until_it_is_taken() {
+        let pipe = Rc::new(RefCell::new(Pipe::new(4)));
+        let mut io = PipeIo(Rc::clone(&pipe));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut write = |bytes: &[u8]| Pin::new(&mut io).poll_write(&mut cx, bytes).map(Result::ok);
+        assert_eq!(write(b"abcdef"), Poll::Ready(Some(4)));
+        assert_eq!(write(b"ef"), Poll::Pending);
+        assert_eq!(pipe.borrow_mut().take_outbound(Vec::new()), b"abcd");
+        assert_eq!(write(b"ef"), Poll::Ready(Some(2)));
+    }
+
+    #[test]
+    fn what_came_before_the_end_is_read_before_it() {
+        let pipe = Rc::new(RefCell::new(Pipe::new(4)));
+        pipe.borrow_mut().receive(b"abc");
+        pipe.borrow_mut().end_inbound();
+        let mut io = PipeIo(Rc::clone(&pipe));
+        let mut cx = Context::from_waker(Waker::noop());
+        for expected in [&b"ab"[..], b"c", b""] {
+            let mut bytes = [0; 2];
+            let mut buffer = hyper::rt::ReadBuf::new(&mut bytes);
+            assert!(
+                Pin::new(&mut io)
+                    .poll_read(&mut cx, buffer.unfilled())
+                    .is_ready()
+            );
+            assert_eq!(buffer.filled(), expected);
+        }
+    }
+}

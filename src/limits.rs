@@ -1,0 +1,521 @@
+//! Every bound of the gateway: its name, default and range, and what happens when it is reached.
+//!
+//! A row of one of the tables below is the only place where a bound is spelled. The struct field,
+//! its documentation, the key in the config file, the comment that `campanile config` prints and
+//! the range that is enforced are all made from that row, so none of them can fall behind the
+//! others. Nothing here knows files, flags or the code that keeps to the bounds.
+//!
+//! Names end in their unit; the name of a bound on something that grows ends in `_max`. A bound on
+//! bytes is inclusive: a message of exactly `message_bytes_max` bytes passes.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+/// One row of a table: a number that an operator can set.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The key in its table of the config file, which is also the name of the field.
+    pub key: &'static str,
+    /// What it bounds and what happens at the bound: the lines of the field's documentation.
+    pub doc: &'static [&'static str],
+    /// Which numbers it takes.
+    pub allowed: Allowed,
+}
+
+/// The numbers that a [`Setting`] takes. Its `Display` follows the words "allowed are".
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Allowed {
+    min: u64,
+    max: u64,
+    off: bool,
+    auto: bool,
+    power_of_two: bool,
+}
+
+impl Allowed {
+    const fn between(min: u64, max: u64) -> Self {
+        assert!(min <= max, "a range has its smaller end first");
+        Self {
+            min,
+            max,
+            off: false,
+            auto: false,
+            power_of_two: false,
+        }
+    }
+
+    /// Zero is allowed as well, and turns the setting off.
+    const fn or_off(mut self) -> Self {
+        self.off = true;
+        self
+    }
+
+    /// The word `"auto"` is allowed as well: the gateway finds the number when it starts.
+    const fn or_auto(mut self) -> Self {
+        self.auto = true;
+        self
+    }
+
+    const fn power_of_two(mut self) -> Self {
+        self.power_of_two = true;
+        self
+    }
+
+    /// Whether the word `"auto"` may stand in place of a number.
+    #[must_use]
+    pub const fn takes_auto(self) -> bool {
+        self.auto
+    }
+
+    /// Says what is wrong with `number`, or nothing.
+    ///
+    /// The number is as wide as anything an operator can type, so that it can be named in full.
+    ///
+    /// # Errors
+    ///
+    /// The sentence for the operator, such as `12 is too small, allowed are 4096 to 1073741824`.
+    pub fn check(self, number: i128) -> Result<(), String> {
+        let complaint = if self.off && number == 0 {
+            return Ok(());
+        } else if number < i128::from(self.min) {
+            "too small"
+        } else if number > i128::from(self.max) {
+            "too large"
+        } else if self.power_of_two && number.count_ones() != 1 {
+            "not a power of two"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{number} is {complaint}, allowed are {self}"))
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.off {
+            f.write_str("0 (off) and ")?;
+        }
+        if self.auto {
+            f.write_str("\"auto\" and ")?;
+        }
+        if self.power_of_two {
+            f.write_str("the powers of two from ")?;
+        }
+        write!(f, "{} to {}", self.min, self.max)
+    }
+}
+
+/// A field's type: a number, or a number that may be left to the gateway (`None`, `"auto"`).
+trait Number {
+    /// The caller has checked `number` against a range that this type holds.
+    fn from_number(number: Option<u64>) -> Self;
+    fn number(self) -> Option<u64>;
+}
+
+macro_rules! plain_numbers {
+    ($($type:ty)+) => { $(
+        impl Number for $type {
+            fn from_number(number: Option<u64>) -> Self {
+                let number = number.expect("only an Option's range takes \"auto\"");
+                Self::try_from(number).expect("every range fits its field")
+            }
+
+            fn number(self) -> Option<u64> {
+                Some(self.into())
+            }
+        }
+    )+ };
+}
+
+plain_numbers!(u16 u32 u64);
+
+impl Number for Option<NonZeroU32> {
+    fn from_number(number: Option<u64>) -> Self {
+        number.map(|number| {
+            let number = u32::try_from(number).expect("every range fits its field");
+            NonZeroU32::new(number).expect("a range that takes \"auto\" starts above zero")
+        })
+    }
+
+    fn number(self) -> Option<u64> {
+        self.map(|number| number.get().into())
+    }
+}
+
+/// Makes a struct, its default and its rows for the config file out of one table.
+macro_rules! settings {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                pub $field:ident: $type:ty = $default:expr, $allowed:expr;
+            )+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub struct $name {
+            $( $(#[doc = $doc])+ pub $field: $type, )+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )+ }
+            }
+        }
+
+        impl $name {
+            /// One row for each field, in the order of the fields.
+            pub const SETTINGS: &[Setting] = &[
+                $( Setting {
+                    key: stringify!($field),
+                    doc: &[$($doc),+],
+                    allowed: $allowed,
+                }, )+
+            ];
+
+            /// The number under `key`, or `None` when the gateway is to find it (`"auto"`).
+            ///
+            /// # Panics
+            ///
+            /// If no row has this key.
+            #[must_use]
+            pub fn number(&self, key: &str) -> Option<u64> {
+                match key {
+                    $( stringify!($field) => self.$field.number(), )+
+                    _ => panic!("no setting has the key {key:?}"),
+                }
+            }
+
+            /// Sets the number under `key`; `None` is `"auto"`.
+            ///
+            /// # Panics
+            ///
+            /// If no row has this key or its range does not have this number.
+            pub(crate) fn set(&mut self, key: &str, number: Option<u64>) {
+                match key {
+                    $( stringify!($field) => self.$field = Number::from_number(number), )+
+                    _ => panic!("no setting has the key {key:?}"),
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    /// What sessions may hold and how much is done at once: `[limits]`.
+    pub struct Limits {
+        /// Sessions and HTTP connections of the process, all shards together.
+        /// "auto" is the limit of open files less 256.
+        /// A connection beyond it is answered with 503 and closed.
+        pub sessions_max: Option<NonZeroU32> = None, Allowed::between(1, 16_000_000).or_auto();
+
+        /// Bytes of one message from a client, all of its frames together, inclusive.
+        /// A session that sends a longer one is closed with 1009.
+        pub message_bytes_max: u32 = 16 * MIB_32, MESSAGE_BYTES;
+
+        /// Bytes that one session may be owed.
+        /// A session that falls further behind is closed as a slow consumer.
+        pub outbox_bytes_max: u32 = MIB_32, OUTBOX_BYTES;
+
+        /// Bytes of all unfinished messages and request bodies of a shard together.
+        /// Above it the session with the largest is closed with 1009, and a request is answered
+        /// with 503.
+        pub partial_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
+
+        /// Bytes that the publications of a shard may take while sessions are still owed them.
+        /// Above it what the sessions furthest behind are owed is copied to them and counted, and
+        /// those above their own `outbox_bytes_max` are closed as slow consumers.
+        pub publication_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
+
+        /// Bytes of one buffer in which the publications of a turn lie next to each other.
+        /// A full buffer is sealed and the next one begun; a larger frame has one of its own.
+        pub batch_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
+
+        /// Bytes of a token, of a user's name and of an event's name in a registration.
+        /// A registration with a longer one is ignored, as the language answers none.
+        pub name_bytes_max: u32 = 8 * KIB_32, Allowed::between(16, MIB);
+
+        /// Users that one session may be registered for.
+        /// A registration for one more is ignored, as the language answers none.
+        pub users_per_session_max: u32 = 1_024, Allowed::between(1, 65_536);
+
+        /// Messages in the mailbox of a shard.
+        /// A shard that finds another's mailbox full keeps what it has for it, in order, and takes
+        /// no new work until there is room: its sessions are not read and pushes are answered
+        /// with 503.
+        pub mailbox_messages_max: u32 = 4_096, Allowed::between(1, 1_048_576);
+
+        /// Sends that a shard submits in one call of the kernel.
+        /// What is left over is submitted by the next call, after completions have been taken.
+        pub sends_per_enter_max: u32 = 1_024, Allowed::between(1, 32_768);
+
+        /// Sends that a shard submits in one turn.
+        /// The other sessions that are owed something wait, in order, behind fresh input.
+        pub sends_per_turn_max: u32 = 2_048, Allowed::between(1, 1_048_576);
+
+        /// How often a shard looks for more input in one turn before it sends.
+        /// After that it sends, and looks again in the next turn.
+        pub looks_per_turn_max: u32 = 4, Allowed::between(1, 64);
+
+        /// Bytes up to which pieces of an outbox that lie apart are copied into one send.
+        /// Larger ones are sent one by one.
+        pub gather_bytes_max: u32 = 16 * KIB_32, Allowed::between(KIB, MIB);
+
+        /// Pushes of a shard whose total is not known yet.
+        /// A push beyond it is answered with 503 and Retry-After.
+        pub pushes_in_flight_max: u32 = 4_096, Allowed::between(1, 1_048_576);
+    }
+}
+
+settings! {
+    /// When a silent session is asked, and when it is given up: `[heartbeat]`.
+    ///
+    /// The shard looks at the clock every 64 ms, so no time is kept more exactly than that.
+    pub struct Heartbeat {
+        /// Milliseconds without input after which a session is sent a ping.
+        /// From `idle_timeout_ms` on, no ping is ever sent.
+        pub ping_interval_ms: u32 = 30_000, TIME_MS;
+
+        /// Milliseconds without input after which a session is closed.
+        /// Any frame of the client is input, a pong too.
+        pub idle_timeout_ms: u32 = 90_000, TIME_MS;
+
+        /// Milliseconds from accepting a connection to the end of its first request's head.
+        /// A connection that takes longer is closed.
+        pub handshake_timeout_ms: u32 = 10_000, TIME_MS;
+
+        /// Milliseconds that a client has to answer a close frame.
+        /// After that the connection is cut.
+        pub close_grace_ms: u32 = 5_000, TIME_MS;
+    }
+}
+
+settings! {
+    /// What one HTTP connection or request may hold and how long it may take: `[http]`.
+    pub struct Http {
+        /// Connections of a shard that are not sessions, pushers' connections for one.
+        /// One more closes the connection that has been idle longest; if none is idle, the new one
+        /// is answered with 503 and closed.
+        pub http_connections_max: u32 = 1_024, Allowed::between(1, 1_048_576);
+
+        /// Bytes of a connection that have been received and not yet been read by HTTP.
+        /// Above it nothing is received from the connection until half of them have been read.
+        pub http_in_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
+
+        /// Bytes of answers that a connection has not taken yet.
+        /// Above it its next answers wait.
+        pub http_out_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
+
+        /// Bytes of one request's body, inclusive.
+        /// A request with a longer one is answered with 413.
+        pub body_bytes_max: u32 = 16 * MIB_32, Allowed::between(1, GIB);
+
+        /// Milliseconds that a body may take to arrive.
+        /// A request that takes longer is answered with 408 and its connection closed.
+        pub body_timeout_ms: u32 = 30_000, TIME_MS;
+
+        /// Milliseconds that a connection may wait between two requests.
+        /// After that it is closed.
+        pub keep_alive_timeout_ms: u32 = 75_000, TIME_MS;
+
+        /// Milliseconds that all shards together have to answer a push.
+        /// After that it is answered with 503, which says that delivery may have happened.
+        pub push_timeout_ms: u32 = 5_000, TIME_MS;
+    }
+}
+
+settings! {
+    /// The sizes of a shard's `io_uring`: `[ring]`.
+    ///
+    /// For an ordinary user they count against the limit of locked memory. Entries that do not fit
+    /// are halved, with a warning, until they do.
+    pub struct Ring {
+        /// Entries of the submission queue.
+        /// A full queue is submitted at once.
+        pub submission_entries: u32 = 4_096, Allowed::between(64, 32_768).power_of_two();
+
+        /// Entries of the completion queue, at least twice those of the submission queue.
+        /// Operations in flight stay below half of it; the others wait.
+        pub completion_entries: u32 = 16_384, Allowed::between(128, 65_536).power_of_two();
+
+        /// Buffers of a shard into which sessions receive.
+        /// When all are in use, input waits in the sockets until one is free.
+        pub buffer_count: u16 = 256, Allowed::between(4, 32_768).power_of_two();
+
+        /// Bytes of one such buffer; 64 of them are not offered to the kernel.
+        /// Longer input takes several buffers.
+        pub buffer_bytes: u32 = 16 * KIB_32, Allowed::between(KIB, MIB);
+
+        /// Entries of the submission queue at which halving ends.
+        /// If even these do not fit, the gateway does not start and says why.
+        pub entries_min: u32 = 256, Allowed::between(64, 32_768).power_of_two();
+    }
+}
+
+settings! {
+    /// The bounds that a route may have of its own: keys of `[[routes]]`.
+    ///
+    /// These are resolved: what the route does not set has come from `[limits]` and `[heartbeat]`.
+    pub struct RouteLimits {
+        /// Bytes of one message from a client; in its absence `limits.message_bytes_max`.
+        pub message_bytes_max: u32 = 16 * MIB_32, MESSAGE_BYTES;
+
+        /// Bytes that one session may be owed; in its absence `limits.outbox_bytes_max`, but where
+        /// the dialect is "echo" at least 32 MiB and twice `limits.message_bytes_max`.
+        pub outbox_bytes_max: u32 = MIB_32, OUTBOX_BYTES;
+
+        /// Milliseconds to a ping; in its absence `heartbeat.ping_interval_ms`.
+        pub ping_interval_ms: u32 = 30_000, TIME_MS;
+
+        /// Milliseconds without input to a close; in its absence `heartbeat.idle_timeout_ms`.
+        pub idle_timeout_ms: u32 = 90_000, TIME_MS;
+
+        /// Milliseconds that a session has for its first registration; 0 is off.
+        /// A session that has none by then is closed.
+        pub registration_timeout_ms: u32 = 0, TIME_MS.or_off();
+    }
+}
+
+/// What an echo route's sessions may be owed at least unless the route says otherwise, in bytes.
+pub const ECHO_OUTBOX_BYTES_MAX: u32 = 32 * MIB_32;
+
+/// The largest `outbox_bytes_max` there is.
+pub const OUTBOX_BYTES_CEILING: u32 = 1 << 30;
+
+/// How long sessions have to end when the gateway stops: a key at the top of the file.
+pub const SHUTDOWN_GRACE_MS: Setting = Setting {
+    key: "shutdown_grace_ms",
+    doc: &[
+        " Milliseconds that sessions and requests have to end when the gateway is told to stop.",
+        " After that their connections are cut.",
+    ],
+    allowed: Allowed::between(0, 600_000),
+};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const KIB_32: u32 = 1 << 10;
+const MIB_32: u32 = 1 << 20;
+
+const MESSAGE_BYTES: Allowed = Allowed::between(1, GIB);
+const OUTBOX_BYTES: Allowed = Allowed::between(4 * KIB, OUTBOX_BYTES_CEILING as u64);
+/// From one tick of the wheel to a day.
+const TIME_MS: Allowed = Allowed::between(64, 86_400_000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_in_its_range() {
+        fn check(settings: &[Setting], number: impl Fn(&str) -> Option<u64>) {
+            for setting in settings {
+                match number(setting.key) {
+                    Some(number) => assert_eq!(setting.allowed.check(number.into()), Ok(())),
+                    None => assert!(setting.allowed.takes_auto(), "{}", setting.key),
+                }
+            }
+        }
+
+        check(Limits::SETTINGS, |key| Limits::default().number(key));
+        check(Heartbeat::SETTINGS, |key| Heartbeat::default().number(key));
+        check(Http::SETTINGS, |key| Http::default().number(key));
+        check(Ring::SETTINGS, |key| Ring::default().number(key));
+        check(RouteLimits::SETTINGS, |key| {
+            RouteLimits::default().number(key)
+        });
+    }
+
+    #[test]
+    fn both_ends_of_every_range_fit_their_field() {
+        macro_rules! check {
+            ($($name:ident)+) => { $(
+                for setting in $name::SETTINGS {
+                    for number in [setting.allowed.min, setting.allowed.max] {
+                        let mut table = $name::default();
+                        table.set(setting.key, Some(number));
+                        assert_eq!(table.number(setting.key), Some(number), "{}", setting.key);
+                    }
+                }
+            )+ };
+        }
+
+        check!(Limits Heartbeat Http Ring RouteLimits);
+    }
+
+    #[test]
+    fn setting_one_number_leaves_the_others() {
+        let mut limits = Limits::default();
+        limits.set("sessions_max", Some(7));
+        limits.set("partial_bytes_max", Some(1 << 33));
+        let expected = Limits {
+            sessions_max: NonZeroU32::new(7),
+            partial_bytes_max: 1 << 33,
+            ..Limits::default()
+        };
+        assert_eq!(limits, expected);
+        limits.set("sessions_max", None);
+        assert_eq!(limits.sessions_max, None);
+    }
+
+    #[test]
+    fn ranges_include_both_ends() {
+        #[track_caller]
+        fn check(allowed: Allowed, number: i128, expected: Result<(), &str>) {
+            assert_eq!(allowed.check(number), expected.map_err(str::to_owned));
+        }
+
+        let plain = Allowed::between(4, 9);
+        check(plain, 3, Err("3 is too small, allowed are 4 to 9"));
+        check(plain, 4, Ok(()));
+        check(plain, 9, Ok(()));
+        check(plain, 10, Err("10 is too large, allowed are 4 to 9"));
+
+        let off = plain.or_off();
+        check(off, 0, Ok(()));
+        check(
+            off,
+            -1,
+            Err("-1 is too small, allowed are 0 (off) and 4 to 9"),
+        );
+
+        // The word is for the file to find; the number that stands for it is not allowed.
+        let auto = plain.or_auto();
+        check(
+            auto,
+            0,
+            Err("0 is too small, allowed are \"auto\" and 4 to 9"),
+        );
+
+        let power = plain.power_of_two();
+        check(power, 8, Ok(()));
+        check(
+            power,
+            6,
+            Err("6 is not a power of two, allowed are the powers of two from 4 to 9"),
+        );
+    }
+
+    #[test]
+    fn names_of_settings_end_in_their_unit_or_in_max() {
+        let tables = [
+            Limits::SETTINGS,
+            Heartbeat::SETTINGS,
+            Http::SETTINGS,
+            Ring::SETTINGS,
+            RouteLimits::SETTINGS,
+        ];
+        for setting in tables.concat() {
+            let ends = ["_max", "_ms", "_entries", "_count", "_bytes", "entries_min"];
+            assert!(
+                ends.iter().any(|end| setting.key.ends_with(end)),
+                "{}",
+                setting.key
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a shard remembers about one connection, and when it must look at it again.
+
+use super::outbox::Outbox;
+use super::settings::{RouteSettings, ShardSettings};
+use crate::time::Tick;
+
+/// The part of a connection that a publication touches; the rest lies in arrays beside it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) outbox: Outbox,
+    /// When anything last came from the peer.
+    pub(super) last_input: Tick,
+    /// When the peer was last asked for a sign of life.
+    pub(super) last_ping: Tick,
+    /// When the present phase began.
+    pub(super) since: Tick,
+    /// Index of the route of a session; meaningless before the upgrade.
+    pub(super) route: u16,
+    pub(super) phase: Phase,
+    /// Whether it stands in the queue of sessions to be sent to.
+    pub(super) queued: bool,
+    /// The same for the queue that goes first.
+    pub(super) queued_urgent: bool,
+    /// Whether the peer has said that nothing more will come.
+    pub(super) peer_ended: bool,
+    /// Whether a question about its last message is open; nothing more is read until the answer.
+    pub(super) waiting: bool,
+    /// Whether it speaks for some user.
+    pub(super) registered: bool,
+}
+
+/// Where a connection stands between accept and close.
+///
+/// ```text
+///   Http --upgraded--> Open --end()--> Closing --all sent--> Draining --peer's end, grace--> Gone
+///    |                  \------------------ cut --------------------------------------------^
+///    \--done--> Draining
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    Http(HttpPhase),
+    /// A session.
+    Open,
+    /// A close frame is on its way; what comes from the peer is not looked at.
+    Closing,
+    /// Everything has been sent and the sending side is shut; the peer's end is awaited.
+    Draining,
+    /// The driver was told to close; only [`super::Shard::handle_closed`] can follow.
+    Gone,
+}
+
+/// What an HTTP connection is waiting for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HttpPhase {
+    /// The rest of a request's head, or the first one.
+    Head,
+    /// The rest of a request's body.
+    Body,
+    /// Our own answer, which has its own time limit.
+    Answer,
+    /// The next request.
+    Idle,
+}
+
+impl Connection {
+    pub(super) fn accepted(now: Tick) -> Self {
+        Self {
+            outbox: Outbox::EMPTY,
+            last_input: now,
+            last_ping: now,
+            since: now,
+            route: 0,
+            phase: Phase::Http(HttpPhase::Head),
+            queued: false,
+            queued_urgent: false,
+            peer_ended: false,
+            waiting: false,
+            registered: false,
+        }
+    }
+
+    /// The soonest tick at which something is due, as far as is known now.
+    pub(super) fn deadline(&self, settings: &ShardSettings) -> Option<Tick> {
+        match self.phase {
+            Phase::Http(HttpPhase::Head) => Some(self.since.after(settings.handshake_timeout)),
+            Phase::Http(HttpPhase::Body) => Some(self.since.after(settings.body_timeout)),
+            Phase::Http(HttpPhase::Idle) => Some(self.since.after(settings.keep_alive_timeout)),
+            Phase::Http(HttpPhase::Answer) | Phase::Gone => None,
+            Phase::Closing | Phase::Draining => Some(self.since.after(settings.close_grace)),
+            Phase::Open => {
+                let route = &settings.routes[usize::from(self.route)];
+                [
+                    self.ping_due(route),
+                    self.idle_due(route),
+                    self.registration_due(route),
+                ]
+                .into_iter()
+                .flatten()
+                .min()
+            }
+        }
+    }
+
+    pub(super) fn ping_due(&self, route: &RouteSettings) -> Option<Tick> {
+        let silent_since = self.last_input.max(self.last_ping);
+        route
+            .ping_interval
+            .map(|interval| silent_since.after(interval))
+    }
+
+    pub(super) fn idle_due(&self, route: &RouteSettings) -> Option<Tick> {
+        route
+            .idle_timeout
+            .map(|timeout| self.last_input.after(timeout))
+    }
+
+    pub(super) fn registration_due(&self, route: &RouteSettings) -> Option<Tick> {
+        let timeout = route.registration_timeout.filter(|_| !self.registered)?;
+        Some(self.since.after(timeout))
+    }
+}
+
+const _: () = assert!(
+    size_of::<Connection>() <= 48,
+    "fan-out touches one of these per session"
+);

@@ -1,0 +1,660 @@
+//! The state machine of one core's share of the gateway.
+
+use super::connection::{Connection, HttpPhase, Phase};
+use super::connection_table::ConnectionTable;
+use super::hash::HashSeed;
+use super::outbox::Outboxes;
+use super::publication::{MailboxMessage, Ticket};
+use super::settings::ShardSettings;
+use super::users::Users;
+use super::wheel::Wheel;
+use crate::close::End;
+use crate::dialect::json::Scratch;
+use crate::id::{ConnectionId, SessionId, ShardId};
+use crate::metrics::Counters;
+use crate::time::Tick;
+use crate::ws::Decoder;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// One core's share of the gateway: its sessions, their users and what they are owed.
+///
+/// A shard is a state machine. It performs no I/O and reads no clock; whoever owns it carries bytes
+/// to and from it and tells it the time. Its methods are of four kinds: getters, taking `&self`;
+/// `handle_*`, for what happened outside; commands, for what the process wants ([`Shard::publish`],
+/// [`Shard::drop_user`], [`Shard::end_all`]); and `poll_*`, for what the shard wants done.
+///
+/// After one batch of the first three, empty the polls, in this order: mailbox messages; sends;
+/// closes; questions (each is answered by [`Shard::handle_answer`]); tallies; the next wake-up.
+/// [`Shard::handle_received`] may stop at a question; answer it and hand in the rest.
+///
+/// # Invariants
+///
+/// - A session is dirty, and queued, exactly when its outbox is not empty and no send of its is in
+///   flight.
+/// - A session is bound to a user exactly when that user's list names it.
+/// - Every connection has at most one deadline in the wheel, the soonest of its timers.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) id: ShardId,
+    pub(super) shards: usize,
+    pub(super) settings: Arc<ShardSettings>,
+    pub(super) now: Tick,
+    pub(super) connections: ConnectionTable<Connection>,
+    /// One for each slot ever used.
+    pub(super) decoders: Vec<Decoder>,
+    pub(super) wheel: Wheel,
+    pub(super) users: Users,
+    pub(super) outboxes: Outboxes,
+    pub(super) scratch: Scratch,
+    pub(super) dirty: VecDeque<u32>,
+    pub(super) urgent: VecDeque<u32>,
+    pub(super) messages: VecDeque<(ShardId, MailboxMessage)>,
+    pub(super) closes: VecDeque<(ConnectionId, CloseStep)>,
+    pub(super) questions: VecDeque<Question>,
+    pub(super) tallies: VecDeque<(Ticket, u32)>,
+    pub(super) slots: Vec<u32>,
+    pub(super) sessions_count: usize,
+    pub(super) partial_bytes: usize,
+    pub(super) sequence: u64,
+    pub(super) counters: Counters,
+}
+
+/// What the driver is to do to end a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CloseStep {
+    /// Shut the sending side: everything has been sent. The peer's end is still awaited.
+    Shutdown,
+    /// Cancel what is under way and close the socket.
+    Finish,
+}
+
+/// What the shard must find out from somebody outside it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// The session that waits for the answer.
+    pub session: SessionId,
+    /// Index of its route.
+    pub route: u16,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// The kinds of question.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// Which user does this token name?
+    User {
+        /// As the client sent it.
+        token: Box<str>,
+        /// What the session wants to hear, once it speaks for that user.
+        event: Box<str>,
+    },
+}
+
+/// What became of a question.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// The token names this user; `None` if it names nobody.
+    User {
+        /// The user's name.
+        user: Option<Box<str>>,
+        /// The event of the question.
+        event: Box<str>,
+    },
+}
+
+impl Shard {
+    /// A shard without connections, one of `shards`, at tick zero. `seed` keys its hashes.
+    #[must_use]
+    pub fn new(id: ShardId, shards: usize, settings: Arc<ShardSettings>, seed: HashSeed) -> Self {
+        assert!(id.index() < shards);
+        let outboxes = Outboxes::new(settings.batch_bytes_max, settings.gather_bytes_max);
+        Self {
+            id,
+            shards,
+            settings,
+            now: Tick::default(),
+            connections: ConnectionTable::new(),
+            decoders: Vec::new(),
+            wheel: Wheel::new(),
+            users: Users::new(seed),
+            outboxes,
+            scratch: Scratch::new(),
+            dirty: VecDeque::new(),
+            urgent: VecDeque::new(),
+            messages: VecDeque::new(),
+            closes: VecDeque::new(),
+            questions: VecDeque::new(),
+            tallies: VecDeque::new(),
+            slots: Vec::new(),
+            sessions_count: 0,
+            partial_bytes: 0,
+            sequence: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// A socket was accepted; it is in its HTTP phase. `None`: there is no slot left for it.
+    pub fn handle_accepted(&mut self) -> Option<ConnectionId> {
+        let id = self
+            .connections
+            .insert(Connection::accepted(self.now))
+            .ok()?;
+        if self.decoders.len() <= id.index() {
+            self.decoders.resize_with(id.index() + 1, Decoder::new);
+        }
+        self.counters.connections_accepted += 1;
+        self.schedule(id);
+        Some(id)
+    }
+
+    /// An HTTP connection has begun to wait for something else.
+    pub fn handle_http_phase(&mut self, id: ConnectionId, phase: HttpPhase) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Phase::Http(before) = connection.phase else {
+            return;
+        };
+        if before != phase {
+            connection.phase = Phase::Http(phase);
+            connection.since = now;
+            self.schedule(id);
+        }
+    }
+
+    /// An HTTP connection has said and sent everything; only the peer's end is missing.
+    pub fn handle_http_done(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if matches!(connection.phase, Phase::Http(_)) {
+            self.begin_draining(id);
+        }
+    }
+
+    /// An upgrade was granted: the connection is a session of `route` from now on.
+    ///
+    /// `greeting` is what goes out before its first frame: the 101.
+    pub fn handle_upgraded(&mut self, id: ConnectionId, route: u16, greeting: &[u8]) -> SessionId {
+        let frame = self
+            .outboxes
+            .batches
+            .put(greeting.len(), |out| out.extend_from_slice(greeting));
+        let now = self.now;
+        let connection = self
+            .connections
+            .get_mut(id)
+            .expect("the driver upgrades what is open");
+        assert!(matches!(connection.phase, Phase::Http(_)));
+        connection.phase = Phase::Open;
+        connection.route = route;
+        connection.last_input = now;
+        connection.last_ping = now;
+        connection.since = now;
+        let len = u32::try_from(greeting.len()).expect("a head is small");
+        let pushed = self
+            .outboxes
+            .push(&mut connection.outbox, frame, len, u32::MAX);
+        pushed.expect("an empty outbox has room for a greeting");
+        self.sessions_count += 1;
+        self.counters.sessions_opened += 1;
+        self.mark_dirty(id.slot(), true);
+        self.schedule(id);
+        SessionId::new(self.id, id)
+    }
+
+    /// The socket took `taken` bytes of what [`Shard::poll_send`] lent; the send is over.
+    pub fn handle_sent(&mut self, id: ConnectionId, taken: u32) {
+        let connection = self
+            .connections
+            .get_mut(id)
+            .expect("a slot outlives its operations");
+        self.outboxes.settle(&mut connection.outbox, taken);
+        if !connection.outbox.is_empty() {
+            if connection.phase != Phase::Gone {
+                self.mark_dirty(id.slot(), false);
+            }
+        } else if connection.phase == Phase::Closing {
+            self.begin_draining(id);
+        }
+    }
+
+    /// Nothing more will come from the peer: its end of input, or, `broken`, its reset.
+    pub fn handle_hangup(&mut self, id: ConnectionId, broken: bool) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.peer_ended = true;
+        match connection.phase {
+            Phase::Open => self.end(id, End::Reset),
+            Phase::Closing if !broken => {}
+            Phase::Http(_) | Phase::Closing | Phase::Draining => self.finish(id),
+            Phase::Gone => {}
+        }
+    }
+
+    /// The socket is closed and none of its operations is left: its slot is free.
+    pub fn handle_closed(&mut self, id: ConnectionId) {
+        self.wheel.cancel(id.slot());
+        let mut connection = self.connections.remove(id).expect("closed once");
+        assert!(connection.phase == Phase::Gone, "closed only when asked to");
+        self.outboxes.clear(&mut connection.outbox);
+    }
+
+    /// A question has been answered. A session that has ended since then is not found: a miss.
+    pub fn handle_answer(&mut self, session: SessionId, answer: &Answer) {
+        assert_eq!(session.shard(), self.id);
+        let id = session.connection();
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.waiting = false;
+        if connection.phase == Phase::Open {
+            let Answer::User { user, event } = answer;
+            if let Some(user) = user {
+                self.bind(id, user, event);
+            }
+        }
+    }
+
+    /// It is `now`. Fires every deadline that has come.
+    pub fn handle_tick(&mut self, now: Tick) {
+        if now > self.now {
+            self.now = now;
+            let mut due = std::mem::take(&mut self.slots);
+            self.wheel.advance(now.0, &mut due);
+            for slot in due.drain(..) {
+                if let Some(id) = self.connections.id_of(slot) {
+                    self.look_at(id);
+                }
+            }
+            self.slots = due;
+        }
+        if self.outboxes.batches.bytes_held() > self.settings.publication_bytes_max {
+            self.relieve();
+        }
+    }
+
+    /// Ends every session for the same reason.
+    pub fn end_all(&mut self, end: End) {
+        let open: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.phase == Phase::Open)
+            .map(|(id, _)| id)
+            .collect();
+        for id in open {
+            self.end(id, end);
+        }
+    }
+
+    /// Ends the connections that have sent nothing of a request yet; for a shard that stops.
+    pub fn end_silent(&mut self) {
+        let silent: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.phase == Phase::Http(HttpPhase::Head))
+            .map(|(id, _)| id)
+            .collect();
+        for id in silent {
+            self.begin_draining(id);
+        }
+    }
+
+    /// Cuts one connection, whatever it is doing.
+    pub fn cut(&mut self, id: ConnectionId, end: End) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Open => {
+                self.leave(id, end);
+                self.finish(id);
+            }
+            Phase::Http(_) | Phase::Closing | Phase::Draining => self.finish(id),
+            Phase::Gone => {}
+        }
+    }
+
+    /// Cuts every connection, whatever it is doing: the end of the shard's life.
+    pub fn cut_all(&mut self) {
+        let all: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.cut(id, End::CloseGrace);
+        }
+    }
+
+    /// What another shard is to be told next.
+    pub fn poll_message(&mut self) -> Option<(ShardId, MailboxMessage)> {
+        self.messages.pop_front()
+    }
+
+    /// What is to be sent next, to whom. It stays where it is until [`Shard::handle_sent`].
+    ///
+    /// The first call after a batch seals what was encoded in it.
+    pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
+        self.outboxes.batches.seal();
+        let slot = loop {
+            let (slot, urgent) = match self.urgent.pop_front() {
+                Some(slot) => (slot, true),
+                None => (self.dirty.pop_front()?, false),
+            };
+            let Some(connection) = self.connections.slot_mut(slot) else {
+                continue;
+            };
+            if urgent {
+                connection.queued_urgent = false;
+            } else {
+                connection.queued = false;
+            }
+            if connection.is_dirty() {
+                break slot;
+            }
+        };
+        let id = self.connections.id_of(slot).expect("just seen");
+        let connection = self.connections.slot_mut(slot).expect("just seen");
+        Some((id, self.outboxes.lend(&mut connection.outbox)))
+    }
+
+    /// Whether [`Shard::poll_send`] may have something.
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        !self.urgent.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// The next connection to be shut or closed.
+    pub fn poll_close(&mut self) -> Option<(ConnectionId, CloseStep)> {
+        self.closes.pop_front()
+    }
+
+    /// The next question.
+    pub fn poll_question(&mut self) -> Option<Question> {
+        self.questions.pop_front()
+    }
+
+    /// The next number that somebody else asked for.
+    pub fn poll_tally(&mut self) -> Option<(Ticket, u32)> {
+        self.tallies.pop_front()
+    }
+
+    /// When [`Shard::handle_tick`] must be called at the latest; `None` while nothing is due.
+    #[must_use]
+    pub fn poll_wake(&self) -> Option<Tick> {
+        self.wheel.next_wake().map(Tick)
+    }
+
+    /// Frees what is kept for the next batch; for a shard that has been idle for a while.
+    pub fn free_spare(&mut self) {
+        self.outboxes.free_spare();
+        if self.dirty.is_empty() && self.urgent.is_empty() {
+            self.dirty = VecDeque::new();
+            self.urgent = VecDeque::new();
+        }
+    }
+
+    /// Whether memory was given up since the last call, so that collecting it may pay.
+    pub fn take_shrank(&mut self) -> bool {
+        self.outboxes.batches.take_shrank()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn sessions_count(&self) -> usize {
+        self.sessions_count
+    }
+
+    /// How many connections there are, sessions included.
+    #[must_use]
+    pub fn connections_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Bytes that unfinished messages hold.
+    #[must_use]
+    pub fn partial_bytes(&self) -> usize {
+        self.partial_bytes
+    }
+
+    /// Whether the connection is a session that has not begun to end.
+    #[must_use]
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(id)
+            .is_some_and(|connection| connection.phase == Phase::Open)
+    }
+
+    /// Whether the connection has not been upgraded.
+    #[must_use]
+    pub fn is_http(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(id)
+            .is_some_and(|connection| matches!(connection.phase, Phase::Http(_)))
+    }
+
+    /// When the connection began to wait for what it waits for now.
+    #[must_use]
+    pub fn phase_began(&self, id: ConnectionId) -> Option<Tick> {
+        self.connections.get(id).map(|connection| connection.since)
+    }
+
+    /// Asserts what the type promises. Linear in everything: for tests and the simulator.
+    pub fn invariants(&self) {
+        self.connections.invariants();
+        self.users.invariants();
+        self.wheel.invariants();
+        self.outboxes.batches.invariants();
+        let (mut open, mut partial) = (0, 0);
+        for (id, connection) in self.connections.iter() {
+            self.outboxes.invariants(&connection.outbox);
+            open += usize::from(connection.phase == Phase::Open);
+            partial += self.decoders[id.index()].partial_bytes();
+            let queued = connection.queued || connection.queued_urgent;
+            if connection.phase != Phase::Gone {
+                assert!(
+                    queued || !connection.is_dirty(),
+                    "{id} is dirty and forgotten"
+                );
+            }
+            if connection.phase != Phase::Open {
+                assert!(!self.users.is_bound(id.slot()));
+            }
+            let filed = self.wheel.deadline(id.slot()).is_some();
+            assert_eq!(filed, connection.deadline(&self.settings).is_some(), "{id}");
+        }
+        assert_eq!(open, self.sessions_count);
+        assert_eq!(partial, self.partial_bytes);
+    }
+
+    pub(super) fn mark_dirty(&mut self, slot: u32, urgent: bool) {
+        let connection = self
+            .connections
+            .slot_mut(slot)
+            .expect("only what is there gets dirty");
+        mark(connection, slot, urgent, &mut self.dirty, &mut self.urgent);
+    }
+
+    /// Ends a session: nobody reaches it any more, and its close frame is owed.
+    pub(super) fn end(&mut self, id: ConnectionId, end: End) {
+        self.leave(id, end);
+        let peer_ended = self
+            .connections
+            .get(id)
+            .expect("it has just left")
+            .peer_ended;
+        if !end.sends_close_frame() || peer_ended {
+            self.finish(id);
+            return;
+        }
+
+        let connection = self.connections.get_mut(id).expect("it has just left");
+        if end == End::SlowConsumer {
+            self.counters.bytes_dropped +=
+                u64::from(self.outboxes.drop_unsent(&mut connection.outbox));
+        }
+        let mut len = 0;
+        let frame = self.outboxes.batches.put(CLOSE_BYTES_MAX, |out| {
+            let start = out.len();
+            crate::ws::encoder::put_close(out, end.code(), end.reason().as_str());
+            len = u32::try_from(out.len() - start).expect("a control frame");
+        });
+        // The last frame of a session is owed in any case.
+        let pushed = self
+            .outboxes
+            .push(&mut connection.outbox, frame, len, u32::MAX);
+        pushed.expect("bounded by outbox_bytes_max and one control frame");
+        connection.phase = Phase::Closing;
+        connection.since = self.now;
+        self.mark_dirty(id.slot(), true);
+        self.schedule(id);
+    }
+
+    /// Takes a session out of every list.
+    fn leave(&mut self, id: ConnectionId, end: End) {
+        let connection = self.connections.get_mut(id).expect("what ends is there");
+        assert!(connection.phase == Phase::Open, "a session ends once");
+        connection.phase = Phase::Closing;
+        let decoder = std::mem::take(&mut self.decoders[id.index()]);
+        self.partial_bytes -= decoder.partial_bytes();
+        self.users.unbind_all(id.slot());
+        self.sessions_count -= 1;
+        self.counters.count_end(end);
+    }
+
+    fn begin_draining(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let connection = self.connections.get_mut(id).expect("what drains is there");
+        if connection.peer_ended {
+            self.finish(id);
+            return;
+        }
+        connection.phase = Phase::Draining;
+        connection.since = now;
+        self.closes.push_back((id, CloseStep::Shutdown));
+        self.schedule(id);
+    }
+
+    fn finish(&mut self, id: ConnectionId) {
+        let connection = self
+            .connections
+            .get_mut(id)
+            .expect("what is finished is there");
+        connection.phase = Phase::Gone;
+        if !connection.outbox.is_lent() {
+            self.outboxes.clear(&mut connection.outbox);
+        }
+        self.wheel.cancel(id.slot());
+        self.closes.push_back((id, CloseStep::Finish));
+    }
+
+    /// Files the soonest of a connection's timers, or none.
+    fn schedule(&mut self, id: ConnectionId) {
+        let connection = self
+            .connections
+            .get(id)
+            .expect("only what is there has timers");
+        match connection.deadline(&self.settings) {
+            Some(deadline) => self.wheel.schedule(id.slot(), deadline.0),
+            None => self.wheel.cancel(id.slot()),
+        }
+    }
+
+    /// A deadline has come; whether anything is due is looked at only now.
+    fn look_at(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let connection = self
+            .connections
+            .get_mut(id)
+            .expect("cancelled with its connection");
+        match connection.phase {
+            Phase::Http(_)
+                if connection
+                    .deadline(&self.settings)
+                    .is_some_and(|at| at <= now) =>
+            {
+                self.counters.count_end(End::HandshakeTimeout);
+                self.finish(id);
+            }
+            Phase::Closing | Phase::Draining => self.finish(id),
+            Phase::Open => {
+                let route = &self.settings.routes[usize::from(connection.route)];
+                let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
+                if is_due(connection.idle_due(route)) {
+                    self.end(id, End::IdleTimeout);
+                } else if is_due(connection.registration_due(route)) {
+                    self.end(id, End::RegistrationTimeout);
+                } else {
+                    if is_due(connection.ping_due(route)) {
+                        connection.last_ping = now;
+                        self.ping(id);
+                    }
+                    self.schedule(id);
+                }
+            }
+            Phase::Http(_) | Phase::Gone => self.schedule(id),
+        }
+    }
+
+    /// Batches hold too much: frees them from those who read slowly, then ends the slowest.
+    fn relieve(&mut self) {
+        let mut owing: Vec<(u32, ConnectionId)> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| !connection.outbox.is_empty())
+            .map(|(id, connection)| (connection.outbox.bytes(), id))
+            .collect();
+        for &(_, id) in &owing {
+            let connection = self.connections.get_mut(id).expect("listed a moment ago");
+            self.outboxes.copy_out(&mut connection.outbox);
+            self.counters.outboxes_copied += 1;
+        }
+
+        owing.sort_unstable();
+        let bytes_max = self.settings.publication_bytes_max;
+        while self.outboxes.batches.bytes_held() > bytes_max {
+            let Some((_, id)) = owing.pop() else { break };
+            if self.is_open(id) {
+                self.end(id, End::SlowConsumer);
+            }
+            // Even its close frame would have to wait behind what it does not read.
+            self.cut(id, End::SlowConsumer);
+        }
+    }
+}
+
+impl Connection {
+    fn is_dirty(&self) -> bool {
+        !self.outbox.is_empty() && !self.outbox.is_lent()
+    }
+}
+
+/// Queues a session that is owed something, unless it is queued or being sent to.
+pub(super) fn mark(
+    connection: &mut Connection,
+    slot: u32,
+    urgent: bool,
+    dirty_queue: &mut VecDeque<u32>,
+    urgent_queue: &mut VecDeque<u32>,
+) {
+    if connection.outbox.is_lent() || connection.queued_urgent {
+        return;
+    }
+    if urgent {
+        connection.queued_urgent = true;
+        urgent_queue.push_back(slot);
+    } else if !connection.queued {
+        connection.queued = true;
+        dirty_queue.push_back(slot);
+    }
+}
+
+/// A close frame: a head, a code and the longest reason.
+const CLOSE_BYTES_MAX: usize = 2 + 125;

@@ -1,0 +1,111 @@
+//! Names that many sessions share, kept once.
+
+use super::hash::HashSeed;
+use hashbrown::HashTable;
+use slab::Slab;
+
+/// An interner with reference counts: a name lives as long as somebody has acquired it.
+#[derive(Debug)]
+pub struct Names {
+    seed: HashSeed,
+    names: Slab<Name>,
+    by_name: HashTable<u32>,
+}
+
+#[derive(Debug)]
+struct Name {
+    text: Box<[u8]>,
+    holders: u32,
+}
+
+impl Names {
+    /// No names; `seed` keys their hash.
+    #[must_use]
+    pub fn new(seed: HashSeed) -> Self {
+        Self {
+            seed,
+            names: Slab::new(),
+            by_name: HashTable::new(),
+        }
+    }
+
+    /// The number of `text`, which is kept until [`Names::release`] was called as often as this.
+    pub fn acquire(&mut self, text: &[u8]) -> u32 {
+        let hash = self.seed.hash(0, &[text]);
+        let same = |&index: &u32| *self.names[index as usize].text == *text;
+        if let Some(&index) = self.by_name.find(hash, same) {
+            self.names[index as usize].holders += 1;
+            return index;
+        }
+
+        let index = self.names.insert(Name {
+            text: text.into(),
+            holders: 1,
+        });
+        let index = u32::try_from(index).expect("fewer names than bindings");
+        let (seed, names) = (self.seed, &self.names);
+        let rehash = |&index: &u32| seed.hash(0, &[&names[index as usize].text]);
+        self.by_name.insert_unique(hash, index, rehash);
+        index
+    }
+
+    /// Gives back one [`Names::acquire`].
+    ///
+    /// # Panics
+    ///
+    /// If `index` names nothing.
+    pub fn release(&mut self, index: u32) {
+        let name = &mut self.names[index as usize];
+        name.holders -= 1;
+        if name.holders > 0 {
+            return;
+        }
+        let name = self.names.remove(index as usize);
+        self.by_name
+            .find_entry(self.seed.hash(0, &[&name.text]), |&other| other == index)
+            .expect("every name is filed")
+            .remove();
+    }
+
+    /// What `index` stands for.
+    ///
+    /// # Panics
+    ///
+    /// If `index` names nothing.
+    #[must_use]
+    pub fn name(&self, index: u32) -> &[u8] {
+        &self.names[index as usize].text
+    }
+
+    /// How many different names are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether no name is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_lives_as_long_as_it_is_held() {
+        let mut names = Names::new(HashSeed([1, 2]));
+        let news = names.acquire(b"news");
+        assert_eq!(names.acquire(b"news"), news);
+        assert_ne!(names.acquire(b"mail"), news);
+        assert_eq!(names.name(news), b"news");
+        assert_eq!(names.len(), 2);
+        names.release(news);
+        assert_eq!(names.acquire(b"news"), news);
+        names.release(news);
+        names.release(news);
+        assert_eq!(names.len(), 1);
+    }
+}

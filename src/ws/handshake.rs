@@ -1,0 +1,458 @@
+//! The upgrade: judging a client's request and writing the 101.
+//!
+//! ```text
+//!   GET /ws HTTP/1.1                                 judge_request: Connection, Upgrade, method,
+//!   Connection: keep-alive, Upgrade                  | version
+//!   Upgrade: websocket                               v
+//!   Sec-WebSocket-Version: 13                        the caller's rule for Origin
+//!   Origin: https://example.com                      |
+//!   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==      v
+//!                                                    judge_key: key, no body  -->  Accept
+//! ```
+//!
+//! The order of the checks is gorilla/websocket 1.5.3's, so that a request which is wrong in two
+//! ways is refused as it always was. Header names are compared without regard to case; nothing here
+//! knows an HTTP library. How a refusal looks on the wire, beyond its status, is for the caller.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use sha1::{Digest as _, Sha1};
+
+/// The value of `Sec-WebSocket-Accept`, in base64.
+pub type Accept = [u8; ACCEPT_BYTES];
+
+/// Why an upgrade request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `Connection` does not list `upgrade`.
+    NoUpgradeInConnection,
+    /// `Upgrade` does not list `websocket`.
+    NoWebSocketInUpgrade,
+    /// The method is not GET.
+    NotGet,
+    /// `Sec-WebSocket-Version` does not list 13.
+    NotVersion13,
+    /// The caller does not take requests from this `Origin`.
+    Origin,
+    /// There is no `Sec-WebSocket-Key`.
+    NoKey,
+    /// `Sec-WebSocket-Key` is not the base64 of 16 bytes.
+    BadKey,
+    /// The request has a body, which would be read as frames.
+    Body,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NotGet => 405,
+            Self::Origin => 403,
+            Self::NoUpgradeInConnection
+            | Self::NoWebSocketInUpgrade
+            | Self::NotVersion13
+            | Self::NoKey
+            | Self::BadKey
+            | Self::Body => 400,
+        }
+    }
+
+    /// The body of the answer: the status in words and a line feed.
+    pub fn body(self) -> &'static str {
+        match self.status() {
+            405 => "Method Not Allowed\n",
+            403 => "Forbidden\n",
+            _ => "Bad Request\n",
+        }
+    }
+}
+
+/// Judges an upgrade request. `headers` yields every header line, name and value; `origin_passes`
+/// is asked once everything that gorilla checks before the origin is right.
+pub fn judge<'h>(
+    method: &str,
+    headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
+    origin_passes: impl FnOnce() -> bool,
+) -> Result<Accept, Refusal> {
+    judge_request(method, headers.clone())?;
+    if !origin_passes() {
+        return Err(Refusal::Origin);
+    }
+    judge_key(headers)
+}
+
+/// Judges what comes before the origin.
+pub fn judge_request<'h>(
+    method: &str,
+    headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
+) -> Result<(), Refusal> {
+    if !lists(headers.clone(), "connection", "upgrade") {
+        return Err(Refusal::NoUpgradeInConnection);
+    }
+    if !lists(headers.clone(), "upgrade", "websocket") {
+        return Err(Refusal::NoWebSocketInUpgrade);
+    }
+    if method != "GET" {
+        return Err(Refusal::NotGet);
+    }
+    if !lists(headers, "sec-websocket-version", "13") {
+        return Err(Refusal::NotVersion13);
+    }
+    Ok(())
+}
+
+/// Judges what comes after the origin, and answers the key. Of several keys the first counts.
+pub fn judge_key<'h>(
+    headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
+) -> Result<Accept, Refusal> {
+    let key = values(headers.clone(), "sec-websocket-key")
+        .next()
+        .ok_or(Refusal::NoKey)?;
+    let key = str::from_utf8(key).map_err(|_| Refusal::BadKey)?;
+    let mut nonce = [0; NONCE_BYTES_ROOM];
+    match KEY_BASE64.decode_slice(key, &mut nonce) {
+        Ok(NONCE_BYTES) => {}
+        Ok(_) | Err(_) => return Err(Refusal::BadKey),
+    }
+
+    let has_body = values(headers.clone(), "content-length").any(|length| length != b"0")
+        || values(headers, "transfer-encoding").next().is_some();
+    if has_body {
+        return Err(Refusal::Body);
+    }
+    Ok(accept_key(key))
+}
+
+/// What `Sec-WebSocket-Accept` says to this `Sec-WebSocket-Key` (RFC 6455 4.2.2).
+pub fn accept_key(key: &str) -> Accept {
+    let digest = Sha1::new()
+        .chain_update(key)
+        .chain_update(KEY_SUFFIX)
+        .finalize();
+    let mut accept = [0; ACCEPT_BYTES];
+    let written = KEY_BASE64
+        .encode_slice(digest, &mut accept)
+        .expect("20 bytes are 28 in base64");
+    assert_eq!(written, ACCEPT_BYTES);
+    accept
+}
+
+/// Appends the 101, with `subprotocol` if one has been agreed on. No `Date`, no `Server`: the
+/// originals send neither.
+///
+/// # Panics
+///
+/// If the subprotocol is not a token (RFC 9110 5.6.2). What [`subprotocols`] yields is one.
+pub fn put_switching_protocols(out: &mut Vec<u8>, accept: &Accept, subprotocol: Option<&str>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\n\
+          Upgrade: websocket\r\n\
+          Connection: Upgrade\r\n\
+          Sec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(accept);
+    if let Some(subprotocol) = subprotocol {
+        assert!(is_token(subprotocol.as_bytes()), "not a token");
+        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        out.extend_from_slice(subprotocol.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// The subprotocols that a client offers, in its order of preference. Elements that are not tokens
+/// are passed over.
+pub fn subprotocols<'h>(
+    headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+) -> impl Iterator<Item = &'h str> {
+    values(headers, "sec-websocket-protocol")
+        .flat_map(elements)
+        .filter(|element| is_token(element))
+        .filter_map(|element| str::from_utf8(element).ok())
+}
+
+/// The default rule for `Origin`: none passes, else its host and port must be those of `host`, the
+/// request's `Host`, without regard to case. The scheme is not looked at and no port is implied.
+pub fn same_origin(origin: Option<&[u8]>, host: &[u8]) -> bool {
+    let Some(origin) = origin else { return true };
+    authority(origin).is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+}
+
+/// `host[:port]` of `scheme://user@host:port/path`; `None` of anything without an authority, such
+/// as the `null` of a sandboxed page.
+fn authority(origin: &[u8]) -> Option<&[u8]> {
+    let slashes = origin.windows(2).position(|pair| pair == b"//")?;
+    let (scheme, rest) = (&origin[..slashes], &origin[slashes + 2..]);
+    let scheme = scheme.strip_suffix(b":").unwrap_or(scheme);
+    if !scheme
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+    {
+        return None;
+    }
+    let end = rest
+        .iter()
+        .position(|byte| b"/?#".contains(byte))
+        .unwrap_or(rest.len());
+    let authority = rest[..end].rsplit(|&byte| byte == b'@').next()?;
+    (!authority.is_empty()).then_some(authority)
+}
+
+/// Whether `token` is an element of the comma-separated lists in all headers of this name, without
+/// regard to case.
+fn lists<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>, name: &str, token: &str) -> bool {
+    values(headers, name)
+        .flat_map(elements)
+        .any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The values of all headers of this name, without the white space around them.
+fn values<'h>(
+    headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+    name: &str,
+) -> impl Iterator<Item = &'h [u8]> {
+    headers
+        .filter(move |(each, _)| each.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim_ascii())
+}
+
+/// The elements of a comma-separated list, without the white space around them.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// RFC 9110 5.6.2.
+fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty()
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+/// Base64 as Go's `StdEncoding` reads it: padded, but unused bits of the last character may be set.
+const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+/// RFC 6455 1.3.
+const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const NONCE_BYTES: usize = 16;
+/// The decoder asks for room by the encoded length, before it knows of the padding.
+const NONCE_BYTES_ROOM: usize = 18;
+const ACCEPT_BYTES: usize = 28;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Header = (&'static str, &'static [u8]);
+
+    const CONNECTION: Header = ("Connection", b"keep-alive, Upgrade");
+    const UPGRADE: Header = ("Upgrade", b"websocket");
+    const VERSION: Header = ("Sec-WebSocket-Version", b"13");
+    const KEY: Header = ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==");
+
+    fn judge_headers(headers: &[Header]) -> Result<Accept, Refusal> {
+        judge("GET", headers.iter().copied(), || true)
+    }
+
+    #[test]
+    fn the_rfcs_key_gets_the_rfcs_answer() {
+        let accept = *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), accept);
+        assert_eq!(
+            judge_headers(&[CONNECTION, UPGRADE, VERSION, KEY]),
+            Ok(accept)
+        );
+    }
+
+    /// Everything is wrong at first; what is checked earlier is refused earlier.
+    #[test]
+    fn checks_come_in_gorillas_order() {
+        let body = ("Content-Length", &b"1"[..]);
+        let bad_key = ("Sec-WebSocket-Key", &b"?"[..]);
+        let mut headers = vec![body];
+        let check = |method: &str, origin_passes: bool, headers: &[Header]| {
+            judge(method, headers.iter().copied(), || origin_passes)
+        };
+
+        let refused = |refusal| Err::<Accept, _>(refusal);
+        assert_eq!(
+            check("POST", false, &headers),
+            refused(Refusal::NoUpgradeInConnection)
+        );
+        headers.push(CONNECTION);
+        assert_eq!(
+            check("POST", false, &headers),
+            refused(Refusal::NoWebSocketInUpgrade)
+        );
+        headers.push(UPGRADE);
+        assert_eq!(check("POST", false, &headers), refused(Refusal::NotGet));
+        assert_eq!(
+            check("GET", false, &headers),
+            refused(Refusal::NotVersion13)
+        );
+        headers.push(VERSION);
+        assert_eq!(check("GET", false, &headers), refused(Refusal::Origin));
+        assert_eq!(check("GET", true, &headers), refused(Refusal::NoKey));
+        headers.push(bad_key);
+        assert_eq!(check("GET", true, &headers), refused(Refusal::BadKey));
+        headers.pop();
+        headers.push(KEY);
+        assert_eq!(check("GET", true, &headers), refused(Refusal::Body));
+        headers.remove(0);
+        assert!(check("GET", true, &headers).is_ok());
+    }
+
+    #[test]
+    fn tokens_are_found_in_any_header_of_the_name_in_any_case() {
+        let found: [&[Header]; 4] = [
+            &[("connection", b"upgrade")],
+            &[("CONNECTION", b"UPGRADE ,close")],
+            &[("Connection", b"close"), ("Connection", b"x,\tUpgrade")],
+            &[("Connection", b",, Upgrade")],
+        ];
+        for connection in found {
+            let headers = [connection, &[UPGRADE, VERSION, KEY]].concat();
+            assert!(judge_headers(&headers).is_ok(), "{connection:?}");
+        }
+
+        let missed: [&[u8]; 5] = [b"", b"upgraded", b"close", b"Upgrade/1", b"close Upgrade"];
+        for value in missed {
+            let headers = [("Connection", value), UPGRADE, VERSION, KEY];
+            assert_eq!(
+                judge_headers(&headers),
+                Err(Refusal::NoUpgradeInConnection),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_version_13_is_spoken() {
+        let judge_version = |version: &'static [u8]| {
+            judge_headers(&[CONNECTION, UPGRADE, KEY, ("Sec-WebSocket-Version", version)])
+        };
+        assert!(judge_version(b"13").is_ok());
+        assert!(judge_version(b"8, 13").is_ok());
+        assert_eq!(judge_version(b"8"), Err(Refusal::NotVersion13));
+        assert_eq!(judge_version(b"130"), Err(Refusal::NotVersion13));
+    }
+
+    #[test]
+    fn a_key_is_the_base64_of_sixteen_bytes() {
+        let judge_key = |key: &'static [u8]| {
+            judge_headers(&[CONNECTION, UPGRADE, VERSION, ("Sec-WebSocket-Key", key)])
+        };
+        assert!(judge_key(b"AAAAAAAAAAAAAAAAAAAAAA==").is_ok());
+        assert!(judge_key(b"  AAAAAAAAAAAAAAAAAAAAAA== ").is_ok());
+        // Go does not mind unused bits that are set.
+        assert!(judge_key(b"AAAAAAAAAAAAAAAAAAAAAB==").is_ok());
+
+        let bad: [&[u8]; 8] = [
+            b"",
+            b"AAAAAAAAAAAAAAAAAAAAAA",
+            b"AAAAAAAAAAAAAAAAAAAAAA=",
+            b"AAAAAAAAAAAAAAAAAAAA",
+            b"AAAAAAAAAAAAAAAAAAAAAAA=",
+            b"AAAAAAAAAAAAAAAAAAAAAAAA",
+            b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            b"AAAAAAAAAAAAAAAA-_AAAA==",
+        ];
+        for key in bad {
+            assert_eq!(judge_key(key), Err(Refusal::BadKey), "{key:?}");
+        }
+        assert_eq!(judge_key(b"\xff"), Err(Refusal::BadKey));
+    }
+
+    #[test]
+    fn a_request_with_a_body_is_refused() {
+        let judge_with =
+            |header: Header| judge_headers(&[CONNECTION, UPGRADE, VERSION, KEY, header]);
+        assert!(judge_with(("Content-Length", b"0")).is_ok());
+        assert_eq!(judge_with(("content-length", b"5")), Err(Refusal::Body));
+        assert_eq!(
+            judge_with(("Transfer-Encoding", b"chunked")),
+            Err(Refusal::Body)
+        );
+    }
+
+    #[test]
+    fn refusals_have_the_statuses_of_the_originals() {
+        for (refusal, status, body) in [
+            (Refusal::NoUpgradeInConnection, 400, "Bad Request\n"),
+            (Refusal::NoWebSocketInUpgrade, 400, "Bad Request\n"),
+            (Refusal::NotGet, 405, "Method Not Allowed\n"),
+            (Refusal::NotVersion13, 400, "Bad Request\n"),
+            (Refusal::Origin, 403, "Forbidden\n"),
+            (Refusal::NoKey, 400, "Bad Request\n"),
+            (Refusal::BadKey, 400, "Bad Request\n"),
+            (Refusal::Body, 400, "Bad Request\n"),
+        ] {
+            assert_eq!((refusal.status(), refusal.body()), (status, body));
+        }
+    }
+
+    #[test]
+    fn the_101_is_byte_for_byte_the_originals() {
+        let accept = accept_key("dGhlIHNhbXBsZSBub25jZQ==");
+        let mut out = b"before".to_vec();
+        put_switching_protocols(&mut out, &accept, None);
+        assert_eq!(
+            out,
+            b"beforeHTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+              Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        );
+
+        out.clear();
+        put_switching_protocols(&mut out, &accept, Some("eyJ.e30.sig"));
+        assert_eq!(
+            out,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+              Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+              Sec-WebSocket-Protocol: eyJ.e30.sig\r\n\r\n"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "not a token")]
+    fn a_subprotocol_cannot_smuggle_a_header() {
+        put_switching_protocols(&mut Vec::new(), &[b'x'; 28], Some("a\r\nSet-Cookie: b"));
+    }
+
+    #[test]
+    fn subprotocols_are_the_tokens_of_all_headers_in_order() {
+        let headers: [Header; 3] = [
+            ("Sec-WebSocket-Protocol", b"chat, superchat ,, two words"),
+            ("Host", b"chat.example"),
+            ("sec-websocket-protocol", b"\xff,eyJ.e30.sig"),
+        ];
+        let offered: Vec<&str> = subprotocols(headers.into_iter()).collect();
+        assert_eq!(offered, ["chat", "superchat", "eyJ.e30.sig"]);
+        assert_eq!(subprotocols([KEY].into_iter()).next(), None);
+    }
+
+    #[test]
+    fn an_origin_passes_if_there_is_none_or_it_names_the_host_and_port() {
+        let passes = |origin: &[u8]| same_origin(Some(origin), b"example.com:8080");
+        assert!(same_origin(None, b"example.com:8080"));
+        assert!(passes(b"http://example.com:8080"));
+        assert!(passes(b"https://EXAMPLE.com:8080"));
+        assert!(passes(b"http://example.com:8080/page?query"));
+        assert!(same_origin(Some(b"http://[::1]:80"), b"[::1]:80"));
+
+        assert!(!passes(b"http://example.com"), "no port is implied");
+        assert!(!same_origin(Some(b"http://example.com:80"), b"example.com"));
+        assert!(!passes(b"http://example.com:8081"));
+        assert!(!passes(b"http://evil.example"));
+        assert!(!passes(b"http://evil.example/example.com:8080"));
+        assert!(!passes(b"http://example.com:8080@evil.example"));
+        assert!(!passes(b"http://example.com:8080.evil.example"));
+        assert!(!passes(b"http:/x//example.com:8080"));
+        assert!(!passes(b"example.com:8080"));
+        assert!(!passes(b"null"));
+        assert!(!passes(b""));
+        assert!(!same_origin(Some(b"null"), b""));
+        assert!(!same_origin(Some(b"http://"), b""));
+    }
+}

@@ -1,0 +1,279 @@
+//! The Autobahn suite's cases, replayed against `/echo` from transcripts of the suite's own bytes.
+//!
+//! `scripts/autobahn.sh` runs the suite itself, and is the judge where the suite can be installed.
+//! Where it cannot, this test says the same with what `scripts/autobahn-record.py` kept under
+//! `tests/autobahn/` (grammar in the README there): groups 1 to 7, 9 and 10, every case, every
+//! octet, cut into writes as the suite cut it. It accepts the outcomes that the suite accepts, but
+//! looks closer at three things: the content of the long messages of group 9, of which the suite
+//! compares the length; a close frame is wanted also where the suite would put up with a bare end;
+//! and after it the connection has to end without a reset. It knows nothing of the gateway's code.
+
+#[path = "autobahn/replay.rs"]
+mod replay;
+#[path = "autobahn/transcript.rs"]
+mod transcript;
+
+use replay::{ACCEPT, PAUSE, replay};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use transcript::{parse_cases, recorded_cases};
+
+#[test]
+fn every_case_ends_as_the_suite_wants_it_to() {
+    let cases = recorded_cases();
+    let gateway = Gateway::start();
+
+    let next = AtomicUsize::new(0);
+    let (complaints, found) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..WORKERS_COUNT {
+            let (complaints, cases, next, address) =
+                (complaints.clone(), &cases, &next, gateway.address);
+            scope.spawn(move || {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(complaint) = replay(case, address, ANSWER_WAIT) {
+                        let complaint = format!("case {}: {complaint}", case.name);
+                        complaints
+                            .send(complaint)
+                            .expect("`found` outlives the workers");
+                    }
+                }
+            });
+        }
+    });
+    drop(complaints);
+
+    let complaints: Vec<String> = found.iter().collect();
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn the_transcripts_hold_every_case_once() {
+    let mut names = BTreeSet::new();
+    let mut counts = BTreeMap::<String, usize>::new();
+    for case in recorded_cases() {
+        let (group, _) = case
+            .name
+            .split_once('.')
+            .expect("a case belongs to a group");
+        *counts.entry(group.to_owned()).or_default() += 1;
+        assert!(names.insert(case.name.clone()), "case {} twice", case.name);
+    }
+    let found: Vec<_> = counts
+        .iter()
+        .map(|(group, count)| (group.as_str(), *count))
+        .collect();
+    assert_eq!(found, CASES_PER_GROUP);
+}
+
+#[test]
+fn a_peer_that_keeps_the_rules_passes() {
+    check(GREETING, &[HELLO, CLOSE_1000], Ending::Clean, None);
+    check(
+        "<? text 48656c6c6f\n< close 1002\n> 88 00000000 03e8",
+        &[CLOSE_1002],
+        Ending::Clean,
+        None,
+    );
+    check(HASTY, &[CLOSE_1002], Ending::Clean, None);
+    check(
+        "> 88 00000000 -\n< close -",
+        &[b"\x88\x00"],
+        Ending::Clean,
+        None,
+    );
+}
+
+#[test]
+fn a_peer_that_breaks_a_rule_fails() {
+    let clean =
+        |answers: &[&[u8]], complaint| check(GREETING, answers, Ending::Clean, Some(complaint));
+    clean(&[b"\x82\x05Hello", CLOSE_1000], "opcode 2 instead of text");
+    clean(&[b"\x81\x05Hallo", CLOSE_1000], "differ at octet 1");
+    clean(&[b"\x81\x04Hell", CLOSE_1000], "4 octets instead of 5");
+    clean(
+        &[b"\x01\x03Hel", b"\x80\x02lo", CLOSE_1000],
+        "not a single unfragmented frame",
+    );
+    clean(&[b"\xc1\x05Hello", CLOSE_1000], "reserved bits");
+    clean(&[b"\x81\x85\0\0\0\0Hello", CLOSE_1000], "a masked frame");
+    clean(
+        &[b"\x81\x7e\x00\x05Hello", CLOSE_1000],
+        "length not in its shortest form",
+    );
+    clean(&[HELLO, HELLO, CLOSE_1000], "instead of a close frame");
+    clean(&[CLOSE_1000], "closed with 1000 before its answer");
+    clean(&[HELLO, CLOSE_1002], "closed with 1002, wanted 1000");
+    clean(&[HELLO, b"\x88\x00"], "closed with no code, wanted 1000");
+    clean(&[HELLO, b"\x88\x01\x03"], "a close frame of one octet");
+    clean(&[HELLO], "ended before a frame was complete");
+    clean(
+        &[HELLO, b"\x88\x02\x03"],
+        "ended before a frame was complete",
+    );
+    clean(&[HELLO, CLOSE_1000, HELLO], "spoke after its close frame");
+    check(
+        GREETING,
+        &[HELLO, CLOSE_1000],
+        Ending::Reset,
+        Some("the end of the connection"),
+    );
+    check(
+        GREETING,
+        &[HELLO, CLOSE_1000],
+        Ending::Never,
+        Some("the end of the connection"),
+    );
+    check(
+        ".\n< text 48656c6c6f",
+        &[HELLO, CLOSE_1000],
+        Ending::Clean,
+        Some("broke a silence"),
+    );
+    check(
+        HASTY,
+        &[HELLO, CLOSE_1002],
+        Ending::Clean,
+        Some("instead of a close frame"),
+    );
+}
+
+/// The gateway under test, as its own process; killed when dropped.
+struct Gateway {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts the gateway and waits until it says where it listens.
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_campanile"))
+            .args(["--listen", "127.0.0.1:0", "--shards", "1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the executable was built for this test");
+        let mut output = BufReader::new(process.stdout.take().expect("piped above"));
+
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            let length = output.read_line(&mut line).expect("the output is text");
+            assert_ne!(length, 0, "the gateway ended before it listened");
+            if let Some((_, rest)) = line.split_once("ws://") {
+                let (address, _) = rest.split_once('/').expect("a path follows the address");
+                break address.parse().expect("an address and a port");
+            }
+        };
+
+        // Nobody reads on, yet a full pipe would stop the gateway.
+        let drain = move || io::copy(&mut output, &mut io::sink());
+        thread::Builder::new()
+            .name("gateway output".to_owned())
+            .spawn(drain)
+            .expect("a thread");
+        Self { process, address }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Fails only if the process has ended by itself; the connections have told us then.
+        if self.process.kill().is_ok() {
+            self.process.wait().expect("the process is our child");
+        }
+    }
+}
+
+/// How a peer of the replay's own tests ends its connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    Clean,
+    Reset,
+    Never,
+}
+
+/// Replays a case against a peer that gives these answers unasked. Panics unless the outcome is a
+/// complaint with this in it, or none.
+#[track_caller]
+fn check(lines: &str, answers: &[&[u8]], ending: Ending, complaint: Option<&str>) {
+    let mut cases = Vec::new();
+    parse_cases(&format!("case of our own\n{lines}"), &mut cases);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = listener.local_addr().expect("bound above");
+
+    let wait = if ending == Ending::Never {
+        PAUSE
+    } else {
+        ANSWER_WAIT
+    };
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| answer_unasked(&listener, answers, ending));
+        replay(&cases[0], address, wait)
+    });
+    match (outcome, complaint) {
+        (Ok(()), None) => {}
+        (Err(found), Some(wanted)) if found.contains(wanted) => {}
+        (outcome, wanted) => panic!("{outcome:?}, wanted {wanted:?} from {answers:02x?}"),
+    }
+}
+
+fn answer_unasked(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
+    let (mut stream, _) = listener.accept().expect("the replay connects");
+    let mut request = BufReader::new(stream.try_clone().expect("a descriptor is free"));
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        request
+            .read_line(&mut line)
+            .expect("the replay sends a request");
+    }
+    let response = format!("HTTP/1.1 101 Welcome\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+    let said = [response.as_bytes(), &answers.concat()].concat();
+    stream
+        .write_all(&said)
+        .expect("the replay is there to read");
+
+    match ending {
+        Ending::Clean => stream.shutdown(Shutdown::Write).expect("still connected"),
+        Ending::Reset => socket2::SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("Linux knows the option"),
+        Ending::Never => {}
+    }
+    if ending != Ending::Reset {
+        // Not before the replay has said its part: unread octets would make the end a reset.
+        let rest = io::copy(&mut request, &mut io::sink());
+        rest.expect("the replay only ends its connection");
+    }
+}
+
+const ANSWER_WAIT: Duration = Duration::from_secs(20);
+const WORKERS_COUNT: usize = 4;
+
+/// In the order of their names.
+const CASES_PER_GROUP: [(&str, usize); 9] = [
+    ("1", 16),
+    ("10", 1),
+    ("2", 11),
+    ("3", 7),
+    ("4", 10),
+    ("5", 20),
+    ("6", 145),
+    ("7", 37),
+    ("9", 54),
+];
+
+const GREETING: &str =
+    "> 81 37fa213d 48656c6c6f\n< text 48656c6c6f\n> 88 37fa213d 03e8\n< close 1000";
+/// A case in which the server may close between two fragments.
+const HASTY: &str = "> 01 37fa213d ff\n.?\n> 80 37fa213d -\n< close 1002\n> 88 37fa213d 03e8";
+const HELLO: &[u8] = b"\x81\x05Hello";
+const CLOSE_1000: &[u8] = b"\x88\x02\x03\xe8";
+const CLOSE_1002: &[u8] = b"\x88\x02\x03\xea";

@@ -3,7 +3,7 @@
 use crate::config::{Config, ConfigError, DialectName, Route};
 use crate::dialect;
 use crate::driver::TurnLimits;
-use crate::driver::host::{HostLimits, Served, ServedPath};
+use crate::driver::host::{Host, HostLimits, Served, ServedPath};
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
 use crate::driver::start_error::StartError;
@@ -11,6 +11,7 @@ use crate::driver::stop::StopFlag;
 use crate::embedder::{Embedder, Fault, PushRequest};
 use crate::id::ShardId;
 use crate::metrics::Counters;
+use crate::shard::hash::HashSeed;
 use crate::shard::settings::{EncodingId, RouteSettings, ShardSettings, TokenRule};
 use crate::time::Ticks;
 use std::fmt;
@@ -251,6 +252,25 @@ pub fn host_limits(config: &Config) -> HostLimits {
         pushes_in_flight_max: config.limits.pushes_in_flight_max as usize,
         push_timeout: Ticks::from_ms(config.http.push_timeout_ms),
     }
+}
+
+/// One shard's host as a gateway with this config has it, for a simulation that plays the driver.
+#[must_use]
+pub fn simulated_host(
+    config: &Config,
+    id: ShardId,
+    exchange: &Arc<Exchange>,
+    seed: [u64; 2],
+) -> Host {
+    Host::new(
+        id,
+        exchange,
+        Arc::new(shard_settings(config, false)),
+        &served_paths(config),
+        host_limits(config),
+        Arc::new(Embedder::default()),
+        HashSeed(seed),
+    )
 }
 
 fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {

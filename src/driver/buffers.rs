@@ -63,7 +63,9 @@ impl BufferRing {
 
         // SAFETY: the entries are page-aligned, zeroed, as many as said, and live until `drop`,
         // which runs only after the ring is gone: `DataRing` declares its ring first.
-        unsafe { submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0) }?;
+        unsafe {
+            submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)
+        }?;
         for id in 0..count {
             ring.give_back(id);
         }

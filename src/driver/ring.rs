@@ -14,6 +14,8 @@ use crate::id::ConnectionId;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A ring and the buffers that it receives into.
 #[derive(Debug)]
@@ -85,9 +87,11 @@ impl DataRing {
         })
     }
 
-    /// The descriptor that becomes readable when a sleeping shard has something to do.
-    pub(super) fn bell(&self) -> &OwnedFd {
-        &self.bell
+    /// What becomes readable when a sleeping shard has something to do, on the runtime's reactor.
+    pub(super) fn watch_bell(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        let bell = self.bell.try_clone()?;
+        // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives.
+        unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) }
     }
 
     /// Lets the kernel ring the bell, or not.

@@ -19,7 +19,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Everything that one shard's thread owns.
@@ -79,7 +78,7 @@ impl LoopState {
 impl Loop {
     /// Runs until the gateway stops and every connection has ended; returns what was counted.
     pub(super) async fn run(mut self) -> io::Result<Counters> {
-        let bell = AsyncFd::register_with_interest(self.ring.bell().try_clone()?, Interest::READABLE)?;
+        let bell = self.ring.watch_bell()?;
         self.start_accepting()?;
         loop {
             self.turn()?;

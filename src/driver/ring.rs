@@ -91,7 +91,8 @@ impl DataRing {
     pub(super) fn watch_bell(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let bell = self.bell.try_clone()?;
         // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives.
-        unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) }
+        let watched = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
+        Ok(watched?)
     }
 
     /// Lets the kernel ring the bell, or not.

@@ -56,16 +56,10 @@ fetch_python() {
     private_apt update && (cd "$build/debs" && private_apt download "${packages[@]}")
 }
 
-# The archive that this machine uses anyway comes first; the last is where old releases end up.
+# The archive that this machine uses anyway.
 own=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
     awk '$2 !~ /-/ && !found { found = 1; print $1 }')
-for archive in $own http://deb.debian.org/debian http://archive.debian.org/debian; do
-    if fetch_python "$archive"; then
-        fetched=yes
-        break
-    fi
-done
-[ -n "${fetched:-}" ] || { echo "$0: no archive has Python 2.7 for us" >&2; exit 1; }
+[ -n "$own" ] && fetch_python "$own" || { echo "$0: no archive has Python 2.7 for us" >&2; exit 1; }
 for package in "$build"/debs/*.deb; do
     dpkg -x "$package" "$build/system"
 done

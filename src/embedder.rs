@@ -54,7 +54,7 @@ impl<'r> PushRequest<'r> {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'r [u8]> {
         let headers: &'r HeaderMap = &self.head.headers;
-        headers.get(name).map(|value| value.as_bytes())
+        headers.get(name).map(hyper::header::HeaderValue::as_bytes)
     }
 }
 
@@ -68,10 +68,10 @@ impl Embedder {
     /// Whether a request may push, if the embedder has an opinion; `Err` if its function panicked.
     pub(crate) fn authorize_push(
         &self,
-        request: &PushRequest<'_>,
+        request: PushRequest<'_>,
     ) -> Option<Result<bool, Panicked>> {
         let function = self.push.as_ref()?;
-        Some(guarded(|| function(request)))
+        Some(guarded(|| function(&request)))
     }
 
     /// The shard has been idle for a second after it gave up memory.

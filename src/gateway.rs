@@ -3,7 +3,7 @@
 use crate::config::{Config, ConfigError, DialectName, Route};
 use crate::dialect;
 use crate::driver::TurnLimits;
-use crate::driver::host::{Host, HostLimits, Served, ServedPath};
+use crate::driver::host::{Host, HostLimits, HostSettings, Served, ServedPath};
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
 use crate::driver::start_error::StartError;
@@ -140,9 +140,7 @@ impl Builder {
         let prepared = start::prepare(&config).map_err(Error::Start)?;
         let stop = Arc::new(StopFlag::default());
         let common = Common {
-            settings: Arc::new(shard_settings(&config, embedder.token.is_some())),
-            paths: served_paths(&config).into(),
-            host_limits: host_limits(&config),
+            host: host_settings(&config, embedder.token.is_some()),
             turn_limits: turn_limits(&config, prepared.sessions_max),
             embedder: Arc::new(embedder),
             exchange: Arc::clone(&prepared.exchange),
@@ -157,6 +155,14 @@ impl Builder {
             stop,
             threads,
         })
+    }
+}
+
+fn host_settings(config: &Config, ask_for_users: bool) -> HostSettings {
+    HostSettings {
+        shard: Arc::new(shard_settings(config, ask_for_users)),
+        paths: served_paths(config).into(),
+        limits: host_limits(config),
     }
 }
 
@@ -218,7 +224,7 @@ fn route_settings(route: &Route, namespace: u16, ask_for_users: bool) -> RouteSe
 }
 
 /// Every path that is served, in the order of the config.
-pub fn served_paths(config: &Config) -> Vec<ServedPath> {
+fn served_paths(config: &Config) -> Vec<ServedPath> {
     let mut paths = Vec::new();
     for (route, index) in config.routes.iter().zip(0..) {
         let auth = || route.push_auth.clone();
@@ -243,7 +249,7 @@ pub fn served_paths(config: &Config) -> Vec<ServedPath> {
 }
 
 /// The bounds of a shard's host.
-pub fn host_limits(config: &Config) -> HostLimits {
+fn host_limits(config: &Config) -> HostLimits {
     HostLimits {
         http_connections_max: config.http.http_connections_max as usize,
         http_in_bytes_max: config.http.http_in_bytes_max as usize,
@@ -262,14 +268,13 @@ pub fn simulated_host(
     exchange: &Arc<Exchange>,
     seed: [u64; 2],
 ) -> Host {
+    let settings = host_settings(config, false);
     Host::new(
         id,
         exchange,
-        Arc::new(shard_settings(config, false)),
-        &served_paths(config),
-        host_limits(config),
         Arc::new(Embedder::default()),
         HashSeed(seed),
+        settings,
     )
 }
 

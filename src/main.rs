@@ -79,6 +79,7 @@ fn start_logging(log: Log) {
     };
     let logging = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(level);
     if log == Log::Json {
         logging.json().init();
@@ -91,5 +92,7 @@ fn start_logging(log: Log) {
 #[expect(unsafe_code, reason = "mimalloc offers this as a C function only")]
 fn collect_memory() {
     // SAFETY: it may be called at any time and touches only the allocator's own state.
-    unsafe { libmimalloc_sys::mi_collect(true) };
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
+    }
 }

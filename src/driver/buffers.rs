@@ -127,9 +127,13 @@ impl BufferRing {
 impl Drop for BufferRing {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout; the ring that knew of it is closed.
-        unsafe { dealloc(self.entries.as_ptr().cast(), self.entries_layout) };
+        unsafe {
+            dealloc(self.entries.as_ptr().cast(), self.entries_layout);
+        }
         // SAFETY: the same.
-        unsafe { dealloc(self.memory.as_ptr(), self.memory_layout) };
+        unsafe {
+            dealloc(self.memory.as_ptr(), self.memory_layout);
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use crate::dialect::json::Scratch;
 use crate::dialect::wserver;
 use crate::embedder::{Embedder, Fault};
 use crate::http::{
-    Asked, Context, HttpAsk, HttpConnection, HttpRoute, OVERLOADED, Progress, Replied, Reply,
-    WakeList,
+    Asked, Context, HttpAsk, HttpConnection, HttpRoute, OVERLOADED, Progress, Refused, Replied,
+    Reply, WakeList,
 };
 use crate::id::{ConnectionId, ShardId};
 use crate::metrics::Counters;
@@ -64,6 +64,17 @@ pub struct HostLimits {
     pub push_timeout: Ticks,
 }
 
+/// What a host runs with; the same on every shard of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct HostSettings {
+    /// For the shard itself.
+    pub(crate) shard: Arc<ShardSettings>,
+    /// What is served over HTTP.
+    pub(crate) paths: Arc<[ServedPath]>,
+    /// The host's own bounds.
+    pub(crate) limits: HostLimits,
+}
+
 /// A push or drop that other shards are still working on.
 #[derive(Debug)]
 struct PendingPush {
@@ -98,12 +109,15 @@ impl Host {
     pub(crate) fn new(
         id: ShardId,
         exchange: &Arc<Exchange>,
-        settings: Arc<ShardSettings>,
-        paths: &[ServedPath],
-        limits: HostLimits,
         embedder: Arc<Embedder>,
         seed: HashSeed,
+        settings: HostSettings,
     ) -> Self {
+        let HostSettings {
+            shard: settings,
+            paths,
+            limits,
+        } = settings;
         let context = Rc::new(Context {
             routes: paths.iter().cloned().map(HttpRoute::from).collect(),
             embedder,
@@ -203,7 +217,7 @@ impl Host {
                 Some(pending) if pending.reply.is_some() && deadline > now => break,
                 Some(pending) => {
                     if let Some(reply) = pending.reply.take() {
-                        reply.set(Replied::TimedOut);
+                        reply.set(Replied::Refused(Refused::TimedOut));
                     }
                 }
                 None => {}
@@ -552,7 +566,7 @@ impl Host {
     fn carry_out(&mut self, ask: &HttpAsk, reply: Rc<Reply>) {
         let is_full = self.pushes.len() >= self.limits.pushes_in_flight_max;
         if self.is_blocked() || is_full {
-            reply.set(Replied::Busy);
+            reply.set(Replied::Refused(Refused::Busy));
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -580,7 +594,7 @@ impl Host {
         };
         self.scratch = scratch;
         match here {
-            None => reply.set(Replied::Illegal),
+            None => reply.set(Replied::Refused(Refused::Illegal)),
             Some(here) if self.is_alone() => reply.set(Replied::Total(u64::from(here))),
             Some(here) => {
                 assert_eq!(self.post.ask(ticket.index), ticket);

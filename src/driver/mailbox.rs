@@ -231,7 +231,7 @@ impl Post {
     }
 
     /// Takes the next message for this shard.
-    pub(super) fn receive(&mut self) -> Option<MailboxMessage> {
+    pub(super) fn receive(&self) -> Option<MailboxMessage> {
         let inbox = self.exchange.inbox(self.me);
         let message = inbox.messages.pop()?;
         if inbox.messages.len() <= self.messages_half {

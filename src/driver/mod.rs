@@ -22,6 +22,7 @@ pub(crate) mod stop;
 
 /// How much of everything one turn of a loop does.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "limits end in _max")]
 pub(crate) struct TurnLimits {
     pub(crate) looks_per_turn_max: u32,
     pub(crate) sends_per_enter_max: u32,

@@ -3,7 +3,7 @@
 //! Limits are raised, the ring is tried out, the port is taken, and only then is anything started:
 //! whatever is missing is one [`StartError`] that names the cause and the cure.
 
-use super::host::{Host, HostLimits, ServedPath};
+use super::host::{Host, HostSettings};
 use super::mailbox::Exchange;
 use super::ring::{DataRing, RingSize, build};
 use super::run::{Loop, LoopState};
@@ -14,7 +14,6 @@ use crate::embedder::{Embedder, Fault};
 use crate::id::{SHARDS_MAX, ShardId};
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
-use crate::shard::settings::ShardSettings;
 use rustix::event::EventfdFlags;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
@@ -42,9 +41,7 @@ pub(crate) struct Prepared {
 /// What every shard of a process has in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
-    pub(crate) settings: Arc<ShardSettings>,
-    pub(crate) paths: Arc<[ServedPath]>,
-    pub(crate) host_limits: HostLimits,
+    pub(crate) host: HostSettings,
     pub(crate) turn_limits: TurnLimits,
     pub(crate) embedder: Arc<Embedder>,
     pub(crate) exchange: Arc<Exchange>,
@@ -163,9 +160,7 @@ impl Seat {
             }
         };
         let Common {
-            settings,
-            paths,
-            host_limits,
+            host: settings,
             turn_limits,
             embedder,
             exchange,
@@ -174,11 +169,9 @@ impl Seat {
         let host = Host::new(
             self.id,
             &exchange,
-            settings,
-            &paths,
-            host_limits,
             Arc::clone(&embedder),
             self.seed,
+            settings,
         );
         let shard_loop = Loop {
             id: self.id,

@@ -44,17 +44,21 @@ pub enum StartError {
 impl StartError {
     /// What a failure to make a ring means.
     pub(crate) fn ring(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::OutOfMemory => Self::LockedMemory,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {
-                let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
-                let disabled = disabled.map(|text| text.trim().to_owned());
-                Self::Forbidden {
-                    error,
-                    disabled: disabled.filter(|value| value != "0"),
-                }
-            }
-            _ => Self::Ring(error),
+        let kind = error.kind();
+        if kind == io::ErrorKind::OutOfMemory {
+            return Self::LockedMemory;
+        }
+        if !matches!(
+            kind,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+        ) {
+            return Self::Ring(error);
+        }
+        let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
+        let disabled = disabled.map(|text| text.trim().to_owned());
+        Self::Forbidden {
+            error,
+            disabled: disabled.filter(|value| value != "0"),
         }
     }
 }

@@ -187,7 +187,7 @@ impl HttpConnection {
     }
 
     /// Takes bytes from the socket; the connection must be polled then.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+    pub(crate) fn receive(&self, bytes: &[u8]) {
         if self.line.phase.get() == HttpPhase::Idle {
             self.line.phase.set(HttpPhase::Head);
         }

@@ -81,10 +81,17 @@ pub(crate) struct Reply {
 /// What became of an ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Replied {
-    /// The body does not say what it must.
-    Illegal,
     /// So many sessions were reached on all shards.
     Total(u64),
+    /// It was not done, or nobody knows.
+    Refused(Refused),
+}
+
+/// Why there is no total.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refused {
+    /// The body does not say what it must.
+    Illegal,
     /// Nothing was done: there is too much to do already.
     Busy,
     /// Not every shard answered in time; some may have delivered.
@@ -162,7 +169,7 @@ async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> An
                 Replied::Total(total) => {
                     answer::text(StatusCode::OK, format!("message sent to {total} clients"))
                 }
-                replied => refusal_of(replied),
+                Replied::Refused(refused) => refused.answer(),
             }
         }
         HttpRoute::Drop {
@@ -182,18 +189,19 @@ async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> An
                 Replied::Total(total) => {
                     answer::text(StatusCode::OK, format!("dropped {total} connections"))
                 }
-                replied => refusal_of(replied),
+                Replied::Refused(refused) => refused.answer(),
             }
         }
     }
 }
 
-fn refusal_of(replied: Replied) -> Answer {
-    match replied {
-        Replied::Illegal => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
-        Replied::Busy => answer::unavailable("too busy, nothing was delivered"),
-        Replied::TimedOut => answer::unavailable("timed out, delivery may have happened"),
-        Replied::Total(_) => unreachable!("the caller words totals"),
+impl Refused {
+    fn answer(self) -> Answer {
+        match self {
+            Self::Illegal => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
+            Self::Busy => answer::unavailable("too busy, nothing was delivered"),
+            Self::TimedOut => answer::unavailable("timed out, delivery may have happened"),
+        }
     }
 }
 
@@ -235,8 +243,7 @@ async fn admitted_body(
         return Err(answer::empty(StatusCode::METHOD_NOT_ALLOWED));
     }
     let (head, body) = request.into_parts();
-    let push_request = PushRequest::new(&head);
-    match context.embedder.authorize_push(&push_request) {
+    match context.embedder.authorize_push(PushRequest::new(&head)) {
         Some(Ok(true)) => {}
         None if shows_secret(&head.headers, auth) => {}
         Some(Ok(false)) | None => return Err(answer::empty(StatusCode::UNAUTHORIZED)),
@@ -343,12 +350,12 @@ impl Context {
             ask,
             reply: Rc::clone(&reply),
         });
-        std::future::poll_fn(|cx| match reply.value.take() {
-            Some(replied) => Poll::Ready(replied),
-            None => {
-                *reply.waiting.borrow_mut() = Some(cx.waker().clone());
-                Poll::Pending
+        std::future::poll_fn(|cx| {
+            if let Some(replied) = reply.value.take() {
+                return Poll::Ready(replied);
             }
+            *reply.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
         })
         .await
     }

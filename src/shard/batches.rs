@@ -23,7 +23,7 @@ use slab::Slab;
 /// - `bytes_held` is the sum of the capacities of all batches in use.
 #[derive(Debug)]
 pub struct Batches {
-    batches: Slab<Batch>,
+    entries: Slab<Batch>,
     open: Option<u32>,
     /// Where scattered ranges are copied together; has its full capacity from the start.
     gathering: Option<u32>,
@@ -67,7 +67,7 @@ impl Batches {
     pub fn new(batch_bytes_max: usize) -> Self {
         assert!(batch_bytes_max > 0);
         Self {
-            batches: Slab::new(),
+            entries: Slab::new(),
             open: None,
             gathering: None,
             spare: Vec::new(),
@@ -84,7 +84,7 @@ impl Batches {
     /// [`Batches::hold`].
     pub fn put(&mut self, bytes_needed: usize, write: impl FnOnce(&mut Vec<u8>)) -> FrameRef {
         let index = self.open_with_room_for(bytes_needed);
-        let batch = &mut self.batches[index as usize];
+        let batch = &mut self.entries[index as usize];
         let (start, capacity) = (batch.bytes.len(), batch.bytes.capacity());
         write(&mut batch.bytes);
         assert!(batch.bytes.len() > start, "a frame has at least a head");
@@ -101,7 +101,7 @@ impl Batches {
         let Some(index) = self.open.take() else {
             return;
         };
-        let batch = &mut self.batches[index as usize];
+        let batch = &mut self.entries[index as usize];
         batch.sealed = true;
         if batch.holders == 0 {
             self.discard(index);
@@ -110,12 +110,12 @@ impl Batches {
 
     /// Keeps `batch` until a matching [`Batches::release`].
     pub fn hold(&mut self, batch: u32) {
-        self.batches[batch as usize].holders += 1;
+        self.entries[batch as usize].holders += 1;
     }
 
     /// Gives back one [`Batches::hold`]; the last one frees the batch, once it is sealed.
     pub fn release(&mut self, batch: u32) {
-        let entry = &mut self.batches[batch as usize];
+        let entry = &mut self.entries[batch as usize];
         entry.holders -= 1;
         if entry.holders == 0 && entry.sealed {
             if self.gathering == Some(batch) {
@@ -128,21 +128,21 @@ impl Batches {
     /// The bytes of frames `first` to `last`, both included.
     #[must_use]
     pub fn range(&self, batch: u32, first: u32, last: u32) -> &[u8] {
-        let entry = &self.batches[batch as usize];
+        let entry = &self.entries[batch as usize];
         &entry.bytes[entry.start(first)..entry.ends[last as usize] as usize]
     }
 
     /// How many bytes frames `first` to `last` have.
     #[must_use]
     pub fn range_len(&self, batch: u32, first: u32, last: u32) -> u32 {
-        let entry = &self.batches[batch as usize];
+        let entry = &self.entries[batch as usize];
         entry.ends[last as usize] - offset(entry.start(first))
     }
 
     /// Whether bytes of this batch may be lent.
     #[must_use]
     pub fn is_sealed(&self, batch: u32) -> bool {
-        self.batches[batch as usize].sealed
+        self.entries[batch as usize].sealed
     }
 
     /// Copies ranges together, frame by frame, into a batch that is sealed from the start. Returns
@@ -153,7 +153,7 @@ impl Batches {
     /// size from the beginning, and what does not fit goes into another.
     pub fn gather(&mut self, ranges: &[(FrameRef, u32, u32)], bytes: usize) -> GatheredFrames {
         let index = self.gathering_with_room_for(bytes, ranges);
-        let target = &mut self.batches[index as usize];
+        let target = &mut self.entries[index as usize];
         let (mut copy, mut ends) = (
             std::mem::take(&mut target.bytes),
             std::mem::take(&mut target.ends),
@@ -161,10 +161,10 @@ impl Batches {
         let (start, capacity, first) = (copy.len(), copy.capacity(), offset(ends.len()));
         for &(frame, last, skip) in ranges {
             // Where the range would have begun in the copy, had nothing been left out before it.
-            let begins = offset(self.batches[frame.batch as usize].start(frame.frame)) + skip;
+            let begins = offset(self.entries[frame.batch as usize].start(frame.frame)) + skip;
             let base = offset(copy.len()).wrapping_sub(begins);
             copy.extend_from_slice(&self.range(frame.batch, frame.frame, last)[skip as usize..]);
-            let source = &self.batches[frame.batch as usize].ends;
+            let source = &self.entries[frame.batch as usize].ends;
             let copied = &source[frame.frame as usize..=last as usize];
             ends.extend(copied.iter().map(|end| end.wrapping_add(base)));
         }
@@ -172,7 +172,7 @@ impl Batches {
         assert_eq!(copy.capacity(), capacity, "lent bytes do not move");
 
         let last = offset(ends.len() - 1);
-        let target = &mut self.batches[index as usize];
+        let target = &mut self.entries[index as usize];
         (target.bytes, target.ends) = (copy, ends);
         GatheredFrames {
             batch: index,
@@ -190,13 +190,13 @@ impl Batches {
     /// How many batches are in use.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.batches.len()
+        self.entries.len()
     }
 
     /// Whether no batch is in use.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+        self.entries.is_empty()
     }
 
     /// Whether buffers were freed since the last call.
@@ -213,7 +213,7 @@ impl Batches {
     /// Asserts what the type promises. Linear in the batches: for tests and the simulator.
     pub fn invariants(&self) {
         let mut held = 0;
-        for (index, batch) in &self.batches {
+        for (index, batch) in &self.entries {
             held += batch.bytes.capacity();
             assert!(batch.ends.is_sorted());
             assert_eq!(
@@ -231,7 +231,7 @@ impl Batches {
 
     fn open_with_room_for(&mut self, bytes_needed: usize) -> u32 {
         if let Some(index) = self.open {
-            let batch = &self.batches[index as usize];
+            let batch = &self.entries[index as usize];
             if batch.bytes.len() + bytes_needed <= self.batch_bytes_max || batch.bytes.is_empty() {
                 return index;
             }
@@ -246,7 +246,7 @@ impl Batches {
         // A batch is not copied into itself.
         let reads_it = |index| from.iter().any(|(frame, ..)| frame.batch == index);
         if let Some(index) = self.gathering.filter(|&index| !reads_it(index)) {
-            let batch = &self.batches[index as usize];
+            let batch = &self.entries[index as usize];
             if batch.bytes.len() + bytes <= batch.bytes.capacity() {
                 return index;
             }
@@ -268,11 +268,11 @@ impl Batches {
             holders: 0,
             sealed,
         };
-        u32::try_from(self.batches.insert(batch)).expect("bounded by the bytes held")
+        u32::try_from(self.entries.insert(batch)).expect("bounded by the bytes held")
     }
 
     fn discard(&mut self, index: u32) {
-        let mut batch = self.batches.remove(index as usize);
+        let mut batch = self.entries.remove(index as usize);
         self.bytes_held -= batch.bytes.capacity();
         if batch.bytes.capacity() <= self.batch_bytes_max && self.spare.len() < SPARE_MAX {
             batch.bytes.clear();

@@ -77,11 +77,7 @@ impl Shard {
             Event::Pong => Ok(()),
             Event::Close(code) => Err(End::ClientClosed(code)),
             Event::Ping(payload) => self.reply(id, OpCode::Pong, payload.bytes()),
-            Event::Message {
-                kind,
-                payload,
-                rsv1: _,
-            } => self.read_message(id, kind, payload),
+            Event::Message { kind, payload, .. } => self.read_message(id, kind, payload),
         }
     }
 

@@ -8,7 +8,7 @@ use slab::Slab;
 #[derive(Debug)]
 pub struct Names {
     seed: HashSeed,
-    names: Slab<Name>,
+    entries: Slab<Name>,
     by_name: HashTable<u32>,
 }
 
@@ -24,7 +24,7 @@ impl Names {
     pub fn new(seed: HashSeed) -> Self {
         Self {
             seed,
-            names: Slab::new(),
+            entries: Slab::new(),
             by_name: HashTable::new(),
         }
     }
@@ -32,18 +32,18 @@ impl Names {
     /// The number of `text`, which is kept until [`Names::release`] was called as often as this.
     pub fn acquire(&mut self, text: &[u8]) -> u32 {
         let hash = self.seed.hash(0, &[text]);
-        let same = |&index: &u32| *self.names[index as usize].text == *text;
+        let same = |&index: &u32| *self.entries[index as usize].text == *text;
         if let Some(&index) = self.by_name.find(hash, same) {
-            self.names[index as usize].holders += 1;
+            self.entries[index as usize].holders += 1;
             return index;
         }
 
-        let index = self.names.insert(Name {
+        let index = self.entries.insert(Name {
             text: text.into(),
             holders: 1,
         });
         let index = u32::try_from(index).expect("fewer names than bindings");
-        let (seed, names) = (self.seed, &self.names);
+        let (seed, names) = (self.seed, &self.entries);
         let rehash = |&index: &u32| seed.hash(0, &[&names[index as usize].text]);
         self.by_name.insert_unique(hash, index, rehash);
         index
@@ -55,12 +55,12 @@ impl Names {
     ///
     /// If `index` names nothing.
     pub fn release(&mut self, index: u32) {
-        let name = &mut self.names[index as usize];
+        let name = &mut self.entries[index as usize];
         name.holders -= 1;
         if name.holders > 0 {
             return;
         }
-        let name = self.names.remove(index as usize);
+        let name = self.entries.remove(index as usize);
         self.by_name
             .find_entry(self.seed.hash(0, &[&name.text]), |&other| other == index)
             .expect("every name is filed")
@@ -74,19 +74,19 @@ impl Names {
     /// If `index` names nothing.
     #[must_use]
     pub fn name(&self, index: u32) -> &[u8] {
-        &self.names[index as usize].text
+        &self.entries[index as usize].text
     }
 
     /// How many different names are kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.entries.len()
     }
 
     /// Whether no name is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.entries.is_empty()
     }
 }
 

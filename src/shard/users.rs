@@ -29,10 +29,10 @@ use smallvec::SmallVec;
 #[derive(Debug)]
 pub struct Users {
     seed: HashSeed,
-    users: Slab<User>,
-    users_by_name: HashTable<u32>,
+    entries: Slab<User>,
+    by_name: HashTable<u32>,
     interests: Slab<Interest>,
-    interests_by_pair: HashTable<u32>,
+    by_pair: HashTable<u32>,
     events: Names,
     bindings: Slab<Binding>,
     /// First binding of each slot, or [`NONE`].
@@ -78,10 +78,10 @@ impl Users {
     pub fn new(seed: HashSeed) -> Self {
         Self {
             seed,
-            users: Slab::new(),
-            users_by_name: HashTable::new(),
+            entries: Slab::new(),
+            by_name: HashTable::new(),
             interests: Slab::new(),
-            interests_by_pair: HashTable::new(),
+            by_pair: HashTable::new(),
             events: Names::new(seed),
             bindings: Slab::new(),
             first_of_slot: Vec::new(),
@@ -149,7 +149,7 @@ impl Users {
         let Some(user) = self.find_user(namespace, user) else {
             return;
         };
-        let mut next = self.users[user as usize].first_interest;
+        let mut next = self.entries[user as usize].first_interest;
         while next != NONE {
             let interest = &self.interests[next as usize];
             slots.extend(interest.members.iter().map(|member| member.slot));
@@ -160,7 +160,7 @@ impl Users {
     /// How many users have somebody bound to them.
     #[must_use]
     pub fn users_count(&self) -> usize {
-        self.users.len()
+        self.entries.len()
     }
 
     /// Whether `slot` is bound to anybody.
@@ -186,8 +186,8 @@ impl Users {
             }
         }
         assert_eq!(listed, self.bindings.len());
-        assert_eq!(self.interests.len(), self.interests_by_pair.len());
-        assert_eq!(self.users.len(), self.users_by_name.len());
+        assert_eq!(self.interests.len(), self.by_pair.len());
+        assert_eq!(self.entries.len(), self.by_name.len());
 
         for slot in 0..u32::try_from(self.first_of_slot.len()).expect("slots fit a u32") {
             let mut users: Vec<u32> = self
@@ -200,7 +200,7 @@ impl Users {
             assert_eq!(users.len(), bound, "bound to a user twice");
         }
         let mut reached = 0;
-        for (index, user) in &self.users {
+        for (index, user) in &self.entries {
             assert!(user.first_interest != NONE);
             let (mut previous, mut next) = (NONE, user.first_interest);
             while next != NONE {
@@ -233,43 +233,43 @@ impl Users {
     fn find_user(&self, namespace: u16, name: &[u8]) -> Option<u32> {
         let hash = self.seed.hash(namespace, &[name]);
         let same = |&index: &u32| {
-            let user = &self.users[index as usize];
+            let user = &self.entries[index as usize];
             user.namespace == namespace && *user.name == *name
         };
-        self.users_by_name.find(hash, same).copied()
+        self.by_name.find(hash, same).copied()
     }
 
     fn find_interest(&self, namespace: u16, user: &[u8], event: &[u8]) -> Option<u32> {
         let hash = self.seed.hash(namespace, &[user, event]);
         let same = |&index: &u32| {
             let interest = &self.interests[index as usize];
-            let owner = &self.users[interest.user as usize];
+            let owner = &self.entries[interest.user as usize];
             owner.namespace == namespace
                 && *owner.name == *user
                 && self.events.name(interest.event) == event
         };
-        self.interests_by_pair.find(hash, same).copied()
+        self.by_pair.find(hash, same).copied()
     }
 
     fn add_user(&mut self, namespace: u16, name: &[u8]) -> u32 {
-        let index = index_of(self.users.insert(User {
+        let index = index_of(self.entries.insert(User {
             name: name.into(),
             first_interest: NONE,
             namespace,
         }));
-        let (seed, users) = (self.seed, &self.users);
+        let (seed, users) = (self.seed, &self.entries);
         let rehash = |&index: &u32| {
             let user = &users[index as usize];
             seed.hash(user.namespace, &[&user.name])
         };
-        self.users_by_name
+        self.by_name
             .insert_unique(seed.hash(namespace, &[name]), index, rehash);
         index
     }
 
     fn add_interest(&mut self, user: u32, event: &[u8]) -> u32 {
         let event = self.events.acquire(event);
-        let next_of_user = self.users[user as usize].first_interest;
+        let next_of_user = self.entries[user as usize].first_interest;
         let index = index_of(self.interests.insert(Interest {
             members: SmallVec::new(),
             user,
@@ -280,13 +280,13 @@ impl Users {
         if next_of_user != NONE {
             self.interests[next_of_user as usize].previous_of_user = index;
         }
-        self.users[user as usize].first_interest = index;
+        self.entries[user as usize].first_interest = index;
 
         let hash = self.hash_of_interest(index);
         let (seed, users, interests, events) =
-            (self.seed, &self.users, &self.interests, &self.events);
+            (self.seed, &self.entries, &self.interests, &self.events);
         let rehash = |&index: &u32| pair_hash(seed, users, events, &interests[index as usize]);
-        self.interests_by_pair.insert_unique(hash, index, rehash);
+        self.by_pair.insert_unique(hash, index, rehash);
         index
     }
 
@@ -324,7 +324,7 @@ impl Users {
 
     fn remove_interest(&mut self, index: u32) {
         let hash = self.hash_of_interest(index);
-        self.interests_by_pair
+        self.by_pair
             .find_entry(hash, |&other| other == index)
             .expect("every interest is filed under its pair")
             .remove();
@@ -339,16 +339,16 @@ impl Users {
             self.interests[interest.previous_of_user as usize].next_of_user = interest.next_of_user;
             return;
         }
-        self.users[interest.user as usize].first_interest = interest.next_of_user;
+        self.entries[interest.user as usize].first_interest = interest.next_of_user;
         if interest.next_of_user == NONE {
             self.remove_user(interest.user);
         }
     }
 
     fn remove_user(&mut self, index: u32) {
-        let user = self.users.remove(index as usize);
+        let user = self.entries.remove(index as usize);
         let hash = self.seed.hash(user.namespace, &[&user.name]);
-        self.users_by_name
+        self.by_name
             .find_entry(hash, |&other| other == index)
             .expect("every user is filed under its name")
             .remove();
@@ -356,7 +356,7 @@ impl Users {
 
     fn hash_of_interest(&self, index: u32) -> u64 {
         let interest = &self.interests[index as usize];
-        pair_hash(self.seed, &self.users, &self.events, interest)
+        pair_hash(self.seed, &self.entries, &self.events, interest)
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct BufferRing {
     count: u16,
     bytes: u32,
     tail: u16,
+    /// Pages that the kernel has written to since the memory was last released, at most.
+    pages_touched: usize,
 }
 
 impl BufferRing {
@@ -59,6 +61,7 @@ impl BufferRing {
             count,
             bytes,
             tail: 0,
+            pages_touched: 0,
         };
 
         // SAFETY: the entries are page-aligned, zeroed, as many as said, and live until `drop`,
@@ -81,6 +84,7 @@ impl BufferRing {
     pub(super) fn filled(&mut self, id: u16, len: usize) -> &mut [u8] {
         assert!(len <= (self.bytes - PADDING_BYTES) as usize);
         self.ours[usize::from(id)] = true;
+        self.pages_touched += len.div_ceil(PAGE_BYTES);
         let at = usize::from(id) * self.bytes as usize;
         // SAFETY: `id` is below `count` (indexed above), so the address is inside the allocation.
         let start = unsafe { self.memory.add(at) };
@@ -112,6 +116,33 @@ impl BufferRing {
         entry.set_len(self.bytes - PADDING_BYTES);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Returns the memory behind the buffers to the system until they are filled again; for a shard
+    /// that has been idle for a while.
+    ///
+    /// # Panics
+    ///
+    /// If some buffer has been filled and not given back.
+    pub(super) fn release_memory(&mut self) {
+        assert!(
+            self.ours.iter().all(|&ours| !ours),
+            "what has come was read"
+        );
+        self.pages_touched = 0;
+        let (start, len) = (self.memory.as_ptr().cast(), self.memory_layout.size());
+        // SAFETY: page-aligned memory of ours, none of whose bytes is in use: the kernel writes to
+        // it only while this thread is inside an enter, and finds zeroed pages then.
+        let released =
+            unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxDontNeed) };
+        if let Err(error) = released {
+            tracing::debug!(%error, "cannot return the receive buffers' memory");
+        }
+    }
+
+    /// Whether so much has been received that releasing the memory would pay.
+    pub(super) fn is_worth_releasing(&self) -> bool {
+        self.pages_touched >= PAGES_WORTH_RELEASING
     }
 
     /// Shows the kernel what was given back.
@@ -149,3 +180,5 @@ pub(super) const GROUP: u16 = 0;
 /// Left free behind what the kernel may fill, for parsers that read past the end.
 const PADDING_BYTES: u32 = 64;
 const PAGE_BYTES: usize = 4096;
+/// A quarter of a mebibyte.
+const PAGES_WORTH_RELEASING: usize = 64;

@@ -208,6 +208,16 @@ impl DataRing {
         self.buffers.give_back(buffer);
     }
 
+    /// Whether so much has been received that [`DataRing::release_memory`] would pay.
+    pub(super) fn is_worth_releasing(&self) -> bool {
+        self.buffers.is_worth_releasing()
+    }
+
+    /// Returns the memory behind the receive buffers, all of which have been given back.
+    pub(super) fn release_memory(&mut self) {
+        self.buffers.release_memory();
+    }
+
     /// Counts a send as over.
     pub(super) fn send_ended(&mut self) {
         self.sends_in_flight -= 1;

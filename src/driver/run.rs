@@ -371,7 +371,7 @@ impl Loop {
     fn keep_time(&mut self) -> io::Result<()> {
         let now = Instant::now();
         self.host.handle_tick(self.tick_at(now));
-        self.state.shrank |= self.host.take_shrank();
+        self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
         if self.state.accept_again_at.is_some_and(|at| at <= now) {
             self.state.accept_again_at = None;
             if !self.state.accepting {
@@ -475,6 +475,10 @@ impl Loop {
         if self.state.shrank && idle >= IDLE_BEFORE_COLLECT {
             self.state.shrank = false;
             self.host.free_spare();
+            self.state.completions = Vec::new();
+            if self.state.held.is_empty() {
+                self.ring.release_memory();
+            }
             self.embedder.on_idle();
         }
     }

@@ -4,25 +4,7 @@
 //! bytes of a string may be any from 0x20 up, UTF-8 or not, and that nesting ends at Go's limit.
 //! It decodes nothing, and does not know which members matter or what may follow a value.
 
-use super::{DEPTH_MAX, Refused, Text};
-
-/// A value that has been checked and passed over.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Value<'t> {
-    /// Its extent, quotes or brackets included; never empty.
-    pub(super) raw: &'t [u8],
-    /// Whether it is a string with an escape.
-    escaped: bool,
-}
-
-impl<'t> Value<'t> {
-    /// The value as a string; `None` if it is something else.
-    pub(super) fn string(self) -> Option<Text<'t>> {
-        let raw = self.raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        let escaped = self.escaped;
-        Some(Text { raw, escaped })
-    }
-}
+use super::{DEPTH_MAX, Refused};
 
 /// Walks over a text, checking its syntax.
 ///
@@ -38,6 +20,17 @@ impl<'t> Scanner<'t> {
     /// Stands at the beginning of `text`.
     pub(super) fn new(text: &'t [u8]) -> Self {
         Self { text, at: 0 }
+    }
+
+    /// Where the next byte is that is not white space; an index into the text, or its length.
+    pub(super) fn position(&mut self) -> usize {
+        self.peek();
+        self.at
+    }
+
+    /// What has been taken since the scanner stood at `start`.
+    pub(super) fn since(&self, start: usize) -> &'t [u8] {
+        &self.text[start..self.at]
     }
 
     /// What has not been taken yet.
@@ -72,26 +65,15 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Takes a key and its colon.
-    pub(super) fn key(&mut self) -> Result<Text<'t>, Refused> {
-        self.expect(b'"')?;
-        let key = self.string()?;
-        self.expect(b':')?;
-        Ok(key)
-    }
-
-    /// Takes one value of any kind, inside `depth` open objects and arrays.
-    pub(super) fn value(&mut self, depth: u32) -> Result<Value<'t>, Refused> {
-        let mut escaped = false;
-        let first = self.take()?;
-        let start = self.at - 1;
-        match first {
-            b'"' => escaped = self.string()?.escaped,
-            b'{' | b'[' => self.container(first, Nesting::within(depth))?,
-            _ => self.scalar(first)?,
+    /// Takes a value of any kind, inside `depth` open objects and arrays; says whether it is a
+    /// string with escapes.
+    pub(super) fn value(&mut self, depth: u32) -> Result<bool, Refused> {
+        match self.take()? {
+            b'"' => return self.string(),
+            first @ (b'{' | b'[') => self.container(first, Nesting::within(depth))?,
+            first => self.scalar(first)?,
         }
-        let raw = &self.text[start..self.at];
-        Ok(Value { raw, escaped })
+        Ok(false)
     }
 
     /// Takes the rest of an object or array whose opening bracket is `first`.
@@ -134,22 +116,22 @@ impl<'t> Scanner<'t> {
     /// Takes the key, if inside an object, and the first byte of the value that comes next.
     fn element(&mut self, bracket: u8) -> Result<u8, Refused> {
         if bracket == b'{' {
-            self.key()?;
+            self.expect(b'"')?;
+            self.string()?;
+            self.expect(b':')?;
         }
         self.take()
     }
 
-    /// Takes the rest of a string whose opening quote has been taken.
-    fn string(&mut self) -> Result<Text<'t>, Refused> {
-        let start = self.at;
+    /// Takes the rest of a string whose opening quote has been taken; says whether it has escapes.
+    pub(super) fn string(&mut self) -> Result<bool, Refused> {
         let mut escaped = false;
         loop {
             self.at += plain_count(&self.text[self.at..]);
             match self.text.get(self.at) {
                 Some(b'"') => {
-                    let raw = &self.text[start..self.at];
                     self.at += 1;
-                    return Ok(Text { raw, escaped });
+                    return Ok(escaped);
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -284,23 +266,19 @@ impl Nesting {
 
 /// How many bytes come before the first that a string cannot simply pass over.
 fn plain_count(bytes: &[u8]) -> usize {
-    let mut count = 0;
-    while let Some(chunk) = bytes[count..].first_chunk() {
-        let word = u64::from_le_bytes(*chunk);
+    let (words, rest) = bytes.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
         let quote = zero_bytes(word ^ (ONES * u64::from(b'"')));
         let backslash = zero_bytes(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
         let stops = quote | backslash | control;
         if stops != 0 {
-            return count + stops.trailing_zeros() as usize / 8;
+            return index * 8 + stops.trailing_zeros() as usize / 8;
         }
-        count += 8;
     }
-    let rest = bytes[count..].iter();
-    count
-        + rest
-            .take_while(|&&byte| !matches!(byte, b'"' | b'\\' | 0..0x20))
-            .count()
+    let plain = |&&byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    words.len() * 8 + rest.iter().take_while(plain).count()
 }
 
 /// The high bit of each byte of `word` that is zero; above the lowest such, maybe of others too.

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Everything that has to hold before a change lands, on a machine that has a Rust toolchain, Node.js
+# and Python; what else it needs, it installs.
+#
+# usage: scripts/test.sh [STAGE...]
+#   STAGE  some of: tools format lint test docs benches conformance (default: all, in this order)
+#
+# Ends with a line `N passed, N failed`, N counting stages, and exits with 1 if any stage failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+
+# Rustfmt and clippy come with the toolchain; the rest from Debian, where this is Debian.
+tools() {
+    local wanted=() pair
+    for pair in strace:strace prlimit:util-linux setpriv:util-linux; do
+        command -v "${pair%%:*}" > /dev/null || wanted+=("${pair##*:}")
+    done
+    [ "${#wanted[@]}" -eq 0 ] && return
+    if command -v apt-get > /dev/null && [ "$(id -u)" -eq 0 ]; then
+        apt-get -q update && apt-get -qy install "${wanted[@]}"
+    else
+        echo "$0: not installed: ${wanted[*]}; tests that need them say so" >&2
+    fi
+}
+
+format() { cargo fmt --all --check; }
+lint() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
+docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet; }
+benches() { cargo bench --workspace --no-run --quiet; }
+
+# Unit tests, transcripts, wire tests against the real executable, the simulator, doc tests. The
+# replay of the Autobahn transcripts is part of it.
+test_all() { cargo test --workspace --quiet; }
+
+# The Autobahn suite itself; where it cannot be installed, the same cases from its transcripts.
+conformance() {
+    cargo build --release --quiet -p campanile || return 1
+    local code=0
+    scripts/autobahn.sh "${CARGO_TARGET_DIR:-target}/release/campanile" || code=$?
+    [ "$code" -eq 0 ] && { autobahn="the Autobahn suite passed"; return 0; }
+    [ "$code" -eq 3 ] || { autobahn="the Autobahn suite FAILED"; return 1; }
+    autobahn="the Autobahn suite cannot be installed here: its cases were run from transcripts"
+    cargo test --quiet --test autobahn
+}
+
+main() {
+    local stages=("$@") passed=0 failed=() stage function
+    [ "$#" -gt 0 ] || stages=(tools format lint test docs benches conformance)
+    autobahn="the Autobahn stage was not run"
+    for stage in "${stages[@]}"; do
+        function=$stage
+        [ "$stage" = test ] && function=test_all
+        echo "== $stage"
+        # A stage runs in this shell, so that what it found out is known at the end.
+        if "$function"; then passed=$((passed + 1)); else failed+=("$stage"); fi
+    done
+    echo "== $autobahn"
+    [ "${#failed[@]}" -eq 0 ] || echo "== failed: ${failed[*]}"
+    echo "$passed passed, ${#failed[@]} failed"
+    [ "${#failed[@]}" -eq 0 ]
+}
+
+main "$@"

@@ -1,4 +1,48 @@
-//! x
+//! Campanile: a real-time push gateway for Linux on `io_uring`.
+//!
+//! Clients hold WebSocket connections; backends push to them over HTTP. One shard per core owns its
+//! sessions outright, and nothing on the way of a message is shared or locked.
+//!
+//! ```text
+//!   clients ==WebSocket==> [ shard 0 ] <== mailboxes ==> [ shard 1 ] <==HTTP== backends
+//!                           sessions                      sessions
+//!                           users                         users
+//!                           outboxes                      outboxes
+//! ```
+//!
+//! The binary `campanile` is this library with a command line. To embed it:
+//!
+//! ```no_run
+//! use campanile::Gateway;
+//! use campanile::config::Config;
+//! use std::time::Duration;
+//!
+//! // Tokens name users by a rule of our own; everything else is the default config.
+//! let gateway = Gateway::builder(Config::default())
+//!     .authenticate_token(|token| token.strip_prefix("user-").map(str::to_owned))
+//!     .authorize_push(|request| request.header("x-key") == Some(b"secret"))
+//!     .start()?;
+//! println!("clients connect to ws://{}/ws", gateway.local_addr());
+//!
+//! let counters = gateway.stop(Duration::from_secs(5));
+//! println!("{} sessions were served", counters.sessions_opened);
+//! # Ok::<(), campanile::Error>(())
+//! ```
+//!
+//! # Threads, panics, memory
+//!
+//! Each shard is a thread, pinned to a core if the config says so. A panic on it is a bug of ours
+//! and aborts the process, since half a gateway that looks alive is worse than none; a panic in an
+//! embedder's function is caught, worded as a refusal and hurts nobody. [`abort_on_panic`] makes
+//! sure that a panic in a task of the runtime does not go unnoticed either. The library never
+//! chooses an allocator; the binary uses mimalloc.
+//!
+//! # Layers
+//!
+//! `ws`, `dialect` and `shard` are pure: no I/O, no clock, no async. `driver` moves bytes between
+//! them and the kernel, `http` lets hyper parse requests from memory. ARCHITECTURE.md has the
+//! stories and the reasons.
+
 pub mod cli;
 pub mod close;
 pub mod config;
@@ -15,6 +59,7 @@ pub mod time;
 pub mod ws;
 
 pub use driver::start::abort_on_panic;
+pub use embedder::PushRequest;
 pub use gateway::{Builder, Error, Gateway};
 
 #[cfg(test)]

@@ -226,8 +226,8 @@ impl<'t> Text<'t> {
 
     /// Whether this text, as a key, stands for the member `name`, which is ASCII.
     fn names(&self, name: &str) -> bool {
-        if self.raw.eq_ignore_ascii_case(name.as_bytes()) {
-            return true; // no ASCII name has a backslash worth a second look
+        if !self.escaped && self.raw.eq_ignore_ascii_case(name.as_bytes()) {
+            return true;
         }
         (self.escaped || !self.raw.is_ascii()) && self.names_decoded(name)
     }
@@ -470,7 +470,8 @@ mod tests {
     fn nothing_but_the_grammar_is_accepted() {
         let objects = r#"{ {,} {"token"} {"token":} {"token":"a" {"token":"a",} {"token":"a"]
             {"token":"a""x":1} {token:"a"} {'token':"a"} {"token""a"} {"token"::"a"} {1:2} {"token
-            {"token":"a {,"token":"a"} {"token":"a",,"x":1} {"token":"a":1} {"token","a"}"#;
+            {"token":"a {,"token":"a"} {"token":"a",,"x":1} {"token":"a":1} {"token","a"}
+            {"token":"a";"x":1}"#;
         for malformed in objects.split_whitespace() {
             check(malformed, MALFORMED);
         }
@@ -583,6 +584,7 @@ mod tests {
         for other in ["1", "{}", "[]", "[\"a\"]", "true", "false"] {
             check(format!("{{\"token\":{other}}}"), WRONG_TYPE);
             check(format!("{{\"token\":{other},\"token\":\"a\"}}"), WRONG_TYPE);
+            check(format!("{{\"token\":{other},\"token\":null}}"), WRONG_TYPE);
             check(format!("{{\"token\":\"a\",\"EVENT\":{other}}}"), WRONG_TYPE);
             check(format!("{{\"token\":{other},\"x\":}}"), MALFORMED);
             check(format!("{{\"token\":{other}"), MALFORMED);

@@ -20,6 +20,7 @@ use super::json::{Scratch, Text, Wanted};
 use super::{Dialect, Intent, Intents, Refusal, Then};
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
+use serde::Deserialize;
 
 /// The dialect itself; it has no state.
 #[derive(Debug)]
@@ -74,13 +75,17 @@ pub struct Push<'b> {
     pub message: &'b str,
 }
 
-/// What the body of a drop asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Drop<'b> {
-    /// Whose sessions are to end.
-    pub user: &'b str,
-    /// Only those registered for this event; `None` is all of them.
-    pub event: Option<&'b str>,
+/// What the body of a drop asks for. The original had a function for it and no path, so this is
+/// our own: a strict JSON document without other keys.
+#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Drop {
+    /// Whose sessions are to end; not empty.
+    #[serde(rename = "userId")]
+    pub user: String,
+    /// Only those registered for this event; missing, `null` or empty is all of them.
+    #[serde(default)]
+    pub event: Option<String>,
 }
 
 /// Reads the body of a push; `None` if it is not one, or a field is missing or empty.
@@ -96,18 +101,22 @@ pub fn read_push<'b>(body: &'b [u8], scratch: &'b mut Scratch) -> Option<Push<'b
     })
 }
 
-/// Reads the body of a drop; `None` if it is not one, or names no user.
-pub fn read_drop<'b>(body: &'b [u8], scratch: &'b mut Scratch) -> Option<Drop<'b>> {
-    let texts: [Option<Text<'_>>; 2] = DROP.find(body).ok()?.strings;
-    let [user, event] = scratch
-        .read(texts)
-        .map(|text| text.filter(|t| !t.is_empty()));
-    Some(Drop { user: user?, event })
+/// Reads the body of a drop, which is destroyed.
+///
+/// # Errors
+///
+/// What is wrong with it, as a sentence for the caller.
+pub fn read_drop(body: &mut [u8]) -> Result<Drop, String> {
+    let mut drop: Drop = simd_json::from_slice(body).map_err(|error| error.to_string())?;
+    if drop.user.is_empty() {
+        return Err("userId can't be empty".to_owned());
+    }
+    drop.event = drop.event.filter(|event| !event.is_empty());
+    Ok(drop)
 }
 
 const REGISTER: Wanted<2, 0> = Wanted::new(["token", "event"], []);
 const PUSH: Wanted<3, 0> = Wanted::new(["userId", "event", "message"], []);
-const DROP: Wanted<2, 0> = Wanted::new(["userId", "event"], []);
 
 #[cfg(test)]
 mod tests {
@@ -186,15 +195,24 @@ mod tests {
 
     #[test]
     fn a_drop_names_a_user_and_maybe_an_event() {
-        let mut scratch = Scratch::new();
-        let drop = read_drop(br#"{"userId":"j","event":""}"#, &mut scratch);
-        assert_eq!(
-            drop,
-            Some(Drop {
-                user: "j",
-                event: None
-            })
-        );
-        assert_eq!(read_drop(br#"{"event":"e"}"#, &mut scratch), None);
+        let read = |body: &str| read_drop(&mut body.as_bytes().to_vec());
+        let drop = |event: Option<&str>| Drop {
+            user: "j".into(),
+            event: event.map(str::to_owned),
+        };
+        assert_eq!(read(r#"{"userId":"j","event":"e"}"#), Ok(drop(Some("e"))));
+        for everything in [r#"{"userId":"j"}"#, r#"{"userId":"j","event":""}"#] {
+            assert_eq!(read(everything), Ok(drop(None)));
+        }
+        for body in [
+            "",
+            "null",
+            r#"{"event":"e"}"#,
+            r#"{"userId":""}"#,
+            r#"{"userId":"j"} x"#,
+        ] {
+            assert!(read(body).is_err(), "{body}");
+        }
+        assert!(read(r#"{"userId":"j","evnt":"e"}"#).is_err_and(|error| error.contains("evnt")));
     }
 }

@@ -11,6 +11,8 @@ mod service;
 
 pub(crate) use answer::OVERLOADED;
 pub(crate) use connection::{HttpConnection, Progress, Ring, WakeList};
-pub(crate) use service::{Asked, Context, HttpAsk, HttpRoute, Refused, Replied, Reply};
+pub(crate) use service::{
+    Asked, Context, HttpAsk, HttpRoute, Refused, Replied, Reply, RequestBody,
+};
 
 use service::Service;

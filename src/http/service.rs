@@ -2,15 +2,17 @@
 
 use super::answer::{self, Answer};
 use crate::config::PushAuth;
+use crate::dialect::wserver;
 use crate::embedder::{Embedder, PushRequest};
 use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
-use crate::ws::handshake::{self, Accept};
+use crate::shard::publication::DropTarget;
+use crate::ws::handshake::{self, Accept, Refusal};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -61,7 +63,7 @@ pub(crate) enum HttpRoute {
 #[derive(Debug)]
 pub(crate) enum HttpAsk {
     Push { namespace: u16, body: RequestBody },
-    Drop { namespace: u16, body: RequestBody },
+    Drop(DropTarget),
 }
 
 /// An ask and where its answer goes.
@@ -179,13 +181,15 @@ async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> An
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             };
-            match context
-                .ask(HttpAsk::Drop {
+            let target = match wserver::read_drop(&mut body.into_vec()) {
+                Ok(wserver::Drop { user, event }) => DropTarget {
                     namespace: *namespace,
-                    body,
-                })
-                .await
-            {
+                    name: user.into_bytes().into(),
+                    event: event.map(|event| event.into_bytes().into()),
+                },
+                Err(why) => return answer::text(StatusCode::BAD_REQUEST, why),
+            };
+            match context.ask(HttpAsk::Drop(target)).await {
                 Replied::Total(total) => {
                     answer::text(StatusCode::OK, format!("dropped {total} connections"))
                 }
@@ -213,6 +217,10 @@ fn upgrade(context: &Context, line: &Line, route: u16, request: &Request<Incomin
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()));
     let headers: SmallVec<[(&str, &[u8]); 16]> = lines.collect();
+    if request.version() != Version::HTTP_11 {
+        // RFC 9110 7.8: in HTTP/1.0 there is no upgrade, and hyper writes no 101 there.
+        return answer::refused(Refusal::NoWebSocketInUpgrade);
+    }
     let judged = handshake::judge(request.method().as_str(), headers.iter().copied(), || true);
     let accept = match judged {
         Ok(accept) => accept,
@@ -372,6 +380,13 @@ impl Reply {
 }
 
 impl RequestBody {
+    fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::One(bytes) => bytes.into(),
+            Self::Joined(bytes) => bytes,
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::One(bytes) => bytes,

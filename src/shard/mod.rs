@@ -9,6 +9,8 @@ pub mod batches;
 mod connection;
 pub mod connection_table;
 mod core;
+mod deadlines;
+mod ends;
 pub mod hash;
 mod input;
 pub mod names;

@@ -215,7 +215,7 @@ impl<'t> Scanner<'t> {
 ///   outer  [ 64 outermost | next 64 | .. ]     word  [ .. older  newest ]
 /// ```
 ///
-/// The first 64 need no memory, all of them 1,248 bytes.
+/// The first 64 levels need no memory, all of them at most 2 KiB, given back with the message.
 #[derive(Debug)]
 struct Nesting {
     /// The newest bits, the innermost lowest; 1 is an object.

@@ -4,20 +4,18 @@
 //! paused and closed comes out. Whoever moves bytes between it and the kernel is a driver; the one
 //! there is uses `io_uring`, and the simulator in `tests/` needs none.
 
+mod pushes;
+mod requests;
+
 use super::mailbox::{Exchange, Post, ShardRing};
 use crate::dialect::json::Scratch;
-use crate::dialect::wserver;
-use crate::embedder::{Embedder, Fault};
-use crate::http::{
-    Asked, Context, HttpAsk, HttpConnection, HttpRoute, OVERLOADED, Progress, Refused, Replied,
-    Reply, WakeList,
-};
+use crate::embedder::Embedder;
+use crate::http::{Context, HttpConnection, HttpRoute, Refused, Replied, Reply, WakeList};
 use crate::id::{ConnectionId, ShardId};
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
-use crate::shard::publication::{Audience, DropTarget, Ticket};
 use crate::shard::settings::ShardSettings;
-use crate::shard::{Answer, Ask, CloseStep, HttpPhase, Shard};
+use crate::shard::{Answer, Ask, CloseStep, Shard};
 use crate::time::{Tick, Ticks};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -419,213 +417,6 @@ impl Host {
                 .map(String::into_boxed_str);
             self.shard
                 .handle_answer(question.session, &Answer::User { user, event });
-        }
-    }
-
-    /// Gives a connection its HTTP side: its first bytes have come.
-    fn open_http(&mut self, id: ConnectionId) {
-        let is_crowded = self.http_count >= self.limits.http_connections_max;
-        let http = if is_crowded && !self.close_idle_http() {
-            HttpConnection::farewell(id, &self.wakes, OVERLOADED)
-        } else {
-            let out_max = self.limits.http_out_bytes_max;
-            HttpConnection::new(id, &self.context, &self.wakes, out_max)
-        };
-        self.http[id.index()] = Some(Box::new(http));
-        self.http_count += 1;
-    }
-
-    /// Closes the HTTP connection that has waited longest for its next request, if there is one.
-    fn close_idle_http(&mut self) -> bool {
-        let idle = self
-            .http
-            .iter()
-            .flatten()
-            .filter(|http| http.phase() == HttpPhase::Idle && !http.wants_to_send())
-            .map(|http| http.id())
-            .min_by_key(|&id| self.shard.phase_began(id));
-        let Some(id) = idle else { return false };
-        self.drop_http(id);
-        self.shard.handle_http_done(id);
-        true
-    }
-
-    fn drop_http(&mut self, id: ConnectionId) {
-        if let Some(http) = self.http[id.index()].take() {
-            assert!(!http.is_flying(), "what the kernel holds is not freed");
-            self.http_count -= 1;
-            self.shrank = true;
-        }
-    }
-
-    /// Lets hyper work until it waits, carrying out what its requests ask on the way.
-    fn poll_http(&mut self, id: ConnectionId) {
-        self.context.embedder.provoke(Fault::Http);
-        loop {
-            let Some(http) = &mut self.http[id.index()] else {
-                return;
-            };
-            http.take_woken();
-            match http.poll() {
-                Progress::Pending => {}
-                Progress::Done => break,
-                Progress::Upgraded(upgraded) => {
-                    http.adopt(upgraded);
-                    self.finish_upgrade(id);
-                    return;
-                }
-            }
-            let worked = self.carry_out_asks();
-            let http = self.http[id.index()]
-                .as_ref()
-                .expect("asks close no connection");
-            if !worked && !http.take_woken() {
-                break;
-            }
-        }
-        self.after_http(id);
-    }
-
-    /// Looks at what a connection needs after hyper has worked.
-    fn after_http(&mut self, id: ConnectionId) {
-        let Some(http) = &mut self.http[id.index()] else {
-            return;
-        };
-        if http.wants_to_send() {
-            if !http.queued {
-                http.queued = true;
-                self.answers.push_back(id);
-            }
-        } else if http.is_done() && !http.is_flying() {
-            let peer_ended = http.peer_ended;
-            self.drop_http(id);
-            if peer_ended {
-                self.shard.handle_hangup(id, false);
-            } else {
-                self.shard.handle_http_done(id);
-            }
-            return;
-        }
-        self.shard.handle_http_phase(id, http.phase());
-        let inbound = http.inbound_bytes();
-        let pause = inbound > self.limits.http_in_bytes_max;
-        let resume = inbound * 2 < self.limits.http_in_bytes_max;
-        if (pause && !http.paused) || (resume && http.paused) {
-            http.paused = pause;
-            self.readings.push_back((id, !pause));
-        }
-    }
-
-    fn after_http_send(&mut self, id: ConnectionId) {
-        let http = self.http[id.index()]
-            .as_ref()
-            .expect("its send has just ended");
-        if http.has_upgrade() {
-            self.finish_upgrade(id);
-        } else {
-            self.poll_http(id);
-        }
-    }
-
-    /// Makes a session of a connection whose upgrade was granted, once no send of it is under way.
-    fn finish_upgrade(&mut self, id: ConnectionId) {
-        let http = self.http[id.index()]
-            .as_mut()
-            .expect("it has just been upgraded");
-        if http.is_flying() || !self.shard.is_http(id) {
-            return;
-        }
-        let upgraded = http.take_upgrade().expect("granted before");
-        let (peer_ended, paused) = (http.peer_ended, http.paused);
-        self.drop_http(id);
-        self.shard
-            .handle_upgraded(id, upgraded.route, &upgraded.greeting);
-        let mut input = upgraded.input;
-        self.feed_session(id, &mut input);
-        if paused {
-            self.readings.push_back((id, true));
-        }
-        if peer_ended {
-            self.shard.handle_hangup(id, false);
-        }
-    }
-
-    /// Carries out what requests have asked; returns whether there was anything.
-    fn carry_out_asks(&mut self) -> bool {
-        let mut worked = false;
-        loop {
-            let asked = self.context.asks.borrow_mut().pop_front();
-            let Some(Asked { ask, reply }) = asked else {
-                return worked;
-            };
-            self.carry_out(&ask, reply);
-            worked = true;
-        }
-    }
-
-    fn carry_out(&mut self, ask: &HttpAsk, reply: Rc<Reply>) {
-        let is_full = self.pushes.len() >= self.limits.pushes_in_flight_max;
-        if self.is_blocked() || is_full {
-            reply.set(Replied::Refused(Refused::Busy));
-            return;
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let ticket = self.next_ticket();
-        let here = match ask {
-            HttpAsk::Push { namespace, body } => wserver::read_push(body.as_slice(), &mut scratch)
-                .map(|push| {
-                    let audience = Audience::User {
-                        namespace: *namespace,
-                        name: push.user.as_bytes(),
-                        event: push.event.as_bytes(),
-                    };
-                    self.shard
-                        .publish(audience, push.message.as_bytes(), ticket)
-                }),
-            HttpAsk::Drop { namespace, body } => wserver::read_drop(body.as_slice(), &mut scratch)
-                .map(|drop| {
-                    let target = DropTarget {
-                        namespace: *namespace,
-                        name: drop.user.as_bytes().into(),
-                        event: drop.event.map(|event| event.as_bytes().into()),
-                    };
-                    self.shard.drop_user(target, ticket)
-                }),
-        };
-        self.scratch = scratch;
-        match here {
-            None => reply.set(Replied::Refused(Refused::Illegal)),
-            Some(here) if self.is_alone() => reply.set(Replied::Total(u64::from(here))),
-            Some(here) => {
-                assert_eq!(self.post.ask(ticket.index), ticket);
-                let index = self.pushes.insert(PendingPush {
-                    reply: Some(reply),
-                    here,
-                });
-                assert_eq!(index, ticket.index as usize);
-                let deadline = self.now.after(self.limits.push_timeout);
-                self.pushes_order.push_back((deadline, ticket.index));
-            }
-        }
-    }
-
-    /// The ticket that the next question of this shard will have.
-    fn next_ticket(&self) -> Ticket {
-        let index = u32::try_from(self.pushes.vacant_key()).expect("bounded by a u32");
-        Ticket {
-            asker: self.id,
-            index,
-        }
-    }
-
-    fn is_alone(&self) -> bool {
-        self.post.exchange().shards() == 1
-    }
-
-    fn complete_push(&mut self, index: u32, total: u64) {
-        let pending = self.pushes.remove(index as usize);
-        if let Some(reply) = pending.reply {
-            reply.set(Replied::Total(u64::from(pending.here) + total));
         }
     }
 }

@@ -313,7 +313,7 @@ settings! {
         pub body_bytes_max: u32 = 16 * MIB_32, Allowed::between(1, GIB);
 
         /// Milliseconds that a body may take to arrive.
-        /// A request that takes longer is answered with 408 and its connection closed.
+        /// The connection of a request that takes longer is closed.
         pub body_timeout_ms: u32 = 30_000, TIME_MS;
 
         /// Milliseconds that a connection may wait between two requests.

@@ -126,9 +126,9 @@ impl Exchange {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Counts a connection no more.
-    pub(super) fn connection_closed(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+    /// Counts a connection no more; returns how many are left.
+    pub(super) fn connection_closed(&self) -> usize {
+        self.connections.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
     /// Whether the shard sleeps.
@@ -253,9 +253,10 @@ impl Post {
 
     /// Whether messages that wait may find room now.
     pub(super) fn can_unblock(&self) -> bool {
-        self.overflow.iter().enumerate().any(|(index, waiting)| {
-            !waiting.is_empty() && !self.exchange.inbox(ShardId::new(index)).messages.is_full()
-        })
+        self.overflowing > 0
+            && self.overflow.iter().enumerate().any(|(index, waiting)| {
+                !waiting.is_empty() && !self.exchange.inbox(ShardId::new(index)).messages.is_full()
+            })
     }
 
     /// Begins a question that every other shard will answer.

@@ -47,6 +47,8 @@ pub(super) struct LoopState {
     accept_again_at: Option<Instant>,
     accept_failed: bool,
     stop_at: Option<Instant>,
+    /// The grace is over, and what had not ended was cut.
+    was_cut: bool,
     /// Memory was given up; collected when the shard has been idle for a second.
     shrank: bool,
     turns_since_yield: u32,
@@ -69,6 +71,7 @@ impl LoopState {
             accept_again_at: None,
             accept_failed: false,
             stop_at: None,
+            was_cut: false,
             shrank: false,
             turns_since_yield: 0,
         }
@@ -124,9 +127,11 @@ impl Loop {
             self.on_completion(completion)?;
         }
         self.state.completions = completions;
-        // Buffers have been given back by now.
-        for id in std::mem::take(&mut self.state.starved) {
-            self.receive_again(id)?;
+        // Buffers have been given back by now, unless they are held.
+        if self.state.held.is_empty() && !self.state.starved.is_empty() {
+            for id in std::mem::take(&mut self.state.starved) {
+                self.receive_again(id)?;
+            }
         }
         Ok(count)
     }
@@ -153,7 +158,8 @@ impl Loop {
                 let id = completion.connection();
                 self.state.sockets.remove(id);
                 self.host.handle_closed(id);
-                self.exchange.connection_closed();
+                let count = self.exchange.connection_closed();
+                self.host.set_full(count > self.limits.sessions_max);
                 Ok(())
             }
         }
@@ -255,6 +261,9 @@ impl Loop {
 
     /// Arms a socket's receive, if it is wanted and not armed.
     fn receive_again(&mut self, id: ConnectionId) -> io::Result<()> {
+        if !self.state.sockets.is_current(id) {
+            return Ok(());
+        }
         if let Some(socket) = self.state.sockets.begin_receive(id) {
             self.ring.receive(socket, id)?;
         }
@@ -387,7 +396,8 @@ impl Loop {
             }
             self.host.begin_stop();
         }
-        if self.state.stop_at.is_some_and(|at| at <= now) {
+        if !self.state.was_cut && self.state.stop_at.is_some_and(|at| at <= now) {
+            self.state.was_cut = true;
             self.host.cut_all();
         }
         Ok(())
@@ -461,7 +471,7 @@ impl Loop {
             .map(|tick| self.state.started + Duration::from_millis(tick.begins_at_ms()));
         let collect = self.state.shrank.then_some(now + IDLE_BEFORE_COLLECT);
         let accept = self.state.accept_again_at;
-        let stop = self.state.stop_at.filter(|_| !self.is_finished());
+        let stop = self.state.stop_at.filter(|_| !self.state.was_cut);
         [due, collect, accept, stop].into_iter().flatten().min()
     }
 

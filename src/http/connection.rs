@@ -269,6 +269,11 @@ impl HttpConnection {
         !self.is_flying && (self.flown < self.flying.len() || self.pipe.borrow().has_outbound())
     }
 
+    /// Whether nothing is to be sent and no send is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_flying && !self.wants_to_send()
+    }
+
     /// Whether hyper has ended.
     pub(crate) fn is_done(&self) -> bool {
         self.hyper.is_none()

@@ -227,7 +227,11 @@ fn upgrade(context: &Context, line: &Line, route: u16, request: &Request<Incomin
         Err(refusal) => return answer::refused(refusal),
     };
     if context.is_full.get() {
-        return answer::unavailable("too many sessions\n");
+        // It is one of the connections that there are too many of.
+        let mut answer = answer::unavailable("too many sessions\n");
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+        return answer;
     }
     line.upgrade.set(Some(Upgrade { route, accept }));
     let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);

@@ -10,7 +10,7 @@ mod requests;
 use super::mailbox::{Exchange, Post, ShardRing};
 use crate::dialect::json::Scratch;
 use crate::embedder::Embedder;
-use crate::http::{Context, HttpConnection, HttpRoute, Refused, Replied, Reply, WakeList};
+use crate::http::{Context, HttpConnection, HttpRoute, Reply, WakeList};
 use crate::id::{ConnectionId, ShardId};
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
@@ -79,6 +79,7 @@ struct PendingPush {
     /// `None` once it has timed out; its answers are still awaited.
     reply: Option<Rc<Reply>>,
     here: u32,
+    deadline: Tick,
 }
 
 /// What is served over HTTP on one path.
@@ -209,19 +210,7 @@ impl Host {
     pub fn handle_tick(&mut self, now: Tick) {
         self.now = now;
         self.shard.handle_tick(now);
-        while let Some(&(deadline, index)) = self.pushes_order.front() {
-            let pending = self.pushes.get_mut(index as usize);
-            match pending {
-                Some(pending) if pending.reply.is_some() && deadline > now => break,
-                Some(pending) => {
-                    if let Some(reply) = pending.reply.take() {
-                        reply.set(Replied::Refused(Refused::TimedOut));
-                    }
-                }
-                None => {}
-            }
-            self.pushes_order.pop_front();
-        }
+        self.time_out_pushes();
         self.shard
             .bound_partial_bytes(self.context.bodies_bytes.get());
         self.context.messages_bytes.set(self.shard.partial_bytes());

@@ -35,12 +35,14 @@ impl Host {
             Some(here) if self.is_alone() => reply.set(Replied::Total(u64::from(here))),
             Some(here) => {
                 assert_eq!(self.post.ask(ticket.index), ticket);
-                let index = self.pushes.insert(PendingPush {
+                let deadline = self.now.after(self.limits.push_timeout);
+                let pending = PendingPush {
                     reply: Some(reply),
                     here,
-                });
+                    deadline,
+                };
+                let index = self.pushes.insert(pending);
                 assert_eq!(index, ticket.index as usize);
-                let deadline = self.now.after(self.limits.push_timeout);
                 self.pushes_order.push_back((deadline, ticket.index));
             }
         }
@@ -75,8 +77,36 @@ impl Host {
 
     pub(super) fn complete_push(&mut self, index: u32, total: u64) {
         let pending = self.pushes.remove(index as usize);
+        self.forget_completed();
         if let Some(reply) = pending.reply {
             reply.set(Replied::Total(u64::from(pending.here) + total));
+        }
+    }
+
+    /// Answers requests whose time is up. What other shards still answer is awaited all the same,
+    /// so that no answer is ever taken for that of a later question.
+    pub(super) fn time_out_pushes(&mut self) {
+        while let Some(&(deadline, index)) = self.pushes_order.front() {
+            if deadline > self.now {
+                break;
+            }
+            self.pushes_order.pop_front();
+            let pending = self.pushes.get_mut(index as usize);
+            let is_same = |pending: &&mut PendingPush| pending.deadline == deadline;
+            if let Some(reply) = pending.filter(is_same).and_then(|it| it.reply.take()) {
+                reply.set(Replied::Refused(Refused::TimedOut));
+            }
+        }
+    }
+
+    /// Drops the deadlines of questions that have been answered, as far as they come first.
+    fn forget_completed(&mut self) {
+        while let Some(&(deadline, index)) = self.pushes_order.front() {
+            let pending = self.pushes.get(index as usize);
+            if pending.is_some_and(|pending| pending.deadline == deadline) {
+                break;
+            }
+            self.pushes_order.pop_front();
         }
     }
 }

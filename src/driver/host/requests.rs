@@ -26,7 +26,7 @@ impl Host {
             .http
             .iter()
             .flatten()
-            .filter(|http| http.phase() == HttpPhase::Idle && !http.wants_to_send())
+            .filter(|http| http.phase() == HttpPhase::Idle && http.is_quiet())
             .map(|http| http.id())
             .min_by_key(|&id| self.shard.phase_began(id));
         let Some(id) = idle else { return false };

@@ -215,8 +215,8 @@ settings! {
         /// A session that sends a longer one is closed with 1009.
         pub message_bytes_max: u32 = 16 * MIB_32, MESSAGE_BYTES;
 
-        /// Bytes that one session may be owed.
-        /// A session that falls further behind is closed as a slow consumer.
+        /// Bytes that one session may be owed; one that is owed nothing takes a message of any size.
+        /// A session that falls further behind is closed with 1008, as a slow consumer.
         pub outbox_bytes_max: u32 = MIB_32, OUTBOX_BYTES;
 
         /// Bytes of all unfinished messages and request bodies of a shard together.
@@ -225,8 +225,8 @@ settings! {
         pub partial_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
 
         /// Bytes that the publications of a shard may take while sessions are still owed them.
-        /// Above it what the sessions furthest behind are owed is copied to them and counted, and
-        /// those above their own `outbox_bytes_max` are closed as slow consumers.
+        /// Above it what they are owed is copied for each of them and counted, and if that does not
+        /// help, those that are owed most are cut as slow consumers.
         pub publication_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
 
         /// Bytes of one buffer in which the publications of a turn lie next to each other.

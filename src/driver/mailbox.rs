@@ -22,6 +22,8 @@ pub struct Exchange {
     inboxes: Box<[Inbox]>,
     /// Connections of all shards.
     connections: AtomicUsize,
+    /// Shards that have something left to do.
+    working: AtomicUsize,
 }
 
 /// What others may touch of one shard.
@@ -91,6 +93,7 @@ impl Exchange {
         Arc::new(Self {
             inboxes: inboxes.collect(),
             connections: AtomicUsize::new(0),
+            working: AtomicUsize::new(shards),
         })
     }
 
@@ -129,6 +132,20 @@ impl Exchange {
     /// Counts a connection no more; returns how many are left.
     pub(super) fn connection_closed(&self) -> usize {
         self.connections.fetch_sub(1, Ordering::Relaxed) - 1
+    }
+
+    /// One shard has nothing left to do; the last one wakes the others.
+    pub(super) fn shard_done(&self) {
+        if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
+            for index in 0..self.shards() {
+                self.wake(ShardId::new(index));
+            }
+        }
+    }
+
+    /// Whether no shard has anything left to do.
+    pub(super) fn all_done(&self) -> bool {
+        self.working.load(Ordering::Acquire) == 0
     }
 
     /// Whether the shard sleeps.

@@ -12,6 +12,7 @@
 use super::buffers::{BufferRing, GROUP};
 use crate::id::ConnectionId;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use tokio::io::Interest;
@@ -24,7 +25,9 @@ pub(super) struct DataRing {
     ring: Uring,
     buffers: BufferRing,
     bell: OwnedFd,
-    sends_in_flight: usize,
+    sends_unreaped: usize,
+    /// Operations that have found the submission queue full.
+    backlog: VecDeque<squeue::Entry>,
 }
 
 struct Uring(IoUring);
@@ -83,7 +86,8 @@ impl DataRing {
             ring: Uring(ring),
             buffers,
             bell,
-            sends_in_flight: 0,
+            sends_unreaped: 0,
+            backlog: VecDeque::new(),
         })
     }
 
@@ -109,7 +113,10 @@ impl DataRing {
     /// it has not shown.
     pub(super) fn wants_enter(&mut self) -> bool {
         let submission = self.ring.0.submission();
-        !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
+        !self.backlog.is_empty()
+            || !submission.is_empty()
+            || submission.taskrun()
+            || submission.cq_overflow()
     }
 
     /// Whether completions lie in the ring.
@@ -120,6 +127,12 @@ impl DataRing {
     /// Submits what was queued and runs what the kernel has deferred.
     pub(super) fn enter(&mut self) -> io::Result<()> {
         self.buffers.publish();
+        while let Some(entry) = self.backlog.pop_front() {
+            if !self.push_now(&entry) {
+                self.backlog.push_front(entry);
+                break;
+            }
+        }
         let queued = self.ring.0.submission().len();
         let queued = u32::try_from(queued).expect("bounded by the ring");
         // SAFETY: no argument is passed besides numbers; the queued operations' memory and
@@ -140,6 +153,7 @@ impl DataRing {
 
     /// Moves up to `most` completions out of the ring.
     pub(super) fn take_completions(&mut self, most: usize, into: &mut Vec<Completion>) {
+        self.sends_unreaped = 0;
         let queue = self.ring.0.completion();
         for entry in queue.take(most) {
             into.push(Completion::from(&entry));
@@ -153,7 +167,7 @@ impl DataRing {
             .flags(SOCK_CLOEXEC)
             .build()
             .user_data(user_data(Operation::Accept, 0));
-        self.push(&entry)
+        self.push(entry)
     }
 
     /// Receives from a socket until it ends or is cancelled.
@@ -161,7 +175,7 @@ impl DataRing {
         let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
             .build()
             .user_data(user_data(Operation::Receive, id.bits()));
-        self.push(&entry)
+        self.push(entry)
     }
 
     /// Sends bytes, which the caller keeps where they are until the completion.
@@ -170,8 +184,8 @@ impl DataRing {
             .flags(MSG_NOSIGNAL)
             .build()
             .user_data(user_data(Operation::Send, id.bits()));
-        self.sends_in_flight += 1;
-        self.push(&entry)
+        self.sends_unreaped += 1;
+        self.push(entry)
     }
 
     /// Cancels an operation of a connection; both complete.
@@ -179,7 +193,7 @@ impl DataRing {
         let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
             .build()
             .user_data(user_data(Operation::Cancel, id.bits()));
-        self.push(&entry)
+        self.push(entry)
     }
 
     /// Cancels the accepting; both complete.
@@ -187,7 +201,7 @@ impl DataRing {
         let entry = opcode::AsyncCancel::new(user_data(Operation::Accept, 0))
             .build()
             .user_data(user_data(Operation::CancelAccept, 0));
-        self.push(&entry)
+        self.push(entry)
     }
 
     /// Closes a socket that has no other operation under way.
@@ -195,7 +209,7 @@ impl DataRing {
         let entry = opcode::Close::new(types::Fd(socket))
             .build()
             .user_data(user_data(Operation::Close, id.bits()));
-        self.push(&entry)
+        self.push(entry)
     }
 
     /// The bytes that a receive has put into a buffer.
@@ -218,26 +232,33 @@ impl DataRing {
         self.buffers.release_memory();
     }
 
-    /// Counts a send as over.
-    pub(super) fn send_ended(&mut self) {
-        self.sends_in_flight -= 1;
-    }
-
-    /// Whether more sends may be under way: at most half of what the completion queue holds.
+    /// Whether more may be sent before completions are looked at: at most half of what their queue
+    /// holds. A send that waits for its peer does not count; the kernel keeps what does not fit.
     pub(super) fn has_room_to_send(&self) -> bool {
-        self.sends_in_flight * 2 < self.ring.0.params().cq_entries() as usize
+        self.sends_unreaped * 2 < self.ring.0.params().cq_entries() as usize
     }
 
-    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        loop {
-            // SAFETY: descriptors are closed and memory is freed only after the completion of every
-            // operation that names them: the loop counts operations (`run.rs`), and the shard keeps
-            // what it lent until it is told that the send is over.
-            if unsafe { self.ring.0.submission().push(entry) }.is_ok() {
+    /// Queues an operation. What does not fit into the submission queue even after an enter waits
+    /// in a list of ours, in order.
+    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        if self.backlog.is_empty() {
+            if self.push_now(&entry) {
                 return Ok(());
             }
             self.enter()?;
+            if self.push_now(&entry) {
+                return Ok(());
+            }
         }
+        self.backlog.push_back(entry);
+        Ok(())
+    }
+
+    fn push_now(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: descriptors are closed and memory is freed only after the completion of every
+        // operation that names them: the loop counts operations (`socket.rs`), and the shard keeps
+        // what it lent until it is told that the send is over.
+        unsafe { self.ring.0.submission().push(entry) }.is_ok()
     }
 }
 
@@ -288,7 +309,7 @@ impl Operation {
 }
 
 /// Makes an `io_uring` of the shape used here, without anything registered.
-pub(super) fn build(submission_entries: u32, completion_entries: u32) -> io::Result<IoUring> {
+fn build(submission_entries: u32, completion_entries: u32) -> io::Result<IoUring> {
     IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()

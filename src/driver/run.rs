@@ -49,6 +49,8 @@ pub(super) struct LoopState {
     stop_at: Option<Instant>,
     /// The grace is over, and what had not ended was cut.
     was_cut: bool,
+    /// The other shards know that nothing is left here.
+    said_done: bool,
     /// Memory was given up; collected when the shard has been idle for a second.
     shrank: bool,
     turns_since_yield: u32,
@@ -72,6 +74,7 @@ impl LoopState {
             accept_failed: false,
             stop_at: None,
             was_cut: false,
+            said_done: false,
             shrank: false,
             turns_since_yield: 0,
         }
@@ -142,7 +145,8 @@ impl Loop {
             Operation::CancelAccept => Ok(()),
             Operation::Receive => {
                 let id = completion.connection();
-                if self.host.is_blocked() && self.host.is_session(id) {
+                let is_read = self.host.is_session(id) && !self.state.sockets.is_closing(id);
+                if is_read && self.host.is_blocked() {
                     self.state.held.push_back(completion);
                     return Ok(());
                 }
@@ -249,7 +253,6 @@ impl Loop {
 
     fn on_sent(&mut self, completion: Completion) -> io::Result<()> {
         let id = completion.connection();
-        self.ring.send_ended();
         self.state.sockets.send_ended(id);
         let taken = u32::try_from(completion.result).unwrap_or(0);
         self.host.handle_sent(id, taken);
@@ -293,6 +296,7 @@ impl Loop {
         if self.ring.wants_enter() {
             self.ring.enter()?;
         }
+        self.host.relieve();
         Ok(())
     }
 
@@ -396,7 +400,7 @@ impl Loop {
             }
             self.host.begin_stop();
         }
-        if !self.state.was_cut && self.state.stop_at.is_some_and(|at| at <= now) {
+        if self.state.stop_at.is_some_and(|at| at <= now) {
             self.state.was_cut = true;
             self.host.cut_all();
         }
@@ -408,7 +412,16 @@ impl Loop {
         Tick::containing(u64::try_from(elapsed).expect("milliseconds since the start fit"))
     }
 
-    fn is_finished(&self) -> bool {
+    /// Whether this shard and all others have nothing left. One that is done earlier goes on
+    /// draining its mailbox: what others have asked of it is answered.
+    fn is_finished(&mut self) -> bool {
+        if self.is_done() && !std::mem::replace(&mut self.state.said_done, true) {
+            self.exchange.shard_done();
+        }
+        self.state.said_done && self.exchange.all_done()
+    }
+
+    fn is_done(&self) -> bool {
         self.state.stop_at.is_some()
             && self.listener.is_none()
             && self.host.connections_count() == 0
@@ -423,6 +436,7 @@ impl Loop {
             || (self.host.wants_to_send() && self.ring.has_room_to_send())
             || (!self.state.held.is_empty() && !self.host.is_blocked())
             || (self.stop.is_set() && self.state.stop_at.is_none())
+            || (self.state.said_done && self.exchange.all_done())
     }
 
     /// Lets the runtime's own tasks and timers run. That costs two system calls, so a shard that is

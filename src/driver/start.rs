@@ -5,7 +5,7 @@
 
 use super::host::{Host, HostSettings};
 use super::mailbox::Exchange;
-use super::ring::{DataRing, RingSize, build};
+use super::ring::{DataRing, RingSize};
 use super::run::{Loop, LoopState};
 use super::stop::StopFlag;
 use super::{TurnLimits, start_error::StartError};
@@ -65,7 +65,15 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
         .shards
         .map_or(cpus.len(), |shards| usize::from(shards.get()));
     let shards = shards.clamp(1, SHARDS_MAX - 1);
-    let ring = fitting_ring(&config.ring, shards)?;
+    // On a thread of its own: the kernel interrupts whoever has made a ring once more when it is
+    // gone, and an embedder's thread would see a system call fail with EINTR.
+    let probe = std::thread::scope(|scope| {
+        scope
+            .spawn(|| fitting_ring(&config.ring, shards))
+            .join()
+            .expect("a panic there is ours")
+    });
+    let ring = probe?;
     let listeners = listen(config.listen, shards)?;
     let address = address_of(&listeners[0]).map_err(|error| StartError::Listen {
         address: config.listen,
@@ -118,10 +126,19 @@ impl Prepared {
             threads.push(thread.map_err(StartError::Thread)?);
         }
         drop(ready);
-        for _ in 0..threads.len() {
-            readies
-                .recv()
-                .expect("a shard says that it is ready, or aborts the process")?;
+        let started: Vec<Result<(), StartError>> = readies.iter().take(threads.len()).collect();
+        assert_eq!(
+            started.len(),
+            threads.len(),
+            "each shard says whether it is ready"
+        );
+        if let Some(error) = started.into_iter().find_map(Result::err) {
+            common.stop.set(Duration::ZERO);
+            for (index, thread) in threads.into_iter().enumerate() {
+                common.exchange.wake(ShardId::new(index));
+                drop(thread.join());
+            }
+            return Err(error);
         }
         Ok(threads)
     }
@@ -146,16 +163,21 @@ impl Seat {
         if let Some(cpu) = self.cpu {
             pin_to(cpu);
         }
-        let made = patiently(|| {
-            let runtime =
-                tokio_uring::Runtime::new(tokio_uring::builder().entries(RUNTIME_ENTRIES))?;
-            Ok((runtime, DataRing::new(self.ring, self.bell.try_clone()?)?))
+        let runtime = patiently(PATIENCE, || {
+            tokio_uring::Runtime::new(tokio_uring::builder().entries(RUNTIME_ENTRIES))
+        });
+        let made = runtime.and_then(|runtime| {
+            let ring = patiently(PATIENCE, || {
+                DataRing::new(self.ring, self.bell.try_clone()?)
+            });
+            Ok((runtime, ring?))
         });
         let (runtime, ring) = match made {
             Ok(made) => made,
             Err(error) => {
-                // Whoever waits for it gives up, and so does the process.
+                // Whoever waits for it stops the others.
                 drop(ready.send(Err(StartError::ring(error))));
+                self.common.exchange.shard_done();
                 return Counters::default();
             }
         };
@@ -256,38 +278,40 @@ fn pin_to(cpu: usize) {
 /// The largest ring, at most as large as the config says, of which one fits for each shard.
 fn fitting_ring(ring: &Ring, shards: usize) -> Result<RingSize, StartError> {
     check_kernel()?;
-    let (mut submission, mut completion) = (ring.submission_entries, ring.completion_entries);
-    loop {
-        let error = match try_rings(submission, completion, shards) {
-            Ok(()) => break,
-            Err(error) => error,
-        };
+    let mut size = RingSize {
+        submission_entries: ring.submission_entries,
+        completion_entries: ring.completion_entries,
+        buffer_count: ring.buffer_count,
+        buffer_bytes: ring.buffer_bytes,
+    };
+    while let Err(error) = try_rings(size, shards) {
         let is_memory = error.kind() == io::ErrorKind::OutOfMemory;
-        if !is_memory || submission / 2 < ring.entries_min {
+        if !is_memory || size.submission_entries / 2 < ring.entries_min {
             return Err(StartError::ring(error));
         }
-        (submission, completion) = (submission / 2, completion / 2);
+        size.submission_entries /= 2;
+        size.completion_entries /= 2;
     }
-    if submission < ring.submission_entries {
+    if size.submission_entries < ring.submission_entries {
         tracing::warn!(
-            entries = submission,
+            entries = size.submission_entries,
             "little lockable memory: smaller rings than configured (ulimit -l, LimitMEMLOCK=)"
         );
     }
-    Ok(RingSize {
-        submission_entries: submission,
-        completion_entries: completion,
-        buffer_count: ring.buffer_count,
-        buffer_bytes: ring.buffer_bytes,
-    })
+    Ok(size)
 }
 
-/// Makes as many rings at one time as there will be, the runtimes' own included.
-fn try_rings(submission: u32, completion: u32, shards: usize) -> io::Result<()> {
+/// Makes as many rings at one time as there will be, the runtimes' own included. Those made are
+/// kept while the next is waited for: the memory of larger ones, just closed, comes back late.
+fn try_rings(size: RingSize, shards: usize) -> io::Result<()> {
     let mut rings = Vec::new();
     for _ in 0..shards {
-        rings.push(build(submission, completion)?);
-        rings.push(io_uring::IoUring::new(RUNTIME_ENTRIES)?);
+        let runtime = patiently(PROBE_PATIENCE, || io_uring::IoUring::new(RUNTIME_ENTRIES))?;
+        let ring = patiently(PROBE_PATIENCE, || {
+            let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
+            DataRing::new(size, bell)
+        })?;
+        rings.push((runtime, ring));
     }
     Ok(())
 }
@@ -307,18 +331,21 @@ fn check_kernel() -> Result<(), StartError> {
     Ok(())
 }
 
-/// Tries again for a second: the memory of rings that were just closed, here by the probe, comes
-/// back only after a while.
+/// Tries again for a while: the memory of rings that were just closed, here by the probe, comes
+/// back late.
 #[expect(
     clippy::disallowed_methods,
     reason = "before the shard runs, its thread may wait"
 )]
-fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let began = Instant::now();
+    let mut pause = Duration::from_millis(5);
     loop {
         match attempt() {
-            Err(error) if is_passing(&error) && began.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(5));
+            Err(error) if is_passing(&error) && began.elapsed() < patience => {
+                // Longer each time: a failed attempt itself gives memory back late.
+                std::thread::sleep(pause);
+                pause *= 2;
             }
             result => return result,
         }
@@ -338,7 +365,7 @@ fn listen(address: SocketAddr, shards: usize) -> Result<Vec<OwnedFd>, StartError
     let mut bound = address;
     if address.port() != 0 {
         // A second instance would silently take half the clients: first without sharing the port.
-        drop(patiently(|| bind(address, false)).map_err(failed)?);
+        drop(patiently(PATIENCE, || bind(address, false)).map_err(failed)?);
     }
     let mut sockets = Vec::new();
     for _ in 0..shards {
@@ -402,3 +429,5 @@ const KERNEL_MIN: (u32, u32) = (6, 1);
 const RUNTIME_ENTRIES: u32 = 16;
 const BACKLOG: i32 = 4096;
 const PATIENCE: Duration = Duration::from_secs(1);
+/// For each size that is tried.
+const PROBE_PATIENCE: Duration = Duration::from_millis(250);

@@ -121,6 +121,7 @@ impl HttpConnection {
             id,
             phase: Cell::new(HttpPhase::Head),
             upgrade: Cell::new(None),
+            served: Cell::new(false),
         });
         let service = Service {
             context: Rc::clone(context),
@@ -130,6 +131,7 @@ impl HttpConnection {
             .title_case_headers(true)
             .half_close(true)
             .header_read_timeout(None)
+            .max_buf_size(outbound_bytes_max.max(HEAD_BYTES_MAX))
             .serve_connection(PipeIo(Rc::clone(&pipe)), service);
         Self {
             hyper: Some(hyper),
@@ -145,6 +147,7 @@ impl HttpConnection {
             id,
             phase: Cell::new(HttpPhase::Answer),
             upgrade: Cell::new(None),
+            served: Cell::new(false),
         };
         Self::bare(id, Rc::new(RefCell::new(pipe)), Rc::new(line), list)
     }
@@ -229,11 +232,20 @@ impl HttpConnection {
         }
     }
 
-    /// Stops keeping the connection alive; what has been asked is still answered.
+    /// Whether it waits for the next request and owes nothing.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.hyper.is_some() && self.line.phase.get() == HttpPhase::Idle && self.is_quiet()
+    }
+
+    /// Ends a connection that is at rest.
     pub(crate) fn drain(&mut self) {
-        if let Some(hyper) = &mut self.hyper {
-            std::pin::Pin::new(hyper).graceful_shutdown();
-        }
+        assert!(self.is_at_rest(), "what was asked is answered first");
+        self.hyper = None;
+    }
+
+    /// Whether a request was served since the last call.
+    pub(crate) fn take_served(&self) -> bool {
+        self.line.served.take()
     }
 
     /// Lends what is to be sent next; it stays until [`HttpConnection::sent`].
@@ -317,9 +329,8 @@ impl HttpConnection {
         let mut greeting = pipe.take_outbound(Vec::new());
         let at = greeting
             .windows(SWITCHING.len())
-            .rposition(|window| window == SWITCHING)
-            .expect("hyper has written the 101 before it ends");
-        greeting.truncate(at);
+            .rposition(|window| window == SWITCHING);
+        greeting.truncate(at.expect("hyper ends only when its 101 is in the pipe"));
         handshake::put_switching_protocols(&mut greeting, &accept, None);
         Progress::Upgraded(Box::new(Upgraded {
             route,
@@ -329,4 +340,6 @@ impl HttpConnection {
     }
 }
 
+/// A request's head, in bytes: what hyper takes at the least. A longer one is answered with 431.
+const HEAD_BYTES_MAX: usize = 8192;
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";

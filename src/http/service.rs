@@ -113,6 +113,8 @@ pub(super) struct Line {
     pub(super) id: ConnectionId,
     pub(super) phase: Cell<HttpPhase>,
     pub(super) upgrade: Cell<Option<Upgrade>>,
+    /// A request has come since the driver looked.
+    pub(super) served: Cell<bool>,
 }
 
 /// A granted upgrade.
@@ -139,6 +141,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Answering {
         let (context, line) = (Rc::clone(&self.context), Rc::clone(&self.line));
         line.phase.set(HttpPhase::Answer);
+        line.served.set(true);
         Box::pin(async move {
             let answer = serve(&context, &line, request).await;
             line.phase.set(HttpPhase::Idle);

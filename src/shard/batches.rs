@@ -28,6 +28,8 @@ pub struct Batches {
     /// Where scattered ranges are copied together; has its full capacity from the start.
     gathering: Option<u32>,
     spare: Vec<Vec<u8>>,
+    /// How many batches have been opened.
+    opened: u64,
     batch_bytes_max: usize,
     bytes_held: usize,
     shrank: bool,
@@ -39,6 +41,8 @@ struct Batch {
     ends: Vec<u32>,
     holders: u32,
     sealed: bool,
+    /// How many batches had been opened before it.
+    sequence: u64,
 }
 
 /// One frame in one batch. Stays good while somebody holds the batch.
@@ -71,6 +75,7 @@ impl Batches {
             open: None,
             gathering: None,
             spare: Vec::new(),
+            opened: 0,
             batch_bytes_max,
             bytes_held: 0,
             shrank: false,
@@ -137,6 +142,12 @@ impl Batches {
     pub fn range_len(&self, batch: u32, first: u32, last: u32) -> u32 {
         let entry = &self.entries[batch as usize];
         entry.ends[last as usize] - offset(entry.start(first))
+    }
+
+    /// Whether at least one batch lies between this one and the latest.
+    #[must_use]
+    pub fn is_old(&self, batch: u32) -> bool {
+        self.opened - self.entries[batch as usize].sequence > 2
     }
 
     /// Whether bytes of this batch may be lent.
@@ -262,11 +273,14 @@ impl Batches {
             bytes = Vec::with_capacity(capacity.max(CAPACITY_MIN));
         }
         self.bytes_held += bytes.capacity();
+        let sequence = self.opened;
+        self.opened += u64::from(!sealed);
         let batch = Batch {
             bytes,
             ends: Vec::new(),
             holders: 0,
             sealed,
+            sequence,
         };
         u32::try_from(self.entries.insert(batch)).expect("bounded by the bytes held")
     }

@@ -149,8 +149,9 @@ impl Shard {
         Some(id)
     }
 
-    /// An HTTP connection has begun to wait for something else.
-    pub fn handle_http_phase(&mut self, id: ConnectionId, phase: HttpPhase) {
+    /// An HTTP connection waits for this now. It is `anew` if a request was served since the last
+    /// call, so that the time limit begins again even if the phase is the same.
+    pub fn handle_http_phase(&mut self, id: ConnectionId, phase: HttpPhase, anew: bool) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -158,7 +159,7 @@ impl Shard {
         let Phase::Http(before) = connection.phase else {
             return;
         };
-        if before != phase {
+        if before != phase || anew {
             connection.phase = Phase::Http(phase);
             connection.since = now;
             self.schedule(id);
@@ -199,6 +200,7 @@ impl Shard {
             .outboxes
             .push(&mut connection.outbox, frame, len, u32::MAX);
         pushed.expect("an empty outbox has room for a greeting");
+        connection.outbox.keep_first();
         self.sessions_count += 1;
         self.counters.sessions_opened += 1;
         self.mark_dirty(id.slot(), true);
@@ -213,10 +215,11 @@ impl Shard {
             .get_mut(id)
             .expect("a slot outlives its operations");
         self.outboxes.settle(&mut connection.outbox, taken);
-        if !connection.outbox.is_empty() {
-            if connection.phase != Phase::Gone {
-                self.mark_dirty(id.slot(), false);
-            }
+        if connection.phase == Phase::Gone {
+            // Nothing may be queued for it any more: its descriptor is about to be closed.
+            self.outboxes.clear(&mut connection.outbox);
+        } else if !connection.outbox.is_empty() {
+            self.mark_dirty(id.slot(), false);
         } else if connection.phase == Phase::Closing {
             self.begin_draining(id);
         }
@@ -229,6 +232,8 @@ impl Shard {
         };
         connection.peer_ended = true;
         match connection.phase {
+            // What is owed to a peer that only stopped sending still goes out.
+            Phase::Open if !broken && !connection.outbox.is_empty() => self.leave(id, End::Reset),
             Phase::Open => self.end(id, End::Reset),
             Phase::Closing if !broken => {}
             Phase::Http(_) | Phase::Closing | Phase::Draining => self.finish(id),

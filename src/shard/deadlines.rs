@@ -3,7 +3,7 @@
 //! Activity does not touch the wheel: a connection's deadline is looked at again when it comes, and
 //! filed anew if the peer has said something since.
 
-use super::connection::Phase;
+use super::connection::{HttpPhase, Phase};
 use super::core::Shard;
 use crate::close::End;
 use crate::id::ConnectionId;
@@ -22,9 +22,6 @@ impl Shard {
                 }
             }
             self.slots = due;
-        }
-        if self.outboxes.batches.bytes_held() > self.settings.publication_bytes_max {
-            self.relieve();
         }
     }
 
@@ -54,12 +51,14 @@ impl Shard {
             .get_mut(id)
             .expect("cancelled with its connection");
         match connection.phase {
-            Phase::Http(_)
+            Phase::Http(phase)
                 if connection
                     .deadline(&self.settings)
                     .is_some_and(|at| at <= now) =>
             {
-                self.counters.count_end(End::HandshakeTimeout);
+                if phase != HttpPhase::Idle {
+                    self.counters.count_end(End::HandshakeTimeout);
+                }
                 self.finish(id);
             }
             Phase::Closing | Phase::Draining => self.finish(id),

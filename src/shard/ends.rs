@@ -1,6 +1,6 @@
 //! How a shard ends sessions and connections, one by one or all at once.
 
-use super::connection::{HttpPhase, Phase};
+use super::connection::Phase;
 use super::core::{CloseStep, Shard};
 use crate::close::End;
 use crate::id::ConnectionId;
@@ -19,15 +19,23 @@ impl Shard {
         }
     }
 
-    /// Ends the connections that have sent nothing of a request yet; for a shard that stops.
-    pub fn end_silent(&mut self) {
-        let silent: Vec<ConnectionId> = self
+    /// Ends one session, if it is one and has not begun to end.
+    pub fn end_session(&mut self, id: ConnectionId, end: End) {
+        if self.is_open(id) {
+            self.end(id, end);
+        }
+    }
+
+    /// Ends those connections in their HTTP phase that `choose` picks; nothing is owed to them.
+    pub fn end_http(&mut self, choose: impl Fn(ConnectionId) -> bool) {
+        let chosen: Vec<ConnectionId> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.phase == Phase::Http(HttpPhase::Head))
+            .filter(|(_, connection)| matches!(connection.phase, Phase::Http(_)))
             .map(|(id, _)| id)
+            .filter(|&id| choose(id))
             .collect();
-        for id in silent {
+        for id in chosen {
             self.begin_draining(id);
         }
     }
@@ -84,22 +92,20 @@ impl Shard {
             .outboxes
             .push(&mut connection.outbox, frame, len, u32::MAX);
         pushed.expect("bounded by outbox_bytes_max and one control frame");
-        connection.phase = Phase::Closing;
-        connection.since = self.now;
         self.mark_dirty(id.slot(), true);
-        self.schedule(id);
     }
 
-    /// Takes a session out of every list.
-    fn leave(&mut self, id: ConnectionId, end: End) {
+    /// Takes a session out of every list; what it is owed may still go out.
+    pub(super) fn leave(&mut self, id: ConnectionId, end: End) {
         let connection = self.connections.get_mut(id).expect("what ends is there");
         assert!(connection.phase == Phase::Open, "a session ends once");
-        connection.phase = Phase::Closing;
+        (connection.phase, connection.since) = (Phase::Closing, self.now);
         let decoder = std::mem::take(&mut self.decoders[id.index()]);
         self.partial_bytes -= decoder.partial_bytes();
         self.users.unbind_all(id.slot());
         self.sessions_count -= 1;
         self.counters.count_end(end);
+        self.schedule(id);
     }
 
     pub(super) fn begin_draining(&mut self, id: ConnectionId) {
@@ -128,29 +134,45 @@ impl Shard {
         self.closes.push_back((id, CloseStep::Finish));
     }
 
-    /// Batches hold too much: frees them from those who read slowly, then ends the slowest.
-    pub(super) fn relieve(&mut self) {
-        let mut owing: Vec<(u32, ConnectionId)> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| !connection.outbox.is_empty())
-            .map(|(id, connection)| (connection.outbox.bytes(), id))
-            .collect();
-        for &(_, id) in &owing {
+    /// Keeps what batches hold within bounds; to be called after a flush, when only those who read
+    /// slowly are behind. What they are owed is copied out of the shared batches, and if that is
+    /// not enough, those who are owed most are cut.
+    pub fn relieve(&mut self) {
+        let bytes_max = self.settings.publication_bytes_max;
+        if self.outboxes.batches.bytes_held() <= bytes_max {
+            return;
+        }
+        let (mut behind, mut leaving_bytes) = (Vec::new(), 0);
+        for (id, connection) in self.connections.iter() {
+            if connection.phase == Phase::Gone {
+                leaving_bytes += connection.outbox.bytes() as usize;
+            } else if connection.outbox.is_lent() && self.outboxes.is_behind(&connection.outbox) {
+                behind.push((connection.outbox.bytes(), id));
+            }
+        }
+        behind.sort_unstable();
+        for &(_, id) in behind.iter().rev() {
+            if self.outboxes.batches.bytes_held() <= bytes_max {
+                return;
+            }
             let connection = self.connections.get_mut(id).expect("listed a moment ago");
-            self.outboxes.copy_out(&mut connection.outbox);
-            self.counters.outboxes_copied += 1;
+            if self.outboxes.copy_out(&mut connection.outbox) > 0 {
+                self.counters.outboxes_copied += 1;
+            }
         }
 
-        owing.sort_unstable();
-        let bytes_max = self.settings.publication_bytes_max;
-        while self.outboxes.batches.bytes_held() > bytes_max {
-            let Some((_, id)) = owing.pop() else { break };
-            if self.is_open(id) {
-                self.end(id, End::SlowConsumer);
-            }
-            // Even its close frame would have to wait behind what it does not read.
+        // What a session that is cut holds goes when its send has been cancelled, a little later.
+        let mut held = self
+            .outboxes
+            .batches
+            .bytes_held()
+            .saturating_sub(leaving_bytes);
+        while held > bytes_max {
+            let Some((bytes, id)) = behind.pop() else {
+                break;
+            };
             self.cut(id, End::SlowConsumer);
+            held = held.saturating_sub(bytes as usize);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::connection::Phase;
 use super::core::{Ask, Question, Shard, mark};
+use super::outbox::HEADROOM_BYTES;
 use super::settings::TokenRule;
 use super::users::NotBound;
 use crate::close::End;
@@ -181,7 +182,7 @@ impl Shard {
         let connection = self.connections.get_mut(id).expect("just seen");
         let bytes_max = self.settings.routes[usize::from(connection.route)].outbox_bytes_max;
         let owed = connection.outbox.bytes() as usize;
-        if owed > 0 && owed + len > bytes_max as usize {
+        if owed > HEADROOM_BYTES as usize && owed + len > bytes_max as usize {
             return Err(End::SlowConsumer);
         }
         let frame = self

@@ -154,6 +154,9 @@ impl Host {
     /// A socket was accepted. `None`: there is no slot for it, close it.
     pub fn handle_accepted(&mut self) -> Option<ConnectionId> {
         let id = self.shard.handle_accepted()?;
+        if self.is_stopping {
+            self.shard.end_http(|other| other == id);
+        }
         if self.http.len() <= id.index() {
             self.http.resize_with(id.index() + 1, || None);
         }
@@ -317,6 +320,12 @@ impl Host {
         !self.shard.is_http(id)
     }
 
+    /// Whether the connection is a session that has not begun to end.
+    #[must_use]
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        self.shard.is_open(id)
+    }
+
     /// Refuses sessions while there are as many connections in the process as there may be.
     pub fn set_full(&mut self, is_full: bool) {
         self.context.is_full.set(is_full || self.is_stopping);
@@ -327,14 +336,17 @@ impl Host {
         self.is_stopping = true;
         self.context.is_full.set(true);
         self.shard.end_all(crate::close::End::Shutdown);
+        let (shard, http) = (&mut self.shard, &self.http);
+        shard.end_http(|id| http[id.index()].is_none());
         let ids: Vec<ConnectionId> = self.http_ids().collect();
         for id in ids {
-            if let Some(http) = &mut self.http[id.index()] {
-                http.drain();
-            }
-            self.poll_http(id);
+            self.after_http(id);
         }
-        self.shard.end_silent();
+    }
+
+    /// Keeps what slow readers hold within bounds; to be called after everything was sent.
+    pub fn relieve(&mut self) {
+        self.shard.relieve();
     }
 
     /// Cuts every connection.
@@ -350,8 +362,9 @@ impl Host {
     /// Frees what is kept for reuse; for a shard that has been idle for a while.
     pub fn free_spare(&mut self) {
         self.shard.free_spare();
-        self.answers = VecDeque::new();
-        self.readings = VecDeque::new();
+        if self.answers.is_empty() {
+            self.answers = VecDeque::new();
+        }
     }
 
     /// How many connections there are.

@@ -1,6 +1,7 @@
 //! The HTTP side of a host's connections, from their first byte to the upgrade or the end.
 
 use super::Host;
+use crate::close::End;
 use crate::embedder::Fault;
 use crate::http::{HttpConnection, OVERLOADED, Progress};
 use crate::id::ConnectionId;
@@ -40,6 +41,9 @@ impl Host {
             assert!(!http.is_flying(), "what the kernel holds is not freed");
             self.http_count -= 1;
             self.shrank = true;
+            if http.paused {
+                self.readings.push_back((id, true));
+            }
         }
     }
 
@@ -72,10 +76,13 @@ impl Host {
     }
 
     /// Looks at what a connection needs after hyper has worked.
-    fn after_http(&mut self, id: ConnectionId) {
+    pub(super) fn after_http(&mut self, id: ConnectionId) {
         let Some(http) = &mut self.http[id.index()] else {
             return;
         };
+        if self.is_stopping && http.is_at_rest() {
+            http.drain();
+        }
         if http.wants_to_send() {
             if !http.queued {
                 http.queued = true;
@@ -91,7 +98,8 @@ impl Host {
             }
             return;
         }
-        self.shard.handle_http_phase(id, http.phase());
+        let anew = http.take_served();
+        self.shard.handle_http_phase(id, http.phase(), anew);
         let inbound = http.inbound_bytes();
         let pause = inbound > self.limits.http_in_bytes_max;
         let resume = inbound * 2 < self.limits.http_in_bytes_max;
@@ -121,14 +129,14 @@ impl Host {
             return;
         }
         let upgraded = http.take_upgrade().expect("granted before");
-        let (peer_ended, paused) = (http.peer_ended, http.paused);
+        let peer_ended = http.peer_ended;
         self.drop_http(id);
         self.shard
             .handle_upgraded(id, upgraded.route, &upgraded.greeting);
         let mut input = upgraded.input;
         self.feed_session(id, &mut input);
-        if paused {
-            self.readings.push_back((id, true));
+        if self.is_stopping {
+            self.shard.end_session(id, End::Shutdown);
         }
         if peer_ended {
             self.shard.handle_hangup(id, false);

@@ -208,7 +208,7 @@ settings! {
     pub struct Limits {
         /// Sessions and HTTP connections of the process, all shards together.
         /// "auto" is the limit of open files less 256.
-        /// A connection beyond it is answered with 503 and closed.
+        /// While there are more, upgrades are answered with 503 and closed; pushes are served.
         pub sessions_max: Option<NonZeroU32> = None, Allowed::between(1, 16_000_000).or_auto();
 
         /// Bytes of one message from a client, all of its frames together, inclusive.

@@ -188,7 +188,7 @@ impl Ring for ShardRing {
 
 /// One shard's side of the exchange.
 #[derive(Debug)]
-pub(super) struct Post {
+pub struct Post {
     me: ShardId,
     exchange: Arc<Exchange>,
     /// By destination: what did not fit, in order.
@@ -200,7 +200,9 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(me: ShardId, exchange: Arc<Exchange>) -> Self {
+    /// The side of `me`, with nothing sent.
+    #[must_use]
+    pub fn new(me: ShardId, exchange: Arc<Exchange>) -> Self {
         let shards = exchange.shards();
         let messages_half = exchange.inbox(me).messages.capacity() / 2;
         Self {
@@ -218,7 +220,7 @@ impl Post {
     }
 
     /// Sends a message, or keeps it until there is room.
-    pub(super) fn send(&mut self, to: ShardId, message: MailboxMessage) {
+    pub fn send(&mut self, to: ShardId, message: MailboxMessage) {
         let overflow = &mut self.overflow[to.index()];
         if overflow.is_empty() {
             match self.exchange.inbox(to).messages.push(message) {
@@ -234,7 +236,7 @@ impl Post {
     }
 
     /// Moves what has waited into mailboxes that have room again, and wakes whoever got something.
-    pub(super) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         if self.overflowing > 0 {
             for index in 0..self.overflow.len() {
                 self.flush_overflow(ShardId::new(index));
@@ -248,7 +250,7 @@ impl Post {
     }
 
     /// Takes the next message for this shard.
-    pub(super) fn receive(&self) -> Option<MailboxMessage> {
+    pub fn receive(&self) -> Option<MailboxMessage> {
         let inbox = self.exchange.inbox(self.me);
         let message = inbox.messages.pop()?;
         if inbox.messages.len() <= self.messages_half {

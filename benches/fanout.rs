@@ -1,0 +1,39 @@
+//! What does a publication cost in the shard, by the number of sessions it reaches?
+//!
+//! From the call to the last send settled, without the kernel: `turn/1` sends after each
+//! publication, `turn/16` after sixteen, which every session then gets in one send.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use room::Room;
+use std::hint::black_box;
+
+#[path = "support/room.rs"]
+mod room;
+
+fn fanout(criterion: &mut Criterion) {
+    for publications in [1, 16] {
+        let mut group = criterion.benchmark_group(format!("fanout/turn/{publications}"));
+        for sessions in [1, 100, 10_000] {
+            let mut room = Room::of(sessions);
+            let deliveries = u64::from(sessions) * publications;
+            let frame_bytes = 2 + PAYLOAD.len() as u64;
+            group.throughput(Throughput::Elements(deliveries));
+            group.bench_function(BenchmarkId::from_parameter(sessions), |bencher| {
+                bencher.iter(|| {
+                    for _ in 0..publications {
+                        room.publish(black_box(PAYLOAD));
+                    }
+                    let (sends, bytes) = room.drain();
+                    assert_eq!(sends, u64::from(sessions));
+                    assert_eq!(bytes, deliveries * frame_bytes);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+const PAYLOAD: &[u8] = &[b'x'; 80];
+
+criterion_group!(benches, fanout);
+criterion_main!(benches);

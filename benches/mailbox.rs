@@ -1,0 +1,57 @@
+//! What does a message from one shard to another cost, from being sent to being received?
+//!
+//! Both shards are on one thread, so this is the work and not the way between two cores. `room`
+//! sends as many as the mailbox holds; `full` twice as many, so that half of them wait and go later.
+
+use campanile::driver::mailbox::{Exchange, Post};
+use campanile::id::ShardId;
+use campanile::shard::publication::{DropTarget, MailboxMessage, Ticket};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::sync::Arc;
+
+fn mailbox(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mailbox");
+    for (name, messages) in [("room", SLOTS), ("full", 2 * SLOTS)] {
+        let exchange = Exchange::simulated(2, SLOTS as usize, 1);
+        let (near, far) = (ShardId::new(0), ShardId::new(1));
+        let mut sender = Post::new(near, Arc::clone(&exchange));
+        let mut receiver = Post::new(far, exchange);
+        let target = Arc::new(DropTarget {
+            namespace: 0,
+            name: (*b"jack").into(),
+            event: None,
+        });
+        group.throughput(Throughput::Elements(messages.into()));
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| {
+                for index in 0..messages {
+                    let ticket = Ticket { asker: near, index };
+                    let target = Arc::clone(&target);
+                    sender.send(far, MailboxMessage::Drop { target, ticket });
+                }
+                let mut sum = 0;
+                for _ in 0..2 {
+                    sender.flush();
+                    while let Some(message) = receiver.receive() {
+                        sum += number(&message);
+                    }
+                }
+                assert_eq!(sum, u64::from(messages) * u64::from(messages - 1) / 2);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn number(message: &MailboxMessage) -> u64 {
+    match message {
+        MailboxMessage::Publication { ticket, .. } | MailboxMessage::Drop { ticket, .. } => {
+            ticket.index.into()
+        }
+    }
+}
+
+const SLOTS: u32 = 256;
+
+criterion_group!(benches, mailbox);
+criterion_main!(benches);

@@ -1,0 +1,80 @@
+//! What does it cost to find a connection by its id, stale or not, and to file a new one?
+
+use campanile::id::ConnectionId;
+use campanile::shard::connection_table::ConnectionTable;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+use testing::Prng;
+
+#[expect(dead_code, reason = "we need only some of its dice")]
+#[path = "../src/testing.rs"]
+mod testing;
+
+/// As large as what a shard keeps for each connection.
+type Row = [u32; 12];
+
+fn session_table(criterion: &mut Criterion) {
+    for rows in [1_000, 1_000_000] {
+        let (mut table, ids, stale) = filled(rows);
+        let mut group = criterion.benchmark_group(format!("session_table/{rows}"));
+        group.throughput(Throughput::Elements(LOOKUPS as u64));
+        let sum: u64 = ids.iter().map(|id| u64::from(id.slot())).sum();
+        group.bench_function(BenchmarkId::from_parameter("found"), |bencher| {
+            bencher.iter(|| {
+                let rows = ids.iter().filter_map(|&id| table.get(black_box(id)));
+                assert_eq!(rows.map(|row| u64::from(row[0])).sum::<u64>(), sum);
+            });
+        });
+        group.bench_function(BenchmarkId::from_parameter("stale"), |bencher| {
+            bencher.iter(|| {
+                let found = stale
+                    .iter()
+                    .filter(|&&id| table.get(black_box(id)).is_some());
+                assert_eq!(found.count(), 0);
+            });
+        });
+        group.bench_function(BenchmarkId::from_parameter("replaced"), |bencher| {
+            let mut ids = ids.clone();
+            ids.sort_unstable();
+            ids.dedup();
+            let rows = table.len();
+            let mut at = 0;
+            bencher.iter(|| {
+                for _ in 0..LOOKUPS {
+                    let row = table.remove(ids[at]).expect("filed before");
+                    ids[at] = table.insert(row).expect("its slot is free");
+                    at = (at + 1) % ids.len();
+                }
+                assert_eq!(table.len(), rows);
+            });
+        });
+        group.finish();
+    }
+}
+
+/// A full table, and ids chosen at random: of rows that are there and of rows that were.
+fn filled(rows: u32) -> (ConnectionTable<Row>, Vec<ConnectionId>, Vec<ConnectionId>) {
+    let mut table = ConnectionTable::new();
+    let before: Vec<ConnectionId> = (0..rows)
+        .map(|_| table.insert([0; 12]).expect("there is room"))
+        .collect();
+    let now: Vec<ConnectionId> = before
+        .iter()
+        .map(|&id| {
+            table.remove(id).expect("filed above");
+            table.insert([id.slot(); 12]).expect("its slot is free")
+        })
+        .collect();
+    let mut prng = Prng::from_seed(1);
+    let mut chosen = |ids: &[ConnectionId]| -> Vec<ConnectionId> {
+        let mut choose = |_| ids[prng.range(0, rows - 1) as usize];
+        (0..LOOKUPS).map(&mut choose).collect()
+    };
+    let (found, stale) = (chosen(&now), chosen(&before));
+    (table, found, stale)
+}
+
+const LOOKUPS: usize = 10_000;
+
+criterion_group!(benches, session_table);
+criterion_main!(benches);

@@ -1,0 +1,71 @@
+//! A shard, alone in its process, whose sessions all listen to one user. Knows no driver: whoever
+//! uses it takes what is to be sent and says that it was.
+
+use campanile::config::Config;
+use campanile::gateway::shard_settings;
+use campanile::id::ShardId;
+use campanile::shard::Shard;
+use campanile::shard::hash::HashSeed;
+use campanile::shard::publication::{Audience, Ticket};
+use campanile::ws::{OpCode, encoder};
+use std::sync::Arc;
+
+/// The shard and what it promises to reach.
+pub(crate) struct Room {
+    shard: Shard,
+    sessions: u32,
+}
+
+impl Room {
+    /// A room with so many sessions, all of whom have been sent what they are owed.
+    pub(crate) fn of(sessions: u32) -> Self {
+        let settings = Arc::new(shard_settings(&Config::default(), false));
+        let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]));
+        for _ in 0..sessions {
+            let id = shard.handle_accepted().expect("there is room");
+            shard.handle_upgraded(id, 0, b"the 101");
+            let mut frame = register();
+            assert_eq!(shard.handle_received(id, &mut frame), frame.len());
+        }
+        let mut room = Self { shard, sessions };
+        assert_eq!(room.drain().0, u64::from(sessions));
+        room
+    }
+
+    /// Publishes to everybody.
+    pub(crate) fn publish(&mut self, payload: &[u8]) {
+        let audience = Audience::User {
+            namespace: 0,
+            name: b"jack",
+            event: b"news",
+        };
+        let ticket = Ticket {
+            asker: ShardId::new(0),
+            index: 0,
+        };
+        let reached = self.shard.publish(audience, payload, ticket);
+        assert_eq!(reached, self.sessions);
+    }
+
+    /// Takes everything that is to be sent; returns how many sends and how many bytes that were.
+    pub(crate) fn drain(&mut self) -> (u64, u64) {
+        let mut sum = (0, 0);
+        while let Some((id, bytes)) = self.shard.poll_send() {
+            let taken = u32::try_from(bytes.len()).expect("an outbox counts in u32");
+            self.shard.handle_sent(id, taken);
+            sum = (sum.0 + 1, sum.1 + u64::from(taken));
+        }
+        sum
+    }
+}
+
+/// A register message in a frame whose mask is zero.
+fn register() -> Vec<u8> {
+    let payload = br#"{"token":"jack","event":"news"}"#;
+    let mut frame = Vec::new();
+    encoder::put_head(&mut frame, OpCode::Text, payload.len());
+    frame[1] |= 0x80;
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}

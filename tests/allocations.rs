@@ -1,0 +1,244 @@
+//! What a delivery costs in heap allocations: nothing, and what a quiet session owns: nothing.
+//!
+//! A global allocator counts, for each thread by itself, so that tests do not count each other's.
+//! The shard is the pure one: what the driver and hyper allocate is not looked at here.
+
+#![expect(
+    unsafe_code,
+    reason = "a global allocator can be written in no other way"
+)]
+
+use campanile::config::Config;
+use campanile::gateway::shard_settings;
+use campanile::id::{ConnectionId, ShardId};
+use campanile::shard::Shard;
+use campanile::shard::hash::HashSeed;
+use campanile::shard::publication::{Audience, Ticket};
+use campanile::ws::OpCode;
+use campanile::ws::encoder;
+use fastwebsockets::unmask;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// The system's allocator, with what this thread took and still has.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call is passed on to the system's allocator as it is; the counters are constants'
+// worth of thread-local memory without a destructor, so counting allocates nothing itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, bytes(layout.size()));
+        // SAFETY: the caller keeps the promises that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -bytes(layout.size()));
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) };
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(1, bytes(size) - bytes(layout.size()));
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+fn count(allocations: u64, live_bytes: i64) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
+    LIVE_BYTES.set(LIVE_BYTES.get() + live_bytes);
+}
+
+fn bytes(size: usize) -> i64 {
+    i64::try_from(size).expect("a layout's size fits an isize")
+}
+
+/// A shard, alone in its process, whose sessions all listen to one user.
+struct Room {
+    shard: Shard,
+    sessions: Vec<ConnectionId>,
+}
+
+impl Room {
+    fn of(sessions: usize) -> Self {
+        let settings = Arc::new(shard_settings(&Config::default(), false));
+        let shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]));
+        let mut room = Self {
+            shard,
+            sessions: Vec::new(),
+        };
+        for _ in 0..sessions {
+            let id = room.shard.handle_accepted().expect("there is room");
+            room.shard.handle_upgraded(id, 0, b"the 101");
+            room.sessions.push(id);
+            let mut frame = masked(br#"{"token":"jack","event":"news"}"#);
+            let taken = room.shard.handle_received(id, &mut frame);
+            assert_eq!(taken, frame.len());
+        }
+        assert_eq!(room.drain(), sessions as u64);
+        room
+    }
+
+    fn publish(&mut self, payload: &[u8]) {
+        let audience = Audience::User {
+            namespace: 0,
+            name: b"jack",
+            event: b"news",
+        };
+        let ticket = Ticket {
+            asker: ShardId::new(0),
+            index: 0,
+        };
+        let reached = self.shard.publish(audience, payload, ticket);
+        assert_eq!(reached as usize, self.sessions.len());
+    }
+
+    /// Sends everything that is owed; returns how many sends that took.
+    fn drain(&mut self) -> u64 {
+        let mut sends = 0;
+        while let Some((id, bytes)) = self.shard.poll_send() {
+            let taken = u32::try_from(bytes.len()).expect("an outbox counts in u32");
+            self.shard.handle_sent(id, taken);
+            sends += 1;
+        }
+        sends
+    }
+
+    /// Owes every session frames of several turns, with the sends under way cut short, and has it
+    /// say half a message. Then everything is sent and said to its end.
+    fn burst(&mut self) {
+        let mut halves: Vec<Vec<u8>> = Vec::new();
+        for &id in &self.sessions {
+            let mut frame = masked(&[b'x'; 1000]);
+            let rest = frame.split_off(500);
+            self.shard.handle_received(id, &mut frame);
+            halves.push(rest);
+        }
+        for _ in 0..3 {
+            for _ in 0..5 {
+                self.publish(b"some words");
+            }
+            while let Some((id, _)) = self.shard.poll_send() {
+                self.shard.handle_sent(id, 1);
+                if id.slot() == self.sessions[0].slot() {
+                    break;
+                }
+            }
+        }
+        for (&id, rest) in self.sessions.iter().zip(&mut halves) {
+            self.shard.handle_received(id, rest);
+        }
+        self.drain();
+        assert_eq!(self.shard.partial_bytes(), 0);
+        self.shard.invariants();
+    }
+}
+
+/// A text frame as a client sends it.
+fn masked(payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [1, 2, 3, 4];
+    let mut frame = Vec::new();
+    encoder::put_head(&mut frame, OpCode::Text, payload.len());
+    frame[1] |= 0x80;
+    frame.extend_from_slice(&MASK);
+    let body = frame.len();
+    frame.extend_from_slice(payload);
+    unmask(&mut frame[body..], MASK);
+    frame
+}
+
+/// How many allocations `work` makes.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// A publication on a shard costs one allocation, the table of frames of the turn's batch, however
+/// many it reaches. The deliveries themselves, and the sends, cost none.
+#[test]
+fn a_delivery_allocates_nothing() {
+    for sessions in [1, 100, 10_000] {
+        let mut room = Room::of(sessions);
+        room.publish(b"to warm up");
+        room.drain();
+        for _ in 0..3 {
+            assert_eq!(allocations(|| room.publish(b"Hello World")), 1);
+            let sends = |room: &mut Room| assert_eq!(room.drain(), sessions as u64);
+            assert_eq!(allocations(|| sends(&mut room)), 0, "{sessions} sessions");
+        }
+    }
+}
+
+/// The table of frames begins with room for four.
+#[test]
+fn publications_of_one_turn_share_their_allocation() {
+    let mut room = Room::of(1_000);
+    room.publish(b"to warm up");
+    room.drain();
+    let publish = |room: &mut Room, count| (0..count).for_each(|_| room.publish(b"Hello World"));
+    assert_eq!(allocations(|| publish(&mut room, 4)), 1);
+    assert_eq!(allocations(|| assert_eq!(room.drain(), 1_000)), 0);
+    assert_eq!(allocations(|| publish(&mut room, 16)), 3);
+    assert_eq!(allocations(|| assert_eq!(room.drain(), 1_000)), 0);
+}
+
+/// A short send leaves a remainder, which is sent again from where it is.
+#[test]
+fn a_send_that_is_cut_short_allocates_nothing() {
+    let mut room = Room::of(100);
+    let cut_short = |room: &mut Room| {
+        while let Some((id, bytes)) = room.shard.poll_send() {
+            let taken = u32::from(bytes.len() > 1);
+            room.shard.handle_sent(id, taken.max(1));
+        }
+    };
+    for _ in 0..2 {
+        room.publish(b"to warm up");
+        cut_short(&mut room);
+    }
+    room.publish(b"Hello World");
+    assert_eq!(allocations(|| cut_short(&mut room)), 0);
+}
+
+/// A small message that comes whole is read where it lies.
+#[test]
+fn a_message_that_changes_nothing_allocates_nothing() {
+    let mut room = Room::of(100);
+    let mut frames: Vec<Vec<u8>> = room
+        .sessions
+        .iter()
+        .map(|_| masked(br#"{"token":"jack","event":"other"}"#))
+        .collect();
+    let say = |room: &mut Room, frames: &mut [Vec<u8>]| {
+        for (&id, frame) in room.sessions.iter().zip(frames) {
+            room.shard.handle_received(id, frame);
+        }
+    };
+    assert_eq!(allocations(|| say(&mut room, &mut frames)), 0);
+}
+
+/// What remains of a burst is less than two bytes for each session, and nothing more the next time.
+#[test]
+fn a_quiet_session_owns_no_outbox_and_no_decoder() {
+    let mut room = Room::of(10_000);
+    room.shard.free_spare();
+    let at_rest = LIVE_BYTES.get();
+    room.burst();
+    room.shard.free_spare();
+    let after_one = LIVE_BYTES.get();
+    assert!(after_one - at_rest < 16_384, "{at_rest} became {after_one}");
+    room.burst();
+    room.shard.free_spare();
+    assert_eq!(LIVE_BYTES.get(), after_one);
+}

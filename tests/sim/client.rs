@@ -1,0 +1,244 @@
+//! What simulated clients say, and what they understand of what they hear.
+//!
+//! A client is a pair of byte streams. It knows the wire and nothing of the gateway: frames and
+//! answers are read here by a parser of the simulation's own.
+
+use fastwebsockets::unmask;
+use std::collections::VecDeque;
+
+/// What a session's client says, as far as the model cares.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    Register { user: String, event: String },
+    Else,
+}
+
+/// One request of a pusher.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Where in the stream the request ends.
+    pub(crate) end: u64,
+    pub(crate) what: Request,
+    /// The tick of the shard when the request's last byte was handed over.
+    pub(crate) arrived: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Push { id: usize },
+    Drop,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    /// The tick of the shard when the answer was heard.
+    pub(crate) heard: u32,
+}
+
+/// A client of either kind: what is only for the other stays empty.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    pub(crate) is_pusher: bool,
+    /// Said, and not yet carried to the gateway.
+    pub(crate) outgoing: VecDeque<u8>,
+    /// Bytes ever said.
+    said: u64,
+    /// Where what was said ends, in the order of saying it.
+    pub(crate) frames: VecDeque<(u64, Said)>,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) answered: Vec<Answered>,
+    incoming: Vec<u8>,
+    /// The numbers of the publications heard.
+    pub(crate) heard: Vec<usize>,
+    pub(crate) is_upgraded: bool,
+    /// The close frame heard: its code, if it had one, and its reason.
+    pub(crate) close: Option<(Option<u16>, String)>,
+    pub(crate) said_close: bool,
+    /// Never answers a ping.
+    pub(crate) is_mute: bool,
+    /// Pings heard and not yet answered.
+    pub(crate) pings: u32,
+}
+
+impl Client {
+    pub(crate) fn session() -> Self {
+        let mut client = Self::default();
+        client.say(UPGRADE.as_bytes());
+        client
+    }
+
+    pub(crate) fn pusher() -> Self {
+        Self {
+            is_pusher: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn register(&mut self, user: &str, event: &str, cut: usize) {
+        let text = format!(r#"{{"token":"{user}","event":"{event}"}}"#);
+        let (first, rest) = text.as_bytes().split_at(cut.min(text.len()));
+        if rest.is_empty() {
+            self.say_frame(TEXT | FIN, first);
+        } else {
+            self.say_frame(TEXT, first);
+            self.say_frame(PING | FIN, b"between two fragments");
+            self.say_frame(CONTINUATION | FIN, rest);
+        }
+        let said = Said::Register {
+            user: user.to_owned(),
+            event: event.to_owned(),
+        };
+        self.frames.push_back((self.said, said));
+    }
+
+    pub(crate) fn chatter(&mut self) {
+        self.say_frame(TEXT | FIN, b"no register message");
+        self.frames.push_back((self.said, Said::Else));
+    }
+
+    pub(crate) fn pong(&mut self) {
+        self.pings = 0;
+        self.say_frame(PONG | FIN, b"");
+    }
+
+    pub(crate) fn say_close(&mut self, code: u16) {
+        if !self.said_close {
+            self.said_close = true;
+            self.say_frame(CLOSE | FIN, &code.to_be_bytes());
+        }
+    }
+
+    pub(crate) fn push(&mut self, id: usize, user: &str, event: &str, padding: usize) {
+        let message = format!("{id} {}", "x".repeat(padding));
+        let body = format!(r#"{{"userId":"{user}","event":"{event}","message":"{message}"}}"#);
+        self.ask("/push", &body, Request::Push { id });
+    }
+
+    pub(crate) fn drop_user(&mut self, user: &str, event: &str) {
+        let body = format!(r#"{{"userId":"{user}","event":"{event}"}}"#);
+        self.ask("/drop", &body, Request::Drop);
+    }
+
+    /// Hears bytes of the gateway.
+    pub(crate) fn hear(&mut self, bytes: &[u8], tick: u32) {
+        self.incoming.extend_from_slice(bytes);
+        while let Some(taken) = self.understand(tick) {
+            self.incoming.drain(..taken);
+        }
+    }
+
+    /// Whether half a frame or half an answer has been heard.
+    pub(crate) fn is_within(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
+    fn ask(&mut self, path: &str, body: &str, what: Request) {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: sim\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.say(request.as_bytes());
+        self.asked.push(Asked {
+            end: self.said,
+            what,
+            arrived: None,
+        });
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        self.outgoing.extend(bytes);
+        self.said += bytes.len() as u64;
+    }
+
+    fn say_frame(&mut self, first: u8, payload: &[u8]) {
+        let len = u8::try_from(payload.len()).expect("clients say little");
+        assert!(len < 126);
+        let mask = [len, 7, 201, first];
+        self.say(&[first, 0x80 | len]);
+        self.say(&mask);
+        let mut masked = payload.to_vec();
+        unmask(&mut masked, mask);
+        self.say(&masked);
+    }
+
+    /// Understands the first thing heard; `None` if it is not there to its end.
+    fn understand(&mut self, tick: u32) -> Option<usize> {
+        if self.is_pusher || !self.is_upgraded {
+            self.understand_answer(tick)
+        } else {
+            self.understand_frame()
+        }
+    }
+
+    fn understand_answer(&mut self, tick: u32) -> Option<usize> {
+        let head_end = self.incoming.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(&self.incoming[..head_end]).expect("heads are ASCII");
+        let status = head.strip_prefix("HTTP/1.1 ").expect("an answer");
+        let status: u16 = status[..3].parse().expect("a status");
+        if status == 101 {
+            self.is_upgraded = true;
+            return Some(head_end);
+        }
+        let len = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then_some(value)
+        });
+        let len: usize = len.expect("a length").parse().expect("a number");
+        let body = self.incoming.get(head_end..head_end + len)?;
+        self.answered.push(Answered {
+            status,
+            body: String::from_utf8(body.to_vec()).expect("bodies are text"),
+            heard: tick,
+        });
+        Some(head_end + len)
+    }
+
+    fn understand_frame(&mut self) -> Option<usize> {
+        let (&first, &len) = (self.incoming.first()?, self.incoming.get(1)?);
+        let (start, len) = match len {
+            0..126 => (2, usize::from(len)),
+            126 => {
+                let long = self.incoming.get(2..4)?;
+                (4, usize::from(u16::from_be_bytes([long[0], long[1]])))
+            }
+            127.. => panic!("a frame that is masked, or longer than anybody pushed"),
+        };
+        let payload = self.incoming.get(start..start + len)?;
+        assert!(
+            self.close.is_none(),
+            "something came behind the close frame"
+        );
+        match first & !FIN {
+            TEXT => {
+                let text = std::str::from_utf8(payload).expect("pushes are text");
+                let (id, padding) = text.split_once(' ').expect("a push begins with its number");
+                assert!(padding.bytes().all(|byte| byte == b'x'));
+                self.heard.push(id.parse().expect("a number"));
+            }
+            PING => self.pings += 1,
+            PONG => assert_eq!(payload, b"between two fragments"),
+            CLOSE => {
+                let code = payload.get(..2).map(|b| u16::from_be_bytes([b[0], b[1]]));
+                let reason = payload.get(2..).unwrap_or_default();
+                let reason = String::from_utf8(reason.to_vec()).expect("reasons are text");
+                self.close = Some((code, reason));
+            }
+            other => panic!("opcode {other}"),
+        }
+        assert!(first & FIN > 0, "a server's messages are whole");
+        Some(start + len)
+    }
+}
+
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+const FIN: u8 = 0x80;
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;

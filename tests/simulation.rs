@@ -1,0 +1,123 @@
+//! Whole gateways in one thread, without a kernel or a clock, driven by dice.
+//!
+//! One seed is one run, byte for byte. A failure names its seed; `CAMPANILE_SEED=n` runs that one
+//! alone. What is checked is the guarantee that ARCHITECTURE.md gives for deliveries: a join counts
+//! from when its shard applied it, one publisher's publications are applied in their order on every
+//! shard, and a total is the number of outboxes that the publication was added to. The driver, its
+//! ring and its sleep are not here: `tests/wire.rs` and `tests/sleep_loom.rs` look at those.
+
+use model::Tally;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use testing::Prng;
+use world::{Climate, World};
+
+#[path = "sim/client.rs"]
+mod client;
+#[path = "sim/model.rs"]
+mod model;
+#[path = "../src/testing.rs"]
+mod testing;
+#[path = "sim/world.rs"]
+mod world;
+
+/// Everything at once: short sends, stalled and vanishing clients, drops, leaps of time.
+#[test]
+fn every_session_hears_what_its_shard_applied_while_it_listened() {
+    let all = run_seeds(0..ROUGH_SEEDS, rough);
+    println!("{all:?}");
+    for (count, what) in [
+        (all.delivered, "deliveries"),
+        (all.totals, "totals"),
+        (all.busy, "busy answers"),
+        (all.timed_out, "pushes that timed out"),
+        (all.dropped, "drops"),
+        (all.slow, "slow consumers"),
+        (all.idle, "idle sessions"),
+        (all.copied, "outboxes copied"),
+        (all.blocked_steps, "full mailboxes"),
+    ] {
+        assert!(
+            count > 0,
+            "no {what} in any seed: this tests less than it says"
+        );
+    }
+}
+
+/// Mailboxes of one slot and pushes both ways: nobody waits for ever, every total is right.
+#[test]
+fn mailboxes_of_one_slot_lose_nothing_and_block_nobody() {
+    let all = run_seeds(1_000..1_000 + NARROW_SEEDS, narrow);
+    println!("{all:?}");
+    assert!(all.blocked_steps > 0 && all.busy > 0 && all.totals > 0);
+    assert_eq!((all.timed_out, all.slow, all.dropped), (0, 0, 0));
+}
+
+fn rough(prng: &mut Prng) -> Climate {
+    let mut pick = |choices: &[u32]| prng.pick(choices.iter().copied()).expect("some");
+    Climate {
+        shards: pick(&[1, 2, 3, 4]) as usize,
+        mailbox_messages: pick(&[1, 2, 8]) as usize,
+        pushes_in_flight: pick(&[1, 3, 64]),
+        outbox_bytes: pick(&[16_000, 1 << 20]),
+        publication_bytes: pick(&[150_000, 300_000, 256 << 20]).into(),
+        batch_bytes: pick(&[4_096, 65_536]),
+        registration_timeout: pick(&[0, 0, 130]),
+        steps: pick(&[300, 1_000, 3_000]),
+        sessions: 20,
+        pushers: 10,
+        is_rough: true,
+    }
+}
+
+fn narrow(prng: &mut Prng) -> Climate {
+    let mut pick = |choices: &[u32]| prng.pick(choices.iter().copied()).expect("some");
+    Climate {
+        shards: pick(&[2, 3, 4]) as usize,
+        mailbox_messages: 1,
+        pushes_in_flight: pick(&[2, 64]),
+        outbox_bytes: 1 << 20,
+        publication_bytes: 256 << 20,
+        batch_bytes: 65_536,
+        registration_timeout: 0,
+        steps: 1_500,
+        sessions: 16,
+        pushers: 12,
+        is_rough: false,
+    }
+}
+
+fn run_seeds(seeds: std::ops::Range<u64>, climate: fn(&mut Prng) -> Climate) -> Tally {
+    let one = std::env::var("CAMPANILE_SEED").ok();
+    let one: Option<u64> = one.map(|seed| seed.parse().expect("CAMPANILE_SEED is a number"));
+    let seeds = one.map_or(seeds, |seed| seed..seed + 1);
+    let mut all = Tally::default();
+    for seed in seeds {
+        let run = || run(seed, climate(&mut Prng::from_seed(!seed)));
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(tally) => all.add(tally),
+            Err(_) => panic!("CAMPANILE_SEED={seed} reproduces the failure above"),
+        }
+    }
+    all
+}
+
+fn run(seed: u64, climate: Climate) -> Tally {
+    let mut world = World::new(seed, climate);
+    for _ in 0..world.climate.steps {
+        world.step();
+    }
+    world.settle();
+    for host in &world.hosts {
+        assert!(!host.is_blocked() && !host.has_arrivals() && !host.wants_to_send());
+    }
+    let tally = model::judge(&world);
+    world.stop();
+    for host in &world.hosts {
+        assert_eq!((host.connections_count(), host.sessions_count()), (0, 0));
+    }
+    model::judge(&world);
+    tally
+}
+
+const ROUGH_SEEDS: u64 = 300;
+const NARROW_SEEDS: u64 = 60;

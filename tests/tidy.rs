@@ -1,0 +1,462 @@
+//! House rules that neither rustfmt nor clippy can hold us to.
+//!
+//! Each rule is one small function from a source file to complaints. One test reads every source
+//! and script once, applies all rules and prints every complaint at once, in a form that editors
+//! can jump to; another shows each rule what it forbids. Knows nothing of what the code does.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn tidy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut complaints = String::new();
+
+    let texts: Vec<(String, String)> = files(root)
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("sources are readable UTF-8");
+            let name = path.strip_prefix(root).expect("under the root");
+            (name.display().to_string(), text)
+        })
+        .collect();
+    for (name, text) in &texts {
+        let file = Source { name, text };
+        let rules = if file.is_rust() { RULES } else { SCRIPT_RULES };
+        for rule in rules {
+            for (line, complaint) in rule(&file) {
+                writeln!(complaints, "{name}:{line}: {complaint}").expect("writing to a String");
+            }
+        }
+    }
+    for name in dead_files(&texts) {
+        writeln!(complaints, "{name}:1: no `mod` leads to this file").expect("writing to a String");
+    }
+
+    assert!(complaints.is_empty(), "\n\n{complaints}");
+}
+
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+type Complaints = Vec<(usize, String)>;
+type Rule = fn(&Source<'_>) -> Complaints;
+
+const RULES: &[Rule] = &[
+    starts_with_a_module_comment,
+    lines_are_plain,
+    pure_layers_stay_pure,
+    unsafe_has_its_places,
+    stays_small,
+];
+
+const SCRIPT_RULES: &[Rule] = &[lines_are_plain, scripts_say_how_they_are_used];
+
+/// Every file opens by saying what it is for.
+fn starts_with_a_module_comment(file: &Source<'_>) -> Complaints {
+    if file.text.starts_with("//! ") {
+        Vec::new()
+    } else {
+        complain("no `//!` comment saying what this file is for")
+    }
+}
+
+/// ASCII, at most 100 columns, nothing trailing, no reminders left behind.
+fn lines_are_plain(file: &Source<'_>) -> Complaints {
+    // Spelled in halves so that this file passes its own rule.
+    let reminders = [
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+        concat!("XX", "X"),
+        concat!("dbg", "!"),
+    ];
+
+    let mut complaints = Vec::new();
+    for (index, line) in file.text.lines().enumerate() {
+        let mut complain = |what: String| complaints.push((index + 1, what));
+        if line.len() > COLUMNS_MAX {
+            complain(format!("{} columns, at most {COLUMNS_MAX}", line.len()));
+        }
+        if !line.is_ascii() {
+            complain("not ASCII".to_owned());
+        }
+        if line.ends_with([' ', '\t']) {
+            complain("trailing white space".to_owned());
+        }
+        if let Some(reminder) = reminders.iter().find(|reminder| names(line, reminder)) {
+            complain(format!("leftover {reminder}"));
+        }
+    }
+    if !file.text.ends_with('\n') {
+        complaints.push((file.text.lines().count(), "no end of line".to_owned()));
+    }
+    complaints
+}
+
+/// The protocol and the shard get time, bytes and luck as arguments, never from the world.
+fn pure_layers_stay_pure(file: &Source<'_>) -> Complaints {
+    const PURE: &[&str] = &["src/dialect/", "src/shard/", "src/ws/"];
+    const WORLDLY: &[&str] = &[
+        "tokio",
+        "hyper",
+        "io_uring",
+        "rustix",
+        "Instant",
+        "SystemTime",
+        "std::env",
+        "std::fs",
+        "std::net",
+        "std::os",
+        "std::process",
+        "std::thread",
+        "async",
+        ".await",
+        "unsafe",
+        "getrandom",
+        "rand",
+        "RandomState",
+        "thread_local",
+    ];
+
+    if !PURE.iter().any(|layer| file.name.starts_with(layer)) {
+        return Vec::new();
+    }
+    code_lines(file.text)
+        .flat_map(|(line, code)| {
+            WORLDLY
+                .iter()
+                .filter(|word| names(&code, word))
+                .map(|word| (line, format!("`{word}` in a pure layer")))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// `unsafe` lives in the driver, in files that say why; besides it only where a C function or the
+/// allocator of a test leaves no choice.
+fn unsafe_has_its_places(file: &Source<'_>) -> Complaints {
+    let uses: Vec<usize> = code_lines(file.text)
+        .filter(|(_, code)| names(code, "unsafe"))
+        .map(|(line, _)| line)
+        .collect();
+    let squeezed: String = code_lines(file.text)
+        .flat_map(|(_, code)| {
+            code.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let says_why = squeezed.contains("[expect(unsafe_code,");
+    let allowed = match file.name {
+        "src/main.rs" => usize::from(says_why),
+        // The floor that the gateway is measured against is a ring of its own.
+        "tests/allocations.rs" | "loadtest/src/floor/ring.rs" if says_why => usize::MAX,
+        name if name.starts_with("src/driver/") && says_why => usize::MAX,
+        _ => 0,
+    };
+    let too_many = uses.into_iter().skip(allowed);
+    too_many
+        .map(|line| (line, "`unsafe` outside its places".to_owned()))
+        .collect()
+}
+
+/// A file or a function that has outgrown one reading is asking to be two.
+fn stays_small(file: &Source<'_>) -> Complaints {
+    let code = file.text.split("\n#[cfg(test)]\nmod ").next();
+    let code = code.expect("split yields at least one part");
+
+    let mut complaints = Vec::new();
+    let lines = code.lines().count();
+    if lines > FILE_LINES_MAX {
+        let complaint = format!("{lines} lines before the tests, at most {FILE_LINES_MAX}");
+        complaints.push((1, complaint));
+    }
+    for (start, length) in functions(code) {
+        if length > FUNCTION_LINES_MAX {
+            let complaint = format!("function of {length} lines, at most {FUNCTION_LINES_MAX}");
+            complaints.push((start, complaint));
+        }
+    }
+    complaints
+}
+
+/// A script says how it is called before it does anything, and stops at its first failure.
+fn scripts_say_how_they_are_used(file: &Source<'_>) -> Complaints {
+    let mut lines = file.text.lines();
+    if !lines.next().is_some_and(|line| line.starts_with("#!")) {
+        return complain("no interpreter line");
+    }
+    if Path::new(file.name)
+        .extension()
+        .is_some_and(|it| it == "py")
+    {
+        let header = file.text.splitn(3, "\"\"\"").nth(1).unwrap_or_default();
+        return complain_unless(header.contains("\nusage: "), "no usage in the docstring");
+    }
+    let header: Vec<&str> = lines
+        .by_ref()
+        .take_while(|line| line.starts_with('#'))
+        .collect();
+    let after = file.text.lines().nth(header.len() + 1);
+    let mut complaints = complain_unless(
+        header.iter().any(|line| line.starts_with("# usage: ")),
+        "no usage in the header",
+    );
+    complaints.extend(complain_unless(
+        after == Some("set -euo pipefail"),
+        "no `set -euo pipefail` right behind the header",
+    ));
+    complaints
+}
+
+/// Files under a `src/` or `tests/` folder that no `mod` leads to.
+fn dead_files(texts: &[(String, String)]) -> Vec<&str> {
+    let mut alive = BTreeSet::new();
+    let mut pending: Vec<&str> = texts
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| is_root(name))
+        .collect();
+    while let Some(name) = pending.pop() {
+        if !alive.insert(name) {
+            continue;
+        }
+        let Some((_, text)) = texts.iter().find(|(other, _)| other == name) else {
+            continue;
+        };
+        for wanted in modules(name, text) {
+            let found = texts.iter().find(|(other, _)| wanted.contains(other));
+            pending.extend(found.map(|(other, _)| other.as_str()));
+        }
+    }
+    texts
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| is_rust(name) && !alive.contains(name))
+        .collect()
+}
+
+/// Whether cargo finds this file by itself.
+fn is_root(name: &str) -> bool {
+    let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+    match folder {
+        "src" | "loadtest/src" => file == "lib.rs" || file == "main.rs",
+        "tests" | "benches" | "loadtest/tests" => is_rust(name),
+        _ => false,
+    }
+}
+
+/// The files in which each module declared in this one may lie.
+fn modules(name: &str, text: &str) -> Vec<[String; 2]> {
+    let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+    let stem = file.trim_end_matches(".rs");
+    let home = if is_root(name) || stem == "mod" {
+        folder.to_owned()
+    } else {
+        format!("{folder}/{stem}")
+    };
+    let mut path = None;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("#[path = \"") {
+            path = rest.split('"').next();
+        }
+        let declared = line.trim_end().strip_suffix(';');
+        let declared = declared.and_then(|line| line.split_once("mod "));
+        let Some((visibility, module)) = declared else {
+            continue;
+        };
+        if visibility.is_empty() || visibility.starts_with("pub") {
+            found.push(match path.take() {
+                Some(path) => [format!("{folder}/{path}"), String::new()],
+                None => [
+                    format!("{home}/{module}.rs"),
+                    format!("{home}/{module}/mod.rs"),
+                ],
+            });
+        }
+    }
+    found
+}
+
+/// The first line and the length of every function that is not inside another.
+fn functions(text: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, &str, bool)> = None;
+    for (index, line) in text.lines().enumerate() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if open.is_none() && begins_function(line) {
+            open = Some((index, indent, false));
+        }
+        let Some((start, outer, has_body)) = &mut open else {
+            continue;
+        };
+        if indent != *outer {
+            continue;
+        }
+        if !*has_body {
+            *has_body = line.ends_with('{');
+            if line.ends_with(';') || line.ends_with('}') {
+                open = None;
+            }
+        } else if line.trim_start().starts_with('}') {
+            found.push((*start + 1, index - *start + 1));
+            open = None;
+        }
+    }
+    found
+}
+
+fn begins_function(line: &str) -> bool {
+    let is_modifier = |word: &str| {
+        word.starts_with("pub") || ["const", "async", "unsafe", "default"].contains(&word)
+    };
+    let code = code_of(line);
+    let mut words = code.split_whitespace();
+    words.find(|word| !is_modifier(word)) == Some("fn")
+}
+
+/// Whether code has this word, and not only as a part of another.
+fn names(code: &str, word: &str) -> bool {
+    let is_part = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    code.match_indices(word).any(|(at, _)| {
+        let before = at.checked_sub(1).and_then(|at| code.as_bytes().get(at));
+        let after = code.as_bytes().get(at + word.len());
+        (word.starts_with('.') || !is_part(before)) && !is_part(after)
+    })
+}
+
+/// Numbered lines without comments, and without what stands between quotes.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, String)> {
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, code_of(line)))
+}
+
+fn code_of(line: &str) -> String {
+    let mut code = String::new();
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, letter) in line.char_indices() {
+        if quoted {
+            quoted = escaped || letter != '"';
+            escaped = !escaped && letter == '\\';
+        } else if line[at..].starts_with("//") {
+            break;
+        } else {
+            // A quote in quotes is a letter, not a string.
+            quoted = letter == '"' && !line[..at].ends_with('\'');
+            code.push(letter);
+        }
+    }
+    code
+}
+
+impl Source<'_> {
+    fn is_rust(&self) -> bool {
+        is_rust(self.name)
+    }
+}
+
+fn is_rust(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|it| it == "rs")
+}
+
+fn complain(what: &str) -> Complaints {
+    vec![(1, what.to_owned())]
+}
+
+fn complain_unless(fine: bool, what: &str) -> Complaints {
+    if fine { Vec::new() } else { complain(what) }
+}
+
+/// Every source and script.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending: Vec<PathBuf> = ["src", "tests", "benches", "loadtest", "scripts"]
+        .map(|folder| root.join(folder))
+        .into();
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).expect("the folders are there") {
+            let path = entry.expect("a readable folder").path();
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    pending.push(path);
+                }
+            } else if let Some("rs" | "sh" | "py") = extension {
+                found.push(path);
+            } else if path.parent().is_some_and(|it| it.ends_with("scripts")) {
+                panic!("{} is neither a shell nor a Python script", path.display());
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 1);
+    found
+}
+
+const COLUMNS_MAX: usize = 100;
+const FILE_LINES_MAX: usize = 600;
+const FUNCTION_LINES_MAX: usize = 70;
+
+#[test]
+fn every_rule_sees_what_it_forbids() {
+    #[track_caller]
+    fn check(rule: Rule, name: &str, text: &str, lines: &[usize]) {
+        let found = rule(&Source { name, text });
+        let found: Vec<usize> = found.into_iter().map(|(line, _)| line).collect();
+        assert_eq!(found, lines, "{name}: {text}");
+    }
+
+    check(starts_with_a_module_comment, "src/a.rs", "use b;\n", &[1]);
+    check(lines_are_plain, "src/a.rs", "a\nb \n\u{e9}\n", &[2, 3]);
+    check(lines_are_plain, "src/a.rs", &"x".repeat(101), &[1, 1]);
+
+    let worldly = "use std::net::A;\nlet operand = \"tokio\"; // tokio\nx.await\n";
+    check(pure_layers_stay_pure, "src/ws/a.rs", worldly, &[1, 3]);
+    check(pure_layers_stay_pure, "src/driver/a.rs", worldly, &[]);
+
+    let careless = "//! x\nunsafe { a() }\n";
+    let careful = "//! x\n\n#![expect(unsafe_code, reason = \"r\")]\nunsafe { a() }\n";
+    check(unsafe_has_its_places, "src/driver/a.rs", careless, &[2]);
+    check(unsafe_has_its_places, "src/driver/a.rs", careful, &[]);
+    check(unsafe_has_its_places, "src/a.rs", careful, &[4]);
+    let call = "#[expect(unsafe_code, r)]\nunsafe { a() };\nunsafe { b() };\n";
+    check(unsafe_has_its_places, "src/main.rs", call, &[3]);
+
+    let body = "    a();\n".repeat(69);
+    check(stays_small, "a.rs", &format!("fn a() {{\n{body}}}\n"), &[1]);
+    let signature = format!("x\npub(crate) const fn a(\n    b: c,\n) {{\n{body}}}\n");
+    check(stays_small, "a.rs", &signature, &[2]);
+    check(stays_small, "a.rs", &"x\n".repeat(601), &[1]);
+    let tested = format!("x\n#[cfg(test)]\nmod tests {{\n{}", "x\n".repeat(601));
+    check(stays_small, "a.rs", &tested, &[]);
+
+    let script = "#!/bin/bash\n# Does it.\n#\n# usage: a.sh\nset -euo pipefail\n";
+    check(scripts_say_how_they_are_used, "a.sh", script, &[]);
+    check(scripts_say_how_they_are_used, "a.sh", "x\n", &[1]);
+    let silent = "#!/bin/bash\n# Does it.\nexit\n";
+    check(scripts_say_how_they_are_used, "a.sh", silent, &[1, 1]);
+    check(scripts_say_how_they_are_used, "a.py", "#!x\n", &[1]);
+}
+
+#[test]
+fn a_file_that_no_mod_leads_to_is_dead() {
+    let texts = [
+        ("src/lib.rs", "pub mod a;\n// mod b;\n"),
+        ("src/a/mod.rs", "pub(crate) mod c;\nmod tests {\n"),
+        ("src/a/c.rs", "mod d;\n"),
+        ("src/a/c/d.rs", ""),
+        ("src/a/d.rs", ""),
+        ("src/b.rs", ""),
+        ("tests/t.rs", "#[path = \"t/u.rs\"]\nmod u;\n"),
+        ("tests/t/u.rs", ""),
+    ]
+    .map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(dead_files(&texts), ["src/a/d.rs", "src/b.rs"]);
+}

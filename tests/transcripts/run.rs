@@ -1,0 +1,252 @@
+//! Plays a transcript's steps in a world and compares what is heard.
+
+use crate::script::{Act, Script, Step, Word};
+use crate::world::World;
+use std::fmt::Write as _;
+
+/// Plays a transcript; an error says in which line what was different.
+///
+/// In the end every client has heard everything: what is left over is different, too.
+pub(crate) fn run(script: &Script, world: &mut dyn World) -> Result<(), String> {
+    let mut clients: Vec<Ear> = Vec::new();
+    clients.resize_with(script.clients.len(), Ear::default);
+    for step in &script.steps {
+        let ear = &mut clients[step.client];
+        let done = match &step.act {
+            Act::Say(word) => {
+                say(ear, world, step, word);
+                Ok(())
+            }
+            Act::Hear(word) => hear(ear, world, step, word),
+            Act::Silence => hear_silence(ear, world, step),
+        };
+        done.map_err(|complaint| {
+            format!("{}:{}: {}\n{complaint}", script.name, step.line, step.text)
+        })?;
+    }
+    for (client, (ear, name)) in clients.iter_mut().zip(&script.clients).enumerate() {
+        world.end(client);
+        while world.receive(client, &mut ear.heard)? {}
+        if !ear.heard.is_empty() {
+            let heard = ear.heard.escape_ascii();
+            return Err(format!("{}: {name} heard more: {heard}", script.name));
+        }
+    }
+    Ok(())
+}
+
+/// What one client has heard and not compared yet.
+#[derive(Default)]
+struct Ear {
+    heard: Vec<u8>,
+    is_session: bool,
+    silences: u32,
+}
+
+fn say(ear: &mut Ear, world: &mut dyn World, step: &Step, word: &Word) {
+    let client = step.client;
+    match word {
+        Word::Open(path) => {
+            ear.is_session = true;
+            let head = format!("GET {path} HTTP/1.1\r\nHost: gateway.example\r\n{UPGRADE}");
+            world.send(client, with_headers(head, step).as_bytes());
+        }
+        Word::Request { method, path, body } => {
+            let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway.example\r\n");
+            let named = |(name, _): &(String, String)| name == "Transfer-Encoding";
+            if !body.is_empty() && !step.headers.iter().any(named) {
+                write!(head, "Content-Length: {}\r\n", body.len()).expect("a String");
+            }
+            let mut bytes = with_headers(head, step).into_bytes();
+            bytes.extend(body);
+            world.send(client, &bytes);
+        }
+        Word::Frame(first_octet, payload) => world.send(client, &frame(*first_octet, payload)),
+        Word::Raw(bytes) => world.send(client, bytes),
+        Word::End => world.end(client),
+        Word::Answer { .. } => panic!("clients answer nothing"),
+    }
+}
+
+fn with_headers(mut head: String, step: &Step) -> String {
+    for (name, value) in &step.headers {
+        write!(head, "{name}: {value}\r\n").expect("a String");
+    }
+    head.push_str("\r\n");
+    head
+}
+
+/// A masked frame.
+fn frame(first_octet: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first_octet];
+    match payload.len() {
+        len @ ..126 => bytes.push(0x80 | u8::try_from(len).expect("below 126")),
+        len @ 126..0x1_0000 => {
+            bytes.push(0xfe);
+            bytes.extend(u16::try_from(len).expect("below 2^16").to_be_bytes());
+        }
+        len => {
+            bytes.push(0xff);
+            bytes.extend(u64::try_from(len).expect("in memory").to_be_bytes());
+        }
+    }
+    bytes.extend(MASK);
+    let masked = payload.iter().zip(MASK.iter().cycle());
+    bytes.extend(masked.map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+fn hear(ear: &mut Ear, world: &mut dyn World, step: &Step, word: &Word) -> Result<(), String> {
+    match word {
+        Word::Open(_) => expect_bytes(ear, world, step, SWITCHING),
+        Word::Raw(bytes) => expect_bytes(ear, world, step, bytes),
+        Word::Frame(first_octet, payload) => {
+            let (octet, heard) = hear_frame(ear, world, step)?;
+            if octet == *first_octet && heard == *payload {
+                return Ok(());
+            }
+            let heard = heard.escape_ascii();
+            Err(format!("heard a frame {octet:02x} \"{heard}\""))
+        }
+        Word::Answer { status, body } => hear_answer(ear, world, step, *status, body),
+        Word::End => {
+            while world.receive(step.client, &mut ear.heard)? {}
+            if ear.heard.is_empty() {
+                return Ok(());
+            }
+            Err(format!("heard \"{}\"", ear.heard.escape_ascii()))
+        }
+        Word::Request { .. } => panic!("the gateway asks nothing"),
+    }
+}
+
+/// See the grammar for what silence means.
+fn hear_silence(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(), String> {
+    if ear.is_session {
+        ear.silences += 1;
+        let payload = format!("silence {}", ear.silences).into_bytes();
+        world.send(step.client, &frame(0x89, &payload));
+        return hear(ear, world, step, &Word::Frame(0x8a, payload));
+    }
+    let request = "GET /silence HTTP/1.1\r\nHost: gateway.example\r\n\r\n";
+    world.send(step.client, request.as_bytes());
+    hear_answer(ear, world, step, 404, b"404 page not found\n")
+}
+
+fn expect_bytes(
+    ear: &mut Ear,
+    world: &mut dyn World,
+    step: &Step,
+    expected: &[u8],
+) -> Result<(), String> {
+    hear_until(ear, world, step, |heard| {
+        let differs = heard.iter().zip(expected).any(|(a, b)| a != b);
+        (differs || heard.len() >= expected.len()).then_some(())
+    })?;
+    if !ear.heard.starts_with(expected) {
+        return Err(format!("heard \"{}\"", ear.heard.escape_ascii()));
+    }
+    ear.heard.drain(..expected.len());
+    Ok(())
+}
+
+/// Hears one whole unmasked frame, its length in the shortest form.
+fn hear_frame(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(u8, Vec<u8>), String> {
+    let (head, end) = hear_until(ear, world, step, |heard| {
+        let (head, len) = match *heard.get(1)? {
+            126 => (
+                4,
+                u64::from(u16::from_be_bytes(heard.get(2..4)?.try_into().ok()?)),
+            ),
+            127 => (10, u64::from_be_bytes(heard.get(2..10)?.try_into().ok()?)),
+            len => (2, u64::from(len)),
+        };
+        let end = head + usize::try_from(len).expect("64 bits");
+        // Nothing here is this long: it is masked, or no frame at all.
+        let is_frame = heard[1] < 0x80 && end < FRAME_BYTES_MAX;
+        (heard.len() >= end || !is_frame).then_some((head, if is_frame { end } else { 0 }))
+    })?;
+    let is_short = match end.saturating_sub(head) {
+        ..126 => head == 2,
+        126..0x1_0000 => head == 4,
+        _ => head == 10,
+    };
+    if end == 0 || !is_short {
+        return Err(format!("heard no frame: \"{}\"", ear.heard.escape_ascii()));
+    }
+    let frame: Vec<u8> = ear.heard.drain(..end).collect();
+    Ok((frame[0], frame[head..].to_vec()))
+}
+
+fn hear_answer(
+    ear: &mut Ear,
+    world: &mut dyn World,
+    step: &Step,
+    status: u16,
+    body: &[u8],
+) -> Result<(), String> {
+    let end = hear_until(ear, world, step, |heard| {
+        let at = heard.windows(4).position(|four| four == b"\r\n\r\n")?;
+        Some(at + 4)
+    })?;
+    let head = String::from_utf8_lossy(&ear.heard[..end - 4]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status_line = lines.next().expect("at least one");
+    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
+    if status_line.split(' ').nth(1) != Some(&*status.to_string()) {
+        return Err(format!("heard {head}"));
+    }
+
+    let length = headers.iter().find(|(name, _)| *name == "Content-Length");
+    let len: usize = length.and_then(|(_, len)| len.parse().ok()).unwrap_or(0);
+    hear_until(ear, world, step, |heard| {
+        (heard.len() >= end + len).then_some(())
+    })?;
+    let answer: Vec<u8> = ear.heard.drain(..end + len).collect();
+    if body != b"*" && answer[end..] != *body {
+        return Err(format!("heard {head}\n\n{}", answer[end..].escape_ascii()));
+    }
+
+    let same = |((name, value), (heard_name, heard)): (&(String, String), &(&str, &str))| {
+        name == heard_name && (value == "*" || value == heard)
+    };
+    let wanted = &step.headers;
+    let all_same = wanted.len() == headers.len() && wanted.iter().zip(&headers).all(same);
+    if !wanted.is_empty() && !all_same {
+        return Err(format!("heard {head}"));
+    }
+    Ok(())
+}
+
+/// Receives until `found` finds what it looks for.
+fn hear_until<T>(
+    ear: &mut Ear,
+    world: &mut dyn World,
+    step: &Step,
+    mut found: impl FnMut(&[u8]) -> Option<T>,
+) -> Result<T, String> {
+    loop {
+        if let Some(it) = found(&ear.heard) {
+            return Ok(it);
+        }
+        let received = world.receive(step.client, &mut ear.heard);
+        let complaint = match received {
+            Ok(true) => continue,
+            Ok(false) => "heard the end".to_owned(),
+            Err(complaint) => complaint,
+        };
+        return Err(format!(
+            "{complaint}, behind \"{}\"",
+            ear.heard.escape_ascii()
+        ));
+    }
+}
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const FRAME_BYTES_MAX: usize = 1 << 24;

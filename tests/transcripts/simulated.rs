@@ -1,0 +1,210 @@
+//! A gateway without a kernel: hosts in memory, and the smallest driver that can drive them.
+//!
+//! Clients are placed on the shards in turn. What clients say before somebody listens arrives at
+//! once, and all shards act on it before anything is heard; time stands still.
+
+use crate::script::Script;
+use crate::world::World;
+use campanile::config::{Config, Overrides};
+use campanile::driver::host::Host;
+use campanile::driver::mailbox::Exchange;
+use campanile::gateway::simulated_host;
+use campanile::id::{ConnectionId, ShardId};
+use campanile::shard::CloseStep;
+use std::collections::VecDeque;
+
+/// Into how many pieces the octets of either direction are cut.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Chunks {
+    /// None: what is said at once arrives at once.
+    Whole,
+    /// As many as there are octets.
+    Octets,
+}
+
+/// Hosts in memory and the clients connected to them.
+pub(crate) struct SimulatedWorld {
+    hosts: Vec<Host>,
+    clients: Vec<Option<Client>>,
+    chunks: Chunks,
+}
+
+struct Client {
+    shard: usize,
+    id: ConnectionId,
+    /// Sent by the client and not taken yet by the host, which may have stopped reading.
+    outward: VecDeque<u8>,
+    is_read: bool,
+    said_end: bool,
+    end_taken: bool,
+    inward: Vec<u8>,
+    heard_end: bool,
+    closed: bool,
+}
+
+impl SimulatedWorld {
+    pub(crate) fn new(script: &Script, shards: usize, chunks: Chunks) -> Self {
+        let config = Config::from_toml(&script.name, &script.config, &Overrides::default());
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        // Mailboxes of one message each, so that nothing depends on there being room.
+        let exchange = Exchange::simulated(shards, 1, 64);
+        let hosts = (0..shards)
+            .map(|index| simulated_host(&config, ShardId::new(index), &exchange, [1, 2]))
+            .collect();
+        Self {
+            hosts,
+            clients: Vec::new(),
+            chunks,
+        }
+    }
+
+    /// Ends what is left of every connection, and looks whether anything remains.
+    ///
+    /// # Panics
+    ///
+    /// If something does.
+    pub(crate) fn finish(mut self) {
+        for client in self.clients.iter_mut().flatten() {
+            client.said_end = true;
+        }
+        self.settle();
+        for host in &self.hosts {
+            host.invariants();
+            assert_eq!(host.connections_count(), 0, "a connection never ends");
+        }
+    }
+
+    fn client(&mut self, index: usize) -> &mut Client {
+        if self.clients.len() <= index {
+            self.clients.resize_with(index + 1, || None);
+        }
+        let shard = index % self.hosts.len();
+        let host = &mut self.hosts[shard];
+        self.clients[index].get_or_insert_with(|| Client {
+            shard,
+            id: host.handle_accepted().expect("a slot is free"),
+            outward: VecDeque::new(),
+            is_read: true,
+            said_end: false,
+            end_taken: false,
+            inward: Vec::new(),
+            heard_end: false,
+            closed: false,
+        })
+    }
+
+    /// Lets everybody work until nobody has anything to do.
+    fn settle(&mut self) {
+        loop {
+            let mut worked = self.hand_in();
+            for shard in 0..self.hosts.len() {
+                worked |= self.hosts[shard].handle_arrivals() > 0;
+                self.hosts[shard].flush_messages();
+                worked |= self.carry_out(shard);
+            }
+            let waiting = |host: &Host| host.has_arrivals() || host.wants_to_send();
+            if !worked && !self.hosts.iter().any(waiting) {
+                return;
+            }
+        }
+    }
+
+    /// Hands what clients have said to their hosts.
+    fn hand_in(&mut self) -> bool {
+        let mut worked = false;
+        for client in self.clients.iter_mut().flatten() {
+            let host = &mut self.hosts[client.shard];
+            if client.closed || !client.is_read || host.is_blocked() {
+                continue;
+            }
+            let len = match self.chunks {
+                Chunks::Whole => client.outward.len(),
+                Chunks::Octets => client.outward.len().min(1),
+            };
+            if len > 0 {
+                let mut bytes: Vec<u8> = client.outward.drain(..len).collect();
+                host.handle_received(client.id, &mut bytes);
+                worked = true;
+            } else if client.said_end && !client.end_taken {
+                client.end_taken = true;
+                host.handle_hangup(client.id, false);
+                worked = true;
+            }
+        }
+        worked
+    }
+
+    /// Does what one host wants done to its sockets.
+    fn carry_out(&mut self, shard: usize) -> bool {
+        let mut worked = false;
+        while self.send_next(shard) {
+            worked = true;
+        }
+        while let Some((id, on)) = self.hosts[shard].poll_reading() {
+            self.client_of(shard, id).is_read = on;
+            worked = true;
+        }
+        while let Some((id, step)) = self.hosts[shard].poll_close() {
+            let client = self.client_of(shard, id);
+            client.heard_end = true;
+            if step == CloseStep::Finish {
+                client.closed = true;
+                self.hosts[shard].handle_closed(id);
+            }
+            worked = true;
+        }
+        worked
+    }
+
+    fn send_next(&mut self, shard: usize) -> bool {
+        let host = &mut self.hosts[shard];
+        let mut lent = host.poll_send().map(|(id, bytes)| (id, bytes.to_vec()));
+        if lent.is_none() {
+            lent = host.poll_answer().map(|(id, bytes)| (id, bytes.to_vec()));
+        }
+        let Some((id, mut bytes)) = lent else {
+            return false;
+        };
+        if self.chunks == Chunks::Octets {
+            bytes.truncate(1);
+        }
+        let client = self.client_of(shard, id);
+        assert!(!client.heard_end, "nothing is sent behind the end");
+        client.inward.extend(&bytes);
+        let taken = u32::try_from(bytes.len()).expect("transcripts are short");
+        self.hosts[shard].handle_sent(id, taken);
+        true
+    }
+
+    fn client_of(&mut self, shard: usize, id: ConnectionId) -> &mut Client {
+        let mut all = self.clients.iter_mut().flatten();
+        let found = all.find(|it| it.shard == shard && it.id == id && !it.closed);
+        found.expect("hosts know only whom we connected")
+    }
+}
+
+impl World for SimulatedWorld {
+    fn send(&mut self, client: usize, bytes: &[u8]) {
+        let client = self.client(client);
+        if !client.closed {
+            client.outward.extend(bytes);
+        }
+    }
+
+    fn end(&mut self, client: usize) {
+        self.client(client).said_end = true;
+    }
+
+    fn receive(&mut self, client: usize, into: &mut Vec<u8>) -> Result<bool, String> {
+        self.settle();
+        let client = self.client(client);
+        if !client.inward.is_empty() {
+            into.append(&mut client.inward);
+            Ok(true)
+        } else if client.heard_end {
+            Ok(false)
+        } else {
+            Err("nothing comes".to_owned())
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The real executable spoken to by strangers: tungstenite's WebSocket client and raw sockets.
+//!
+//! What one conversation looks like is for the transcripts; here are crowds, limits, time-outs,
+//! signals and bytes that come in the wrong moment. Every test has a gateway of its own. Nothing
+//! sleeps and no time is measured: where something has to come, it is waited for.
+
+#[path = "wire/bounds.rs"]
+mod bounds;
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/process.rs"]
+mod process;
+
+use client::{Client, open, open_as, read_text, register, settle};
+use peer::{Peer, push_body, request, sent_to};
+use process::{Process, gateway};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::Shutdown;
+use std::process::Command;
+use std::thread;
+use tungstenite::Message;
+
+#[test]
+fn pushes_reach_every_session_of_their_user_and_no_other() {
+    let process = Process::start(gateway(None));
+    let address = process.address;
+    let mut clients: Vec<(String, Client)> = (0..SESSIONS_COUNT)
+        .map(|index| {
+            let user = format!("user{}", index % USERS_COUNT);
+            let event = if index < SESSIONS_COUNT / 2 { "a" } else { "b" };
+            let client = open_as(address, &user, event);
+            (format!("{user} {event}"), client)
+        })
+        .collect();
+
+    thread::scope(|scope| {
+        for pusher in 0..PUSHERS_COUNT {
+            scope.spawn(move || {
+                let mut peer = Peer::connect(address);
+                for round in 0..ROUNDS_COUNT {
+                    for user in 0..USERS_COUNT {
+                        let user = format!("user{user}");
+                        for event in ["a", "b"] {
+                            let message = format!("{user} {event} {pusher} {round}");
+                            let told = peer.push(&user, event, &message);
+                            assert_eq!(told, sent_to(SESSIONS_COUNT / USERS_COUNT / 2));
+                        }
+                    }
+                }
+                assert_eq!(peer.push("user0", "c", "m"), sent_to(0));
+            });
+        }
+    });
+
+    for (who, client) in &mut clients {
+        let mut next_rounds = [0; PUSHERS_COUNT];
+        for _ in 0..PUSHERS_COUNT * ROUNDS_COUNT {
+            let text = read_text(client);
+            let rest = text.strip_prefix(who.as_str()).expect("meant for it");
+            let (pusher, round) = rest.trim_start().split_once(' ').expect("both");
+            let pusher: usize = pusher.parse().expect("a number");
+            assert_eq!(
+                round.parse(),
+                Ok(next_rounds[pusher]),
+                "in the pusher's order"
+            );
+            next_rounds[pusher] += 1;
+        }
+        settle(client);
+    }
+}
+
+/// The original lost 320 of these 2400 messages, and the pushers' connections with them.
+#[test]
+fn parallel_pushes_to_one_client_lose_nothing() {
+    const PUSHES_COUNT: usize = 300;
+    let process = Process::start(gateway(None));
+    let address = process.address;
+    let mut client = open_as(address, "jack", "topic1");
+    let mut received: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    thread::scope(|scope| {
+        for pusher in 0..8 {
+            scope.spawn(move || {
+                let mut peer = Peer::connect(address);
+                for index in 0..PUSHES_COUNT {
+                    let told = peer.push("jack", "topic1", &format!("{pusher}:{index}"));
+                    assert_eq!(told, sent_to(1));
+                }
+            });
+        }
+        for _ in 0..8 * PUSHES_COUNT {
+            let text = read_text(&mut client);
+            let (pusher, index) = text.split_once(':').expect("both");
+            let list = received.entry(pusher.to_owned()).or_default();
+            list.push(index.parse().expect("a number"));
+        }
+    });
+    settle(&mut client);
+    let expected: Vec<usize> = (0..PUSHES_COUNT).collect();
+    assert_eq!(received.len(), 8);
+    for list in received.values() {
+        assert_eq!(*list, expected, "none lost, none twice, in order");
+    }
+}
+
+#[test]
+fn a_session_speaks_for_several_users_and_its_first_event_of_each_counts() {
+    let process = Process::start(gateway(None));
+    let mut client = open_as(process.address, "jack", "one");
+    register(&mut client, "jack", "two");
+    register(&mut client, "jill", "two");
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(peer.push("jack", "two", "no"), sent_to(0));
+    assert_eq!(peer.push("jill", "one", "no"), sent_to(0));
+    assert_eq!(peer.push("jack", "one", "for jack"), sent_to(1));
+    assert_eq!(peer.push("jill", "two", "for jill"), sent_to(1));
+    assert_eq!(read_text(&mut client), "for jack");
+    assert_eq!(read_text(&mut client), "for jill");
+    settle(&mut client);
+}
+
+#[test]
+fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
+    let process = Process::start(gateway(None));
+    let open_some = |user: &str, event: &str| -> Vec<Client> {
+        let clients = (0..20).map(|_| open_as(process.address, user, event));
+        clients.collect()
+    };
+    let mut dropped_first = open_some("jack", "one");
+    let mut dropped_then = open_some("jack", "two");
+    let mut kept = open_some("jill", "one");
+
+    let mut peer = Peer::connect(process.address);
+    let mut drop_them = |body: &str| peer.post("/drop", "", body).body;
+    let told = drop_them(r#"{"userId":"jack","event":"one"}"#);
+    assert_eq!(told, "dropped 20 connections");
+    let told = drop_them(r#"{"userId":"jack"}"#);
+    assert_eq!(told, "dropped 20 connections");
+    let told = drop_them(r#"{"userId":"jack"}"#);
+    assert_eq!(told, "dropped 0 connections");
+
+    for client in dropped_first.iter_mut().chain(&mut dropped_then) {
+        let expected = (1000, "dropped by the server".to_owned());
+        assert_eq!(read_close(client), expected);
+    }
+    for client in &mut kept {
+        settle(client);
+    }
+    drop((dropped_first, dropped_then, kept));
+    let log = process.stop().log;
+    assert!(log.contains(r#""dropped": 40"#), "{log}");
+}
+
+#[test]
+fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
+    let process = Process::start(gateway(Some(
+        r#"
+        [[routes]]
+        path = "/ws"
+        dialect = "wserver"
+        push_path = "/push"
+        drop_path = "/drop"
+        push_secret = "s3cret"
+        [routes.tokens]
+        "aaa" = "jack"
+        "bbb" = "jill"
+        [[routes]]
+        path = "/other"
+        dialect = "wserver"
+        push_path = "/other/push"
+        push_header = { name = "X-Api-Key", value = "k3y" }
+        "#,
+    )));
+    let mut jack = open_as(process.address, "aaa", "e");
+    let mut nobody = open_as(process.address, "jack", "e");
+    let mut other = open(process.address, "/other");
+    register(&mut other, "jack", "e");
+
+    let mut peer = Peer::connect(process.address);
+    let body = push_body("jack", "e", "m");
+    let mut post = |path: &str, headers: &str| {
+        // Whoever is refused unread may find the connection closed.
+        let answer = peer.post(path, headers, &body);
+        if answer.status == 401 {
+            assert_eq!(answer.body, "");
+            peer = Peer::connect(process.address);
+        }
+        (answer.status, answer.body)
+    };
+    for wrong in ["", "Authorization: Bearer no\r\n", "X-Api-Key: s3cret\r\n"] {
+        assert_eq!(post("/push", wrong).0, 401, "{wrong}");
+        assert_eq!(post("/drop", wrong).0, 401, "{wrong}");
+    }
+    for wrong in ["", "Authorization: Bearer k3y\r\n", "X-Api-Key: k3y2\r\n"] {
+        assert_eq!(post("/other/push", wrong).0, 401, "{wrong}");
+    }
+    let bearer = "Authorization: Bearer s3cret\r\n";
+    assert_eq!(post("/push", bearer), (200, sent_to(1)));
+    assert_eq!(read_text(&mut jack), "m");
+    settle(&mut other);
+    assert_eq!(post("/other/push", "x-api-key: k3y\r\n"), (200, sent_to(1)));
+    assert_eq!(read_text(&mut other), "m");
+    settle(&mut jack);
+    settle(&mut nobody);
+}
+
+#[test]
+fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
+    let process = Process::start(gateway(None));
+    let mut pacer = open(process.address, "/echo");
+    let said = [
+        UPGRADE.as_bytes(),
+        &masked(0x81, br#"{"token":"jack","event":"e"}"#),
+        &masked(0x89, b"there"),
+    ]
+    .concat();
+    let answer = [SWITCHING.as_bytes(), b"\x8a\x05there"].concat();
+    let mut peers = Vec::new();
+    for cut in 1..=said.len() {
+        let mut peer = Peer::connect(process.address);
+        peer.send(&said[..cut]);
+        // Time for the gateway to see the first part alone.
+        settle(&mut pacer);
+        peer.send(&said[cut..]);
+        peers.push(peer);
+    }
+    for peer in &mut peers {
+        let mut heard = vec![0; answer.len()];
+        peer.read_exact(&mut heard);
+        assert_eq!(
+            heard.escape_ascii().to_string(),
+            answer.escape_ascii().to_string()
+        );
+    }
+    let mut pusher = Peer::connect(process.address);
+    assert_eq!(pusher.push("jack", "e", "m"), sent_to(said.len()));
+    for peer in &mut peers {
+        let mut heard = [0; 3];
+        peer.read_exact(&mut heard);
+        assert_eq!(heard, *b"\x81\x01m");
+    }
+}
+
+/// One enter of the kernel hands over a few completions only; the others must not be forgotten.
+#[test]
+fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+    command.args(["--listen", "127.0.0.1:0", "--shards", "1"]);
+    let process = Process::start(command);
+    let mut clients: Vec<Client> = (0..500).map(|_| open(process.address, "/echo")).collect();
+    for round in 0..3 {
+        let text = format!("round {round}");
+        signal(&process, Signal::STOP);
+        for client in &mut clients {
+            client
+                .send(Message::text(&*text))
+                .expect("room in the socket");
+        }
+        signal(&process, Signal::CONT);
+        for client in &mut clients {
+            assert_eq!(read_text(client), text);
+        }
+    }
+}
+
+#[test]
+fn pipelined_pushes_are_answered_in_order() {
+    let process = Process::start(gateway(None));
+    let mut clients: Vec<(usize, Client)> = Vec::new();
+    for user in 0..4 {
+        for _ in 0..user {
+            let client = open_as(process.address, &format!("user{user}"), "e");
+            clients.push((user, client));
+        }
+    }
+    let mut peer = Peer::connect(process.address);
+    for _ in 0..20 {
+        let requests = (0..16).map(|index| {
+            let user = format!("user{}", index % 4);
+            request("/push", "", &push_body(&user, "e", &index.to_string()))
+        });
+        let requests: Vec<Vec<u8>> = requests.collect();
+        peer.send(&requests.concat());
+        for index in 0..16 {
+            assert_eq!(peer.answer().body, sent_to(index % 4));
+        }
+        for (user, client) in &mut clients {
+            for round in 0..4 {
+                assert_eq!(read_text(client), (4 * round + *user).to_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn who_sends_nothing_more_is_still_answered() {
+    let process = Process::start(gateway(None));
+    let mut client = open_as(process.address, "jack", "e");
+    let mut peer = Peer::connect(process.address);
+    for index in 0..3 {
+        let body = push_body("jack", "e", &index.to_string());
+        peer.send(&request("/push", "", &body));
+    }
+    peer.end();
+    for index in 0..3 {
+        assert_eq!(peer.answer().body, sent_to(1));
+        assert_eq!(read_text(&mut client), index.to_string());
+    }
+    assert_eq!(peer.rest(), b"");
+}
+
+fn signal(process: &Process, signal: Signal) {
+    kill_process(Pid::from_child(&process.child), signal).expect("it is our child");
+}
+
+impl Peer {
+    /// Sends nothing more.
+    fn end(&mut self) {
+        let ended = self.reader.get_mut().shutdown(Shutdown::Write);
+        ended.expect("still connected");
+    }
+
+    /// Reads all that comes until the end.
+    #[track_caller]
+    fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let read = self.reader.read_to_end(&mut rest);
+        read.expect("the connection ends in order");
+        rest
+    }
+
+    #[track_caller]
+    fn read_exact(&mut self, into: &mut [u8]) {
+        self.reader.read_exact(into).expect("as much comes");
+    }
+}
+
+/// The code and reason of the close frame that comes next. It is answered, and the end awaited.
+#[track_caller]
+fn read_close(client: &mut Client) -> (u16, String) {
+    let message = client.read().expect("a close comes");
+    let Message::Close(Some(frame)) = message else {
+        panic!("{message:?}");
+    };
+    let end = client.read();
+    let ended = matches!(end, Err(tungstenite::Error::ConnectionClosed));
+    assert!(ended, "{end:?}");
+    (frame.code.into(), frame.reason.to_string())
+}
+
+/// A masked frame, shorter than 126 octets.
+fn masked(first_octet: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [1, 2, 3, 4];
+    let len = u8::try_from(payload.len()).expect("short");
+    let mut frame = vec![first_octet, 0x80 | len];
+    frame.extend(MASK);
+    let masked = payload.iter().zip(MASK.iter().cycle());
+    frame.extend(masked.map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+const SESSIONS_COUNT: usize = 160;
+const USERS_COUNT: usize = 8;
+const PUSHERS_COUNT: usize = 4;
+const ROUNDS_COUNT: usize = 5;
+
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";

@@ -1,0 +1,305 @@
+//! What happens at every bound: sizes, time-outs, numbers of connections, the end of the process.
+
+use super::{UPGRADE, read_close, signal};
+use crate::client::{Client, open, open_as, open_on, read_text, register, settle};
+use crate::peer::{Answer, Peer, push_body, request, sent_to};
+use crate::process::{self, Process, gateway};
+use rustix::process::Signal;
+use std::net::TcpStream;
+use std::process::Command;
+use tungstenite::Message;
+
+#[test]
+fn a_message_of_the_default_limit_is_read_and_a_longer_one_closes() {
+    const MESSAGE_BYTES_MAX: usize = 16 << 20;
+    let process = Process::start(gateway(None));
+    let mut client = open(process.address, "/echo");
+    let mut longest: Vec<u8> = (0_u8..251).cycle().take(MESSAGE_BYTES_MAX).collect();
+    let sent = client.send(Message::binary(longest.clone()));
+    sent.expect("the gateway reads");
+    let echo = client.read().expect("it comes back").into_data();
+    assert!(echo == longest, "it comes back as it was");
+
+    longest.push(0);
+    let sent = client.send(Message::binary(longest));
+    sent.expect("it is read, and thrown away");
+    assert_eq!(
+        read_close(&mut client),
+        (1009, "message too big".to_owned())
+    );
+    drop(client);
+    let log = process.stop().log;
+    assert!(log.contains(r#""too_big": 1"#), "{log}");
+}
+
+#[test]
+fn a_message_of_a_routes_own_limit_is_read_and_a_longer_one_closes() {
+    let process = Process::start(gateway(Some(
+        "[[routes]]\npath = '/echo'\ndialect = 'echo'\nmessage_bytes_max = 1000",
+    )));
+    let mut client = open(process.address, "/echo");
+    let sent = client.send(Message::binary(vec![7; 1000]));
+    sent.expect("the gateway reads");
+    let echo = client.read().expect("it comes back").into_data();
+    assert_eq!(echo, vec![7; 1000]);
+    let sent = client.send(Message::binary(vec![7; 1001]));
+    sent.expect("it is read, and thrown away");
+    assert_eq!(read_close(&mut client).0, 1009);
+}
+
+#[test]
+fn a_body_of_the_limit_is_read_and_a_longer_one_is_not() {
+    const BODY_BYTES_MAX: usize = 16 << 20;
+    let process = Process::start(gateway(None));
+    let mut client = open_as(process.address, "jack", "e");
+    let mut body = push_body("jack", "e", "m");
+    let padding = " ".repeat(BODY_BYTES_MAX - body.len());
+    body.push_str(&padding);
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(peer.post("/push", "", &body).body, sent_to(1));
+    assert_eq!(read_text(&mut client), "m");
+
+    let head = format!(
+        "POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        BODY_BYTES_MAX + 1
+    );
+    peer.send(head.as_bytes());
+    let expected = Answer {
+        status: 413,
+        body: "request body too large".to_owned(),
+    };
+    assert_eq!(peer.answer(), expected);
+    assert_eq!(peer.rest(), b"");
+    settle(&mut client);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
+    let process = Process::start(gateway(Some("[limits]\noutbox_bytes_max = 65536")));
+    let address = process.address;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("small");
+    socket.connect(&address.into()).expect("it listens");
+    let mut slow = open_on(socket.into(), "/ws").expect("granted");
+    register(&mut slow, "jack", "e");
+    let mut fast = open_as(address, "jack", "e");
+
+    let mut peer = Peer::connect(address);
+    let filler = "x".repeat(30_000);
+    let mut index = 0;
+    loop {
+        let told = peer.push("jack", "e", &format!("{index} {filler}"));
+        assert_eq!(read_text(&mut fast), format!("{index} {filler}"));
+        index += 1;
+        if told == sent_to(1) {
+            break;
+        }
+        assert_eq!(told, sent_to(2));
+        assert!(index < 10_000, "300 MB are in no socket");
+    }
+    // What the kernel had taken is still there, in order, and then it is told.
+    let mut next = 0;
+    let close = loop {
+        let message = slow.read().expect("a close comes in the end");
+        if let Message::Close(frame) = message {
+            break frame.expect("with a code");
+        }
+        assert_eq!(message, Message::text(format!("{next} {filler}")));
+        next += 1;
+    };
+    assert_eq!(u16::from(close.code), 1008);
+    assert_eq!(close.reason.as_str(), "too slow");
+    assert!(next < index, "something was owed");
+    settle(&mut fast);
+    drop((slow, fast));
+    let log = process.stop().log;
+    assert!(log.contains(r#""slow_consumer": 1"#), "{log}");
+}
+
+/// The times are so long that only an end in order is quick enough.
+#[test]
+fn a_stop_says_goodbye_to_every_session() {
+    let process = Process::start(gateway(Some(
+        "shutdown_grace_ms = 600_000\n[heartbeat]\nclose_grace_ms = 600_000",
+    )));
+    let mut clients: Vec<Client> = (0..50).map(|_| open(process.address, "/ws")).collect();
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
+    let mut silent = Peer::connect(process.address);
+    signal(&process, Signal::TERM);
+    for client in &mut clients {
+        let expected = (1001, "server is shutting down".to_owned());
+        assert_eq!(read_close(client), expected);
+    }
+    assert_eq!(peer.rest(), b"", "a connection between two requests ends");
+    assert_eq!(silent.rest(), b"", "and one before its first");
+    drop((clients, peer, silent));
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(
+        ended.log.contains("stopped connections=52 sessions=50"),
+        "{}",
+        ended.log
+    );
+    assert!(
+        ended.log.contains(r#"ends={"shutdown": 50}"#),
+        "{}",
+        ended.log
+    );
+}
+
+#[test]
+fn a_stop_does_not_wait_for_who_does_not_answer() {
+    let process = Process::start(gateway(Some(
+        "shutdown_grace_ms = 300\n[heartbeat]\nclose_grace_ms = 600_000",
+    )));
+    let mut deaf = open(process.address, "/ws");
+    let mut half_a_request = Peer::connect(process.address);
+    half_a_request.send(b"POST /push HTTP/1.1\r\nContent-Length: 9\r\n\r\n{");
+    settle(&mut deaf);
+    let ended = process.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains(r#""shutdown": 1"#), "{}", ended.log);
+}
+
+#[test]
+fn who_does_not_register_in_time_is_closed() {
+    let process = Process::start(gateway(Some(
+        "[[routes]]\npath = '/ws'\ndialect = 'wserver'\nregistration_timeout_ms = 100",
+    )));
+    let mut registered = open_as(process.address, "jack", "e");
+    let mut silent = open(process.address, "/ws");
+    let mut stammering = open(process.address, "/ws");
+    let sent = stammering.send(Message::text(r#"{"token":"","event":"e"}"#));
+    sent.expect("the gateway reads");
+    let expected = (1008, "registration timeout".to_owned());
+    assert_eq!(read_close(&mut silent), expected);
+    assert_eq!(read_close(&mut stammering), expected);
+    settle(&mut registered);
+    drop((registered, silent, stammering));
+    let log = process.stop().log;
+    assert!(log.contains(r#""registration_timeout": 2"#), "{log}");
+}
+
+#[test]
+fn who_is_silent_for_too_long_is_closed() {
+    let process = Process::start(gateway(Some("[heartbeat]\nidle_timeout_ms = 200")));
+    let mut silent = open_as(process.address, "jack", "e");
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(read_close(&mut silent), (1001, "idle timeout".to_owned()));
+    assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
+    drop(silent);
+    let log = process.stop().log;
+    assert!(log.contains(r#""idle_timeout": 1"#), "{log}");
+}
+
+/// Six pings take longer than the idle time-out, so that the pongs must have counted.
+#[test]
+fn who_answers_pings_stays() {
+    let process = Process::start(gateway(Some(
+        "[heartbeat]\nping_interval_ms = 200\nidle_timeout_ms = 1000",
+    )));
+    let mut answering = open_as(process.address, "jack", "e");
+    let mut deaf = open_as(process.address, "jill", "e");
+    for _ in 0..6 {
+        let message = answering.read().expect("a ping comes");
+        assert!(message.is_ping(), "{message:?}");
+        answering.flush().expect("the gateway reads");
+    }
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(peer.push("jack", "e", "m"), sent_to(1));
+    // Until now it has read nothing and answered nothing.
+    let message = deaf.read().expect("what it was sent is still there");
+    assert!(message.is_ping(), "{message:?}");
+    let close = loop {
+        let message = deaf.read().expect("a close comes");
+        if let Message::Close(frame) = message {
+            break frame.expect("with a code");
+        }
+        assert!(message.is_ping(), "{message:?}");
+    };
+    assert_eq!(u16::from(close.code), 1001);
+}
+
+#[test]
+fn half_a_request_is_not_waited_for() {
+    let process = Process::start(gateway(Some(
+        "[heartbeat]\nhandshake_timeout_ms = 200\n\
+         [http]\nbody_timeout_ms = 200\nkeep_alive_timeout_ms = 200",
+    )));
+    let mut silent = Peer::connect(process.address);
+    let mut half_head = Peer::connect(process.address);
+    half_head.send(&UPGRADE.as_bytes()[..20]);
+    let mut half_body = Peer::connect(process.address);
+    half_body.send(b"POST /push HTTP/1.1\r\nContent-Length: 9\r\n\r\n{");
+    let mut idle = Peer::connect(process.address);
+    assert_eq!(idle.push("jack", "e", "m"), sent_to(0));
+    let mut session = open(process.address, "/ws");
+    for peer in [&mut silent, &mut half_head, &mut half_body, &mut idle] {
+        assert_eq!(peer.rest(), b"");
+    }
+    settle(&mut session);
+}
+
+#[test]
+fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
+    let process = Process::start(gateway(Some("[limits]\nsessions_max = 8")));
+    let mut clients: Vec<Client> = (0..8).map(|_| open(process.address, "/ws")).collect();
+    let mut late = Peer::connect(process.address);
+    late.send(UPGRADE.as_bytes());
+    let answer = late.answer();
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (503, "too many sessions\n")
+    );
+    assert_eq!(late.rest(), b"", "and closed");
+    drop(late);
+    for client in &mut clients {
+        settle(client);
+    }
+    // Room is made when somebody has gone; the gateway may see the newcomer first.
+    clients.pop();
+    let mut found = None;
+    for _ in 0..TRIES_MAX {
+        let socket = TcpStream::connect(process.address).expect("it listens");
+        match open_on(socket, "/ws") {
+            Ok(client) => {
+                found = Some(client);
+                break;
+            }
+            Err(refusal) => assert!(refusal.contains("503"), "{refusal}"),
+        }
+    }
+    settle(&mut found.expect("there is room now"));
+}
+
+#[test]
+fn out_of_descriptors_it_goes_on_serving() {
+    let mut command = Command::new("sh");
+    let path = env!("CARGO_BIN_EXE_campanile");
+    let config = process::config_file("[limits]\nsessions_max = 64");
+    command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", path]);
+    command.args(["--listen", "127.0.0.1:0", "--shards", "2", "--config"]);
+    command.arg(config);
+    let process = Process::start(command);
+    let mut client = open_as(process.address, "jack", "e");
+    let mut pusher = Peer::connect(process.address);
+
+    // More than it can have; what it cannot accept waits in its queue.
+    let crowd: Vec<Peer> = (0..400).map(|_| Peer::connect(process.address)).collect();
+    for _ in 0..10 {
+        assert_eq!(pusher.push("jack", "e", "m"), sent_to(1));
+        assert_eq!(read_text(&mut client), "m");
+    }
+    let mut waiting = Peer::connect(process.address);
+    waiting.send(&request("/push", "", &push_body("jack", "e", "late")));
+    drop(crowd);
+    assert_eq!(waiting.answer().body, sent_to(1), "it was not forgotten");
+    assert_eq!(read_text(&mut client), "late");
+    drop((client, pusher, waiting));
+    let log = process.stop().log;
+    assert!(log.contains("cannot accept"), "{log}");
+}
+
+const TRIES_MAX: usize = 10_000;

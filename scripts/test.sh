@@ -26,7 +26,10 @@ tools() {
 
 format() { cargo fmt --all --check; }
 lint() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
-docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet; }
+docs() {
+    RUSTDOCFLAGS="-D warnings" \
+        cargo doc --workspace --no-deps --document-private-items --quiet
+}
 benches() { cargo bench --workspace --no-run --quiet; }
 
 # Unit tests, transcripts, wire tests against the real executable, the simulator, doc tests. The

@@ -215,7 +215,7 @@ settings! {
         /// A session that sends a longer one is closed with 1009.
         pub message_bytes_max: u32 = 16 * MIB_32, MESSAGE_BYTES;
 
-        /// Bytes that one session may be owed; one that is owed nothing takes a message of any size.
+        /// Bytes that one session may be owed; one that keeps up takes a message of any size.
         /// A session that falls further behind is closed with 1008, as a slow consumer.
         pub outbox_bytes_max: u32 = MIB_32, OUTBOX_BYTES;
 

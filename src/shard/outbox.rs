@@ -76,8 +76,8 @@ impl Outbox {
         self.head == NONE
     }
 
-    /// Makes sure that [`Outboxes::drop_unsent`] keeps the first frame: nothing that comes behind it
-    /// would mean anything without it.
+    /// Makes sure that [`Outboxes::drop_unsent`] keeps the first frame: nothing that comes behind
+    /// it would mean anything without it.
     pub fn keep_first(&mut self) {
         assert!(!self.is_empty());
         self.torn = true;
@@ -105,9 +105,9 @@ impl Outboxes {
         }
     }
 
-    /// Owes one more frame of `len` bytes, unless more than a greeting or a pong is owed already and
-    /// both together are more than `bytes_max`. A session that keeps up can be sent a message of any
-    /// size.
+    /// Owes one more frame of `len` bytes, unless more than a greeting or a pong is owed already
+    /// and both together are more than `bytes_max`. A session that keeps up can be sent a message
+    /// of any size.
     ///
     /// A refused frame leaves no trace.
     pub fn push(

@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """Runs a program in which io_uring_setup fails with EPERM, as under Docker's default profile.
 
-Usage: refuse_io_uring.py PROGRAM ARGUMENT..
+usage: refuse_io_uring.py PROGRAM ARGUMENT..
 
 A seccomp filter of four instructions is installed for this process, which then becomes the
 program. It needs no privilege, and knows one number of the kernel: 425, the same everywhere.

@@ -1,7 +1,7 @@
 //! What does a message from one shard to another cost, from being sent to being received?
 //!
 //! Both shards are on one thread, so this is the work and not the way between two cores. `room`
-//! sends as many as the mailbox holds; `full` twice as many, so that half of them wait and go later.
+//! sends as many as the mailbox holds; `full` twice as many: half of them wait and go later.
 
 use campanile::driver::mailbox::{Exchange, Post};
 use campanile::id::ShardId;
@@ -15,7 +15,7 @@ fn mailbox(criterion: &mut Criterion) {
         let exchange = Exchange::simulated(2, SLOTS as usize, 1);
         let (near, far) = (ShardId::new(0), ShardId::new(1));
         let mut sender = Post::new(near, Arc::clone(&exchange));
-        let mut receiver = Post::new(far, exchange);
+        let receiver = Post::new(far, exchange);
         let target = Arc::new(DropTarget {
             namespace: 0,
             name: (*b"jack").into(),

@@ -21,7 +21,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 built=$(cargo bench --quiet --no-run --bench instructions --message-format=json)
-program=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<< "$built" | tail -n 1)
+built=$(grep '"name":"instructions"' <<< "$built")
+program=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<< "$built")
 
 count() {
     timeout 300 valgrind --tool=callgrind --callgrind-out-file="$work/out" \

@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(0, -bytes(layout.size()));
         // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) };
+        unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {

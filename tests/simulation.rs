@@ -6,13 +6,16 @@
 //! shard, and a total is the number of outboxes that the publication was added to. The driver, its
 //! ring and its sleep are not here: `tests/wire.rs` and `tests/sleep_loom.rs` look at those.
 
+use climate::Climate;
 use model::Tally;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use testing::Prng;
-use world::{Climate, World};
+use world::World;
 
 #[path = "sim/client.rs"]
 mod client;
+#[path = "sim/climate.rs"]
+mod climate;
 #[path = "sim/model.rs"]
 mod model;
 #[path = "../src/testing.rs"]
@@ -93,10 +96,8 @@ fn run_seeds(seeds: std::ops::Range<u64>, climate: fn(&mut Prng) -> Climate) -> 
     let mut all = Tally::default();
     for seed in seeds {
         let run = || run(seed, climate(&mut Prng::from_seed(!seed)));
-        match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(tally) => all.add(tally),
-            Err(_) => panic!("CAMPANILE_SEED={seed} reproduces the failure above"),
-        }
+        let tally = catch_unwind(AssertUnwindSafe(run)).ok();
+        all.add(tally.unwrap_or_else(|| panic!("CAMPANILE_SEED={seed} reproduces the above")));
     }
     all
 }

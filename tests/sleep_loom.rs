@@ -5,8 +5,8 @@
 //! `Notify`. loom runs every schedule and every value that a weakly ordered load may return, and
 //! fails a run in which a thread waits for ever: that is a wake-up that was missed.
 //!
-//! Three tests keep the rule broken on purpose and expect the deadlock: weaker fences, a look at the
-//! queue before lying down, a question about the bell before the push.
+//! Three tests keep the rule broken on purpose and expect the deadlock: weaker fences, a look at
+//! the queue before lying down, a question about the bell before the push.
 //!
 //! What loom 0.7 gets wrong: it knows the order of two writes to one atomic only if one happened
 //! before the other. After a `swap` that read an older value, it lets a later `swap` read what that

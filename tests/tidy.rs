@@ -140,17 +140,10 @@ fn pure_layers_stay_pure(file: &Source<'_>) -> Complaints {
 /// `unsafe` lives in the driver, in files that say why; besides it only where a C function or the
 /// allocator of a test leaves no choice.
 fn unsafe_has_its_places(file: &Source<'_>) -> Complaints {
-    let uses: Vec<usize> = code_lines(file.text)
-        .filter(|(_, code)| names(code, "unsafe"))
-        .map(|(line, _)| line)
-        .collect();
-    let squeezed: String = code_lines(file.text)
-        .flat_map(|(_, code)| {
-            code.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .collect();
+    let mut squeezed = String::new();
+    for (_, code) in code_lines(file.text) {
+        squeezed.extend(code.split_whitespace());
+    }
     let says_why = squeezed.contains("[expect(unsafe_code,");
     let allowed = match file.name {
         "src/main.rs" => usize::from(says_why),
@@ -159,9 +152,10 @@ fn unsafe_has_its_places(file: &Source<'_>) -> Complaints {
         name if name.starts_with("src/driver/") && says_why => usize::MAX,
         _ => 0,
     };
-    let too_many = uses.into_iter().skip(allowed);
-    too_many
-        .map(|line| (line, "`unsafe` outside its places".to_owned()))
+    code_lines(file.text)
+        .filter(|(_, code)| names(code, "unsafe"))
+        .skip(allowed)
+        .map(|(line, _)| (line, "`unsafe` outside its places".to_owned()))
         .collect()
 }
 
@@ -195,7 +189,7 @@ fn scripts_say_how_they_are_used(file: &Source<'_>) -> Complaints {
         .extension()
         .is_some_and(|it| it == "py")
     {
-        let header = file.text.splitn(3, "\"\"\"").nth(1).unwrap_or_default();
+        let header = file.text.split("\"\"\"").nth(1).unwrap_or_default();
         return complain_unless(header.contains("\nusage: "), "no usage in the docstring");
     }
     let header: Vec<&str> = lines

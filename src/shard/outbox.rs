@@ -430,9 +430,9 @@ mod tests {
                     }
                 }
                 store.batches.invariants();
-                models
-                    .iter()
-                    .for_each(|model| store.invariants(&model.outbox));
+                for model in &models {
+                    store.invariants(&model.outbox);
+                }
             }
             store.batches.seal();
             for model in &mut models {

@@ -5,7 +5,8 @@
 //! within a step that applied several publications, any place within that step is right.
 
 use crate::client::{Answered, Request};
-use crate::world::{Link, World, event_of, user_name};
+use crate::climate::{PUSH_TIMEOUT, event_of, user_name};
+use crate::world::{Link, World};
 use std::collections::BTreeMap;
 
 /// One publication that was asked for.
@@ -175,7 +176,7 @@ fn judge_session(at: usize, link: &Link, log: &[usize], world: &World) {
     match &client.close {
         Some((code, reason)) => {
             let is_slow = reason == "too slow";
-            let fits = |label: &&str| expected_code(label).is_none_or(|wanted| wanted == *code);
+            let fits = |label: &&str| is_code_of(label, *code);
             assert!(
                 ended.labels.iter().any(fits),
                 "{code:?} for {:?}",
@@ -208,14 +209,13 @@ fn judge_session(at: usize, link: &Link, log: &[usize], world: &World) {
     assert!(!only("client_closed") || client.said_close);
 }
 
-/// The code of a close frame for a label; `None` if any will do.
-fn expected_code(label: &str) -> Option<Option<u16>> {
+/// Whether a session that ended under this label may have been sent this code.
+fn is_code_of(label: &str, code: Option<u16>) -> bool {
     match label {
-        "dropped" | "client_closed" => Some(Some(1000)),
-        "idle_timeout" | "shutdown" => Some(Some(1001)),
-        "slow_consumer" | "registration_timeout" => Some(Some(1008)),
-        "handshake_timeout" | "reset" => Some(Some(0)),
-        _ => None,
+        "dropped" | "client_closed" => code == Some(1000),
+        "idle_timeout" | "shutdown" => code == Some(1001),
+        "slow_consumer" | "registration_timeout" => code == Some(1008),
+        _ => false,
     }
 }
 
@@ -249,10 +249,7 @@ fn judge_answers(world: &World, places: &[BTreeMap<usize, usize>]) -> Tally {
             assert!(answered.body.starts_with("timed out"), "{answered:?}");
             let arrived = asked.arrived.expect("answered, so it arrived");
             let waited = answered.heard - arrived;
-            assert!(
-                waited >= World::push_timeout(),
-                "timed out after {waited} ticks"
-            );
+            assert!(waited >= PUSH_TIMEOUT, "timed out after {waited} ticks");
             tally.timed_out += 1;
         }
         match asked.what {

@@ -6,33 +6,16 @@
 //! and the model is told what has changed.
 
 use crate::Prng;
-use crate::client::{Client, Request, Said};
+use crate::client::{Answered, Asked, Client, Request, Said};
+use crate::climate::{CLOSE_GRACE, Climate, USERS, config, event_of, user_name};
 use crate::model::{Book, Ended, Pushed};
-use campanile::config::Config;
 use campanile::driver::host::Host;
 use campanile::driver::mailbox::Exchange;
 use campanile::gateway::simulated_host;
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::CloseStep;
-use campanile::time::{TICK_MS, Tick};
+use campanile::time::Tick;
 use std::collections::BTreeMap;
-
-/// What a world is like.
-#[derive(Clone, Debug)]
-pub(crate) struct Climate {
-    pub(crate) shards: usize,
-    pub(crate) mailbox_messages: usize,
-    pub(crate) pushes_in_flight: u32,
-    pub(crate) outbox_bytes: u32,
-    pub(crate) publication_bytes: u64,
-    pub(crate) batch_bytes: u32,
-    pub(crate) registration_timeout: u32,
-    pub(crate) steps: u32,
-    pub(crate) sessions: usize,
-    pub(crate) pushers: usize,
-    /// Whether clients stall, vanish and are dropped, and time leaps.
-    pub(crate) is_rough: bool,
-}
 
 /// One socket, and both of its ends.
 #[derive(Debug)]
@@ -90,10 +73,11 @@ impl World {
             let seed = [prng.below(u64::MAX), prng.below(u64::MAX)];
             simulated_host(&config, ShardId::new(index), &exchange, seed)
         };
+        let hosts = (0..shards).map(&mut host).collect();
         let mut world = Self {
-            hosts: (0..shards).map(&mut host).collect(),
             climate,
             prng,
+            hosts,
             ticks: vec![0; shards],
             now: 0,
             links: Vec::new(),
@@ -121,9 +105,11 @@ impl World {
         let shard = self.die(self.climate.shards);
         let mut link = self.die(self.links.len());
         if self.prng.chance(1, 3) {
-            let pushers = (0..self.links.len()).filter(|&at| self.links[at].client.is_pusher);
-            let pushers: Vec<usize> = pushers.collect();
-            link = self.prng.pick(pushers.into_iter()).unwrap_or(link);
+            let is_pusher = |&at: &usize| self.links[at].client.is_pusher;
+            let pushers = || (0..self.links.len()).filter(is_pusher);
+            if let Some(chosen) = self.prng.pick(0..pushers().count()) {
+                link = pushers().nth(chosen).expect("counted a moment ago");
+            }
         }
         match self.prng.range(0, 99) {
             0..=3 => self.arrive(shard),
@@ -139,7 +125,8 @@ impl World {
                 self.after(shard);
             }
             72..=89 => {
-                let sends = self.prng.range(0, 12);
+                let most = if self.prng.chance(1, 2) { 2 } else { 12 };
+                let sends = self.prng.range(0, most);
                 self.flush(shard, sends);
             }
             90..=93 => {
@@ -275,7 +262,7 @@ impl World {
             11 if is_rough => client.register(&format!("d{}", user % 2), "x", cut),
             12 if is_rough => client.say_close(1000),
             13 => client.register("", "e", cut),
-            14 => client.chatter(),
+            14..=15 => client.chatter(),
             _ if !client.is_mute => client.pong(),
             _ => {}
         }
@@ -291,7 +278,7 @@ impl World {
         match dice {
             0..=3 => link.is_stalled = true,
             4..=5 => link.is_stalled = false,
-            6..=7 => link.has_ended = true,
+            6 => link.has_ended = true,
             _ => link.has_reset = true,
         }
         link.has_ended |= link.has_reset;
@@ -425,10 +412,10 @@ impl World {
             }
             moved = true;
         }
+        // A witness takes everything as soon as it can, and is never slow.
+        self.complete_send(shard);
         self.hosts[shard].relieve();
         self.after(shard);
-        // A witness takes everything as soon as it can.
-        self.complete_send(shard);
         moved
     }
 
@@ -527,21 +514,8 @@ impl World {
         }
     }
 
-    /// How long, in ticks, an answer may take.
-    pub(crate) fn push_timeout() -> u32 {
-        PUSH_TIMEOUT
-    }
-
     /// Every request with its answer, if it has one, and the link it was asked on.
-    pub(crate) fn requests(
-        &self,
-    ) -> impl Iterator<
-        Item = (
-            &crate::client::Asked,
-            Option<&crate::client::Answered>,
-            usize,
-        ),
-    > {
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (&Asked, Option<&Answered>, usize)> {
         self.links.iter().enumerate().flat_map(|(at, link)| {
             let client = &link.client;
             client
@@ -553,9 +527,8 @@ impl World {
     }
 
     /// The request that pushed a publication, with its answer.
-    pub(crate) fn answer_to(&self, push: usize) -> Option<&crate::client::Answered> {
-        let wanted =
-            |asked: &crate::client::Asked| matches!(asked.what, Request::Push { id } if id == push);
+    pub(crate) fn answer_to(&self, push: usize) -> Option<&Answered> {
+        let wanted = |asked: &Asked| matches!(asked.what, Request::Push { id } if id == push);
         let client = &self.links[self.pushes[push].link].client;
         let index = client.asked.iter().position(wanted).expect("it was asked");
         client.answered.get(index)
@@ -572,42 +545,6 @@ impl Link {
     }
 }
 
-fn config(climate: &Climate) -> Config {
-    let mut config = Config::default();
-    let ms = |ticks: u32| ticks * u32::try_from(TICK_MS).expect("small");
-    config.limits.pushes_in_flight_max = climate.pushes_in_flight;
-    config.limits.publication_bytes_max = climate.publication_bytes;
-    config.limits.batch_bytes_max = climate.batch_bytes;
-    config.limits.gather_bytes_max = 1_024;
-    config.heartbeat.handshake_timeout_ms = ms(120);
-    config.heartbeat.close_grace_ms = ms(CLOSE_GRACE);
-    config.http.keep_alive_timeout_ms = ms(120);
-    config.http.body_timeout_ms = ms(120);
-    config.http.push_timeout_ms = ms(PUSH_TIMEOUT);
-    config.http.http_in_bytes_max = 4_096;
-    config.http.http_out_bytes_max = 4_096;
-    for route in &mut config.routes {
-        route.limits.outbox_bytes_max = climate.outbox_bytes;
-        route.limits.ping_interval_ms = ms(100);
-        route.limits.idle_timeout_ms = ms(400);
-        route.limits.registration_timeout_ms = ms(climate.registration_timeout);
-    }
-    config
-}
-
-pub(crate) fn user_name(user: usize) -> String {
-    format!("u{user}")
-}
-
-/// The event under which a user is pushed to; a registration for another one hears nothing.
-pub(crate) fn event_of(user: usize) -> &'static str {
-    ["even", "odd"][user % 2]
-}
-
-/// Users that are pushed to; `d0` and `d1`, who are dropped, are not among them.
-pub(crate) const USERS: usize = 5;
-const CLOSE_GRACE: u32 = 50;
-const PUSH_TIMEOUT: u32 = 60;
 const LEAP_MAX: u32 = 150;
 const PUBLICATIONS_PER_FLUSH_MAX: usize = 4;
 const SETTLING_ROUNDS_MAX: u32 = 20_000;

@@ -1,0 +1,58 @@
+//! What a simulated world is like, and the config that its gateway runs with.
+
+use campanile::config::Config;
+use campanile::time::TICK_MS;
+
+/// What a world is like.
+#[derive(Clone, Debug)]
+pub(crate) struct Climate {
+    pub(crate) shards: usize,
+    pub(crate) mailbox_messages: usize,
+    pub(crate) pushes_in_flight: u32,
+    pub(crate) outbox_bytes: u32,
+    pub(crate) publication_bytes: u64,
+    pub(crate) batch_bytes: u32,
+    pub(crate) registration_timeout: u32,
+    pub(crate) steps: u32,
+    pub(crate) sessions: usize,
+    pub(crate) pushers: usize,
+    /// Whether clients stall, vanish and are dropped, and time leaps.
+    pub(crate) is_rough: bool,
+}
+
+pub(crate) fn config(climate: &Climate) -> Config {
+    let mut config = Config::default();
+    let ms = |ticks: u32| ticks * u32::try_from(TICK_MS).expect("small");
+    config.limits.pushes_in_flight_max = climate.pushes_in_flight;
+    config.limits.publication_bytes_max = climate.publication_bytes;
+    config.limits.batch_bytes_max = climate.batch_bytes;
+    config.limits.gather_bytes_max = 1_024;
+    config.heartbeat.handshake_timeout_ms = ms(120);
+    config.heartbeat.close_grace_ms = ms(CLOSE_GRACE);
+    config.http.keep_alive_timeout_ms = ms(120);
+    config.http.body_timeout_ms = ms(120);
+    config.http.push_timeout_ms = ms(PUSH_TIMEOUT);
+    config.http.http_in_bytes_max = 4_096;
+    config.http.http_out_bytes_max = 4_096;
+    for route in &mut config.routes {
+        route.limits.outbox_bytes_max = climate.outbox_bytes;
+        route.limits.ping_interval_ms = ms(100);
+        route.limits.idle_timeout_ms = ms(400);
+        route.limits.registration_timeout_ms = ms(climate.registration_timeout);
+    }
+    config
+}
+
+pub(crate) fn user_name(user: usize) -> String {
+    format!("u{user}")
+}
+
+/// The event under which a user is pushed to; a registration for another one hears nothing.
+pub(crate) fn event_of(user: usize) -> &'static str {
+    ["even", "odd"][user % 2]
+}
+
+/// Users that are pushed to; `d0` and `d1`, who are dropped, are not among them.
+pub(crate) const USERS: usize = 5;
+pub(crate) const CLOSE_GRACE: u32 = 50;
+pub(crate) const PUSH_TIMEOUT: u32 = 60;

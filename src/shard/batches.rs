@@ -102,6 +102,7 @@ impl Batches {
     }
 
     /// Ends the open batch: its bytes may be lent from now on and never change again.
+    #[inline]
     pub fn seal(&mut self) {
         let Some(index) = self.open.take() else {
             return;
@@ -115,10 +116,16 @@ impl Batches {
 
     /// Keeps `batch` until a matching [`Batches::release`].
     pub fn hold(&mut self, batch: u32) {
-        self.entries[batch as usize].holders += 1;
+        self.hold_by(batch, 1);
+    }
+
+    /// Keeps `batch` until [`Batches::release`] was called `count` times.
+    pub fn hold_by(&mut self, batch: u32, count: u32) {
+        self.entries[batch as usize].holders += count;
     }
 
     /// Gives back one [`Batches::hold`]; the last one frees the batch, once it is sealed.
+    #[inline]
     pub fn release(&mut self, batch: u32) {
         let entry = &mut self.entries[batch as usize];
         entry.holders -= 1;
@@ -150,10 +157,17 @@ impl Batches {
         self.opened - self.entries[batch as usize].sequence > 2
     }
 
-    /// Whether bytes of this batch may be lent.
+    /// [`Batches::range`] without its first `skip` bytes, for bytes that are about to be lent.
+    ///
+    /// # Panics
+    ///
+    /// If the batch was not sealed.
     #[must_use]
-    pub fn is_sealed(&self, batch: u32) -> bool {
-        self.entries[batch as usize].sealed
+    #[inline]
+    pub fn sealed_range(&self, batch: u32, first: u32, last: u32, skip: u32) -> &[u8] {
+        let entry = &self.entries[batch as usize];
+        assert!(entry.sealed, "what is lent never changes again");
+        &entry.bytes[entry.start(first) + skip as usize..entry.ends[last as usize] as usize]
     }
 
     /// Copies ranges together, frame by frame, into a batch that is sealed from the start. Returns
@@ -196,6 +210,17 @@ impl Batches {
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.bytes_held
+    }
+
+    /// The memory of one batch, divided by its holders.
+    ///
+    /// # Panics
+    ///
+    /// If nobody holds it.
+    #[must_use]
+    pub fn share_bytes(&self, batch: u32) -> usize {
+        let entry = &self.entries[batch as usize];
+        entry.bytes.capacity() / entry.holders as usize
     }
 
     /// How many batches are in use.
@@ -285,6 +310,7 @@ impl Batches {
         u32::try_from(self.entries.insert(batch)).expect("bounded by the bytes held")
     }
 
+    #[cold]
     fn discard(&mut self, index: u32) {
         let mut batch = self.entries.remove(index as usize);
         self.bytes_held -= batch.bytes.capacity();
@@ -298,6 +324,7 @@ impl Batches {
 }
 
 impl Batch {
+    #[inline]
     fn start(&self, frame: u32) -> usize {
         frame
             .checked_sub(1)
@@ -346,7 +373,7 @@ mod tests {
         let second = put(&mut batches, b"6789");
         batches.hold(second.batch);
         assert_ne!(first.batch, second.batch);
-        assert!(batches.is_sealed(first.batch));
+        assert_eq!(batches.sealed_range(first.batch, 0, 0, 0), b"12345");
         let large = put(&mut batches, &[b'x'; 100]);
         batches.hold(large.batch);
         assert_eq!(large.frame, 0);

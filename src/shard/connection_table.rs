@@ -1,9 +1,9 @@
-//! Where a shard keeps its connections: a slab, plus a generation for every slot.
+//! Where a shard keeps its connections: a slab, plus the present name of every slot.
 //!
-//! The slab gives dense storage and a free list; the generations give names that go stale safely.
-//! Removing a connection bumps its slot's generation, so every copy of the old [`ConnectionId`]
-//! (in a completion, in a question under way, in a request still waiting) misses from then on, at
-//! the cost of one compare.
+//! The slab gives dense storage and a free list; the names go stale safely. Removing a connection
+//! gives its slot a name of the next generation, so every copy of the old [`ConnectionId`] (in a
+//! completion, in a question under way, in a request still waiting) misses from then on, at the
+//! cost of one compare.
 
 use crate::id::{ConnectionId, SLOTS_MAX};
 use slab::Slab;
@@ -12,13 +12,12 @@ use slab::Slab;
 ///
 /// Invariants, checked by [`ConnectionTable::invariants`]:
 ///
-/// - `generations[slot]` is the generation of the connection now in `slot`, or of the next one.
-/// - No generation is zero.
+/// - `names[slot]` is the name of the connection now in `slot`, or of the next one.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
     connections: Slab<C>,
-    /// One per slot ever used; never shrinks, since a forgotten generation could be issued twice.
-    generations: Vec<u32>,
+    /// One per slot ever used; never shrinks, since a forgotten name could be issued twice.
+    names: Vec<ConnectionId>,
 }
 
 impl<C> ConnectionTable<C> {
@@ -27,7 +26,7 @@ impl<C> ConnectionTable<C> {
     pub fn new() -> Self {
         Self {
             connections: Slab::new(),
-            generations: Vec::new(),
+            names: Vec::new(),
         }
     }
 
@@ -37,21 +36,23 @@ impl<C> ConnectionTable<C> {
             return Err(connection);
         }
         let slot = self.connections.insert(connection);
-        if slot == self.generations.len() {
-            self.generations.push(GENERATION_FIRST);
+        if slot == self.names.len() {
+            let slot = u32::try_from(slot).expect("slots fit a u32");
+            self.names.push(ConnectionId::new(slot, GENERATION_FIRST));
         }
-        Ok(self.name(slot))
+        Ok(self.names[slot])
     }
 
     /// Takes the connection out and retires its id; `None` if the id was already stale.
     pub fn remove(&mut self, id: ConnectionId) -> Option<C> {
         let slot = self.resolve(id)?;
         let connection = self.connections.try_remove(slot)?;
-        self.generations[slot] = generation_after(self.generations[slot]);
+        self.names[slot] = ConnectionId::new(id.slot(), generation_after(id.generation()));
         Some(connection)
     }
 
     /// The connection, for reading and writing; `None` if the id is stale.
+    #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut C> {
         let slot = self.resolve(id)?;
         self.connections.get_mut(slot)
@@ -64,8 +65,16 @@ impl<C> ConnectionTable<C> {
     }
 
     /// Whatever connection lies in `slot` now; `None` if it is free.
+    #[inline]
     pub fn slot_mut(&mut self, slot: u32) -> Option<&mut C> {
         self.connections.get_mut(slot as usize)
+    }
+
+    /// Whatever connection lies in `slot` now, with its name; `None` if it is free.
+    #[inline]
+    pub fn entry_mut(&mut self, slot: u32) -> Option<(ConnectionId, &mut C)> {
+        let connection = self.connections.get_mut(slot as usize)?;
+        Some((self.names[slot as usize], connection))
     }
 
     /// The name of the connection that lies in `slot` now; `None` if it is free.
@@ -73,14 +82,14 @@ impl<C> ConnectionTable<C> {
     pub fn id_of(&self, slot: u32) -> Option<ConnectionId> {
         self.connections
             .contains(slot as usize)
-            .then(|| self.name(slot as usize))
+            .then(|| self.names[slot as usize])
     }
 
     /// Every connection with its name, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &C)> {
         self.connections
             .iter()
-            .map(|(slot, connection)| (self.name(slot), connection))
+            .map(|(slot, connection)| (self.names[slot], connection))
     }
 
     /// How many connections are in the table.
@@ -97,22 +106,23 @@ impl<C> ConnectionTable<C> {
 
     /// Asserts what the type promises. Linear in the table: for tests and the simulator.
     pub fn invariants(&self) {
-        assert!(self.connections.len() <= self.generations.len());
-        assert!(self.generations.iter().all(|&generation| generation > 0));
+        assert!(self.connections.len() <= self.names.len());
+        assert!(
+            self.names
+                .iter()
+                .zip(0..)
+                .all(|(name, slot)| name.slot() == slot)
+        );
         for (id, _) in self.iter() {
             assert_eq!(self.resolve(id), Some(id.index()));
         }
     }
 
     /// The slot an id speaks of, unless that slot has since moved on to a later generation.
+    #[inline]
     fn resolve(&self, id: ConnectionId) -> Option<usize> {
         let slot = id.index();
-        (self.generations.get(slot) == Some(&id.generation())).then_some(slot)
-    }
-
-    fn name(&self, slot: usize) -> ConnectionId {
-        let generation = self.generations[slot];
-        ConnectionId::new(u32::try_from(slot).expect("slots fit a u32"), generation)
+        (self.names.get(slot) == Some(&id)).then_some(slot)
     }
 }
 

@@ -275,12 +275,12 @@ impl Shard {
     /// The first call after a batch seals what was encoded in it.
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.outboxes.batches.seal();
-        let slot = loop {
+        let (id, outbox) = loop {
             let (slot, urgent) = match self.urgent.pop_front() {
                 Some(slot) => (slot, true),
                 None => (self.dirty.pop_front()?, false),
             };
-            let Some(connection) = self.connections.slot_mut(slot) else {
+            let Some((id, connection)) = self.connections.entry_mut(slot) else {
                 continue;
             };
             if urgent {
@@ -289,12 +289,10 @@ impl Shard {
                 connection.queued = false;
             }
             if connection.is_dirty() {
-                break slot;
+                break (id, &mut connection.outbox);
             }
         };
-        let id = self.connections.id_of(slot).expect("just seen");
-        let connection = self.connections.slot_mut(slot).expect("just seen");
-        Some((id, self.outboxes.lend(&mut connection.outbox)))
+        Some((id, self.outboxes.lend(outbox)))
     }
 
     /// Whether [`Shard::poll_send`] may have something.

@@ -145,9 +145,9 @@ impl Shard {
         let (mut behind, mut leaving_bytes) = (Vec::new(), 0);
         for (id, connection) in self.connections.iter() {
             if connection.phase == Phase::Gone {
-                leaving_bytes += connection.outbox.bytes() as usize;
+                leaving_bytes += self.outboxes.share_bytes(&connection.outbox);
             } else if connection.outbox.is_lent() && self.outboxes.is_behind(&connection.outbox) {
-                behind.push((connection.outbox.bytes(), id));
+                behind.push((self.outboxes.share_bytes(&connection.outbox), id));
             }
         }
         behind.sort_unstable();
@@ -168,11 +168,11 @@ impl Shard {
             .bytes_held()
             .saturating_sub(leaving_bytes);
         while held > bytes_max {
-            let Some((bytes, id)) = behind.pop() else {
+            let Some((share_bytes, id)) = behind.pop() else {
                 break;
             };
             self.cut(id, End::SlowConsumer);
-            held = held.saturating_sub(bytes as usize);
+            held = held.saturating_sub(share_bytes);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What a shard does with a publication: names it, routes it, applies it.
 
-use super::batches::FrameRef;
+use super::batches::{Batches, FrameRef};
 use super::core::{Shard, mark};
 use super::input::opcode;
+use super::outbox::{Outboxes, Overflow};
 use super::publication::{
     Audience, DropTarget, MailboxMessage, OwnedPublication, Publication, PublicationId, Ticket,
 };
-use super::settings::EncodingId;
+use super::settings::{EncodingId, RouteSettings};
 use crate::close::End;
 use crate::id::ShardId;
 use crate::ws::encoder;
@@ -14,10 +15,56 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A publication as it is worded in one encoding.
+#[derive(Clone, Copy)]
 struct Wording {
     encoding: EncodingId,
     frame: FrameRef,
     len: u32,
+}
+
+/// A publication in every encoding that somebody needed so far.
+struct Wordings<'p> {
+    publication: &'p Publication<'p>,
+    words: SmallVec<[Wording; 2]>,
+}
+
+impl Wordings<'_> {
+    /// The publication as the sessions of `route` receive it; encoded the first time.
+    fn of(&mut self, route: &RouteSettings, batches: &mut Batches) -> Wording {
+        let known = self
+            .words
+            .iter()
+            .find(|word| word.encoding == route.encoding);
+        if let Some(known) = known {
+            return *known;
+        }
+        let bytes_needed = self.publication.payload.len() + HEAD_BYTES_MAX;
+        let mut len = 0;
+        let frame = batches.put(bytes_needed, |out| {
+            let before = out.len();
+            let start = encoder::begin(out);
+            let kind = route.dialect.encode(self.publication, out);
+            encoder::end(out, start, opcode(kind));
+            len = out.len() - before;
+        });
+        let len = u32::try_from(len).expect("a message is far below 4 GiB");
+        let word = Wording {
+            encoding: route.encoding,
+            frame,
+            len,
+        };
+        self.words.push(word);
+        word
+    }
+}
+
+/// Counts those who hold a word's batch since the last call, all at once.
+fn hold(outboxes: &mut Outboxes, word: Option<Wording>, holders: &mut u32) {
+    if let Some(word) = word {
+        outboxes
+            .batches
+            .hold_by(word.frame.batch, std::mem::take(holders));
+    }
 }
 
 impl Shard {
@@ -77,54 +124,48 @@ impl Shard {
             name,
             event,
         } = publication.audience;
-        let mut wordings: SmallVec<[Wording; 2]> = SmallVec::new();
+        let routes = &self.settings.routes[..];
+        let mut wordings = Wordings {
+            publication,
+            words: SmallVec::new(),
+        };
+        let mut word: Option<Wording> = None;
         let mut slow: SmallVec<[u32; 8]> = SmallVec::new();
-        let mut reached = 0;
+        let (mut reached, mut holders) = (0, 0);
 
         for member in self.users.members(namespace, name, event) {
             let connection = self
                 .connections
                 .slot_mut(member.slot)
                 .expect("bound while open");
-            let route = &self.settings.routes[usize::from(connection.route)];
-            let known = wordings.iter().position(|w| w.encoding == route.encoding);
-            let at = known.unwrap_or_else(|| {
-                let batches = &mut self.outboxes.batches;
-                let mut len = 0;
-                let frame = batches.put(publication.payload.len() + HEAD_BYTES_MAX, |out| {
-                    let before = out.len();
-                    let start = encoder::begin(out);
-                    let kind = route.dialect.encode(publication, out);
-                    encoder::end(out, start, opcode(kind));
-                    len = out.len() - before;
-                });
-                let len = u32::try_from(len).expect("a message is far below 4 GiB");
-                wordings.push(Wording {
-                    encoding: route.encoding,
-                    frame,
-                    len,
-                });
-                wordings.len() - 1
-            });
-            let Wording { frame, len, .. } = wordings[at];
+            let route = &routes[usize::from(connection.route)];
+            let Wording { frame, len, .. } = match word {
+                Some(word) if word.encoding == route.encoding => word,
+                before => {
+                    hold(&mut self.outboxes, before, &mut holders);
+                    *word.insert(wordings.of(route, &mut self.outboxes.batches))
+                }
+            };
             let outbox = &mut connection.outbox;
-            if self
+            match self
                 .outboxes
-                .push(outbox, frame, len, route.outbox_bytes_max)
-                .is_ok()
+                .push_unheld(outbox, frame, len, route.outbox_bytes_max)
             {
-                reached += 1;
-                mark(
-                    connection,
-                    member.slot,
-                    false,
-                    &mut self.dirty,
-                    &mut self.urgent,
-                );
-            } else {
-                slow.push(member.slot);
+                Ok(holds) => {
+                    holders += u32::from(holds);
+                    reached += 1;
+                    mark(
+                        connection,
+                        member.slot,
+                        false,
+                        &mut self.dirty,
+                        &mut self.urgent,
+                    );
+                }
+                Err(Overflow) => slow.push(member.slot),
             }
         }
+        hold(&mut self.outboxes, word, &mut holders);
 
         self.counters.publications += 1;
         self.counters.deliveries += u64::from(reached);

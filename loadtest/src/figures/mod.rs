@@ -10,6 +10,8 @@ mod rtt;
 mod syscalls;
 mod table;
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -20,7 +22,7 @@ use crate::cli::FiguresArguments;
 use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::cores::Cores;
 use crate::crowd::Crowd;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::procfs;
 use crate::rounds::{self, Asking, EVENT};
@@ -52,6 +54,32 @@ pub(crate) enum Name {
     Rtt,
 }
 
+/// The default configuration but for the heartbeat, in a file that goes when this is dropped.
+///
+/// The figures' readers count bytes: a ping after 30 s of silence would be bytes too many, and they
+/// answer none.
+struct QuietConfig {
+    path: PathBuf,
+}
+
+impl QuietConfig {
+    fn write() -> Outcome<Self> {
+        let name = format!("loadtest-{}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, QUIET_CONFIG).attempt(&format!("write {}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for QuietConfig {
+    fn drop(&mut self) {
+        // A file left in the temporary folder is harmless.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+const QUIET_CONFIG: &str = "[heartbeat]\nping_interval_ms = 86400000\nidle_timeout_ms = 86400000\n";
+
 /// Runs the command; `true` when every figure that was measured holds.
 ///
 /// # Errors
@@ -60,10 +88,12 @@ pub(crate) enum Name {
 pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
     let cores = Cores::find()?;
     cores.stand_on_client()?;
+    let quiet = QuietConfig::write()?;
+    let config = arguments.gateway.config.clone();
     let bench = Bench {
         options: GatewayOptions {
             executable: arguments.gateway.gateway.clone(),
-            config: arguments.gateway.config.clone(),
+            config: Some(config.unwrap_or_else(|| quiet.path.clone())),
             shards: 1,
         },
         cores,

@@ -107,7 +107,15 @@ pub fn read_push<'b>(body: &'b [u8], scratch: &'b mut Scratch) -> Option<Push<'b
 ///
 /// What is wrong with it, as a sentence for the caller.
 pub fn read_drop(body: &mut [u8]) -> Result<Drop, String> {
-    let mut drop: Drop = simd_json::from_slice(body).map_err(|error| error.to_string())?;
+    let mut drop: Drop = simd_json::from_slice(body).map_err(|error| {
+        // What serde objects to comes wrapped in the parser's notation.
+        let text = error.to_string();
+        let inner = text
+            .strip_prefix("Serde(\"")
+            .and_then(|rest| rest.split_once("\")"));
+        let what = inner.map_or(text.as_str(), |(what, _)| what);
+        format!("request data illegal: {what}")
+    })?;
     if drop.user.is_empty() {
         return Err("userId can't be empty".to_owned());
     }
@@ -213,6 +221,9 @@ mod tests {
         ] {
             assert!(read(body).is_err(), "{body}");
         }
-        assert!(read(r#"{"userId":"j","evnt":"e"}"#).is_err_and(|error| error.contains("evnt")));
+        assert_eq!(
+            read(r#"{"userId":"j","evnt":"e"}"#),
+            Err("request data illegal: unknown field `evnt`, expected `userId` or `event`".into())
+        );
     }
 }

@@ -8,6 +8,8 @@
 mod bounds;
 #[path = "support/client.rs"]
 mod client;
+#[path = "wire/cramped.rs"]
+mod cramped;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/process.rs"]

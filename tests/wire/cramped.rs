@@ -1,0 +1,82 @@
+//! A gateway with hardly any room: mailboxes of one message, four receive buffers, the smallest
+//! rings. It must be slower, and may refuse, but loses and miscounts nothing.
+
+use crate::client::{open_as, read_text, settle};
+use crate::peer::{Answer, Peer, push_body, request, sent_to};
+use crate::process::{Process, gateway};
+use std::collections::BTreeMap;
+use std::thread;
+
+const CRAMPED: &str = "[limits]\n\
+    mailbox_messages_max = 1\n\
+    sends_per_enter_max = 3\n\
+    sends_per_turn_max = 5\n\
+    [ring]\n\
+    submission_entries = 64\n\
+    completion_entries = 128\n\
+    entries_min = 64\n\
+    buffer_count = 4\n\
+    buffer_bytes = 1024\n";
+
+const SESSIONS: usize = 24;
+const PUSHERS: usize = 8;
+
+#[test]
+fn with_hardly_any_room_every_total_is_right_and_nothing_is_lost() {
+    let process = Process::start(gateway(Some(CRAMPED)));
+    let address = process.address;
+    let mut clients: Vec<_> = (0..SESSIONS)
+        .map(|_| open_as(address, "jack", "e"))
+        .collect();
+    let pushed: Vec<Vec<String>> = thread::scope(|scope| {
+        let mut pushers = Vec::new();
+        for pusher in 0..PUSHERS {
+            pushers.push(scope.spawn(move || push_pipelined(Peer::connect(address), pusher)));
+        }
+        let accepted = pushers.into_iter().map(|pusher| pusher.join());
+        accepted.map(|list| list.expect("it ends well")).collect()
+    });
+
+    let all: usize = pushed.iter().map(Vec::len).sum();
+    assert!(all > 0, "something was accepted");
+    for client in &mut clients {
+        let mut received: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for _ in 0..all {
+            let text = read_text(client);
+            let (pusher, _) = text.split_once(':').expect("both");
+            received
+                .entry(pusher.parse().expect("a number"))
+                .or_default()
+                .push(text);
+        }
+        settle(client);
+        for (pusher, expected) in pushed.iter().enumerate() {
+            let got = received.remove(&pusher).unwrap_or_default();
+            assert_eq!(
+                got, *expected,
+                "what was answered 200, in order, and nothing else"
+            );
+        }
+    }
+}
+
+/// Pushes in runs of sixteen; returns what was accepted. What was refused was refused whole.
+fn push_pipelined(mut peer: Peer, pusher: usize) -> Vec<String> {
+    let mut accepted = Vec::new();
+    for round in 0..20 {
+        let text = |index: usize| format!("{pusher}:{}", 16 * round + index);
+        let requests = (0..16).map(|at| request("/push", "", &push_body("jack", "e", &text(at))));
+        let requests: Vec<Vec<u8>> = requests.collect();
+        peer.send(&requests.concat());
+        for index in 0..16 {
+            let Answer { status, body } = peer.answer();
+            if status == 503 {
+                assert_eq!(body, "too busy, nothing was delivered");
+                continue;
+            }
+            assert_eq!((status, body), (200, sent_to(SESSIONS)));
+            accepted.push(text(index));
+        }
+    }
+    accepted
+}

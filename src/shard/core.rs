@@ -438,3 +438,95 @@ pub(super) fn mark(
         dirty_queue.push_back(slot);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::shard::publication::Audience;
+
+    const JACK: Audience<'static> = Audience::User {
+        namespace: 0,
+        name: b"jack",
+        event: b"e",
+    };
+    fn ticket() -> Ticket {
+        let asker = ShardId::new(0);
+        Ticket { asker, index: 0 }
+    }
+
+    fn shard() -> Shard {
+        let settings = Arc::new(crate::gateway::shard_settings(&Config::default(), false));
+        Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]))
+    }
+
+    /// A session that speaks for jack; its greeting has not been sent.
+    fn join(shard: &mut Shard) -> ConnectionId {
+        let id = shard.handle_accepted().expect("there is room");
+        shard.handle_upgraded(id, 0, b"greeting");
+        say(shard, id, 0x81, br#"{"token":"jack","event":"e"}"#);
+        id
+    }
+
+    fn say(shard: &mut Shard, id: ConnectionId, first_octet: u8, payload: &[u8]) {
+        let len = u8::try_from(payload.len()).expect("a short frame");
+        let mut frame = [&[first_octet, 0x80 | len, 0, 0, 0, 0], payload].concat();
+        assert_eq!(shard.handle_received(id, &mut frame), frame.len());
+    }
+
+    fn send_all(shard: &mut Shard) -> Vec<u8> {
+        let mut sent = Vec::new();
+        while let Some((id, bytes)) = shard.poll_send() {
+            let len = u32::try_from(bytes.len()).expect("small");
+            sent.extend_from_slice(bytes);
+            shard.handle_sent(id, len);
+        }
+        shard.invariants();
+        sent
+    }
+
+    #[test]
+    fn what_is_gone_is_never_sent_to_again() {
+        let mut shard = shard();
+        let id = join(&mut shard);
+        assert_eq!(send_all(&mut shard), b"greeting");
+
+        // It stands in both queues, is lent from one, and ends while that send is under way.
+        assert_eq!(shard.publish(JACK, b"hello", ticket()), 1);
+        say(&mut shard, id, 0x89, b"");
+        assert_eq!(shard.poll_send().map(|(to, _)| to), Some(id));
+        assert_eq!(shard.publish(JACK, b"more", ticket()), 1);
+        shard.cut(id, End::Reset);
+        shard.handle_sent(id, 0);
+        assert_eq!(shard.poll_send(), None);
+        assert_eq!(shard.poll_close(), Some((id, CloseStep::Finish)));
+        shard.invariants();
+        shard.handle_closed(id);
+        assert_eq!(shard.connections_count(), 0);
+    }
+
+    #[test]
+    fn a_slow_consumer_still_gets_its_greeting_before_the_close() {
+        let mut shard = shard();
+        let large = vec![b'x'; 700 << 10];
+        join(&mut shard);
+        assert_eq!(
+            shard.publish(JACK, &large, ticket()),
+            1,
+            "nothing but a greeting is owed"
+        );
+        assert_eq!(shard.publish(JACK, &large, ticket()), 0);
+        assert_eq!(send_all(&mut shard), b"greeting\x88\x0a\x03\xf0too slow");
+        assert_eq!(shard.counters().ended("slow_consumer"), 1);
+    }
+
+    #[test]
+    fn a_peer_that_only_stops_sending_gets_what_it_is_owed() {
+        let mut shard = shard();
+        let id = join(&mut shard);
+        shard.handle_hangup(id, false);
+        assert_eq!(shard.publish(JACK, b"too late", ticket()), 0);
+        assert_eq!(send_all(&mut shard), b"greeting");
+        assert_eq!(shard.poll_close(), Some((id, CloseStep::Finish)));
+    }
+}

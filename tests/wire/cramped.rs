@@ -33,7 +33,7 @@ fn with_hardly_any_room_every_total_is_right_and_nothing_is_lost() {
         for pusher in 0..PUSHERS {
             pushers.push(scope.spawn(move || push_pipelined(Peer::connect(address), pusher)));
         }
-        let accepted = pushers.into_iter().map(|pusher| pusher.join());
+        let accepted = pushers.into_iter().map(thread::ScopedJoinHandle::join);
         accepted.map(|list| list.expect("it ends well")).collect()
     });
 

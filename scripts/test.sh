@@ -10,10 +10,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
 
-# Rustfmt and clippy come with the toolchain; the rest from Debian, where this is Debian.
+# Rustfmt and clippy come with the toolchain; the rest from Debian, where this is Debian. Most
+# machines have all of it.
 tools() {
     local wanted=() pair
-    for pair in strace:strace prlimit:util-linux setpriv:util-linux; do
+    for pair in cc:gcc prlimit:util-linux setpriv:util-linux; do
         command -v "${pair%%:*}" > /dev/null || wanted+=("${pair##*:}")
     done
     [ "${#wanted[@]}" -eq 0 ] && return

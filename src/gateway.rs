@@ -78,9 +78,7 @@ impl Gateway {
     #[must_use = "what was counted is gone then"]
     pub fn stop(self, grace: Duration) -> Counters {
         self.stop.set(grace);
-        for index in 0..self.threads.len() {
-            self.exchange.wake(ShardId::new(index));
-        }
+        self.exchange.wake_all();
         let mut all = Counters::default();
         for thread in self.threads {
             all.add(&thread.join().expect("a shard that panics ends the process"));

@@ -225,8 +225,8 @@ settings! {
         pub partial_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
 
         /// Bytes that the publications of a shard may take while sessions are still owed them.
-        /// Above it what they are owed is copied for each of them and counted, and if that does not
-        /// help, those that are owed most are cut as slow consumers.
+        /// Above it, what those more than one batch behind are owed is copied for each of them and
+        /// counted, and if that does not help, those that hold most are cut as slow consumers.
         pub publication_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
 
         /// Bytes of one buffer in which the publications of a turn lie next to each other.

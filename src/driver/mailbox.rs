@@ -134,12 +134,17 @@ impl Exchange {
         self.connections.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
+    /// Wakes every shard, for what each of them must see.
+    pub(crate) fn wake_all(&self) {
+        for index in 0..self.shards() {
+            self.wake(ShardId::new(index));
+        }
+    }
+
     /// One shard has nothing left to do; the last one wakes the others.
     pub(super) fn shard_done(&self) {
         if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
-            for index in 0..self.shards() {
-                self.wake(ShardId::new(index));
-            }
+            self.wake_all();
         }
     }
 

@@ -134,8 +134,9 @@ impl Prepared {
         );
         if let Some(error) = started.into_iter().find_map(Result::err) {
             common.stop.set(Duration::ZERO);
-            for (index, thread) in threads.into_iter().enumerate() {
-                common.exchange.wake(ShardId::new(index));
+            // All of them before any is waited for: none leaves until all are done.
+            common.exchange.wake_all();
+            for thread in threads {
                 drop(thread.join());
             }
             return Err(error);

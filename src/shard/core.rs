@@ -26,6 +26,7 @@ use std::sync::Arc;
 ///
 /// After one batch of the first three, empty the polls, in this order: mailbox messages; sends;
 /// closes; questions (each is answered by [`Shard::handle_answer`]); tallies; the next wake-up.
+/// When the sends are out, [`Shard::relieve`] bounds what slow readers hold.
 /// [`Shard::handle_received`] may stop at a question; answer it and hand in the rest.
 ///
 /// # Invariants

@@ -298,12 +298,6 @@ impl Outboxes {
         behind.bytes
     }
 
-    /// Bytes of memory that list nodes take.
-    #[must_use]
-    pub fn ranges_bytes(&self) -> usize {
-        self.ranges.capacity() * size_of::<Range>()
-    }
-
     /// Frees what is kept for reuse, as far as nothing is in use; for an idle shard.
     pub fn free_spare(&mut self) {
         self.batches.free_spare();

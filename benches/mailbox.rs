@@ -25,7 +25,7 @@ fn mailbox(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter(|| {
                 for index in 0..messages {
-                    let ticket = Ticket { asker: near, index };
+                    let ticket = Some(Ticket { asker: near, index });
                     let target = Arc::clone(&target);
                     sender.send(far, MailboxMessage::Drop { target, ticket });
                 }
@@ -46,8 +46,9 @@ fn mailbox(criterion: &mut Criterion) {
 fn number(message: &MailboxMessage) -> u64 {
     match message {
         MailboxMessage::Publication { ticket, .. } | MailboxMessage::Drop { ticket, .. } => {
-            ticket.index.into()
+            ticket.map_or(0, |ticket| ticket.index.into())
         }
+        MailboxMessage::Claim(_) | MailboxMessage::Watchers { .. } => 0,
     }
 }
 

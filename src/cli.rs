@@ -57,7 +57,7 @@ pub struct Serve {
     /// [default: info]
     #[arg(long, value_name = "LEVEL|json", env = "CAMPANILE_LOG", value_parser = Log::from_str)]
     pub log: Option<Log>,
-    /// Start even if everyone who reaches the port may push
+    /// Start even if everyone who reaches the port may push, tap, or say who they are
     #[arg(long)]
     pub insecure: bool,
 }
@@ -77,7 +77,8 @@ const AFTER_HELP: &str = "\
 A flag goes before the environment, the environment before the config file, and the config file \
 before the defaults.
 
-Without a config file, /ws, /push, /drop and /echo are served on 127.0.0.1:8080.";
+Without a config file, /ws (with /push and /drop), /edk, /wsrv, /easyws, /projectforge and /echo \
+are served on 127.0.0.1:8080.";
 
 /// The config to serve with.
 ///
@@ -123,68 +124,80 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
         "campanile {} is ready on {bound} with {shards} shard{plural}\n",
         env!("CARGO_PKG_VERSION")
     );
+    let paths = config.routes.iter().map(|route| route.path.len());
+    let width = format!("ws://{near}").len() + paths.max().unwrap_or(0).min(PATH_COLUMNS_MAX);
     for route in first.into_iter().chain(others) {
+        let (dialect, url) = (route.dialect.as_str(), format!("ws://{near}{}", route.path));
+        let hint = how_to_try(config, route);
+        writeln!(text, "  {dialect:<12}  {url:<width$}  {hint}").expect(INTO_A_STRING);
         let rows = [
-            (route.dialect.spelling(), "ws", Some(&route.path)),
             ("  push", "http", route.push_path.as_ref()),
             ("  drop", "http", route.drop_path.as_ref()),
+            ("  tap", "ws", route.tap_path.as_ref()),
+            ("  playground", "http", route.playground_path.as_ref()),
         ];
         for (what, scheme, path) in rows {
             let Some(path) = path else { continue };
-            writeln!(text, "  {what:<8}  {scheme}://{near}{path}").expect(INTO_A_STRING);
+            writeln!(text, "  {what:<12}  {scheme}://{near}{path}").expect(INTO_A_STRING);
         }
     }
 
     if let Some(route) = first {
-        put_what_to_try(&mut text, route, near);
+        put_a_push_to_try(&mut text, route, near);
     }
-    if !config.is_loopback() && config.routes.iter().any(is_open) {
-        text.push_str("Warning: everyone who reaches this port may push (--insecure).\n");
+    let open = what_is_open(config);
+    if !open.is_empty() {
+        let open = open.join(" and ");
+        writeln!(
+            text,
+            "Warning: everyone who reaches this port may {open} (--insecure)."
+        )
+        .expect(INTO_A_STRING);
     }
     text
 }
 
-/// A first session and a first push, to be typed as they stand.
-fn put_what_to_try(text: &mut String, route: &Route, near: SocketAddr) {
+/// What to do with a first session, in a few words.
+fn how_to_try(config: &Config, route: &Route) -> String {
     // With a table of tokens only the operator knows a token, and it is not shown here.
-    let (token, user) = match route.tokens {
-        None => ("jack", "jack"),
-        Some(_) => ("<token>", "<its user>"),
-    };
-    match (route.dialect, &route.push_path) {
-        (DialectName::Echo, _) => {
-            writeln!(
-                text,
-                "To try it, connect to ws://{near}{}; what you send comes back.",
-                route.path
-            )
-            .expect(INTO_A_STRING);
+    let has_tokens = route.tokens.is_some();
+    let token = if has_tokens { "<token>" } else { "jack" };
+    match route.dialect {
+        DialectName::Edk if has_tokens || !config.trusts_user_header(route) => {
+            "Sec-WebSocket-Protocol: <token>".to_owned()
         }
-        (DialectName::Wserver, push_path) => {
-            writeln!(
-                text,
-                "To try it, connect to ws://{near}{} and send\n  \
-                 {{\"token\":\"{token}\",\"event\":\"topic1\"}}",
-                route.path
-            )
-            .expect(INTO_A_STRING);
-            let Some(push_path) = push_path else { return };
-            let url = in_shell_quotes(format!("http://{near}{push_path}"));
-            let header = match &route.push_auth {
-                PushAuth::None => String::new(),
-                PushAuth::Bearer { .. } => " -H 'Authorization: Bearer <push_secret>'".to_owned(),
-                PushAuth::Header { name, .. } => {
-                    format!(" -H {}", in_shell_quotes(format!("{name}: <value>")))
-                }
-            };
-            writeln!(
-                text,
-                "then push from another terminal:\n  curl -X POST {url}{header} \
-                 -d '{{\"userId\":\"{user}\",\"event\":\"topic1\",\"message\":\"Hello World\"}}'"
-            )
-            .expect(INTO_A_STRING);
-        }
+        DialectName::Edk => "x-user-id: jack, Sec-WebSocket-Protocol: token".to_owned(),
+        DialectName::Wsrv => r#"send {"cmd":"hello","seqno":"1"}"#.to_owned(),
+        DialectName::Easyws => format!("cookie auth={token}, send hello: world"),
+        DialectName::Projectforge => "with ?ch=room, twice: one sees the other come".to_owned(),
+        DialectName::Wserver => format!(r#"send {{"token":"{token}","event":"topic1"}}"#),
+        DialectName::Echo => "what you send comes back".to_owned(),
     }
+}
+
+/// A first push, to be typed as it stands.
+fn put_a_push_to_try(text: &mut String, route: &Route, near: SocketAddr) {
+    let Some(push_path) = &route.push_path else {
+        return;
+    };
+    let user = match route.tokens {
+        None => "jack",
+        Some(_) => "<its user>",
+    };
+    let url = in_shell_quotes(format!("http://{near}{push_path}"));
+    let header = match &route.push_auth {
+        PushAuth::None => String::new(),
+        PushAuth::Bearer { .. } => " -H 'Authorization: Bearer <push_secret>'".to_owned(),
+        PushAuth::Header { name, .. } => {
+            format!(" -H {}", in_shell_quotes(format!("{name}: <value>")))
+        }
+    };
+    writeln!(
+        text,
+        "Push to the first, from another terminal:\n  curl -X POST {url}{header} \
+         -d '{{\"userId\":\"{user}\",\"event\":\"topic1\",\"message\":\"Hello World\"}}'"
+    )
+    .expect(INTO_A_STRING);
 }
 
 /// The first route that speaks wserver and all others, or the first route if none does.
@@ -199,9 +212,30 @@ fn first_wserver_first(routes: &[Route]) -> (Option<&Route>, Vec<&Route>) {
     )
 }
 
-fn is_open(route: &Route) -> bool {
-    let can_be_pushed_to = route.push_path.is_some() || route.drop_path.is_some();
-    can_be_pushed_to && route.push_auth == PushAuth::None
+/// What those who reach the port may do only because the operator allowed it.
+fn what_is_open(config: &Config) -> Vec<&'static str> {
+    if config.is_loopback() {
+        return Vec::new();
+    }
+    let is_pushed_to = |it: &Route| it.push_path.is_some() || it.drop_path.is_some();
+    let can_push = |it: &Route| is_pushed_to(it) && it.push_auth == PushAuth::None;
+    let can_watch = |it: &Route| it.tap_path.is_some() && it.tap_secret.is_none();
+    let can_be_anyone = |it: &Route| {
+        let is_known = it.tokens.is_some() || it.authenticated_by_code;
+        let is_meant = it.trust_user_header.is_some();
+        config.trusts_user_header(it) && !is_known && !is_meant
+    };
+    let mut open = Vec::new();
+    if config.routes.iter().any(can_push) {
+        open.push("push");
+    }
+    if config.routes.iter().any(can_watch) {
+        open.push("watch all traffic");
+    }
+    if config.routes.iter().any(can_be_anyone) {
+        open.push("say who they are");
+    }
+    open
 }
 
 /// An address to connect to: one that stands for all of this machine's is not, but loopback is
@@ -225,6 +259,9 @@ fn in_shell_quotes(word: String) -> String {
         format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
+
+/// A longer path does not push what stands behind the others to the right.
+const PATH_COLUMNS_MAX: usize = 24;
 
 const INTO_A_STRING: &str = "writing to a String does not fail";
 
@@ -356,13 +393,15 @@ mod tests {
                     -d '{\"userId\":\"jack\",\"event\":\"topic1\",\"message\":\"Hello World\"}'";
         let expected = format!(
             r#"campanile {version} is ready on 127.0.0.1:8080 with 2 shards
-  wserver   ws://127.0.0.1:8080/ws
-    push    http://127.0.0.1:8080/push
-    drop    http://127.0.0.1:8080/drop
-  echo      ws://127.0.0.1:8080/echo
-To try it, connect to ws://127.0.0.1:8080/ws and send
-  {{"token":"jack","event":"topic1"}}
-then push from another terminal:
+  wserver       ws://127.0.0.1:8080/ws            send {{"token":"jack","event":"topic1"}}
+    push        http://127.0.0.1:8080/push
+    drop        http://127.0.0.1:8080/drop
+  edk           ws://127.0.0.1:8080/edk           x-user-id: jack, Sec-WebSocket-Protocol: token
+  wsrv          ws://127.0.0.1:8080/wsrv          send {{"cmd":"hello","seqno":"1"}}
+  easyws        ws://127.0.0.1:8080/easyws        cookie auth=jack, send hello: world
+  projectforge  ws://127.0.0.1:8080/projectforge  with ?ch=room, twice: one sees the other come
+  echo          ws://127.0.0.1:8080/echo          what you send comes back
+Push to the first, from another terminal:
   {curl}
 "#
         );
@@ -422,21 +461,64 @@ then push from another terminal:
     }
 
     #[test]
+    fn a_hint_names_no_user_where_a_token_does() {
+        let text = "
+            [[routes]]
+            path = '/edk'
+            dialect = 'edk'
+            tokens = { hush1 = 'jill' }
+            [[routes]]
+            path = '/easyws'
+            dialect = 'easyws'
+            tokens = { hush2 = 'jill' }
+            playground_path = '/play'
+            [[routes]]
+            path = '/a/{very}/long/{path}/to/{connect}/to'
+            dialect = 'projectforge'
+            tap_path = '/tap'
+            tap_secret = 'hush3'";
+        let config = Config::from_toml("a.toml", text, &Overrides::default()).expect("valid");
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!(
+            "campanile {version} is ready on 127.0.0.1:80 with 1 shard
+  edk           ws://127.0.0.1:80/edk                      Sec-WebSocket-Protocol: <token>
+  easyws        ws://127.0.0.1:80/easyws                   cookie auth=<token>, send hello: world
+    playground  http://127.0.0.1:80/play
+  projectforge  ws://127.0.0.1:80/a/{{very}}/long/{{path}}/to/{{connect}}/to  \
+             with ?ch=room, twice: one sees the other come
+    tap         ws://127.0.0.1:80/tap
+"
+        );
+        let bound = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+        assert_eq!(welcome(&config, bound, 1), expected);
+    }
+
+    #[test]
     fn an_open_gateway_warns_and_a_guarded_one_does_not() {
         let mut config = Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
             insecure: true,
             ..Config::default()
         };
-        let warns = |config: &Config| welcome(config, config.listen, 1).contains("Warning: ");
-        assert!(warns(&config));
-        config.listen.set_ip(Ipv4Addr::LOCALHOST.into());
-        assert!(!warns(&config));
-        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
-        config.routes[0].push_auth = PushAuth::Bearer {
-            secret: crate::config::Secret::new("hush"),
+        config.routes[4].tap_path = Some("/tap".to_owned());
+        let warning = |config: &Config| {
+            let text = welcome(config, config.listen, 1);
+            let (_, open) = text.split_once("Warning: everyone who reaches this port may ")?;
+            Some(open.trim_end_matches(" (--insecure).\n").to_owned())
         };
-        assert!(!warns(&config));
+        let secret = || crate::config::Secret::new("hush");
+        let all = "push and watch all traffic and say who they are";
+        assert_eq!(warning(&config).as_deref(), Some(all));
+        config.listen.set_ip(Ipv4Addr::LOCALHOST.into());
+        assert_eq!(warning(&config), None);
+        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        config.routes[0].push_auth = PushAuth::Bearer { secret: secret() };
+        let two = "watch all traffic and say who they are";
+        assert_eq!(warning(&config).as_deref(), Some(two));
+        config.routes[4].tap_secret = Some(secret());
+        assert_eq!(warning(&config).as_deref(), Some("say who they are"));
+        config.routes[1].trust_user_header = Some(true);
+        assert_eq!(warning(&config), None);
     }
 
     #[test]

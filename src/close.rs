@@ -32,6 +32,12 @@ pub enum End {
     Shutdown,
     /// The embedder or the server API has asked for the end.
     Dropped,
+    /// The same with this code, and a reason that whoever asked has given.
+    Closed(u16),
+    /// The message is not in the session's language, which ends sessions for that.
+    Malformed,
+    /// A handler failed, and the session's language ends sessions for that.
+    HandlerFailed,
     /// The upgrade request did not arrive in time; there is no session to say goodbye to.
     HandshakeTimeout,
     /// The peer has reset the connection, or ended it without a close frame.
@@ -55,7 +61,10 @@ impl End {
             | Self::RegistrationTimeout
             | Self::Replaced
             | Self::Shutdown
-            | Self::Dropped => true,
+            | Self::Dropped
+            | Self::Closed(_)
+            | Self::Malformed
+            | Self::HandlerFailed => true,
         }
     }
 
@@ -67,7 +76,9 @@ impl End {
             Self::Protocol(error) => Some(error.code()),
             Self::Dropped => Some(1000),
             Self::IdleTimeout | Self::Shutdown => Some(1001),
-            Self::InvalidText => Some(1007),
+            Self::InvalidText | Self::Malformed => Some(1007),
+            Self::HandlerFailed => Some(1011),
+            Self::Closed(code) => Some(code),
             Self::SlowConsumer | Self::RegistrationTimeout => Some(1008),
             Self::TooBig | Self::PartialBytes => Some(1009),
             Self::Replaced => Some(4001),
@@ -78,9 +89,11 @@ impl End {
     /// The reason in the close frame; empty where there is nothing to say.
     pub fn reason(self) -> Reason {
         match self {
-            Self::ClientClosed(_) | Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => {
-                Reason::EMPTY
-            }
+            Self::ClientClosed(_)
+            | Self::Closed(_)
+            | Self::HandshakeTimeout
+            | Self::Reset
+            | Self::CloseGrace => Reason::EMPTY,
             Self::Protocol(error) => error.reason(),
             Self::TooBig => ProtocolError::TooBig.reason(),
             Self::InvalidText => Reason::of("text message is not utf8"),
@@ -91,6 +104,8 @@ impl End {
             Self::Replaced => Reason::of("replaced by a new connection"),
             Self::Shutdown => Reason::of("server is shutting down"),
             Self::Dropped => Reason::of("dropped by the server"),
+            Self::Malformed => Reason::of("invalid message"),
+            Self::HandlerFailed => Reason::of("message handling failed"),
         }
     }
 
@@ -108,6 +123,9 @@ impl End {
             Self::Replaced => "replaced",
             Self::Shutdown => "shutdown",
             Self::Dropped => "dropped",
+            Self::Closed(_) => "closed",
+            Self::Malformed => "malformed",
+            Self::HandlerFailed => "handler_failed",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::Reset => "reset",
             Self::CloseGrace => "close_grace",
@@ -131,6 +149,9 @@ impl End {
             | Self::RegistrationTimeout
             | Self::Replaced
             | Self::Dropped
+            | Self::Closed(_)
+            | Self::Malformed
+            | Self::HandlerFailed
             | Self::CloseGrace => false,
         }
     }
@@ -393,7 +414,10 @@ mod tests {
             End::RegistrationTimeout => End::Replaced,
             End::Replaced => End::Shutdown,
             End::Shutdown => End::Dropped,
-            End::Dropped => End::HandshakeTimeout,
+            End::Dropped => End::Closed(4000),
+            End::Closed(_) => End::Malformed,
+            End::Malformed => End::HandlerFailed,
+            End::HandlerFailed => End::HandshakeTimeout,
             End::HandshakeTimeout => End::Reset,
             End::Reset => End::CloseGrace,
             End::CloseGrace => return None,
@@ -402,7 +426,7 @@ mod tests {
 
     fn all() -> Vec<End> {
         let all: Vec<End> = std::iter::successors(next(None), |&end| next(Some(end))).collect();
-        assert_eq!(all.len(), 14);
+        assert_eq!(all.len(), 17);
         all
     }
 
@@ -504,6 +528,9 @@ mod tests {
             (Some(4001), "replaced by a new connection", false),
             (Some(1001), "server is shutting down", true),
             (Some(1000), "dropped by the server", false),
+            (Some(4000), "", false),
+            (Some(1007), "invalid message", false),
+            (Some(1011), "message handling failed", false),
             (None, "", true),
             (None, "", true),
             (None, "", false),

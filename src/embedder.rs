@@ -3,8 +3,7 @@
 //! They run on the shard's thread, never while the shard is borrowed. A panic in one of them is
 //! caught: it is worded as a refusal, and neither the shard nor any other session is hurt.
 
-use hyper::HeaderMap;
-use hyper::http::request::Parts;
+use crate::handler::RequestHead;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub type TokenFunction = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Whether whoever sends this request may push.
-pub type PushFunction = dyn Fn(&PushRequest<'_>) -> bool + Send + Sync;
+pub type PushFunction = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
 
 /// Called on a shard's thread when it has been idle for a second and gave up memory before.
 pub type IdleFunction = dyn Fn() + Send + Sync;
@@ -27,37 +26,6 @@ pub(crate) struct Embedder {
     pub(crate) fault: Option<Fault>,
 }
 
-/// The head of a push or drop request, before its body is read.
-#[derive(Clone, Copy, Debug)]
-pub struct PushRequest<'r> {
-    head: &'r Parts,
-}
-
-impl<'r> PushRequest<'r> {
-    pub(crate) fn new(head: &'r Parts) -> Self {
-        Self { head }
-    }
-
-    /// The request's path, without query.
-    #[must_use]
-    pub fn path(&self) -> &'r str {
-        self.head.uri.path()
-    }
-
-    /// The request's query, if it has one.
-    #[must_use]
-    pub fn query(&self) -> Option<&'r str> {
-        self.head.uri.query()
-    }
-
-    /// The value of a header, by its name in any case; the first of several.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&'r [u8]> {
-        let headers: &'r HeaderMap = &self.head.headers;
-        headers.get(name).map(hyper::header::HeaderValue::as_bytes)
-    }
-}
-
 impl Embedder {
     /// The user that a token names. A function that panics has named nobody.
     pub(crate) fn user_of(&self, token: &str) -> Option<String> {
@@ -68,7 +36,7 @@ impl Embedder {
     /// Whether a request may push, if the embedder has an opinion; `Err` if its function panicked.
     pub(crate) fn authorize_push(
         &self,
-        request: PushRequest<'_>,
+        request: RequestHead<'_>,
     ) -> Option<Result<bool, Panicked>> {
         let function = self.push.as_ref()?;
         Some(guarded(|| function(&request)))
@@ -125,7 +93,7 @@ pub(crate) fn is_running() -> bool {
     RUNNING.get()
 }
 
-fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(crate) fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
     let before = RUNNING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(function));
     RUNNING.set(before);

@@ -127,6 +127,22 @@ impl SessionId {
         let bits = self.0.get() & !(SHARD_MASK << SHARD_SHIFT);
         ConnectionId(NonZeroU64::new(bits).expect("the generation is not zero"))
     }
+
+    /// The id as one integer, of which [`SessionId::from_bits`] makes the id again.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The id that has these bits, which says nothing about whether such a session ever was.
+    /// `None` if no session can have them, because their generation is zero.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        if bits >> GENERATION_SHIFT == 0 {
+            return None;
+        }
+        NonZeroU64::new(bits).map(Self)
+    }
 }
 
 /// Written as `shard/slot#generation` in logs, which is also how people say it.
@@ -179,7 +195,16 @@ mod tests {
             assert_eq!(id.connection(), connection);
             assert_eq!(connection.slot(), slot);
             assert_eq!(connection.generation(), generation);
+            assert_eq!(SessionId::from_bits(id.bits()), Some(id));
         }
+    }
+
+    #[test]
+    fn bits_without_a_generation_name_no_session() {
+        assert_eq!(SessionId::from_bits(0), None);
+        assert_eq!(SessionId::from_bits(u64::from(u32::MAX)), None);
+        let first = SessionId::new(ShardId::new(0), ConnectionId::new(0, 1));
+        assert_eq!(SessionId::from_bits(1 << 32), Some(first));
     }
 
     #[test]

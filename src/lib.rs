@@ -46,21 +46,24 @@
 pub mod cli;
 pub mod close;
 pub mod config;
+pub mod content;
 pub mod dialect;
 pub mod driver;
 pub mod embedder;
 pub mod gateway;
+pub mod handler;
 mod http;
 pub mod id;
 pub mod limits;
 pub mod metrics;
+pub mod public_id;
 pub mod shard;
 pub mod time;
 pub mod ws;
 
 pub use driver::start::abort_on_panic;
-pub use embedder::PushRequest;
 pub use gateway::{Builder, Error, Gateway};
+pub use handler::{Context, Failure, Handle, Message, Reply, RouteHandle, Session, Setup};
 
 #[cfg(test)]
 mod testing;

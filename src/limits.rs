@@ -233,13 +233,30 @@ settings! {
         /// A full buffer is sealed and the next one begun; a larger frame has one of its own.
         pub batch_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
 
-        /// Bytes of a token, of a user's name and of an event's name in a registration.
-        /// A registration with a longer one is ignored, as the language answers none.
+        /// Bytes of a token and of the name of a user, an event or a channel.
+        /// What a client says with a longer one is turned down the way its language does that; a
+        /// registration in "wserver" is ignored.
         pub name_bytes_max: u32 = 8 * KIB_32, Allowed::between(16, MIB);
 
         /// Users that one session may be registered for.
         /// A registration for one more is ignored, as the language answers none.
         pub users_per_session_max: u32 = 1_024, Allowed::between(1, 65_536);
+
+        /// Channels that one session may be on.
+        /// A join beyond is refused.
+        pub channels_per_session_max: u32 = 128, Allowed::between(1, 65_536);
+
+        /// Commands of an embedding program's handles that wait at one shard.
+        /// Above it they fail as busy.
+        pub commands_max: u32 = 4_096, Allowed::between(16, 1_048_576);
+
+        /// Connections that wait for one user who may have a single one, while another is let in.
+        /// One more is answered with 503.
+        pub claims_waiting_max: u32 = 16, Allowed::between(1, 1_024);
+
+        /// Milliseconds that a handler may hold its shard without giving way.
+        /// One that holds it longer is named in the log.
+        pub handler_stall_ms: u32 = 100, Allowed::between(1, 60_000);
 
         /// Messages in the mailbox of a shard.
         /// A shard that finds another's mailbox full keeps what it has for it, in order, and takes
@@ -369,17 +386,26 @@ settings! {
         /// Milliseconds to a ping; in its absence `heartbeat.ping_interval_ms`.
         pub ping_interval_ms: u32 = 30_000, TIME_MS;
 
-        /// Milliseconds without input to a close; in its absence `heartbeat.idle_timeout_ms`.
+        /// Milliseconds without input to a close; in its absence `heartbeat.idle_timeout_ms`, but
+        /// where the dialect is "wsrv" 30000, and there only messages are input.
         pub idle_timeout_ms: u32 = 90_000, TIME_MS;
 
-        /// Milliseconds that a session has for its first registration; 0 is off.
+        /// Milliseconds that a session of "wserver" has for its first registration; 0 is off.
         /// A session that has none by then is closed.
         pub registration_timeout_ms: u32 = 0, TIME_MS.or_off();
+
+        /// Requests of one session of "wsrv" that are handled at the same time.
+        /// While there are so many, nothing more is read from the session.
+        pub requests_in_flight_max: u32 = 64, Allowed::between(1, 4_096);
     }
 }
 
 /// What an echo route's sessions may be owed at least unless the route says otherwise, in bytes.
 pub const ECHO_OUTBOX_BYTES_MAX: u32 = 32 * MIB_32;
+
+/// How long a session of a wsrv route may say nothing unless the route says otherwise, in
+/// milliseconds. After that, or up to two seconds later, the original gives it up.
+pub const WSRV_IDLE_TIMEOUT_MS: u32 = 30_000;
 
 /// The largest `outbox_bytes_max` there is.
 pub const OUTBOX_BYTES_CEILING: u32 = 1 << 30;

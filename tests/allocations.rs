@@ -9,11 +9,12 @@
 )]
 
 use campanile::config::Config;
+use campanile::content::{Content, Data};
 use campanile::gateway::shard_settings;
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::Shard;
 use campanile::shard::hash::HashSeed;
-use campanile::shard::publication::{Audience, Ticket};
+use campanile::shard::publication::Audience;
 use campanile::ws::OpCode;
 use campanile::ws::encoder;
 use fastwebsockets::unmask;
@@ -72,14 +73,14 @@ struct Room {
 impl Room {
     fn of(sessions: usize) -> Self {
         let settings = Arc::new(shard_settings(&Config::default(), false));
-        let shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]));
+        let shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
         let mut room = Self {
             shard,
             sessions: Vec::new(),
         };
         for _ in 0..sessions {
             let id = room.shard.handle_accepted().expect("there is room");
-            room.shard.handle_upgraded(id, 0, b"the 101");
+            room.shard.handle_upgraded(id, 0, b"the 101", false);
             room.sessions.push(id);
             let mut frame = masked(br#"{"token":"jack","event":"news"}"#);
             let taken = room.shard.handle_received(id, &mut frame);
@@ -93,13 +94,14 @@ impl Room {
         let audience = Audience::User {
             namespace: 0,
             name: b"jack",
-            event: b"news",
+            event: Some(b"news"),
         };
-        let ticket = Ticket {
-            asker: ShardId::new(0),
-            index: 0,
+        let content = Content {
+            event: "news",
+            data: Data::Bytes(payload),
+            ..Content::default()
         };
-        let reached = self.shard.publish(audience, payload, ticket);
+        let reached = self.shard.publish(audience, &content, None);
         assert_eq!(reached as usize, self.sessions.len());
     }
 

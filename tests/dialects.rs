@@ -3,8 +3,9 @@
 //! Bytes are drawn from a seed: noise, and register messages with a few bytes changed, cut or
 //! doubled, so that every branch of a decoder is reached from nearly valid input.
 
+use campanile::content::{Content, Data};
 use campanile::dialect::json::Scratch;
-use campanile::dialect::{ALL, Dialect, Intent, Intents, Refusal};
+use campanile::dialect::{ALL, Dialect, Intent, Intents, Options, Refusal};
 use campanile::id::ShardId;
 use campanile::shard::publication::{Audience, Publication, PublicationId};
 use campanile::ws::Kind;
@@ -43,11 +44,13 @@ fn any_bytes_are_decoded_or_refused() {
 fn decode(dialect: &dyn Dialect, kind: Kind, message: &[u8]) -> Result<(), Refusal> {
     let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
     let mut intents = Intents::new();
-    dialect.decode(kind, &mut payload, &mut scratch, &mut intents)?;
+    let options = Options::default();
+    dialect.decode(kind, &mut payload, &options, &mut scratch, &mut intents)?;
     for intent in &intents {
         match intent {
             Intent::Identify { event, .. } => assert!(!event.is_empty(), "nobody listens to that"),
             Intent::Reply { payload, .. } => assert_eq!(*payload, message, "it is the message"),
+            Intent::Heartbeat | Intent::Join { .. } | Intent::Call(_) => {}
         }
     }
     Ok(())
@@ -66,19 +69,19 @@ fn any_payload_can_be_worded_behind_what_is_there_already() {
             audience: Audience::User {
                 namespace: 0,
                 name: b"jack",
-                event: b"news",
+                event: Some(b"news"),
             },
-            payload: &payload,
+            content: Content {
+                event: "news",
+                data: Data::Bytes(&payload),
+                ..Content::default()
+            },
+            nonce: seed,
         };
         for dialect in ALL {
             let mut message = b"before".to_vec();
-            dialect.encode(&publication, &mut message);
-            assert_eq!(
-                message,
-                [b"before", &payload[..]].concat(),
-                "{}",
-                dialect.name()
-            );
+            dialect.encode(&publication, &Options::default(), &mut message);
+            assert!(message.starts_with(b"before"), "{}", dialect.name());
         }
     }
 }

@@ -2,31 +2,44 @@
 //!
 //! Each is at once documentation of the protocol, a regression test and an acceptance test: it is
 //! held against the simulated host, fed from memory, with one shard and with three, whole and octet
-//! by octet, and against the real executable with four shards. The grammar, one step a line, in
+//! by octet, and against the real thing with four shards: the executable or, for a transcript about
+//! handlers, a gateway embedded here with those of `fixture.rs`. The grammar, one step a line, in
 //! which `NAME` is any client and a `TEXT` may hold `\n \r \t \\ \xHH` and `\xHH{COUNT}`:
 //!
 //! ```text
 //! # COMMENT                    and empty lines
+//! @ handlers                   the gateway has the handlers of `fixture.rs`; before the first step
 //! = LINE                       a line of the config, before the first step
 //! NAME > open PATH             upgrade request, the RFC's key; header lines may follow, indented
-//! NAME < open                  the 101, octet for octet as in wire.md 1.1, nothing agreed on
+//! NAME < open [SUBPROTOCOL]    the 101, octet for octet as in wire.md 1.1, nothing else agreed on
 //! NAME > METHOD PATH [TEXT]    HTTP request, TEXT its body; header lines may follow, indented
 //! NAME < STATUS [TEXT]         its answer, TEXT all of its body, * any; if header lines follow,
 //!                              indented, they are all there are, in order; the value * is any
 //! NAME > text|binary|ping|pong [TEXT]    a frame; NAME < .. likewise, and it is a single one
 //! NAME > close [CODE [TEXT]]   a close frame with a reason; NAME < .. likewise
 //! NAME > frame HH [TEXT]       a masked frame with this first octet
-//! NAME > raw TEXT              these octets as they are
+//! NAME > raw TEXT              these octets as they are; NAME < .. likewise
 //! NAME > end                   nothing more is sent
 //! NAME < end                   nothing more comes
 //! NAME .                       silence: nothing has come (see below)
+//! NAME ~ COUNT                 so many milliseconds pass, in which NAME (and everybody) is silent
+//! NAME COUNTx ..               the same so many times
 //! ```
+//!
+//! Where the gateway chooses, a `TEXT` that is heard may hold wildcards: `\h{COUNT}` for so many of
+//! `0-9 a-f`, `\a{COUNT}` for so many of `a-z A-Z 0-9 $ @`, `\*{COUNT}` for these and `-`, and
+//! `\<WORD{COUNT}>`, like `\*`, for what is called `WORD` from then on. `\<WORD>` is the same again,
+//! in what any client hears or says, paths included.
 //!
 //! A client connects when it first says something. Silence is shown without waiting: a session
 //! sends a ping, and its pong is the next thing that comes; a pusher asks for a page that is not
 //! there, and 404 is the next thing that comes. What the gateway was told before has then been
-//! acted on, so that a silence also keeps the steps of two clients in order.
+//! acted on, so that a silence also keeps the steps of two clients in order; where a handler waits
+//! for something, it has been called and may not have gone on. Time passes in the simulation alone,
+//! so that a transcript in which it does is held against nothing else.
 
+#[path = "transcripts/fixture.rs"]
+mod fixture;
 #[path = "support/process.rs"]
 mod process;
 #[path = "transcripts/run.rs"]
@@ -35,14 +48,18 @@ mod run;
 mod script;
 #[path = "transcripts/simulated.rs"]
 mod simulated;
+#[path = "transcripts/text.rs"]
+mod text;
 #[path = "transcripts/world.rs"]
 mod world;
 
-use process::Process;
+use campanile::config::{Config, Overrides, Shards};
+use process::{PATIENCE, Process};
 use script::Script;
 use simulated::{Chunks, SimulatedWorld};
 use std::fs;
-use std::path::Path;
+use std::num::NonZeroU8;
+use std::path::{Path, PathBuf};
 use world::RealWorld;
 
 #[test]
@@ -70,7 +87,7 @@ fn three_simulated_shards_keep_every_transcript() {
 #[test]
 fn the_executable_keeps_every_transcript() {
     let shared = Process::start(process::gateway(None));
-    for script in scripts() {
+    for script in real_scripts(false) {
         if script.config.is_empty() {
             let mut world = RealWorld::new(shared.address);
             run::run(&script, &mut world).unwrap_or_else(|complaint| panic!("real: {complaint}"));
@@ -85,6 +102,25 @@ fn the_executable_keeps_every_transcript() {
     }
     let ended = shared.stop();
     assert!(ended.status.success(), "{}", ended.log);
+}
+
+#[test]
+fn an_embedded_gateway_keeps_every_transcript_about_handlers() {
+    let overrides = Overrides {
+        listen: Some("127.0.0.1:0".parse().expect("an address")),
+        shards: Some(Shards(NonZeroU8::new(4))),
+        ..Overrides::default()
+    };
+    for script in real_scripts(true) {
+        let config = Config::from_toml(&script.name, &script.config, &overrides);
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        let gateway = fixture::builder_for(&script, config).start();
+        let gateway = gateway.unwrap_or_else(|error| panic!("{}: {error}", script.name));
+        let mut world = RealWorld::new(gateway.local_addr());
+        run::run(&script, &mut world).unwrap_or_else(|complaint| panic!("real: {complaint}"));
+        drop(world);
+        drop(gateway.stop(PATIENCE));
+    }
 }
 
 #[test]
@@ -129,19 +165,31 @@ fn simulate(script: &Script, shards: usize, chunks: Chunks) {
     world.finish();
 }
 
+/// Those that can be held against a gateway that runs, with handlers or without.
+fn real_scripts(with_handlers: bool) -> impl Iterator<Item = Script> {
+    let all = scripts().into_iter();
+    all.filter(move |it| it.wants_handlers == with_handlers && !it.takes_time())
+}
+
 /// Every transcript there is, in the order of their names.
 fn scripts() -> Vec<Script> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut scripts = Vec::new();
-    for dialect in ["echo", "wserver"] {
-        let folder = fs::read_dir(root.join(dialect)).expect("transcripts of every dialect");
-        for entry in folder {
-            let path = entry.expect("a readable folder").path();
-            let name = path.strip_prefix(&root).expect("below it").display();
-            let text = fs::read_to_string(&path).expect("transcripts are text");
-            scripts.push(Script::parse(&name.to_string(), &text));
+    let folders = files_in(&root).filter(|path| path.is_dir());
+    for path in folders.flat_map(|folder| files_in(&folder)) {
+        if path.extension().is_none_or(|it| it != "txt") {
+            continue;
         }
+        let name = path.strip_prefix(&root).expect("below it").display();
+        let text = fs::read_to_string(&path).expect("transcripts are text");
+        scripts.push(Script::parse(&name.to_string(), &text));
     }
+    assert!(!scripts.is_empty(), "there are transcripts");
     scripts.sort_by(|a, b| a.name.cmp(&b.name));
     scripts
+}
+
+fn files_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(folder).expect("transcripts of every dialect");
+    entries.map(|entry| entry.expect("a readable folder").path())
 }

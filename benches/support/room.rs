@@ -2,11 +2,12 @@
 //! uses it takes what is to be sent and says that it was.
 
 use campanile::config::Config;
+use campanile::content::{Content, Data};
 use campanile::gateway::shard_settings;
 use campanile::id::ShardId;
 use campanile::shard::Shard;
 use campanile::shard::hash::HashSeed;
-use campanile::shard::publication::{Audience, Ticket};
+use campanile::shard::publication::Audience;
 use campanile::ws::{OpCode, encoder};
 use std::sync::Arc;
 
@@ -20,10 +21,10 @@ impl Room {
     /// A room with so many sessions, all of whom have been sent what they are owed.
     pub(crate) fn of(sessions: u32) -> Self {
         let settings = Arc::new(shard_settings(&Config::default(), false));
-        let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]));
+        let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
         for _ in 0..sessions {
             let id = shard.handle_accepted().expect("there is room");
-            shard.handle_upgraded(id, 0, b"the 101");
+            shard.handle_upgraded(id, 0, b"the 101", false);
             let mut frame = register();
             assert_eq!(shard.handle_received(id, &mut frame), frame.len());
         }
@@ -37,13 +38,14 @@ impl Room {
         let audience = Audience::User {
             namespace: 0,
             name: b"jack",
-            event: b"news",
+            event: Some(b"news"),
         };
-        let ticket = Ticket {
-            asker: ShardId::new(0),
-            index: 0,
+        let content = Content {
+            event: "news",
+            data: Data::Bytes(payload),
+            ..Content::default()
         };
-        let reached = self.shard.publish(audience, payload, ticket);
+        let reached = self.shard.publish(audience, &content, None);
         assert_eq!(reached, self.sessions);
     }
 

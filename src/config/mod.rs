@@ -6,11 +6,13 @@
 
 mod error;
 mod file;
+mod route;
+mod secret;
 mod text;
 mod validate;
+mod words;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
@@ -19,10 +21,12 @@ use std::str::FromStr;
 
 pub use self::error::ConfigError;
 use self::error::Places;
+pub use self::route::{DialectName, Origin, PushFrame, Route, Schema, Sender};
+pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;
+use self::words::{quoted, spelled};
 
-use crate::limits::{ECHO_OUTBOX_BYTES_MAX, OUTBOX_BYTES_CEILING, RouteLimits};
-pub use crate::limits::{Heartbeat, Http, Limits, Ring};
+pub use crate::limits::{Heartbeat, Http, Limits, Ring, RouteLimits};
 
 /// Everything that an operator can set.
 ///
@@ -35,13 +39,13 @@ pub struct Config {
     pub shards: Option<NonZeroU8>,
     /// Whether each shard's thread stays on one core.
     pub pin: bool,
-    /// Whether pushing may be open to everyone on an address that is not loopback.
+    /// Whether everyone may push, tap and say who they are on an address that is not loopback.
     pub insecure: bool,
     /// How much is logged, and in which form.
     pub log: Log,
     /// How long sessions have to end when the gateway stops, in milliseconds.
     pub shutdown_grace_ms: u32,
-    /// What is served where. No path occurs twice.
+    /// What is served where. No path occurs twice, whatever its parameters are called.
     pub routes: Vec<Route>,
     /// What sessions may hold and how much is done at once.
     pub limits: Limits,
@@ -52,63 +56,6 @@ pub struct Config {
     /// The sizes of a shard's `io_uring`.
     pub ring: Ring,
 }
-
-/// One WebSocket path, the language that is spoken there, and the HTTP paths that belong to it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Route {
-    /// Where clients connect, such as `/ws`. Compared with a request's path exactly, without query.
-    pub path: String,
-    /// The language of its sessions.
-    pub dialect: DialectName,
-    /// Where messages are pushed; `None` is nowhere, as always on an echo route.
-    pub push_path: Option<String>,
-    /// Where users' sessions are dropped; `None` is nowhere, as always on an echo route.
-    pub drop_path: Option<String>,
-    /// Which token names which user; `None`: every token is the name of its user.
-    pub tokens: Option<Tokens>,
-    /// What a request to `push_path` or `drop_path` must show.
-    pub push_auth: PushAuth,
-    /// The bounds of its sessions.
-    pub limits: RouteLimits,
-}
-
-/// The languages there are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DialectName {
-    /// Register with a JSON object, receive raw text: the language of alfred-zhong/wserver.
-    Wserver,
-    /// Every message comes back as it is.
-    Echo,
-}
-
-/// A static table from token to user; several tokens may name one user.
-///
-/// Its `Debug` shows how many there are and none of them.
-#[derive(Clone, Default, Eq, PartialEq)]
-pub struct Tokens(BTreeMap<String, String>);
-
-/// What a pusher must show.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum PushAuth {
-    /// Nothing: whoever reaches the port may push.
-    None,
-    /// The header `Authorization: Bearer <secret>`.
-    Bearer {
-        /// What follows the word `Bearer` and one space.
-        secret: Secret,
-    },
-    /// A header with this name and value.
-    Header {
-        /// In lower case; header names are compared without regard to case.
-        name: String,
-        /// The whole value, without white space around it.
-        value: Secret,
-    },
-}
-
-/// Text that never appears in a log. Its `Debug` shows nothing of it.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(String);
 
 /// How much is logged, and in which form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -145,8 +92,8 @@ pub struct Overrides {
 pub struct Shards(pub Option<NonZeroU8>);
 
 impl Default for Config {
-    /// What is served without a config file: `/ws`, `/push`, `/drop` and `/echo` on
-    /// 127.0.0.1:8080.
+    /// What is served without a config file, on 127.0.0.1:8080: `/ws` with `/push` and `/drop` for
+    /// `wserver`, and for each of the other languages a path that is called like it.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
@@ -161,6 +108,10 @@ impl Default for Config {
                     drop_path: Some("/drop".to_owned()),
                     ..Route::new("/ws", DialectName::Wserver)
                 },
+                Route::new("/edk", DialectName::Edk),
+                Route::new("/wsrv", DialectName::Wsrv),
+                Route::new("/easyws", DialectName::Easyws),
+                Route::new("/projectforge", DialectName::Projectforge),
                 Route::new("/echo", DialectName::Echo),
             ],
             limits: Limits::default(),
@@ -204,7 +155,8 @@ impl Config {
     }
 
     /// Checks what whoever is given a config may rely on: every number is in its range, paths are
-    /// well formed and no two alike, and pushing is guarded where others can reach it.
+    /// well formed and no two alike, a route has only what its language has a use for, and where
+    /// others can reach it, pushing and tapping are guarded and clients do not say who they are.
     ///
     /// # Errors
     ///
@@ -217,6 +169,37 @@ impl Config {
     pub fn is_loopback(&self) -> bool {
         // An IPv4 address in the clothes of an IPv6 one is judged as what it is.
         self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// For each route, in order, the number of its namespace. The numbers begin at 0, leave none
+    /// out, and are equal where routes share their users and channels.
+    ///
+    /// # Panics
+    ///
+    /// If there are more routes than a valid config has.
+    pub fn namespaces(&self) -> Vec<u16> {
+        let mut named: BTreeMap<&str, u16> = BTreeMap::new();
+        let mut count: u16 = 0;
+        let mut next = || {
+            let number = count;
+            count = count.checked_add(1).expect("a valid config has few routes");
+            number
+        };
+        let routes = self.routes.iter();
+        routes
+            .map(|route| match &route.namespace {
+                Some(name) => *named.entry(name).or_insert_with(&mut next),
+                None => next(),
+            })
+            .collect()
+    }
+
+    /// Whether a client of this route is whom the header `x-user-id` names. Unless an `edk` route
+    /// says so itself, it is where only this machine can connect, and where the operator has said
+    /// that everything may be open ([`Config::insecure`]).
+    pub fn trusts_user_header(&self, route: &Route) -> bool {
+        let default = || self.insecure || self.is_loopback();
+        route.dialect == DialectName::Edk && route.trust_user_header.unwrap_or_else(default)
     }
 
     fn overridden(
@@ -240,131 +223,6 @@ impl Config {
     }
 }
 
-impl Route {
-    /// A route without HTTP paths, tokens or push authorization, with the default bounds.
-    pub fn new(path: impl Into<String>, dialect: DialectName) -> Self {
-        Self {
-            path: path.into(),
-            dialect,
-            push_path: None,
-            drop_path: None,
-            tokens: None,
-            push_auth: PushAuth::None,
-            limits: RouteLimits::inherited(dialect, &Limits::default(), &Heartbeat::default()),
-        }
-    }
-}
-
-impl RouteLimits {
-    /// The bounds of a route of this dialect that sets none of its own.
-    #[must_use]
-    pub fn inherited(dialect: DialectName, limits: &Limits, heartbeat: &Heartbeat) -> Self {
-        Self {
-            message_bytes_max: limits.message_bytes_max,
-            outbox_bytes_max: match dialect {
-                DialectName::Wserver => limits.outbox_bytes_max,
-                DialectName::Echo => echo_outbox_bytes_max(limits),
-            },
-            ping_interval_ms: heartbeat.ping_interval_ms,
-            idle_timeout_ms: heartbeat.idle_timeout_ms,
-            registration_timeout_ms: Self::default().registration_timeout_ms,
-        }
-    }
-}
-
-/// A session of an echo is owed what it says, so two of the longest messages are let in, as long
-/// as that is within the range of the setting.
-fn echo_outbox_bytes_max(limits: &Limits) -> u32 {
-    let two_messages = limits.message_bytes_max.saturating_mul(2);
-    two_messages
-        .min(OUTBOX_BYTES_CEILING)
-        .max(limits.outbox_bytes_max)
-        .max(ECHO_OUTBOX_BYTES_MAX)
-}
-
-impl Tokens {
-    /// The user that `token` names, or `None` if it names nobody.
-    pub fn user(&self, token: &str) -> Option<&str> {
-        self.0.get(token).map(String::as_str)
-    }
-
-    /// Every token with its user.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(token, user)| (token.as_str(), user.as_str()))
-    }
-}
-
-impl FromIterator<(String, String)> for Tokens {
-    /// Takes pairs of token and user; of two pairs with one token the later counts.
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
-    }
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({} not shown)", self.0.len())
-    }
-}
-
-impl Secret {
-    /// Keeps `text` from being shown.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Whether `given` is this secret. The time it takes depends on the length of `given` alone,
-    /// so that a secret cannot be found byte by byte.
-    #[must_use]
-    pub fn matches(&self, given: &[u8]) -> bool {
-        let secret = self.0.as_bytes();
-        let mut difference = u8::from(secret.len() != given.len());
-        for (index, byte) in given.iter().enumerate() {
-            difference |= byte ^ secret.get(index).copied().unwrap_or(0);
-        }
-        std::hint::black_box(difference) == 0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(not shown)")
-    }
-}
-
-/// Declares how the variants of an enum are spelled in the file and on the command line.
-macro_rules! spelled {
-    ($type:ident: $($variant:ident = $word:literal)+) => {
-        impl $type {
-            /// Every spelling, in the order of the variants.
-            pub const SPELLINGS: &[&str] = &[$($word),+];
-
-            /// How it is spelled.
-            pub const fn spelling(self) -> &'static str {
-                match self {
-                    $( Self::$variant => $word, )+
-                }
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = String;
-
-            fn from_str(word: &str) -> Result<Self, String> {
-                match word {
-                    $( $word => Ok(Self::$variant), )+
-                    _ => {
-                        let allowed = quoted_list(Self::SPELLINGS);
-                        Err(format!("{} is unknown, allowed are {allowed}", quoted(word)))
-                    }
-                }
-            }
-        }
-    };
-}
-
 spelled!(Log:
     Error = "error"
     Warn = "warn"
@@ -373,7 +231,6 @@ spelled!(Log:
     Trace = "trace"
     Json = "json"
 );
-spelled!(DialectName: Wserver = "wserver" Echo = "echo");
 
 impl FromStr for Shards {
     type Err = String;
@@ -398,16 +255,6 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// In quotes and with everything but printable ASCII escaped, so that a complaint stays one line.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.escape_default())
-}
-
-fn quoted_list(words: &[&str]) -> String {
-    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    words.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,13 +269,17 @@ mod tests {
         assert_eq!(config.validate(), Ok(()));
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.shards, None);
-        let [ws, echo] = &config.routes[..] else {
+        let paths: Vec<&str> = config.routes.iter().map(|it| it.path.as_str()).collect();
+        let expected = ["/ws", "/edk", "/wsrv", "/easyws", "/projectforge", "/echo"];
+        assert_eq!(paths, expected);
+        let [ws, others @ .., echo] = &config.routes[..] else {
             panic!("two routes, not {:?}", config.routes);
         };
-        assert_eq!(
-            (ws.path.as_str(), ws.dialect),
-            ("/ws", DialectName::Wserver)
-        );
+        for route in others {
+            assert_eq!(route.name(), route.dialect.as_str());
+            assert_eq!(*route, Route::new(route.path.clone(), route.dialect));
+        }
+        assert_eq!(ws.dialect, DialectName::Wserver);
         assert_eq!(ws.push_path.as_deref(), Some("/push"));
         assert_eq!(ws.drop_path.as_deref(), Some("/drop"));
         assert_eq!((&ws.tokens, &ws.push_auth), (&None, &PushAuth::None));
@@ -493,7 +344,7 @@ mod tests {
             outbox_bytes_max: 4_096,
             ping_interval_ms: 1_000,
             idle_timeout_ms: 7_000,
-            registration_timeout_ms: 0,
+            ..RouteLimits::default()
         };
         assert_eq!(config.routes[0].limits, inherited);
         let echo = RouteLimits {
@@ -512,8 +363,8 @@ mod tests {
         );
         let routes = config.expect("valid").routes;
         assert_eq!(routes[0].limits.message_bytes_max, 20_000_000);
-        assert_eq!(routes[1].limits.message_bytes_max, 20_000_000);
-        assert_eq!(routes[1].limits.outbox_bytes_max, 40_000_000);
+        assert_eq!(routes[5].limits.message_bytes_max, 20_000_000);
+        assert_eq!(routes[5].limits.outbox_bytes_max, 40_000_000);
     }
 
     #[test]
@@ -545,16 +396,6 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_matches_itself_only() {
-        let secret = Secret::new("s3cret");
-        assert!(secret.matches(b"s3cret"));
-        for other in ["", "s3cre", "s3cret0", "s3cret\0", "S3cret", "t3cret"] {
-            assert!(!secret.matches(other.as_bytes()), "{other:?}");
-        }
-        assert!(!Secret::new("").matches(b"\0"));
-    }
-
-    #[test]
     fn secrets_and_tokens_are_not_shown() {
         let text = "
             [[routes]]
@@ -567,7 +408,12 @@ mod tests {
             path = '/c'
             push_path = '/d'
             dialect = 'wserver'
-            push_header = { name = 'X-Key', value = 'hush' }";
+            push_header = { name = 'X-Key', value = 'hush' }
+            [[routes]]
+            path = '/e'
+            dialect = 'projectforge'
+            tap_path = '/tap'
+            tap_secret = 'hush'";
         let config = read(text, &Overrides::default()).expect("valid");
         let header = PushAuth::Header {
             name: "x-key".to_owned(),
@@ -578,13 +424,44 @@ mod tests {
     }
 
     #[test]
+    fn routes_share_a_namespace_exactly_when_they_name_the_same() {
+        let route = |namespace: Option<&str>| Route {
+            namespace: namespace.map(str::to_owned),
+            ..Route::new("/a", DialectName::Wserver)
+        };
+        let names = [None, Some("a"), None, Some("b"), Some("a"), None];
+        let config = Config {
+            routes: names.map(route).into(),
+            ..Config::default()
+        };
+        assert_eq!(config.namespaces(), [0, 1, 2, 3, 1, 4]);
+        assert_eq!(Config::default().namespaces(), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_user_header_is_believed_where_only_this_machine_connects() {
+        let mut config = Config::default();
+        let trusts = |config: &Config| -> Vec<bool> {
+            let routes = config.routes.iter();
+            routes.map(|it| config.trusts_user_header(it)).collect()
+        };
+        let edk_only = [false, true, false, false, false, false];
+        assert_eq!(trusts(&config), edk_only);
+        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        assert_eq!(trusts(&config), [false; 6]);
+        config.insecure = true;
+        assert_eq!(trusts(&config), edk_only);
+        config.routes[1].trust_user_header = Some(false);
+        assert_eq!(trusts(&config), [false; 6]);
+        config.routes[1].trust_user_header = Some(true);
+        config.insecure = false;
+        assert_eq!(trusts(&config), edk_only);
+    }
+
+    #[test]
     fn words_are_read_as_they_are_spelled() {
         for word in Log::SPELLINGS {
-            assert_eq!(Log::from_str(word).map(Log::spelling), Ok(*word));
-        }
-        for word in DialectName::SPELLINGS {
-            let dialect = DialectName::from_str(word);
-            assert_eq!(dialect.map(DialectName::spelling), Ok(*word));
+            assert_eq!(Log::from_str(word).map(Log::as_str), Ok(*word));
         }
         assert_eq!(Shards::from_str("auto"), Ok(Shards(None)));
         assert_eq!(Shards::from_str("255"), Ok(Shards(NonZeroU8::new(255))));

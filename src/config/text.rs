@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::route::{DialectName, ROUTE_KEYS, Route};
 use crate::limits::{Heartbeat, Http, Limits, Ring, RouteLimits, SHUTDOWN_GRACE_MS, Setting};
 
 /// What `campanile config` prints. Reading it gives [`Config::default`](super::Config::default).
@@ -12,7 +13,6 @@ use crate::limits::{Heartbeat, Http, Limits, Ring, RouteLimits, SHUTDOWN_GRACE_M
 pub fn default_text() -> String {
     let (limits, heartbeat) = (Limits::default(), Heartbeat::default());
     let (http, ring) = (Http::default(), Ring::default());
-    let route = RouteLimits::default();
 
     let mut text = String::from(HEAD);
     put_setting(&mut text, "", &SHUTDOWN_GRACE_MS, Some(5_000));
@@ -29,12 +29,26 @@ pub fn default_text() -> String {
     );
     text.push_str("# memory is halved, with a warning, until it does.\n[ring]\n");
     put_settings(&mut text, "", Ring::SETTINGS, |key| ring.number(key));
-    text.push_str(ROUTES);
-    put_settings(&mut text, "# ", RouteLimits::SETTINGS, |key| {
-        route.number(key)
-    });
-    text.push_str(TOKENS_AND_ECHO);
+    text.push_str(FIRST_ROUTE);
+    put_route_settings(&mut text, DialectName::Wserver, |_| true);
+    text.push_str(TOKENS_AND_EDK);
+    text.push_str(WSRV);
+    let is_for_all = |key: &str| ROUTE_KEYS.iter().any(|it| it.key == key && it.is_for_all());
+    put_route_settings(&mut text, DialectName::Wsrv, |key| !is_for_all(key));
+    text.push_str(OTHER_ROUTES);
     text
+}
+
+/// Those of the bounds of this dialect's routes that are wanted, commented out.
+fn put_route_settings(text: &mut String, dialect: DialectName, wanted: impl Fn(&str) -> bool) {
+    let limits = Route::new("", dialect).limits;
+    for setting in RouteLimits::SETTINGS {
+        let mut keys = ROUTE_KEYS.iter();
+        let is_of_route = keys.any(|it| it.key == setting.key && it.is_for(dialect));
+        if is_of_route && wanted(setting.key) {
+            put_setting(text, "# ", setting, limits.number(setting.key));
+        }
+    }
 }
 
 fn put_settings(
@@ -78,8 +92,9 @@ const HEAD: &str = r#"# The config of Campanile, complete: every key with its de
 # CAMPANILE_LOG in the environment, go before this file.
 
 # Address and port for clients and pushers.
-# Where it is not loopback, every route that can be pushed to needs a push_secret or a push_header,
-# or the gateway refuses to start.
+# Where it is not loopback, the gateway refuses to start unless every route that can be pushed to
+# has a push_secret or a push_header, every tap has a tap_secret, and every "edk" route has tokens
+# or says whether to trust_user_header.
 listen = "127.0.0.1:8080"
 
 # Shards, each a thread with its own sessions: "auto" is one for each core that the process may run
@@ -89,7 +104,7 @@ shards = "auto"
 # Keep each shard's thread on one core.
 pin = true
 
-# Start even if everyone who reaches the port may push.
+# Start even if everyone who reaches the port may push, tap, or say who they are.
 insecure = false
 
 # How much is logged: "error", "warn", "info", "debug", "trace", or "json", which is as much as
@@ -97,36 +112,120 @@ insecure = false
 log = "info"
 "#;
 
-const ROUTES: &str = r#"
-# What is served where. A file with [[routes]] replaces the two below. Paths start with "/" and are
+const FIRST_ROUTE: &str = r#"
+# What is served where. A file with [[routes]] replaces the six below. Paths start with "/" and are
 # compared exactly with a request's path; a query is ignored. No path may occur twice.
 [[routes]]
 
-# Where clients connect.
+# Where clients connect. It may hold parameters: "/rooms/{room}" takes any text up to the next "/",
+# and {*rest} at the end takes all that is left. A path without parameters goes before one with.
 path = "/ws"
 
-# The language of the sessions: "wserver" (register with a token and an event, receive the messages
-# pushed to that user and event) or "echo" (every message comes back as it is).
+# The language of the sessions, which decides what other keys a route may have:
+#   "edk"           Protocol Buffers messages, one connection for each user
+#   "wsrv"          JSON requests, each with its response, and pushes
+#   "easyws"        text such as "command: data", channels to listen to, a token in a cookie
+#   "projectforge"  JSON messages on channels whose members see each other
+#   "wserver"       register with a token and an event, receive what is pushed to user and event
+#   "echo"          every message comes back as it is
+# What is shown up to the tokens table is for every dialect, unless it says otherwise.
 dialect = "wserver"
 
-# Where messages are pushed with POST. Without this key, nowhere.
+# What the route is called: 1 to 64 letters, digits and "_.-". Without this key, the first segment
+# of its path, or its dialect if that is no name.
+# name = "ws"
+
+# Where its users and channels belong: 1 to 256 bytes. Routes that name the same namespace share
+# users and channels. Without this key, a namespace of its own.
+# namespace = "ws"
+
+# From which pages browsers may connect: "any", "same" (those of the host and port that they connect
+# to) or a list such as ["https://a.example", "http://a.example:8080"]. Without this key, "same"
+# where the dialect is "easyws" or "projectforge", and "any" elsewhere.
+# origin = "any"
+
+# Where a page to try the route is served, but not of an "echo" route. Without this key, nowhere.
+# playground_path = "/playground"
+
+# Where messages are pushed with POST, for "wserver" only. Without this key, nowhere.
 push_path = "/push"
 
-# Where the sessions of a user are dropped with POST. Without this key, nowhere.
+# Where the sessions of a user are dropped with POST, for "wserver" only. Without this key, nowhere.
 drop_path = "/drop"
 
-# What a pusher must show: nothing, or one of these two. The secret is sent as
+# What a pusher must show, for "wserver" only: nothing, or one of these two. The secret is sent as
 # "Authorization: Bearer <secret>"; the header is compared as it is.
 # push_secret = "..."
 # push_header = { name = "X-Api-Key", value = "..." }
 "#;
 
-const TOKENS_AND_ECHO: &str = r#"
+const TOKENS_AND_EDK: &str = r#"
 # Which token names which user; several tokens may name one. Without this table every token is
 # itself the name of its user; with it, a registration with any other token is ignored.
 # [routes.tokens]
 # "aaa" = "jack"
 # "bbb" = "jack"
+
+[[routes]]
+path = "/edk"
+dialect = "edk"
+
+# Which token, in Sec-WebSocket-Protocol, names which user. With this table any other token is
+# refused, and so is a header x-user-id that names another user.
+# tokens = { "aaa" = "jack", "bbb" = "jack" }
+
+# Believe the header x-user-id. Without this key it is believed where only this machine can connect,
+# or with --insecure. Say true only if whatever stands in front sets that header itself.
+# trust_user_header = true
+
+# Refuse the newcomer, with 409, when a user connects who is connected already. Otherwise the old
+# connection is closed with 4001 and the newcomer let in.
+# kick_out_new_user_conn = false
+
+# What messages are: "opaque" (any that are well formed as Protocol Buffers), "builtin" (a message
+# of type, payload and id) or "descriptor" (a message of your own).
+# schema = "opaque"
+
+# With "descriptor", the compiled FileDescriptorSet, the full name of the message in it, and, if
+# there is one, the string field that selects the handler.
+# schema = "descriptor"
+# descriptor_set = "ws.binpb"
+# message = "ws.Message"
+# command_field = "type"
+"#;
+
+const WSRV: &str = r#"
+[[routes]]
+path = "/wsrv"
+dialect = "wsrv"
+
+# The type of frame that a push goes in: "binary" or "text". A response goes in one of the type in
+# which its request came.
+# push_frame = "binary"
+
+# Milliseconds without a message to a close; in this dialect pings and pongs do not count.
+# idle_timeout_ms = 30_000
+"#;
+
+const OTHER_ROUTES: &str = r#"
+[[routes]]
+path = "/easyws"
+dialect = "easyws"
+
+# Which token, in the cookie "auth", names which user. With this table any other token is refused.
+# tokens = { "aaa" = "jack", "bbb" = "jack" }
+
+[[routes]]
+path = "/projectforge"
+dialect = "projectforge"
+
+# What others know a sender by: "session" (its id) or "user" (the name of its user).
+# from = "session"
+
+# The WebSocket path where all traffic of the route's namespace can be watched, and what a request
+# to it must show as "Authorization: Bearer <secret>". Without these keys, nowhere, and nothing.
+# tap_path = "/tap"
+# tap_secret = "..."
 
 [[routes]]
 path = "/echo"
@@ -137,7 +236,7 @@ dialect = "echo"
 mod tests {
     use std::fmt::Debug;
 
-    use super::super::{Config, Overrides, PushAuth, Route};
+    use super::super::{Config, Overrides, PushAuth, Schema};
     use super::*;
 
     fn read(text: &str) -> Config {
@@ -153,39 +252,88 @@ mod tests {
         assert_eq!(read(""), Config::default());
     }
 
+    /// The printed config with everything that is commented out put in, but for lines that start
+    /// with one of `unwanted`.
+    fn uncommented(unwanted: &[&str]) -> String {
+        let mut text = String::new();
+        for line in default_text().lines() {
+            let code = line.strip_prefix("# ").unwrap_or_default();
+            let is_code = code.starts_with('[')
+                || code
+                    .split_once(" = ")
+                    .is_some_and(|(key, _)| !key.contains(' '));
+            let is_unwanted = unwanted.iter().any(|start| code.starts_with(start));
+            text.push_str(if is_code && !is_unwanted { code } else { line });
+            text.push('\n');
+        }
+        text
+    }
+
     #[test]
     fn what_is_commented_out_can_be_put_in() {
-        // Both ways to authorize a push are shown, and one at a time is allowed.
-        for unwanted in ["# push_secret", "# push_header"] {
-            let mut text = String::new();
-            for line in default_text().lines() {
-                let code = line.strip_prefix("# ").unwrap_or_default();
-                let is_code = code.starts_with('[')
-                    || code
-                        .split_once(" = ")
-                        .is_some_and(|(key, _)| !key.contains(' '));
-                let line = if is_code && !line.starts_with(unwanted) {
-                    code
-                } else {
-                    line
+        // Both ways to authorize a push are shown, and two schemas, and one at a time is allowed.
+        let opaque = [
+            "push_secret",
+            "schema = \"descriptor\"",
+            "descriptor_set",
+            "message = ",
+            "command_field",
+        ];
+        let descriptor = ["push_header", "schema = \"opaque\""];
+        for (unwanted, is_opaque) in [(&opaque[..], true), (&descriptor[..], false)] {
+            let config = read(&uncommented(unwanted));
+            let default = Config::default();
+            for (route, default) in config.routes.iter().zip(&default.routes) {
+                let dialect = route.dialect;
+                // What is shown there is what holds without it.
+                if route.name.is_some() {
+                    assert_eq!(route.name(), default.name());
+                    assert_eq!(route.origin(), default.origin());
+                }
+                let trusted = config.trusts_user_header(route);
+                assert_eq!(trusted, dialect == DialectName::Edk);
+                let rest = Route {
+                    name: None,
+                    namespace: None,
+                    origin: None,
+                    playground_path: None,
+                    tokens: None,
+                    push_auth: PushAuth::None,
+                    trust_user_header: None,
+                    schema: Schema::Opaque,
+                    tap_path: None,
+                    tap_secret: None,
+                    ..route.clone()
                 };
-                text.push_str(line);
-                text.push('\n');
-            }
+                assert_eq!(rest, *default);
 
-            let config = read(&text);
-            let route = &config.routes[0];
-            assert_ne!(route.push_auth, PushAuth::None);
-            assert_eq!(
-                route.tokens.as_ref().and_then(|tokens| tokens.user("bbb")),
-                Some("jack")
-            );
-            let without = Route {
-                tokens: None,
-                push_auth: PushAuth::None,
-                ..route.clone()
+                let jack = route.tokens.as_ref().and_then(|tokens| tokens.user("bbb"));
+                let has_tokens = ["edk", "easyws", "wserver"].contains(&dialect.as_str());
+                assert_eq!(jack, has_tokens.then_some("jack"), "{dialect:?}");
+            }
+            let [wserver, edk, _, _, projectforge, _] = &config.routes[..] else {
+                panic!("six routes, not {:?}", config.routes);
             };
-            assert_eq!(without, Config::default().routes[0]);
+            assert_eq!(wserver.namespace.as_deref(), Some("ws"));
+            assert!(wserver.playground_path.is_some());
+            let is_header = matches!(wserver.push_auth, PushAuth::Header { .. });
+            assert_eq!(is_header, is_opaque);
+            assert_eq!(edk.schema == Schema::Opaque, is_opaque);
+            assert_eq!(edk.trust_user_header, Some(true));
+            assert!(projectforge.tap_path.is_some() && projectforge.tap_secret.is_some());
+        }
+    }
+
+    #[test]
+    fn every_key_of_a_route_is_printed() {
+        let text = default_text();
+        for key in ROUTE_KEYS {
+            let is_printed = text.lines().any(|line| {
+                let code = line.strip_prefix("# ").unwrap_or(line);
+                let is_table = code == format!("[routes.{}]", key.key);
+                is_table || code.starts_with(&format!("{} = ", key.key))
+            });
+            assert!(is_printed, "{}", key.key);
         }
     }
 
@@ -221,6 +369,10 @@ mod tests {
                     ("batch_bytes_max", "65_536"),
                     ("name_bytes_max", "8_192"),
                     ("users_per_session_max", "1_024"),
+                    ("channels_per_session_max", "128"),
+                    ("commands_max", "4_096"),
+                    ("claims_waiting_max", "16"),
+                    ("handler_stall_ms", "100"),
                     ("mailbox_messages_max", "4_096"),
                     ("sends_per_enter_max", "1_024"),
                     ("sends_per_turn_max", "2_048"),

@@ -14,7 +14,7 @@
 //! text for UTF-8 (RFC 6455 8.1): the originals never did.
 
 use super::json::Scratch;
-use super::{Dialect, Intent, Intents, Refusal, Then};
+use super::{Dialect, Intent, Intents, Options, Refusal, Then};
 use crate::close::End;
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
@@ -32,6 +32,7 @@ impl Dialect for Echo {
         &self,
         kind: Kind,
         payload: &'m mut [u8],
+        _: &Options,
         _: &'m mut Scratch,
         intents: &mut Intents<'m>,
     ) -> Result<(), Refusal> {
@@ -49,8 +50,8 @@ impl Dialect for Echo {
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, message: &mut Vec<u8>) -> Kind {
-        message.extend_from_slice(publication.payload);
+    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+        message.extend_from_slice(publication.content.data.bytes());
         Kind::Binary
     }
 }
@@ -65,7 +66,13 @@ mod tests {
             let (mut payload, mut scratch) = (*b"hi", Scratch::new());
             let mut intents = Intents::new();
             assert_eq!(
-                Echo.decode(kind, &mut payload, &mut scratch, &mut intents),
+                Echo.decode(
+                    kind,
+                    &mut payload,
+                    &Options::default(),
+                    &mut scratch,
+                    &mut intents
+                ),
                 Ok(())
             );
             assert_eq!(
@@ -82,7 +89,13 @@ mod tests {
     fn only_text_has_to_be_text() {
         let decode = |kind| {
             let (mut payload, mut scratch) = ([0xff, 0xfe], Scratch::new());
-            Echo.decode(kind, &mut payload, &mut scratch, &mut Intents::new())
+            Echo.decode(
+                kind,
+                &mut payload,
+                &Options::default(),
+                &mut scratch,
+                &mut Intents::new(),
+            )
         };
         assert_eq!(decode(Kind::Binary), Ok(()));
         assert_eq!(decode(Kind::Text), Err(Refusal::InvalidText));

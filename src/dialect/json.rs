@@ -18,6 +18,8 @@
 //! any member means, keeps no tree and never looks at the magnitude of a number.
 
 mod scan;
+pub mod strict;
+pub mod write;
 
 use scan::{Scanner, is_white_space};
 
@@ -290,6 +292,16 @@ impl Scratch {
             Some(in_place[index].unwrap_or_else(|| &decoded[start..ends[index]]))
         })
     }
+
+    /// A copy of `text` in this scratch, for a text that is not the message's own.
+    ///
+    /// What an earlier call decoded is overwritten.
+    pub fn keep(&mut self, text: &str) -> &str {
+        self.decoded.clear();
+        self.decoded.shrink_to(SCRATCH_BYTES_MAX);
+        self.decoded.push_str(text);
+        &self.decoded
+    }
 }
 
 /// A text taken apart where its escapes are.
@@ -382,6 +394,9 @@ const fn name_at<'n>(strings: &[&'n str], raws: &[&'n str], index: usize) -> &'n
         raws[index - strings.len()]
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {

@@ -1,22 +1,39 @@
 //! The languages clients speak inside WebSocket messages.
 //!
-//! A dialect is a pair of pure translations: a message into the [`Intent`]s it expresses, and a
-//! [`Publication`] back into a message. It sees bytes and nothing else. What the gateway remembers
-//! about a client lives in the session, so adding a language adds one file here, one line to
-//! [`ALL`] and one directory of transcripts, and cannot break any other language.
+//! A dialect is a set of pure translations: an upgrade request into the [`Credentials`] it shows, a
+//! message into the [`Intent`]s it expresses, an [`Outcome`] or a [`Publication`] back into a
+//! message. It sees bytes and the settings of its route, and nothing else. What the gateway
+//! remembers about a client lives in the session, so adding a language adds one file here, one line
+//! to [`ALL`] and one directory of transcripts, and cannot break any other language.
 
+pub mod easyws;
 pub mod echo;
+pub mod edk;
 pub mod json;
+pub mod projectforge;
+pub mod protobuf;
+pub mod tap;
 pub mod wserver;
+pub mod wsrv;
 
 use crate::close::End;
+use crate::content::{Correlation, Outcome};
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Every dialect this build speaks.
-pub const ALL: &[&dyn Dialect] = &[&wserver::Wserver, &echo::Echo];
+pub const ALL: &[&dyn Dialect] = &[
+    &edk::Edk,
+    &wsrv::Wsrv,
+    &easyws::Easyws,
+    &projectforge::Projectforge,
+    &wserver::Wserver,
+    &tap::Tap,
+    &echo::Echo,
+];
 
 /// A wire dialect.
 ///
@@ -29,6 +46,31 @@ pub trait Dialect: fmt::Debug + Sync {
     /// The name used in the config, logs and transcripts: lower case, no spaces.
     fn name(&self) -> &'static str;
 
+    /// What does not depend on any message.
+    fn habits(&self) -> Habits {
+        Habits::default()
+    }
+
+    /// Reads what an upgrade request says about the client, or turns it away. RFC 6455's own rules
+    /// are looked at later.
+    fn admit<'r>(&self, _: &UpgradeRequest<'r>, _: &Options) -> Result<Credentials<'r>, Rejection> {
+        Ok(Credentials::default())
+    }
+
+    /// How a client is turned away whose token is not accepted.
+    fn rejection(&self) -> Rejection {
+        Rejection::UNAUTHORIZED
+    }
+
+    /// Says why no handler can have this command; as a rule any can.
+    ///
+    /// # Errors
+    ///
+    /// The reason, for whoever registers one.
+    fn check_command(&self, _: &str) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// Reads what one client message asks for, in order.
     ///
     /// The payload is handed over mutable because a dialect may decode in place. When a message is
@@ -37,6 +79,7 @@ pub trait Dialect: fmt::Debug + Sync {
         &self,
         kind: Kind,
         payload: &'m mut [u8],
+        options: &Options,
         scratch: &'m mut json::Scratch,
         intents: &mut Intents<'m>,
     ) -> Result<(), Refusal>;
@@ -44,11 +87,163 @@ pub trait Dialect: fmt::Debug + Sync {
     /// What becomes of a session whose message was refused.
     fn object(&self, refusal: Refusal) -> Then;
 
+    /// Words what became of something that a client asked, appending it to `message`.
+    fn answer(&self, _: &Correlation, _: &Outcome, _: &Options, _: &mut Vec<u8>) -> Answered {
+        Answered::Nothing
+    }
+
     /// Words a publication the way every subscriber of this dialect receives it, appending it to
     /// `message`, and says which type of frame it goes in.
     ///
-    /// Called once per publication and shard, never once per subscriber.
-    fn encode(&self, publication: &Publication<'_>, message: &mut Vec<u8>) -> Kind;
+    /// Called once per publication, encoding and shard, never once per subscriber.
+    fn encode(
+        &self,
+        publication: &Publication<'_>,
+        options: &Options,
+        message: &mut Vec<u8>,
+    ) -> Kind;
+
+    /// What the others on a channel are told when somebody comes or goes: the event's name, its
+    /// data being appended to `json`; `None` if they are told nothing.
+    fn announce(&self, _: Presence<'_>, _: &mut Vec<u8>) -> Option<&'static str> {
+        None
+    }
+}
+
+/// What does not depend on any message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Habits {
+    /// Only pages of our own origin may connect, unless the route says otherwise.
+    pub same_origin: bool,
+    /// Only messages keep a session from being idle; pings and pongs do not.
+    pub alive_by_messages: bool,
+    /// Requests of one session may be handled at once, and answered as they are ready.
+    pub concurrent: bool,
+    /// Several handlers of one command run one after the other; elsewhere a second is an error.
+    pub appends_handlers: bool,
+    /// The command that is handled, if somebody handles it, when a session opens, with its id.
+    pub open_command: Option<&'static str>,
+    /// The others on a channel are told when somebody comes or goes ([`Dialect::announce`]).
+    pub announces: bool,
+    /// The data of a call is JSON.
+    pub json_data: bool,
+    /// Clients may join only channels that were declared.
+    pub declared_channels: bool,
+}
+
+/// What is set for a route and matters to its language. Routes have only what they need of it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The type of frame that a push goes in, where the language leaves it open.
+    pub push_kind: Kind,
+    /// What messages are, where the language leaves it open.
+    pub schema: Schema,
+    /// Whether a header that names the user is believed.
+    pub trust_user_header: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            push_kind: Kind::Text,
+            schema: Schema::Opaque,
+            trust_user_header: false,
+        }
+    }
+}
+
+/// What the messages of an `edk` route are.
+#[derive(Clone, Debug)]
+pub enum Schema {
+    /// Any Protocol Buffers message.
+    Opaque,
+    /// Our own `ws.Message`.
+    Builtin,
+    /// The operator's.
+    Descriptor(std::sync::Arc<protobuf::Schema>),
+}
+
+impl Options {
+    /// Whether a publication has the same bytes under both.
+    #[must_use]
+    pub fn words_like(&self, other: &Self) -> bool {
+        let is_builtin = |options: &Self| matches!(options.schema, Schema::Builtin);
+        self.push_kind == other.push_kind && is_builtin(self) == is_builtin(other)
+    }
+}
+
+/// The part of an upgrade request that a language may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct UpgradeRequest<'r> {
+    /// What follows the question mark of its target.
+    pub query: Option<&'r str>,
+    /// Every header line, name and value.
+    pub headers: &'r [(&'r str, &'r [u8])],
+}
+
+impl<'r> UpgradeRequest<'r> {
+    /// The values of all headers of this name, in any case.
+    pub fn header(&self, name: &'static str) -> impl Iterator<Item = &'r [u8]> {
+        let lines = self.headers.iter();
+        lines
+            .filter(move |(each, _)| each.eq_ignore_ascii_case(name))
+            .map(|&(_, value)| value)
+    }
+}
+
+/// What an upgrade request says about the client.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Credentials<'r> {
+    /// What it shows to prove who it is.
+    pub token: Option<Cow<'r, str>>,
+    /// Who it, or whoever forwards it, says it is.
+    pub user: Option<&'r str>,
+    /// The subprotocol that is agreed on.
+    pub subprotocol: Option<Cow<'r, str>>,
+    /// The channel that it wants to be on from the start.
+    pub channel: ChannelWish<'r>,
+}
+
+/// The channel that a client wants to be on from the start.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum ChannelWish<'r> {
+    /// None.
+    #[default]
+    None,
+    /// This one.
+    Named(Cow<'r, str>),
+    /// One of its own, with a name that nobody guesses.
+    Fresh,
+}
+
+/// How an upgrade request is turned away.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rejection {
+    /// From 400 to 599.
+    pub status: u16,
+    /// Plain text.
+    pub body: Cow<'static, str>,
+}
+
+impl Rejection {
+    /// Who the client is, is not known.
+    pub const UNAUTHORIZED: Self = Self {
+        status: 401,
+        body: Cow::Borrowed("Unauthorized\n"),
+    };
+    /// What should have judged the client has failed.
+    pub const INTERNAL_ERROR: Self = Self {
+        status: 500,
+        body: Cow::Borrowed("internal error"),
+    };
+
+    /// Turned away with a status from 400 to 599 and a plain text.
+    pub fn new(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            body: body.into(),
+        }
+    }
 }
 
 /// What one message asks for; nearly always one thing.
@@ -58,8 +253,10 @@ pub type Intents<'m> = SmallVec<[Intent<'m>; 1]>;
 ///
 /// The set is closed on purpose: a shard matches on it without a wildcard, so a new intent cannot
 /// be added without deciding what it means everywhere.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Intent<'m> {
+    /// Nothing but to be seen alive.
+    Heartbeat,
     /// Speak for the user whom `token` names, and receive what is pushed to that user for `event`.
     Identify {
         /// What the client shows to prove who it is.
@@ -67,6 +264,17 @@ pub enum Intent<'m> {
         /// What it wants to hear.
         event: &'m str,
     },
+    /// Be on a channel from now on.
+    Join {
+        /// The channel.
+        channel: &'m str,
+        /// The command that asked for it.
+        command: &'m str,
+        /// The type of frame it came in.
+        kind: Kind,
+    },
+    /// Have a command handled.
+    Call(Call<'m>),
     /// Send this back to the sender, as it is.
     Reply {
         /// The type of frame it goes in.
@@ -74,6 +282,23 @@ pub enum Intent<'m> {
         /// What it says.
         payload: &'m [u8],
     },
+}
+
+/// A command to be handled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Call<'m> {
+    /// Its name; empty if it has none.
+    pub command: &'m str,
+    /// The client's name for its request; empty if it gave none.
+    pub id: &'m str,
+    /// The channel it is about; empty if it names none.
+    pub channel: &'m str,
+    /// Who the client says it is; empty if it says nothing. Not to be believed.
+    pub from: &'m str,
+    /// Its data as they came; `None` if it has none.
+    pub data: Option<&'m [u8]>,
+    /// The type of frame it came in.
+    pub kind: Kind,
 }
 
 /// Why a message was turned down. The client's doing, and never fatal to a shard.
@@ -92,6 +317,26 @@ pub enum Then {
     Leave(End),
     /// It goes on as if nothing had been said.
     Stay,
+}
+
+/// How an outcome is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answered {
+    /// Not at all; what was appended to the message is ignored.
+    Nothing,
+    /// With the message, in a frame of this type.
+    Message(Kind),
+    /// The session ends for this reason.
+    Leave(End),
+}
+
+/// Somebody comes to a channel, or goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Presence<'p> {
+    /// How the route names whoever it is.
+    pub who: &'p str,
+    /// Whether they are there now.
+    pub connected: bool,
 }
 
 /// The dialect of that name.

@@ -17,7 +17,8 @@
 //! the member were missing, broken text as U+FFFD.
 
 use super::json::{Scratch, Text, Wanted};
-use super::{Dialect, Intent, Intents, Refusal, Then};
+use super::{Dialect, Intent, Intents, Options, Refusal, Then};
+use crate::content::Data;
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
 use serde::Deserialize;
@@ -35,6 +36,7 @@ impl Dialect for Wserver {
         &self,
         _: Kind,
         payload: &'m mut [u8],
+        _: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
     ) -> Result<(), Refusal> {
@@ -58,9 +60,13 @@ impl Dialect for Wserver {
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, message: &mut Vec<u8>) -> Kind {
-        message.extend_from_slice(publication.payload);
-        Kind::Text
+    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+        let data = publication.content.data;
+        message.extend_from_slice(data.bytes());
+        match data {
+            Data::Bytes(bytes) if str::from_utf8(bytes).is_err() => Kind::Binary,
+            Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => Kind::Text,
+        }
     }
 }
 
@@ -134,7 +140,13 @@ mod tests {
     fn check(message: &[u8], expected: Option<(&str, &str)>) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
-        let result = Wserver.decode(Kind::Text, &mut payload, &mut scratch, &mut intents);
+        let result = Wserver.decode(
+            Kind::Text,
+            &mut payload,
+            &Options::default(),
+            &mut scratch,
+            &mut intents,
+        );
         assert_eq!(result.is_ok(), expected.is_some());
         let expected = expected.map(|(token, event)| Intent::Identify { token, event });
         assert_eq!(intents.first(), expected.as_ref());

@@ -8,10 +8,11 @@
 //! one to answer wakes it.
 
 use super::sleep::SleepFlag;
+use crate::handler::{Command, HandleError};
 use crate::http::Ring;
 use crate::id::ShardId;
 use crate::shard::publication::{MailboxMessage, Ticket};
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::{ArrayQueue, SegQueue};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -32,12 +33,28 @@ pub(super) struct Inbox {
     messages: ArrayQueue<MailboxMessage>,
     /// By sender: whether it waits for room here.
     blocked: Box<[AtomicBool]>,
+    /// What handles want done, in order.
+    commands: Commands,
     /// The questions of this shard that others are answering.
     tallies: Box<[Tally]>,
     /// Tallies that are complete; has room for all of them.
     complete: ArrayQueue<u32>,
     pub(super) flag: SleepFlag,
     bell: Bell,
+}
+
+/// What handles want one shard to do.
+struct Commands {
+    queue: SegQueue<Command>,
+    count_max: usize,
+    /// The shard's loop has ended, and does nothing any more.
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Commands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Commands").field(&self.queue.len()).finish()
+    }
 }
 
 /// How a sleeping shard is woken; without a function where nothing ever sleeps.
@@ -57,16 +74,18 @@ struct Tally {
 
 impl Exchange {
     /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
-    /// messages, and for `questions_max` open questions of each shard.
+    /// messages, for `questions_max` open questions and for `commands_max` commands of each shard.
     pub fn new(
         bells: Vec<Box<dyn Fn() + Send + Sync>>,
         messages_max: usize,
         questions_max: usize,
+        commands_max: usize,
     ) -> Arc<Self> {
         Self::with_bells(
             bells.into_iter().map(|bell| Bell(Some(bell))).collect(),
             messages_max,
             questions_max,
+            commands_max,
         )
     }
 
@@ -77,14 +96,25 @@ impl Exchange {
             (0..shards).map(|_| Bell(None)).collect(),
             messages_max,
             questions_max,
+            SIMULATED_COMMANDS_MAX,
         )
     }
 
-    fn with_bells(bells: Vec<Bell>, messages_max: usize, questions_max: usize) -> Arc<Self> {
+    fn with_bells(
+        bells: Vec<Bell>,
+        messages_max: usize,
+        questions_max: usize,
+        commands_max: usize,
+    ) -> Arc<Self> {
         let shards = bells.len();
         let inboxes = bells.into_iter().map(|bell| Inbox {
             messages: ArrayQueue::new(messages_max),
             blocked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            commands: Commands {
+                queue: SegQueue::new(),
+                count_max: commands_max,
+                closed: AtomicBool::new(false),
+            },
             tallies: (0..questions_max).map(|_| Tally::default()).collect(),
             complete: ArrayQueue::new(questions_max),
             flag: SleepFlag::new(),
@@ -117,6 +147,55 @@ impl Exchange {
                 .expect("it has room for all");
             asker.wake();
         }
+    }
+
+    /// Has a shard do something.
+    ///
+    /// # Errors
+    ///
+    /// If it has too much to do already, or has ended.
+    pub(crate) fn command(&self, shard: ShardId, command: Command) -> Result<(), HandleError> {
+        let commands = &self.inbox(shard).commands;
+        if commands.closed.load(Ordering::Acquire) {
+            return Err(HandleError::Stopped);
+        }
+        if commands.queue.len() >= commands.count_max {
+            return Err(HandleError::Busy);
+        }
+        self.command_in_any_case(shard, command);
+        Ok(())
+    }
+
+    /// [`Exchange::command`] for what must not be lost and is bounded elsewhere. If the shard has
+    /// ended, nothing happens.
+    pub(crate) fn command_in_any_case(&self, shard: ShardId, command: Command) {
+        let inbox = self.inbox(shard);
+        inbox.commands.queue.push(command);
+        inbox.wake();
+        // Pairs with the fence of `close_commands`: the shard sees it, or we see that it has ended.
+        fence(Ordering::SeqCst);
+        if inbox.commands.closed.load(Ordering::Acquire) {
+            while inbox.commands.queue.pop().is_some() {}
+        }
+    }
+
+    /// The next thing that a shard is to do.
+    pub(super) fn next_command(&self, shard: ShardId) -> Option<Command> {
+        self.inbox(shard).commands.queue.pop()
+    }
+
+    /// Whether a shard is to do something.
+    pub(super) fn has_commands(&self, shard: ShardId) -> bool {
+        !self.inbox(shard).commands.queue.is_empty()
+    }
+
+    /// A shard's loop has ended: what it was to do will not be done, and whoever waits for it hears
+    /// so.
+    pub(super) fn close_commands(&self, shard: ShardId) {
+        let commands = &self.inbox(shard).commands;
+        commands.closed.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        while commands.queue.pop().is_some() {}
     }
 
     /// Wakes a shard, for what is neither a message nor an answer.
@@ -190,6 +269,8 @@ impl Ring for ShardRing {
         self.exchange.wake(self.shard);
     }
 }
+
+const SIMULATED_COMMANDS_MAX: usize = 4096;
 
 /// One shard's side of the exchange.
 #[derive(Debug)]

@@ -91,7 +91,10 @@ impl Loop {
             if self.is_finished() {
                 return Ok(self.host.counters().clone());
             }
-            if self.has_work() {
+            if self.host.take_tasks_ready() {
+                self.state.turns_since_yield = 0;
+                tokio::task::yield_now().await;
+            } else if self.has_work() {
                 self.yield_now_and_then().await;
             } else {
                 self.sleep(&bell).await?;

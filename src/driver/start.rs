@@ -3,14 +3,17 @@
 //! Limits are raised, the ring is tried out, the port is taken, and only then is anything started:
 //! whatever is missing is one [`StartError`] that names the cause and the cure.
 
-use super::host::{Host, HostSettings};
+use super::host::{Host, HostParts, HostSettings, Seeds};
 use super::mailbox::Exchange;
 use super::ring::{DataRing, RingSize};
 use super::run::{Loop, LoopState};
 use super::stop::StopFlag;
+use super::watchdog::{WatchSeats, Watchdog};
 use super::{TurnLimits, start_error::StartError};
 use crate::config::{Config, Ring};
 use crate::embedder::{Embedder, Fault};
+use crate::gateway::{Error, Setups};
+use crate::handler::{Handle, HandleCore, Label, Setup, SetupError, Watch};
 use crate::id::{SHARDS_MAX, ShardId};
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
@@ -39,11 +42,14 @@ pub(crate) struct Prepared {
 }
 
 /// What every shard of a process has in common.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) host: HostSettings,
     pub(crate) turn_limits: TurnLimits,
     pub(crate) embedder: Arc<Embedder>,
+    pub(crate) setups: Setups,
+    pub(crate) core: Arc<HandleCore>,
+    pub(crate) watch: WatchSeats,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) stop: Arc<StopFlag>,
 }
@@ -90,6 +96,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
         ringers,
         config.limits.mailbox_messages_max as usize,
         config.limits.pushes_in_flight_max as usize,
+        config.limits.commands_max as usize,
     );
     let cpus = if config.pin { cpus } else { Vec::new() };
     Ok(Prepared {
@@ -105,7 +112,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
 
 impl Prepared {
     /// Starts one thread for each shard, and returns when all of them accept connections.
-    pub(crate) fn start(self, common: &Common) -> Result<Vec<JoinHandle<Counters>>, StartError> {
+    pub(crate) fn start(self, common: &Common) -> Result<Vec<JoinHandle<Counters>>, Error> {
         let (ready, readies) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
         let seats = self.listeners.into_iter().zip(self.bells).enumerate();
@@ -116,17 +123,17 @@ impl Prepared {
                 bell,
                 cpu: self.cpus.get(index % self.cpus.len().max(1)).copied(),
                 ring: self.ring,
-                seed: random_seed()?,
+                seeds: random_seeds().map_err(Error::Start)?,
                 common: common.clone(),
             };
             let ready = ready.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
                 .spawn(move || seat.run(&ready));
-            threads.push(thread.map_err(StartError::Thread)?);
+            threads.push(thread.map_err(|error| Error::Start(StartError::Thread(error)))?);
         }
         drop(ready);
-        let started: Vec<Result<(), StartError>> = readies.iter().take(threads.len()).collect();
+        let started: Vec<Result<(), Error>> = readies.iter().take(threads.len()).collect();
         assert_eq!(
             started.len(),
             threads.len(),
@@ -152,14 +159,14 @@ struct Seat {
     bell: OwnedFd,
     cpu: Option<usize>,
     ring: RingSize,
-    seed: HashSeed,
+    seeds: Seeds,
     common: Common,
 }
 
 impl Seat {
     /// The body of a shard's thread. A panic here ends the process: half a gateway that looks alive
     /// is worse than none.
-    fn run(self, ready: &Sender<Result<(), StartError>>) -> Counters {
+    fn run(self, ready: &Sender<Result<(), Error>>) -> Counters {
         let _guard = AbortOnPanic;
         if let Some(cpu) = self.cpu {
             pin_to(cpu);
@@ -177,47 +184,94 @@ impl Seat {
             Ok(made) => made,
             Err(error) => {
                 // Whoever waits for it stops the others.
-                drop(ready.send(Err(StartError::ring(error))));
+                drop(ready.send(Err(Error::Start(StartError::ring(error)))));
                 self.common.exchange.shard_done();
                 return Counters::default();
             }
         };
+        runtime.block_on(self.serve(ring, ready))
+    }
+
+    /// Sets the shard up and runs it. It is within the runtime: what an embedder sets up may be
+    /// tasks and timers of its own.
+    async fn serve(self, ring: DataRing, ready: &Sender<Result<(), Error>>) -> Counters {
         let Common {
             host: settings,
             turn_limits,
             embedder,
+            setups,
+            core,
+            watch,
             exchange,
             stop,
         } = self.common;
-        let host = Host::new(
-            self.id,
-            &exchange,
-            Arc::clone(&embedder),
-            self.seed,
+        let parts = HostParts {
+            id: self.id,
+            core,
+            embedder: Arc::clone(&embedder),
+            seeds: self.seeds,
             settings,
-        );
+        };
+        let slot = Arc::clone(&watch.slots[self.id.index()]);
+        let watch = Watch::new(slot, watch.began, watch.stall);
+        let host = match make_host(parts, &setups, watch) {
+            Ok(host) => host,
+            Err(error) => {
+                drop(ready.send(Err(Error::Setup(error))));
+                exchange.shard_done();
+                return Counters::default();
+            }
+        };
+        drop(ready.send(Ok(())));
+        if embedder.wants(Fault::Task) {
+            let embedder = Arc::clone(&embedder);
+            drop(tokio_uring::spawn(
+                async move { embedder.provoke(Fault::Task) },
+            ));
+        }
         let shard_loop = Loop {
             id: self.id,
             host,
             ring,
             listener: Some(self.listener),
-            exchange,
-            embedder: Arc::clone(&embedder),
+            exchange: Arc::clone(&exchange),
+            embedder,
             stop,
             limits: turn_limits,
             state: LoopState::new(),
         };
-        drop(ready.send(Ok(())));
-        runtime.block_on(async move {
-            if embedder.wants(Fault::Task) {
-                drop(tokio_uring::spawn(
-                    async move { embedder.provoke(Fault::Task) },
-                ));
-            }
-            let result = shard_loop.run().await;
-            result.expect("the data ring goes on working once it was made")
-        })
+        let result = shard_loop.run().await;
+        exchange.close_commands(self.id);
+        result.expect("the data ring goes on working once it was made")
     }
+}
+
+/// A host with everything that the embedder sets up on its shard.
+pub(crate) fn make_host(
+    parts: HostParts,
+    setups: &Setups,
+    watch: Watch,
+) -> Result<Host, SetupError> {
+    let mut parts = parts;
+    let mut setup = Setup::new(Handle::new(Arc::clone(&parts.core), parts.id));
+    for set_up in setups.iter() {
+        if watch.run(Label::SETUP, || set_up(&mut setup)).is_err() {
+            return Err(SetupError::panicked());
+        }
+    }
+    let routes_count = parts.settings.shard.routes.len();
+    let mut program = setup.finish(routes_count)?;
+    let mut settings = (*parts.settings.shard).clone();
+    program.settle(&mut settings)?;
+    parts.settings.shard = Arc::new(settings);
+    watch.name(std::mem::take(&mut program.labels));
+    Ok(Host::new(parts, program, watch))
+}
+
+/// A watch that nobody looks at, for a simulation.
+pub(crate) fn watch_of_nobody(config: &Config) -> Watch {
+    let seats = Watchdog::new(config, 1).seats();
+    Watch::new(Arc::clone(&seats.slots[0]), seats.began, seats.stall)
 }
 
 /// Ends the process if its thread unwinds.
@@ -412,13 +466,29 @@ fn ring_bell(bell: &OwnedFd) {
     rustix::io::write(bell, &1_u64.to_le_bytes()).expect("an eventfd takes a count");
 }
 
-fn random_seed() -> Result<HashSeed, StartError> {
-    let mut bytes = [0; 16];
+/// Two keys that every shard of the process shares.
+pub(crate) fn random_keys() -> Result<[[u64; 2]; 2], StartError> {
+    let bytes: [u8; 32] = random_bytes()?;
+    let mut words = bytes
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
+    let mut next = || words.next().expect("four words");
+    Ok([[next(), next()], [next(), next()]])
+}
+
+fn random_seeds() -> Result<Seeds, StartError> {
+    let [hash, _] = random_keys()?;
+    Ok(Seeds {
+        hash: HashSeed(hash),
+        random: random_bytes()?,
+    })
+}
+
+fn random_bytes() -> Result<[u8; 32], StartError> {
+    let mut bytes = [0; 32];
     rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
         .map_err(|error| StartError::Thread(error.into()))?;
-    let (low, high) = bytes.split_at(8);
-    let word = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("eight bytes"));
-    Ok(HashSeed([word(low), word(high)]))
+    Ok(bytes)
 }
 
 /// Descriptors for everything that is not a connection.

@@ -1,23 +1,30 @@
 //! The answers themselves, byte for byte as the originals give them.
 
+use super::EmbedderBody;
+use crate::dialect::Rejection;
 use crate::ws::handshake::Refusal;
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use http_body_util::{Either, Full};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+};
 use hyper::{Response, StatusCode};
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Bodies>;
+
+/// Our own bodies, which are whole, and an embedder's.
+pub(super) type Bodies = Either<Full<Bytes>, EmbedderBody>;
 
 /// A status and nothing else: no content type, `Content-Length: 0`.
 pub(super) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::new()));
+    let mut answer = Response::new(Either::Left(Full::new(Bytes::new())));
     *answer.status_mut() = status;
     answer
 }
 
 /// A plain text.
 pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(text.into()));
+    let mut answer = Response::new(Either::Left(Full::new(text.into())));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, PLAIN_TEXT);
     answer
@@ -50,6 +57,37 @@ pub(super) fn refused(refusal: Refusal) -> Answer {
     answer
 }
 
+/// An upgrade request was turned away by its language or the embedder.
+pub(super) fn rejected(rejection: &Rejection) -> Answer {
+    let status = StatusCode::from_u16(rejection.status)
+        .ok()
+        .filter(|status| status.is_client_error() || status.is_server_error());
+    let status = status.unwrap_or(StatusCode::FORBIDDEN);
+    text(status, rejection.body.clone().into_owned())
+}
+
+/// The same answer, behind which the connection is closed.
+pub(super) fn closing(mut answer: Answer) -> Answer {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
+    answer
+}
+
+/// Something of an embedder's failed.
+pub(super) fn internal_error() -> Answer {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+}
+
+/// A page.
+pub(super) fn page(method: &str, html: &Bytes) -> Answer {
+    if method != "GET" && method != "HEAD" {
+        return empty(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let mut answer = text(StatusCode::OK, html.clone());
+    answer.headers_mut().insert(CONTENT_TYPE, HTML);
+    answer
+}
+
 /// What a connection gets that comes when there are too many, without hyper.
 pub(crate) const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
@@ -59,5 +97,6 @@ pub(crate) const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     too many connections\n";
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");

@@ -2,7 +2,8 @@
 
 use super::Service;
 use super::pipe::{Pipe, PipeIo};
-use super::service::{Context, Line, Upgrade};
+use super::service::{Context, Line};
+use crate::handler::Admitted;
 use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
 use crate::ws::handshake;
@@ -53,6 +54,7 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) route: u16,
+    pub(crate) admitted: Admitted,
     /// What must be sent first: earlier answers and the 101.
     pub(crate) greeting: Vec<u8>,
     /// What the client sent behind its request.
@@ -120,7 +122,7 @@ impl HttpConnection {
         let line = Rc::new(Line {
             id,
             phase: Cell::new(HttpPhase::Head),
-            upgrade: Cell::new(None),
+            upgrade: RefCell::new(None),
             served: Cell::new(false),
         });
         let service = Service {
@@ -146,7 +148,7 @@ impl HttpConnection {
         let line = Line {
             id,
             phase: Cell::new(HttpPhase::Answer),
-            upgrade: Cell::new(None),
+            upgrade: RefCell::new(None),
             served: Cell::new(false),
         };
         Self::bare(id, Rc::new(RefCell::new(pipe)), Rc::new(line), list)
@@ -318,7 +320,7 @@ impl HttpConnection {
     fn after_hyper(&mut self) -> Progress {
         let hyper = self.hyper.take().expect("it has just been polled");
         let parts = hyper.into_parts();
-        let Some(Upgrade { route, accept }) = self.line.upgrade.take() else {
+        let Some(granted) = self.line.upgrade.take() else {
             return Progress::Done;
         };
         let mut pipe = self.pipe.borrow_mut();
@@ -331,9 +333,11 @@ impl HttpConnection {
             .windows(SWITCHING.len())
             .rposition(|window| window == SWITCHING);
         greeting.truncate(at.expect("hyper ends only when its 101 is in the pipe"));
-        handshake::put_switching_protocols(&mut greeting, &accept, None);
+        let subprotocol = granted.subprotocol.as_deref();
+        handshake::put_switching_protocols(&mut greeting, &granted.accept, subprotocol);
         Progress::Upgraded(Box::new(Upgraded {
-            route,
+            route: granted.route,
+            admitted: granted.admitted,
             greeting,
             input,
         }))

@@ -6,13 +6,17 @@
 
 mod answer;
 mod connection;
+mod embedded;
 mod pipe;
+pub(crate) mod playground;
 mod service;
+mod upgrade;
 
 pub(crate) use answer::OVERLOADED;
-pub(crate) use connection::{HttpConnection, Progress, Ring, WakeList};
+pub(crate) use connection::{HttpConnection, Progress, Ring, Upgraded, WakeList};
+pub(crate) use embedded::{EmbedderBody, HttpService};
 pub(crate) use service::{
-    Asked, Context, HttpAsk, HttpRoute, Refused, Replied, Reply, RequestBody,
+    Asked, Context, HttpAsk, HttpRoute, Refused, Replied, Reply, RequestBody, UpgradeRules,
 };
 
 use service::Service;

@@ -1,22 +1,29 @@
 //! What is served over HTTP, and what a request asks of the shard.
 
 use super::answer::{self, Answer};
-use crate::config::PushAuth;
+use super::{embedded, upgrade};
+use crate::config::{Origin, PushAuth, Secret};
 use crate::dialect::wserver;
-use crate::embedder::{Embedder, PushRequest};
+use crate::driver::host::{Claim, Served, ServedPath};
+use crate::embedder::Embedder;
+use crate::handler::{
+    Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
+};
 use crate::id::ConnectionId;
-use crate::shard::HttpPhase;
 use crate::shard::publication::DropTarget;
-use crate::ws::handshake::{self, Accept, Refusal};
+use crate::shard::settings::ShardSettings;
+use crate::shard::{HttpPhase, Ruling};
+use crate::ws::handshake::Accept;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
-use hyper::{Method, Request, StatusCode, Version};
-use smallvec::SmallVec;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,9 +31,14 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 /// What all requests of one shard share.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) routes: Vec<HttpRoute>,
+    pub(crate) settings: Arc<ShardSettings>,
+    pub(crate) program: Rc<Program>,
+    pub(crate) handle: Handle,
+    pub(crate) watch: Watch,
+    /// By route: what an upgrade request must show beside what its language asks.
+    pub(crate) upgrades: Arc<[UpgradeRules]>,
     pub(crate) embedder: Arc<Embedder>,
     pub(crate) body_bytes_max: usize,
     pub(crate) partial_bytes_max: usize,
@@ -40,34 +52,42 @@ pub(crate) struct Context {
     pub(crate) is_full: Cell<bool>,
 }
 
-/// One path and what is served there.
-#[derive(Debug)]
-pub(crate) enum HttpRoute {
-    WebSocket {
-        path: String,
-        route: u16,
-    },
-    Push {
-        path: String,
-        namespace: u16,
-        auth: PushAuth,
-    },
-    Drop {
-        path: String,
-        namespace: u16,
-        auth: PushAuth,
-    },
+/// What an upgrade request must show beside what its language asks.
+#[derive(Clone, Debug)]
+pub(crate) struct UpgradeRules {
+    /// From which pages browsers may connect.
+    pub(crate) origin: Origin,
+    /// What stands behind `Authorization: Bearer`; `None` is nothing.
+    pub(crate) secret: Option<Secret>,
 }
 
-/// Something a request wants from the shard.
+/// One path and what is served there.
 #[derive(Debug)]
+pub(crate) struct HttpRoute {
+    path: String,
+    /// The path as a pattern, if it is one.
+    pattern: Option<matchit::Router<()>>,
+    /// An embedder's matcher stands in place of the path.
+    is_matched: bool,
+    what: Served,
+}
+
+/// What stands in a path for the parameters of a pattern.
+pub(super) type Parameters = Vec<(Box<str>, Box<str>)>;
+
+/// Something a request wants from the shard.
 pub(crate) enum HttpAsk {
-    Push { namespace: u16, body: RequestBody },
+    Push {
+        namespace: u16,
+        body: RequestBody,
+    },
     Drop(DropTarget),
+    Claim(Claim),
+    /// Run this as a task.
+    Run(Label, LocalFuture<()>),
 }
 
 /// An ask and where its answer goes.
-#[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) ask: HttpAsk,
     pub(crate) reply: Rc<Reply>,
@@ -85,6 +105,10 @@ pub(crate) struct Reply {
 pub(crate) enum Replied {
     /// So many sessions were reached on all shards.
     Total(u64),
+    /// This was decided about its claim.
+    Ruling(Ruling),
+    /// A task has ended, or, `false`, panicked.
+    Ran(bool),
     /// It was not done, or nobody knows.
     Refused(Refused),
 }
@@ -112,16 +136,18 @@ pub(crate) enum RequestBody {
 pub(super) struct Line {
     pub(super) id: ConnectionId,
     pub(super) phase: Cell<HttpPhase>,
-    pub(super) upgrade: Cell<Option<Upgrade>>,
+    pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
     /// A request has come since the driver looked.
     pub(super) served: Cell<bool>,
 }
 
 /// A granted upgrade.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Upgrade {
+#[derive(Debug)]
+pub(crate) struct GrantedUpgrade {
     pub(crate) route: u16,
     pub(crate) accept: Accept,
+    pub(crate) subprotocol: Option<Box<str>>,
+    pub(crate) admitted: Admitted,
 }
 
 /// hyper's view of the gateway, for one connection.
@@ -151,53 +177,120 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 }
 
 async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
-    let path = request.uri().path();
-    let Some(route) = context.routes.iter().find(|route| route.path() == path) else {
-        return answer::not_found();
+    let (head, body) = request.into_parts();
+    let Some((route, parameters)) = context.find(&head) else {
+        return embedded::serve(context, Request::from_parts(head, body)).await;
     };
-    match route {
-        HttpRoute::WebSocket { route, .. } => upgrade(context, line, *route, &request),
-        HttpRoute::Push {
-            namespace, auth, ..
-        } => {
-            let body = match admitted_body(context, line, auth, request).await {
+    match &route.what {
+        Served::WebSocket(index) => upgrade::answer(context, line, *index, head, parameters).await,
+        Served::Page(text) => answer::page(head.method.as_str(), text),
+        Served::Push(index, auth) => {
+            let rules = context.rules_of_push(*index, auth);
+            let body = match admitted_body(context, line, &rules, &head, body).await {
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             };
-            match context
-                .ask(HttpAsk::Push {
-                    namespace: *namespace,
-                    body,
-                })
-                .await
-            {
-                Replied::Total(total) => {
+            let namespace = rules.namespace;
+            match context.ask(HttpAsk::Push { namespace, body }).await.total() {
+                Ok(total) => {
                     answer::text(StatusCode::OK, format!("message sent to {total} clients"))
                 }
-                Replied::Refused(refused) => refused.answer(),
+                Err(refused) => refused.answer(),
             }
         }
-        HttpRoute::Drop {
-            namespace, auth, ..
-        } => {
-            let body = match admitted_body(context, line, auth, request).await {
+        Served::Drop(index, auth) => {
+            let rules = context.rules_of_push(*index, auth);
+            let body = match admitted_body(context, line, &rules, &head, body).await {
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             };
             let target = match wserver::read_drop(&mut body.into_vec()) {
                 Ok(wserver::Drop { user, event }) => DropTarget {
-                    namespace: *namespace,
+                    namespace: rules.namespace,
                     name: user.into_bytes().into(),
                     event: event.map(|event| event.into_bytes().into()),
                 },
                 Err(why) => return answer::text(StatusCode::BAD_REQUEST, why),
             };
-            match context.ask(HttpAsk::Drop(target)).await {
-                Replied::Total(total) => {
-                    answer::text(StatusCode::OK, format!("dropped {total} connections"))
-                }
-                Replied::Refused(refused) => refused.answer(),
+            match context.ask(HttpAsk::Drop(target)).await.total() {
+                Ok(total) => answer::text(StatusCode::OK, format!("dropped {total} connections")),
+                Err(refused) => refused.answer(),
             }
+        }
+    }
+}
+
+/// Who may push or drop on one path, and whose users are meant.
+struct PushRules<'c> {
+    namespace: u16,
+    auth: &'c PushAuth,
+    function: Option<&'c Registered<HeadFn>>,
+}
+
+impl Context {
+    /// What is served for this request: what has its very path, else a pattern that fits, else
+    /// what an embedder's matcher picks.
+    fn find(&self, head: &Parts) -> Option<(&HttpRoute, Parameters)> {
+        let path = head.uri.path();
+        let exact = self.routes.iter().find(|route| route.is_at(path));
+        if let Some(route) = exact {
+            return Some((route, Parameters::new()));
+        }
+        let mut patterns = self.routes.iter();
+        if let Some(found) = patterns.find_map(|route| Some((route, route.parameters(path)?))) {
+            return Some(found);
+        }
+        let mut matchers = self.routes.iter().filter(|route| route.is_matched);
+        let found = matchers.find(|route| {
+            let Served::WebSocket(index) = route.what else {
+                return false;
+            };
+            let matcher = self.program.routes[usize::from(index)].matcher.as_ref();
+            matcher.is_some_and(|matcher| self.holds(matcher, head))
+        });
+        found.map(|route| (route, Parameters::new()))
+    }
+
+    /// What an embedder's rule says about a request; `false` if it panics.
+    pub(super) fn holds(&self, rule: &Registered<HeadFn>, head: &Parts) -> bool {
+        let head = RequestHead::new(head);
+        let held = self.watch.run(rule.label, || (rule.function)(&head));
+        held.unwrap_or(false)
+    }
+
+    fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
+        let index = usize::from(index);
+        PushRules {
+            namespace: self.settings.routes[index].namespace,
+            auth,
+            function: self.program.routes[index].authorize_push.as_ref(),
+        }
+    }
+
+    /// Has an embedder's future run as a task of the shard's; `None` if it panics.
+    pub(super) async fn run<T: 'static>(&self, label: Label, future: LocalFuture<T>) -> Option<T> {
+        let output = Rc::new(RefCell::new(None));
+        let store = Rc::clone(&output);
+        let work = Box::pin(async move {
+            let value = future.await;
+            *store.borrow_mut() = Some(value);
+        });
+        match self.ask(HttpAsk::Run(label, work)).await {
+            Replied::Ran(true) => output.take(),
+            Replied::Ran(false) | Replied::Total(_) | Replied::Ruling(_) | Replied::Refused(_) => {
+                None
+            }
+        }
+    }
+}
+
+impl Replied {
+    /// The total, or why there is none.
+    fn total(self) -> Result<u64, Refused> {
+        match self {
+            Self::Total(total) => Ok(total),
+            Self::Refused(refused) => Err(refused),
+            Self::Ruling(_) | Self::Ran(_) => unreachable!("whoever asks for a total gets one"),
         }
     }
 }
@@ -212,60 +305,29 @@ impl Refused {
     }
 }
 
-/// Judges an upgrade request. hyper's own answer to a granted one is thrown away (see
-/// `HttpConnection::poll`); it only has to end hyper's part.
-fn upgrade(context: &Context, line: &Line, route: u16, request: &Request<Incoming>) -> Answer {
-    let lines = request
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let headers: SmallVec<[(&str, &[u8]); 16]> = lines.collect();
-    if request.version() != Version::HTTP_11 {
-        // RFC 9110 7.8: in HTTP/1.0 there is no upgrade, and hyper writes no 101 there.
-        return answer::refused(Refusal::NoWebSocketInUpgrade);
-    }
-    let judged = handshake::judge(request.method().as_str(), headers.iter().copied(), || true);
-    let accept = match judged {
-        Ok(accept) => accept,
-        Err(refusal) => return answer::refused(refusal),
-    };
-    if context.is_full.get() {
-        // It is one of the connections that there are too many of.
-        let mut answer = answer::unavailable("too many sessions\n");
-        let close = HeaderValue::from_static("close");
-        answer.headers_mut().insert(CONNECTION, close);
-        return answer;
-    }
-    line.upgrade.set(Some(Upgrade { route, accept }));
-    let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    answer
-        .headers_mut()
-        .insert(UPGRADE, HeaderValue::from_static("websocket"));
-    answer
-}
-
 /// The body of a POST by somebody who may push.
 async fn admitted_body(
     context: &Context,
     line: &Line,
-    auth: &PushAuth,
-    request: Request<Incoming>,
+    rules: &PushRules<'_>,
+    head: &Parts,
+    body: Incoming,
 ) -> Result<RequestBody, Answer> {
-    if request.method() != Method::POST {
+    if head.method != Method::POST {
         return Err(answer::empty(StatusCode::METHOD_NOT_ALLOWED));
     }
-    let (head, body) = request.into_parts();
-    match context.embedder.authorize_push(PushRequest::new(&head)) {
-        Some(Ok(true)) => {}
-        None if shows_secret(&head.headers, auth) => {}
-        Some(Ok(false)) | None => return Err(answer::empty(StatusCode::UNAUTHORIZED)),
-        Some(Err(_)) => {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            return Err(answer::text(status, "internal error"));
+    let verdict = match rules.function {
+        Some(rule) => {
+            let head = RequestHead::new(head);
+            Some(context.watch.run(rule.label, || (rule.function)(&head)))
         }
+        None => context.embedder.authorize_push(RequestHead::new(head)),
+    };
+    match verdict {
+        Some(Ok(true)) => {}
+        None if shows_secret(&head.headers, rules.auth) => {}
+        Some(Ok(false)) | None => return Err(answer::empty(StatusCode::UNAUTHORIZED)),
+        Some(Err(_)) => return Err(answer::internal_error()),
     }
     let declared = head
         .headers
@@ -280,13 +342,18 @@ async fn admitted_body(
     read
 }
 
+/// Whether a request shows a secret behind `Authorization: Bearer`.
+pub(super) fn bears(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
+    headers.get(AUTHORIZATION).is_some_and(|given| {
+        let (scheme, token) = given.as_bytes().split_at(given.len().min(BEARER.len()));
+        scheme.eq_ignore_ascii_case(BEARER) && secret.matches(token)
+    })
+}
+
 fn shows_secret(headers: &hyper::HeaderMap, auth: &PushAuth) -> bool {
     match auth {
         PushAuth::None => true,
-        PushAuth::Bearer { secret } => headers.get(AUTHORIZATION).is_some_and(|given| {
-            let (scheme, token) = given.as_bytes().split_at(given.len().min(BEARER.len()));
-            scheme.eq_ignore_ascii_case(BEARER) && secret.matches(token)
-        }),
+        PushAuth::Bearer { secret } => bears(headers, secret),
         PushAuth::Header { name, value } => headers
             .get(name)
             .is_some_and(|given| value.matches(given.as_bytes())),
@@ -357,9 +424,15 @@ impl Drop for HeldBytes<'_> {
     }
 }
 
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").finish_non_exhaustive()
+    }
+}
+
 impl Context {
     /// Leaves an ask for the driver's loop and waits for its answer.
-    async fn ask(&self, ask: HttpAsk) -> Replied {
+    pub(super) async fn ask(&self, ask: HttpAsk) -> Replied {
         let reply = Rc::new(Reply::default());
         self.asks.borrow_mut().push_back(Asked {
             ask,
@@ -403,12 +476,41 @@ impl RequestBody {
 }
 
 impl HttpRoute {
-    fn path(&self) -> &str {
-        match self {
-            Self::WebSocket { path, .. } | Self::Push { path, .. } | Self::Drop { path, .. } => {
-                path
-            }
+    pub(crate) fn new(served: &ServedPath, program: &Program) -> Self {
+        let ServedPath { path, what } = served.clone();
+        let mut pattern = None;
+        if path.contains('{') {
+            let mut router = matchit::Router::new();
+            router
+                .insert(path.clone(), ())
+                .expect("the config has checked its patterns");
+            pattern = Some(router);
         }
+        let is_matched = match what {
+            Served::WebSocket(index) => program.routes[usize::from(index)].matcher.is_some(),
+            Served::Push(..) | Served::Drop(..) | Served::Page(_) => false,
+        };
+        Self {
+            path,
+            pattern,
+            is_matched,
+            what,
+        }
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        self.pattern.is_none() && !self.is_matched && self.path == path
+    }
+
+    /// What stands in `path` for the pattern's parameters; `None` if it does not fit.
+    fn parameters(&self, path: &str) -> Option<Parameters> {
+        let pattern = self.pattern.as_ref().filter(|_| !self.is_matched)?;
+        let found = pattern.at(path).ok()?;
+        let all = found.params.iter();
+        Some(
+            all.map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 }
 

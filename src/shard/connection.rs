@@ -14,8 +14,14 @@ pub(super) struct Connection {
     pub(super) last_ping: Tick,
     /// When the present phase began.
     pub(super) since: Tick,
+    /// Bytes of the messages that publications and replies have owed to it.
+    pub(super) bytes_sent: u64,
+    /// How many they were.
+    pub(super) messages_sent: u32,
     /// Index of the route of a session; meaningless before the upgrade.
     pub(super) route: u16,
+    /// Calls of its that are being handled.
+    pub(super) calls_in_flight: u16,
     pub(super) phase: Phase,
     /// Whether it stands in the queue of sessions to be sent to.
     pub(super) queued: bool,
@@ -69,7 +75,10 @@ impl Connection {
             last_input: now,
             last_ping: now,
             since: now,
+            bytes_sent: 0,
+            messages_sent: 0,
             route: 0,
+            calls_in_flight: 0,
             phase: Phase::Http(HttpPhase::Head),
             queued: false,
             queued_urgent: false,
@@ -101,6 +110,17 @@ impl Connection {
         }
     }
 
+    /// Whether it is a session that has not begun to end.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether something that its client asked is not answered yet. It may not be read meanwhile,
+    /// so nobody can say that it is silent.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting || self.calls_in_flight > 0
+    }
+
     pub(super) fn ping_due(&self, route: &RouteSettings) -> Option<Tick> {
         let silent_since = self.last_input.max(self.last_ping);
         route
@@ -121,6 +141,6 @@ impl Connection {
 }
 
 const _: () = assert!(
-    size_of::<Connection>() <= 48,
+    size_of::<Connection>() <= 64,
     "fan-out touches one of these per session"
 );

@@ -1,19 +1,27 @@
 //! The state machine of one core's share of the gateway.
 
+use super::channels::Channels;
+use super::claims::Claims;
 use super::connection::{Connection, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
+use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
 use super::outbox::Outboxes;
-use super::publication::{MailboxMessage, Ticket};
+use super::publication::{ClaimMessage, MailboxMessage, Ticket};
+use super::question::{Answer, Question};
 use super::settings::ShardSettings;
 use super::users::Users;
 use super::wheel::Wheel;
 use crate::close::End;
+use crate::content::Outcome;
 use crate::dialect::json::Scratch;
 use crate::id::{ConnectionId, SessionId, ShardId};
 use crate::metrics::Counters;
+use crate::public_id::Tag;
 use crate::time::Tick;
 use crate::ws::Decoder;
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -25,15 +33,18 @@ use std::sync::Arc;
 /// [`Shard::drop_user`], [`Shard::end_all`]); and `poll_*`, for what the shard wants done.
 ///
 /// After one batch of the first three, empty the polls, in this order: mailbox messages; sends;
-/// closes; questions (each is answered by [`Shard::handle_answer`]); tallies; the next wake-up.
-/// When the sends are out, [`Shard::relieve`] bounds what slow readers hold.
-/// [`Shard::handle_received`] may stop at a question; answer it and hand in the rest.
+/// closes; questions (each is answered by [`Shard::handle_answer`], in any order); verdicts; ended
+/// sessions; tallies; the next wake-up. When the sends are out, [`Shard::relieve`] bounds what slow
+/// readers hold. [`Shard::handle_received`] may stop at a question; hand in the rest when it has
+/// been answered.
 ///
 /// # Invariants
 ///
 /// - A session is dirty, and queued, exactly when its outbox is not empty and no send of its is in
 ///   flight.
-/// - A session is bound to a user exactly when that user's list names it.
+/// - A session is bound to a user exactly when that user's list names it, and on a channel exactly
+///   when the channel's list names it.
+/// - Of the sessions of one exclusive user, on all shards, at most one is bound.
 /// - Every connection has at most one deadline in the wheel, the soonest of its timers.
 #[derive(Debug)]
 pub struct Shard {
@@ -45,16 +56,34 @@ pub struct Shard {
     /// One for each slot ever used.
     pub(super) decoders: Vec<Decoder>,
     pub(super) wheel: Wheel,
+    /// By slot, like the decoders: what is seldom looked at.
+    pub(super) profiles: Vec<SessionProfile>,
     pub(super) users: Users,
+    pub(super) channels: Channels,
+    /// The exclusive users whose home is here.
+    pub(super) claims: Claims,
+    /// The sessions of this shard that are, or want to be, an exclusive user's.
+    pub(super) claimants: Claimants,
+    /// What is to be said about claims, as long as something is being said.
+    pub(super) claim_work: VecDeque<ClaimMessage>,
+    /// By namespace: how many sessions, on all shards, are shown its traffic.
+    pub(super) watchers: Vec<u32>,
+    pub(super) random: ChaCha12Rng,
     pub(super) outboxes: Outboxes,
     pub(super) scratch: Scratch,
+    /// Where answers are worded.
+    pub(super) answer_bytes: Vec<u8>,
     pub(super) dirty: VecDeque<u32>,
     pub(super) urgent: VecDeque<u32>,
     pub(super) messages: VecDeque<(ShardId, MailboxMessage)>,
     pub(super) closes: VecDeque<(ConnectionId, CloseStep)>,
     pub(super) questions: VecDeque<Question>,
+    pub(super) verdicts: VecDeque<Verdict>,
+    pub(super) ended: VecDeque<SessionId>,
     pub(super) tallies: VecDeque<(Ticket, u32)>,
     pub(super) slots: Vec<u32>,
+    /// Sessions that do not read, while they are being ended.
+    pub(super) slow: VecDeque<u32>,
     pub(super) sessions_count: usize,
     pub(super) partial_bytes: usize,
     pub(super) sequence: u64,
@@ -70,46 +99,44 @@ pub enum CloseStep {
     Finish,
 }
 
-/// What the shard must find out from somebody outside it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Question {
-    /// The session that waits for the answer.
-    pub session: SessionId,
-    /// Index of its route.
-    pub route: u16,
-    /// What is asked.
-    pub ask: Ask,
+/// What is kept of a session beside its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SessionProfile {
+    /// Drawn when it opened; with its id it makes its public id.
+    pub(super) tag: Tag,
+    pub(super) messages_received: u64,
+    pub(super) bytes_received: u64,
 }
 
-/// The kinds of question.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Ask {
-    /// Which user does this token name?
-    User {
-        /// As the client sent it.
-        token: Box<str>,
-        /// What the session wants to hear, once it speaks for that user.
-        event: Box<str>,
-    },
-}
-
-/// What became of a question.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
-    /// The token names this user; `None` if it names nobody.
-    User {
-        /// The user's name.
-        user: Option<Box<str>>,
-        /// The event of the question.
-        event: Box<str>,
-    },
+/// What has gone through a session so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SessionStatistics {
+    /// Messages that publications and replies have owed to it.
+    pub messages_sent: u64,
+    /// Their payloads, in bytes.
+    pub bytes_sent: u64,
+    /// Messages that came from its client.
+    pub messages_received: u64,
+    /// Their payloads, in bytes.
+    pub bytes_received: u64,
+    /// When it opened.
+    pub opened: Tick,
 }
 
 impl Shard {
-    /// A shard without connections, one of `shards`, at tick zero. `seed` keys its hashes.
+    /// A shard without connections, one of `shards`, at tick zero. `seed` keys its hashes, and
+    /// `random_seed` its random numbers: those of public ids and of publications.
     #[must_use]
-    pub fn new(id: ShardId, shards: usize, settings: Arc<ShardSettings>, seed: HashSeed) -> Self {
+    pub fn new(
+        id: ShardId,
+        shards: usize,
+        settings: Arc<ShardSettings>,
+        seed: HashSeed,
+        random_seed: [u8; 32],
+    ) -> Self {
         assert!(id.index() < shards);
+        let watchers = vec![0; settings.namespaces.len()];
+        let claims_waiting_max = settings.claims_waiting_max as usize;
         let outboxes = Outboxes::new(settings.batch_bytes_max, settings.gather_bytes_max);
         Self {
             id,
@@ -119,16 +146,27 @@ impl Shard {
             connections: ConnectionTable::new(),
             decoders: Vec::new(),
             wheel: Wheel::new(),
+            profiles: Vec::new(),
             users: Users::new(seed),
+            channels: Channels::new(seed),
+            claims: Claims::new(seed, claims_waiting_max),
+            claimants: Claimants::default(),
+            claim_work: VecDeque::new(),
+            watchers,
+            random: ChaCha12Rng::from_seed(random_seed),
             outboxes,
             scratch: Scratch::new(),
+            answer_bytes: Vec::new(),
             dirty: VecDeque::new(),
             urgent: VecDeque::new(),
             messages: VecDeque::new(),
             closes: VecDeque::new(),
             questions: VecDeque::new(),
+            verdicts: VecDeque::new(),
+            ended: VecDeque::new(),
             tallies: VecDeque::new(),
             slots: Vec::new(),
+            slow: VecDeque::new(),
             sessions_count: 0,
             partial_bytes: 0,
             sequence: 0,
@@ -144,6 +182,8 @@ impl Shard {
             .ok()?;
         if self.decoders.len() <= id.index() {
             self.decoders.resize_with(id.index() + 1, Decoder::new);
+            self.profiles
+                .resize_with(id.index() + 1, SessionProfile::default);
         }
         self.counters.connections_accepted += 1;
         self.schedule(id);
@@ -179,8 +219,19 @@ impl Shard {
 
     /// An upgrade was granted: the connection is a session of `route` from now on.
     ///
-    /// `greeting` is what goes out before its first frame: the 101.
-    pub fn handle_upgraded(&mut self, id: ConnectionId, route: u16, greeting: &[u8]) -> SessionId {
+    /// `greeting` is what goes out before its first frame: the 101. If `opens`, its messages wait
+    /// until [`Answer::Opened`].
+    pub fn handle_upgraded(
+        &mut self,
+        id: ConnectionId,
+        route: u16,
+        greeting: &[u8],
+        opens: bool,
+    ) -> SessionId {
+        self.profiles[id.index()] = SessionProfile {
+            tag: Tag::from_random(self.random.next_u64()),
+            ..SessionProfile::default()
+        };
         let frame = self
             .outboxes
             .batches
@@ -193,6 +244,7 @@ impl Shard {
         assert!(matches!(connection.phase, Phase::Http(_)));
         connection.phase = Phase::Open;
         connection.route = route;
+        connection.waiting = opens;
         connection.last_input = now;
         connection.last_ping = now;
         connection.since = now;
@@ -206,6 +258,12 @@ impl Shard {
         self.counters.sessions_opened += 1;
         self.mark_dirty(id.slot(), true);
         self.schedule(id);
+        if self.settings.routes[usize::from(route)].watches {
+            self.begin_watching(id);
+        }
+        if self.claimants.has_lost(id) {
+            self.end(id, End::Replaced);
+        }
         SessionId::new(self.id, id)
     }
 
@@ -248,6 +306,7 @@ impl Shard {
         let mut connection = self.connections.remove(id).expect("closed once");
         assert!(connection.phase == Phase::Gone, "closed only when asked to");
         self.outboxes.clear(&mut connection.outbox);
+        self.give_up_claim(id);
     }
 
     /// A question has been answered. A session that has ended since then is not found: a miss.
@@ -257,11 +316,37 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        connection.waiting = false;
-        if connection.phase == Phase::Open {
-            let Answer::User { user, event } = answer;
-            if let Some(user) = user {
-                self.bind(id, user, event);
+        if connection.phase != Phase::Open {
+            return;
+        }
+        match answer {
+            Answer::Opened => connection.waiting = false,
+            Answer::User { user, event } => {
+                connection.waiting = false;
+                if let Some(user) = user {
+                    self.bind(id, user, event.as_bytes());
+                }
+            }
+            Answer::Join {
+                allowed,
+                channel,
+                correlation,
+            } => {
+                connection.waiting = false;
+                let outcome = if *allowed {
+                    self.join(id, channel).into()
+                } else {
+                    Outcome::NotAuthorized
+                };
+                self.say(id, correlation, &outcome);
+            }
+            Answer::Call {
+                outcome,
+                correlation,
+            } => {
+                assert!(connection.calls_in_flight > 0, "answered once");
+                connection.calls_in_flight -= 1;
+                self.say(id, correlation, outcome);
             }
         }
     }
@@ -312,6 +397,16 @@ impl Shard {
         self.questions.pop_front()
     }
 
+    /// What has been decided about the next connection that wants to be an exclusive user's.
+    pub fn poll_verdict(&mut self) -> Option<Verdict> {
+        self.verdicts.pop_front()
+    }
+
+    /// The next session that has ended on a route whose ends are observed.
+    pub fn poll_ended(&mut self) -> Option<SessionId> {
+        self.ended.pop_front()
+    }
+
     /// The next number that somebody else asked for.
     pub fn poll_tally(&mut self) -> Option<(Ticket, u32)> {
         self.tallies.pop_front()
@@ -341,6 +436,16 @@ impl Shard {
     #[must_use]
     pub fn sessions_count(&self) -> usize {
         self.sessions_count
+    }
+
+    /// Whether a session waits for an answer before its next message is read.
+    #[must_use]
+    pub fn is_held(&self, id: ConnectionId) -> bool {
+        self.connections.get(id).is_some_and(|connection| {
+            let route = &self.settings.routes[usize::from(connection.route)];
+            connection.phase == Phase::Open
+                && (connection.waiting || connection.calls_in_flight >= route.calls_in_flight_max)
+        })
     }
 
     /// How many connections there are, sessions included.
@@ -381,6 +486,8 @@ impl Shard {
     pub fn invariants(&self) {
         self.connections.invariants();
         self.users.invariants();
+        self.channels.invariants();
+        self.claims.invariants();
         self.wheel.invariants();
         self.outboxes.batches.invariants();
         let (mut open, mut partial) = (0, 0);
@@ -397,6 +504,7 @@ impl Shard {
             }
             if connection.phase != Phase::Open {
                 assert!(!self.users.is_bound(id.slot()));
+                assert_eq!(self.channels.count_of_slot(id.slot()), 0);
             }
             let filed = self.wheel.deadline(id.slot()).is_some();
             assert_eq!(filed, connection.deadline(&self.settings).is_some(), "{id}");
@@ -444,27 +552,24 @@ pub(super) fn mark(
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::content::{Content, Data};
     use crate::shard::publication::Audience;
 
     const JACK: Audience<'static> = Audience::User {
         namespace: 0,
         name: b"jack",
-        event: b"e",
+        event: Some(b"e"),
     };
-    fn ticket() -> Ticket {
-        let asker = ShardId::new(0);
-        Ticket { asker, index: 0 }
-    }
 
     fn shard() -> Shard {
         let settings = Arc::new(crate::gateway::shard_settings(&Config::default(), false));
-        Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]))
+        Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32])
     }
 
     /// A session that speaks for jack; its greeting has not been sent.
     fn join(shard: &mut Shard) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
-        shard.handle_upgraded(id, 0, b"greeting");
+        shard.handle_upgraded(id, 0, b"greeting", false);
         say(shard, id, 0x81, br#"{"token":"jack","event":"e"}"#);
         id
     }
@@ -473,6 +578,14 @@ mod tests {
         let len = u8::try_from(payload.len()).expect("a short frame");
         let mut frame = [&[first_octet, 0x80 | len, 0, 0, 0, 0], payload].concat();
         assert_eq!(shard.handle_received(id, &mut frame), frame.len());
+    }
+
+    fn publish(shard: &mut Shard, payload: &[u8]) -> u32 {
+        let content = Content {
+            data: Data::Bytes(payload),
+            ..Content::default()
+        };
+        shard.publish(JACK, &content, None)
     }
 
     fn send_all(shard: &mut Shard) -> Vec<u8> {
@@ -493,10 +606,10 @@ mod tests {
         assert_eq!(send_all(&mut shard), b"greeting");
 
         // It stands in both queues, is lent from one, and ends while that send is under way.
-        assert_eq!(shard.publish(JACK, b"hello", ticket()), 1);
+        assert_eq!(publish(&mut shard, b"hello"), 1);
         say(&mut shard, id, 0x89, b"");
         assert_eq!(shard.poll_send().map(|(to, _)| to), Some(id));
-        assert_eq!(shard.publish(JACK, b"more", ticket()), 1);
+        assert_eq!(publish(&mut shard, b"more"), 1);
         shard.cut(id, End::Reset);
         shard.handle_sent(id, 0);
         assert_eq!(shard.poll_send(), None);
@@ -512,11 +625,11 @@ mod tests {
         let large = vec![b'x'; 700 << 10];
         join(&mut shard);
         assert_eq!(
-            shard.publish(JACK, &large, ticket()),
+            publish(&mut shard, &large),
             1,
             "nothing but a greeting is owed"
         );
-        assert_eq!(shard.publish(JACK, &large, ticket()), 0);
+        assert_eq!(publish(&mut shard, &large), 0);
         assert_eq!(send_all(&mut shard), b"greeting\x88\x0a\x03\xf0too slow");
         assert_eq!(shard.counters().ended("slow_consumer"), 1);
     }
@@ -526,7 +639,7 @@ mod tests {
         let mut shard = shard();
         let id = join(&mut shard);
         shard.handle_hangup(id, false);
-        assert_eq!(shard.publish(JACK, b"too late", ticket()), 0);
+        assert_eq!(publish(&mut shard, b"too late"), 0);
         assert_eq!(send_all(&mut shard), b"greeting");
         assert_eq!(shard.poll_close(), Some((id, CloseStep::Finish)));
     }

@@ -64,6 +64,9 @@ impl Shard {
             Phase::Closing | Phase::Draining => self.finish(id),
             Phase::Open => {
                 let route = &self.settings.routes[usize::from(connection.route)];
+                if connection.is_waiting() {
+                    connection.last_input = now;
+                }
                 let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
                 if is_due(connection.idle_due(route)) {
                     self.end(id, End::IdleTimeout);

@@ -3,7 +3,7 @@
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
 use crate::close::End;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, SessionId};
 
 impl Shard {
     /// Ends every session for the same reason.
@@ -23,6 +23,14 @@ impl Shard {
     pub fn end_session(&mut self, id: ConnectionId, end: End) {
         if self.is_open(id) {
             self.end(id, end);
+        }
+    }
+
+    /// Ends one session, if it is one and has not begun to end, with a code and a reason of the
+    /// caller's: one that may be sent (RFC 6455 7.4), and at most 123 bytes.
+    pub fn close_session(&mut self, id: ConnectionId, code: u16, reason: &str) {
+        if self.is_open(id) {
+            self.end_saying(id, End::Closed(code), reason);
         }
     }
 
@@ -65,6 +73,12 @@ impl Shard {
 
     /// Ends a session: nobody reaches it any more, and its close frame is owed.
     pub(super) fn end(&mut self, id: ConnectionId, end: End) {
+        let reason = end.reason();
+        self.end_saying(id, end, reason.as_str());
+    }
+
+    /// [`Shard::end`] with a reason of the caller's.
+    pub(super) fn end_saying(&mut self, id: ConnectionId, end: End, reason: &str) {
         self.leave(id, end);
         let peer_ended = self
             .connections
@@ -84,7 +98,7 @@ impl Shard {
         let mut len = 0;
         let frame = self.outboxes.batches.put(CLOSE_BYTES_MAX, |out| {
             let start = out.len();
-            crate::ws::encoder::put_close(out, end.code(), end.reason().as_str());
+            crate::ws::encoder::put_close(out, end.code(), reason);
             len = u32::try_from(out.len() - start).expect("a control frame");
         });
         // The last frame of a session is owed in any case.
@@ -102,7 +116,13 @@ impl Shard {
         (connection.phase, connection.since) = (Phase::Closing, self.now);
         let decoder = std::mem::take(&mut self.decoders[id.index()]);
         self.partial_bytes -= decoder.partial_bytes();
+        let route = usize::from(connection.route);
         self.users.unbind_all(id.slot());
+        self.leave_channels(id, end);
+        self.give_up_claim(id);
+        if self.settings.routes[route].observes_ends {
+            self.ended.push_back(SessionId::new(self.id, id));
+        }
         self.sessions_count -= 1;
         self.counters.count_end(end);
         self.schedule(id);

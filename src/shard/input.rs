@@ -1,14 +1,18 @@
 //! What a shard does with bytes from a client.
 
 use super::connection::Phase;
-use super::core::{Ask, Question, Shard, mark};
+use super::core::{Shard, mark};
 use super::outbox::HEADROOM_BYTES;
-use super::settings::TokenRule;
+use super::question::{Ask, Question, Request};
+use super::settings::{ChannelRule, TokenRule};
 use super::users::NotBound;
 use crate::close::End;
-use crate::dialect::{Intent, Intents, Then};
+use crate::content::{Content, Correlation, Data, Outcome};
+use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::id::{ConnectionId, SessionId};
 use crate::ws::{Event, Kind, OpCode, Payload, encoder};
+use bytes::Bytes;
+use std::sync::Arc;
 
 impl Shard {
     /// Reads what a session's client sent, and returns how much of it was read.
@@ -20,7 +24,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return input.len();
         };
-        connection.last_input = now;
+        let route = &self.settings.routes[usize::from(connection.route)];
+        if !route.dialect.habits().alive_by_messages {
+            connection.last_input = now;
+        }
 
         let mut at = 0;
         while at < input.len() {
@@ -31,11 +38,11 @@ impl Shard {
             if connection.phase != Phase::Open {
                 return input.len();
             }
-            if connection.waiting {
+            let route = &self.settings.routes[usize::from(connection.route)];
+            if connection.waiting || connection.calls_in_flight >= route.calls_in_flight_max {
                 return at;
             }
-            let route = usize::from(connection.route);
-            let bytes_max = self.settings.routes[route].message_bytes_max;
+            let bytes_max = route.message_bytes_max;
             let decoder = &mut self.decoders[id.index()];
             let held = decoder.partial_bytes();
             let step = decoder.step(&mut input[at..], bytes_max);
@@ -89,13 +96,25 @@ impl Shard {
         mut payload: Payload<'_>,
     ) -> Result<(), End> {
         self.counters.messages_received += 1;
-        let connection = self.connections.get(id).expect("just seen");
-        let dialect = self.settings.routes[usize::from(connection.route)].dialect;
+        let profile = &mut self.profiles[id.index()];
+        profile.messages_received += 1;
+        profile.bytes_received += payload.bytes().len() as u64;
+        let connection = self.connections.get_mut(id).expect("just seen");
+        connection.last_input = self.now;
+        let settings = Arc::clone(&self.settings);
+        let route = &settings.routes[usize::from(connection.route)];
+        let dialect = route.dialect;
 
         // Intents borrow from the scratch, and applying them needs the rest of the shard.
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut intents = Intents::new();
-        let decoded = dialect.decode(kind, payload.bytes_mut(), &mut scratch, &mut intents);
+        let decoded = dialect.decode(
+            kind,
+            payload.bytes_mut(),
+            &route.options,
+            &mut scratch,
+            &mut intents,
+        );
         let result = match decoded {
             Ok(()) => intents
                 .iter()
@@ -112,11 +131,133 @@ impl Shard {
 
     fn carry_out(&mut self, id: ConnectionId, intent: &Intent<'_>) -> Result<(), End> {
         match *intent {
+            Intent::Heartbeat => Ok(()),
             Intent::Identify { token, event } => {
                 self.identify(id, token, event);
                 Ok(())
             }
+            Intent::Join {
+                channel,
+                command,
+                kind,
+            } => {
+                let correlation = Correlation {
+                    command: command.into(),
+                    id: "".into(),
+                    channel: "".into(),
+                    kind,
+                };
+                self.ask_to_join(id, channel, correlation);
+                Ok(())
+            }
+            Intent::Call(call) => {
+                self.call(id, call);
+                Ok(())
+            }
             Intent::Reply { kind, payload } => self.reply(id, opcode(kind), payload),
+        }
+    }
+
+    /// A client wants to be on a channel. Whether there is one is looked at first, then whether it
+    /// may, then whether it is there already (wire.md 4.3).
+    fn ask_to_join(&mut self, id: ConnectionId, channel: &str, correlation: Correlation) {
+        let connection = self.connections.get_mut(id).expect("just seen");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let rules = &self.settings.namespaces[usize::from(route.namespace)].channels;
+        let outcome = match rules.get(channel) {
+            None if route.dialect.habits().declared_channels => Outcome::NoSuchChannel,
+            None | Some(ChannelRule::Open) => self.join(id, channel).into(),
+            Some(ChannelRule::Ask) => {
+                connection.waiting = true;
+                self.questions.push_back(Question {
+                    session: SessionId::new(self.id, id),
+                    route: connection.route,
+                    ask: Ask::Join {
+                        channel: channel.into(),
+                        correlation,
+                    },
+                });
+                return;
+            }
+        };
+        self.say(id, &correlation, &outcome);
+    }
+
+    fn call(&mut self, id: ConnectionId, call: Call<'_>) {
+        self.show_call(id, &call);
+        let connection = self.connections.get_mut(id).expect("just seen");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let correlation = Correlation {
+            command: call.command.into(),
+            id: call.id.into(),
+            channel: call.channel.into(),
+            kind: call.kind,
+        };
+        if !route.handles_calls {
+            self.say(id, &correlation, &Outcome::NotHandled);
+            return;
+        }
+        connection.calls_in_flight += 1;
+        self.questions.push_back(Question {
+            session: SessionId::new(self.id, id),
+            route: connection.route,
+            ask: Ask::Call(Request {
+                correlation,
+                from: call.from.into(),
+                data: call.data.map(Bytes::copy_from_slice),
+            }),
+        });
+    }
+
+    /// Shows what a client has said to whoever is shown the namespace's traffic.
+    fn show_call(&mut self, id: ConnectionId, call: &Call<'_>) {
+        let namespace = self.namespace_of(id);
+        if !self.is_watched(namespace) {
+            return;
+        }
+        let connection = self.connections.get(id).expect("just seen");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let data = match call.data {
+            None => Data::None,
+            Some(json) if route.dialect.habits().json_data => Data::Json(json),
+            Some(bytes) => str::from_utf8(bytes).map_or(Data::Bytes(bytes), Data::Text),
+        };
+        let content = Content {
+            event: call.command,
+            data,
+            from: call.from,
+            channel: call.channel,
+            ..Content::default()
+        };
+        self.show(namespace, &content);
+    }
+
+    /// Tells a client what became of what it asked, in its language's words.
+    pub fn say(&mut self, id: ConnectionId, correlation: &Correlation, outcome: &Outcome) {
+        if !self.is_open(id) {
+            return;
+        }
+        let connection = self.connections.get(id).expect("it is open");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let mut message = std::mem::take(&mut self.answer_bytes);
+        let answered = route
+            .dialect
+            .answer(correlation, outcome, &route.options, &mut message);
+        let result = match answered {
+            Answered::Nothing => Ok(()),
+            Answered::Message(kind) => {
+                let connection = self.connections.get_mut(id).expect("it is open");
+                connection.messages_sent = connection.messages_sent.wrapping_add(1);
+                connection.bytes_sent += message.len() as u64;
+                self.reply(id, opcode(kind), &message)
+            }
+            Answered::Leave(end) => Err(end),
+        };
+        message.clear();
+        message.shrink_to(ANSWER_BYTES_KEPT_MAX);
+        self.answer_bytes = message;
+        if let Err(end) = result {
+            self.end(id, end);
         }
     }
 
@@ -127,12 +268,12 @@ impl Shard {
             return;
         }
         let connection = self.connections.get_mut(id).expect("just seen");
-        let settings = std::sync::Arc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
         match &settings.routes[usize::from(connection.route)].tokens {
-            TokenRule::Itself => self.bind(id, token, event),
+            TokenRule::Itself => self.bind(id, token, event.as_bytes()),
             TokenRule::Table(users) => {
                 if let Some(user) = users.get(token) {
-                    self.bind(id, user, event);
+                    self.bind(id, user, event.as_bytes());
                 }
             }
             TokenRule::Ask => {
@@ -150,17 +291,16 @@ impl Shard {
     }
 
     /// Binds a session to a user. What cannot be bound is as it was.
-    pub(super) fn bind(&mut self, id: ConnectionId, user: &str, event: &str) {
+    pub fn bind(&mut self, id: ConnectionId, user: &str, event: &[u8]) {
         if user.is_empty() {
             return;
         }
         let connection = self.connections.get_mut(id).expect("just seen");
         let namespace = self.settings.routes[usize::from(connection.route)].namespace;
         let users_max = self.settings.users_per_session_max;
-        let (user, event) = (user.as_bytes(), event.as_bytes());
         match self
             .users
-            .bind(id.slot(), namespace, user, event, users_max)
+            .bind(id.slot(), namespace, user.as_bytes(), event, users_max)
         {
             Ok(()) => connection.registered = true,
             Err(NotBound::Already) => {}
@@ -204,6 +344,9 @@ impl Shard {
         Ok(())
     }
 }
+
+/// The most memory, in bytes, that is kept for wording the next answer.
+const ANSWER_BYTES_KEPT_MAX: usize = 64 * 1024;
 
 /// The frame type of a message type.
 pub(super) fn opcode(kind: Kind) -> OpCode {

@@ -6,20 +6,29 @@
 //! shards live on one thread and any failure is reproduced by its seed.
 
 pub mod batches;
+pub mod channels;
+pub mod claims;
 mod connection;
 pub mod connection_table;
 mod core;
 mod deadlines;
 mod ends;
+mod exclusive;
 pub mod hash;
 mod input;
+mod listing;
 pub mod names;
 pub mod outbox;
 mod output;
+mod presence;
 pub mod publication;
+mod question;
 pub mod settings;
 pub mod users;
 pub mod wheel;
 
 pub use self::connection::HttpPhase;
-pub use self::core::{Answer, Ask, CloseStep, Question, Shard};
+pub use self::core::{CloseStep, SessionStatistics, Shard};
+pub use self::exclusive::{Ruling, Verdict};
+pub use self::presence::Joined;
+pub use self::question::{Answer, Ask, Question, Request};

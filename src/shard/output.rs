@@ -1,17 +1,23 @@
 //! What a shard does with a publication: names it, routes it, applies it.
 
 use super::batches::{Batches, FrameRef};
+use super::connection::Connection;
+use super::connection_table::ConnectionTable;
 use super::core::{Shard, mark};
 use super::input::opcode;
 use super::outbox::{Outboxes, Overflow};
+use super::presence::WATCHERS;
 use super::publication::{
     Audience, DropTarget, MailboxMessage, OwnedPublication, Publication, PublicationId, Ticket,
 };
-use super::settings::{EncodingId, RouteSettings};
+use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use crate::close::End;
-use crate::id::ShardId;
+use crate::content::Content;
+use crate::id::{ConnectionId, SessionId, ShardId};
 use crate::ws::encoder;
+use rand_core::RngCore;
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A publication as it is worded in one encoding.
@@ -38,12 +44,12 @@ impl Wordings<'_> {
         if let Some(known) = known {
             return *known;
         }
-        let bytes_needed = self.publication.payload.len() + HEAD_BYTES_MAX;
+        let bytes_needed = self.publication.content.data.bytes().len() + HEAD_BYTES_MAX;
         let mut len = 0;
         let frame = batches.put(bytes_needed, |out| {
             let before = out.len();
             let start = encoder::begin(out);
-            let kind = route.dialect.encode(self.publication, out);
+            let kind = route.dialect.encode(self.publication, &route.options, out);
             encoder::end(out, start, opcode(kind));
             len = out.len() - before;
         });
@@ -67,12 +73,103 @@ fn hold(outboxes: &mut Outboxes, word: Option<Wording>, holders: &mut u32) {
     }
 }
 
+/// The parts of a shard that delivering a publication touches.
+struct Delivery<'s> {
+    settings: &'s ShardSettings,
+    connections: &'s mut ConnectionTable<Connection>,
+    outboxes: &'s mut Outboxes,
+    dirty: &'s mut VecDeque<u32>,
+    urgent: &'s mut VecDeque<u32>,
+    wordings: Wordings<'s>,
+    word: Option<Wording>,
+    holders: u32,
+    reached: u32,
+    slow: SmallVec<[u32; 8]>,
+}
+
+impl Delivery<'_> {
+    /// Adds the publication to the outbox of one session.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the body of a fan-out's loops")]
+    fn give_to(&mut self, slot: u32) {
+        let connection = self.connections.slot_mut(slot).expect("listed while open");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let Wording { frame, len, .. } = match self.word {
+            Some(word) if word.encoding == route.encoding => word,
+            before => {
+                hold(self.outboxes, before, &mut self.holders);
+                *self
+                    .word
+                    .insert(self.wordings.of(route, &mut self.outboxes.batches))
+            }
+        };
+        let outbox = &mut connection.outbox;
+        match self
+            .outboxes
+            .push_unheld(outbox, frame, len, route.outbox_bytes_max)
+        {
+            Ok(holds) => {
+                self.holders += u32::from(holds);
+                self.reached += 1;
+                connection.messages_sent = connection.messages_sent.wrapping_add(1);
+                connection.bytes_sent += u64::from(len);
+                mark(connection, slot, false, self.dirty, self.urgent);
+            }
+            Err(Overflow) => self.slow.push(slot),
+        }
+    }
+
+    /// The same for each of these, except some.
+    #[inline]
+    fn give(&mut self, slots: impl Iterator<Item = u32>, except: &[u32]) {
+        if except.is_empty() {
+            for slot in slots {
+                self.give_to(slot);
+            }
+        } else {
+            for slot in slots {
+                if !except.contains(&slot) {
+                    self.give_to(slot);
+                }
+            }
+        }
+    }
+}
+
+impl Delivery<'_> {
+    /// The same for one session, if it is open.
+    fn give_one(&mut self, id: ConnectionId) {
+        if self.connections.get(id).is_some_and(Connection::is_open) {
+            self.give_to(id.slot());
+        }
+    }
+
+    /// The same for every session of a namespace, except some. `slots` is empty, and is so again.
+    fn give_everyone(&mut self, namespace: u16, except: &[u32], slots: &mut Vec<u32>) {
+        let routes = &self.settings.routes[..];
+        let is_there = |connection: &Connection| {
+            let route = &routes[usize::from(connection.route)];
+            connection.is_open() && route.namespace == namespace && !route.watches
+        };
+        let all = self.connections.iter();
+        let there = all.filter(|(_, connection)| is_there(connection));
+        slots.extend(there.map(|(id, _)| id.slot()));
+        self.give(slots.drain(..), except);
+    }
+}
+
 impl Shard {
     /// Accepts a publication: applies it here, and has every other shard apply it.
     ///
-    /// Returns how many sessions of this shard it was added to. The others report to `ticket`; they
-    /// are as many as there are shards besides this one.
-    pub fn publish(&mut self, audience: Audience<'_>, payload: &[u8], ticket: Ticket) -> u32 {
+    /// Returns how many sessions of this shard it was added to. The others report to `ticket`, if
+    /// there is one; they are as many as there are shards besides this one, or none if the audience
+    /// is one session.
+    pub fn publish(
+        &mut self,
+        audience: Audience<'_>,
+        content: &Content<'_>,
+        ticket: Option<Ticket>,
+    ) -> u32 {
         let id = PublicationId {
             origin: self.id,
             sequence: self.sequence,
@@ -82,21 +179,25 @@ impl Shard {
             id,
             position: None,
             audience,
-            payload,
+            content: *content,
+            nonce: self.random.next_u64(),
         };
-        if self.shards > 1 {
+        let is_for_one = matches!(audience, Audience::Session(_));
+        if self.shards > 1 && !is_for_one {
             let copy = Arc::new(OwnedPublication::copy(&publication));
             self.tell_others(|| MailboxMessage::Publication {
                 publication: Arc::clone(&copy),
                 ticket,
             });
         }
-        self.deliver(&publication)
+        let reached = self.deliver(&publication);
+        self.show_publication(&publication);
+        reached
     }
 
     /// Ends the sessions of a user, here and on every other shard; reports like
     /// [`Shard::publish`].
-    pub fn drop_user(&mut self, target: DropTarget, ticket: Ticket) -> u32 {
+    pub fn drop_user(&mut self, target: DropTarget, ticket: Option<Ticket>) -> u32 {
         let target = Arc::new(target);
         self.tell_others(|| MailboxMessage::Drop {
             target: Arc::clone(&target),
@@ -113,67 +214,118 @@ impl Shard {
                 ticket,
             } => (*ticket, self.deliver(&publication.borrow())),
             MailboxMessage::Drop { target, ticket } => (*ticket, self.drop_here(target)),
+            MailboxMessage::Claim(claim) => {
+                self.handle_claim(claim.clone());
+                return;
+            }
+            MailboxMessage::Watchers { namespace, more } => {
+                self.count_watchers(*namespace, *more);
+                return;
+            }
         };
-        self.tallies.push_back((ticket, count));
+        if let Some(ticket) = ticket {
+            self.tallies.push_back((ticket, count));
+        }
     }
 
     /// Applies a publication to the sessions that are its audience now; returns how many.
     fn deliver(&mut self, publication: &Publication<'_>) -> u32 {
-        let Audience::User {
-            namespace,
-            name,
-            event,
-        } = publication.audience;
-        let routes = &self.settings.routes[..];
-        let mut wordings = Wordings {
-            publication,
-            words: SmallVec::new(),
+        let mut delivery = Delivery {
+            settings: &self.settings,
+            connections: &mut self.connections,
+            outboxes: &mut self.outboxes,
+            dirty: &mut self.dirty,
+            urgent: &mut self.urgent,
+            wordings: Wordings {
+                publication,
+                words: SmallVec::new(),
+            },
+            word: None,
+            holders: 0,
+            reached: 0,
+            slow: SmallVec::new(),
         };
-        let mut word: Option<Wording> = None;
-        let mut slow: SmallVec<[u32; 8]> = SmallVec::new();
-        let (mut reached, mut holders) = (0, 0);
-
-        for member in self.users.members(namespace, name, event) {
-            let connection = self
-                .connections
-                .slot_mut(member.slot)
-                .expect("bound while open");
-            let route = &routes[usize::from(connection.route)];
-            let Wording { frame, len, .. } = match word {
-                Some(word) if word.encoding == route.encoding => word,
-                before => {
-                    hold(&mut self.outboxes, before, &mut holders);
-                    *word.insert(wordings.of(route, &mut self.outboxes.batches))
+        match publication.audience {
+            Audience::User {
+                namespace,
+                name,
+                event,
+            } => {
+                for members in self.users.reached(namespace, name, event) {
+                    delivery.give(members.iter().map(|member| member.slot), &[]);
                 }
-            };
-            let outbox = &mut connection.outbox;
-            match self
-                .outboxes
-                .push_unheld(outbox, frame, len, route.outbox_bytes_max)
-            {
-                Ok(holds) => {
-                    holders += u32::from(holds);
-                    reached += 1;
-                    mark(
-                        connection,
-                        member.slot,
-                        false,
-                        &mut self.dirty,
-                        &mut self.urgent,
-                    );
-                }
-                Err(Overflow) => slow.push(member.slot),
+            }
+            Audience::Channel {
+                namespace,
+                name,
+                except,
+            } => {
+                let except = slots_here(self.id, delivery.connections, except);
+                let members = self.channels.members(namespace, name).iter();
+                delivery.give(members.map(|member| member.slot), &except);
+            }
+            Audience::Session(session) => delivery.give_one(session.connection()),
+            Audience::Everyone { namespace, except } => {
+                let except = slots_here(self.id, delivery.connections, except);
+                delivery.give_everyone(namespace, &except, &mut self.slots);
             }
         }
+        let Delivery {
+            word,
+            mut holders,
+            reached,
+            slow,
+            ..
+        } = delivery;
         hold(&mut self.outboxes, word, &mut holders);
 
         self.counters.publications += 1;
         self.counters.deliveries += u64::from(reached);
-        for slot in slow {
-            let id = self.connections.id_of(slot).expect("bound while open");
-            self.end(id, End::SlowConsumer);
+        if !slow.is_empty() {
+            self.end_slow(&slow);
         }
         reached
+    }
+
+    /// Ends sessions that do not read. The others on their channels may be told so, and may be as
+    /// slow: those wait for their turn, whoever finds them.
+    #[cold]
+    fn end_slow(&mut self, slots: &[u32]) {
+        let is_under_way = !self.slow.is_empty();
+        self.slow.extend(slots);
+        if is_under_way {
+            return;
+        }
+        while let Some(&slot) = self.slow.front() {
+            if let Some(id) = self.connections.id_of(slot).filter(|&id| self.is_open(id)) {
+                self.end(id, End::SlowConsumer);
+            }
+            self.slow.pop_front();
+        }
+    }
+
+    /// Shows a publication to whoever is shown the namespace's traffic.
+    fn show_publication(&mut self, publication: &Publication<'_>) {
+        let (namespace, channel): (u16, &[u8]) = match publication.audience {
+            Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
+                (namespace, b"")
+            }
+            Audience::Channel {
+                namespace, name, ..
+            } => (namespace, name),
+            Audience::Session(session) => match self.connections.get(session.connection()) {
+                Some(_) => (self.namespace_of(session.connection()), b""),
+                None => return,
+            },
+        };
+        if !self.is_watched(namespace) || channel == WATCHERS {
+            return;
+        }
+        let mut content = publication.content;
+        if content.channel.is_empty() {
+            content.channel = str::from_utf8(channel).unwrap_or_default();
+        }
+        self.show(namespace, &content);
     }
 
     fn drop_here(&mut self, target: &DropTarget) -> u32 {
@@ -190,13 +342,28 @@ impl Shard {
         dropped
     }
 
-    fn tell_others(&mut self, message: impl Fn() -> MailboxMessage) {
+    pub(super) fn tell_others(&mut self, message: impl Fn() -> MailboxMessage) {
         for index in 0..self.shards {
             if index != self.id.index() {
                 self.messages.push_back((ShardId::new(index), message()));
             }
         }
     }
+}
+
+/// The slots of those sessions that are on this shard.
+fn slots_here(
+    shard: ShardId,
+    connections: &ConnectionTable<Connection>,
+    sessions: &[SessionId],
+) -> SmallVec<[u32; 4]> {
+    sessions
+        .iter()
+        .filter(|session| session.shard() == shard)
+        .map(|session| session.connection())
+        .filter(|&id| connections.get(id).is_some())
+        .map(ConnectionId::slot)
+        .collect()
 }
 
 /// What the head of a server's frame takes at most.

@@ -4,7 +4,8 @@
 //! (`deliver`). What travels between them owns its bytes and holds no waker, closure or reference
 //! count that is not atomic, so that the same message could cross a network.
 
-use crate::id::ShardId;
+use crate::content::{Content, Message};
+use crate::id::{SessionId, ShardId};
 use std::sync::Arc;
 
 /// One event on its way to those it is for.
@@ -17,7 +18,9 @@ pub struct Publication<'p> {
     /// Whom it is for.
     pub audience: Audience<'p>,
     /// What it says, as the publisher said it.
-    pub payload: &'p [u8],
+    pub content: Content<'p>,
+    /// Random, the same on every shard: for languages in which each push has a name of its own.
+    pub nonce: u64,
 }
 
 /// The name of a publication: who accepted it, and how many that one had accepted before.
@@ -41,15 +44,128 @@ pub struct Position {
 /// Whom a publication is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Audience<'p> {
-    /// The sessions that speak for a user and registered for this event.
+    /// The sessions that speak for a user.
     User {
         /// Users of different namespaces do not know each other.
         namespace: u16,
         /// The user's name.
         name: &'p [u8],
-        /// The event's name, exact and case-sensitive.
-        event: &'p [u8],
+        /// Only those that want to hear this event, exact and case-sensitive, or every event;
+        /// `None` is all of them.
+        event: Option<&'p [u8]>,
     },
+    /// The sessions on a channel.
+    Channel {
+        /// Channels of different namespaces do not know each other.
+        namespace: u16,
+        /// The channel's name.
+        name: &'p [u8],
+        /// Those that are passed over.
+        except: &'p [SessionId],
+    },
+    /// One session, which is on the shard that applies it.
+    Session(SessionId),
+    /// Every session of a namespace.
+    Everyone {
+        /// The namespace.
+        namespace: u16,
+        /// Those that are passed over.
+        except: &'p [SessionId],
+    },
+}
+
+/// An audience that owns its names, on its way to another shard.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum OwnedAudience {
+    /// See [`Audience::User`].
+    User {
+        /// The namespace.
+        namespace: u16,
+        /// The user's name.
+        name: Box<[u8]>,
+        /// The event.
+        event: Option<Box<[u8]>>,
+    },
+    /// See [`Audience::Channel`].
+    Channel {
+        /// The namespace.
+        namespace: u16,
+        /// The channel's name.
+        name: Box<[u8]>,
+        /// Those that are passed over.
+        except: Box<[SessionId]>,
+    },
+    /// See [`Audience::Session`].
+    Session(SessionId),
+    /// See [`Audience::Everyone`].
+    Everyone {
+        /// The namespace.
+        namespace: u16,
+        /// Those that are passed over.
+        except: Box<[SessionId]>,
+    },
+}
+
+impl OwnedAudience {
+    /// A copy that owns its names.
+    #[must_use]
+    pub fn copy(audience: &Audience<'_>) -> Self {
+        match *audience {
+            Audience::User {
+                namespace,
+                name,
+                event,
+            } => Self::User {
+                namespace,
+                name: name.into(),
+                event: event.map(Into::into),
+            },
+            Audience::Channel {
+                namespace,
+                name,
+                except,
+            } => Self::Channel {
+                namespace,
+                name: name.into(),
+                except: except.into(),
+            },
+            Audience::Session(session) => Self::Session(session),
+            Audience::Everyone { namespace, except } => Self::Everyone {
+                namespace,
+                except: except.into(),
+            },
+        }
+    }
+
+    /// The same, borrowed.
+    #[must_use]
+    pub fn borrow(&self) -> Audience<'_> {
+        match self {
+            Self::User {
+                namespace,
+                name,
+                event,
+            } => Audience::User {
+                namespace: *namespace,
+                name,
+                event: event.as_deref(),
+            },
+            Self::Channel {
+                namespace,
+                name,
+                except,
+            } => Audience::Channel {
+                namespace: *namespace,
+                name,
+                except,
+            },
+            Self::Session(session) => Audience::Session(*session),
+            Self::Everyone { namespace, except } => Audience::Everyone {
+                namespace: *namespace,
+                except,
+            },
+        }
+    }
 }
 
 /// A publication that owns its bytes, on its way to another shard.
@@ -57,28 +173,21 @@ pub enum Audience<'p> {
 pub struct OwnedPublication {
     id: PublicationId,
     position: Option<Position>,
-    namespace: u16,
-    name: Box<[u8]>,
-    event: Box<[u8]>,
-    payload: Box<[u8]>,
+    audience: OwnedAudience,
+    message: Message,
+    nonce: u64,
 }
 
 impl OwnedPublication {
     /// Copies a publication out of the buffers that it was read in.
     #[must_use]
     pub fn copy(publication: &Publication<'_>) -> Self {
-        let Audience::User {
-            namespace,
-            name,
-            event,
-        } = publication.audience;
         Self {
             id: publication.id,
             position: publication.position,
-            namespace,
-            name: name.into(),
-            event: event.into(),
-            payload: publication.payload.into(),
+            audience: OwnedAudience::copy(&publication.audience),
+            message: Message::copy(&publication.content),
+            nonce: publication.nonce,
         }
     }
 
@@ -88,12 +197,9 @@ impl OwnedPublication {
         Publication {
             id: self.id,
             position: self.position,
-            audience: Audience::User {
-                namespace: self.namespace,
-                name: &self.name,
-                event: &self.event,
-            },
-            payload: &self.payload,
+            audience: self.audience.borrow(),
+            content: self.message.borrow(),
+            nonce: self.nonce,
         }
     }
 }
@@ -105,16 +211,70 @@ pub enum MailboxMessage {
     Publication {
         /// What to apply; one copy serves all shards.
         publication: Arc<OwnedPublication>,
-        /// Where the number of sessions reached is to be reported.
-        ticket: Ticket,
+        /// Where the number of sessions reached is to be reported; `None` if nobody asks.
+        ticket: Option<Ticket>,
+    },
+    /// About an exclusive user.
+    Claim(ClaimMessage),
+    /// So many more sessions watch a namespace's traffic.
+    Watchers {
+        /// The namespace.
+        namespace: u16,
+        /// One more, or one less.
+        more: bool,
     },
     /// End the sessions of a user.
     Drop {
         /// Whose, and which of them.
         target: Arc<DropTarget>,
-        /// Where the number of sessions ended is to be reported.
-        ticket: Ticket,
+        /// Where the number of sessions ended is to be reported; `None` if nobody asks.
+        ticket: Option<Ticket>,
     },
+}
+
+/// What shards tell each other about a user who may have one session only: the user's *home*
+/// shard, found by its name, decides who that is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClaimMessage {
+    /// The namespace of the user.
+    pub namespace: u16,
+    /// The user's name.
+    pub user: Arc<[u8]>,
+    /// The session that it is about.
+    pub session: SessionId,
+    /// What is said about it.
+    pub step: ClaimStep,
+}
+
+/// The steps of a claim.
+///
+/// ```text
+///   newcomer's shard             home                 present holder's shard
+///        | Claim                   |                            |
+///        |------------------------>|  Evict                     |
+///        |                         |--------------------------->|  unbound, 4001
+///        |                         |                   Release  |
+///        |                 Granted |<---------------------------|
+///        |<------------------------|                            |
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClaimStep {
+    /// To the home: the session wants to be the user's.
+    Claim {
+        /// Whether it is refused if there is another.
+        yields: bool,
+    },
+    /// To the home: the session is not, or no longer wants to be, the user's.
+    Release,
+    /// To the session's shard: it is the user's.
+    Granted,
+    /// To the session's shard: there is another, or too many wait.
+    Refused {
+        /// Whether the user is there, and not only others who wait.
+        is_held: bool,
+    },
+    /// To the session's shard: it is the user's no longer, close it.
+    Evict,
 }
 
 /// Which sessions a drop ends.

@@ -1,6 +1,8 @@
 //! What a shard runs with: the part of the config that the pure core needs, in its own units.
 
-use crate::dialect::Dialect;
+use super::claims::HomeKey;
+use crate::dialect::{Dialect, Options};
+use crate::public_id::IdCipher;
 use crate::time::Ticks;
 use std::collections::BTreeMap;
 
@@ -9,6 +11,12 @@ use std::collections::BTreeMap;
 pub struct ShardSettings {
     /// One for each WebSocket path, found by its index.
     pub routes: Vec<RouteSettings>,
+    /// One for each namespace, found by its index.
+    pub namespaces: Vec<NamespaceSettings>,
+    /// Makes public ids and reads them; the same on every shard.
+    pub ids: IdCipher,
+    /// The key of the hash that gives every name its home; the same on every shard.
+    pub home_key: HomeKey,
     /// From accept to the end of the request's head, and from then to the next.
     pub handshake_timeout: Ticks,
     /// For a request's body.
@@ -29,6 +37,10 @@ pub struct ShardSettings {
     pub name_bytes_max: usize,
     /// Users that one session may speak for.
     pub users_per_session_max: u32,
+    /// Channels that one session may be on.
+    pub channels_per_session_max: u32,
+    /// Sessions that may wait to be one user's.
+    pub claims_waiting_max: u32,
 }
 
 /// What holds for the sessions of one route.
@@ -36,12 +48,28 @@ pub struct ShardSettings {
 pub struct RouteSettings {
     /// The language spoken there.
     pub dialect: &'static dyn Dialect,
+    /// What is set for it.
+    pub options: Options,
     /// What the wording of a publication depends on: routes of one encoding share their frames.
     pub encoding: EncodingId,
     /// Users of different namespaces do not know each other.
     pub namespace: u16,
-    /// How a token becomes a user.
+    /// How a token in a message becomes a user.
     pub tokens: TokenRule,
+    /// Whether a user may have one session only; then its name has a home.
+    pub exclusive: bool,
+    /// Whether it is the newcomer that yields to an exclusive user's session.
+    pub newcomer_yields: bool,
+    /// Whether somebody outside the shard handles calls; else they are answered as not handled.
+    pub handles_calls: bool,
+    /// Whether somebody outside the shard wants to know when a session has ended.
+    pub observes_ends: bool,
+    /// Whether sessions are named by their users where their language says who speaks.
+    pub named_by_user: bool,
+    /// Whether sessions are shown all traffic of the namespace, instead of taking part in it.
+    pub watches: bool,
+    /// Calls of one session that may be handled at once, at least one.
+    pub calls_in_flight_max: u16,
     /// One message, in bytes, that many included.
     pub message_bytes_max: usize,
     /// What one session may be owed, in bytes.
@@ -52,6 +80,22 @@ pub struct RouteSettings {
     pub idle_timeout: Option<Ticks>,
     /// A session that speaks for nobody is closed after this; `None` is never.
     pub registration_timeout: Option<Ticks>,
+}
+
+/// What holds for the channels of one namespace, whoever joins and in whatever language.
+#[derive(Clone, Debug, Default)]
+pub struct NamespaceSettings {
+    /// The channels that were declared.
+    pub channels: BTreeMap<Box<str>, ChannelRule>,
+}
+
+/// Who may join a channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ChannelRule {
+    /// Anyone.
+    Open,
+    /// Somebody outside the shard knows; the session waits for the answer.
+    Ask,
 }
 
 /// How a token becomes a user.

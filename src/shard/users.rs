@@ -1,13 +1,14 @@
 //! Which sessions speak for which users, and what each of them wants to hear.
 //!
-//! A session may be bound to a user for an *event*; a push names both, and reaches exactly the
-//! sessions that are bound to that pair. A pair is called an *interest* here. Its members lie next
-//! to each other in one array, so reaching ten thousand of them is one lookup and one walk.
+//! A session may be bound to a user for an *event*, or for any ([`ANY_EVENT`]); a push names both,
+//! and reaches exactly the sessions that are bound to that pair and those that are bound to the
+//! user for any event. A pair is called an *interest* here. Its members lie next to each other in
+//! one array, so reaching ten thousand of them is one lookup and one walk.
 //!
 //! ```text
 //!   user "jack" --> interest (jack, "news") --> members [slot 4, slot 9, ..]
 //!              \--> interest (jack, "mail") --> members [slot 4']
-//!   slot 4      --> binding (jack, "news")
+//!   slot 4      --> binding (jack, "news") --> binding (jill, any event)
 //! ```
 //!
 //! Names are kept once: a user's in its entry, an event's in the interner, both only while somebody
@@ -19,12 +20,17 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
+/// The event of a session that wants to hear everything its user is told. Not UTF-8, so no client
+/// and no backend can say it.
+pub const ANY_EVENT: &[u8] = b"\xff";
+
 /// The users of one shard and the sessions bound to them.
 ///
 /// Invariants, checked by [`Users::invariants`]:
 ///
 /// - A slot is listed by an interest exactly when one of the slot's bindings names that interest.
 /// - A slot is bound to a user at most once.
+/// - A slot's bindings are linked in the order in which they were made.
 /// - No interest is without members, and no user without interests.
 #[derive(Debug)]
 pub struct Users {
@@ -37,6 +43,9 @@ pub struct Users {
     bindings: Slab<Binding>,
     /// First binding of each slot, or [`NONE`].
     first_of_slot: Vec<u32>,
+    /// How many users have somebody bound to them for any event. A shard without such users, as
+    /// those of most dialects are, does not even look for them.
+    any_event_count: usize,
 }
 
 #[derive(Debug)]
@@ -56,12 +65,14 @@ struct Interest {
     next_of_user: u32,
 }
 
-/// One session in the list of an interest.
+/// One session in a list of sessions: of an interest here, of a channel in
+/// [`channels`](super::channels).
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
     /// Where the session lies in its shard.
     pub slot: u32,
-    binding: u32,
+    /// The binding or membership by which it came into the list.
+    pub(super) link: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +96,12 @@ impl Users {
             events: Names::new(seed),
             bindings: Slab::new(),
             first_of_slot: Vec::new(),
+            any_event_count: 0,
         }
     }
 
-    /// Binds `slot` to a user for an event, unless it is already bound to that user.
+    /// Binds `slot` to a user for an event, or for [`ANY_EVENT`], unless it is already bound to
+    /// that user.
     ///
     /// A slot is bound to each user once, with the event of the first time; at most `users_max`
     /// users may be bound to one slot.
@@ -101,12 +114,13 @@ impl Users {
         users_max: u32,
     ) -> Result<(), NotBound> {
         let known = self.find_user(namespace, user);
-        let mut count = 0;
-        for binding in self.bindings_of(slot) {
+        let (mut count, mut last) = (0, NONE);
+        for (index, binding) in self.bindings_of(slot) {
             if Some(self.interests[binding.interest as usize].user) == known {
                 return Err(NotBound::Already);
             }
             count += 1;
+            last = index;
         }
         if count >= users_max {
             return Err(NotBound::TooManyUsers);
@@ -116,8 +130,33 @@ impl Users {
         let interest = self
             .find_interest(namespace, user, event)
             .unwrap_or_else(|| self.add_interest(user_index, event));
-        self.add_binding(slot, interest);
+        self.add_binding(slot, last, interest);
         Ok(())
+    }
+
+    /// Undoes the binding of `slot` to a user, whatever its event; false if there is none.
+    pub fn unbind(&mut self, slot: u32, namespace: u16, user: &[u8]) -> bool {
+        let Some(user) = self.find_user(namespace, user) else {
+            return false;
+        };
+        let mut previous = NONE;
+        let found = self.bindings_of(slot).find(|&(index, binding)| {
+            let is_it = self.interests[binding.interest as usize].user == user;
+            if !is_it {
+                previous = index;
+            }
+            is_it
+        });
+        let Some((index, binding)) = found else {
+            return false;
+        };
+        match previous {
+            NONE => self.first_of_slot[slot as usize] = binding.next_of_slot,
+            previous => self.bindings[previous as usize].next_of_slot = binding.next_of_slot,
+        }
+        self.bindings.remove(index as usize);
+        self.remove_member(binding);
+        true
     }
 
     /// Undoes every binding of `slot`, and forgets the names that nobody else uses.
@@ -133,28 +172,73 @@ impl Users {
         }
     }
 
-    /// The sessions bound to this user for this event.
+    /// The sessions bound to this user for this event and no other.
     #[must_use]
     pub fn members(&self, namespace: u16, user: &[u8], event: &[u8]) -> &[Member] {
         self.find_interest(namespace, user, event)
             .map_or(&[], |index| &self.interests[index as usize].members)
     }
 
-    /// Appends the slots bound to `user`, for `event` or, without one, for any.
-    pub fn slots(&self, namespace: u16, user: &[u8], event: Option<&[u8]>, slots: &mut Vec<u32>) {
-        if let Some(event) = event {
-            slots.extend(self.members(namespace, user, event).iter().map(|m| m.slot));
-            return;
-        }
-        let Some(user) = self.find_user(namespace, user) else {
-            return;
+    /// The sessions that a push to this user reaches: with an event, those bound for it and those
+    /// bound for any; without one, all that are bound to the user.
+    ///
+    /// Every list has members, and no session is in two of them.
+    #[must_use]
+    pub fn reached(
+        &self,
+        namespace: u16,
+        user: &[u8],
+        event: Option<&[u8]>,
+    ) -> SmallVec<[&[Member]; 2]> {
+        let Some(event) = event else {
+            let user = self.find_user(namespace, user);
+            let interests = user.into_iter().flat_map(|user| self.interests_of(user));
+            return interests.map(|interest| &interest.members[..]).collect();
         };
-        let mut next = self.entries[user as usize].first_interest;
-        while next != NONE {
-            let interest = &self.interests[next as usize];
-            slots.extend(interest.members.iter().map(|member| member.slot));
-            next = interest.next_of_user;
+        let bound_for_any: &[Member] = if self.any_event_count > 0 && event != ANY_EVENT {
+            self.members(namespace, user, ANY_EVENT)
+        } else {
+            &[]
+        };
+        [self.members(namespace, user, event), bound_for_any]
+            .into_iter()
+            .filter(|list| !list.is_empty())
+            .collect()
+    }
+
+    /// Appends the slots of [`Users::reached`].
+    pub fn slots(&self, namespace: u16, user: &[u8], event: Option<&[u8]>, slots: &mut Vec<u32>) {
+        for list in self.reached(namespace, user, event) {
+            slots.extend(list.iter().map(|member| member.slot));
         }
+    }
+
+    /// The users that `slot` is bound to, each with the event, in the order of the bindings.
+    pub fn users_of(&self, slot: u32) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.bindings_of(slot).map(|(_, binding)| {
+            let interest = &self.interests[binding.interest as usize];
+            let user = &self.entries[interest.user as usize];
+            (&*user.name, self.events.name(interest.event))
+        })
+    }
+
+    /// Of the users that `slot` is bound to, the one it has been bound to the longest.
+    #[must_use]
+    pub fn user_of(&self, slot: u32) -> Option<&[u8]> {
+        self.users_of(slot).next().map(|(user, _)| user)
+    }
+
+    /// The users of a namespace and how many sessions are bound to each, in no order that means
+    /// anything. Linear in the users of all namespaces.
+    pub fn names(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
+        self.entries
+            .iter()
+            .filter(move |(_, user)| user.namespace == namespace)
+            .map(|(index, user)| {
+                let lists = self.interests_of(index_of(index));
+                let sessions = lists.map(|interest| interest.members.len()).sum();
+                (&*user.name, sessions)
+            })
     }
 
     /// How many users have somebody bound to them.
@@ -175,12 +259,12 @@ impl Users {
         for (index, interest) in &self.interests {
             assert!(!interest.members.is_empty());
             for (position, member) in interest.members.iter().enumerate() {
-                let binding = self.bindings[member.binding as usize];
+                let binding = self.bindings[member.link as usize];
                 assert_eq!(binding.interest as usize, index);
                 assert_eq!(binding.position as usize, position);
                 assert!(
                     self.bindings_of(member.slot)
-                        .any(|b| b.interest as usize == index)
+                        .any(|(_, b)| b.interest as usize == index)
                 );
                 listed += 1;
             }
@@ -188,11 +272,14 @@ impl Users {
         assert_eq!(listed, self.bindings.len());
         assert_eq!(self.interests.len(), self.by_pair.len());
         assert_eq!(self.entries.len(), self.by_name.len());
+        let any_event = |interest: &&Interest| self.events.name(interest.event) == ANY_EVENT;
+        let interests = self.interests.iter().map(|(_, interest)| interest);
+        assert_eq!(self.any_event_count, interests.filter(any_event).count());
 
         for slot in 0..u32::try_from(self.first_of_slot.len()).expect("slots fit a u32") {
             let mut users: Vec<u32> = self
                 .bindings_of(slot)
-                .map(|b| self.interests[b.interest as usize].user)
+                .map(|(_, b)| self.interests[b.interest as usize].user)
                 .collect();
             let bound = users.len();
             users.sort_unstable();
@@ -214,7 +301,8 @@ impl Users {
         assert_eq!(reached, self.interests.len());
     }
 
-    fn bindings_of(&self, slot: u32) -> impl Iterator<Item = Binding> {
+    /// A slot's bindings and where they lie, oldest first.
+    fn bindings_of(&self, slot: u32) -> impl Iterator<Item = (u32, Binding)> {
         let mut next = self
             .first_of_slot
             .get(slot as usize)
@@ -224,9 +312,22 @@ impl Users {
             if next == NONE {
                 return None;
             }
-            let binding = self.bindings[next as usize];
+            let index = next;
+            let binding = self.bindings[index as usize];
             next = binding.next_of_slot;
-            Some(binding)
+            Some((index, binding))
+        })
+    }
+
+    fn interests_of(&self, user: u32) -> impl Iterator<Item = &Interest> {
+        let mut next = self.entries[user as usize].first_interest;
+        std::iter::from_fn(move || {
+            if next == NONE {
+                return None;
+            }
+            let interest = &self.interests[next as usize];
+            next = interest.next_of_user;
+            Some(interest)
         })
     }
 
@@ -268,6 +369,7 @@ impl Users {
     }
 
     fn add_interest(&mut self, user: u32, event: &[u8]) -> u32 {
+        self.any_event_count += usize::from(event == ANY_EVENT);
         let event = self.events.acquire(event);
         let next_of_user = self.entries[user as usize].first_interest;
         let index = index_of(self.interests.insert(Interest {
@@ -290,7 +392,8 @@ impl Users {
         index
     }
 
-    fn add_binding(&mut self, slot: u32, interest: u32) {
+    /// Binds `slot`, whose last binding so far is `last`.
+    fn add_binding(&mut self, slot: u32, last: u32, interest: u32) {
         let slot_index = slot as usize;
         if self.first_of_slot.len() <= slot_index {
             self.first_of_slot.resize(slot_index + 1, NONE);
@@ -299,10 +402,16 @@ impl Users {
         let binding = index_of(self.bindings.insert(Binding {
             interest,
             position: index_of(members.len()),
-            next_of_slot: self.first_of_slot[slot_index],
+            next_of_slot: NONE,
         }));
-        members.push(Member { slot, binding });
-        self.first_of_slot[slot_index] = binding;
+        members.push(Member {
+            slot,
+            link: binding,
+        });
+        match last {
+            NONE => self.first_of_slot[slot_index] = binding,
+            last => self.bindings[last as usize].next_of_slot = binding,
+        }
     }
 
     /// Takes a member out of its interest, and the interest and its user away if that empties them.
@@ -311,7 +420,7 @@ impl Users {
         let position = binding.position as usize;
         members.swap_remove(position);
         if let Some(moved) = members.get(position) {
-            self.bindings[moved.binding as usize].position = binding.position;
+            self.bindings[moved.link as usize].position = binding.position;
         }
         // Half-empty lists give their memory back, so a burst of members is not kept for ever.
         if members.spilled() && members.len() * 4 <= members.capacity() {
@@ -329,6 +438,7 @@ impl Users {
             .expect("every interest is filed under its pair")
             .remove();
         let interest = self.interests.remove(index as usize);
+        self.any_event_count -= usize::from(self.events.name(interest.event) == ANY_EVENT);
         self.events.release(interest.event);
 
         if interest.next_of_user != NONE {
@@ -386,34 +496,46 @@ const _: () = assert!(size_of::<Interest>() == 40);
 mod tests {
     use super::*;
     use crate::testing::Prng;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
-    type Model = BTreeMap<(u32, u8), u8>;
+    /// Slot, user and event of every binding, in the order in which they were made.
+    type Model = Vec<(u32, u8, &'static [u8])>;
 
-    /// Random bindings and departures against a plain map from (slot, user) to the first event.
+    const EVENTS: [&[u8]; 4] = [ANY_EVENT, b"news", b"mail", b""];
+
+    /// Random bindings and departures against a plain list.
     #[test]
-    fn agrees_with_a_plain_map() {
+    fn agrees_with_a_plain_list() {
         for seed in 0..60 {
             let mut prng = Prng::from_seed(seed);
             let mut users = Users::new(HashSeed([seed, 7]));
             let mut model = Model::new();
             for _ in 0..400 {
                 let slot = prng.range(0, 12);
-                if prng.chance(3, 4) {
-                    let (user, event) = (byte(&mut prng, 4), byte(&mut prng, 3));
-                    let held = model.keys().filter(|(s, _)| *s == slot).count();
-                    let expected = match model.get(&(slot, user)) {
-                        Some(_) => Err(NotBound::Already),
-                        None if held >= 3 => Err(NotBound::TooManyUsers),
-                        None => Ok(()),
-                    };
-                    assert_eq!(users.bind(slot, 0, &[user], &[event], 3), expected);
-                    if expected.is_ok() {
-                        model.insert((slot, user), event);
+                let user = u8::try_from(prng.range(0, 4)).expect("small");
+                let bound = model.iter().any(|&(s, u, _)| (s, u) == (slot, user));
+                match prng.range(0, 9) {
+                    0..=5 => {
+                        let event = prng.pick(EVENTS.into_iter()).expect("four events");
+                        let held = model.iter().filter(|(s, ..)| *s == slot).count();
+                        let expected = match bound {
+                            true => Err(NotBound::Already),
+                            false if held >= 3 => Err(NotBound::TooManyUsers),
+                            false => Ok(()),
+                        };
+                        assert_eq!(users.bind(slot, 0, &[user], event, 3), expected);
+                        if expected.is_ok() {
+                            model.push((slot, user, event));
+                        }
                     }
-                } else {
-                    users.unbind_all(slot);
-                    model.retain(|(s, _), _| *s != slot);
+                    6 | 7 => {
+                        assert_eq!(users.unbind(slot, 0, &[user]), bound);
+                        model.retain(|&(s, u, _)| (s, u) != (slot, user));
+                    }
+                    _ => {
+                        users.unbind_all(slot);
+                        model.retain(|(s, ..)| *s != slot);
+                    }
                 }
                 check(&users, &model);
             }
@@ -422,33 +544,56 @@ mod tests {
 
     fn check(users: &Users, model: &Model) {
         users.invariants();
-        let names: BTreeSet<u8> = model.keys().map(|(_, user)| *user).collect();
-        assert_eq!(users.users_count(), names.len());
+        let mut sessions_of_user: BTreeMap<&[u8], usize> = BTreeMap::new();
+        for (_, user, _) in model {
+            *sessions_of_user
+                .entry(std::slice::from_ref(user))
+                .or_default() += 1;
+        }
+        assert_eq!(users.users_count(), sessions_of_user.len());
+        assert_eq!(users.names(0).count(), sessions_of_user.len());
+        assert_eq!(users.names(0).collect::<BTreeMap<_, _>>(), sessions_of_user);
+
         for user in 0..=4 {
-            let mut all = Vec::new();
-            users.slots(0, &[user], None, &mut all);
-            all.sort_unstable();
-            let expected: Vec<u32> = model
-                .keys()
-                .filter(|(_, u)| *u == user)
-                .map(|(slot, _)| *slot)
-                .collect();
-            assert_eq!(all, expected);
-            for event in 0..=3 {
-                let mut got: Vec<u32> = users
-                    .members(0, &[user], &[event])
-                    .iter()
-                    .map(|m| m.slot)
-                    .collect();
-                got.sort_unstable();
-                let expected: Vec<u32> = model
-                    .iter()
-                    .filter(|((_, u), e)| *u == user && **e == event)
-                    .map(|((slot, _), _)| *slot)
-                    .collect();
-                assert_eq!(got, expected);
+            let expected = |wanted: &dyn Fn(&[u8]) -> bool| {
+                let bound = model.iter().filter(|(_, u, e)| *u == user && wanted(e));
+                sorted(bound.map(|(slot, ..)| *slot))
+            };
+            let reached = |event| {
+                let mut slots = Vec::new();
+                users.slots(0, &[user], event, &mut slots);
+                let lists = users.reached(0, &[user], event);
+                assert!(lists.iter().all(|list| !list.is_empty()));
+                let members = lists.iter().flat_map(|list| list.iter());
+                assert!(members.map(|member| member.slot).eq(slots.iter().copied()));
+                sorted(slots.into_iter())
+            };
+            assert_eq!(reached(None), expected(&|_| true));
+            for event in EVENTS {
+                assert_eq!(
+                    reached(Some(event)),
+                    expected(&|e| e == event || e == ANY_EVENT)
+                );
+                let members = users.members(0, &[user], event).iter();
+                assert_eq!(sorted(members.map(|m| m.slot)), expected(&|e| e == event));
             }
         }
+        for slot in 0..=12 {
+            let bound: Vec<(&[u8], &[u8])> = model
+                .iter()
+                .filter(|(s, ..)| *s == slot)
+                .map(|(_, user, event)| (std::slice::from_ref(user), *event))
+                .collect();
+            assert!(users.users_of(slot).eq(bound.iter().copied()));
+            assert_eq!(users.user_of(slot), bound.first().map(|(user, _)| *user));
+            assert_eq!(users.is_bound(slot), !bound.is_empty());
+        }
+    }
+
+    fn sorted(slots: impl Iterator<Item = u32>) -> Vec<u32> {
+        let mut slots: Vec<u32> = slots.collect();
+        slots.sort_unstable();
+        slots
     }
 
     #[test]
@@ -456,14 +601,51 @@ mod tests {
         let mut users = Users::new(HashSeed([1, 2]));
         assert_eq!(users.bind(0, 0, b"jack", b"e", 9), Ok(()));
         assert_eq!(users.bind(1, 1, b"jack", b"e", 9), Ok(()));
+        assert_eq!(users.bind(2, 1, b"jack", ANY_EVENT, 9), Ok(()));
         assert_eq!(users.members(0, b"jack", b"e").len(), 1);
         assert_eq!(users.members(1, b"jack", b"e")[0].slot, 1);
+        assert_eq!(users.reached(0, b"jack", Some(b"e")).len(), 1);
+        assert_eq!(users.reached(1, b"jack", Some(b"e")).len(), 2);
+        assert!(users.names(0).eq([(&b"jack"[..], 1)]));
+        assert!(users.names(1).eq([(&b"jack"[..], 2)]));
+        assert!(!users.unbind(0, 1, b"jack"));
         users.unbind_all(0);
         assert!(users.members(0, b"jack", b"e").is_empty());
+        assert_eq!(users.names(0).count(), 0);
         assert_eq!(users.users_count(), 1);
     }
 
-    fn byte(prng: &mut Prng, high: u32) -> u8 {
-        u8::try_from(prng.range(0, high)).expect("small")
+    #[test]
+    fn a_session_bound_for_any_event_hears_every_event_once() {
+        let mut users = Users::new(HashSeed([1, 2]));
+        users.bind(0, 0, b"jack", ANY_EVENT, 9).expect("bound");
+        users.bind(1, 0, b"jack", b"news", 9).expect("bound");
+        let slots = |event| {
+            let mut slots = Vec::new();
+            users.slots(0, b"jack", event, &mut slots);
+            sorted(slots.into_iter())
+        };
+        assert_eq!(slots(Some(b"news")), [0, 1]);
+        assert_eq!(slots(Some(b"mail")), [0]);
+        assert_eq!(slots(Some(ANY_EVENT)), [0]);
+        assert_eq!(slots(None), [0, 1]);
+        assert!(String::from_utf8(ANY_EVENT.to_vec()).is_err());
+    }
+
+    #[test]
+    fn the_user_of_a_session_is_the_first_it_was_bound_to() {
+        let mut users = Users::new(HashSeed([1, 2]));
+        assert_eq!(users.user_of(5), None);
+        for user in [b"jack", b"jill", b"john"] {
+            users.bind(5, 0, user, b"news", 9).expect("bound");
+        }
+        assert_eq!(users.user_of(5), Some(&b"jack"[..]));
+        assert!(users.unbind(5, 0, b"jack"));
+        assert!(!users.unbind(5, 0, b"jack"));
+        assert_eq!(users.user_of(5), Some(&b"jill"[..]));
+        // Bound again, it is the newest.
+        users.bind(5, 0, b"jack", b"news", 9).expect("bound");
+        let names: Vec<&[u8]> = users.users_of(5).map(|(user, _)| user).collect();
+        assert_eq!(names, [b"jill", b"john", b"jack"]);
     }
 }

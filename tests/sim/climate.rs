@@ -1,6 +1,6 @@
 //! What a simulated world is like, and the config that its gateway runs with.
 
-use campanile::config::Config;
+use campanile::config::{Config, DialectName};
 use campanile::time::TICK_MS;
 
 /// What a world is like.
@@ -38,7 +38,9 @@ pub(crate) fn config(climate: &Climate) -> Config {
         route.limits.outbox_bytes_max = climate.outbox_bytes;
         route.limits.ping_interval_ms = ms(100);
         route.limits.idle_timeout_ms = ms(400);
-        route.limits.registration_timeout_ms = ms(climate.registration_timeout);
+        if route.dialect == DialectName::Wserver {
+            route.limits.registration_timeout_ms = ms(climate.registration_timeout);
+        }
     }
     config
 }

@@ -9,11 +9,14 @@ use crate::Prng;
 use crate::client::{Answered, Asked, Client, Request, Said};
 use crate::climate::{CLOSE_GRACE, Climate, USERS, config, event_of, user_name};
 use crate::model::{Book, Ended, Pushed};
+use campanile::Gateway;
 use campanile::driver::host::Host;
+use campanile::driver::host::Seeds;
 use campanile::driver::mailbox::Exchange;
-use campanile::gateway::simulated_host;
+use campanile::gateway::Simulation;
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::CloseStep;
+use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
 use std::collections::BTreeMap;
 
@@ -69,9 +72,14 @@ impl World {
         let shards = climate.shards;
         let in_flight = climate.pushes_in_flight as usize;
         let exchange = Exchange::simulated(shards, climate.mailbox_messages, in_flight);
+        let simulation = Simulation::new(Gateway::builder(config), &exchange).expect("valid");
         let mut host = |index| {
-            let seed = [prng.below(u64::MAX), prng.below(u64::MAX)];
-            simulated_host(&config, ShardId::new(index), &exchange, seed)
+            let seeds = Seeds {
+                hash: HashSeed([prng.below(u64::MAX), prng.below(u64::MAX)]),
+                random: [u8::try_from(index).expect("few shards"); 32],
+            };
+            let host = simulation.host(ShardId::new(index), seeds);
+            host.expect("nothing is set up")
         };
         let hosts = (0..shards).map(&mut host).collect();
         let mut world = Self {

@@ -1,6 +1,7 @@
 //! Plays a transcript's steps in a world and compares what is heard.
 
 use crate::script::{Act, Script, Step, Word};
+use crate::text::{Names, Text};
 use crate::world::World;
 use std::fmt::Write as _;
 
@@ -10,19 +11,14 @@ use std::fmt::Write as _;
 pub(crate) fn run(script: &Script, world: &mut dyn World) -> Result<(), String> {
     let mut clients: Vec<Ear> = Vec::new();
     clients.resize_with(script.clients.len(), Ear::default);
+    let mut names = Names::new();
     for step in &script.steps {
         let ear = &mut clients[step.client];
-        let done = match &step.act {
-            Act::Say(word) => {
-                say(ear, world, step, word);
-                Ok(())
-            }
-            Act::Hear(word) => hear(ear, world, step, word),
-            Act::Silence => hear_silence(ear, world, step),
-        };
-        done.map_err(|complaint| {
-            format!("{}:{}: {}\n{complaint}", script.name, step.line, step.text)
-        })?;
+        for _ in 0..step.count {
+            act(ear, world, step, &mut names).map_err(|complaint| {
+                format!("{}:{}: {}\n{complaint}", script.name, step.line, step.text)
+            })?;
+        }
     }
     for (client, (ear, name)) in clients.iter_mut().zip(&script.clients).enumerate() {
         world.end(client);
@@ -35,6 +31,15 @@ pub(crate) fn run(script: &Script, world: &mut dyn World) -> Result<(), String> 
     Ok(())
 }
 
+fn act(ear: &mut Ear, world: &mut dyn World, step: &Step, names: &mut Names) -> Result<(), String> {
+    match &step.act {
+        Act::Say(word) => say(ear, world, step, word, names),
+        Act::Hear(word) => hear(ear, world, step, word, names),
+        Act::Silence => hear_silence(ear, world, step),
+        Act::Pass(ms) => world.pass(*ms),
+    }
+}
+
 /// What one client has heard and not compared yet.
 #[derive(Default)]
 struct Ear {
@@ -43,15 +48,28 @@ struct Ear {
     silences: u32,
 }
 
-fn say(ear: &mut Ear, world: &mut dyn World, step: &Step, word: &Word) {
+fn say(
+    ear: &mut Ear,
+    world: &mut dyn World,
+    step: &Step,
+    word: &Word,
+    names: &Names,
+) -> Result<(), String> {
     let client = step.client;
+    let resolve = |text: &Text| {
+        let bytes = text.resolve(names);
+        bytes.ok_or_else(|| "nothing has this name yet".to_owned())
+    };
     match word {
         Word::Open(path) => {
             ear.is_session = true;
+            let path = String::from_utf8_lossy(&resolve(path)?).into_owned();
             let head = format!("GET {path} HTTP/1.1\r\nHost: gateway.example\r\n{UPGRADE}");
             world.send(client, with_headers(head, step).as_bytes());
         }
         Word::Request { method, path, body } => {
+            let path = String::from_utf8_lossy(&resolve(path)?).into_owned();
+            let body = resolve(body)?;
             let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway.example\r\n");
             let named = |(name, _): &(String, String)| name == "Transfer-Encoding";
             if !body.is_empty() && !step.headers.iter().any(named) {
@@ -61,11 +79,14 @@ fn say(ear: &mut Ear, world: &mut dyn World, step: &Step, word: &Word) {
             bytes.extend(body);
             world.send(client, &bytes);
         }
-        Word::Frame(first_octet, payload) => world.send(client, &frame(*first_octet, payload)),
-        Word::Raw(bytes) => world.send(client, bytes),
+        Word::Frame(first_octet, payload) => {
+            world.send(client, &frame(*first_octet, &resolve(payload)?));
+        }
+        Word::Raw(bytes) => world.send(client, &resolve(bytes)?),
         Word::End => world.end(client),
-        Word::Answer { .. } => panic!("clients answer nothing"),
+        Word::Opened(_) | Word::Answer { .. } => panic!("clients answer nothing"),
     }
+    Ok(())
 }
 
 fn with_headers(mut head: String, step: &Step) -> String {
@@ -96,19 +117,38 @@ fn frame(first_octet: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn hear(ear: &mut Ear, world: &mut dyn World, step: &Step, word: &Word) -> Result<(), String> {
+fn hear(
+    ear: &mut Ear,
+    world: &mut dyn World,
+    step: &Step,
+    word: &Word,
+    names: &mut Names,
+) -> Result<(), String> {
     match word {
-        Word::Open(_) => expect_bytes(ear, world, step, SWITCHING),
-        Word::Raw(bytes) => expect_bytes(ear, world, step, bytes),
+        Word::Opened(subprotocol) => {
+            ear.is_session = true;
+            let mut head = SWITCHING.to_vec();
+            if !subprotocol.is_empty() {
+                head.extend(b"Sec-WebSocket-Protocol: ");
+                head.extend(subprotocol.resolve(names).expect("no wildcards"));
+                head.extend(b"\r\n");
+            }
+            head.extend(b"\r\n");
+            expect_bytes(ear, world, step, &Text::plain(head), names)
+        }
+        Word::Raw(bytes) => expect_bytes(ear, world, step, bytes, names),
         Word::Frame(first_octet, payload) => {
             let (octet, heard) = hear_frame(ear, world, step)?;
-            if octet == *first_octet && heard == *payload {
+            if octet == *first_octet && payload.matches(&heard, names) {
                 return Ok(());
             }
             let heard = heard.escape_ascii();
             Err(format!("heard a frame {octet:02x} \"{heard}\""))
         }
-        Word::Answer { status, body } => hear_answer(ear, world, step, *status, body),
+        Word::Answer { status, body } => {
+            ear.is_session = false;
+            hear_answer(ear, world, step, *status, body, names)
+        }
         Word::End => {
             while world.receive(step.client, &mut ear.heard)? {}
             if ear.heard.is_empty() {
@@ -116,37 +156,43 @@ fn hear(ear: &mut Ear, world: &mut dyn World, step: &Step, word: &Word) -> Resul
             }
             Err(format!("heard \"{}\"", ear.heard.escape_ascii()))
         }
-        Word::Request { .. } => panic!("the gateway asks nothing"),
+        Word::Open(_) | Word::Request { .. } => panic!("the gateway asks nothing"),
     }
 }
 
 /// See the grammar for what silence means.
 fn hear_silence(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(), String> {
+    let mut names = Names::new();
     if ear.is_session {
         ear.silences += 1;
         let payload = format!("silence {}", ear.silences).into_bytes();
         world.send(step.client, &frame(0x89, &payload));
-        return hear(ear, world, step, &Word::Frame(0x8a, payload));
+        let pong = Word::Frame(0x8a, Text::plain(payload));
+        return hear(ear, world, step, &pong, &mut names);
     }
     let request = "GET /silence HTTP/1.1\r\nHost: gateway.example\r\n\r\n";
     world.send(step.client, request.as_bytes());
-    hear_answer(ear, world, step, 404, b"404 page not found\n")
+    let body = Text::plain("404 page not found\n");
+    hear_answer(ear, world, step, 404, &body, &mut names)
 }
 
 fn expect_bytes(
     ear: &mut Ear,
     world: &mut dyn World,
     step: &Step,
-    expected: &[u8],
+    expected: &Text,
+    names: &mut Names,
 ) -> Result<(), String> {
+    let len = expected.len(names).ok_or("nothing has this name yet")?;
+    let plain = expected.resolve(names).unwrap_or_default();
     hear_until(ear, world, step, |heard| {
-        let differs = heard.iter().zip(expected).any(|(a, b)| a != b);
-        (differs || heard.len() >= expected.len()).then_some(())
+        let differs = heard.iter().zip(&plain).any(|(a, b)| a != b);
+        (differs || heard.len() >= len).then_some(())
     })?;
-    if !ear.heard.starts_with(expected) {
+    if ear.heard.len() < len || !expected.matches(&ear.heard[..len], names) {
         return Err(format!("heard \"{}\"", ear.heard.escape_ascii()));
     }
-    ear.heard.drain(..expected.len());
+    ear.heard.drain(..len);
     Ok(())
 }
 
@@ -183,7 +229,8 @@ fn hear_answer(
     world: &mut dyn World,
     step: &Step,
     status: u16,
-    body: &[u8],
+    body: &Text,
+    names: &mut Names,
 ) -> Result<(), String> {
     let end = hear_until(ear, world, step, |heard| {
         let at = heard.windows(4).position(|four| four == b"\r\n\r\n")?;
@@ -203,7 +250,7 @@ fn hear_answer(
         (heard.len() >= end + len).then_some(())
     })?;
     let answer: Vec<u8> = ear.heard.drain(..end + len).collect();
-    if body != b"*" && answer[end..] != *body {
+    if !body.is(b"*") && !body.matches(&answer[end..], names) {
         return Err(format!("heard {head}\n\n{}", answer[end..].escape_ascii()));
     }
 
@@ -247,6 +294,6 @@ const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
     Upgrade: websocket\r\n\
     Connection: Upgrade\r\n\
-    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const FRAME_BYTES_MAX: usize = 1 << 24;

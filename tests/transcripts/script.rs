@@ -1,11 +1,15 @@
 //! Reads a transcript's text into steps. The grammar is in `tests/transcripts.rs`.
 
+use crate::text::Text;
+
 /// One transcript.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) name: String,
     /// TOML; empty for the default config.
     pub(crate) config: String,
+    /// Whether it is for a gateway with the handlers of `fixture.rs`.
+    pub(crate) wants_handlers: bool,
     /// The names of its clients, in the order in which they come.
     pub(crate) clients: Vec<String>,
     pub(crate) steps: Vec<Step>,
@@ -18,6 +22,8 @@ pub(crate) struct Step {
     pub(crate) text: String,
     /// Index into [`Script::clients`].
     pub(crate) client: usize,
+    /// How often it is done.
+    pub(crate) count: usize,
     pub(crate) act: Act,
     /// Name and value.
     pub(crate) headers: Vec<(String, String)>,
@@ -29,25 +35,29 @@ pub(crate) enum Act {
     Say(Word),
     Hear(Word),
     Silence,
+    /// So many milliseconds pass.
+    Pass(u32),
 }
 
 /// What a client says or hears.
 #[derive(Debug)]
 pub(crate) enum Word {
-    /// An upgrade request for this path, or the granting of one.
-    Open(String),
+    /// An upgrade request for this path.
+    Open(Text),
+    /// The granting of one, with the subprotocol that was agreed on, if any.
+    Opened(Text),
     Request {
         method: String,
-        path: String,
-        body: Vec<u8>,
+        path: Text,
+        body: Text,
     },
     Answer {
         status: u16,
-        body: Vec<u8>,
+        body: Text,
     },
     /// A frame: its first octet and its payload.
-    Frame(u8, Vec<u8>),
-    Raw(Vec<u8>),
+    Frame(u8, Text),
+    Raw(Text),
     End,
 }
 
@@ -61,6 +71,7 @@ impl Script {
         let mut script = Self {
             name: name.to_owned(),
             config: String::new(),
+            wants_handlers: false,
             clients: Vec::new(),
             steps: Vec::new(),
         };
@@ -76,9 +87,17 @@ impl Script {
         script
     }
 
+    /// Whether time passes in it.
+    pub(crate) fn takes_time(&self) -> bool {
+        let mut acts = self.steps.iter().map(|step| &step.act);
+        acts.any(|act| matches!(act, Act::Pass(_)))
+    }
+
     /// `None` if the grammar does not have such a line, or not here.
     fn read_line(&mut self, number: usize, line: &str) -> Option<()> {
         if line.is_empty() || line.starts_with('#') {
+        } else if line == "@ handlers" && self.steps.is_empty() {
+            self.wants_handlers = true;
         } else if let Some(config) = line.strip_prefix('=') {
             if !self.steps.is_empty() {
                 return None;
@@ -91,12 +110,14 @@ impl Script {
             step.headers.push((name.to_owned(), value.to_owned()));
         } else {
             let (client, rest) = line.split_once(' ')?;
+            let (count, rest) = parse_count(rest);
             let act = parse_act(rest)?;
             let client = self.client(client);
             self.steps.push(Step {
                 line: number,
                 text: line.to_owned(),
                 client,
+                count,
                 act,
                 headers: Vec::new(),
             });
@@ -113,6 +134,13 @@ impl Script {
     }
 }
 
+/// Reads `COUNTx`, and what follows.
+fn parse_count(text: &str) -> (usize, &str) {
+    let found = text.split_once("x ");
+    let count = found.and_then(|(digits, rest)| Some((digits.parse().ok()?, rest)));
+    count.unwrap_or((1, text))
+}
+
 fn parse_act(text: &str) -> Option<Act> {
     if text == "." {
         return Some(Act::Silence);
@@ -121,15 +149,17 @@ fn parse_act(text: &str) -> Option<Act> {
     match direction {
         ">" => Some(Act::Say(parse_word(text, true)?)),
         "<" => Some(Act::Hear(parse_word(text, false)?)),
+        "~" => Some(Act::Pass(text.parse().ok()?)),
         _ => None,
     }
 }
 
 fn parse_word(text: &str, said: bool) -> Option<Word> {
     let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let frame = |first_octet| Some(Word::Frame(first_octet, unescape(rest)?));
+    let frame = |first_octet| Some(Word::Frame(first_octet, Text::parse(rest)?));
     match kind {
-        "open" if said != rest.is_empty() => Some(Word::Open(rest.to_owned())),
+        "open" if !said => Some(Word::Opened(Text::parse(rest)?)),
+        "open" if !rest.is_empty() => Some(Word::Open(Text::parse(rest)?)),
         "end" if rest.is_empty() => Some(Word::End),
         "text" => frame(0x81),
         "binary" => frame(0x82),
@@ -137,63 +167,30 @@ fn parse_word(text: &str, said: bool) -> Option<Word> {
         "pong" => frame(0x8a),
         "close" => {
             let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
-            let mut payload = Vec::new();
-            if !code.is_empty() {
-                payload.extend(code.parse::<u16>().ok()?.to_be_bytes());
-                payload.extend(unescape(reason)?);
+            if code.is_empty() {
+                return Some(Word::Frame(0x88, Text::default()));
             }
-            Some(Word::Frame(0x88, payload))
+            let code = code.parse::<u16>().ok()?.to_be_bytes();
+            Some(Word::Frame(0x88, Text::parse(reason)?.behind(&code)))
         }
         "frame" if said => {
             let (octet, payload) = rest.split_once(' ').unwrap_or((rest, ""));
             let octet = u8::from_str_radix(octet, 16).ok()?;
-            Some(Word::Frame(octet, unescape(payload)?))
+            Some(Word::Frame(octet, Text::parse(payload)?))
         }
-        "raw" => Some(Word::Raw(unescape(rest)?)),
+        "raw" => Some(Word::Raw(Text::parse(rest)?)),
         method if said && method.bytes().all(|byte| byte.is_ascii_uppercase()) => {
             let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
             Some(Word::Request {
                 method: method.to_owned(),
-                path: path.to_owned(),
-                body: unescape(body)?,
+                path: Text::parse(path)?,
+                body: Text::parse(body)?,
             })
         }
         status if !said => Some(Word::Answer {
             status: status.parse().ok()?,
-            body: unescape(rest)?,
+            body: Text::parse(rest)?,
         }),
         _ => None,
     }
-}
-
-/// Reads `\n \r \t \\ \xHH \xHH{COUNT}`; everything else is itself.
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        bytes.extend(rest.as_bytes()[..at].iter());
-        let kind = rest[at + 1..].chars().next()?;
-        rest = &rest[at + 1 + kind.len_utf8()..];
-        match kind {
-            'n' => bytes.push(b'\n'),
-            'r' => bytes.push(b'\r'),
-            't' => bytes.push(b'\t'),
-            '\\' => bytes.push(b'\\'),
-            'x' => {
-                let byte = u8::from_str_radix(rest.get(..2)?, 16).ok()?;
-                rest = &rest[2..];
-                let mut count = 1;
-                let braces = rest.strip_prefix('{').and_then(|it| it.split_once('}'));
-                if let Some((digits, after)) = braces
-                    && let Ok(number) = digits.parse()
-                {
-                    (count, rest) = (number, after);
-                }
-                bytes.resize(bytes.len() + count, byte);
-            }
-            _ => return None,
-        }
-    }
-    bytes.extend(rest.as_bytes());
-    Some(bytes)
 }

@@ -1,17 +1,26 @@
 //! A gateway without a kernel: hosts in memory, and the smallest driver that can drive them.
 //!
 //! Clients are placed on the shards in turn. What clients say before somebody listens arrives at
-//! once, and all shards act on it before anything is heard; time stands still.
+//! once, and all shards act on it before anything is heard. Time stands still until a transcript
+//! lets it pass. The tasks of an embedder's handlers run while no host has anything to do; their
+//! timers do not.
 
+use crate::fixture;
 use crate::script::Script;
 use crate::world::World;
 use campanile::config::{Config, Overrides};
 use campanile::driver::host::Host;
+use campanile::driver::host::Seeds;
 use campanile::driver::mailbox::Exchange;
-use campanile::gateway::simulated_host;
+use campanile::gateway::Simulation;
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::CloseStep;
+use campanile::shard::hash::HashSeed;
+use campanile::time::{Tick, Ticks};
 use std::collections::VecDeque;
+use std::rc::Rc;
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
 
 /// Into how many pieces the octets of either direction are cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,6 +36,10 @@ pub(crate) struct SimulatedWorld {
     hosts: Vec<Host>,
     clients: Vec<Option<Client>>,
     chunks: Chunks,
+    now: Tick,
+    /// Where the tasks of all hosts are.
+    tasks: Rc<LocalSet>,
+    runtime: Runtime,
 }
 
 struct Client {
@@ -48,13 +61,28 @@ impl SimulatedWorld {
         let config = config.unwrap_or_else(|error| panic!("{error}"));
         // Mailboxes of one message each, so that nothing depends on there being room.
         let exchange = Exchange::simulated(shards, 1, 64);
-        let hosts = (0..shards)
-            .map(|index| simulated_host(&config, ShardId::new(index), &exchange, [1, 2]))
-            .collect();
+        let simulation = Simulation::new(fixture::builder_for(script, config), &exchange);
+        let simulation = simulation.unwrap_or_else(|error| panic!("{}: {error}", script.name));
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let tasks = Rc::new(LocalSet::new());
+        let entered = tasks.enter();
+        let host = |index| {
+            let seeds = Seeds {
+                hash: HashSeed([1, 2]),
+                random: [u8::try_from(index).expect("few shards"); 32],
+            };
+            let host = simulation.host(ShardId::new(index), seeds);
+            host.unwrap_or_else(|error| panic!("{}: {error}", script.name))
+        };
+        let hosts = (0..shards).map(host).collect();
+        drop(entered);
         Self {
             hosts,
             clients: Vec::new(),
             chunks,
+            now: Tick::default(),
+            tasks,
+            runtime: runtime.expect("a runtime without drivers"),
         }
     }
 
@@ -95,18 +123,36 @@ impl SimulatedWorld {
 
     /// Lets everybody work until nobody has anything to do.
     fn settle(&mut self) {
-        loop {
-            let mut worked = self.hand_in();
-            for shard in 0..self.hosts.len() {
-                worked |= self.hosts[shard].handle_arrivals() > 0;
-                self.hosts[shard].flush_messages();
-                worked |= self.carry_out(shard);
-            }
-            let waiting = |host: &Host| host.has_arrivals() || host.wants_to_send();
-            if !worked && !self.hosts.iter().any(waiting) {
-                return;
+        let mut idle_rounds = 0;
+        while idle_rounds < IDLE_ROUNDS_MAX {
+            if self.let_hosts_work() {
+                idle_rounds = 0;
+            } else {
+                idle_rounds += 1;
+                self.let_tasks_work();
             }
         }
+    }
+
+    /// Lets every host do what it can; returns whether there was anything, or will be.
+    fn let_hosts_work(&mut self) -> bool {
+        let tasks = Rc::clone(&self.tasks);
+        let entered = tasks.enter();
+        let mut worked = self.hand_in();
+        for shard in 0..self.hosts.len() {
+            worked |= self.hosts[shard].handle_arrivals() > 0;
+            self.hosts[shard].flush_messages();
+            worked |= self.carry_out(shard);
+        }
+        drop(entered);
+        let waiting = |host: &Host| host.has_arrivals() || host.wants_to_send();
+        worked || self.hosts.iter().any(waiting)
+    }
+
+    /// Lets every task that can go on do so once.
+    fn let_tasks_work(&self) {
+        let once = self.tasks.run_until(tokio::task::yield_now());
+        self.runtime.block_on(once);
     }
 
     /// Hands what clients have said to their hosts.
@@ -207,4 +253,26 @@ impl World for SimulatedWorld {
             Err("nothing comes".to_owned())
         }
     }
+
+    fn pass(&mut self, ms: u32) -> Result<(), String> {
+        self.settle();
+        let until = self.now.after(Ticks::from_ms(ms));
+        while self.now < until {
+            // Nothing happens before the first deadline.
+            let due = self.hosts.iter().filter_map(Host::poll_wake).min();
+            let next = Tick(self.now.0 + 1);
+            self.now = due.map_or(until, |due| due.clamp(next, until));
+            let entered = self.tasks.enter();
+            for host in &mut self.hosts {
+                host.handle_tick(self.now);
+            }
+            drop(entered);
+            self.settle();
+        }
+        Ok(())
+    }
 }
+
+/// Rounds in a row in which only tasks work before nobody has anything to do: a task that goes on
+/// by itself so many times, without asking a host for anything, is taken for one that waits.
+const IDLE_ROUNDS_MAX: u32 = 8;

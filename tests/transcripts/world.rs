@@ -14,9 +14,12 @@ pub(crate) trait World {
 
     /// Waits for what comes and appends it. `Ok(false)`: nothing more will come.
     fn receive(&mut self, client: usize, into: &mut Vec<u8>) -> Result<bool, String>;
+
+    /// Lets time pass, in milliseconds; an error where nobody can.
+    fn pass(&mut self, ms: u32) -> Result<(), String>;
 }
 
-/// The executable, over TCP.
+/// A gateway that runs, over TCP.
 pub(crate) struct RealWorld {
     address: SocketAddr,
     sockets: Vec<Option<TcpStream>>,
@@ -66,5 +69,9 @@ impl World for RealWorld {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err("nothing comes".to_owned()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn pass(&mut self, _: u32) -> Result<(), String> {
+        Err("time passes by itself here".to_owned())
     }
 }

@@ -28,6 +28,11 @@ impl<'t> Scanner<'t> {
         self.at
     }
 
+    /// Where the byte is that was taken last, for one who has taken one.
+    pub(super) fn last_position(&self) -> usize {
+        self.at - 1
+    }
+
     /// What has been taken since the scanner stood at `start`.
     pub(super) fn since(&self, start: usize) -> &'t [u8] {
         &self.text[start..self.at]
@@ -156,7 +161,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Takes the rest of a number or a word whose first byte has been taken.
-    fn scalar(&mut self, first: u8) -> Result<(), Refused> {
+    pub(super) fn scalar(&mut self, first: u8) -> Result<(), Refused> {
         match first {
             b'-' | b'0'..=b'9' => self.number(first),
             b't' => self.word(b"rue"),
@@ -265,7 +270,7 @@ impl Nesting {
 }
 
 /// How many bytes come before the first that a string cannot simply pass over.
-fn plain_count(bytes: &[u8]) -> usize {
+pub(super) fn plain_count(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
@@ -290,7 +295,7 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = ONES << 7;
 
 /// The bracket that closes what `bracket` opens.
-fn closing(bracket: u8) -> u8 {
+pub(super) fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 

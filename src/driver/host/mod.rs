@@ -4,30 +4,50 @@
 //! paused and closed comes out. Whoever moves bytes between it and the kernel is a driver; the one
 //! there is uses `io_uring`, and the simulator in `tests/` needs none.
 
+mod calls;
+mod embedding;
 mod pushes;
 mod requests;
 
-use super::mailbox::{Exchange, Post, ShardRing};
+pub(crate) use self::embedding::{Claim, ReplyTo};
+use self::pushes::TotalTo;
+use super::mailbox::{Post, ShardRing};
 use crate::dialect::json::Scratch;
 use crate::embedder::Embedder;
-use crate::http::{Context, HttpConnection, HttpRoute, Reply, WakeList};
+use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
+use crate::http::{Context, HttpConnection, HttpRoute, Reply, UpgradeRules, WakeList};
 use crate::id::{ConnectionId, ShardId};
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::ShardSettings;
-use crate::shard::{Answer, Ask, CloseStep, Shard};
+use crate::shard::{CloseStep, Shard};
 use crate::time::{Tick, Ticks};
+use bytes::BytesMut;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// A shard with its HTTP connections and its side of the mailboxes.
-#[derive(Debug)]
 pub struct Host {
     id: ShardId,
     shard: Shard,
+    settings: Arc<ShardSettings>,
+    program: Rc<Program>,
+    handle: Handle,
+    watch: Watch,
+    /// By slot: what is kept of a session for the embedder, on routes with handlers.
+    sessions: Vec<Option<Rc<SessionState>>>,
+    /// By slot: what came from sessions that wait for an answer.
+    held: BTreeMap<u32, HeldInput>,
+    held_bytes: usize,
+    /// By slot: requests that wait to be an exclusive user's session, and until when.
+    claims: BTreeMap<u32, WaitingClaim>,
+    /// What is to be done after tasks that have ended, one for each command that says so.
+    done: Rc<RefCell<VecDeque<AfterTask>>>,
+    /// Tasks may have something to do.
+    tasks_ready: bool,
     /// By slot: the HTTP side of a connection, while it has one.
     http: Vec<Option<Box<HttpConnection>>>,
     http_count: usize,
@@ -62,6 +82,24 @@ pub struct HostLimits {
     pub push_timeout: Ticks,
 }
 
+/// What a host is made of.
+pub(crate) struct HostParts {
+    pub(crate) id: ShardId,
+    pub(crate) core: Arc<HandleCore>,
+    pub(crate) embedder: Arc<Embedder>,
+    pub(crate) seeds: Seeds,
+    pub(crate) settings: HostSettings,
+}
+
+/// What keeps strangers from guessing.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeds {
+    /// Of the hashes of a shard.
+    pub hash: HashSeed,
+    /// Of the random numbers of a shard.
+    pub random: [u8; 32],
+}
+
 /// What a host runs with; the same on every shard of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct HostSettings {
@@ -69,15 +107,36 @@ pub(crate) struct HostSettings {
     pub(crate) shard: Arc<ShardSettings>,
     /// What is served over HTTP.
     pub(crate) paths: Arc<[ServedPath]>,
+    /// By route: what an upgrade request must show.
+    pub(crate) upgrades: Arc<[UpgradeRules]>,
     /// The host's own bounds.
     pub(crate) limits: HostLimits,
+}
+
+/// What is to be done on the loop after a task has ended.
+type AfterTask = Box<dyn FnOnce(&mut Host)>;
+
+/// What came from a session that waits for an answer.
+#[derive(Debug, Default)]
+struct HeldInput {
+    bytes: BytesMut,
+    /// The peer has said that nothing more will come.
+    ended: bool,
+}
+
+/// A request that waits to be an exclusive user's session.
+#[derive(Debug)]
+struct WaitingClaim {
+    id: ConnectionId,
+    reply: Rc<Reply>,
+    deadline: Tick,
 }
 
 /// A push or drop that other shards are still working on.
 #[derive(Debug)]
 struct PendingPush {
     /// `None` once it has timed out; its answers are still awaited.
-    reply: Option<Rc<Reply>>,
+    reply: Option<TotalTo>,
     here: u32,
     deadline: Tick,
 }
@@ -96,44 +155,51 @@ pub struct ServedPath {
 pub enum Served {
     /// A WebSocket route, by its index.
     WebSocket(u16),
-    /// Pushes to the users of a namespace.
+    /// Pushes to the users of a route, by its index.
     Push(u16, crate::config::PushAuth),
-    /// Drops of the users of a namespace.
+    /// Drops of the users of a route, by its index.
     Drop(u16, crate::config::PushAuth),
+    /// A page.
+    Page(bytes::Bytes),
 }
 
 impl Host {
     /// A host for one shard of `exchange`.
     #[must_use]
-    pub(crate) fn new(
-        id: ShardId,
-        exchange: &Arc<Exchange>,
-        embedder: Arc<Embedder>,
-        seed: HashSeed,
-        settings: HostSettings,
-    ) -> Self {
-        let HostSettings {
-            shard: settings,
-            paths,
-            limits,
-        } = settings;
-        let context = Rc::new(Context {
-            routes: paths.iter().cloned().map(HttpRoute::from).collect(),
-            embedder,
-            body_bytes_max: limits.body_bytes_max,
-            partial_bytes_max: settings.partial_bytes_max,
-            asks: RefCell::default(),
-            bodies_bytes: Cell::new(0),
-            messages_bytes: Cell::new(0),
-            is_full: Cell::new(false),
-        });
+    pub(crate) fn new(parts: HostParts, program: Program, watch: Watch) -> Self {
+        let context = Rc::new(context_of(&parts, program, watch));
+        let HostParts {
+            id,
+            core,
+            seeds,
+            settings,
+            ..
+        } = parts;
+        let (settings, limits) = (settings.shard, settings.limits);
+        let exchange = &core.exchange;
         let ring = ShardRing {
             exchange: Arc::clone(exchange),
             shard: id,
         };
         Self {
             id,
-            shard: Shard::new(id, exchange.shards(), settings, seed),
+            shard: Shard::new(
+                id,
+                exchange.shards(),
+                Arc::clone(&settings),
+                seeds.hash,
+                seeds.random,
+            ),
+            settings,
+            program: Rc::clone(&context.program),
+            handle: context.handle.clone(),
+            watch: context.watch.clone(),
+            sessions: Vec::new(),
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            claims: BTreeMap::new(),
+            done: Rc::default(),
+            tasks_ready: false,
             http: Vec::new(),
             http_count: 0,
             context,
@@ -196,7 +262,14 @@ impl Host {
                 http.receive_end();
                 self.poll_http(id);
             }
-            _ => self.shard.handle_hangup(id, broken),
+            _ => match self.held.get_mut(&id.slot()) {
+                // What it said before is handled first.
+                Some(held) if !broken => held.ended = true,
+                _ => {
+                    self.shard.handle_hangup(id, broken);
+                    self.notice_ends();
+                }
+            },
         }
     }
 
@@ -206,6 +279,8 @@ impl Host {
             self.http_count -= 1;
         }
         self.shrank = true;
+        self.forget_held(id);
+        self.claims.remove(&id.slot());
         self.shard.handle_closed(id);
     }
 
@@ -214,8 +289,9 @@ impl Host {
         self.now = now;
         self.shard.handle_tick(now);
         self.time_out_pushes();
-        self.shard
-            .bound_partial_bytes(self.context.bodies_bytes.get());
+        self.time_out_claims();
+        self.bound_partial_bytes();
+        self.notice_ends();
         self.context.messages_bytes.set(self.shard.partial_bytes());
     }
 
@@ -229,6 +305,9 @@ impl Host {
                 break;
             }
         }
+        count += self.do_commands();
+        self.hear_verdicts();
+        self.notice_ends();
         while let Some((ticket, number)) = self.shard.poll_tally() {
             self.post.exchange().answer(ticket, number);
         }
@@ -248,10 +327,15 @@ impl Host {
 
     /// Sends what the shard has to tell the others, and wakes them.
     pub fn flush_messages(&mut self) {
+        self.post_messages();
+        self.post.flush();
+    }
+
+    /// Sends what the shard has to tell the others, which may not wake up for it yet.
+    fn post_messages(&mut self) {
         while let Some((to, message)) = self.shard.poll_message() {
             self.post.send(to, message);
         }
-        self.post.flush();
     }
 
     /// What is to be sent next, to whom: sessions first. It stays until [`Host::handle_sent`].
@@ -291,7 +375,11 @@ impl Host {
     #[must_use]
     pub fn poll_wake(&self) -> Option<Tick> {
         let push = self.pushes_order.front().map(|&(deadline, _)| deadline);
-        [self.shard.poll_wake(), push].into_iter().flatten().min()
+        let claim = self.claims.values().map(|claim| claim.deadline).min();
+        [self.shard.poll_wake(), push, claim]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether something has arrived that [`Host::handle_arrivals`] would handle.
@@ -300,6 +388,7 @@ impl Host {
         !self.post.exchange().inbox(self.id).is_empty()
             || !self.wakes.is_empty()
             || self.post.can_unblock()
+            || (!self.is_blocked() && self.post.exchange().has_commands(self.id))
     }
 
     /// Whether sessions or requests are owed something that could be sent now.
@@ -336,6 +425,7 @@ impl Host {
         self.is_stopping = true;
         self.context.is_full.set(true);
         self.shard.end_all(crate::close::End::Shutdown);
+        self.notice_ends();
         let (shard, http) = (&mut self.shard, &self.http);
         shard.end_http(|id| http[id.index()].is_none());
         let ids: Vec<ConnectionId> = self.http_ids().collect();
@@ -347,11 +437,18 @@ impl Host {
     /// Keeps what slow readers hold within bounds; to be called after everything was sent.
     pub fn relieve(&mut self) {
         self.shard.relieve();
+        self.notice_ends();
     }
 
     /// Cuts every connection.
     pub fn cut_all(&mut self) {
         self.shard.cut_all();
+        self.notice_ends();
+    }
+
+    /// Whether tasks of the runtime may have something to do since the last call.
+    pub fn take_tasks_ready(&mut self) -> bool {
+        std::mem::take(&mut self.tasks_ready)
     }
 
     /// Whether memory was given up since the last call, so that collecting it may pay.
@@ -395,49 +492,103 @@ impl Host {
         self.http.iter().flatten().map(|http| http.id())
     }
 
-    /// Hands bytes to a session, answering its questions as they come.
+    /// Hands bytes to a session. What it cannot read before an answer is kept, and its socket is
+    /// read no further until then.
     fn feed_session(&mut self, id: ConnectionId, bytes: &mut [u8]) {
-        let mut at = 0;
-        while at < bytes.len() {
-            at += self.shard.handle_received(id, &mut bytes[at..]);
-            self.answer_questions();
+        if let Some(held) = self.held.get_mut(&id.slot()) {
+            held.bytes.extend_from_slice(bytes);
+            self.held_bytes += bytes.len();
+            return;
+        }
+        let at = self.feed(id, bytes);
+        if at < bytes.len() {
+            let held = self.held.entry(id.slot()).or_default();
+            held.bytes.extend_from_slice(&bytes[at..]);
+            self.held_bytes += bytes.len() - at;
+            self.readings.push_back((id, false));
         }
         if self.shard.partial_bytes() > 0 {
-            self.shard
-                .bound_partial_bytes(self.context.bodies_bytes.get());
+            self.bound_partial_bytes();
         }
     }
 
-    /// Asks the embedder what the shard wants to know. The shard is not borrowed meanwhile.
-    fn answer_questions(&mut self) {
-        while let Some(question) = self.shard.poll_question() {
-            let Ask::User { token, event } = question.ask;
-            let user = self
-                .context
-                .embedder
-                .user_of(&token)
-                .map(String::into_boxed_str);
-            self.shard
-                .handle_answer(question.session, &Answer::User { user, event });
+    /// Hands bytes to a session until it must wait; returns how many it has read.
+    fn feed(&mut self, id: ConnectionId, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        loop {
+            at += self.shard.handle_received(id, &mut bytes[at..]);
+            self.answer_questions();
+            if at == bytes.len() || self.shard.is_held(id) {
+                return at;
+            }
         }
+    }
+
+    /// A session may have stopped waiting: hands it what came meanwhile.
+    fn resume(&mut self, id: ConnectionId) {
+        let Some(held) = self.held.get_mut(&id.slot()) else {
+            return;
+        };
+        let mut bytes = std::mem::take(&mut held.bytes);
+        let at = self.feed(id, &mut bytes);
+        self.held_bytes -= at;
+        let held = self
+            .held
+            .get_mut(&id.slot())
+            .expect("nothing takes it away");
+        if at < bytes.len() {
+            held.bytes = bytes.split_off(at);
+            return;
+        }
+        let ended = held.ended;
+        self.held.remove(&id.slot());
+        if ended {
+            self.shard.handle_hangup(id, false);
+            self.notice_ends();
+        } else {
+            self.readings.push_back((id, true));
+        }
+    }
+
+    fn forget_held(&mut self, id: ConnectionId) {
+        if let Some(held) = self.held.remove(&id.slot()) {
+            self.held_bytes -= held.bytes.len();
+        }
+    }
+
+    fn bound_partial_bytes(&mut self) {
+        self.shard
+            .bound_partial_bytes(self.context.bodies_bytes.get() + self.held_bytes);
     }
 }
 
-impl From<ServedPath> for HttpRoute {
-    fn from(ServedPath { path, what }: ServedPath) -> Self {
-        match what {
-            Served::WebSocket(route) => Self::WebSocket { path, route },
-            Served::Push(namespace, auth) => Self::Push {
-                path,
-                namespace,
-                auth,
-            },
-            Served::Drop(namespace, auth) => Self::Drop {
-                path,
-                namespace,
-                auth,
-            },
-        }
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("id", &self.id)
+            .field("shard", &self.shard)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the requests of a host share.
+fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
+    let settings = &parts.settings;
+    let paths = settings.paths.iter();
+    Context {
+        routes: paths.map(|path| HttpRoute::new(path, &program)).collect(),
+        settings: Arc::clone(&settings.shard),
+        program: Rc::new(program),
+        handle: Handle::new(Arc::clone(&parts.core), parts.id),
+        watch,
+        upgrades: Arc::clone(&settings.upgrades),
+        embedder: Arc::clone(&parts.embedder),
+        body_bytes_max: settings.limits.body_bytes_max,
+        partial_bytes_max: settings.shard.partial_bytes_max,
+        asks: RefCell::default(),
+        bodies_bytes: Cell::new(0),
+        messages_bytes: Cell::new(0),
+        is_full: Cell::new(false),
     }
 }
 

@@ -1,10 +1,32 @@
 //! What requests ask of the shard, and how their answers are put together.
 
+use super::embedding::ReplyTo;
 use super::{Host, PendingPush};
+use crate::content::{Content, Data};
 use crate::dialect::wserver;
+use crate::handler::HandleError;
 use crate::http::{Asked, HttpAsk, Refused, Replied, Reply, RequestBody};
 use crate::shard::publication::{Audience, Ticket};
 use std::rc::Rc;
+
+/// Whoever waits for a total.
+#[derive(Debug)]
+pub(super) enum TotalTo {
+    Http(Rc<Reply>),
+    Handle(ReplyTo<u64>),
+}
+
+impl TotalTo {
+    fn answer(self, total: Result<u64, Refused>) {
+        match self {
+            Self::Http(reply) => reply.set(total.map_or_else(Replied::Refused, Replied::Total)),
+            Self::Handle(reply) => reply.answer(total.map_err(|refused| match refused {
+                Refused::TimedOut => HandleError::TimedOut,
+                Refused::Busy | Refused::Illegal => HandleError::Busy,
+            })),
+        }
+    }
+}
 
 impl Host {
     /// Carries out what requests have asked; returns whether there was anything.
@@ -21,45 +43,71 @@ impl Host {
     }
 
     fn carry_out(&mut self, ask: HttpAsk, reply: Rc<Reply>) {
-        if self.is_blocked() || self.pushes.len() >= self.limits.pushes_in_flight_max {
-            reply.set(Replied::Refused(Refused::Busy));
-            return;
-        }
-        let ticket = self.next_ticket();
-        let here = match ask {
-            HttpAsk::Push { namespace, body } => self.push(namespace, &body, ticket),
-            HttpAsk::Drop(target) => Some(self.shard.drop_user(target, ticket)),
-        };
-        match here {
-            None => reply.set(Replied::Refused(Refused::Illegal)),
-            Some(here) if self.is_alone() => reply.set(Replied::Total(u64::from(here))),
-            Some(here) => {
-                assert_eq!(self.post.ask(ticket.index), ticket);
-                let deadline = self.now.after(self.limits.push_timeout);
-                let pending = PendingPush {
-                    reply: Some(reply),
-                    here,
-                    deadline,
-                };
-                let index = self.pushes.insert(pending);
-                assert_eq!(index, ticket.index as usize);
-                self.pushes_order.push_back((deadline, ticket.index));
+        match ask {
+            HttpAsk::Push { namespace, body } => {
+                self.await_push(namespace, &body, TotalTo::Http(reply));
+            }
+            HttpAsk::Drop(target) => {
+                self.await_total(TotalTo::Http(reply), |host, ticket| {
+                    host.shard.drop_user(target, Some(ticket))
+                });
+            }
+            HttpAsk::Claim(claim) => self.claim(claim, reply),
+            HttpAsk::Run(label, future) => {
+                self.run(label, future, move |_, result| {
+                    reply.set(Replied::Ran(result.is_ok()));
+                });
             }
         }
     }
 
-    /// Publishes what a request's body asks for; `None` if it is not a push.
-    fn push(&mut self, namespace: u16, body: &RequestBody, ticket: Ticket) -> Option<u32> {
-        let push = wserver::read_push(body.as_slice(), &mut self.scratch)?;
-        let audience = Audience::User {
-            namespace,
-            name: push.user.as_bytes(),
-            event: push.event.as_bytes(),
+    /// Publishes what a request's body asks for, and tells it the total.
+    fn await_push(&mut self, namespace: u16, body: &RequestBody, to: TotalTo) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match wserver::read_push(body.as_slice(), &mut scratch) {
+            None => to.answer(Err(Refused::Illegal)),
+            Some(push) => {
+                let audience = Audience::User {
+                    namespace,
+                    name: push.user.as_bytes(),
+                    event: Some(push.event.as_bytes()),
+                };
+                let content = Content {
+                    event: push.event,
+                    data: Data::Text(push.message),
+                    ..Content::default()
+                };
+                self.await_total(to, |host, ticket| {
+                    host.shard.publish(audience, &content, Some(ticket))
+                });
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// Has every shard do something, and tells somebody the total.
+    pub(super) fn await_total(&mut self, to: TotalTo, act: impl FnOnce(&mut Self, Ticket) -> u32) {
+        if self.is_blocked() || self.pushes.len() >= self.limits.pushes_in_flight_max {
+            to.answer(Err(Refused::Busy));
+            return;
+        }
+        let ticket = self.next_ticket();
+        let here = act(self, ticket);
+        self.notice_ends();
+        if self.is_alone() {
+            to.answer(Ok(u64::from(here)));
+            return;
+        }
+        assert_eq!(self.post.ask(ticket.index), ticket);
+        let deadline = self.now.after(self.limits.push_timeout);
+        let pending = PendingPush {
+            reply: Some(to),
+            here,
+            deadline,
         };
-        Some(
-            self.shard
-                .publish(audience, push.message.as_bytes(), ticket),
-        )
+        let index = self.pushes.insert(pending);
+        assert_eq!(index, ticket.index as usize);
+        self.pushes_order.push_back((deadline, ticket.index));
     }
 
     /// The ticket that the next question of this shard will have.
@@ -71,7 +119,7 @@ impl Host {
         }
     }
 
-    fn is_alone(&self) -> bool {
+    pub(super) fn is_alone(&self) -> bool {
         self.post.exchange().shards() == 1
     }
 
@@ -79,7 +127,7 @@ impl Host {
         let pending = self.pushes.remove(index as usize);
         self.forget_completed();
         if let Some(reply) = pending.reply {
-            reply.set(Replied::Total(u64::from(pending.here) + total));
+            reply.answer(Ok(u64::from(pending.here) + total));
         }
     }
 
@@ -94,7 +142,7 @@ impl Host {
             let pending = self.pushes.get_mut(index as usize);
             let is_same = |pending: &&mut PendingPush| pending.deadline == deadline;
             if let Some(reply) = pending.filter(is_same).and_then(|it| it.reply.take()) {
-                reply.set(Replied::Refused(Refused::TimedOut));
+                reply.answer(Err(Refused::TimedOut));
             }
         }
     }

@@ -3,9 +3,11 @@
 use super::Host;
 use crate::close::End;
 use crate::embedder::Fault;
-use crate::http::{HttpConnection, OVERLOADED, Progress};
+use crate::http::{HttpConnection, OVERLOADED, Progress, Upgraded};
 use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
+use crate::shard::users::ANY_EVENT;
+use bytes::BytesMut;
 
 impl Host {
     /// Gives a connection its HTTP side: its first bytes have come.
@@ -131,15 +133,52 @@ impl Host {
         let upgraded = http.take_upgrade().expect("granted before");
         let peer_ended = http.peer_ended;
         self.drop_http(id);
-        self.shard
-            .handle_upgraded(id, upgraded.route, &upgraded.greeting);
-        let mut input = upgraded.input;
+        let mut input = self.open(id, *upgraded);
         self.feed_session(id, &mut input);
         if self.is_stopping {
             self.shard.end_session(id, End::Shutdown);
         }
         if peer_ended {
-            self.shard.handle_hangup(id, false);
+            self.handle_hangup(id, false);
         }
     }
+
+    /// Makes a session of a connection; returns what its client has said already.
+    fn open(&mut self, id: ConnectionId, upgraded: Upgraded) -> BytesMut {
+        let Upgraded {
+            route,
+            admitted,
+            greeting,
+            input,
+        } = upgraded;
+        let program = &self.program.routes[usize::from(route)];
+        let (is_kept, opens) = (program.keeps_sessions(), self.opens(route));
+        let session = self.shard.handle_upgraded(id, route, &greeting, opens);
+        let admission = &admitted.admission;
+        if let Some(user) = &admission.user {
+            self.shard.bind(id, user, ANY_EVENT);
+        }
+        for channel in &admission.channels {
+            self.shard.join(id, channel);
+        }
+        if admitted.wants_fresh_channel {
+            let name = &self.handle.routes()[usize::from(route)].name;
+            let channel = format!(
+                "{name}-{}",
+                self.shard.random_text(FRESH_CHANNEL_CHARACTERS)
+            );
+            self.shard.join(id, &channel);
+        }
+        if is_kept && self.shard.is_open(id) {
+            let state = self.begin_session(id, admitted, session);
+            if opens {
+                self.open_session(&state);
+            }
+        }
+        self.notice_ends();
+        input
+    }
 }
+
+/// How many random characters make the channel of a session that names none (wire.md 5.1).
+const FRESH_CHANNEL_CHARACTERS: usize = 8;

@@ -1,0 +1,396 @@
+//! From the text of a TOML file to a [`Config`], with the line of every key.
+//!
+//! The document is walked by hand rather than derived, because an operator is owed more than
+//! "invalid type": each complaint names the key in full, its line and what is allowed there, and a
+//! key that nobody knows is an error, not a comment. Ranges are checked here, where the line is at
+//! hand; what concerns more than one key is left to `validate/`.
+
+mod reader;
+mod route;
+
+use std::num::NonZeroU8;
+use std::str::FromStr;
+
+use toml::de::DeTable;
+
+use self::reader::{Entry, Reader};
+use super::error::{ConfigError, Places};
+use super::route::ROUTE_KEYS;
+use super::{Config, Heartbeat, Http, Limits, Ring, Shards, parse_listen};
+use crate::limits::{RouteLimits, SHUTDOWN_GRACE_MS, Setting};
+
+/// Reads `text`, which came from the file `name`. Every key it sets has its line in the places.
+pub(super) fn read(name: &str, text: &str) -> Result<(Config, Places), ConfigError> {
+    let mut reader = Reader {
+        places: Places::of(name, text),
+    };
+    let document =
+        DeTable::parse(text).map_err(|error| syntax_complaint(&reader.places, &error, text))?;
+    let config = reader.config(document.get_ref())?;
+    Ok((config, reader.places))
+}
+
+/// What may stand at the top of the file.
+const TOP_KEYS: &[&str] = &[
+    "listen",
+    "shards",
+    "pin",
+    "insecure",
+    "log",
+    "shutdown_grace_ms",
+    "limits",
+    "heartbeat",
+    "http",
+    "ring",
+    "routes",
+];
+
+/// What may stand in a `push_header`.
+const HEADER_KEYS: &[&str] = &["name", "value"];
+
+impl Reader {
+    fn config(&mut self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        let mut routes = None;
+
+        for entry in self.entries("", document) {
+            match entry.key {
+                "listen" => config.listen = self.parsed(&entry, parse_listen)?,
+                "shards" => config.shards = self.shards(&entry)?,
+                "pin" => config.pin = self.boolean(&entry)?,
+                "insecure" => config.insecure = self.boolean(&entry)?,
+                "log" => config.log = self.parsed(&entry, FromStr::from_str)?,
+                "shutdown_grace_ms" => {
+                    let number = self.number(&entry, &SHUTDOWN_GRACE_MS)?;
+                    config.shutdown_grace_ms = number
+                        .and_then(|number| u32::try_from(number).ok())
+                        .expect("its range fits and has no \"auto\"");
+                }
+                "limits" => self.settings(&entry, Limits::SETTINGS, |key, number| {
+                    config.limits.set(key, number);
+                })?,
+                "heartbeat" => self.settings(&entry, Heartbeat::SETTINGS, |key, number| {
+                    config.heartbeat.set(key, number);
+                })?,
+                "http" => self.settings(&entry, Http::SETTINGS, |key, number| {
+                    config.http.set(key, number);
+                })?,
+                "ring" => self.settings(&entry, Ring::SETTINGS, |key, number| {
+                    config.ring.set(key, number);
+                })?,
+                // Routes inherit from the limits, which may come later in the file.
+                "routes" => routes = Some(entry),
+                _ => return Err(self.unknown(&entry, TOP_KEYS)),
+            }
+        }
+
+        match routes {
+            Some(entry) => config.routes = self.routes(&entry, &config)?,
+            None => {
+                for route in &mut config.routes {
+                    route.limits =
+                        RouteLimits::inherited(route.dialect, &config.limits, &config.heartbeat);
+                }
+            }
+        }
+        Ok(config)
+    }
+
+    fn settings(
+        &mut self,
+        whole: &Entry<'_>,
+        settings: &[Setting],
+        mut set: impl FnMut(&str, Option<u64>),
+    ) -> Result<(), ConfigError> {
+        let wrong = format!("must be a table, [{}]", whole.key);
+        for entry in self.table(whole, &wrong)? {
+            let setting = settings.iter().find(|setting| setting.key == entry.key);
+            let Some(setting) = setting else {
+                let keys: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
+                return Err(self.unknown(&entry, &keys));
+            };
+            set(setting.key, self.number(&entry, setting)?);
+        }
+        Ok(())
+    }
+
+    /// A number of shards: a word or a bare number.
+    fn shards(&self, entry: &Entry<'_>) -> Result<Option<NonZeroU8>, ConfigError> {
+        let number = entry.value.as_integer().map(ToString::to_string);
+        let word = entry.value.as_str().map(ToOwned::to_owned);
+        let Some(text) = number.or(word) else {
+            return Err(self.wrong_type(entry, "must be \"auto\" or 1 to 255"));
+        };
+        match Shards::from_str(&text) {
+            Ok(Shards(count)) => Ok(count),
+            Err(problem) => Err(self.places.complain(&entry.path, problem)),
+        }
+    }
+}
+
+/// What the TOML parser says, with the key if one can be seen. A key that may be a token is not
+/// named.
+fn syntax_complaint(places: &Places, error: &toml::de::Error, text: &str) -> ConfigError {
+    let message = error.message().trim().replace('\n', ", ");
+    let message = message.trim_end_matches(", expected nothing");
+    let span = error.span();
+    let offset = span.as_ref().map(|span| span.start);
+
+    let found = span.and_then(|span| text.get(span)).unwrap_or_default();
+    if message == "duplicate key" && is_known_key(found) {
+        return places.complain_at(offset, format!("duplicate key \"{found}\""));
+    }
+
+    let before = offset
+        .and_then(|offset| text.get(..offset))
+        .unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let key = line.split('=').next().unwrap_or_default().trim();
+    let key = if is_known_key(key) {
+        format!("{key}: ")
+    } else {
+        String::new()
+    };
+    places.complain_at(offset, format!("{key}not valid TOML: {message}"))
+}
+
+fn is_known_key(key: &str) -> bool {
+    let settings = [
+        Limits::SETTINGS,
+        Heartbeat::SETTINGS,
+        Http::SETTINGS,
+        Ring::SETTINGS,
+    ];
+    TOP_KEYS.contains(&key)
+        || ROUTE_KEYS.iter().any(|route_key| route_key.key == key)
+        || HEADER_KEYS.contains(&key)
+        || settings
+            .iter()
+            .any(|table| table.iter().any(|setting| setting.key == key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Overrides;
+    use super::*;
+
+    /// Reads a file `f.toml` that is refused with `expected`.
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        let error = result.expect_err("refused").to_string();
+        assert_eq!(error, expected, "for {text:?}");
+    }
+
+    const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_those_that_are_allowed() {
+        const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, limits, \
+            heartbeat, http, ring, routes";
+        const ROUTE: &str = "path, dialect, name, namespace, origin, playground_path, tokens, \
+            push_path, drop_path, push_secret, push_header, message_bytes_max, outbox_bytes_max, \
+            ping_interval_ms, idle_timeout_ms, registration_timeout_ms";
+        check(
+            "# one\n\nlimts = 1",
+            &format!("f.toml:3: unknown key \"limts\"; allowed here: {TOP}"),
+        );
+        check(
+            "pin = true\r\n[limts]\r\na = 1",
+            &format!("f.toml:2: unknown key \"limts\"; allowed here: {TOP}"),
+        );
+        check(
+            "[ring]\n\nsize = 1",
+            "f.toml:3: unknown key \"ring.size\"; allowed here: submission_entries, \
+             completion_entries, buffer_count, buffer_bytes, entries_min",
+        );
+        check(
+            &format!("{WS}pth = 1"),
+            &format!("f.toml:4: unknown key \"routes[0].pth\"; allowed here: {ROUTE}"),
+        );
+        check(
+            &format!("{WS}push_header = {{ name = 'a', valu = 'b' }}"),
+            "f.toml:4: unknown key \"routes[0].push_header.valu\"; allowed here: name, value",
+        );
+    }
+
+    #[test]
+    fn of_two_mistakes_the_first_in_the_file_is_reported() {
+        let text = "pin = 1\n[limits]\nlooks_per_turn_max = 0\n[heartbeat]\nclose_grace_ms = 0";
+        check(
+            text,
+            "f.toml:1: pin: must be true or false; found an integer",
+        );
+        let text = "[limits]\nusers_per_session_max = 0\nlooks_per_turn_max = 0";
+        let expected =
+            "f.toml:2: limits.users_per_session_max: 0 is too small, allowed are 1 to 65536";
+        check(text, expected);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused() {
+        let cases = [
+            ("listen = 1", "listen: must be a string; found an integer"),
+            ("pin = 'yes'", "pin: must be true or false; found a string"),
+            (
+                "insecure = 1",
+                "insecure: must be true or false; found an integer",
+            ),
+            ("log = []", "log: must be a string; found an array"),
+            (
+                "shards = 1.5",
+                "shards: must be \"auto\" or 1 to 255; found a float",
+            ),
+            (
+                "limits = true",
+                "limits: must be a table, [limits]; found a boolean",
+            ),
+            (
+                "http = 1979-05-27",
+                "http: must be a table, [http]; found a date or time",
+            ),
+            (
+                "routes = 1",
+                "routes: must be [[routes]] tables; found an integer",
+            ),
+            (
+                "[routes]",
+                "routes: must be [[routes]] tables; found a table",
+            ),
+            (
+                "routes = [1]",
+                "routes[0]: must be [[routes]] tables; found an integer",
+            ),
+            (
+                "ring.buffer_bytes = '1'",
+                "ring.buffer_bytes: must be a number, allowed are 1024 to 1048576; found a string",
+            ),
+            (
+                "limits.sessions_max = 'lots'",
+                "limits.sessions_max: must be a number, allowed are \"auto\" and 1 to 16000000; \
+                 found a string",
+            ),
+            (
+                "limits.looks_per_turn_max = 'auto'",
+                "limits.looks_per_turn_max: must be a number, allowed are 1 to 64; found a string",
+            ),
+        ];
+        for (text, expected) in cases {
+            check(text, &format!("f.toml:1: {expected}"));
+        }
+    }
+
+    #[test]
+    fn a_number_outside_its_range_is_refused() {
+        let cases = [
+            (
+                "shutdown_grace_ms = 600_001",
+                "shutdown_grace_ms: 600001 is too large, allowed are 0 to 600000",
+            ),
+            (
+                "limits.outbox_bytes_max = 12",
+                "limits.outbox_bytes_max: 12 is too small, allowed are 4096 to 1073741824",
+            ),
+            (
+                "limits.sessions_max = 0",
+                "limits.sessions_max: 0 is too small, allowed are \"auto\" and 1 to 16000000",
+            ),
+            (
+                "limits.looks_per_turn_max = -1",
+                "limits.looks_per_turn_max: -1 is too small, allowed are 1 to 64",
+            ),
+            (
+                "limits.looks_per_turn_max = 999999999999999999999999999999999999999999",
+                "limits.looks_per_turn_max: 999999999999999999999999999999999999999999 is too \
+                 large, allowed are 1 to 64",
+            ),
+            (
+                "limits.looks_per_turn_max = -999999999999999999999999999999999999999999",
+                "limits.looks_per_turn_max: -999999999999999999999999999999999999999999 is too \
+                 small, allowed are 1 to 64",
+            ),
+            (
+                "heartbeat.ping_interval_ms = 0",
+                "heartbeat.ping_interval_ms: 0 is too small, allowed are 64 to 86400000",
+            ),
+            (
+                "ring.buffer_count = 100",
+                "ring.buffer_count: 100 is not a power of two, allowed are the powers of two from \
+                 4 to 32768",
+            ),
+            (
+                "shards = 0",
+                "shards: \"0\" is not a number of shards, allowed are \"auto\" and 1 to 255",
+            ),
+            (
+                "shards = 'many'",
+                "shards: \"many\" is not a number of shards, allowed are \"auto\" and 1 to 255",
+            ),
+        ];
+        for (text, expected) in cases {
+            check(text, &format!("f.toml:1: {expected}"));
+        }
+        check(
+            &format!("{WS}registration_timeout_ms = 5"),
+            "f.toml:4: routes[0].registration_timeout_ms: 5 is too small, allowed are 0 (off) and \
+             64 to 86400000",
+        );
+    }
+
+    #[test]
+    fn a_word_that_is_none_of_the_allowed_is_refused() {
+        check(
+            "\nlisten = 'localhost:80'",
+            "f.toml:2: listen: \"localhost:80\" is not an address and port, such as \
+             \"127.0.0.1:8080\" or \"[::1]:8080\"",
+        );
+        check(
+            "log = \"lo\\nud\"",
+            "f.toml:1: log: \"lo\\nud\" is unknown, allowed are \"error\", \"warn\", \"info\", \
+             \"debug\", \"trace\", \"json\"",
+        );
+        check(
+            "[[routes]]\npath = '/a'\ndialect = 'ecko'",
+            "f.toml:3: routes[0].dialect: \"ecko\" is unknown, allowed are \"edk\", \"wsrv\", \
+             \"easyws\", \"projectforge\", \"wserver\", \"echo\"",
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_refused_with_its_line_and_key() {
+        check(
+            "pin = true\nlisten = 127.0.0.1",
+            "f.toml:2: listen: not valid TOML: invalid float",
+        );
+        check(
+            "\n[limits\n",
+            "f.toml:2: not valid TOML: unclosed table, expected `]`",
+        );
+        check(
+            "a b",
+            "f.toml:1: not valid TOML: key with no value, expected `=`",
+        );
+    }
+
+    #[test]
+    fn a_key_given_twice_is_refused_at_the_second() {
+        let twice = "listen = '127.0.0.1:1'\nlisten = '127.0.0.1:1'";
+        check(twice, "f.toml:2: duplicate key \"listen\"");
+        check(
+            "[limits]\n[http]\n[limits]",
+            "f.toml:3: duplicate key \"limits\"",
+        );
+    }
+
+    #[test]
+    fn every_key_that_is_called_allowed_is_read() {
+        for key in TOP_KEYS {
+            // No key takes a date, so each is refused, and none as unknown.
+            let text = format!("{key} = 1979-05-27");
+            let result = Config::from_toml("f.toml", &text, &Overrides::default());
+            let error = result.expect_err("no key takes a date");
+            assert_eq!(error.key.as_deref(), Some(*key));
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! From a `[[routes]]` table to a [`Route`].
+//!
+//! The dialect is looked for first, wherever it stands, since it decides which other keys there
+//! are. What concerns more than one key of a route is left to `validate/`, but for keys that make
+//! one value together: a schema, and what guards a push.
+
+use std::str::FromStr;
+
+use toml::de::DeTable;
+
+use super::super::error::ConfigError;
+use super::super::route::ROUTE_KEYS;
+use super::super::words::{quoted, quoted_list, unknown};
+use super::super::{Config, DialectName, Origin, PushAuth, Route, Schema, Secret, Tokens};
+use super::HEADER_KEYS;
+use super::reader::{Entry, Reader};
+use crate::limits::RouteLimits;
+
+/// How schemas are spelled.
+const SCHEMAS: &[&str] = &["opaque", "builtin", "descriptor"];
+
+/// The keys that belong to a schema of the operator's own.
+const DESCRIPTOR_KEYS: &[&str] = &["descriptor_set", "message", "command_field"];
+
+impl Reader {
+    pub(super) fn routes(
+        &mut self,
+        entry: &Entry<'_>,
+        config: &Config,
+    ) -> Result<Vec<Route>, ConfigError> {
+        let wrong = "must be [[routes]] tables";
+        let mut routes = Vec::new();
+        for entry in self.array(entry, wrong)? {
+            let Some(table) = entry.value.as_table() else {
+                return Err(self.wrong_type(&entry, wrong));
+            };
+            routes.push(self.route(&entry, table, config)?);
+        }
+        Ok(routes)
+    }
+
+    fn route(
+        &mut self,
+        whole: &Entry<'_>,
+        table: &DeTable<'_>,
+        config: &Config,
+    ) -> Result<Route, ConfigError> {
+        let entries = self.entries(&whole.path, table);
+        let Some(entry) = entries.iter().find(|entry| entry.key == "dialect") else {
+            let allowed = quoted_list(DialectName::SPELLINGS);
+            return Err(self.missing(whole, "dialect", &format!("allowed are {allowed}")));
+        };
+        let dialect = self.parsed(entry, DialectName::from_str)?;
+        let mut route = Route::new("", dialect);
+        route.limits = RouteLimits::inherited(dialect, &config.limits, &config.heartbeat);
+
+        for entry in &entries {
+            self.is_of_route(entry, dialect)?;
+            self.set(&mut route, entry)?;
+        }
+        route.schema = self.schema(&entries)?;
+        if !entries.iter().any(|entry| entry.key == "path") {
+            return Err(self.missing(whole, "path", "such as \"/ws\""));
+        }
+        Ok(route)
+    }
+
+    /// Sets what one key says. Those of a schema make one value together, later.
+    fn set(&mut self, route: &mut Route, entry: &Entry<'_>) -> Result<(), ConfigError> {
+        let string = |reader: &Self| reader.string(entry).map(ToOwned::to_owned);
+        match entry.key {
+            "path" => route.path = string(self)?,
+            "dialect" | "schema" | "descriptor_set" | "message" | "command_field" => {}
+            "name" => route.name = Some(string(self)?),
+            "namespace" => route.namespace = Some(string(self)?),
+            "origin" => route.origin = Some(self.origin(entry)?),
+            "playground_path" => route.playground_path = Some(string(self)?),
+            "tokens" => route.tokens = Some(self.tokens(entry)?),
+            "push_path" => route.push_path = Some(string(self)?),
+            "drop_path" => route.drop_path = Some(string(self)?),
+            "push_secret" | "push_header" if route.push_auth != PushAuth::None => {
+                let problem = "a route has a push_secret or a push_header, not both";
+                return Err(self.places.complain(&entry.path, problem));
+            }
+            "push_secret" => {
+                let secret = Secret::new(string(self)?);
+                route.push_auth = PushAuth::Bearer { secret };
+            }
+            "push_header" => route.push_auth = self.push_header(entry)?,
+            "trust_user_header" => route.trust_user_header = Some(self.boolean(entry)?),
+            "kick_out_new_user_conn" => route.kick_out_new_user_conn = self.boolean(entry)?,
+            "push_frame" => route.push_frame = self.parsed(entry, FromStr::from_str)?,
+            "from" => route.from = self.parsed(entry, FromStr::from_str)?,
+            "tap_path" => route.tap_path = Some(string(self)?),
+            "tap_secret" => route.tap_secret = Some(Secret::new(string(self)?)),
+            key => {
+                let mut settings = RouteLimits::SETTINGS.iter();
+                let setting = settings.find(|setting| setting.key == key);
+                let setting = setting.expect("every other key of a route is a setting");
+                route.limits.set(key, self.number(entry, setting)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// One of two words, or a list.
+    fn origin(&mut self, entry: &Entry<'_>) -> Result<Origin, ConfigError> {
+        const ALLOWED: &str = "\"any\", \"same\" and lists such as [\"https://a.example\"]";
+        match entry.value.as_str() {
+            Some("any") => return Ok(Origin::Any),
+            Some("same") => return Ok(Origin::Same),
+            Some(word) => {
+                let problem = format!("{} is unknown, allowed are {ALLOWED}", quoted(word));
+                return Err(self.places.complain(&entry.path, problem));
+            }
+            None => {}
+        }
+        let wrong = format!("must be one of {ALLOWED}");
+        let mut list = Vec::new();
+        for entry in self.array(entry, &wrong)? {
+            list.push(self.string(&entry)?.to_owned());
+        }
+        Ok(Origin::List(list))
+    }
+
+    /// What the keys of a schema say together.
+    fn schema(&self, entries: &[Entry<'_>]) -> Result<Schema, ConfigError> {
+        let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+        let plain = |schema| match DESCRIPTOR_KEYS.iter().find_map(|key| find(key)) {
+            None => Ok(schema),
+            Some(entry) => {
+                let problem = "belongs to schema = \"descriptor\" and to no other schema";
+                Err(self.places.complain(&entry.path, problem))
+            }
+        };
+        let Some(schema) = find("schema") else {
+            return plain(Schema::Opaque);
+        };
+        let needed = |key: &str, hint: &str| {
+            let problem = format!("\"descriptor\" needs the key \"{key}\", {hint}");
+            let missing = || self.places.complain(&schema.path, problem);
+            self.string(find(key).ok_or_else(missing)?)
+        };
+        match self.string(schema)? {
+            "opaque" => plain(Schema::Opaque),
+            "builtin" => plain(Schema::Builtin),
+            "descriptor" => {
+                let command_field = find("command_field").map(|entry| self.string(entry));
+                Ok(Schema::Descriptor {
+                    file: needed("descriptor_set", "a file as `protoc` writes it")?.into(),
+                    message: needed("message", "such as \"ws.Message\"")?.to_owned(),
+                    command_field: command_field.transpose()?.map(ToOwned::to_owned),
+                })
+            }
+            word => {
+                let problem = unknown(word, SCHEMAS);
+                Err(self.places.complain(&schema.path, problem))
+            }
+        }
+    }
+
+    fn push_header(&mut self, whole: &Entry<'_>) -> Result<PushAuth, ConfigError> {
+        let (mut name, mut value) = (None, None);
+        let wrong = "must be a table such as { name = \"X-Api-Key\", value = \"...\" }";
+        for entry in self.table(whole, wrong)? {
+            match entry.key {
+                "name" => name = Some(self.string(&entry)?.to_ascii_lowercase()),
+                "value" => value = Some(Secret::new(self.string(&entry)?)),
+                _ => return Err(self.unknown(&entry, HEADER_KEYS)),
+            }
+        }
+        match (name, value) {
+            (Some(name), Some(value)) => Ok(PushAuth::Header { name, value }),
+            _ => Err(self
+                .places
+                .complain(&whole.path, "must have both a name and a value")),
+        }
+    }
+
+    /// Complaints about a token name its line and not the token.
+    fn tokens(&mut self, whole: &Entry<'_>) -> Result<Tokens, ConfigError> {
+        let wrong = "must be a table of lines such as \"token\" = \"user\"";
+        let mut tokens = Vec::new();
+        for mut entry in self.table(whole, wrong)? {
+            entry.path.clone_from(&whole.path);
+            let Some(user) = entry.value.as_str() else {
+                self.places.note(&whole.path, entry.span.start);
+                let wrong = "a token names its user, a string, and a token with a dot is quoted";
+                return Err(self.wrong_type(&entry, wrong));
+            };
+            tokens.push((entry.key.to_owned(), user.to_owned()));
+        }
+        Ok(tokens.into_iter().collect())
+    }
+
+    fn missing(&self, whole: &Entry<'_>, key: &str, hint: &str) -> ConfigError {
+        let problem = format!("a route needs the key \"{key}\", {hint}");
+        self.places.complain(&whole.path, problem)
+    }
+
+    /// Complains about a key that no route has, or none of this dialect.
+    fn is_of_route(&self, entry: &Entry<'_>, dialect: DialectName) -> Result<(), ConfigError> {
+        let known = ROUTE_KEYS.iter().find(|known| known.key == entry.key);
+        if known.is_some_and(|known| known.is_for(dialect)) {
+            return Ok(());
+        }
+        let allowed = ROUTE_KEYS.iter().filter(|known| known.is_for(dialect));
+        let allowed: Vec<&str> = allowed.map(|known| known.key).collect();
+        if known.is_none() {
+            return Err(self.unknown(entry, &allowed));
+        }
+        let problem = format!(
+            "a route of dialect \"{}\" has no such key; allowed here: {}",
+            dialect.as_str(),
+            allowed.join(", ")
+        );
+        Err(self.places.complain(&entry.path, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Overrides, PushFrame, Sender};
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        Config::from_toml("f.toml", text, &Overrides::default())
+    }
+
+    /// Reads a file `f.toml` that is refused with `expected`.
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let error = read(text).expect_err("refused").to_string();
+        assert_eq!(error, expected, "for {text:?}");
+    }
+
+    /// Reads a file with one route: a path, this dialect and, from line 4 on, these lines.
+    #[track_caller]
+    fn route(dialect: &str, lines: &str) -> Route {
+        let text = format!("[[routes]]\npath = '/a'\ndialect = '{dialect}'\n{lines}");
+        match read(&text) {
+            Ok(mut config) => config.routes.remove(0),
+            Err(error) => panic!("{error}, for {text:?}"),
+        }
+    }
+
+    /// Like [`route`], but the file is refused at its fourth line or a later one.
+    #[track_caller]
+    fn refused(dialect: &str, lines: &str, expected: &str) {
+        let text = format!("[[routes]]\npath = '/a'\ndialect = '{dialect}'\n{lines}");
+        check(&text, &format!("f.toml:{expected}"));
+    }
+
+    const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+    const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";
+
+    #[test]
+    fn a_route_says_where_it_is_and_what_it_speaks() {
+        check(
+            "\n[[routes]]\npath = '/a'",
+            "f.toml:2: routes[0]: a route needs the key \"dialect\", allowed are \"edk\", \
+             \"wsrv\", \"easyws\", \"projectforge\", \"wserver\", \"echo\"",
+        );
+        check(
+            &format!("{ECHO}[[routes]]\ndialect = 'echo'"),
+            "f.toml:4: routes[1]: a route needs the key \"path\", such as \"/ws\"",
+        );
+    }
+
+    #[test]
+    fn a_route_has_the_keys_that_its_dialect_has_a_use_for() {
+        /// A line for each key that not every dialect has, and the dialects that have it.
+        const LINES: &[(&str, &str)] = &[
+            (
+                "playground_path = '/p'",
+                "edk wsrv easyws projectforge wserver",
+            ),
+            ("tokens = {}", "edk easyws wserver"),
+            ("push_path = '/p'", "wserver"),
+            ("drop_path = '/p'", "wserver"),
+            ("push_secret = 'x'", "wserver"),
+            ("push_header = { name = 'a', value = 'b' }", "wserver"),
+            ("trust_user_header = true", "edk"),
+            ("kick_out_new_user_conn = true", "edk"),
+            ("schema = 'builtin'", "edk"),
+            ("descriptor_set = 'f'", "edk"),
+            ("message = 'a.B'", "edk"),
+            ("command_field = 'c'", "edk"),
+            ("push_frame = 'text'", "wsrv"),
+            ("from = 'user'", "projectforge"),
+            ("tap_path = '/t'", "projectforge"),
+            ("tap_secret = 'x'", "projectforge"),
+            ("registration_timeout_ms = 0", "wserver"),
+            ("requests_in_flight_max = 1", "wsrv"),
+        ];
+        let all_have = ["path", "dialect", "name", "namespace", "origin"];
+        let all_have = [&all_have[..], &["message_bytes_max", "outbox_bytes_max"]].concat();
+        let all_have = [&all_have[..], &["ping_interval_ms", "idle_timeout_ms"]].concat();
+        assert_eq!(ROUTE_KEYS.len(), LINES.len() + all_have.len());
+
+        for dialect in DialectName::SPELLINGS {
+            let mut allowed = ROUTE_KEYS.iter().map(|it| it.key).collect::<Vec<_>>();
+            for (line, dialects) in LINES {
+                let (key, _) = line.split_once(' ').expect("a key and a value");
+                if !dialects.split(' ').any(|it| it == *dialect) {
+                    allowed.retain(|it| *it != key);
+                }
+            }
+            let allowed = allowed.join(", ");
+            for (line, dialects) in LINES {
+                let (key, _) = line.split_once(' ').expect("a key and a value");
+                let complaint = format!(
+                    "f.toml:4: routes[0].{key}: a route of dialect \"{dialect}\" has no such \
+                     key; allowed here: {allowed}"
+                );
+                // Where the key stands before the dialect, it is known all the same.
+                for text in [
+                    format!("[[routes]]\ndialect = '{dialect}'\npath = '/e'\n{line}"),
+                    format!("[[routes]]\npath = '/e'\n\n{line}\ndialect = '{dialect}'"),
+                ] {
+                    let error = read(&text).err().map(|error| error.to_string());
+                    let is_refused = error.as_ref() == Some(&complaint);
+                    let is_allowed = dialects.split(' ').any(|it| it == *dialect);
+                    assert_eq!(is_refused, !is_allowed, "{text}: {error:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_push_is_guarded_in_one_way_and_completely() {
+        check(
+            &format!("{WS}push_secret = 'a'\npush_header = {{ name = 'a', value = 'b' }}"),
+            "f.toml:5: routes[0].push_header: a route has a push_secret or a push_header, not both",
+        );
+        check(
+            &format!("{WS}push_header = {{ name = 'a' }}"),
+            "f.toml:4: routes[0].push_header: must have both a name and a value",
+        );
+        check(
+            &format!("{WS}push_header = 'a'"),
+            "f.toml:4: routes[0].push_header: must be a table such as { name = \"X-Api-Key\", \
+             value = \"...\" }; found a string",
+        );
+    }
+
+    #[test]
+    fn complaints_about_tokens_and_secrets_do_not_show_them() {
+        check(
+            &format!("{WS}[routes.tokens]\nhush.hush = 'jack'"),
+            "f.toml:5: routes[0].tokens: a token names its user, a string, and a token with a dot \
+             is quoted; found a table",
+        );
+        check(
+            &format!("{WS}[routes.tokens]\nhush = 'a'\nhush = 'b'"),
+            "f.toml:6: not valid TOML: duplicate key",
+        );
+        check(
+            &format!("{WS}tokens = 'hush'"),
+            "f.toml:4: routes[0].tokens: must be a table of lines such as \"token\" = \"user\"; \
+             found a string",
+        );
+        check(
+            &format!("{WS}push_secret = ['hush']"),
+            "f.toml:4: routes[0].push_secret: must be a string; found an array",
+        );
+        let unquoted = format!("{WS}push_secret = hush\n");
+        let result = Config::from_toml("f.toml", &unquoted, &Overrides::default());
+        let error = result.expect_err("not TOML").to_string();
+        assert!(
+            error.starts_with("f.toml:4: push_secret: not valid TOML: "),
+            "{error}"
+        );
+        assert!(!error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn every_key_reaches_the_route() {
+        let read = route(
+            "edk",
+            "name = 'n'\nnamespace = 'shared'\norigin = 'same'\nplayground_path = '/play'\n\
+             tokens = { t = 'jack' }\ntrust_user_header = false\nkick_out_new_user_conn = true\n\
+             schema = 'descriptor'\ndescriptor_set = 'ws.binpb'\nmessage = 'ws.Message'\n\
+             command_field = 'type'",
+        );
+        let expected = Route {
+            name: Some("n".to_owned()),
+            namespace: Some("shared".to_owned()),
+            origin: Some(Origin::Same),
+            playground_path: Some("/play".to_owned()),
+            tokens: Some([("t".to_owned(), "jack".to_owned())].into_iter().collect()),
+            trust_user_header: Some(false),
+            kick_out_new_user_conn: true,
+            schema: Schema::Descriptor {
+                file: "ws.binpb".into(),
+                message: "ws.Message".to_owned(),
+                command_field: Some("type".to_owned()),
+            },
+            ..Route::new("/a", DialectName::Edk)
+        };
+        assert_eq!(read, expected);
+
+        let read = route("wsrv", "push_frame = 'text'\nrequests_in_flight_max = 7");
+        let mut expected = Route::new("/a", DialectName::Wsrv);
+        expected.push_frame = PushFrame::Text;
+        expected.limits.requests_in_flight_max = 7;
+        assert_eq!(read, expected);
+
+        let read = route(
+            "projectforge",
+            "from = 'user'\ntap_path = '/t'\ntap_secret = 's'",
+        );
+        let mut expected = Route::new("/a", DialectName::Projectforge);
+        expected.from = Sender::User;
+        expected.tap_path = Some("/t".to_owned());
+        expected.tap_secret = Some(Secret::new("s"));
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn an_origin_is_a_word_or_a_list() {
+        const ALLOWED: &str = "\"any\", \"same\" and lists such as [\"https://a.example\"]";
+        let origin = |value: &str| route("echo", &format!("origin = {value}")).origin;
+        assert_eq!(origin("'any'"), Some(Origin::Any));
+        assert_eq!(origin("'same'"), Some(Origin::Same));
+        let list = ["https://a.example", "http://b.example:8080"];
+        let list = Origin::List(list.map(str::to_owned).into());
+        assert_eq!(
+            origin("['https://a.example', 'http://b.example:8080']"),
+            Some(list)
+        );
+
+        let key = "4: routes[0].origin";
+        refused(
+            "echo",
+            "origin = 'https://a.example'",
+            &format!("{key}: \"https://a.example\" is unknown, allowed are {ALLOWED}"),
+        );
+        refused(
+            "echo",
+            "origin = true",
+            &format!("{key}: must be one of {ALLOWED}; found a boolean"),
+        );
+        refused(
+            "echo",
+            "origin = [\n'https://a.example',\n1]",
+            "6: routes[0].origin[1]: must be a string; found an integer",
+        );
+    }
+
+    #[test]
+    fn a_schema_is_given_completely_and_without_what_it_has_no_use_for() {
+        assert_eq!(route("edk", "").schema, Schema::Opaque);
+        assert_eq!(route("edk", "schema = 'opaque'").schema, Schema::Opaque);
+        assert_eq!(route("edk", "schema = 'builtin'").schema, Schema::Builtin);
+        let file = "descriptor_set = 'f'\n";
+        let least = route(
+            "edk",
+            &format!("{file}message = 'M'\nschema = 'descriptor'"),
+        );
+        let expected = Schema::Descriptor {
+            file: "f".into(),
+            message: "M".to_owned(),
+            command_field: None,
+        };
+        assert_eq!(least.schema, expected);
+
+        refused(
+            "edk",
+            "schema = 'none'",
+            "4: routes[0].schema: \"none\" is unknown, allowed are \"opaque\", \"builtin\", \
+             \"descriptor\"",
+        );
+        refused(
+            "edk",
+            "message = 'M'\nschema = 'descriptor'",
+            "5: routes[0].schema: \"descriptor\" needs the key \"descriptor_set\", a file as \
+             `protoc` writes it",
+        );
+        refused(
+            "edk",
+            &format!("{file}schema = 'descriptor'"),
+            "5: routes[0].schema: \"descriptor\" needs the key \"message\", such as \"ws.Message\"",
+        );
+        for key in DESCRIPTOR_KEYS {
+            for schema in ["", "schema = 'opaque'\n", "schema = 'builtin'\n"] {
+                let line = 4 + schema.lines().count();
+                refused(
+                    "edk",
+                    &format!("{schema}{key} = 'a'"),
+                    &format!(
+                        "{line}: routes[0].{key}: belongs to schema = \"descriptor\" and to no \
+                         other schema"
+                    ),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_a_route_are_those_that_are_allowed() {
+        refused(
+            "wsrv",
+            "push_frame = 'Text'",
+            "4: routes[0].push_frame: \"Text\" is unknown, allowed are \"binary\", \"text\"",
+        );
+        refused(
+            "projectforge",
+            "from = 'me'",
+            "4: routes[0].from: \"me\" is unknown, allowed are \"session\", \"user\"",
+        );
+        refused(
+            "edk",
+            "trust_user_header = 'yes'",
+            "4: routes[0].trust_user_header: must be true or false; found a string",
+        );
+    }
+}

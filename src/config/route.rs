@@ -1,0 +1,428 @@
+//! One route: a path, the language that is spoken there, and everything that is set for it.
+//!
+//! What a route leaves open is resolved by its methods, so that no reader of a config has a default
+//! of its own. [`ROUTE_KEYS`] is the one place that says which language has which keys; the file is
+//! read by it, and a route made in code is checked by it. Nothing here knows how a language works.
+
+use std::path::PathBuf;
+
+use super::words::spelled;
+use super::{PushAuth, Secret, Tokens};
+use crate::limits::{
+    ECHO_OUTBOX_BYTES_MAX, Heartbeat, Limits, OUTBOX_BYTES_CEILING, RouteLimits,
+    WSRV_IDLE_TIMEOUT_MS,
+};
+
+/// One WebSocket path, the language that is spoken there, and the HTTP paths that belong to it.
+///
+/// A key that a language has no use for is refused by
+/// [`Config::validate`](super::Config::validate).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// Where clients connect, such as `/ws`. Compared with a request's path exactly, without query.
+    ///
+    /// It may hold parameters: `/rooms/{room}` takes any text up to the next slash, and `{*rest}`
+    /// at the end takes all that is left. The syntax is that of the crate matchit.
+    pub path: String,
+    /// The language of its sessions.
+    pub dialect: DialectName,
+    /// What the route is called, in 1 to 64 of the characters `A-Za-z0-9_.-`; see [`Route::name`].
+    /// Two routes may share a name.
+    pub name: Option<String>,
+    /// Where its users and channels belong, in 1 to 256 bytes. Routes that name the same namespace
+    /// share users and channels, whatever their languages; `None` is a namespace of its own.
+    ///
+    /// Routes that share a namespace need not agree in anything else. The one connection that a
+    /// user has among `edk` routes is one in the namespace.
+    pub namespace: Option<String>,
+    /// From which pages browsers may connect; see [`Route::origin`].
+    pub origin: Option<Origin>,
+    /// Where a page to try the route is served; `None` is nowhere, as always on an echo route.
+    pub playground_path: Option<String>,
+    /// Which token names which user. On a `wserver` route the token is in the registration, and one
+    /// that is not in the table is ignored; on an `easyws` route it is the value of the cookie
+    /// `auth`, on an `edk` route what is in `Sec-WebSocket-Protocol`, and one that is not in the
+    /// table is refused. `None`: on a `wserver` route every token is the name of its user, on the
+    /// others every token is let in.
+    pub tokens: Option<Tokens>,
+    /// Whether the embedding program finds out by itself who connects, with a function that no
+    /// config can see. It has no key in a file. An `edk` route needs it where neither
+    /// `trust_user_header` nor `tokens` says who a client is.
+    pub authenticated_by_code: bool,
+    /// Where messages are pushed; `None` is nowhere. Only for `wserver`.
+    pub push_path: Option<String>,
+    /// Where users' sessions are dropped; `None` is nowhere. Only for `wserver`.
+    pub drop_path: Option<String>,
+    /// What a request to `push_path` or `drop_path` must show. Only for `wserver`.
+    pub push_auth: PushAuth,
+    /// Whether the header `x-user-id` is believed; see
+    /// [`Config::trusts_user_header`](super::Config::trusts_user_header). Only for `edk`.
+    pub trust_user_header: Option<bool>,
+    /// Who goes when a user connects who is connected already. `false`: the newcomer replaces the
+    /// old connection, which is closed with 4001. `true`: the newcomer is refused with 409. Only
+    /// for `edk`.
+    pub kick_out_new_user_conn: bool,
+    /// What messages are. Only for `edk`.
+    pub schema: Schema,
+    /// The type of frame that a push goes in. Only for `wsrv`.
+    pub push_frame: PushFrame,
+    /// What the others on a channel know a sender by. Only for `projectforge`.
+    pub from: Sender,
+    /// The WebSocket path where all traffic of the route's namespace can be watched; `None` is
+    /// nowhere. Only for `projectforge`.
+    pub tap_path: Option<String>,
+    /// What a request to `tap_path` must show, as `Authorization: Bearer <secret>`; `None` is
+    /// nothing. Only for `projectforge`.
+    pub tap_secret: Option<Secret>,
+    /// The bounds of its sessions.
+    pub limits: RouteLimits,
+}
+
+/// The languages there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DialectName {
+    /// Binary Protocol Buffers messages, one connection per user: the language of edk/pkg/ws.
+    Edk,
+    /// JSON requests, each with its response, and pushes: the language of go-eyas/toolkit wsrv.
+    Wsrv,
+    /// Text such as `command: data`, and channels to listen to: the language of
+    /// FossoresLP/go-easy-websocket.
+    Easyws,
+    /// JSON messages on channels whose members see each other: the language of kyleu/projectforge.
+    Projectforge,
+    /// Register with a JSON object, receive raw text: the language of alfred-zhong/wserver.
+    Wserver,
+    /// Every message comes back as it is.
+    Echo,
+}
+
+/// From which pages browsers may connect. A request without the header `Origin` is from none, and
+/// is let in always.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// From any.
+    Any,
+    /// From those whose host and port are the ones that the request goes to.
+    Same,
+    /// From these, 1 to 64, each `scheme://host` or `scheme://host:port` in lower case, compared
+    /// without regard to ASCII case.
+    List(Vec<String>),
+}
+
+/// What the messages of an `edk` route are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Schema {
+    /// Any message that is well formed as Protocol Buffers; its bytes are handed on as they are.
+    Opaque,
+    /// The `ws.Message` that is built in: `type`, `payload` and `id`.
+    Builtin,
+    /// A message of the operator's own.
+    Descriptor {
+        /// A compiled `FileDescriptorSet`, relative to the working directory. It is read when the
+        /// gateway starts, not when the config is checked.
+        file: PathBuf,
+        /// The full name of the message, such as `ws.Message`.
+        message: String,
+        /// The string field that selects the handler; `None`: all messages have the same.
+        command_field: Option<String>,
+    },
+}
+
+/// The type of frame that a push goes in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PushFrame {
+    /// As the original does unless it is told otherwise.
+    Binary,
+    /// As the original's documentation tells it.
+    Text,
+}
+
+/// What the others on a channel know a sender by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sender {
+    /// The id of the session, as in an application of the original without users.
+    Session,
+    /// The name of the user, as in one with users.
+    User,
+}
+
+spelled!(DialectName:
+    Edk = "edk"
+    Wsrv = "wsrv"
+    Easyws = "easyws"
+    Projectforge = "projectforge"
+    Wserver = "wserver"
+    Echo = "echo"
+);
+spelled!(PushFrame: Binary = "binary" Text = "text");
+spelled!(Sender: Session = "session" User = "user");
+
+impl Route {
+    /// A route with its path and language, everything else being left out, with the default bounds.
+    pub fn new(path: impl Into<String>, dialect: DialectName) -> Self {
+        Self {
+            path: path.into(),
+            dialect,
+            name: None,
+            namespace: None,
+            origin: None,
+            playground_path: None,
+            tokens: None,
+            authenticated_by_code: false,
+            push_path: None,
+            drop_path: None,
+            push_auth: PushAuth::None,
+            trust_user_header: None,
+            kick_out_new_user_conn: false,
+            schema: Schema::Opaque,
+            push_frame: PushFrame::Binary,
+            from: Sender::Session,
+            tap_path: None,
+            tap_secret: None,
+            limits: RouteLimits::inherited(dialect, &Limits::default(), &Heartbeat::default()),
+        }
+    }
+
+    /// What the route is called. Without a name of its own it is the first segment of its path,
+    /// `example` for `/example/socket`; where that cannot be a name, it is the dialect's.
+    ///
+    /// A `projectforge` session that asks for no channel is put on one that is called by this, a
+    /// hyphen and 8 random characters.
+    pub fn name(&self) -> &str {
+        let first_segment = || self.path.split('/').nth(1).filter(|it| is_name(it));
+        match &self.name {
+            Some(name) => name,
+            None => first_segment().unwrap_or(self.dialect.as_str()),
+        }
+    }
+
+    /// From which pages browsers may connect. Unless the route says so itself, it is as in the
+    /// original: the same origin for `easyws` and `projectforge`, any for the others.
+    pub fn origin(&self) -> &Origin {
+        use DialectName::{Easyws, Echo, Edk, Projectforge, Wserver, Wsrv};
+        match (&self.origin, self.dialect) {
+            (Some(origin), _) => origin,
+            (None, Easyws | Projectforge) => &Origin::Same,
+            (None, Edk | Wsrv | Wserver | Echo) => &Origin::Any,
+        }
+    }
+}
+
+/// Whether a route can be called so.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+/// The longest name of a route, in bytes.
+pub(super) const NAME_BYTES_MAX: usize = 64;
+
+impl RouteLimits {
+    /// The bounds of a route of this dialect that sets none of its own.
+    #[must_use]
+    pub fn inherited(dialect: DialectName, limits: &Limits, heartbeat: &Heartbeat) -> Self {
+        let mut inherited = Self {
+            message_bytes_max: limits.message_bytes_max,
+            outbox_bytes_max: limits.outbox_bytes_max,
+            ping_interval_ms: heartbeat.ping_interval_ms,
+            idle_timeout_ms: heartbeat.idle_timeout_ms,
+            ..Self::default()
+        };
+        match dialect {
+            DialectName::Echo => inherited.outbox_bytes_max = echo_outbox_bytes_max(limits),
+            DialectName::Wsrv => inherited.idle_timeout_ms = WSRV_IDLE_TIMEOUT_MS,
+            DialectName::Edk
+            | DialectName::Easyws
+            | DialectName::Projectforge
+            | DialectName::Wserver => {}
+        }
+        inherited
+    }
+}
+
+/// A session of an echo is owed what it says, so two of the longest messages are let in, as long
+/// as that is within the range of the setting.
+fn echo_outbox_bytes_max(limits: &Limits) -> u32 {
+    let two_messages = limits.message_bytes_max.saturating_mul(2);
+    two_messages
+        .min(OUTBOX_BYTES_CEILING)
+        .max(limits.outbox_bytes_max)
+        .max(ECHO_OUTBOX_BYTES_MAX)
+}
+
+/// A key of `[[routes]]` and the languages that have a use for it.
+pub(super) struct RouteKey {
+    pub(super) key: &'static str,
+    /// `None` is all of them.
+    only: Option<&'static [DialectName]>,
+    /// Whether a route has set it, whatever its language.
+    is_set: fn(&Route) -> bool,
+}
+
+impl RouteKey {
+    const fn for_all(key: &'static str) -> Self {
+        Self {
+            key,
+            only: None,
+            is_set: |_| false,
+        }
+    }
+
+    const fn only_for(
+        dialects: &'static [DialectName],
+        key: &'static str,
+        is_set: fn(&Route) -> bool,
+    ) -> Self {
+        Self {
+            key,
+            only: Some(dialects),
+            is_set,
+        }
+    }
+
+    /// Whether every route has it.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.only.is_none()
+    }
+
+    /// Whether routes of this language have it.
+    pub(super) fn is_for(&self, dialect: DialectName) -> bool {
+        self.only.is_none_or(|dialects| dialects.contains(&dialect))
+    }
+
+    /// Whether a route, made in code, has set it although its language has no use for it.
+    pub(super) fn is_misplaced(&self, route: &Route) -> bool {
+        !self.is_for(route.dialect) && (self.is_set)(route)
+    }
+}
+
+/// What may stand in a route, in the order in which it is told to an operator.
+pub(super) const ROUTE_KEYS: &[RouteKey] = {
+    use DialectName::{Easyws, Edk, Projectforge, Wserver, Wsrv};
+    const EDK: &[DialectName] = &[Edk];
+    const WSRV: &[DialectName] = &[Wsrv];
+    const PROJECTFORGE: &[DialectName] = &[Projectforge];
+    const WSERVER: &[DialectName] = &[Wserver];
+    const TOKENS: &[DialectName] = &[Edk, Easyws, Wserver];
+    const ALL_BUT_ECHO: &[DialectName] = &[Edk, Wsrv, Easyws, Projectforge, Wserver];
+    let has_descriptor = |route: &Route| matches!(route.schema, Schema::Descriptor { .. });
+    &[
+        RouteKey::for_all("path"),
+        RouteKey::for_all("dialect"),
+        RouteKey::for_all("name"),
+        RouteKey::for_all("namespace"),
+        RouteKey::for_all("origin"),
+        RouteKey::only_for(ALL_BUT_ECHO, "playground_path", |it| {
+            it.playground_path.is_some()
+        }),
+        RouteKey::only_for(TOKENS, "tokens", |it| it.tokens.is_some()),
+        RouteKey::only_for(WSERVER, "push_path", |it| it.push_path.is_some()),
+        RouteKey::only_for(WSERVER, "drop_path", |it| it.drop_path.is_some()),
+        RouteKey::only_for(WSERVER, "push_secret", |it| {
+            matches!(it.push_auth, PushAuth::Bearer { .. })
+        }),
+        RouteKey::only_for(WSERVER, "push_header", |it| {
+            matches!(it.push_auth, PushAuth::Header { .. })
+        }),
+        RouteKey::only_for(EDK, "trust_user_header", |it| {
+            it.trust_user_header.is_some()
+        }),
+        RouteKey::only_for(EDK, "kick_out_new_user_conn", |it| {
+            it.kick_out_new_user_conn
+        }),
+        RouteKey::only_for(EDK, "schema", |it| it.schema != Schema::Opaque),
+        RouteKey::only_for(EDK, "descriptor_set", has_descriptor),
+        RouteKey::only_for(EDK, "message", has_descriptor),
+        RouteKey::only_for(EDK, "command_field", has_descriptor),
+        RouteKey::only_for(WSRV, "push_frame", |it| it.push_frame != PushFrame::Binary),
+        RouteKey::only_for(PROJECTFORGE, "from", |it| it.from != Sender::Session),
+        RouteKey::only_for(PROJECTFORGE, "tap_path", |it| it.tap_path.is_some()),
+        RouteKey::only_for(PROJECTFORGE, "tap_secret", |it| it.tap_secret.is_some()),
+        RouteKey::for_all("message_bytes_max"),
+        RouteKey::for_all("outbox_bytes_max"),
+        RouteKey::for_all("ping_interval_ms"),
+        RouteKey::for_all("idle_timeout_ms"),
+        RouteKey::only_for(WSERVER, "registration_timeout_ms", |it| {
+            it.limits.registration_timeout_ms != RouteLimits::default().registration_timeout_ms
+        }),
+        RouteKey::only_for(WSRV, "requests_in_flight_max", |it| {
+            it.limits.requests_in_flight_max != RouteLimits::default().requests_in_flight_max
+        }),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr as _;
+
+    use super::*;
+
+    #[test]
+    fn a_route_is_called_by_the_first_segment_of_its_path() {
+        let long = format!("/{}", "a".repeat(65));
+        let cases = [
+            ("/example/socket", "example"),
+            ("/ws", "ws"),
+            ("/a.b_c-D9/", "a.b_c-D9"),
+            ("/", "wsrv"),
+            ("/{room}", "wsrv"),
+            ("/a%20b", "wsrv"),
+            (&long, "wsrv"),
+            (&long[..65], &long[1..65]),
+        ];
+        for (path, expected) in cases {
+            let mut route = Route::new(path, DialectName::Wsrv);
+            assert_eq!(route.name(), expected, "{path}");
+            route.name = Some("own".to_owned());
+            assert_eq!(route.name(), "own");
+        }
+    }
+
+    #[test]
+    fn a_dialect_has_the_origin_rule_of_its_original() {
+        for dialect in DialectName::ALL {
+            let mut route = Route::new("/ws", *dialect);
+            let is_strict = ["easyws", "projectforge"].contains(&dialect.as_str());
+            let expected = if is_strict { Origin::Same } else { Origin::Any };
+            assert_eq!(*route.origin(), expected, "{dialect:?}");
+            let list = Origin::List(vec!["https://a.example".to_owned()]);
+            route.origin = Some(list.clone());
+            assert_eq!(*route.origin(), list);
+        }
+    }
+
+    #[test]
+    fn a_session_of_wsrv_has_the_idle_time_of_its_original() {
+        let (limits, mut heartbeat) = (Limits::default(), Heartbeat::default());
+        heartbeat.idle_timeout_ms = 7_000;
+        for dialect in DialectName::ALL {
+            let inherited = RouteLimits::inherited(*dialect, &limits, &heartbeat);
+            let expected = match dialect.as_str() {
+                "wsrv" => 30_000,
+                _ => 7_000,
+            };
+            assert_eq!(inherited.idle_timeout_ms, expected, "{dialect:?}");
+            assert_eq!(inherited.requests_in_flight_max, 64);
+        }
+    }
+
+    #[test]
+    fn every_bound_of_a_route_is_among_its_keys() {
+        let last = &ROUTE_KEYS[ROUTE_KEYS.len() - RouteLimits::SETTINGS.len()..];
+        let settings = RouteLimits::SETTINGS.iter().map(|setting| setting.key);
+        assert!(settings.eq(last.iter().map(|key| key.key)));
+    }
+
+    #[test]
+    fn words_are_read_as_they_are_spelled() {
+        for word in DialectName::SPELLINGS {
+            let dialect = DialectName::from_str(word);
+            assert_eq!(dialect.map(DialectName::as_str), Ok(*word));
+        }
+        for (dialect, word) in DialectName::ALL.iter().zip(DialectName::SPELLINGS) {
+            assert_eq!(dialect.as_str(), *word);
+        }
+        assert_eq!(PushFrame::from_str("text"), Ok(PushFrame::Text));
+        assert_eq!(Sender::from_str("user"), Ok(Sender::User));
+    }
+}

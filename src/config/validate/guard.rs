@@ -1,0 +1,217 @@
+//! What must be guarded where others than this machine can connect.
+//!
+//! Nobody should open a gateway to the world without having meant to. These rules look at what a
+//! request must show, not at whether a secret is a good one.
+
+use super::super::error::{ConfigError, Places};
+use super::super::{Config, DialectName, PushAuth, Route};
+
+/// Checks that nothing is open to everyone who reaches the gateway, unless the operator meant it.
+pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    for (index, route) in config.routes.iter().enumerate() {
+        let whole = format!("routes[{index}]");
+        if !config.insecure && !config.is_loopback() {
+            let problem = push_is_open(config, route).or_else(|| tap_is_open(config, route));
+            if let Some(problem) = problem {
+                return Err(places.complain_of_either(&["listen", &whole], problem));
+            }
+        }
+        if let Some(problem) = users_are_unknown(config, route) {
+            let key = format!("{whole}.trust_user_header");
+            let keys: &[&str] = match route.trust_user_header {
+                Some(_) => &[&key, &whole],
+                None => &["listen", &whole],
+            };
+            return Err(places.complain_of_either(keys, problem));
+        }
+    }
+    Ok(())
+}
+
+fn push_is_open(config: &Config, route: &Route) -> Option<String> {
+    let path = route.push_path.as_ref().or(route.drop_path.as_ref())?;
+    (route.push_auth == PushAuth::None).then(|| {
+        format!(
+            "{} is not a loopback address, and {path} is open to everyone who reaches it; give its \
+             route a push_secret or a push_header, or start with --insecure",
+            config.listen
+        )
+    })
+}
+
+fn tap_is_open(config: &Config, route: &Route) -> Option<String> {
+    let path = route.tap_path.as_ref()?;
+    route.tap_secret.is_none().then(|| {
+        format!(
+            "{} is not a loopback address, and at {path} everyone who reaches it can watch all \
+             traffic; give its route a tap_secret, or start with --insecure",
+            config.listen
+        )
+    })
+}
+
+/// A language whose sessions each have a user from the start needs somebody who names them.
+fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
+    let is_named = config.trusts_user_header(route)
+        || route.tokens.is_some()
+        || route.authenticated_by_code
+        || route.dialect != DialectName::Edk;
+    if is_named {
+        return None;
+    }
+    let path = &route.path;
+    Some(match route.trust_user_header {
+        Some(_) => format!(
+            "nothing says who a client of {path} is: the header x-user-id is not believed; give \
+             its route tokens, or trust_user_header = true, or, in a program that embeds the \
+             gateway, a function that authenticates (authenticated_by_code)"
+        ),
+        None => format!(
+            "{} is not a loopback address, so the header x-user-id is not believed, and nothing \
+             else says who a client of {path} is; give its route tokens, or trust_user_header = \
+             true if whatever stands in front of the gateway sets that header itself, or, in a \
+             program that embeds the gateway, a function that authenticates \
+             (authenticated_by_code), or start with --insecure",
+            config.listen
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::super::Overrides;
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+    const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
+    const FORGE: &str = "[[routes]]\npath = '/forge'\ndialect = 'projectforge'\n";
+
+    #[test]
+    fn an_open_push_is_refused_where_others_can_reach_it() {
+        let open = |path: &str| {
+            format!(
+                "0.0.0.0:80 is not a loopback address, and {path} is open to everyone who reaches \
+                 it; give its route a push_secret or a push_header, or start with --insecure"
+            )
+        };
+        let listen = "\nlisten = '0.0.0.0:80'\n";
+        check(listen, &format!("f.toml:2: listen: {}", open("/push")));
+        check(
+            &format!("{listen}{WS}drop_path = '/d'"),
+            &format!("f.toml:2: listen: {}", open("/d")),
+        );
+        // One guarded route does not guard another.
+        let guarded = format!("{WS}push_path = '/p'\npush_secret = 'a'\n");
+        let second =
+            "[[routes]]\npath = '/ws2'\ndialect = 'wserver'\npush_path = '/p2'\n".to_owned();
+        check(
+            &format!("{listen}{guarded}{second}"),
+            &format!("f.toml:2: listen: {}", open("/p2")),
+        );
+        assert!(read(&format!("{listen}{guarded}")).is_ok());
+        assert!(read(&format!("{listen}{WS}")).is_ok(), "nothing to push to");
+        assert!(read(&format!("insecure = true{listen}")).is_ok());
+
+        // Where a flag says where to listen, the line to change is the route's.
+        let overrides = Overrides {
+            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            ..Overrides::default()
+        };
+        let text = format!("listen = '127.0.0.1:80'\n{WS}push_path = '/p'");
+        let error = Config::from_toml("f.toml", &text, &overrides).expect_err("open");
+        assert_eq!(
+            error.to_string(),
+            format!("f.toml:2: routes[0]: {}", open("/p"))
+        );
+        let error = Config::load(None, &overrides).expect_err("open");
+        assert_eq!(error.to_string(), format!("listen: {}", open("/push")));
+        let insecure = Overrides {
+            insecure: true,
+            ..overrides
+        };
+        assert!(Config::load(None, &insecure).is_ok());
+    }
+
+    #[test]
+    fn an_open_tap_is_refused_where_others_can_reach_it() {
+        let listen = "\nlisten = '0.0.0.0:80'\n";
+        let tap = format!("{FORGE}tap_path = '/tap'\n");
+        check(
+            &format!("{listen}{tap}"),
+            "f.toml:2: listen: 0.0.0.0:80 is not a loopback address, and at /tap everyone who \
+             reaches it can watch all traffic; give its route a tap_secret, or start with \
+             --insecure",
+        );
+        assert!(read(&tap).is_ok(), "only this machine can watch");
+        assert!(read(&format!("{listen}{tap}tap_secret = 'a'")).is_ok());
+        assert!(read(&format!("insecure = true{listen}{tap}")).is_ok());
+        assert!(read(&format!("{listen}{FORGE}")).is_ok());
+    }
+
+    #[test]
+    fn somebody_says_who_a_client_of_edk_is() {
+        const CURES: &str = "give its route tokens, or trust_user_header = true";
+        const IN_CODE: &str = "or, in a program that embeds the gateway, a function that \
+            authenticates (authenticated_by_code)";
+        let listen = "\nlisten = '0.0.0.0:80'\n";
+        check(
+            &format!("{listen}{EDK}"),
+            &format!(
+                "f.toml:2: listen: 0.0.0.0:80 is not a loopback address, so the header x-user-id \
+                 is not believed, and nothing else says who a client of /edk is; {CURES} if \
+                 whatever stands in front of the gateway sets that header itself, {IN_CODE}, or \
+                 start with --insecure"
+            ),
+        );
+        for text in [
+            EDK.to_owned(),
+            format!("{listen}{EDK}trust_user_header = true"),
+            format!("{listen}{EDK}tokens = {{ a = 'jack' }}"),
+            format!("insecure = true{listen}{EDK}"),
+            format!("{EDK}trust_user_header = false\ntokens = {{ a = 'jack' }}"),
+        ] {
+            assert!(read(&text).is_ok(), "{text}");
+        }
+
+        // Said on purpose, it holds everywhere.
+        let distrusted = format!("{EDK}trust_user_header = false\n");
+        let problem = format!(
+            "routes[0].trust_user_header: nothing says who a client of /edk is: the header \
+             x-user-id is not believed; {CURES}, {IN_CODE}"
+        );
+        check(&distrusted, &format!("f.toml:4: {problem}"));
+        let text = format!("insecure = true{listen}{distrusted}");
+        check(&text, &format!("f.toml:6: {problem}"));
+
+        let mut config = read(EDK).expect("valid");
+        config.listen = SocketAddr::from(([0, 0, 0, 0], 80));
+        let error = config.validate().expect_err("nobody is named");
+        assert_eq!(error.key.as_deref(), Some("listen"));
+        config.routes[0].authenticated_by_code = true;
+        assert_eq!(config.validate(), Ok(()));
+        config.routes[0].trust_user_header = Some(false);
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn loopback_is_loopback_in_every_spelling() {
+        for ip in ["127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
+            assert!(read(&format!("listen = '{ip}:80'")).is_ok(), "{ip}");
+        }
+        for ip in ["10.0.0.1", "[::]", "[2001:db8::1]", "[::ffff:10.0.0.1]"] {
+            assert!(read(&format!("listen = '{ip}:80'")).is_err(), "{ip}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! What must be true of a whole config, whether it was read from a file or made by an embedder.
+//!
+//! Each rule looks at the finished [`Config`] and complains in terms of its keys; the places supply
+//! the line where there is one. The first broken rule is reported.
+
+mod guard;
+mod path;
+mod route;
+
+use self::path::PathsTaken;
+use super::Config;
+use super::error::{ConfigError, Places};
+use crate::limits::{Heartbeat, Http, Limits, Ring, RouteLimits, SHUTDOWN_GRACE_MS, Setting};
+
+/// Checks everything that a config promises to whoever reads it.
+pub(super) fn validate(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    numbers_are_in_range(config, places)?;
+    rings_fit_each_other(config, places)?;
+    routes_are_sound(config, places)?;
+    whole_messages_fit(config, places)?;
+    guard::check(config, places)
+}
+
+fn numbers_are_in_range(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let check = |table: &str, settings: &[Setting], number: &dyn Fn(&str) -> Option<u64>| {
+        for setting in settings {
+            let Some(number) = number(setting.key) else {
+                continue;
+            };
+            if let Err(problem) = setting.allowed.check(number.into()) {
+                return Err(places.complain(&format!("{table}{}", setting.key), problem));
+            }
+        }
+        Ok(())
+    };
+
+    check("", &[SHUTDOWN_GRACE_MS], &|_| {
+        Some(config.shutdown_grace_ms.into())
+    })?;
+    check("limits.", Limits::SETTINGS, &|key| {
+        config.limits.number(key)
+    })?;
+    check("heartbeat.", Heartbeat::SETTINGS, &|key| {
+        config.heartbeat.number(key)
+    })?;
+    check("http.", Http::SETTINGS, &|key| config.http.number(key))?;
+    check("ring.", Ring::SETTINGS, &|key| config.ring.number(key))?;
+    for (index, route) in config.routes.iter().enumerate() {
+        let table = format!("routes[{index}].");
+        check(&table, RouteLimits::SETTINGS, &|key| {
+            route.limits.number(key)
+        })?;
+    }
+    Ok(())
+}
+
+/// Operations in flight stay below half the completion queue, and one full submission queue must
+/// be able to be in flight.
+fn rings_fit_each_other(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let ring = &config.ring;
+    if ring.completion_entries < 2 * ring.submission_entries {
+        let problem = format!(
+            "completion_entries, {}, must be at least twice submission_entries, {}",
+            ring.completion_entries, ring.submission_entries
+        );
+        let keys = ["ring.completion_entries", "ring.submission_entries"];
+        return Err(places.complain_of_either(&keys, problem));
+    }
+    if ring.entries_min > ring.submission_entries {
+        let problem = format!(
+            "entries_min, {}, must be at most submission_entries, {}",
+            ring.entries_min, ring.submission_entries
+        );
+        let keys = ["ring.entries_min", "ring.submission_entries"];
+        return Err(places.complain_of_either(&keys, problem));
+    }
+    Ok(())
+}
+
+fn routes_are_sound(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let count = config.routes.len();
+    if count == 0 || count > ROUTES_MAX {
+        let problem = format!("there are {count} routes, allowed are 1 to {ROUTES_MAX}");
+        return Err(places.complain("routes", problem));
+    }
+
+    let mut taken = PathsTaken::default();
+    for (index, route) in config.routes.iter().enumerate() {
+        let paths = [
+            ("path", Some(&route.path)),
+            ("push_path", route.push_path.as_ref()),
+            ("drop_path", route.drop_path.as_ref()),
+            ("playground_path", route.playground_path.as_ref()),
+            ("tap_path", route.tap_path.as_ref()),
+        ];
+        for (key, path) in paths {
+            let Some(path) = path else { continue };
+            let is_pattern = key == "path";
+            let key = format!("routes[{index}].{key}");
+            let result = taken.take(path, &key, is_pattern);
+            result.map_err(|problem| places.complain(&key, problem))?;
+        }
+        route::check(route, &config.limits).map_err(|(key, problem)| {
+            let in_route = format!("routes[{index}].{key}");
+            let whole = format!("routes[{index}]");
+            places.complain_of_either(&[&in_route, &whole], problem)
+        })?;
+    }
+    Ok(())
+}
+
+/// What one client may send whole must fit into what a shard may hold unfinished.
+fn whole_messages_fit(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let partial = config.limits.partial_bytes_max;
+    let check = |what: &str, bytes: u32, keys: &[&str]| {
+        if u64::from(bytes) <= partial {
+            return Ok(());
+        }
+        let problem =
+            format!("a {what} of {bytes} bytes does not fit into partial_bytes_max, {partial}");
+        Err(places.complain_of_either(keys, problem))
+    };
+
+    for (index, route) in config.routes.iter().enumerate() {
+        let own = format!("routes[{index}].message_bytes_max");
+        let inherited = "limits.message_bytes_max";
+        let keys = [own.as_str(), inherited, "limits.partial_bytes_max"];
+        check("message", route.limits.message_bytes_max, &keys)?;
+    }
+    let keys = ["http.body_bytes_max", "limits.partial_bytes_max"];
+    check("body", config.http.body_bytes_max, &keys)
+}
+
+/// Above this, looking through the routes for a request's path would want a table.
+const ROUTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Overrides, PushAuth, Secret};
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+    const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";
+
+    #[test]
+    fn a_path_is_one_that_a_request_can_have() {
+        const CHARACTERS: &str = "has a character that is not allowed; allowed are letters, \
+            digits and /-._~%!$&()*+,;=:@";
+        const QUERY: &str = "has a query or a fragment, which paths are compared without";
+        let cases = [
+            ("ws", "\"ws\" does not start with \"/\"".to_owned()),
+            ("", "\"\" does not start with \"/\"".to_owned()),
+            ("/a?b", format!("\"/a?b\" {QUERY}")),
+            ("/a#b", format!("\"/a#b\" {QUERY}")),
+            ("/a b", format!("\"/a b\" {CHARACTERS}")),
+        ];
+        // Only the path of the sockets may have parameters.
+        let with_parameters = |expected: &str| {
+            let is_of_characters = expected.ends_with(":@");
+            let parameters = if is_of_characters {
+                ", and {parameters}"
+            } else {
+                ""
+            };
+            format!("{expected}{parameters}")
+        };
+        for (path, expected) in cases {
+            for key in ["push_path", "drop_path", "playground_path"] {
+                check(
+                    &format!("{WS}{key} = '{path}'"),
+                    &format!("f.toml:4: routes[0].{key}: {expected}"),
+                );
+            }
+            check(
+                &format!("[[routes]]\ndialect = 'echo'\npath = '{path}'"),
+                &format!("f.toml:3: routes[0].path: {}", with_parameters(&expected)),
+            );
+        }
+        check(
+            &format!("{WS}push_path = '/{{id}}'"),
+            &format!("f.toml:4: routes[0].push_path: \"/{{id}}\" {CHARACTERS}"),
+        );
+        assert!(read(&format!("{WS}playground_path = '/a'")).is_ok());
+        assert!(read("[[routes]]\ndialect = 'echo'\npath = '/{id}'").is_ok());
+        check(
+            &format!("{WS}push_path = '/{}'", "a".repeat(1_024)),
+            "f.toml:4: routes[0].push_path: has 1025 bytes, allowed are 1 to 1024",
+        );
+        let good = ["/", "/a/b", "/A-b_c.d~e", "/%20"];
+        for path in good {
+            assert!(read(&format!("{WS}push_path = '{path}'")).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn no_path_occurs_twice_over_all_routes_and_kinds() {
+        check(
+            &format!("{WS}push_path = '/ws'"),
+            "f.toml:4: routes[0].push_path: \"/ws\" is taken by routes[0].path",
+        );
+        check(
+            &format!("{ECHO}{WS}drop_path = '/echo'"),
+            "f.toml:7: routes[1].drop_path: \"/echo\" is taken by routes[0].path",
+        );
+        check(
+            &format!("{WS}{WS}"),
+            "f.toml:5: routes[1].path: \"/ws\" is taken by routes[0].path",
+        );
+        check(
+            &format!("{WS}drop_path = '/echo'\n{ECHO}"),
+            "f.toml:6: routes[1].path: \"/echo\" is taken by routes[0].drop_path",
+        );
+        check(
+            &format!("{WS}playground_path = '/p'\npush_path = '/p'"),
+            "f.toml:4: routes[0].playground_path: \"/p\" is taken by routes[0].push_path",
+        );
+        let forge = "[[routes]]\npath = '/{room}'\ndialect = 'projectforge'\n";
+        check(
+            &format!("{ECHO}{forge}tap_path = '/echo'"),
+            "f.toml:7: routes[1].tap_path: \"/echo\" is taken by routes[0].path",
+        );
+        check(
+            &format!("{forge}{ECHO}path = '/{{id}}'").replace("path = '/echo'\n", ""),
+            "f.toml:6: routes[1].path: \"/{id}\" conflicts with \"/{room}\", which is \
+             routes[0].path",
+        );
+        assert!(read(&format!("{forge}{ECHO}")).is_ok());
+    }
+
+    #[test]
+    fn there_is_at_least_one_route_and_not_too_many() {
+        check(
+            "\nroutes = []",
+            "f.toml:2: routes: there are 0 routes, allowed are 1 to 64",
+        );
+        let many = |count: usize| {
+            let route = |index| format!("[[routes]]\npath = '/{index}'\ndialect = 'echo'\n");
+            read(&(0..count).map(route).collect::<String>())
+        };
+        assert!(many(64).is_ok());
+        let error = many(65).expect_err("one too many");
+        assert!(
+            error.ends_with("there are 65 routes, allowed are 1 to 64"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_ring_can_hold_what_is_in_flight() {
+        check(
+            "[ring]\nsubmission_entries = 16_384",
+            "f.toml:2: ring.submission_entries: completion_entries, 16384, must be at least twice \
+             submission_entries, 16384",
+        );
+        check(
+            "[ring]\nentries_min = 8_192",
+            "f.toml:2: ring.entries_min: entries_min, 8192, must be at most submission_entries, \
+             4096",
+        );
+        assert!(read("ring = { submission_entries = 8192, entries_min = 8192 }").is_ok());
+    }
+
+    #[test]
+    fn the_largest_message_and_body_fit_into_what_may_be_unfinished() {
+        let does_not_fit = "does not fit into partial_bytes_max, 268435456";
+        check(
+            "limits.partial_bytes_max = 16_777_215",
+            "f.toml:1: limits.partial_bytes_max: a message of 16777216 bytes does not fit into \
+             partial_bytes_max, 16777215",
+        );
+        check(
+            "limits.message_bytes_max = 268_435_457",
+            &format!(
+                "f.toml:1: limits.message_bytes_max: a message of 268435457 bytes {does_not_fit}"
+            ),
+        );
+        check(
+            &format!("{WS}message_bytes_max = 268_435_457"),
+            &format!(
+                "f.toml:4: routes[0].message_bytes_max: a message of 268435457 bytes \
+                 {does_not_fit}"
+            ),
+        );
+        check(
+            "http.body_bytes_max = 268_435_457",
+            &format!("f.toml:1: http.body_bytes_max: a body of 268435457 bytes {does_not_fit}"),
+        );
+        assert!(read("limits.partial_bytes_max = 16_777_216").is_ok());
+    }
+
+    #[test]
+    fn a_config_made_in_code_is_held_to_the_same_rules() {
+        type Spoil = fn(&mut Config);
+        let cases: [(Spoil, &str); 6] = [
+            (
+                |config| config.limits.looks_per_turn_max = 0,
+                "limits.looks_per_turn_max",
+            ),
+            (
+                |config| config.shutdown_grace_ms = u32::MAX,
+                "shutdown_grace_ms",
+            ),
+            (|config| config.ring.buffer_count = 100, "ring.buffer_count"),
+            (
+                |config| config.routes[1].limits.ping_interval_ms = 1,
+                "routes[1].ping_interval_ms",
+            ),
+            (
+                |config| config.routes[1].push_path = Some("/p".to_owned()),
+                "routes[1].push_path",
+            ),
+            (
+                |config| {
+                    config.routes[0].push_auth = PushAuth::Header {
+                        name: "X-Key".to_owned(),
+                        value: Secret::new("a"),
+                    };
+                },
+                "routes[0].push_header.name",
+            ),
+        ];
+        for (spoil, key) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            let error = config.validate().expect_err(key);
+            assert_eq!((error.key.as_deref(), error.line), (Some(key), None));
+        }
+    }
+}

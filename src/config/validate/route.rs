@@ -1,0 +1,586 @@
+//! What must be true of one route by itself.
+//!
+//! Each rule names the key that it complains about; the caller knows which route it is. Whether
+//! what a route has is guarded well enough is for `guard.rs` to judge.
+
+use super::super::route::{NAME_BYTES_MAX, ROUTE_KEYS, is_name};
+use super::super::words::quoted;
+use super::super::{DialectName, Limits, Origin, PushAuth, Route, Schema, Secret};
+
+/// A key and what is wrong with it.
+pub(super) type Complaint = (String, String);
+
+/// Checks everything about a route but its numbers and paths.
+pub(super) fn check(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+    dialect_has_use_for(route)?;
+    check_name(route)?;
+    check_namespace(route)?;
+    check_origin(route)?;
+    check_tokens(route, limits).map_err(|problem| ("tokens".to_owned(), problem))?;
+    check_push_auth(route)?;
+    check_schema(route)?;
+    check_tap_secret(route)
+}
+
+fn complain(key: &str, problem: impl Into<String>) -> Result<(), Complaint> {
+    Err((key.to_owned(), problem.into()))
+}
+
+/// For routes made in code: the file has already complained about keys a dialect lacks.
+fn dialect_has_use_for(route: &Route) -> Result<(), Complaint> {
+    match ROUTE_KEYS.iter().find(|key| key.is_misplaced(route)) {
+        None => Ok(()),
+        Some(key) => {
+            let dialect = quoted(route.dialect.as_str());
+            let problem = format!("a route of dialect {dialect} has no such key");
+            complain(key.key, problem)
+        }
+    }
+}
+
+fn check_name(route: &Route) -> Result<(), Complaint> {
+    match &route.name {
+        Some(name) if !is_name(name) => {
+            let problem = format!(
+                "{} is not a name, allowed are 1 to {NAME_BYTES_MAX} letters, digits and \"_.-\"",
+                quoted(name)
+            );
+            complain("name", problem)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_namespace(route: &Route) -> Result<(), Complaint> {
+    let bytes = route.namespace.as_ref().map_or(1, String::len);
+    if (1..=NAMESPACE_BYTES_MAX).contains(&bytes) {
+        return Ok(());
+    }
+    let problem = format!("has {bytes} bytes, allowed are 1 to {NAMESPACE_BYTES_MAX}");
+    complain("namespace", problem)
+}
+
+fn check_origin(route: &Route) -> Result<(), Complaint> {
+    let Some(Origin::List(list)) = &route.origin else {
+        return Ok(());
+    };
+    let count = list.len();
+    if count == 0 || count > ORIGINS_MAX {
+        let problem = format!("lists {count} origins, allowed are 1 to {ORIGINS_MAX}");
+        return complain("origin", problem);
+    }
+    for (index, origin) in list.iter().enumerate() {
+        if let Err(problem) = check_listed_origin(origin) {
+            let problem = format!("{} {problem}", quoted(origin));
+            return complain(&format!("origin[{index}]"), problem);
+        }
+    }
+    Ok(())
+}
+
+/// One that no browser would send would never match.
+fn check_listed_origin(origin: &str) -> Result<(), &'static str> {
+    const WRONG: &str = "is not an origin, such as \"https://a.example\" or \
+        \"http://a.example:8080\"";
+    if origin.len() > ORIGIN_BYTES_MAX {
+        return Err("has more than 512 bytes");
+    }
+    if origin.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err("must be in lower case");
+    }
+    let (scheme, authority) = origin.split_once("://").ok_or(WRONG)?;
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic();
+    if !scheme.as_bytes().first().is_some_and(is_letter) || !scheme.bytes().all(is_scheme) {
+        return Err(WRONG);
+    }
+    if authority.contains(['/', '?', '#']) {
+        return Err("has something behind the host and port, which no origin has");
+    }
+    // The colons of an IPv6 address are within brackets.
+    let host_end = authority.rfind(']').map_or(0, |at| at + 1);
+    let port_at = authority[host_end..].find(':').map(|at| host_end + at);
+    let (host, port) = authority.split_at(port_at.unwrap_or(authority.len()));
+    let is_address = |inner: &str| inner.parse::<std::net::Ipv6Addr>().is_ok();
+    let bracketed = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_host = !host.is_empty() && host.bytes().all(is_part);
+    if !bracketed.map_or(is_host, is_address) {
+        return Err(WRONG);
+    }
+    match (scheme, port) {
+        (_, "") => Ok(()),
+        ("https", ":443") | ("http", ":80") => {
+            Err("has the usual port of its scheme, which browsers leave out")
+        }
+        (_, port) => {
+            let digits = port.trim_start_matches(':');
+            let is_port = digits
+                .parse::<u16>()
+                .is_ok_and(|it| it.to_string() == digits);
+            if is_port { Ok(()) } else { Err(WRONG) }
+        }
+    }
+}
+
+fn check_push_auth(route: &Route) -> Result<(), Complaint> {
+    let key = match &route.push_auth {
+        PushAuth::None => return Ok(()),
+        PushAuth::Bearer { secret } => {
+            check_header_value(secret, false)
+                .map_err(|problem| ("push_secret".to_owned(), problem))?;
+            "push_secret"
+        }
+        PushAuth::Header { name, value } => {
+            let is_long = name.len() > HEADER_NAME_BYTES_MAX;
+            if name.is_empty() || is_long || !name.bytes().all(is_token_byte) {
+                let problem = format!(
+                    "{} is not the name of a header, such as \"X-Api-Key\"",
+                    quoted(name)
+                );
+                return complain("push_header.name", problem);
+            }
+            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                return complain("push_header.name", "must be in lower case");
+            }
+            check_header_value(value, true)
+                .map_err(|problem| ("push_header.value".to_owned(), problem))?;
+            "push_header"
+        }
+    };
+    if route.push_path.is_none() && route.drop_path.is_none() {
+        let problem = "guards nothing: the route has no push_path and no drop_path";
+        return complain(key, problem);
+    }
+    Ok(())
+}
+
+fn check_tap_secret(route: &Route) -> Result<(), Complaint> {
+    let Some(secret) = &route.tap_secret else {
+        return Ok(());
+    };
+    check_header_value(secret, false).map_err(|problem| ("tap_secret".to_owned(), problem))?;
+    match route.tap_path {
+        Some(_) => Ok(()),
+        None => complain("tap_secret", "guards nothing: the route has no tap_path"),
+    }
+}
+
+/// A value that cannot be sent in a header could never be shown, and nobody could push or tap.
+fn check_header_value(secret: &Secret, inner_spaces: bool) -> Result<(), String> {
+    let bytes = secret.as_bytes();
+    let is_allowed = |byte: &u8| byte.is_ascii_graphic() || (inner_spaces && *byte == b' ');
+    let has_space_around = bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ');
+    if bytes.is_empty() || bytes.len() > SECRET_BYTES_MAX {
+        let length = bytes.len();
+        Err(format!(
+            "has {length} characters, allowed are 1 to {SECRET_BYTES_MAX}"
+        ))
+    } else if has_space_around || !bytes.iter().all(is_allowed) {
+        let spaces = if inner_spaces {
+            ", and spaces between them"
+        } else {
+            ""
+        };
+        Err(format!(
+            "has a character that is not allowed; allowed are visible ASCII characters{spaces}"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+/// A user's name that no session could have, and a token that no client could show, would be a
+/// silent dead end.
+fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
+    let Some(tokens) = &route.tokens else {
+        return Ok(());
+    };
+    let max = limits.name_bytes_max as usize;
+    let is_bad = |name: &str| name.is_empty() || name.len() > max;
+    if tokens
+        .iter()
+        .any(|(token, user)| is_bad(token) || is_bad(user))
+    {
+        return Err(format!(
+            "tokens and users have 1 to {max} bytes (limits.name_bytes_max)"
+        ));
+    }
+    let (is_allowed, rule): (fn(u8) -> bool, &str) = match route.dialect {
+        DialectName::Edk => (
+            is_token_byte,
+            "tokens are sent as a subprotocol, and have letters, digits and !#$%&'*+-.^_`|~ only",
+        ),
+        DialectName::Easyws => (
+            |byte| (b' '..=b'~').contains(&byte) && !b"\";\\".contains(&byte),
+            "tokens are sent in a cookie, and have printable ASCII characters only, without \
+             quotes, semicolons and backslashes",
+        ),
+        DialectName::Wsrv
+        | DialectName::Projectforge
+        | DialectName::Wserver
+        | DialectName::Echo => (|_| true, ""),
+    };
+    let mut bytes = tokens.iter().flat_map(|(token, _)| token.bytes());
+    if bytes.all(is_allowed) {
+        Ok(())
+    } else {
+        Err(rule.to_owned())
+    }
+}
+
+fn check_schema(route: &Route) -> Result<(), Complaint> {
+    let Schema::Descriptor {
+        file,
+        message,
+        command_field,
+    } = &route.schema
+    else {
+        return Ok(());
+    };
+    if file.as_os_str().is_empty() {
+        return complain("descriptor_set", "is empty, and a file is wanted");
+    }
+    if !message.split('.').all(is_identifier) {
+        let problem = format!(
+            "{} is not the full name of a message, such as \"ws.Message\"",
+            quoted(message)
+        );
+        return complain("message", problem);
+    }
+    match command_field {
+        Some(field) if !is_identifier(field) => {
+            let problem = format!(
+                "{} is not the name of a field, such as \"type\"",
+                quoted(field)
+            );
+            complain("command_field", problem)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether something in a Protocol Buffers schema can be called so.
+fn is_identifier(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let starts_with_digit = name.starts_with(|letter: char| letter.is_ascii_digit());
+    !name.is_empty() && !starts_with_digit && name.bytes().all(is_part)
+}
+
+/// A byte of what RFC 9110 (5.6.2) calls a token.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+const NAMESPACE_BYTES_MAX: usize = 256;
+const ORIGINS_MAX: usize = 64;
+const ORIGIN_BYTES_MAX: usize = 512;
+const HEADER_NAME_BYTES_MAX: usize = 256;
+const SECRET_BYTES_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Config, Overrides, PushFrame, Sender, Tokens};
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+    const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
+    const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
+    const FORGE: &str = "[[routes]]\npath = '/forge'\ndialect = 'projectforge'\n";
+
+    #[test]
+    fn what_guards_a_push_can_be_shown_by_a_pusher() {
+        const VISIBLE: &str =
+            "has a character that is not allowed; allowed are visible ASCII characters";
+        let bearer = |secret: &str| format!("{WS}push_path = '/p'\npush_secret = \"{secret}\"");
+        let key = "f.toml:5: routes[0].push_secret";
+        check(
+            &bearer(""),
+            &format!("{key}: has 0 characters, allowed are 1 to 4096"),
+        );
+        check(&bearer("a b"), &format!("{key}: {VISIBLE}"));
+        check(&bearer("a\\n"), &format!("{key}: {VISIBLE}"));
+        assert!(read(&bearer("a=+/~")).is_ok());
+
+        let header = |name: &str, value: &str| {
+            format!("{WS}push_path = '/p'\npush_header = {{ name = '{name}', value = '{value}' }}")
+        };
+        let key = "f.toml:5: routes[0].push_header";
+        check(
+            &header("a b", "c"),
+            &format!("{key}.name: \"a b\" is not the name of a header, such as \"X-Api-Key\""),
+        );
+        check(
+            &header("", "c"),
+            &format!("{key}.name: \"\" is not the name of a header, such as \"X-Api-Key\""),
+        );
+        check(
+            &header("a", " c"),
+            &format!("{key}.value: {VISIBLE}, and spaces between them"),
+        );
+        check(
+            &header("a", ""),
+            &format!("{key}.value: has 0 characters, allowed are 1 to 4096"),
+        );
+        assert!(read(&header("X-Api-Key", "Basic b c")).is_ok());
+    }
+
+    #[test]
+    fn what_guards_nothing_is_refused() {
+        check(
+            &format!("{WS}push_secret = 'a'"),
+            "f.toml:4: routes[0].push_secret: guards nothing: the route has no push_path and no \
+             drop_path",
+        );
+        assert!(read(&format!("{WS}push_secret = 'a'\ndrop_path = '/d'")).is_ok());
+    }
+
+    #[test]
+    fn tokens_and_users_have_a_length_that_a_registration_can_have() {
+        let tokens = |token: &str, user: &str| {
+            format!("limits.name_bytes_max = 16\n{WS}[routes.tokens]\n'{token}' = '{user}'")
+        };
+        let expected = "f.toml:5: routes[0].tokens: tokens and users have 1 to 16 bytes \
+                        (limits.name_bytes_max)";
+        let long = "a".repeat(17);
+        check(&tokens("", "jack"), expected);
+        check(&tokens("aaa", ""), expected);
+        check(&tokens(&long, "jack"), expected);
+        check(&tokens("aaa", &long), expected);
+        assert!(read(&tokens(&long[1..], &long[1..])).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_one_that_a_client_can_show() {
+        let tokens = |dialect: &str, token: &str| {
+            read(&format!("{dialect}tokens = {{ \"{token}\" = 'jack' }}"))
+        };
+        let bad = "a token of a config never reaches a client's header";
+        for token in ["a b", "a,b", "a=", "\u{e9}"] {
+            let error = tokens(EDK, token).expect_err(bad);
+            let expected = "f.toml:4: routes[0].tokens: tokens are sent as a subprotocol, and have \
+                letters, digits and !#$%&'*+-.^_`|~ only";
+            assert_eq!(error, expected, "{token}");
+        }
+        for token in ["a;b", "a\\u0022", "a\\\\b", "\u{e9}", "a\\tb"] {
+            let error = tokens(EASYWS, token).expect_err(bad);
+            let expected = "f.toml:4: routes[0].tokens: tokens are sent in a cookie, and have \
+                printable ASCII characters only, without quotes, semicolons and backslashes";
+            assert_eq!(error, expected, "{token}");
+        }
+        assert!(tokens(EDK, "eyJhbGciOiJIUzI1NiJ9.e30.s-i_g").is_ok());
+        assert!(tokens(EASYWS, "a b,c=").is_ok());
+        assert!(tokens(WS, "a;b \u{e9}").is_ok());
+    }
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        let name = |name: &str| format!("{WS}name = '{name}'");
+        for bad in ["", "a b", "a/b", "\u{e9}", &"a".repeat(65)] {
+            let error = read(&name(bad)).expect_err("not a name");
+            let expected = format!(
+                "f.toml:4: routes[0].name: {} is not a name, allowed are 1 to 64 letters, digits \
+                 and \"_.-\"",
+                quoted(bad)
+            );
+            assert_eq!(error, expected);
+        }
+        assert!(read(&name("A-b_c.9")).is_ok());
+        assert!(read(&name(&"a".repeat(64))).is_ok());
+        let shared = format!("{WS}name = 'a'\n{EDK}name = 'a'");
+        assert!(read(&shared).is_ok(), "two routes may share a name");
+    }
+
+    #[test]
+    fn a_namespace_has_a_length() {
+        let namespace = |name: &str| format!("{WS}namespace = '{name}'");
+        let key = "f.toml:4: routes[0].namespace";
+        check(
+            &namespace(""),
+            &format!("{key}: has 0 bytes, allowed are 1 to 256"),
+        );
+        check(
+            &namespace(&"a".repeat(257)),
+            &format!("{key}: has 257 bytes, allowed are 1 to 256"),
+        );
+        assert!(read(&namespace(&"a".repeat(256))).is_ok());
+        assert!(read(&namespace("what we call it")).is_ok());
+    }
+
+    #[test]
+    fn a_listed_origin_is_one_that_a_browser_can_send() {
+        const WRONG: &str = "is not an origin, such as \"https://a.example\" or \
+            \"http://a.example:8080\"";
+        const BEHIND: &str = "has something behind the host and port, which no origin has";
+        const USUAL: &str = "has the usual port of its scheme, which browsers leave out";
+        let list = |origin: &str| format!("{WS}origin = ['https://a.example', '{origin}']");
+        let long = format!("https://{}", "a".repeat(505));
+        let cases = [
+            ("", WRONG),
+            ("a.example", WRONG),
+            ("*", WRONG),
+            ("://a.example", WRONG),
+            ("1http://a.example", WRONG),
+            ("ht tp://a.example", WRONG),
+            ("https://", WRONG),
+            ("https://a b", WRONG),
+            ("https://*.a.example", WRONG),
+            ("https://jack@a.example", WRONG),
+            ("https://a.example:", WRONG),
+            ("https://a.example:x", WRONG),
+            ("https://a.example:080", WRONG),
+            ("https://a.example:65536", WRONG),
+            ("https://a.example:1:2", WRONG),
+            ("https://[::1", WRONG),
+            ("https://[a]", WRONG),
+            ("https://[::1]a:8080", WRONG),
+            ("https://A.example", "must be in lower case"),
+            ("https://a.example/", BEHIND),
+            ("https://a.example?a", BEHIND),
+            ("https://a.example:443", USUAL),
+            ("http://[::1]:80", USUAL),
+            (&long, "has more than 512 bytes"),
+        ];
+        for (origin, problem) in cases {
+            check(
+                &list(origin),
+                &format!("f.toml:4: routes[0].origin[1]: \"{origin}\" {problem}"),
+            );
+        }
+        for good in [
+            "http://localhost:3000",
+            "http://127.0.0.1",
+            "https://a_b.c-d.example:80",
+            "http://[::1]:8080",
+            "http://[::1]",
+            "app://x",
+        ] {
+            assert_eq!(read(&list(good)).err(), None);
+        }
+        let origins = |count: usize| format!("{WS}origin = [{}]", "'http://a',".repeat(count));
+        check(
+            &origins(0),
+            "f.toml:4: routes[0].origin: lists 0 origins, allowed are 1 to 64",
+        );
+        check(
+            &origins(65),
+            "f.toml:4: routes[0].origin: lists 65 origins, allowed are 1 to 64",
+        );
+        assert!(read(&origins(64)).is_ok());
+    }
+
+    #[test]
+    fn a_tap_secret_guards_a_tap_and_can_be_shown() {
+        check(
+            &format!("{FORGE}tap_secret = 'a'"),
+            "f.toml:4: routes[0].tap_secret: guards nothing: the route has no tap_path",
+        );
+        check(
+            &format!("{FORGE}tap_path = '/t'\ntap_secret = 'a b'"),
+            "f.toml:5: routes[0].tap_secret: has a character that is not allowed; allowed are \
+             visible ASCII characters",
+        );
+        assert!(read(&format!("{FORGE}tap_path = '/t'\ntap_secret = 'a'")).is_ok());
+    }
+
+    #[test]
+    fn a_descriptor_is_named_as_such_things_are() {
+        let schema = |file: &str, message: &str, field: &str| {
+            format!(
+                "{EDK}schema = 'descriptor'\ndescriptor_set = '{file}'\nmessage = '{message}'\n\
+                 command_field = '{field}'"
+            )
+        };
+        check(
+            &schema("", "a.B", "c"),
+            "f.toml:5: routes[0].descriptor_set: is empty, and a file is wanted",
+        );
+        for bad in ["", ".", ".a", "a.", "a b", "a.1b", "a-b"] {
+            check(
+                &schema("f", bad, "c"),
+                &format!(
+                    "f.toml:6: routes[0].message: \"{bad}\" is not the full name of a message, \
+                     such as \"ws.Message\""
+                ),
+            );
+        }
+        for bad in ["", "a.b", "1a"] {
+            check(
+                &schema("f", "a.B", bad),
+                &format!(
+                    "f.toml:7: routes[0].command_field: \"{bad}\" is not the name of a field, \
+                     such as \"type\""
+                ),
+            );
+        }
+        assert!(read(&schema("dir/f", "Message", "_type1")).is_ok());
+    }
+
+    #[test]
+    fn a_route_made_in_code_has_only_what_its_dialect_has_a_use_for() {
+        type Spoil = fn(&mut Route);
+        let descriptor = |route: &mut Route| route.schema = Schema::Builtin;
+        let secret = || Secret::new("a");
+        let cases: &[(Spoil, &str)] = &[
+            (|it| it.tokens = Some(Tokens::default()), "tokens"),
+            (|it| it.push_path = Some("/p".to_owned()), "push_path"),
+            (|it| it.drop_path = Some("/p".to_owned()), "drop_path"),
+            (|it| it.trust_user_header = Some(true), "trust_user_header"),
+            (
+                |it| it.kick_out_new_user_conn = true,
+                "kick_out_new_user_conn",
+            ),
+            (descriptor, "schema"),
+            (|it| it.push_frame = PushFrame::Text, "push_frame"),
+            (|it| it.from = Sender::User, "from"),
+            (|it| it.tap_path = Some("/t".to_owned()), "tap_path"),
+            (|it| it.tap_secret = Some(Secret::new("a")), "tap_secret"),
+            (
+                |it| it.playground_path = Some("/t".to_owned()),
+                "playground_path",
+            ),
+            (
+                |it| it.limits.registration_timeout_ms = 64,
+                "registration_timeout_ms",
+            ),
+            (
+                |it| it.limits.requests_in_flight_max = 1,
+                "requests_in_flight_max",
+            ),
+        ];
+        for (spoil, key) in cases {
+            let mut config = Config::default();
+            spoil(&mut config.routes[5]);
+            let error = config.validate().expect_err(key);
+            let expected = format!("routes[5].{key}");
+            assert_eq!(error.key.as_deref(), Some(expected.as_str()));
+            assert_eq!(error.problem, "a route of dialect \"echo\" has no such key");
+        }
+        let push_auths = [
+            (PushAuth::Bearer { secret: secret() }, "push_secret"),
+            (
+                PushAuth::Header {
+                    name: "a".to_owned(),
+                    value: secret(),
+                },
+                "push_header",
+            ),
+        ];
+        for (push_auth, key) in push_auths {
+            let mut route = Route::new("/a", DialectName::Echo);
+            route.push_auth = push_auth;
+            let error = super::check(&route, &Limits::default()).expect_err(key);
+            assert_eq!(error.0, key);
+        }
+    }
+}

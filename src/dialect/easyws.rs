@@ -1,0 +1,695 @@
+//! The language of `FossoresLP/go-easy-websocket`: `command: content`, as plain bytes.
+//!
+//! ```text
+//! client                                   gateway
+//!   |  GET /ws, Cookie: auth=valid            |   the token; without the cookie it is 403
+//!   |---------------------------------------->|
+//!   |          welcome: Hello 6b84764b-22d3.. |   what the handler of `open` replies, if any
+//!   |<----------------------------------------|
+//!   |  listen: test                           |   Join { channel: "test" }; success is silent
+//!   |---------------------------------------->|
+//!   |       thanks: Thank you for listening!  |   a publication of the event "thanks"
+//!   |<----------------------------------------|
+//!   |  listen: test                           |   AlreadyJoined
+//!   |---------------------------------------->|
+//!   |           websocket: already listening  |
+//!   |<----------------------------------------|
+//!   |  echo: hi                               |   Call { command: "echo", data: "hi" }
+//!   |---------------------------------------->|
+//!   |                               echo: hi  |
+//!   |<----------------------------------------|
+//!   |  hello?                                 |   Call { command: "", data: "hello?" }
+//!   |---------------------------------------->|
+//!   | websocket: command not supported by ..  |
+//!   |<----------------------------------------|
+//! ```
+//!
+//! A command has 1 to 254 bytes, then come a colon and one space, then anything. No message ends a
+//! session or is refused: one without a command calls the handler of the command "", with the whole
+//! message as its data, where the original's handler got nothing. `websocket` is how the gateway
+//! speaks for itself.
+//!
+//! Whatever type of frame a message comes in, what is sent is text, and, as it always was, nobody
+//! looks whether it is UTF-8: a browser fails a connection on which a handler or a publisher sends
+//! other bytes. Commands and channels are text here: one that is not UTF-8 is taken for U+FFFD.
+
+use super::json::Scratch;
+use super::{
+    Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
+    Then, UpgradeRequest,
+};
+use crate::content::{Correlation, Data, Outcome, Reply};
+use crate::shard::publication::Publication;
+use crate::ws::{Kind, handshake};
+use std::borrow::Cow;
+
+/// The dialect itself; it has no state.
+#[derive(Debug)]
+pub struct Easyws;
+
+impl Dialect for Easyws {
+    fn name(&self) -> &'static str {
+        "easyws"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            same_origin: true,
+            open_command: Some("open"),
+            declared_channels: true,
+            ..Habits::default()
+        }
+    }
+
+    /// The subprotocol is agreed on with whoever offers it, and required of nobody.
+    fn admit<'r>(
+        &self,
+        request: &UpgradeRequest<'r>,
+        _: &Options,
+    ) -> Result<Credentials<'r>, Rejection> {
+        let token = auth_cookie(request).ok_or(REJECTION)?;
+        let is_offered = handshake::subprotocols(request.headers.iter().copied())
+            .any(|offered| offered == SUBPROTOCOL);
+        Ok(Credentials {
+            token: Some(Cow::Borrowed(token)),
+            subprotocol: is_offered.then_some(Cow::Borrowed(SUBPROTOCOL)),
+            ..Credentials::default()
+        })
+    }
+
+    fn rejection(&self) -> Rejection {
+        REJECTION
+    }
+
+    fn decode<'m>(
+        &self,
+        kind: Kind,
+        payload: &'m mut [u8],
+        _: &Options,
+        _: &'m mut Scratch,
+        intents: &mut Intents<'m>,
+    ) -> Result<(), Refusal> {
+        let (command, content) = split(payload).unwrap_or((b"", payload));
+        let command = text_or_replacement(command);
+        intents.push(if command == LISTEN {
+            Intent::Join {
+                channel: text_or_replacement(content),
+                command: LISTEN,
+                kind,
+            }
+        } else {
+            Intent::Call(Call {
+                command,
+                id: "",
+                channel: "",
+                from: "",
+                data: (!content.is_empty()).then_some(content),
+                kind,
+            })
+        });
+        Ok(())
+    }
+
+    fn object(&self, refusal: Refusal) -> Then {
+        match refusal {
+            Refusal::InvalidText | Refusal::Malformed => Then::Stay,
+        }
+    }
+
+    fn answer(
+        &self,
+        correlation: &Correlation,
+        outcome: &Outcome,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> Answered {
+        let complaint = match outcome {
+            Outcome::Replied(reply) => return put_reply(&correlation.command, reply, message),
+            Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Answered::Nothing,
+            Outcome::AlreadyJoined => "already listening",
+            Outcome::NoSuchChannel => "channel does not exist",
+            Outcome::NotAuthorized => "not authorized",
+            // Our own words: the original counted nothing.
+            Outcome::TooManyChannels => "too many channels",
+            Outcome::NotHandled => "command not supported by server",
+        };
+        put_message("websocket", complaint.as_bytes(), message);
+        Answered::Message(Kind::Text)
+    }
+
+    /// A publication without data is sent, unlike a reply. That its event can be a command, not
+    /// empty and without a colon, is for the publisher to see to.
+    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+        let content = &publication.content;
+        put_message(content.event, content.data.bytes(), message);
+        Kind::Text
+    }
+}
+
+/// Sends what a handler replies, unless it has no data or no command. The latter comes of a message
+/// without a command, which leaves it to its handler to name one.
+fn put_reply(asked: &str, reply: &Reply, out: &mut Vec<u8>) -> Answered {
+    let command = reply.event().unwrap_or(asked);
+    match reply.data() {
+        Data::Json(_) | Data::Text(_) | Data::Bytes(_) if !command.is_empty() => {
+            put_message(command, reply.data().bytes(), out);
+            Answered::Message(Kind::Text)
+        }
+        Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => Answered::Nothing,
+    }
+}
+
+/// The command and the content of a message; `None` if it has no command that can be seen.
+fn split(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let window = &message[..message.len().min(WINDOW_BYTES)];
+    let at = window
+        .windows(SEPARATOR.len())
+        .position(|pair| pair == SEPARATOR)?;
+    (at > 0).then(|| (&message[..at], &message[at + SEPARATOR.len()..]))
+}
+
+fn put_message(command: &str, content: &[u8], out: &mut Vec<u8>) {
+    out.reserve(command.len() + SEPARATOR.len() + content.len());
+    out.extend_from_slice(command.as_bytes());
+    out.extend_from_slice(SEPARATOR);
+    out.extend_from_slice(content);
+}
+
+fn text_or_replacement(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap_or("\u{fffd}")
+}
+
+/// The value of the first cookie named `auth` that Go would read (`net/http`, `readCookies`).
+///
+/// ```text
+///   Cookie: a=b; auth =x           the name without blanks around it, exact
+///   Cookie: auth="a, b"            quotes around the whole value are taken off
+///   Cookie: auth                   no value is an empty one
+///   Cookie: auth=\; auth=y         a value Go forbids: passed over, and the next one counts
+/// ```
+///
+/// Semicolons separate cookies even between quotes. Allowed in a value, quoted or not, is printable
+/// ASCII with spaces, but no quote, semicolon or backslash.
+fn auth_cookie<'r>(request: &UpgradeRequest<'r>) -> Option<&'r str> {
+    let cookies = request
+        .header("cookie")
+        .flat_map(|line| line.split(|&byte| byte == b';'));
+    cookies.map(trim).find_map(|cookie| {
+        let equals = cookie.iter().position(|&byte| byte == b'=');
+        let (name, value) = cookie.split_at(equals.unwrap_or(cookie.len()));
+        if trim(name) != COOKIE {
+            return None;
+        }
+        let value = value.strip_prefix(b"=").unwrap_or(value);
+        let unquoted = value
+            .strip_prefix(b"\"")
+            .and_then(|value| value.strip_suffix(b"\""));
+        let value = unquoted.unwrap_or(value);
+        let is_valid = value
+            .iter()
+            .all(|byte| matches!(byte, b' '..=b'~') && !b"\";\\".contains(byte));
+        is_valid.then(|| str::from_utf8(value).expect("it is ASCII"))
+    })
+}
+
+/// Without the white space around it, as Go's `net/textproto` sees it.
+fn trim(bytes: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| b" \t\r\n".contains(byte);
+    let start = bytes.iter().position(|byte| !is_blank(byte));
+    let end = bytes.iter().rposition(|byte| !is_blank(byte));
+    match (start, end) {
+        (Some(start), Some(end)) => &bytes[start..=end],
+        (None, _) | (_, None) => &[],
+    }
+}
+
+const COOKIE: &[u8] = b"auth";
+const SUBPROTOCOL: &str = "cmd.fossores.de";
+const REJECTION: Rejection = Rejection {
+    status: 403,
+    body: Cow::Borrowed("Authentication failed\n"),
+};
+
+const LISTEN: &str = "listen";
+const SEPARATOR: &[u8] = b": ";
+/// The separator ends within as many bytes from the start, or is none.
+const WINDOW_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{Cause, Content, Failure, Payload};
+    use crate::id::ShardId;
+    use crate::shard::publication::{Audience, PublicationId};
+    use crate::testing::Prng;
+
+    fn admit<'r>(headers: &'r [(&'r str, &'r [u8])]) -> Result<Credentials<'r>, Rejection> {
+        let request = UpgradeRequest {
+            query: Some("auth=query"),
+            headers,
+        };
+        Easyws.admit(&request, &Options::default())
+    }
+
+    /// Expects a token of these `Cookie` lines, `None` being none.
+    #[track_caller]
+    fn expect_token(lines: &[&[u8]], expected: Option<&str>) {
+        let mut headers = vec![("Host", &b"auth=host"[..])];
+        headers.extend(lines.iter().map(|line| ("cOOkie", *line)));
+        let result = admit(&headers);
+        let token = expected.map(Cow::Borrowed);
+        match result {
+            Ok(credentials) => assert_eq!(credentials.token, token),
+            Err(rejection) => assert_eq!((rejection, token), (Easyws.rejection(), None)),
+        }
+    }
+
+    #[test]
+    fn the_token_is_the_first_auth_cookie_that_go_reads() {
+        for (line, token) in [
+            (&b"auth=valid"[..], "valid"),
+            (b"a=b; auth=x; auth=y", "x"),
+            (b" ;;a;\tauth = x \t;", " x"),
+            (b"auth=a=b==", "a=b=="),
+            (b"auth=", ""),
+            (b"auth", ""),
+            (b"auth=\"\"", ""),
+            (b"auth=\"a b\"", "a b"),
+            (b"auth=a b, c", "a b, c"),
+            (b"auth=!#~'", "!#~'"),
+            // A value Go forbids hides its cookie, not those after it.
+            (b"auth=a\\b; auth=y", "y"),
+            (b"auth=\"; auth=y", "y"),
+            (b"auth=\"a;b\"; auth=y", "y"),
+            (b"auth=a\"b; auth=y", "y"),
+            (b"auth= \"a\"; auth=y", "y"),
+            (b"auth=a\tb; auth=y", "y"),
+            (b"auth=\x7f; auth=\xc3\xa9; auth=y", "y"),
+        ] {
+            expect_token(&[line], Some(token));
+        }
+        expect_token(&[b"a=b", b"", b"auth=x", b"auth=y"], Some("x"));
+    }
+
+    #[test]
+    fn whoever_has_no_auth_cookie_is_rejected() {
+        expect_token(&[], None);
+        for line in [
+            &b""[..],
+            b"Auth=x",
+            b"authx=x",
+            b"a=auth=x",
+            b"a=\"auth=x\"",
+            b"\"auth\"=x",
+            b"au th=x",
+            b"=auth",
+            b"auth\xff=x",
+            b"auth=\xff",
+            b"auth=a\\",
+            b"a, auth=x",
+        ] {
+            expect_token(&[line], None);
+        }
+        let rejection = Easyws.rejection();
+        assert_eq!(rejection.status, 403);
+        assert_eq!(rejection.body, "Authentication failed\n");
+        assert_eq!(rejection.body.len(), 22);
+    }
+
+    #[test]
+    fn the_subprotocol_is_agreed_on_wherever_it_is_offered() {
+        let check = |lines: &[&[u8]], is_agreed: bool| {
+            let mut headers = vec![("cookie", &b"auth="[..])];
+            headers.extend(lines.iter().map(|line| ("sec-webSocket-Protocol", *line)));
+            let expected = Credentials {
+                token: Some("".into()),
+                subprotocol: is_agreed.then_some("cmd.fossores.de".into()),
+                ..Credentials::default()
+            };
+            assert_eq!(admit(&headers), Ok(expected));
+        };
+        check(&[], false);
+        check(&[b"chat, CMD.fossores.de"], false);
+        check(&[b"cmd.fossores.de"], true);
+        check(&[b"chat,cmd.fossores.de , x"], true);
+        check(&[b"chat", b"x, cmd.fossores.de"], true);
+    }
+
+    #[test]
+    fn pages_of_our_origin_join_declared_channels_and_are_welcomed() {
+        let habits = Easyws.habits();
+        assert!(habits.same_origin && habits.declared_channels);
+        assert_eq!(habits.open_command, Some("open"));
+        assert!(!habits.alive_by_messages && !habits.concurrent && !habits.appends_handlers);
+        assert!(!habits.json_data && !habits.announces);
+        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
+            assert_eq!(Easyws.object(refusal), Then::Stay);
+        }
+    }
+
+    fn decode(kind: Kind, message: &[u8], check: impl FnOnce(&Intent<'_>)) {
+        let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
+        let mut intents = Intents::new();
+        let result = Easyws.decode(
+            kind,
+            &mut payload,
+            &Options::default(),
+            &mut scratch,
+            &mut intents,
+        );
+        assert_eq!((result, intents.len()), (Ok(()), 1));
+        check(&intents[0]);
+    }
+
+    fn call<'m>(command: &'m str, data: Option<&'m [u8]>, kind: Kind) -> Intent<'m> {
+        Intent::Call(Call {
+            command,
+            id: "",
+            channel: "",
+            from: "",
+            data,
+            kind,
+        })
+    }
+
+    #[track_caller]
+    fn expect_call(message: &[u8], command: &str, data: Option<&[u8]>) {
+        for kind in [Kind::Text, Kind::Binary] {
+            decode(kind, message, |intent| {
+                let shown = message.escape_ascii().to_string();
+                assert_eq!(*intent, call(command, data, kind), "{shown}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_command_ends_at_the_first_colon_and_space() {
+        expect_call(b"echo: hi", "echo", Some(b"hi"));
+        expect_call(b"echo: a: b \xff", "echo", Some(b"a: b \xff"));
+        expect_call(b"echo:x: y", "echo:x", Some(b"y"));
+        expect_call(b"echo::  ", "echo:", Some(b" "));
+        expect_call(b" Echo\n: hi\n", " Echo\n", Some(b"hi\n"));
+        expect_call(b"echo: ", "echo", None);
+        expect_call(b"open: anything", "open", Some(b"anything"));
+        expect_call(b"websocket: x", "websocket", Some(b"x"));
+        expect_call(b"\xff: x", "\u{fffd}", Some(b"x"));
+    }
+
+    #[test]
+    fn what_has_no_command_is_the_data_of_a_nameless_one() {
+        for message in [
+            &b"echo:x"[..],
+            b"echo:",
+            b"echo",
+            b"echo :x",
+            b": x",
+            b": x: y",
+            b"\xff",
+        ] {
+            expect_call(message, "", Some(message));
+        }
+        expect_call(b"", "", None);
+    }
+
+    #[test]
+    fn a_command_of_254_bytes_is_the_longest() {
+        for (length, is_seen) in [
+            (1, true),
+            (253, true),
+            (254, true),
+            (255, false),
+            (300, false),
+        ] {
+            let command = "c".repeat(length);
+            let message = format!("{command}: x");
+            if is_seen {
+                expect_call(message.as_bytes(), &command, Some(b"x"));
+            } else {
+                expect_call(message.as_bytes(), "", Some(message.as_bytes()));
+            }
+        }
+    }
+
+    #[test]
+    fn listen_joins_the_channel_of_exactly_that_name() {
+        for (message, channel) in [
+            (&b"listen: test"[..], "test"),
+            (b"listen: test ", "test "),
+            (b"listen:  a: b", " a: b"),
+            (b"listen: ", ""),
+            (b"listen: \xff", "\u{fffd}"),
+        ] {
+            for kind in [Kind::Text, Kind::Binary] {
+                decode(kind, message, |intent| {
+                    let command = "listen";
+                    let expected = Intent::Join {
+                        channel,
+                        command,
+                        kind,
+                    };
+                    assert_eq!(*intent, expected);
+                });
+            }
+        }
+        expect_call(b"Listen: test", "Listen", Some(b"test"));
+        expect_call(b"listen:test", "", Some(b"listen:test"));
+    }
+
+    /// What a command of the client is answered with; `None` is nothing.
+    fn answer(command: &str, outcome: &Outcome) -> Option<Vec<u8>> {
+        let correlation = Correlation {
+            command: command.into(),
+            id: "".into(),
+            channel: "".into(),
+            kind: Kind::Binary,
+        };
+        let mut message = b"before".to_vec();
+        match Easyws.answer(&correlation, outcome, &Options::default(), &mut message) {
+            Answered::Nothing => None,
+            Answered::Message(Kind::Text) => {
+                Some(message.strip_prefix(b"before").expect("appended").to_vec())
+            }
+            other @ (Answered::Message(Kind::Binary) | Answered::Leave(_)) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn complaints_are_worded_and_success_is_silent() {
+        for (outcome, expected) in [
+            (Outcome::Joined, None),
+            (Outcome::Silent, None),
+            (Outcome::AlreadyJoined, Some("websocket: already listening")),
+            (
+                Outcome::NoSuchChannel,
+                Some("websocket: channel does not exist"),
+            ),
+            (Outcome::NotAuthorized, Some("websocket: not authorized")),
+            (
+                Outcome::TooManyChannels,
+                Some("websocket: too many channels"),
+            ),
+            (
+                Outcome::NotHandled,
+                Some("websocket: command not supported by server"),
+            ),
+        ] {
+            let expected = expected.map(|text| text.as_bytes().to_vec());
+            for command in ["listen", "websocket", ""] {
+                assert_eq!(answer(command, &outcome), expected, "{outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_not_told_to_the_client() {
+        for cause in [Cause::Chosen, Cause::Error, Cause::Panic] {
+            let failure = Failure {
+                status: 7,
+                text: "secret".into(),
+                data: Payload::Text("secret".into()),
+                cause,
+            };
+            assert_eq!(answer("echo", &Outcome::Failed(failure)), None);
+        }
+    }
+
+    fn replied(event: Option<&str>, data: Payload) -> Outcome {
+        Outcome::Replied(Reply {
+            event: event.map(Into::into),
+            data,
+        })
+    }
+
+    #[test]
+    fn a_reply_without_data_is_not_sent_and_an_empty_one_is() {
+        let text = |text: &str| Payload::Text(text.into());
+        for (event, data, expected) in [
+            (None, Payload::None, None),
+            (Some("welcome"), Payload::None, None),
+            (None, text(""), Some(&b"echo: "[..])),
+            (None, Payload::Bytes((&b""[..]).into()), Some(b"echo: ")),
+            (None, text("a: b "), Some(b"echo: a: b ")),
+            (
+                Some("welcome"),
+                text("Hello 6b84764b-22d3-4c64-823f-a6e7db4ac2c7"),
+                Some(b"welcome: Hello 6b84764b-22d3-4c64-823f-a6e7db4ac2c7"),
+            ),
+            (
+                None,
+                Payload::Json((&b"{ \"a\": 1 }"[..]).into()),
+                Some(b"echo: { \"a\": 1 }"),
+            ),
+            (
+                None,
+                Payload::Bytes((&b"\xff\xfe"[..]).into()),
+                Some(b"echo: \xff\xfe"),
+            ),
+        ] {
+            let expected = expected.map(<[u8]>::to_vec);
+            assert_eq!(answer("echo", &replied(event, data)), expected);
+        }
+    }
+
+    #[test]
+    fn a_reply_needs_a_command() {
+        let hi = || Payload::Text("hi".into());
+        assert_eq!(answer("", &replied(None, hi())), None);
+        assert_eq!(answer("echo", &replied(Some(""), hi())), None);
+        let named = answer("", &replied(Some("what"), hi()));
+        assert_eq!(named.as_deref(), Some(&b"what: hi"[..]));
+    }
+
+    fn push(content: Content<'_>) -> Vec<u8> {
+        let publication = Publication {
+            id: PublicationId {
+                origin: ShardId::new(0),
+                sequence: 0,
+            },
+            position: None,
+            audience: Audience::Everyone {
+                namespace: 0,
+                except: &[],
+            },
+            content,
+            nonce: 5,
+        };
+        let options = Options {
+            push_kind: Kind::Binary,
+            ..Options::default()
+        };
+        let mut message = b"before".to_vec();
+        let kind = Easyws.encode(&publication, &options, &mut message);
+        assert_eq!(kind, Kind::Text);
+        message.strip_prefix(b"before").expect("appended").to_vec()
+    }
+
+    #[test]
+    fn a_push_names_its_event_and_nothing_else() {
+        for (event, data, expected) in [
+            (
+                "thanks",
+                Data::Text("Thank you for listening!"),
+                &b"thanks: Thank you for listening!"[..],
+            ),
+            ("nodata", Data::None, b"nodata: "),
+            ("nodata", Data::Text(""), b"nodata: "),
+            ("j", Data::Json(b"[ 1 ]"), b"j: [ 1 ]"),
+            ("b", Data::Bytes(b"\xff: "), b"b: \xff: "),
+        ] {
+            let content = Content {
+                event,
+                data,
+                from: "somebody",
+                channel: "test",
+                correlation: "s",
+                status: 7,
+                status_text: "no",
+            };
+            assert_eq!(push(content), expected);
+        }
+    }
+
+    /// A message of few kinds of pieces, so that separators come often, at any place.
+    fn noise(prng: &mut Prng) -> Vec<u8> {
+        const PIECES: &[&[u8]] = &[b": ", b": ", b":", b" ", b"c", b"c", b"\xff", b"\xc3\xa9"];
+        let mut message = b"c".repeat(match prng.range(0, 2) {
+            0 => 0,
+            1 => prng.range(245, 260) as usize,
+            _ => prng.range(0, 3) as usize,
+        });
+        for _ in 0..prng.range(0, 12) {
+            message.extend_from_slice(prng.pick(PIECES.iter()).expect("some"));
+        }
+        message
+    }
+
+    #[test]
+    fn is_total_on_any_bytes_and_sees_what_the_grammar_says() {
+        let (mut named, mut nameless, mut replaced) = (0, 0, 0);
+        for seed in 0..20_000 {
+            let message = noise(&mut Prng::from_seed(seed));
+            // The grammar the slow way: no earlier place than `at` has a separator.
+            let is_separator = |at: usize| message[at..].starts_with(b": ");
+            let at = (0..message.len().min(255)).find(|at| is_separator(*at));
+            let (command, content) = match at {
+                Some(at) if at >= 1 => (&message[..at], &message[at + 2..]),
+                Some(_) | None => (&b""[..], &message[..]),
+            };
+            let command = str::from_utf8(command).unwrap_or("\u{fffd}");
+            match command {
+                "" => nameless += 1,
+                "\u{fffd}" => replaced += 1,
+                _ => named += 1,
+            }
+            let data = (!content.is_empty()).then_some(content);
+            expect_call(&message, command, data);
+        }
+        let tally = [named, nameless, replaced];
+        assert!(tally.iter().all(|&count| count > 1_000), "{tally:?}");
+    }
+
+    #[test]
+    fn any_header_is_a_token_or_none() {
+        const BYTES: &[u8] = b"=;\" \t\\x,\x00\x7f\xff";
+        let (mut admitted, mut rejected) = (0, 0);
+        for seed in 0..20_000 {
+            let prng = &mut Prng::from_seed(seed);
+            let mut line = Vec::new();
+            for _ in 0..prng.range(0, 8) {
+                if prng.chance(1, 4) {
+                    line.extend_from_slice(b"auth");
+                } else {
+                    line.push(*prng.pick(BYTES.iter()).expect("some"));
+                }
+            }
+            match admit(&[("cookie", &line), ("sec-websocket-protocol", &line)]) {
+                Ok(Credentials { token, .. }) => {
+                    let token = token.expect("whoever is admitted has one");
+                    assert!(!token.contains(['"', ';', '\\', '\0', '\t']), "{token:?}");
+                    admitted += 1;
+                }
+                Err(_) => rejected += 1,
+            }
+        }
+        assert!(admitted > 1_000 && rejected > 1_000);
+    }
+
+    #[test]
+    fn what_is_sent_reads_as_a_command_and_its_content() {
+        for seed in 0..5_000 {
+            let prng = &mut Prng::from_seed(seed);
+            let event = "e".repeat(prng.range(1, 254) as usize);
+            let data = noise(prng);
+            let content = Content {
+                event: &event,
+                data: Data::Bytes(&data),
+                ..Content::default()
+            };
+            let reply = replied(Some(&event), Payload::Bytes(data.clone().into()));
+            let message = push(content);
+            assert_eq!(answer("asked", &reply).as_ref(), Some(&message));
+            let data = (!data.is_empty()).then_some(&data[..]);
+            expect_call(&message, &event, data);
+        }
+    }
+}

@@ -1,0 +1,606 @@
+//! The strict reader: for the one original that reads with the second version of Go's
+//! `encoding/json`.
+//!
+//! ```text
+//!                                {"cmd":"a","CMD":5,"x":{"y":1,"\u0079":2}} trailing
+//!   reader next door    cmd      wrong type: CMD is cmd
+//!   this reader         cmd "a"  another key                   ^ twice      ^ not white space
+//! ```
+//!
+//! A message is one object and nothing else. No object in it, however deep, has a key twice; keys
+//! are compared decoded and to the letter. All of it is UTF-8, and no escape is half a pair.
+//!
+//! It promises to be total on any bytes, not to recurse, and to take time close to linear in the
+//! message and memory in proportion to it, whatever a stranger nests or repeats. It does not know
+//! what any member means.
+
+use super::scan::{Scanner, closing, is_white_space};
+use super::{DEPTH_MAX, Piece, Refused, Text};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// Why a message, or one member of it, is not what it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStrict {
+    /// Not JSON, or more than one object, or another value, or nested deeper than [`DEPTH_MAX`].
+    Malformed,
+    /// Not UTF-8, or half of a surrogate pair in a string or key.
+    InvalidText,
+    /// An object has the same key twice.
+    DuplicateKey,
+    /// A member wanted as a string is neither a string nor `null`.
+    WrongType,
+}
+
+impl From<Refused> for NotStrict {
+    fn from(_: Refused) -> Self {
+        Self::Malformed
+    }
+}
+
+/// Reads a message that is one object: the extents of the members called `names`, in their order
+/// and without white space around them; `None` for those that are missing.
+///
+/// White space may stand around the object. Other members are checked and ignored. Of several
+/// faults any may be the one that is named.
+pub fn read<'t, const N: usize>(
+    text: &'t [u8],
+    names: [&str; N],
+) -> Result<[Option<&'t [u8]>; N], NotStrict> {
+    // Outside strings all is ASCII, or else malformed anyway.
+    if str::from_utf8(text).is_err() {
+        return Err(NotStrict::InvalidText);
+    }
+
+    let mut walk = Walk::new(text);
+    let mut members = [None; N];
+    walk.scanner.expect(b'{')?;
+    if !walk.open(b'{')? {
+        loop {
+            let key = walk.key()?;
+            let wanted = names.iter().position(|name| *name == key);
+            let start = walk.scanner.position();
+            walk.value()?;
+            if let Some(index) = wanted {
+                members[index] = Some(walk.scanner.since(start));
+            }
+            match walk.scanner.take()? {
+                b',' => {}
+                b'}' => break,
+                _ => return Err(NotStrict::Malformed),
+            }
+        }
+        walk.close(b'}')?;
+    }
+
+    if !walk.scanner.rest().iter().copied().all(is_white_space) {
+        return Err(NotStrict::Malformed);
+    }
+    Ok(members)
+}
+
+/// A member that [`read`] has found, as a string not yet decoded; `None` if it is missing or
+/// `null`. [`Scratch::read`] decodes several at once.
+///
+/// [`Scratch::read`]: super::Scratch::read
+pub fn text(member: Option<&[u8]>) -> Result<Option<Text<'_>>, NotStrict> {
+    let Some(raw) = member.filter(|raw| *raw != b"null") else {
+        return Ok(None);
+    };
+    if !raw.starts_with(b"\"") {
+        return Err(NotStrict::WrongType);
+    }
+    // Somebody else may have made these bytes up, and a text stands on their having been checked.
+    let mut scanner = Scanner::new(raw);
+    let escaped = scanner.value(0)?;
+    if !scanner.rest().is_empty() {
+        return Err(NotStrict::Malformed);
+    }
+    Ok(Text::unquoted(raw, escaped))
+}
+
+/// A walk over a message that remembers the keys of all objects that are open.
+///
+/// ```text
+///   {"a": 1, "b": [{"c": 2, "d": .. here
+///
+///   keys   [ a  b | c  d ]      of the innermost object last
+///   open   [ {0  [  {2 ]        where the keys of each begin
+/// ```
+///
+/// When an object ends its keys are sorted, which brings equals together, and forgotten. That
+/// costs no seed, and no choice of keys makes it slow.
+#[derive(Debug)]
+struct Walk<'t> {
+    scanner: Scanner<'t>,
+    open: SmallVec<[Open; 16]>,
+    keys: SmallVec<[Cow<'t, str>; 16]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Open {
+    Array,
+    Object { keys_start: usize },
+}
+
+impl<'t> Walk<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        Self {
+            scanner: Scanner::new(text),
+            open: SmallVec::new(),
+            keys: SmallVec::new(),
+        }
+    }
+
+    /// Takes a value of any kind.
+    fn value(&mut self) -> Result<(), NotStrict> {
+        let outside = self.open.len();
+        let mut first = self.scanner.take()?;
+        loop {
+            // A value begins with `first`.
+            match first {
+                b'"' => _ = self.string()?,
+                b'{' | b'[' => {
+                    if !self.open(first)? {
+                        first = self.element()?;
+                        continue;
+                    }
+                }
+                _ => self.scanner.scalar(first)?,
+            }
+
+            // It has ended, and so may what it is in.
+            loop {
+                if self.open.len() == outside {
+                    return Ok(());
+                }
+                let byte = self.scanner.take()?;
+                if byte == b',' {
+                    first = self.element()?;
+                    break;
+                }
+                self.close(byte)?;
+            }
+        }
+    }
+
+    /// Takes the key, if inside an object, and the first byte of the value that comes next.
+    fn element(&mut self) -> Result<u8, NotStrict> {
+        if let Some(Open::Object { .. }) = self.open.last() {
+            self.key()?;
+        }
+        Ok(self.scanner.take()?)
+    }
+
+    /// Goes into the object or array whose opening bracket has been taken; says whether it is
+    /// empty, and then it has been taken whole.
+    fn open(&mut self, bracket: u8) -> Result<bool, NotStrict> {
+        if self.open.len() == DEPTH_MAX as usize {
+            return Err(NotStrict::Malformed);
+        }
+        if self.scanner.peek() == Some(closing(bracket)) {
+            self.scanner.take()?;
+            return Ok(true);
+        }
+        self.open.push(if bracket == b'{' {
+            let keys_start = self.keys.len();
+            Open::Object { keys_start }
+        } else {
+            Open::Array
+        });
+        Ok(false)
+    }
+
+    /// Leaves the innermost object or array, which `bracket` must close.
+    fn close(&mut self, bracket: u8) -> Result<(), NotStrict> {
+        match (self.open.pop(), bracket) {
+            (Some(Open::Array), b']') => Ok(()),
+            (Some(Open::Object { keys_start }), b'}') => {
+                let keys = &mut self.keys[keys_start..];
+                keys.sort_unstable();
+                if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+                    return Err(NotStrict::DuplicateKey);
+                }
+                self.keys.truncate(keys_start);
+                Ok(())
+            }
+            _ => Err(NotStrict::Malformed),
+        }
+    }
+
+    /// Takes a key and its colon.
+    fn key(&mut self) -> Result<&str, NotStrict> {
+        self.scanner.expect(b'"')?;
+        let text = self.string()?;
+        self.scanner.expect(b':')?;
+        self.keys.push(text.borrowed().map_or_else(
+            || {
+                let mut decoded = String::new();
+                text.decode(&mut decoded);
+                Cow::Owned(decoded)
+            },
+            Cow::Borrowed,
+        ));
+        Ok(self.keys.last().expect("just pushed"))
+    }
+
+    /// Takes the rest of a string whose opening quote has been taken.
+    fn string(&mut self) -> Result<Text<'t>, NotStrict> {
+        let start = self.scanner.last_position();
+        let escaped = self.scanner.string()?;
+        let text = Text::unquoted(self.scanner.since(start), escaped).expect("it has its quotes");
+        if escaped && has_half_pair(text) {
+            return Err(NotStrict::InvalidText);
+        }
+        Ok(text)
+    }
+}
+
+/// Whether a text has half of a surrogate pair, which decodes to U+FFFD without saying so.
+fn has_half_pair(text: Text<'_>) -> bool {
+    let mut pieces = text.pieces();
+    loop {
+        let spelled = pieces.raw;
+        match pieces.next() {
+            Some(Piece::Escaped(char::REPLACEMENT_CHARACTER)) => {
+                if !spelled[2..6].eq_ignore_ascii_case(b"fffd") {
+                    return true;
+                }
+            }
+            Some(Piece::Run(_) | Piece::Escaped(_)) => {}
+            None => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{self, Tree};
+    use super::super::{SCRATCH_BYTES_MAX, Scratch};
+    use super::*;
+    use crate::testing::Prng;
+
+    const NAMES: [&str; 3] = ["from", "cmd", "param"];
+
+    #[track_caller]
+    fn check(message: impl AsRef<[u8]>, expected: Result<[Option<&str>; 3], NotStrict>) {
+        let message = message.as_ref();
+        let shown = message.escape_ascii().to_string();
+        let expected = expected.map(|members| members.map(|raw| raw.map(str::as_bytes)));
+        assert_eq!(read(message, NAMES), expected, "{shown}");
+    }
+
+    #[track_caller]
+    fn check_refused(message: impl AsRef<[u8]>, expected: NotStrict) {
+        check(message, Err(expected));
+    }
+
+    /// Expects `value` to be taken or refused, both as a member's and as one that nobody wants.
+    #[track_caller]
+    fn check_value(value: impl AsRef<[u8]>, expected: Result<(), NotStrict>) {
+        let value = value.as_ref();
+        for key in ["param", "x"] {
+            let message = [b"{\"", key.as_bytes(), b"\":", value, b",\"cmd\":5}"].concat();
+            let shown = message.escape_ascii().to_string();
+            let found = read(&message, NAMES);
+            let wanted = (key == "param").then_some(value);
+            assert_eq!(
+                found,
+                expected.map(|()| [None, Some(&b"5"[..]), wanted]),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_object_and_nothing_else() {
+        check("{}", Ok([None; 3]));
+        check(" \t\r\n{ } \t\r\n", Ok([None; 3]));
+        check(
+            "\n{ \"param\" : [ 1 ] ,\"cmd\":\"a b\" , \"other\":{},\"from\":null } ",
+            Ok([Some("null"), Some("\"a b\""), Some("[ 1 ]")]),
+        );
+        for other in [
+            "",
+            " ",
+            "null",
+            "[]",
+            "\"x\"",
+            "5",
+            "true",
+            "{} {}",
+            "{},",
+            "{}x",
+            "{}\0",
+            "{}}",
+            "\u{feff}{}",
+            "{}\u{feff}",
+            "\u{a0}{}",
+            "{}\u{a0}",
+            "\x0b{}",
+            "{",
+            "}",
+            "{]",
+            "{,}",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1",
+            "{\"a\":1]",
+            "{a:1}",
+            "{\"a\" 1}",
+            "{\"a\":1 \"b\":2}",
+            "{\"a\":[}",
+            "{\"a\":[1}]",
+            "{\"a\":{]}",
+            "{\"a\":01}",
+            "{1:2}",
+            "{\"a\":tru}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\n\"}",
+            "{\"a\\\":1}",
+            "{\"a\":[1,]}",
+            "{\"a\":{\"b\":1,}}",
+            "{\"a\":[1 2]}",
+            "{\"a\":{\"b\":1;\"c\":2}}",
+            "{\"a\":[1}}",
+            "{\"a\":{\"b\":1]}",
+            "{\"a\":1}}",
+        ] {
+            check_refused(other, NotStrict::Malformed);
+        }
+    }
+
+    #[test]
+    fn keys_are_case_sensitive_and_compared_decoded() {
+        check(r#"{"CMD":1,"Cmd":2}"#, Ok([None; 3]));
+        check(r#"{"cmd":1,"CMD":2}"#, Ok([None, Some("1"), None]));
+        check(r#"{"\u0063m\u0064":1}"#, Ok([None, Some("1"), None]));
+        check(r#"{"cmd\u0000":1,"cm":2," cmd":3,"":4}"#, Ok([None; 3]));
+        check(r#"{"x":{"cmd":1},"y":["from"]}"#, Ok([None; 3]));
+        let named = read("{\"\\u00e9\":1}".as_bytes(), ["\u{e9}"]);
+        assert_eq!(named, Ok([Some(&b"1"[..])]));
+        let named = read("{\"\u{1f600}/\":1}".as_bytes(), ["\u{1f600}/"]);
+        assert_eq!(named, Ok([Some(&b"1"[..])]));
+    }
+
+    #[test]
+    fn no_object_has_a_key_twice() {
+        for twice in [
+            r#"{"cmd":1,"cmd":1}"#,
+            r#"{"cmd":1,"\u0063md":2}"#,
+            r#"{"x":1,"y":2,"x":3}"#,
+            r#"{"":1,"":2}"#,
+            r#"{" ":1," ":2}"#,
+            r#"{"x":{},"x":{}}"#,
+            r#"{"\/":1,"/":2}"#,
+            r#"{"\ud83d\ude00":1,"\uD83D\uDE00":2}"#,
+            "{\"\u{1f600}\":1,\"\\uD83D\\uDE00\":2}",
+            "{\"\\u00e9\":1,\"\u{e9}\":2}",
+        ] {
+            check_refused(twice, NotStrict::DuplicateKey);
+            check_value(twice, Err(NotStrict::DuplicateKey));
+            check_value(format!("[0,[{twice}]]"), Err(NotStrict::DuplicateKey));
+            check_value(
+                format!("{{\"x\":{{\"y\":{twice}}}}}"),
+                Err(NotStrict::DuplicateKey),
+            );
+            check_value(
+                format!("[{{\"x\":1}},{twice}]"),
+                Err(NotStrict::DuplicateKey),
+            );
+        }
+        // A key that an inner object stands between, and keys that only look alike.
+        check_refused(r#"{"a":{"b":1},"a":2}"#, NotStrict::DuplicateKey);
+        check_refused(
+            r#"{"a":[{"a":1}],"b":{"a":1},"a":2}"#,
+            NotStrict::DuplicateKey,
+        );
+        for apart in [
+            r#"{"a":1,"A":2,"aa":3,"":4,"a ":5,"a\u0000":6}"#,
+            r#"{"a":{"a":{"a":1}},"b":{"a":1}}"#,
+            r#"[{"a":1},{"a":1},{"a":1}]"#,
+            r#"{"a":{},"b":[],"c":{}}"#,
+            "{\"\u{e9}\":1,\"e\u{301}\":2}",
+            r#"{"a":"b","b":"a"}"#,
+        ] {
+            check_value(apart, Ok(()));
+        }
+    }
+
+    #[test]
+    fn all_text_is_valid() {
+        for invalid in [
+            &b"\xff"[..],
+            b"\xe2\x82",
+            b"\xed\xa0\x80",
+            b"\xc0\x80",
+            b"\\ud800",
+            b"\\udc00",
+            b"\\ud800\\u0041",
+            b"\\ud800\\ud800",
+            b"\\uD83Dx\\uDE00",
+            b"\\udc00\\ud800",
+            b"a\\ufffd\\udfff",
+            b"\\ud83d\\ude00\\ude00",
+            b"\\n\\ud800",
+        ] {
+            let string = [b"\"", invalid, b"\""].concat();
+            check_value(&string, Err(NotStrict::InvalidText));
+            check_value(
+                [b"[", &string[..], b"]"].concat(),
+                Err(NotStrict::InvalidText),
+            );
+            let object = [b"{", &string[..], b":1}"].concat();
+            check_value(&object, Err(NotStrict::InvalidText));
+            check_refused(&object, NotStrict::InvalidText);
+        }
+        check_refused(b"{}\xff", NotStrict::InvalidText);
+        for valid in [
+            r"\ufffd",
+            r"\uFFFD\uFffD",
+            "\u{fffd}",
+            r"\ud83d\ude00",
+            r"\uDBFF\uDFFF",
+            r"\\ud800",
+            r"\u0000\u007f\ue000\ud7ff",
+            "\u{e9}\u{1f600}",
+            r"\\\ufffd",
+        ] {
+            check_value(format!("\"{valid}\""), Ok(()));
+            check_value(format!("{{\"{valid}\":[\"{valid}\"]}}"), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_member_is_a_string_or_null_or_of_the_wrong_type() {
+        let message = "{\"from\":null,\"cmd\":\" \u{e9}\",\"param\":\"\\n\"}";
+        let members = read(message.as_bytes(), NAMES).expect("it is strict");
+        let texts = members.map(|member| text(member).expect("a string or null"));
+        let mut scratch = Scratch::new();
+        let [from, cmd, param] = scratch.read(texts);
+        assert_eq!((from, cmd, param), (None, Some(" \u{e9}"), Some("\n")));
+        let place = cmd.map(str::as_ptr).expect("it is given");
+        assert!(message.as_bytes().as_ptr_range().contains(&place));
+
+        let mut decoded = |raw: &str| {
+            let found = text(Some(raw.as_bytes()))?;
+            Ok(scratch.read([found])[0].map(str::to_owned))
+        };
+        assert_eq!(text(None).map(|text| text.is_none()), Ok(true));
+        assert_eq!(decoded("null"), Ok(None));
+        assert_eq!(decoded(r#""""#), Ok(Some(String::new())));
+        assert_eq!(
+            decoded(r#""\ud83d\ude00\"""#),
+            Ok(Some("\u{1f600}\"".to_owned()))
+        );
+        for other in [
+            "5",
+            "-0",
+            "true",
+            "{}",
+            "[]",
+            "[\"a\"]",
+            "{\"a\":\"b\"}",
+            "",
+            " \"a\"",
+        ] {
+            assert_eq!(decoded(other), Err(NotStrict::WrongType), "{other}");
+        }
+        // What no reading has found does not become a text that cannot be decoded.
+        for unchecked in ["\"", r#""\""#, r#""\u12""#, r#""a"x"#, r#""a" "#, "\"\n\""] {
+            assert_eq!(decoded(unchecked), Err(NotStrict::Malformed), "{unchecked}");
+        }
+        let long = format!("\"{}\"", "\\n".repeat(SCRATCH_BYTES_MAX));
+        let length = decoded(&long).map(|text| text.map(|text| text.len()));
+        assert_eq!(length, Ok(Some(SCRATCH_BYTES_MAX)));
+    }
+
+    #[test]
+    fn nesting_ends_at_ten_thousand() {
+        let nested = |open: &str, close: &str, times: usize| {
+            format!("{}{}", open.repeat(times), close.repeat(times))
+        };
+        check_value(nested("[", "]", 9_999), Ok(()));
+        check_value(nested("[", "]", 10_000), Err(NotStrict::Malformed));
+        let objects = |times| format!("{}0{}", "{\"a\":".repeat(times), "}".repeat(times));
+        check(objects(10_000), Ok([None; 3]));
+        check_refused(objects(10_001), NotStrict::Malformed);
+        check_value(format!("[{},{}]", objects(9_998), objects(9_998)), Ok(()));
+        check_refused("{\"a\":".repeat(1_000_000), NotStrict::Malformed);
+        check_refused("{\"a\":[".repeat(1_000_000), NotStrict::Malformed);
+        check_refused(
+            ["{\"a\":", &"[".repeat(1_000_000)].concat(),
+            NotStrict::Malformed,
+        );
+    }
+
+    /// Sizes at which anything quadratic would be noticed by whoever waits for the test.
+    #[test]
+    fn many_keys_and_many_objects_are_taken_in_stride() {
+        let members = |count: usize, key: &dyn Fn(usize) -> String| {
+            let members: Vec<String> = (0..count).map(|it| format!("\"{}\":0", key(it))).collect();
+            members.join(",")
+        };
+        let shared = "k".repeat(200);
+        let keys: [&dyn Fn(usize) -> String; 4] = [
+            &|index| format!("{index}"),
+            &|index| format!("{:06}", 999_999 - index),
+            &|index| format!("\\u006b{index}"),
+            &|index| format!("{shared}{index}"),
+        ];
+        for key in keys {
+            let many = members(100_000, key);
+            check(format!("{{{many}}}"), Ok([None; 3]));
+            let twice = format!("{{{many},\"{}\":1}}", key(50_000));
+            check_refused(twice, NotStrict::DuplicateKey);
+        }
+        // One outer object with many keys, and in it many objects that end while it is open.
+        let within = members(100_000, &|index| {
+            format!("{index}\":{{\"a\":0}},\"x{index}")
+        });
+        check(format!("{{{within}}}"), Ok([None; 3]));
+        check_refused(format!("{{{within},\"7\":0}}"), NotStrict::DuplicateKey);
+    }
+
+    /// What the model makes of a message; its members by name, each as a tree.
+    fn model_read(message: &[u8]) -> Option<[Option<Tree>; 3]> {
+        let parsed = model::parse(message)?;
+        let Tree::Object(members) = &parsed.tree else {
+            return None;
+        };
+        let is_strict = parsed.is_clean && !parsed.tree.repeats_a_key();
+        is_strict.then(|| {
+            NAMES.map(|name| {
+                let member = members.iter().find(|(key, _)| key == name);
+                member.map(|(_, value)| value.clone())
+            })
+        })
+    }
+
+    #[test]
+    fn reads_what_the_model_reads() {
+        let (mut accepted, mut found) = (0, 0);
+        let mut refused = [0; 3];
+        for seed in 0..40_000 {
+            let mut prng = Prng::from_seed(seed);
+            let mut message = model::document(&mut prng);
+            if prng.chance(1, 8) {
+                message = model::noise(&mut prng);
+            } else if prng.chance(1, 3) {
+                model::damage(&mut prng, &mut message);
+            }
+            let shown = message.escape_ascii().to_string();
+            let reading = read(&message, NAMES);
+            let expected = model_read(&message);
+            match reading {
+                Ok(members) => {
+                    let trees = members.map(|raw| {
+                        raw.map(|raw| {
+                            assert_eq!(raw.trim_ascii(), raw, "seed {seed}: {shown}");
+                            model::parse(raw).expect("a member is JSON").tree
+                        })
+                    });
+                    assert_eq!(Some(trees), expected, "seed {seed}: {shown}");
+                    accepted += 1;
+                    found += members.iter().flatten().count();
+                }
+                Err(refusal) => {
+                    assert_eq!(None, expected, "seed {seed}: {shown}");
+                    let kinds = [
+                        NotStrict::Malformed,
+                        NotStrict::InvalidText,
+                        NotStrict::DuplicateKey,
+                    ];
+                    let index = kinds.iter().position(|kind| *kind == refusal);
+                    refused[index.expect("no type is asked for")] += 1;
+                }
+            }
+        }
+        let tally = [accepted, found, refused[0], refused[1], refused[2]];
+        assert!(
+            tally.iter().all(|&count| count > 1_500),
+            "one-sided: {tally:?}"
+        );
+    }
+}

@@ -1,0 +1,411 @@
+//! What the dialect `edk` needs of Protocol Buffers, for the three ways to know its messages.
+//!
+//! ```text
+//!   0A 04 63 68 61 74 12 02 68 69        type = "chat", payload = "hi"
+//!   |  |  '---------' |  |  '---'
+//!   |  |     value    |  |  value        check_wire     tags, lengths, groups; no schema
+//!   |  length 4       |  length 2        read_envelope  the built-in schema, borrowed
+//!   field 1, type 2   field 2, type 2    Schema::read   the operator's own descriptor
+//! ```
+//!
+//! Every reader is total on any bytes, takes time linear in the message and no memory that grows
+//! with it: nothing is decoded into a tree, and text is borrowed from the message. What a command
+//! or a payload means is none of its business.
+
+mod schema;
+mod wire;
+
+pub use schema::{Schema, SchemaError};
+
+use std::error::Error;
+use std::fmt;
+use wire::{Reader, Value, put_bytes};
+
+/// The built-in schema as a `.proto` file, for those who generate clients from it.
+pub const SCHEMA: &str = r#"// What clients and the gateway say in the dialect `edk`.
+
+syntax = "proto3";
+
+package ws;
+
+message Message {
+  // The command or event this message is about.
+  string type = 1;
+  // The body, which belongs to the application. The gateway does not look inside.
+  bytes payload = 2;
+  // Chosen by whoever asks and repeated in the answer. May be empty.
+  string id = 3;
+}
+"#;
+
+/// How many messages and groups may be open at once below the outermost message. Entries of a map
+/// count as the messages they are. The usual limit of Protocol Buffers.
+pub const DEPTH_MAX: u32 = 100;
+
+/// A message of the built-in schema, see [`SCHEMA`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Envelope<'m> {
+    /// The field `type`: the command or event.
+    pub kind: &'m str,
+    /// The field `payload`: bytes of the application.
+    pub payload: &'m [u8],
+    /// The field `id`: what an answer repeats.
+    pub id: &'m str,
+}
+
+/// Why bytes are not a message, or not one of the type they should be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotProtobuf {
+    /// A variable-length integer has no end within ten bytes or does not fit 64 bits.
+    BadVarint,
+    /// A field number is 0 or above 2^29 - 1.
+    BadFieldNumber,
+    /// A wire type is 6 or 7, which mean nothing.
+    BadWireType,
+    /// A field reaches beyond the end of the message it is in.
+    Truncated,
+    /// A group ends that is not the innermost open one, or does not end.
+    UnbalancedGroup,
+    /// More than [`DEPTH_MAX`] messages and groups are open at once.
+    TooDeep,
+    /// A string is not UTF-8.
+    InvalidText,
+    /// A field of an operator's schema has a wire type that its declared type never has.
+    WrongType,
+    /// A field that an operator's schema requires is not there.
+    MissingRequired,
+}
+
+/// Checks that bytes have the form of a message, whatever its type.
+///
+/// Field numbers, wire types, lengths and the balance of groups are looked at, the inside of
+/// length-delimited fields is not. Nothing at all is a message without fields.
+pub fn check_wire(message: &[u8]) -> Result<(), NotProtobuf> {
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.field()? {
+        reader.skip_rest(number, value, 0)?;
+    }
+    Ok(())
+}
+
+/// Reads a message of the built-in schema.
+///
+/// As in proto3, a field that is missing is empty and of several the last one wins, though each
+/// has to be UTF-8 if it is a string. Fields of unknown numbers are skipped, and so are those of
+/// known numbers with another wire type.
+pub fn read_envelope(message: &[u8]) -> Result<Envelope<'_>, NotProtobuf> {
+    let mut envelope = Envelope::default();
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.field()? {
+        match (number, value) {
+            (KIND, Value::Bytes(bytes)) => envelope.kind = text(bytes)?,
+            (PAYLOAD, Value::Bytes(bytes)) => envelope.payload = bytes,
+            (ID, Value::Bytes(bytes)) => envelope.id = text(bytes)?,
+            _ => reader.skip_rest(number, value, 0)?,
+        }
+    }
+    Ok(envelope)
+}
+
+/// Appends a message of the built-in schema to `out`, without its empty fields.
+pub fn put_envelope(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let fields = [
+        (KIND, envelope.kind.as_bytes()),
+        (PAYLOAD, envelope.payload),
+        (ID, envelope.id.as_bytes()),
+    ];
+    for (number, bytes) in fields {
+        if !bytes.is_empty() {
+            put_bytes(number, bytes, out);
+        }
+    }
+}
+
+impl fmt::Display for NotProtobuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadVarint => "an integer is longer than ten bytes or 64 bits",
+            Self::BadFieldNumber => "a field number is out of range",
+            Self::BadWireType => "a wire type is unknown",
+            Self::Truncated => "a field reaches beyond the end of its message",
+            Self::UnbalancedGroup => "a group is not closed as it was opened",
+            Self::TooDeep => "messages and groups are nested too deep",
+            Self::InvalidText => "a string is not UTF-8",
+            Self::WrongType => "a field does not have the type that the schema declares",
+            Self::MissingRequired => "a field that the schema requires is missing",
+        })
+    }
+}
+
+impl Error for NotProtobuf {}
+
+fn text(bytes: &[u8]) -> Result<&str, NotProtobuf> {
+    str::from_utf8(bytes).map_err(|_| NotProtobuf::InvalidText)
+}
+
+const KIND: u32 = 1;
+const PAYLOAD: u32 = 2;
+const ID: u32 = 3;
+
+#[cfg(test)]
+mod dice;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Prng;
+    use prost::Message as _;
+    use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+
+    /// The built-in schema as prost reads it.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Reference {
+        #[prost(string, tag = "1")]
+        kind: String,
+        #[prost(bytes = "vec", tag = "2")]
+        payload: Vec<u8>,
+        #[prost(string, tag = "3")]
+        id: String,
+    }
+
+    /// A message without fields: decoding it is prost's own check of the wire format.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Nothing {}
+
+    #[track_caller]
+    fn check(message: &[u8], expected: Result<(&str, &[u8], &str), NotProtobuf>) {
+        let expected = expected.map(|(kind, payload, id)| Envelope { kind, payload, id });
+        assert_eq!(read_envelope(message), expected);
+    }
+
+    #[test]
+    fn the_example_of_the_wire_reference() {
+        let example = b"\x0a\x04chat\x12\x02hi";
+        check(example, Ok(("chat", b"hi", "")));
+        assert_eq!(check_wire(example), Ok(()));
+
+        let mut out = b"before ".to_vec();
+        let envelope = Envelope {
+            kind: "chat",
+            payload: b"hi",
+            id: "",
+        };
+        put_envelope(&envelope, &mut out);
+        assert_eq!(out, [&b"before "[..], example].concat());
+    }
+
+    #[test]
+    fn an_envelope_is_read_by_the_rules_of_proto3() {
+        check(b"", Ok(("", b"", "")));
+        check(b"\x1a\x01i\x12\x01p\x0a\x01k", Ok(("k", b"p", "i")));
+        check(b"\x0a\x01a\x0a\x01b", Ok(("b", b"", "")));
+        check(b"\x0a\x01a\x0a\x00", Ok(("", b"", "")));
+        check(b"\x20\x05\x0a\x01a\x2b\x0a\x01b\x2c", Ok(("a", b"", "")));
+        check(b"\x12\x01\xff", Ok(("", b"\xff", "")));
+        check(b"\x0a\x01\xff", Err(NotProtobuf::InvalidText));
+        check(b"\x0a\x01\xff\x0a\x01b", Err(NotProtobuf::InvalidText));
+        check(b"\x1a\x01\xff", Err(NotProtobuf::InvalidText));
+        check(b"\x0a\x02a", Err(NotProtobuf::Truncated));
+    }
+
+    #[test]
+    fn a_known_number_with_another_wire_type_is_unknown() {
+        check(b"\x0a\x01k\x08\x05", Ok(("k", b"", "")));
+        check(b"\x12\x01p\x15....", Ok(("", b"p", "")));
+        check(b"\x1a\x01i\x1b\x1a\x01j\x1c", Ok(("", b"", "i")));
+        check(b"\x0c", Err(NotProtobuf::UnbalancedGroup));
+    }
+
+    #[test]
+    fn the_published_schema_is_the_one_spoken() {
+        for field in ["string type = 1;", "bytes payload = 2;", "string id = 3;"] {
+            assert!(SCHEMA.contains(field), "{field}");
+        }
+        assert!(SCHEMA.contains("\npackage ws;\n\nmessage Message {\n"));
+        assert_eq!((KIND, PAYLOAD, ID), (1, 2, 3));
+    }
+
+    #[test]
+    fn only_well_formed_bytes_pass() {
+        let fine: [&[u8]; 9] = [
+            b"",
+            b"\x08\x00",
+            b"\x09........",
+            b"\x0d....",
+            b"\x0a\x00",
+            b"\x0b\x0c",
+            b"\x0b\x13\x08\x01\x14\x0c",
+            b"\xf8\xff\xff\xff\x0f\x00",
+            b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        ];
+        for message in fine {
+            assert_eq!(check_wire(message), Ok(()), "{}", message.escape_ascii());
+        }
+        for (message, error) in [
+            (&b"\x00\x00"[..], NotProtobuf::BadFieldNumber),
+            (b"\x80\x80\x80\x80\x10\x00", NotProtobuf::BadFieldNumber),
+            (b"\x0e", NotProtobuf::BadWireType),
+            (b"\x0f", NotProtobuf::BadWireType),
+            (b"\x08", NotProtobuf::Truncated),
+            (b"\x08\x80", NotProtobuf::Truncated),
+            (b"\x80", NotProtobuf::Truncated),
+            (b"\x09.......", NotProtobuf::Truncated),
+            (b"\x0d...", NotProtobuf::Truncated),
+            (b"\x0a\x01", NotProtobuf::Truncated),
+            (b"\x0a", NotProtobuf::Truncated),
+            (
+                b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+                NotProtobuf::Truncated,
+            ),
+            (
+                b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
+                NotProtobuf::BadVarint,
+            ),
+            (
+                b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00",
+                NotProtobuf::BadVarint,
+            ),
+            (b"\x0b", NotProtobuf::UnbalancedGroup),
+            (b"\x0b\x14", NotProtobuf::UnbalancedGroup),
+            (b"\x0b\x13\x0c\x14", NotProtobuf::UnbalancedGroup),
+            (b"\x0c", NotProtobuf::UnbalancedGroup),
+        ] {
+            assert_eq!(
+                check_wire(message),
+                Err(error),
+                "{}",
+                message.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn groups_nest_to_the_limit_and_no_deeper() {
+        let nested = |depth: usize| [b"\x0b".repeat(depth), b"\x0c".repeat(depth)].concat();
+        let max = DEPTH_MAX as usize;
+        assert_eq!(check_wire(&nested(max)), Ok(()));
+        assert_eq!(check_wire(&nested(max + 1)), Err(NotProtobuf::TooDeep));
+        assert_eq!(check_wire(&nested(1_000_000)), Err(NotProtobuf::TooDeep));
+        check(&nested(max), Ok(("", b"", "")));
+        check(&nested(max + 1), Err(NotProtobuf::TooDeep));
+
+        // The limit is one of depth, not of number.
+        assert_eq!(check_wire(&b"\x0b\x0c".repeat(1_000)), Ok(()));
+    }
+
+    #[test]
+    fn the_wire_check_agrees_with_prost() {
+        // The two differ in one place only: prost wants the group at the limit to be empty.
+        let mut prng = Prng::from_seed(1);
+        let mut well_formed = 0;
+        for _ in 0..40_000 {
+            let message = dice::message(&mut prng);
+            let expected = Nothing::decode(&message[..]).is_ok();
+            assert_eq!(
+                check_wire(&message).is_ok(),
+                expected,
+                "{}",
+                message.escape_ascii()
+            );
+            well_formed += u32::from(expected);
+        }
+        assert!((8_000..32_000).contains(&well_formed), "{well_formed}");
+    }
+
+    #[test]
+    fn a_cut_is_noticed_unless_it_falls_between_fields() {
+        let mut prng = Prng::from_seed(2);
+        for _ in 0..500 {
+            let (mut message, mut ends) = (Vec::new(), vec![0]);
+            for _ in 0..prng.range(1, 6) {
+                dice::put_field(&mut prng, 3, &mut message);
+                ends.push(message.len());
+            }
+            for cut in 0..=message.len() {
+                assert_eq!(
+                    check_wire(&message[..cut]).is_ok(),
+                    ends.contains(&cut),
+                    "{} at {cut}",
+                    message.escape_ascii()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn envelopes_are_read_as_prost_reads_them() {
+        let mut prng = Prng::from_seed(3);
+        let (mut read, mut refused, mut lenient) = (0, 0, 0);
+        for _ in 0..60_000 {
+            let message = if prng.chance(1, 2) {
+                dice::message(&mut prng)
+            } else {
+                let encoded = reference(&mut prng).encode_to_vec();
+                dice::mutated(&mut prng, &encoded)
+            };
+            match (read_envelope(&message), Reference::decode(&message[..])) {
+                (Ok(ours), Ok(theirs)) => {
+                    assert_eq!(ours, borrowed(&theirs));
+                    read += 1;
+                }
+                (Err(_), Err(_)) => refused += 1,
+                // prost refuses a known number with another wire type; by the specification, and
+                // to the official implementations, it is an unknown field.
+                (Ok(_), Err(_)) => {
+                    assert!(has_another_wire_type(&message));
+                    lenient += 1;
+                }
+                (Err(error), Ok(_)) => panic!("{error} in {}", message.escape_ascii()),
+            }
+        }
+        assert!(
+            read > 5_000 && refused > 5_000 && lenient > 500,
+            "{read}, {refused}, {lenient}"
+        );
+    }
+
+    #[test]
+    fn envelopes_are_written_as_prost_writes_them() {
+        let mut prng = Prng::from_seed(4);
+        for _ in 0..2_000 {
+            let reference = reference(&mut prng);
+            let mut out = Vec::new();
+            put_envelope(&borrowed(&reference), &mut out);
+            assert_eq!(out, reference.encode_to_vec());
+            assert_eq!(read_envelope(&out), Ok(borrowed(&reference)));
+            assert_eq!(check_wire(&out), Ok(()));
+        }
+    }
+
+    fn reference(prng: &mut Prng) -> Reference {
+        Reference {
+            kind: dice::text(prng),
+            payload: {
+                // Beyond 16 KiB a length takes three bytes.
+                let long = if prng.chance(1, 20) { 20_000 } else { 200 };
+                dice::bytes(prng, long)
+            },
+            id: dice::text(prng),
+        }
+    }
+
+    fn borrowed(reference: &Reference) -> Envelope<'_> {
+        Envelope {
+            kind: &reference.kind,
+            payload: &reference.payload,
+            id: &reference.id,
+        }
+    }
+
+    /// Whether a field of the schema comes with a wire type of its own, as prost sees it.
+    fn has_another_wire_type(mut message: &[u8]) -> bool {
+        while let Ok((number, wire_type)) = decode_key(&mut message) {
+            if (KIND..=ID).contains(&number) && wire_type != WireType::LengthDelimited {
+                return true;
+            }
+            let context = DecodeContext::default();
+            skip_field(wire_type, number, &mut message, context).expect("a well-formed message");
+        }
+        false
+    }
+}

@@ -1,0 +1,201 @@
+//! The language of Project Forge's tap socket: it hears what others say, and is not heard.
+//!
+//! ```text
+//! tap                                                 gateway                        others
+//!   | { "from": "82ad..", "channel": "room", .. }        |   "room" is joined            |
+//!   |<---------------------------------------------------|------------------------------>|
+//!   | { "channel": "room", "cmd": "ping", "param": 1 }   |   Call "ping"                 |
+//!   |<---------------------------------------------------|<------------------------------|
+//!   | {"cmd":"hello"}                                    |                               |
+//!   |--------------------------------------------------->|   valid, and means nothing    |
+//!   | hello                                              |                               |
+//!   |--------------------------------------------------->|   Malformed: it ends          |
+//! ```
+//!
+//! Messages are those of [`projectforge`], in both directions. Which of them a tap is to hear, and
+//! that it must be told of sessions that open and close, is up to those who publish to it: to this
+//! language that is a publication like any other.
+//!
+//! [`projectforge`]: super::projectforge
+
+use super::json::Scratch;
+use super::projectforge::{put_publication, read_call};
+use super::{Dialect, Habits, Intents, Options, Refusal, Then};
+use crate::close::End;
+use crate::shard::publication::Publication;
+use crate::ws::Kind;
+
+/// The dialect itself; it has no state.
+#[derive(Debug)]
+pub struct Tap;
+
+impl Dialect for Tap {
+    fn name(&self) -> &'static str {
+        "tap"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            same_origin: true,
+            ..Habits::default()
+        }
+    }
+
+    fn decode<'m>(
+        &self,
+        kind: Kind,
+        payload: &'m mut [u8],
+        _: &Options,
+        scratch: &'m mut Scratch,
+        _: &mut Intents<'m>,
+    ) -> Result<(), Refusal> {
+        read_call(kind, payload, scratch).map(drop)
+    }
+
+    fn object(&self, refusal: Refusal) -> Then {
+        match refusal {
+            Refusal::InvalidText | Refusal::Malformed => Then::Leave(End::Malformed),
+        }
+    }
+
+    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+        put_publication(publication, message);
+        Kind::Text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{Content, Correlation, Data, Outcome, Payload, Reply};
+    use crate::dialect::projectforge::Projectforge;
+    use crate::dialect::{Answered, ChannelWish, Dialect, Presence, UpgradeRequest};
+    use crate::id::ShardId;
+    use crate::shard::publication::{Audience, PublicationId};
+    use crate::testing::Prng;
+
+    fn decode(dialect: &dyn Dialect, message: &[u8]) -> (Result<(), Refusal>, usize) {
+        let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
+        let mut intents = Intents::new();
+        let options = Options::default();
+        let result = dialect.decode(
+            Kind::Text,
+            &mut payload,
+            &options,
+            &mut scratch,
+            &mut intents,
+        );
+        (result, intents.len())
+    }
+
+    #[test]
+    fn what_a_tap_says_is_read_and_means_nothing() {
+        for message in [
+            &b"{}"[..],
+            br#"{"cmd":"hello","param":1}"#,
+            br#"{"cmd":"join","channel":"room","x":[{}]}"#,
+        ] {
+            assert_eq!(decode(&Tap, message), (Ok(()), 0));
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_ends_a_tap() {
+        for message in [
+            &b""[..],
+            b"hello",
+            b"null",
+            br#"{"cmd":5}"#,
+            br#"{"from":""}"#,
+            br#"{"cmd":"a","cmd":"a"}"#,
+        ] {
+            assert_eq!(decode(&Tap, message), (Err(Refusal::Malformed), 0));
+        }
+        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
+            assert_eq!(Tap.object(refusal), Then::Leave(End::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_tap_takes_exactly_what_its_sibling_takes() {
+        const MEANT: &[u8] = b"{}[]\":,\\ntrufalsecmdparam0123456789+-.eE \t\xe2\x84\xaa\xff\x1f";
+        for seed in 0..20_000 {
+            let mut prng = Prng::from_seed(seed);
+            let mut message = br#"{"cmd":"a","param":["#.to_vec();
+            for _ in 0..prng.range(0, 6) {
+                message.push(prng.pick(MEANT.iter().copied()).expect("some"));
+            }
+            if prng.chance(3, 4) {
+                message.extend_from_slice(b"]}");
+            }
+            let (result, intents_count) = decode(&Tap, &message);
+            assert_eq!(result, decode(&Projectforge, &message).0, "seed {seed}");
+            assert_eq!(intents_count, 0);
+        }
+    }
+
+    #[test]
+    fn a_tap_hears_messages_as_they_were_said() {
+        let publication = Publication {
+            id: PublicationId {
+                origin: ShardId::new(0),
+                sequence: 0,
+            },
+            position: None,
+            audience: Audience::Everyone {
+                namespace: 3,
+                except: &[],
+            },
+            content: Content {
+                event: "open",
+                data: Data::Json(br#"{"id":"82ad4c6d-fc95-41e5-8589-b37a56cdfc0d"}"#),
+                channel: "connection",
+                ..Content::default()
+            },
+            nonce: 0,
+        };
+        let mut message = Vec::new();
+        let kind = Tap.encode(&publication, &Options::default(), &mut message);
+        assert_eq!(kind, Kind::Text);
+        let expected = r#"{
+  "channel": "connection",
+  "cmd": "open",
+  "param": {
+    "id": "82ad4c6d-fc95-41e5-8589-b37a56cdfc0d"
+  }
+}"#;
+        assert_eq!(str::from_utf8(&message), Ok(expected));
+    }
+
+    #[test]
+    fn a_tap_is_for_pages_of_our_own_and_is_on_no_channel() {
+        assert!(Tap.habits().same_origin);
+        let request = UpgradeRequest {
+            query: Some("ch=room"),
+            headers: &[],
+        };
+        let credentials = Tap.admit(&request, &Options::default());
+        assert_eq!(credentials.map(|it| it.channel), Ok(ChannelWish::None));
+        let presence = Presence {
+            who: "jack",
+            connected: true,
+        };
+        assert_eq!(Tap.announce(presence, &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn a_tap_is_never_answered() {
+        let correlation = Correlation {
+            command: "hello".into(),
+            id: "".into(),
+            channel: "".into(),
+            kind: Kind::Text,
+        };
+        let outcome = Outcome::Replied(Reply {
+            event: None,
+            data: Payload::Text("hi".into()),
+        });
+        let answered = Tap.answer(&correlation, &outcome, &Options::default(), &mut Vec::new());
+        assert_eq!(answered, Answered::Nothing);
+    }
+}

@@ -1,0 +1,694 @@
+//! The language of `go-eyas/toolkit`'s `wsrv`: JSON requests, each answered by its own response.
+//!
+//! ```text
+//! client                                        gateway
+//!   | {"cmd":"register","seqno":"s1",              |   Call { command: "register", id: "s1", .. }
+//!   |  "data":{"UID":5}}                           |
+//!   |--------------------------------------------->|
+//!   |      {"cmd":"user_register","seqno":         |   a push, which has a name of its own,
+//!   |       "Hph7bg5S","status":0,"msg":"ok",      |   in a frame of the route's type
+//!   |       "data":{"uid":5}}                      |
+//!   |<---------------------------------------------|
+//!   |      {"cmd":"register","seqno":"s1",         |   the response, in a frame of the type that
+//!   |       "status":0,"msg":"ok","data":{}}       |   the request came in
+//!   |<---------------------------------------------|
+//!   | {"cmd":"no","seqno":"s2"}                    |   nobody handles it
+//!   |--------------------------------------------->|
+//!   |      {"cmd":"no","seqno":"s2","status":-1,   |
+//!   |       "msg":"not implement","data":{}}       |
+//!   |<---------------------------------------------|
+//!   | (an empty message)                           |   Heartbeat; never answered
+//!   |--------------------------------------------->|
+//!   | {"cmd":"no","seqno":3}                       |   not a request: ignored without a word
+//!   |--------------------------------------------->|
+//! ```
+//!
+//! Whatever is a request is answered exactly once, and the answers may come in any order: a client
+//! tells them apart by `seqno`. JSON is read and written as Go does it, down to the escapes, so
+//! that an answer has the bytes it always had. What a handler panicked with is for the log and not
+//! for the client, who was told in the original.
+
+use super::json::write::{put_base64_string, put_compact_go, put_string_go};
+use super::json::{Scratch, Wanted};
+use super::{Answered, Call, Dialect, Habits, Intent, Intents, Options, Refusal, Then};
+use crate::content::{Cause, Correlation, Data, Failure, Outcome};
+use crate::shard::publication::Publication;
+use crate::ws::Kind;
+use std::array;
+use std::io::Write as _;
+
+/// The dialect itself; it has no state.
+#[derive(Debug)]
+pub struct Wsrv;
+
+impl Dialect for Wsrv {
+    fn name(&self) -> &'static str {
+        "wsrv"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            alive_by_messages: true,
+            concurrent: true,
+            appends_handlers: true,
+            json_data: true,
+            ..Habits::default()
+        }
+    }
+
+    fn decode<'m>(
+        &self,
+        kind: Kind,
+        payload: &'m mut [u8],
+        _: &Options,
+        scratch: &'m mut Scratch,
+        intents: &mut Intents<'m>,
+    ) -> Result<(), Refusal> {
+        if payload.is_empty() {
+            intents.push(Intent::Heartbeat);
+            return Ok(());
+        }
+        let found = REQUEST.find(payload).map_err(|_| Refusal::Malformed)?;
+        if !found.is_whole() {
+            return Err(Refusal::Malformed);
+        }
+        let [command, id] = scratch.read(found.strings).map(Option::unwrap_or_default);
+        let [data] = found.raws;
+        intents.push(Intent::Call(Call {
+            command,
+            id,
+            channel: "",
+            from: "",
+            data,
+            kind,
+        }));
+        Ok(())
+    }
+
+    fn object(&self, refusal: Refusal) -> Then {
+        match refusal {
+            Refusal::InvalidText | Refusal::Malformed => Then::Stay,
+        }
+    }
+
+    /// A response repeats the command of its request, even where the handler names another.
+    fn answer(
+        &self,
+        correlation: &Correlation,
+        outcome: &Outcome,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> Answered {
+        let (status, msg, data) = match outcome {
+            Outcome::NotHandled | Outcome::Silent => (STATUS_REFUSED, "not implement", EMPTY),
+            Outcome::Replied(reply) => (STATUS_OK, TEXT_OK, or_empty(reply.data())),
+            Outcome::Failed(failure) => worded(failure),
+            // Nobody can join anything in this language, so these words are our own.
+            Outcome::Joined | Outcome::AlreadyJoined => (STATUS_OK, TEXT_OK, EMPTY),
+            Outcome::NoSuchChannel => (STATUS_REFUSED, "channel does not exist", EMPTY),
+            Outcome::NotAuthorized => (STATUS_REFUSED, "not authorized", EMPTY),
+            Outcome::TooManyChannels => (STATUS_REFUSED, "too many channels", EMPTY),
+        };
+        let response = Response {
+            cmd: &correlation.command,
+            seqno: &correlation.id,
+            status,
+            msg,
+            data,
+        };
+        response.put(message);
+        Answered::Message(correlation.kind)
+    }
+
+    fn encode(
+        &self,
+        publication: &Publication<'_>,
+        options: &Options,
+        message: &mut Vec<u8>,
+    ) -> Kind {
+        let content = &publication.content;
+        let name = fresh_seqno(publication.nonce);
+        let seqno = if content.correlation.is_empty() {
+            str::from_utf8(&name).expect("the alphabet is ASCII")
+        } else {
+            content.correlation
+        };
+        let push = Response {
+            cmd: content.event,
+            seqno,
+            status: content.status,
+            msg: msg_or_ok(content.status, content.status_text),
+            data: content.data,
+        };
+        push.put(message);
+        options.push_kind
+    }
+}
+
+/// A response or a push, with its members named and ordered as they are sent.
+#[derive(Debug)]
+struct Response<'r> {
+    cmd: &'r str,
+    seqno: &'r str,
+    status: i64,
+    msg: &'r str,
+    /// None is sent as `null`.
+    data: Data<'r>,
+}
+
+impl Response<'_> {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"cmd\":");
+        put_string_go(self.cmd, out);
+        out.extend_from_slice(b",\"seqno\":");
+        put_string_go(self.seqno, out);
+        write!(out, ",\"status\":{},\"msg\":", self.status).expect("a vector takes any bytes");
+        put_string_go(self.msg, out);
+        out.extend_from_slice(b",\"data\":");
+        match self.data {
+            Data::None => out.extend_from_slice(b"null"),
+            Data::Json(json) => put_compact_go(json, out),
+            Data::Text(text) => put_string_go(text, out),
+            // As Go writes a slice of bytes, whether they are text or not.
+            Data::Bytes(bytes) => put_base64_string(bytes, out),
+        }
+        out.push(b'}');
+    }
+}
+
+/// The status, text and data of a failure.
+fn worded(failure: &Failure) -> (i64, &str, Data<'_>) {
+    let status = failure.status();
+    let (status, msg) = match failure.cause() {
+        Cause::Chosen => (status, msg_or_ok(status, failure.text())),
+        Cause::Error => (STATUS_ERROR, failure.text()),
+        Cause::Panic => (STATUS_ERROR, "internal error"),
+    };
+    (status, msg, or_empty(failure.data()))
+}
+
+/// Success is `ok` unless somebody has other words for it; a failure may go without words.
+fn msg_or_ok(status: i64, text: &str) -> &str {
+    if status == STATUS_OK && text.is_empty() {
+        TEXT_OK
+    } else {
+        text
+    }
+}
+
+/// What a response holds of data: an empty object from the start, until a handler replaces it.
+fn or_empty(data: Data<'_>) -> Data<'_> {
+    match data {
+        Data::None => EMPTY,
+        Data::Json(_) | Data::Text(_) | Data::Bytes(_) => data,
+    }
+}
+
+/// The name of a push that answers nothing: eight letters, six bits of the nonce each.
+fn fresh_seqno(nonce: u64) -> [u8; SEQNO_BYTES] {
+    let mut bits = nonce;
+    array::from_fn(|_| {
+        let index = usize::try_from(bits % SEQNO_LETTERS.len() as u64).expect("below 64");
+        bits /= SEQNO_LETTERS.len() as u64;
+        SEQNO_LETTERS[index]
+    })
+}
+
+const REQUEST: Wanted<2, 1> = Wanted::new(["cmd", "seqno"], ["data"]);
+
+const STATUS_OK: i64 = 0;
+const STATUS_REFUSED: i64 = -1;
+/// Nine nines, whatever the error.
+const STATUS_ERROR: i64 = 999_999_999;
+const TEXT_OK: &str = "ok";
+const EMPTY: Data<'static> = Data::Json(b"{}");
+
+const SEQNO_BYTES: usize = 8;
+const SEQNO_LETTERS: &[u8; 64] =
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$@";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{Content, Payload, Reply};
+    use crate::id::ShardId;
+    use crate::shard::publication::{Audience, PublicationId};
+    use crate::testing::Prng;
+
+    /// The command, `seqno` and data of a request.
+    type Request<'r> = (&'r str, &'r str, Option<&'r [u8]>);
+
+    fn decode(kind: Kind, message: &[u8], check: impl FnOnce(Result<(), Refusal>, &[Intent<'_>])) {
+        let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
+        let mut intents = Intents::new();
+        let result = Wsrv.decode(
+            kind,
+            &mut payload,
+            &Options::default(),
+            &mut scratch,
+            &mut intents,
+        );
+        check(result, &intents);
+    }
+
+    #[track_caller]
+    fn expect_request(message: impl AsRef<[u8]>, (command, id, data): Request<'_>) {
+        for kind in [Kind::Text, Kind::Binary] {
+            decode(kind, message.as_ref(), |result, intents| {
+                let shown = message.as_ref().escape_ascii().to_string();
+                assert_eq!(result, Ok(()), "{shown}");
+                let call = Call {
+                    command,
+                    id,
+                    channel: "",
+                    from: "",
+                    data,
+                    kind,
+                };
+                assert_eq!(intents, [Intent::Call(call)], "{shown}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_as_go_would_have_read_it() {
+        expect_request(
+            br#"{"cmd":"register","seqno":"unique string","data":{}}"#,
+            ("register", "unique string", Some(b"{}")),
+        );
+        expect_request(
+            b" {\"CMD\" : \"c\", \"SeqNo\":\"s\", \"x\":[1], \"Data\": [ 1 ] }\r\n\t ",
+            ("c", "s", Some(b"[ 1 ]")),
+        );
+        expect_request(
+            br#"{"seqno":"a","SEQNO":"b","data":1,"DATA":2,"cmd":"c","cmd":null}"#,
+            ("c", "b", Some(b"2")),
+        );
+        expect_request(
+            b"{\"cmd\":\"\\u006e\\ud800\",\"seqno\":\"\xff\\n\"}",
+            ("n\u{fffd}", "\u{fffd}\n", None),
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_null_is_empty() {
+        for nothing in ["{}", "null", r#"{"cmd":null,"seqno":null}"#] {
+            expect_request(nothing, ("", "", None));
+        }
+        expect_request(r#"{"data":null}"#, ("", "", Some(b"null")));
+    }
+
+    #[test]
+    fn whatever_is_no_request_is_met_with_silence() {
+        let deep = |depth: usize| {
+            let [open, close] = ["[", "]"].map(|bracket| bracket.repeat(depth - 1));
+            format!("{{\"cmd\":\"\",\"data\":{open}{close}}}").into_bytes()
+        };
+        for message in [
+            &b"x"[..],
+            b" ",
+            b"[]",
+            b"\"x\"",
+            b"5",
+            b"{\"cmd\":\"c\"} x",
+            b"{}{}",
+            b"null null",
+            b"{\"cmd\":5}",
+            b"{\"cmd\":\"c\",\"seqno\":1}",
+            b"{\"seqno\":1,\"seqno\":\"s\"}",
+            b"{\"cmd\":\"c\",\"data\":}",
+            b"{\"cmd\":\"c\"",
+            b"\xef\xbb\xbf{\"cmd\":\"c\"}",
+            &deep(10_001),
+        ] {
+            decode(Kind::Text, message, |result, _| {
+                let shown = message.escape_ascii().to_string();
+                assert_eq!(result, Err(Refusal::Malformed), "{shown}");
+            });
+        }
+        decode(Kind::Text, &deep(9_000), |result, _| {
+            assert_eq!(result, Ok(()));
+        });
+        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
+            assert_eq!(Wsrv.object(refusal), Then::Stay);
+        }
+    }
+
+    #[test]
+    fn an_empty_message_is_a_heartbeat() {
+        for kind in [Kind::Text, Kind::Binary] {
+            decode(kind, b"", |result, intents| {
+                assert_eq!(result, Ok(()));
+                assert_eq!(intents, [Intent::Heartbeat]);
+            });
+        }
+    }
+
+    #[test]
+    fn only_messages_keep_alive_and_requests_need_not_wait() {
+        let habits = Wsrv.habits();
+        assert!(habits.alive_by_messages && habits.concurrent && habits.appends_handlers);
+        assert!(habits.json_data && !habits.announces);
+        assert!(!habits.same_origin && !habits.declared_channels);
+        assert_eq!(habits.open_command, None);
+    }
+
+    fn correlation(command: &str, id: &str, kind: Kind) -> Correlation {
+        Correlation {
+            command: command.into(),
+            id: id.into(),
+            channel: "".into(),
+            kind,
+        }
+    }
+
+    fn answer(correlation: &Correlation, outcome: &Outcome, options: &Options) -> (String, Kind) {
+        let mut message = Vec::new();
+        match Wsrv.answer(correlation, outcome, options, &mut message) {
+            Answered::Message(kind) => (String::from_utf8(message).expect("text"), kind),
+            other @ (Answered::Nothing | Answered::Leave(_)) => panic!("{other:?}"),
+        }
+    }
+
+    /// Expects what follows the `seqno` of a response.
+    #[track_caller]
+    fn expect_response(outcome: &Outcome, expected: &str) {
+        let asked = correlation("c", "s", Kind::Text);
+        let (answer, _) = answer(&asked, outcome, &Options::default());
+        assert_eq!(answer, format!(r#"{{"cmd":"c","seqno":"s",{expected}}}"#));
+    }
+
+    fn replied(data: Payload) -> Outcome {
+        let event = Some("another".into());
+        Outcome::Replied(Reply { event, data })
+    }
+
+    fn failed(status: i64, text: &str, data: Payload, cause: Cause) -> Outcome {
+        Outcome::Failed(Failure {
+            status,
+            text: text.into(),
+            data,
+            cause,
+        })
+    }
+
+    fn json(json: &'static str) -> Payload {
+        Payload::Json(json.as_bytes().into())
+    }
+
+    #[test]
+    fn what_nobody_answers_is_not_implemented() {
+        let expected = r#""status":-1,"msg":"not implement","data":{}"#;
+        expect_response(&Outcome::NotHandled, expected);
+        expect_response(&Outcome::Silent, expected);
+        let nothing = correlation("", "", Kind::Text);
+        let (answer, _) = answer(&nothing, &Outcome::NotHandled, &Options::default());
+        assert_eq!(
+            answer,
+            r#"{"cmd":"","seqno":"","status":-1,"msg":"not implement","data":{}}"#
+        );
+    }
+
+    #[test]
+    fn success_is_ok_with_the_data_of_the_reply() {
+        for (data, expected) in [
+            (Payload::None, "{}"),
+            (json("null"), "null"),
+            (json("{ \"a\": [1, \"<\"] }"), r#"{"a":[1,"\u003c"]}"#),
+            (Payload::Text("a \"b\"".into()), r#""a \"b\"""#),
+            (Payload::Bytes((&b"hi\xff"[..]).into()), r#""aGn/""#),
+            (Payload::Bytes((&b"text"[..]).into()), r#""dGV4dA==""#),
+        ] {
+            let expected = format!(r#""status":0,"msg":"ok","data":{expected}"#);
+            expect_response(&replied(data), &expected);
+        }
+    }
+
+    #[test]
+    fn errors_and_panics_are_nine_nines() {
+        expect_response(
+            &failed(5, "unexpected end", Payload::None, Cause::Error),
+            r#""status":999999999,"msg":"unexpected end","data":{}"#,
+        );
+        expect_response(
+            &failed(0, "index 7 of 5", Payload::None, Cause::Panic),
+            r#""status":999999999,"msg":"internal error","data":{}"#,
+        );
+        expect_response(
+            &failed(0, "", json("[1]"), Cause::Error),
+            r#""status":999999999,"msg":"","data":[1]"#,
+        );
+    }
+
+    #[test]
+    fn a_chosen_failure_is_worded_as_chosen() {
+        expect_response(
+            &failed(403, "no", Payload::None, Cause::Chosen),
+            r#""status":403,"msg":"no","data":{}"#,
+        );
+        expect_response(
+            &failed(-7, "", json("null"), Cause::Chosen),
+            r#""status":-7,"msg":"","data":null"#,
+        );
+        // What panicked with a text, a number or an empty map looked like success, and still does.
+        for (data, expected) in [
+            (Payload::Text("text".into()), r#""text""#),
+            (json("42"), "42"),
+            (Payload::None, "{}"),
+        ] {
+            let expected = format!(r#""status":0,"msg":"ok","data":{expected}"#);
+            expect_response(&failed(0, "", data, Cause::Chosen), &expected);
+        }
+    }
+
+    #[test]
+    fn even_what_cannot_arise_is_answered() {
+        for outcome in [Outcome::Joined, Outcome::AlreadyJoined] {
+            expect_response(&outcome, r#""status":0,"msg":"ok","data":{}"#);
+        }
+        for (outcome, msg) in [
+            (Outcome::NoSuchChannel, "channel does not exist"),
+            (Outcome::NotAuthorized, "not authorized"),
+            (Outcome::TooManyChannels, "too many channels"),
+        ] {
+            expect_response(
+                &outcome,
+                &format!(r#""status":-1,"msg":"{msg}","data":{{}}"#),
+            );
+        }
+    }
+
+    #[test]
+    fn a_response_goes_in_the_frame_type_of_its_request() {
+        for push_kind in [Kind::Text, Kind::Binary] {
+            let options = Options {
+                push_kind,
+                ..Options::default()
+            };
+            for kind in [Kind::Text, Kind::Binary] {
+                let asked = correlation("c", "s", kind);
+                assert_eq!(answer(&asked, &Outcome::Silent, &options).1, kind);
+            }
+            assert_eq!(push(Content::default(), 0, &options).1, push_kind);
+        }
+    }
+
+    #[test]
+    fn texts_are_escaped_as_go_escapes_them() {
+        let asked = correlation("<&>\u{7f}/", "\u{8}\n\"\\\u{2028}\u{e9}", Kind::Text);
+        let (answer, _) = answer(&asked, &Outcome::Silent, &Options::default());
+        let expected = concat!(
+            r#"{"cmd":"\u003c\u0026\u003e"#,
+            "\u{7f}/",
+            r#"","seqno":"\u0008\n\"\\\u2028"#,
+            "\u{e9}",
+            r#"","status":-1,"msg":"not implement","data":{}}"#,
+        );
+        assert_eq!(answer, expected);
+    }
+
+    fn push(content: Content<'_>, nonce: u64, options: &Options) -> (String, Kind) {
+        let publication = Publication {
+            id: PublicationId {
+                origin: ShardId::new(0),
+                sequence: 0,
+            },
+            position: None,
+            audience: Audience::Everyone {
+                namespace: 0,
+                except: &[],
+            },
+            content,
+            nonce,
+        };
+        let mut message = b"before".to_vec();
+        let kind = Wsrv.encode(&publication, options, &mut message);
+        let message = message.strip_prefix(b"before").expect("it is appended");
+        (String::from_utf8(message.to_vec()).expect("text"), kind)
+    }
+
+    #[track_caller]
+    fn expect_push(content: Content<'_>, expected: &str) {
+        let content = Content {
+            event: "e",
+            ..content
+        };
+        let (push, _) = push(content, 0, &Options::default());
+        assert_eq!(push, format!(r#"{{"cmd":"e",{expected}}}"#));
+    }
+
+    #[test]
+    fn a_push_has_the_shape_of_a_response() {
+        let named = Content {
+            correlation: "s",
+            ..Content::default()
+        };
+        expect_push(
+            Content {
+                data: Data::Json(b"{ \"uid\": 5 }"),
+                ..Content::default()
+            },
+            r#""seqno":"aaaaaaaa","status":0,"msg":"ok","data":{"uid":5}"#,
+        );
+        expect_push(named, r#""seqno":"s","status":0,"msg":"ok","data":null"#);
+        expect_push(
+            Content { status: 7, ..named },
+            r#""seqno":"s","status":7,"msg":"","data":null"#,
+        );
+        expect_push(
+            Content {
+                data: Data::Text("<"),
+                from: "nobody",
+                channel: "nowhere",
+                status_text: "fine",
+                ..named
+            },
+            r#""seqno":"s","status":0,"msg":"fine","data":"\u003c""#,
+        );
+        expect_push(
+            Content {
+                data: Data::Bytes(b"\xff"),
+                status: i64::MIN,
+                ..named
+            },
+            r#""seqno":"s","status":-9223372036854775808,"msg":"","data":"/w==""#,
+        );
+    }
+
+    #[test]
+    fn a_push_without_a_name_is_given_one() {
+        assert_eq!(fresh_seqno(u64::MAX), *b"@@@@@@@@");
+        let all = (0..64).map(|index| fresh_seqno(index)[0]);
+        assert_eq!(all.collect::<Vec<_>>(), SEQNO_LETTERS);
+        assert!(SEQNO_LETTERS.is_sorted_by_key(|letter| {
+            let groups: [fn(&u8) -> bool; 5] = [
+                u8::is_ascii_lowercase,
+                u8::is_ascii_uppercase,
+                u8::is_ascii_digit,
+                |letter| *letter == b'$',
+                |letter| *letter == b'@',
+            ];
+            (groups.iter().position(|group| group(letter)), *letter)
+        }));
+        // Each letter stands for bits of its own.
+        for place in 0..SEQNO_BYTES {
+            let mut expected = [b'a'; SEQNO_BYTES];
+            expected[place] = b'@';
+            assert_eq!(fresh_seqno(63 << (6 * place)), expected);
+        }
+    }
+
+    /// What a random message says, read back by the reader that is tested elsewhere.
+    #[track_caller]
+    fn expect_whole(message: &str, cmd: &str, seqno: &str) {
+        const RESPONSE: Wanted<3, 2> = Wanted::new(["cmd", "seqno", "msg"], ["status", "data"]);
+        let found = RESPONSE.find(message.as_bytes()).expect(message);
+        assert!(found.is_whole() && found.rest.is_empty(), "{message}");
+        let mut scratch = Scratch::new();
+        let [read_cmd, read_seqno, msg] = scratch.read(found.strings);
+        assert_eq!((read_cmd, read_seqno), (Some(cmd), Some(seqno)));
+        assert!(msg.is_some() && found.raws.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn whatever_is_sent_is_json_that_names_what_it_answers() {
+        for seed in 0..5_000 {
+            let prng = &mut Prng::from_seed(seed);
+            let [cmd, seqno, text] = [(); 3].map(|()| noise_text(prng));
+            let data = match prng.range(0, 3) {
+                0 => Payload::None,
+                1 => Payload::Text(noise_text(prng).into()),
+                2 => Payload::Bytes(noise(prng).into()),
+                _ => json(" [ {\"<\" : \"\\u003c \\\" \"} , -1e5,null ] "),
+            };
+            let status = i64::from(prng.range(0, 3)) - 1;
+            let content = Content {
+                event: &cmd,
+                data: data.borrow(),
+                correlation: &seqno,
+                status,
+                status_text: &text,
+                ..Content::default()
+            };
+            let nonce = prng.below(u64::MAX);
+            let (push, _) = push(content, nonce, &Options::default());
+            let generated = fresh_seqno(nonce);
+            let generated = str::from_utf8(&generated).expect("ASCII");
+            let name = if seqno.is_empty() { generated } else { &seqno };
+            expect_whole(&push, &cmd, name);
+
+            let outcome = match prng.range(0, 2) {
+                0 => Outcome::Silent,
+                1 => replied(data),
+                _ => failed(status, &text, data, Cause::Chosen),
+            };
+            let asked = correlation(&cmd, &seqno, Kind::Text);
+            let (answer, _) = answer(&asked, &outcome, &Options::default());
+            expect_whole(&answer, &cmd, &seqno);
+        }
+    }
+
+    #[test]
+    fn is_total_on_any_bytes() {
+        let (mut accepted, mut refused) = (0, 0);
+        for seed in 0..20_000 {
+            let prng = &mut Prng::from_seed(seed);
+            let mut message = br#"{"cmd":"c","seqno":"\u0073","data":[1,{}]} "#.to_vec();
+            for _ in 0..prng.range(0, 2) {
+                let last = u32::try_from(message.len() - 1).expect("a small message");
+                let at = prng.range(0, last) as usize;
+                match prng.range(0, 2) {
+                    0 => message[at] = u8::try_from(prng.range(0, 255)).expect("a byte"),
+                    1 => message.truncate(at + 1),
+                    _ => message.extend_from_within(at..),
+                }
+            }
+            if prng.chance(1, 4) {
+                message = noise(prng);
+            }
+            decode(Kind::Text, &message, |result, intents| match result {
+                Ok(()) => {
+                    assert_eq!(intents.len(), 1);
+                    accepted += 1;
+                }
+                Err(_) => refused += 1,
+            });
+        }
+        assert!(accepted > 5_000 && refused > 5_000, "{accepted}, {refused}");
+    }
+
+    fn noise(prng: &mut Prng) -> Vec<u8> {
+        let length = prng.range(0, 12);
+        let byte = |_| u8::try_from(prng.range(0, 255)).expect("a byte");
+        (0..length).map(byte).collect()
+    }
+
+    fn noise_text(prng: &mut Prng) -> String {
+        const LETTERS: &str =
+            "ab\"\\/<>&\u{0}\u{8}\n\u{1f}\u{7f}\u{e9}\u{2028}\u{2029}\u{fffd}\u{1f600}";
+        let letters: Vec<char> = LETTERS.chars().collect();
+        let length = prng.range(0, 6);
+        let letter = |_| *prng.pick(letters.iter()).expect("some");
+        (0..length).map(letter).collect()
+    }
+}

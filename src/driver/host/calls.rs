@@ -1,0 +1,355 @@
+//! How questions reach an embedder's code, and how its answers come back.
+//!
+//! Every function of an embedder's runs as a local task of the shard's runtime; its answer is left
+//! in the shard's queue of commands, behind whatever it asked for while it ran.
+
+use super::Host;
+use crate::content::{Correlation, Failure, Outcome};
+use crate::embedder::Panicked;
+use crate::handler::{
+    Admitted, CallChain, Context, Guarded, Joining, Label, LocalFuture, Next, Session, SessionState,
+};
+use crate::id::{ConnectionId, SessionId};
+use crate::shard::{Answer, Ask, Question, Request};
+use crate::ws::Kind;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Host {
+    /// Takes the shard's questions to whoever answers them. The shard is not borrowed meanwhile.
+    pub(super) fn answer_questions(&mut self) {
+        while let Some(question) = self.shard.poll_question() {
+            let Question {
+                session,
+                route,
+                ask,
+            } = question;
+            match ask {
+                Ask::User { token, event } => self.ask_user(session, route, token, event),
+                Ask::Join {
+                    channel,
+                    correlation,
+                } => self.ask_to_join(session, route, channel, correlation),
+                Ask::Call(request) => self.call(session, request),
+            }
+        }
+        self.notice_ends();
+    }
+
+    fn ask_user(&mut self, session: SessionId, route: u16, token: Box<str>, event: Box<str>) {
+        let program = Rc::clone(&self.program);
+        let Some(function) = &program.routes[usize::from(route)].authenticate else {
+            let user = self.context.embedder.user_of(&token);
+            let user = user.map(String::into_boxed_str);
+            self.shard
+                .handle_answer(session, &Answer::User { user, event });
+            return;
+        };
+        let (function, label) = (Rc::clone(&function.function), function.label);
+        let future = Box::pin(async move { function(token).await });
+        self.run(label, future, move |host, user| {
+            let user = user.ok().flatten().map(String::into_boxed_str);
+            host.answer(session, &Answer::User { user, event });
+        });
+    }
+
+    fn ask_to_join(
+        &mut self,
+        session: SessionId,
+        route: u16,
+        channel: Box<str>,
+        correlation: Correlation,
+    ) {
+        let namespace = self.settings.routes[usize::from(route)].namespace;
+        let validator = self.program.validator(&self.settings, namespace, &channel);
+        let state = self.state_of(session);
+        let (Some(validator), Some(state)) = (validator, state) else {
+            let allowed = false;
+            self.shard.handle_answer(
+                session,
+                &Answer::Join {
+                    allowed,
+                    channel,
+                    correlation,
+                },
+            );
+            return;
+        };
+        let joining = Joining {
+            channel: channel.clone(),
+            session: Some(Session::new(Rc::clone(&state))),
+            user: state.user.clone(),
+            token: state.token.clone(),
+            profile: state.profile.clone(),
+        };
+        let label = validator.label;
+        let future: LocalFuture<bool> = Box::pin(async move {
+            let verdict = (validator.function)(joining).await;
+            if let Err(failure) = &verdict {
+                tracing::debug!(reason = failure.text(), "a join was refused");
+            }
+            verdict.is_ok()
+        });
+        self.run(label, future, move |host, allowed| {
+            let allowed = allowed.unwrap_or(false);
+            host.answer(
+                session,
+                &Answer::Join {
+                    allowed,
+                    channel,
+                    correlation,
+                },
+            );
+        });
+    }
+
+    fn call(&mut self, session: SessionId, request: Request) {
+        let Some(state) = self.state_of(session) else {
+            let correlation = request.correlation;
+            let outcome = Outcome::NotHandled;
+            self.shard.handle_answer(
+                session,
+                &Answer::Call {
+                    outcome,
+                    correlation,
+                },
+            );
+            return;
+        };
+        let tasks = Tasks::begin(&state);
+        let future = self.chain(state, request);
+        self.spawn(future, move |host, (outcome, correlation)| {
+            host.answer(
+                session,
+                &Answer::Call {
+                    outcome,
+                    correlation,
+                },
+            );
+            tasks.end(host);
+        });
+    }
+
+    /// What a call goes through.
+    fn chain(
+        &self,
+        state: Rc<SessionState>,
+        request: Request,
+    ) -> LocalFuture<(Outcome, Correlation)> {
+        let CallChain {
+            chain,
+            label,
+            is_handled,
+        } = self.program.chain(&state, &request.correlation.command);
+        let observers = self.program.route_of(&state).on_message.clone();
+        let watch = self.watch.clone();
+        Box::pin(async move {
+            let correlation = request.correlation.clone();
+            let cx = Context::new(Session::new(state), Rc::new(request));
+            let next = Next::new(chain);
+            let is_observed = !observers.is_empty();
+            let work = Box::pin(async move {
+                let mut last = None;
+                for observer in observers {
+                    last = (observer.function)(cx.clone()).await?.or(last);
+                }
+                next.run(cx).await.map(|reply| reply.or(last))
+            });
+            let outcome = match Guarded::new(work, label, &watch).await {
+                Ok(Ok(Some(reply))) => Outcome::Replied(reply),
+                Ok(Ok(None)) if is_handled || is_observed => Outcome::Silent,
+                Ok(Ok(None)) => Outcome::NotHandled,
+                Ok(Err(failure)) => Outcome::Failed(failure),
+                Err(_) => Outcome::Failed(Failure::panicked()),
+            };
+            if let Outcome::Failed(failure) = &outcome {
+                let handler = watch.label(label);
+                tracing::debug!(%handler, reason = failure.text(), "a handler failed");
+            }
+            (outcome, correlation)
+        })
+    }
+
+    /// A session has opened on a route with handlers: keeps what the embedder needs of it.
+    pub(super) fn begin_session(
+        &mut self,
+        id: ConnectionId,
+        admitted: Admitted,
+        session: SessionId,
+    ) -> Rc<SessionState> {
+        let route = self.shard.route_of(id).expect("it has just opened");
+        let info = &self.handle.routes()[usize::from(route)];
+        let number = info.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        let admission = admitted.admission;
+        let state = Rc::new(SessionState {
+            session,
+            public_id: self.shard.public_id(id).expect("it has just opened"),
+            number,
+            route: self.handle.route_at(usize::from(route)),
+            user: admission.user,
+            token: admitted.token,
+            profile: admission.profile,
+            values: admission.values,
+            handler: admission.handler,
+            tasks: Cell::new(0),
+            ended: Cell::new(false),
+        });
+        if self.sessions.len() <= id.index() {
+            self.sessions.resize_with(id.index() + 1, || None);
+        }
+        self.sessions[id.index()] = Some(Rc::clone(&state));
+        state
+    }
+
+    /// Whether something is to be run before the first message of a session of this route.
+    pub(super) fn opens(&self, route: u16) -> bool {
+        let program = &self.program.routes[usize::from(route)];
+        let dialect = self.settings.routes[usize::from(route)].dialect;
+        let open_command = dialect.habits().open_command;
+        !program.on_open.is_empty()
+            || open_command.is_some_and(|command| program.handlers.contains_key(command))
+    }
+
+    /// Runs what is to be run before the first message of a session.
+    pub(super) fn open_session(&mut self, state: &Rc<SessionState>) {
+        let program = Rc::clone(&self.program);
+        let route = program.route_of(state);
+        let session = state.session;
+        let dialect = self.settings.routes[state.route.index()].dialect;
+        let command = dialect.habits().open_command;
+        let command = command.filter(|&command| route.handlers.contains_key(command));
+        let opening = command.map(|command| {
+            let request = Request {
+                correlation: Correlation {
+                    command: command.into(),
+                    id: "".into(),
+                    channel: "".into(),
+                    kind: Kind::Text,
+                },
+                from: "".into(),
+                data: Some(state.public_id.to_string().into()),
+            };
+            self.chain(Rc::clone(state), request)
+        });
+        let tasks = Tasks::begin(state);
+        let functions = route.on_open.clone();
+        let (watch, state) = (self.watch.clone(), Rc::clone(state));
+        let future = Box::pin(async move {
+            for function in functions {
+                let opened = Session::new(Rc::clone(&state));
+                let work = Box::pin(async move { (function.function)(opened).await });
+                match Guarded::new(work, function.label, &watch).await {
+                    Ok(()) | Err(Panicked) => {} // the next one runs all the same
+                }
+            }
+            match opening {
+                Some(opening) => Some(opening.await),
+                None => None,
+            }
+        });
+        self.spawn(future, move |host, opened| {
+            if let Some((outcome, correlation)) = opened {
+                host.shard.say(session.connection(), &correlation, &outcome);
+            }
+            host.answer(session, &Answer::Opened);
+            tasks.end(host);
+        });
+    }
+
+    /// Sessions have ended: what is kept of them goes, and the embedder hears of it when the tasks
+    /// that are at work for them are done.
+    pub(super) fn notice_ends(&mut self) {
+        while let Some(session) = self.shard.poll_ended() {
+            let slot = session.connection().index();
+            let state = self.sessions.get_mut(slot).and_then(Option::take);
+            let Some(state) = state else { continue };
+            assert_eq!(state.session, session, "one at a time in a slot");
+            state.ended.set(true);
+            if state.tasks.get() == 0 {
+                self.close_session(state);
+            }
+        }
+    }
+
+    /// Tells the embedder that a session has ended.
+    fn close_session(&mut self, state: Rc<SessionState>) {
+        let functions = self.program.route_of(&state).on_close.clone();
+        let watch = self.watch.clone();
+        let future = Box::pin(async move {
+            for function in functions {
+                let closed = Session::new(Rc::clone(&state));
+                let work = Box::pin(async move { (function.function)(closed).await });
+                match Guarded::new(work, function.label, &watch).await {
+                    Ok(()) | Err(Panicked) => {} // the next one runs all the same
+                }
+            }
+            watch.discard(Label::CLOSING, state); // its values are an embedder's
+        });
+        self.spawn(future, |_, ()| {});
+    }
+
+    /// Runs a future of an embedder's as a local task, then `done` with its output on the loop.
+    pub(super) fn run<T: 'static>(
+        &mut self,
+        label: Label,
+        future: LocalFuture<T>,
+        done: impl FnOnce(&mut Self, Result<T, Panicked>) + 'static,
+    ) {
+        let guarded = Guarded::new(future, label, &self.watch);
+        self.spawn(Box::pin(guarded), done);
+    }
+
+    /// [`Host::run`] for a future that guards what is an embedder's in it.
+    fn spawn<T: 'static>(
+        &mut self,
+        future: LocalFuture<T>,
+        done: impl FnOnce(&mut Self, T) + 'static,
+    ) {
+        let done_list = Rc::clone(&self.done);
+        let (exchange, shard) = (Arc::clone(self.post.exchange()), self.id);
+        self.tasks_ready = true;
+        drop(tokio::task::spawn_local(async move {
+            let output = future.await;
+            let then = Box::new(move |host: &mut Self| done(host, output));
+            done_list.borrow_mut().push_back(then);
+            // What comes of it stays behind what it has asked for.
+            exchange.command_in_any_case(shard, Box::new(Self::do_next));
+        }));
+    }
+
+    /// Does what is to be done on the loop after the task that has ended first.
+    fn do_next(&mut self) {
+        let then = self.done.borrow_mut().pop_front();
+        then.expect("one for each command")(self);
+    }
+
+    pub(super) fn answer(&mut self, session: SessionId, answer: &Answer) {
+        self.shard.handle_answer(session, answer);
+        self.resume(session.connection());
+    }
+
+    pub(super) fn state_of(&self, session: SessionId) -> Option<Rc<SessionState>> {
+        let state = self.sessions.get(session.connection().index())?.as_ref()?;
+        (state.session == session).then(|| Rc::clone(state))
+    }
+}
+
+/// One task at work for a session; the embedder hears of the session's end when there is none.
+struct Tasks(Rc<SessionState>);
+
+impl Tasks {
+    fn begin(state: &Rc<SessionState>) -> Self {
+        state.tasks.set(state.tasks.get() + 1);
+        Self(Rc::clone(state))
+    }
+
+    fn end(self, host: &mut Host) {
+        let state = self.0;
+        state.tasks.set(state.tasks.get() - 1);
+        if state.ended.get() && state.tasks.get() == 0 {
+            host.close_session(state);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What handles have a host do, in the order in which they asked.
+
+use super::pushes::TotalTo;
+use super::{Host, WaitingClaim};
+use crate::content::Message;
+use crate::handler::{HandleError, MemberCount, SessionInfo};
+use crate::http::{Refused, Replied, Reply};
+use crate::id::{ConnectionId, SessionId};
+use crate::public_id::PublicId;
+use crate::shard::publication::{DropTarget, OwnedAudience, Ticket};
+use crate::shard::{Joined, Verdict};
+use std::any::{Any, TypeId};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Whoever waits for what comes of a command, if they still do.
+#[derive(Debug)]
+pub(crate) enum ReplyTo<T> {
+    /// A handle.
+    Handle(oneshot::Sender<Result<T, HandleError>>),
+}
+
+impl<T> ReplyTo<T> {
+    pub(crate) fn answer(self, result: Result<T, HandleError>) {
+        let Self::Handle(sender) = self;
+        drop(sender.send(result)); // nobody need wait for it
+    }
+
+    fn is_awaited(&self) -> bool {
+        let Self::Handle(sender) = self;
+        !sender.is_closed()
+    }
+}
+
+impl Host {
+    /// Does what handles want, as long as there is room for what comes of it; returns how much it
+    /// was.
+    pub(super) fn do_commands(&mut self) -> usize {
+        let mut count = 0;
+        while count < COMMANDS_PER_LOOK_MAX && !self.is_blocked() {
+            let Some(command) = self.post.exchange().next_command(self.id) else {
+                break;
+            };
+            command(self);
+            self.post_messages();
+            self.tasks_ready = true;
+            count += 1;
+        }
+        count
+    }
+
+    pub(crate) fn find(&self, session: PublicId) -> Option<SessionId> {
+        let id = self.shard.find(session)?;
+        Some(SessionId::new(self.id, id))
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        audience: &OwnedAudience,
+        message: &Message,
+        reply: ReplyTo<u64>,
+    ) {
+        let is_for_one = matches!(audience, OwnedAudience::Session(_));
+        if is_for_one || self.is_alone() || !reply.is_awaited() {
+            let reached = self
+                .shard
+                .publish(audience.borrow(), &message.borrow(), None);
+            self.notice_ends();
+            reply.answer(Ok(u64::from(reached)));
+            return;
+        }
+        self.await_total(TotalTo::Handle(reply), |host, ticket| {
+            host.shard
+                .publish(audience.borrow(), &message.borrow(), Some(ticket))
+        });
+    }
+
+    pub(crate) fn drop_user(&mut self, target: DropTarget, reply: ReplyTo<u64>) {
+        if self.is_alone() {
+            let dropped = self.shard.drop_user(target, None);
+            self.notice_ends();
+            reply.answer(Ok(u64::from(dropped)));
+            return;
+        }
+        self.await_total(TotalTo::Handle(reply), |host, ticket: Ticket| {
+            host.shard.drop_user(target, Some(ticket))
+        });
+    }
+
+    pub(crate) fn join(&mut self, session: SessionId, channel: &str) -> Joined {
+        self.shard.join(session.connection(), channel)
+    }
+
+    pub(crate) fn leave(&mut self, session: SessionId, channel: &str) -> bool {
+        self.shard.leave_channel(session.connection(), channel)
+    }
+
+    pub(crate) fn close(&mut self, session: SessionId, code: u16, reason: &str) {
+        self.shard.close_session(session.connection(), code, reason);
+        self.notice_ends();
+    }
+
+    pub(crate) fn session_info(&mut self, session: SessionId) -> SessionInfo {
+        self.info_of(session.connection())
+            .expect("found a moment ago")
+    }
+
+    pub(crate) fn sessions_of_route(&self, route: u16) -> Vec<SessionInfo> {
+        let all = self.shard.sessions_of_route(route);
+        all.filter_map(|id| self.info_of(id)).collect()
+    }
+
+    pub(crate) fn members(&self, namespace: u16, channel: &str) -> Vec<SessionInfo> {
+        let all = self.shard.members(namespace, channel.as_bytes());
+        all.filter_map(|id| self.info_of(id)).collect()
+    }
+
+    pub(crate) fn channels(&self, namespace: u16) -> Vec<MemberCount> {
+        let all = self.shard.channels(namespace);
+        all.map(|(name, count)| MemberCount::new(name, count))
+            .collect()
+    }
+
+    pub(crate) fn users(&self, namespace: u16) -> Vec<MemberCount> {
+        let all = self.shard.users(namespace);
+        all.map(|(name, count)| MemberCount::new(name, count))
+            .collect()
+    }
+
+    /// The values of this type that sessions of a route share.
+    pub(crate) fn shared_values(
+        &self,
+        route: u16,
+        of_type: TypeId,
+    ) -> Vec<(PublicId, Arc<dyn Any + Send + Sync>)> {
+        let all = self.sessions.iter().flatten();
+        all.filter(|state| state.route.index() == usize::from(route))
+            .filter_map(|state| Some((state.public_id, state.values.shared_by_type(of_type)?)))
+            .collect()
+    }
+
+    fn info_of(&self, id: ConnectionId) -> Option<SessionInfo> {
+        let route = self.shard.route_of(id)?;
+        let state = self.state_of(SessionId::new(self.id, id));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(SessionInfo {
+            id: self.shard.public_id(id)?,
+            path: self.handle.routes()[usize::from(route)].path.clone(),
+            number: state.as_ref().map_or(0, |state| state.number),
+            users: self
+                .shard
+                .users_of(id)
+                .map(|(user, _)| text(user))
+                .collect(),
+            name: state.map_or_else(String::new, |state| state.profile.name.clone()),
+            channels: self.shard.channels_of(id).map(text).collect(),
+            statistics: self.shard.statistics(id)?,
+        })
+    }
+
+    /// A request wants its connection to be an exclusive user's session.
+    pub(super) fn claim(&mut self, claim: Claim, reply: Rc<Reply>) {
+        let Claim {
+            id,
+            namespace,
+            user,
+            yields,
+        } = claim;
+        let deadline = self.now.after(self.settings.handshake_timeout);
+        let waiting = WaitingClaim {
+            id,
+            reply,
+            deadline,
+        };
+        self.claims.insert(id.slot(), waiting);
+        self.shard.claim(id, namespace, &user, yields);
+        self.hear_verdicts();
+        self.notice_ends();
+    }
+
+    /// Tells requests what was decided about them.
+    pub(super) fn hear_verdicts(&mut self) {
+        while let Some(Verdict { connection, ruling }) = self.shard.poll_verdict() {
+            if let Some(claim) = self.claims.remove(&connection.slot()) {
+                assert_eq!(claim.id, connection, "given up when its connection closed");
+                claim.reply.set(Replied::Ruling(ruling));
+            }
+        }
+    }
+
+    /// Answers requests that have waited for too long.
+    pub(super) fn time_out_claims(&mut self) {
+        let now = self.now;
+        let due = |claim: &&WaitingClaim| claim.deadline <= now;
+        while let Some(id) = self.claims.values().find(due).map(|claim| claim.id) {
+            let claim = self.claims.remove(&id.slot()).expect("just seen");
+            self.shard.give_up_claim(id);
+            claim.reply.set(Replied::Refused(Refused::TimedOut));
+        }
+    }
+}
+
+/// A wish to be an exclusive user's session.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) id: ConnectionId,
+    pub(crate) namespace: u16,
+    pub(crate) user: Box<str>,
+    pub(crate) yields: bool,
+}
+
+/// Commands done before the kernel is looked at again.
+const COMMANDS_PER_LOOK_MAX: usize = 1024;

@@ -1,0 +1,172 @@
+//! What a handler is given: the call, the session it came from, and the means to act.
+
+use super::bind::{self, BindError};
+use super::handle::RouteHandle;
+use super::pending::Pending;
+use super::session::Session;
+use crate::content::Message;
+use crate::public_id::PublicId;
+use crate::shard::Request;
+use crate::ws::Kind;
+use garde::Validate;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::rc::Rc;
+
+/// One call, and everything a handler may do about it. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    session: Session,
+    request: Rc<Request>,
+}
+
+impl Context {
+    pub(crate) fn new(session: Session, request: Rc<Request>) -> Self {
+        Self { session, request }
+    }
+
+    /// The session that the call came from.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Its route, and everything that can be done there: push, join, close, list.
+    #[must_use]
+    pub fn route(&self) -> &RouteHandle {
+        self.session.route()
+    }
+
+    /// The command; empty where the message has none.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        &self.request.correlation.command
+    }
+
+    /// The client's name for its request (`seqno` in `wsrv`); empty if it gave none.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request.correlation.id
+    }
+
+    /// The channel that the message is about (`projectforge`); empty if it names none. The sender
+    /// need not be on it.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        &self.request.correlation.channel
+    }
+
+    /// Who the client says it is (`projectforge`); empty if it says nothing. Not to be believed.
+    #[must_use]
+    pub fn claimed_from(&self) -> &str {
+        &self.request.from
+    }
+
+    /// The type of frame that the message came in.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.request.correlation.kind
+    }
+
+    /// Its data as they came: JSON in `wsrv` and `projectforge`, any bytes elsewhere; `None` if it
+    /// has none.
+    #[must_use]
+    pub fn data(&self) -> Option<&[u8]> {
+        self.request.data.as_deref()
+    }
+
+    /// Its data as text; `None` if it has none, or they are not UTF-8.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        str::from_utf8(self.data()?).ok()
+    }
+
+    /// Its data, read as JSON of this type.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Missing`] and [`BindError::Type`].
+    pub fn bind<T: DeserializeOwned>(&self) -> Result<T, BindError> {
+        bind::bind(self.data())
+    }
+
+    /// Its data, read as JSON of this type and held to the rules of the type (crate `garde`).
+    ///
+    /// # Errors
+    ///
+    /// A [`BindError`].
+    pub fn bind_valid<T>(&self) -> Result<T, BindError>
+    where
+        T: DeserializeOwned + Validate<Context = ()>,
+    {
+        bind::bind_valid(self.data())
+    }
+
+    /// Pushes to this session; before the response, if the handler has not returned.
+    pub fn push(&self, message: Message) -> Pending<u64> {
+        self.route().push_session(self.session.id(), message)
+    }
+
+    /// Pushes to a channel of the route's namespace.
+    pub fn publish(&self, channel: impl Into<Box<str>>, message: Message) -> Pending<u64> {
+        self.route().publish(channel, message)
+    }
+
+    /// Pushes to a channel of the route's namespace, but not to this session.
+    pub fn publish_to_others(
+        &self,
+        channel: impl Into<Box<str>>,
+        message: Message,
+    ) -> Pending<u64> {
+        self.route()
+            .publish_except(channel, message, &[self.session.id()])
+    }
+
+    /// Puts this session on a channel; `false`: it was there already.
+    pub fn join(&self, channel: impl Into<Box<str>>) -> Pending<bool> {
+        self.route().join(self.session.id(), channel)
+    }
+
+    /// Takes this session off a channel; `false`: it was not there.
+    pub fn leave(&self, channel: impl Into<Box<str>>) -> Pending<bool> {
+        self.route().leave(self.session.id(), channel)
+    }
+
+    /// Closes this session with a code and a reason, see [`RouteHandle::close`].
+    pub fn close(&self, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
+        self.route().close(self.session.id(), code, reason)
+    }
+
+    /// The session's public id.
+    #[must_use]
+    pub fn session_id(&self) -> PublicId {
+        self.session.id()
+    }
+
+    /// Runs work that blocks, such as a file system's or a slow computation, on a thread that may.
+    ///
+    /// # Panics
+    ///
+    /// If the work panics: the handler then has.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(value) => value,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => std::future::pending().await, // the runtime is going away
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("session", &self.session)
+            .field("request", &self.request)
+            .finish()
+    }
+}

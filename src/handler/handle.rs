@@ -1,0 +1,457 @@
+//! The gateway in an embedder's hand: push, join, close and list, from any thread.
+//!
+//! What is asked is left at once in the queue of one shard's commands, whether or not anybody
+//! waits for the result ([`Pending`]). One handle publishes through one shard, so what it publishes
+//! to one channel, user or session arrives in order.
+
+use super::info::{MemberCount, SessionInfo};
+use super::pending::{Gathered, Pending};
+use crate::content::Message;
+use crate::dialect::Dialect;
+use crate::driver::host::{Host, ReplyTo};
+use crate::driver::mailbox::Exchange;
+use crate::id::{SessionId, ShardId};
+use crate::public_id::{IdCipher, PublicId};
+use crate::shard::Joined;
+use crate::shard::publication::{DropTarget, OwnedAudience};
+use std::any::TypeId;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::oneshot;
+
+/// Something that a shard is to do, by its own loop.
+pub(crate) type Command = Box<dyn FnOnce(&mut Host) + Send>;
+
+/// The gateway in an embedder's hand. Cheap to clone, and usable from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    core: Arc<HandleCore>,
+    home: ShardId,
+}
+
+/// One route of the gateway: [`Handle`] with the users and channels of the route's namespace.
+#[derive(Clone)]
+pub struct RouteHandle {
+    handle: Handle,
+    index: usize,
+}
+
+/// What all handles of one gateway share.
+#[derive(Debug)]
+pub(crate) struct HandleCore {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) ids: IdCipher,
+    pub(crate) routes: Vec<RouteInfo>,
+    pub(crate) names_bytes_max: usize,
+    /// Where the next handle from outside publishes through.
+    pub(crate) next_home: AtomicUsize,
+}
+
+/// What a handle knows of a route.
+#[derive(Debug)]
+pub(crate) struct RouteInfo {
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) namespace: u16,
+    pub(crate) dialect: &'static dyn Dialect,
+    /// How many sessions it has had.
+    pub(crate) sessions: AtomicU64,
+}
+
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HandleError {
+    /// The shard has too much to do already (`commands_max`). Nothing was done.
+    Busy,
+    /// The gateway has stopped.
+    Stopped,
+    /// There is no such session any more.
+    NoSession,
+    /// Not every shard answered in time (`push_timeout_ms`); some may have done it.
+    TimedOut,
+    /// The session is on as many channels as it may be.
+    TooManyChannels,
+    /// A name is empty, or longer than `name_bytes_max`.
+    BadName,
+    /// A code that may not be sent (RFC 6455 7.4), or a reason of more than 123 bytes.
+    BadClose,
+}
+
+impl Handle {
+    pub(crate) fn new(core: Arc<HandleCore>, home: ShardId) -> Self {
+        Self { core, home }
+    }
+
+    /// A handle for whoever is on no shard; each publishes through the next one.
+    pub(crate) fn outside(core: &Arc<HandleCore>) -> Self {
+        let next = core.next_home.fetch_add(1, Ordering::Relaxed);
+        let home = ShardId::new(next % core.exchange.shards());
+        Self::new(Arc::clone(core), home)
+    }
+
+    pub(crate) fn routes(&self) -> &[RouteInfo] {
+        &self.core.routes
+    }
+
+    pub(crate) fn home(&self) -> ShardId {
+        self.home
+    }
+
+    /// The route of the config with this path.
+    #[must_use]
+    pub fn route(&self, path: &str) -> Option<RouteHandle> {
+        let index = self.core.routes.iter().position(|info| info.path == path)?;
+        Some(self.route_at(index))
+    }
+
+    pub(crate) fn route_at(&self, index: usize) -> RouteHandle {
+        assert!(index < self.core.routes.len());
+        RouteHandle {
+            handle: self.clone(),
+            index,
+        }
+    }
+
+    /// Pushes to one session, of whatever route. [`HandleError::NoSession`] if it is gone.
+    pub fn push_session(&self, session: PublicId, message: Message) -> Pending<u64> {
+        self.at_session(session, move |host, id, reply| {
+            host.publish(&OwnedAudience::Session(id), &message, reply);
+        })
+    }
+
+    /// One session; [`HandleError::NoSession`] if it is gone.
+    pub fn session(&self, id: PublicId) -> Pending<SessionInfo> {
+        self.on_session(id, Host::session_info)
+    }
+
+    /// Puts a session on a channel of its namespace, whatever the channel's rule; `false`: it was
+    /// there already.
+    pub fn join(&self, session: PublicId, channel: impl Into<Box<str>>) -> Pending<bool> {
+        let channel = channel.into();
+        if !self.is_name(&channel) {
+            return Pending::failed(HandleError::BadName);
+        }
+        self.at_session(session, move |host, id, reply| {
+            reply.answer(match host.join(id, &channel) {
+                Joined::Now => Ok(true),
+                Joined::Before => Ok(false),
+                Joined::TooManyChannels => Err(HandleError::TooManyChannels),
+                Joined::Refused => Err(HandleError::NoSession),
+            });
+        })
+    }
+
+    /// Takes a session off a channel; `false`: it was not there.
+    pub fn leave(&self, session: PublicId, channel: impl Into<Box<str>>) -> Pending<bool> {
+        let channel = channel.into();
+        self.on_session(session, move |host, id| host.leave(id, &channel))
+    }
+
+    /// Closes a session with this code and reason. The code is 1000, 1001, 1007 to 1014 or 3000 to
+    /// 4999; the reason has at most 123 bytes.
+    pub fn close(&self, session: PublicId, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
+        let reason = reason.into();
+        if !matches!(code, 1000 | 1001 | 1003 | 1007..=1014 | 3000..=4999) || reason.len() > 123 {
+            return Pending::failed(HandleError::BadClose);
+        }
+        self.on_session(session, move |host, id| host.close(id, code, &reason))
+    }
+
+    /// How many sessions there are, of all routes.
+    pub fn sessions_count(&self) -> Gathered<usize> {
+        self.gather(|host| vec![host.sessions_count()])
+    }
+
+    fn is_name(&self, name: &str) -> bool {
+        !name.is_empty() && name.len() <= self.core.names_bytes_max
+    }
+
+    /// Has a session's shard do something with it.
+    fn on_session<T: Send + 'static>(
+        &self,
+        session: PublicId,
+        act: impl FnOnce(&mut Host, SessionId) -> T + Send + 'static,
+    ) -> Pending<T> {
+        self.at_session(session, move |host, id, reply: ReplyTo<T>| {
+            let value = act(host, id);
+            reply.answer(Ok(value));
+        })
+    }
+
+    fn at_session<T: Send + 'static>(
+        &self,
+        session: PublicId,
+        act: impl FnOnce(&mut Host, SessionId, ReplyTo<T>) + Send + 'static,
+    ) -> Pending<T> {
+        let Some((id, _)) = self.core.ids.open(session) else {
+            return Pending::failed(HandleError::NoSession);
+        };
+        if id.shard().index() >= self.core.exchange.shards() {
+            return Pending::failed(HandleError::NoSession);
+        }
+        self.ask(id.shard(), move |host, reply: ReplyTo<T>| {
+            match host.find(session) {
+                Some(id) => act(host, id, reply),
+                None => reply.answer(Err(HandleError::NoSession)),
+            }
+        })
+    }
+
+    /// Has a shard do something.
+    fn ask<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        act: impl FnOnce(&mut Host, ReplyTo<T>) + Send + 'static,
+    ) -> Pending<T> {
+        let (sender, receiver) = oneshot::channel();
+        let command: Command = Box::new(move |host| act(host, ReplyTo::Handle(sender)));
+        match self.core.exchange.command(shard, command) {
+            Ok(()) => Pending(Ok(receiver)),
+            Err(error) => Pending::failed(error),
+        }
+    }
+
+    /// Has every shard look something up.
+    fn gather<T: Send + 'static>(
+        &self,
+        look: impl Fn(&Host) -> Vec<T> + Clone + Send + 'static,
+    ) -> Gathered<T> {
+        let shards = (0..self.core.exchange.shards()).map(ShardId::new);
+        let parts = shards.map(|shard| {
+            let look = look.clone();
+            self.ask(shard, move |host, reply: ReplyTo<Vec<T>>| {
+                reply.answer(Ok(look(host)));
+            })
+        });
+        Gathered {
+            parts: parts.collect(),
+            all: Vec::new(),
+        }
+    }
+}
+
+impl RouteHandle {
+    /// The path of the route in the config.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.info().path
+    }
+
+    /// The gateway that it is a route of.
+    #[must_use]
+    pub fn gateway(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Publishes to a channel: to every session there when its shard applies it. The result is how
+    /// many they were.
+    pub fn publish(&self, channel: impl Into<Box<str>>, message: Message) -> Pending<u64> {
+        self.publish_except(channel, message, &[])
+    }
+
+    /// Publishes to a channel, passing over some of those on it.
+    pub fn publish_except(
+        &self,
+        channel: impl Into<Box<str>>,
+        message: Message,
+        except: &[PublicId],
+    ) -> Pending<u64> {
+        let channel = channel.into();
+        if !self.handle.is_name(&channel) {
+            return Pending::failed(HandleError::BadName);
+        }
+        let audience = OwnedAudience::Channel {
+            namespace: self.info().namespace,
+            name: channel.into_boxed_bytes(),
+            except: self.sessions_of(except),
+        };
+        self.push(audience, message)
+    }
+
+    /// Pushes to every session of a user, whatever event it registered for. The result is how many
+    /// they were.
+    pub fn push_user(&self, user: impl Into<Box<str>>, message: Message) -> Pending<u64> {
+        self.push_to_user(user.into(), None, message)
+    }
+
+    /// Pushes to those sessions of a user that registered for this event, or for none in
+    /// particular. The result is how many they were.
+    pub fn push_user_event(
+        &self,
+        user: impl Into<Box<str>>,
+        event: impl Into<Box<str>>,
+        message: Message,
+    ) -> Pending<u64> {
+        let event: Box<str> = event.into();
+        self.push_to_user(user.into(), Some(event.into_boxed_bytes()), message)
+    }
+
+    /// Pushes to every session of the route's namespace. The result is how many they were.
+    pub fn broadcast(&self, message: Message) -> Pending<u64> {
+        self.broadcast_except(message, &[])
+    }
+
+    /// Pushes to every session of the route's namespace, passing over some.
+    pub fn broadcast_except(&self, message: Message, except: &[PublicId]) -> Pending<u64> {
+        let audience = OwnedAudience::Everyone {
+            namespace: self.info().namespace,
+            except: self.sessions_of(except),
+        };
+        self.push(audience, message)
+    }
+
+    /// See [`Handle::push_session`].
+    pub fn push_session(&self, session: PublicId, message: Message) -> Pending<u64> {
+        self.handle.push_session(session, message)
+    }
+
+    /// See [`Handle::join`].
+    pub fn join(&self, session: PublicId, channel: impl Into<Box<str>>) -> Pending<bool> {
+        self.handle.join(session, channel)
+    }
+
+    /// See [`Handle::leave`].
+    pub fn leave(&self, session: PublicId, channel: impl Into<Box<str>>) -> Pending<bool> {
+        self.handle.leave(session, channel)
+    }
+
+    /// See [`Handle::close`].
+    pub fn close(&self, session: PublicId, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
+        self.handle.close(session, code, reason)
+    }
+
+    /// Ends the sessions of a user, or those that registered for one event. The result is how many
+    /// they were.
+    pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
+        let user: Box<str> = user.into();
+        if !self.handle.is_name(&user) {
+            return Pending::failed(HandleError::BadName);
+        }
+        let target = DropTarget {
+            namespace: self.info().namespace,
+            name: user.into_boxed_bytes(),
+            event: event.map(|event| event.as_bytes().into()),
+        };
+        let home = self.handle.home;
+        self.handle
+            .ask(home, move |host, reply| host.drop_user(target, reply))
+    }
+
+    /// The sessions of the route.
+    pub fn sessions(&self) -> Gathered<SessionInfo> {
+        let route = self.route_index();
+        self.handle
+            .gather(move |host| host.sessions_of_route(route))
+    }
+
+    /// The channels of the route's namespace that somebody is on, each with how many sessions are,
+    /// once for every shard that has one of them.
+    pub fn channels(&self) -> Gathered<MemberCount> {
+        let namespace = self.info().namespace;
+        self.handle.gather(move |host| host.channels(namespace))
+    }
+
+    /// The sessions on a channel.
+    pub fn members(&self, channel: impl Into<Box<str>>) -> Gathered<SessionInfo> {
+        let (namespace, channel): (u16, Box<str>) = (self.info().namespace, channel.into());
+        self.handle
+            .gather(move |host| host.members(namespace, &channel))
+    }
+
+    /// The users of the route's namespace that somebody speaks for, each with how many sessions do,
+    /// once for every shard that has one of them.
+    pub fn users(&self) -> Gathered<MemberCount> {
+        let namespace = self.info().namespace;
+        self.handle.gather(move |host| host.users(namespace))
+    }
+
+    /// The sessions of the route that share a value of this type, with the value
+    /// ([`Values::share`]).
+    ///
+    /// [`Values::share`]: super::Values::share
+    pub fn shared<T: Send + Sync + 'static>(&self) -> Gathered<(PublicId, Arc<T>)> {
+        let route = self.route_index();
+        self.handle.gather(move |host| {
+            let values = host.shared_values(route, TypeId::of::<T>());
+            let typed = values.into_iter().map(|(id, value)| {
+                let value = value.downcast::<T>().expect("filed under its type");
+                (id, value)
+            });
+            typed.collect()
+        })
+    }
+
+    fn push_to_user(
+        &self,
+        user: Box<str>,
+        event: Option<Box<[u8]>>,
+        message: Message,
+    ) -> Pending<u64> {
+        if !self.handle.is_name(&user) {
+            return Pending::failed(HandleError::BadName);
+        }
+        let audience = OwnedAudience::User {
+            namespace: self.info().namespace,
+            name: user.into_boxed_bytes(),
+            event,
+        };
+        self.push(audience, message)
+    }
+
+    fn push(&self, audience: OwnedAudience, message: Message) -> Pending<u64> {
+        let home = self.handle.home;
+        self.handle.ask(home, move |host, reply| {
+            host.publish(&audience, &message, reply);
+        })
+    }
+
+    fn sessions_of(&self, ids: &[PublicId]) -> Box<[SessionId]> {
+        let sessions = ids.iter().filter_map(|&id| self.handle.core.ids.open(id));
+        sessions.map(|(session, _)| session).collect()
+    }
+
+    fn info(&self) -> &RouteInfo {
+        &self.handle.core.routes[self.index]
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    fn route_index(&self) -> u16 {
+        u16::try_from(self.index).expect("routes are few")
+    }
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "the shard has too much to do, nothing was done",
+            Self::Stopped => "the gateway has stopped",
+            Self::NoSession => "there is no such session",
+            Self::TimedOut => "timed out, it may have been done",
+            Self::TooManyChannels => "the session is on too many channels",
+            Self::BadName => "a name is empty or too long",
+            Self::BadClose => "a close code or reason that may not be sent",
+        })
+    }
+}
+
+impl std::error::Error for HandleError {}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("home", &self.home)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RouteHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteHandle")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! What an embedder writes: routes, middleware, command handlers, channel validators.
+//!
+//! ```text
+//!   upgrade request --> admit ----------------------> 101, or a refusal
+//!   session opens   --> on_open
+//!   message         --> on_message --> middleware --> handlers of its command, or the fallback
+//!                                   <-- response <--'
+//!   listen, ?ch=    --> validator of the channel
+//!   session ends    --> on_close
+//! ```
+//!
+//! Everything here runs as local tasks on the session's shard, in a tokio runtime of one thread
+//! with timers and I/O: it may be `!Send` and may use any tokio library that neither blocks in
+//! place nor wants a runtime of several threads. It never runs while the shard is borrowed; what it
+//! asks of the gateway is left in the shard's queue of commands and done in order.
+//!
+//! Calls of one session are handled in the order of its messages, one after the other, except in
+//! languages whose clients match answers by name (`wsrv`). A handler that panics has failed, and
+//! hurts nobody else; one that blocks stalls its shard, and is named in the log.
+
+mod admission;
+mod bind;
+mod chain;
+mod context;
+mod handle;
+mod info;
+mod pending;
+pub mod projectforge;
+mod route_builder;
+mod session;
+mod setup;
+mod task;
+mod values;
+mod words;
+
+pub use admission::{Admission, Joining, Profile, RequestHead, Upgrade};
+pub use bind::BindError;
+pub use chain::Next;
+pub use context::Context;
+pub use handle::{Handle, HandleError, RouteHandle};
+pub use info::{MemberCount, SessionInfo};
+pub use pending::{Gathered, Pending};
+pub use route_builder::RouteBuilder;
+pub use session::Session;
+pub use setup::{RouteSetup, Setup, SetupError};
+pub use values::Values;
+pub use words::{EncodeError, IntoResponse, Response};
+
+pub(crate) use admission::Admitted;
+pub(crate) use chain::Registered;
+pub(crate) use handle::{Command, HandleCore, RouteInfo};
+pub(crate) use session::SessionState;
+pub(crate) use setup::{CallChain, HeadFn, Program, ValidateFn};
+pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};
+
+pub use crate::content::{Cause, Data, Failure, Message, Reply};
+pub use crate::dialect::Rejection;

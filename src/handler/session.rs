@@ -1,0 +1,107 @@
+//! A session as an embedder sees it.
+
+use super::admission::Profile;
+use super::handle::RouteHandle;
+use super::setup::SessionHandler;
+use super::values::Values;
+use crate::id::SessionId;
+use crate::public_id::PublicId;
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+
+/// One client, from the end of its handshake to its close. Cheap to clone; it can be kept after the
+/// end of the session, for which it then stands alone.
+#[derive(Clone)]
+pub struct Session(Rc<SessionState>);
+
+/// What a shard's host keeps of a session for the embedder.
+pub(crate) struct SessionState {
+    pub(crate) session: SessionId,
+    pub(crate) public_id: PublicId,
+    pub(crate) number: u64,
+    pub(crate) route: RouteHandle,
+    pub(crate) user: Option<Box<str>>,
+    pub(crate) token: Option<Box<str>>,
+    pub(crate) profile: Profile,
+    pub(crate) values: Values,
+    /// Handles every command in place of the route's handlers.
+    pub(crate) handler: Option<SessionHandler>,
+    /// Tasks that are at work for it.
+    pub(crate) tasks: Cell<u32>,
+    /// Its close has been told to the embedder, or will be when no task is at work for it.
+    pub(crate) ended: Cell<bool>,
+}
+
+impl Session {
+    pub(crate) fn new(state: Rc<SessionState>) -> Self {
+        Self(state)
+    }
+
+    /// Its public id, a random UUID: the name under which anything can be pushed to it.
+    #[must_use]
+    pub fn id(&self) -> PublicId {
+        self.0.public_id
+    }
+
+    /// Counts the sessions of its route from 1, on all shards; no two have the same.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// The user it was admitted as. One that names its user in a message later is not known here.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.0.user.as_deref()
+    }
+
+    /// The token that the client connected with.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.0.token.as_deref()
+    }
+
+    /// What it was admitted with.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.0.profile
+    }
+
+    /// What is kept with it.
+    #[must_use]
+    pub fn values(&self) -> &Values {
+        &self.0.values
+    }
+
+    /// Its route, and everything that can be done there.
+    #[must_use]
+    pub fn route(&self) -> &RouteHandle {
+        &self.0.route
+    }
+
+    /// Whether it has not ended yet, as far as its shard knows.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.0.ended.get()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("number", &self.number())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionState")
+            .field("session", &self.session)
+            .field("tasks", &self.tasks)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}

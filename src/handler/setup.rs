@@ -1,0 +1,515 @@
+//! What an embedder sets up on each shard: the routes' functions and handlers.
+
+use super::admission::{Admission, Joining, RequestHead, Upgrade};
+use super::chain::{
+    Chain, HandlerFn, MiddlewareFn, Next, Registered, erase_handler, erase_middleware,
+};
+use super::context::Context;
+use super::handle::{Handle, RouteHandle, RouteInfo};
+use super::session::{Session, SessionState};
+use super::task::{Label, LocalFuture};
+use super::words::IntoResponse;
+use crate::content::Failure;
+use crate::dialect::Rejection;
+use crate::http::{EmbedderBody, HttpService};
+use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
+use hyper::body::Incoming;
+use hyper::{Request, Response as HttpResponse};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+/// What an embedder sets up on one shard. The closure given to [`Builder::shard`] runs once on each
+/// shard's thread; what it makes there may be `!Send` and is used on that shard alone.
+///
+/// [`Builder::shard`]: crate::Builder::shard
+#[derive(Debug)]
+pub struct Setup {
+    handle: Handle,
+    program: Program,
+    error: Option<SetupError>,
+}
+
+/// Sets up one route.
+#[derive(Debug)]
+pub struct RouteSetup<'s> {
+    setup: &'s mut Setup,
+    /// `None` if there is no such route, which has been noted.
+    index: Option<usize>,
+}
+
+/// Why a gateway cannot start with what an embedder has set up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SetupError(String);
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+impl SetupError {
+    pub(crate) fn panicked() -> Self {
+        Self("a setup panicked".to_owned())
+    }
+}
+
+/// Everything that was set up on one shard.
+#[derive(Default)]
+pub(crate) struct Program {
+    pub(crate) routes: Vec<RouteProgram>,
+    pub(crate) http: Option<(Rc<HttpService>, Label)>,
+    pub(crate) labels: Vec<Box<str>>,
+}
+
+pub(crate) type AdmitFn = dyn Fn(Upgrade) -> LocalFuture<Result<Admission, Rejection>>;
+pub(crate) type AuthenticateFn = dyn Fn(Box<str>) -> LocalFuture<Option<String>>;
+pub(crate) type HeadFn = dyn Fn(&RequestHead<'_>) -> bool;
+pub(crate) type SessionFn = dyn Fn(Session) -> LocalFuture<()>;
+pub(crate) type ValidateFn = dyn Fn(Joining) -> LocalFuture<Result<(), Failure>>;
+
+/// A handler that one session was admitted with.
+#[derive(Clone)]
+pub(crate) struct SessionHandler(pub(crate) Rc<HandlerFn>);
+
+impl fmt::Debug for SessionHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionHandler")
+    }
+}
+
+/// What was set up for one route.
+#[derive(Default)]
+pub(crate) struct RouteProgram {
+    pub(crate) matcher: Option<Registered<HeadFn>>,
+    pub(crate) origin: Option<Registered<HeadFn>>,
+    pub(crate) authorize_push: Option<Registered<HeadFn>>,
+    pub(crate) admit: Option<Registered<AdmitFn>>,
+    pub(crate) authenticate: Option<Registered<AuthenticateFn>>,
+    pub(crate) middleware: Vec<Registered<MiddlewareFn>>,
+    pub(crate) handlers: BTreeMap<Box<str>, Vec<Registered<HandlerFn>>>,
+    pub(crate) fallback: Option<Registered<HandlerFn>>,
+    pub(crate) on_message: Vec<Registered<HandlerFn>>,
+    pub(crate) on_open: Vec<Registered<SessionFn>>,
+    pub(crate) on_close: Vec<Registered<SessionFn>>,
+    /// Declared channels; those without a validator are open to anyone.
+    pub(crate) channels: BTreeMap<Box<str>, Option<Registered<ValidateFn>>>,
+}
+
+impl Program {
+    /// Nothing, for as many routes as there are.
+    pub(crate) fn empty(routes_count: usize) -> Self {
+        Self {
+            routes: (0..routes_count).map(|_| RouteProgram::default()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What one call goes through, with what is said about it.
+pub(crate) struct CallChain {
+    /// Whether there is a handler at its end.
+    pub(crate) is_handled: bool,
+    pub(crate) chain: Chain,
+    pub(crate) label: Label,
+}
+
+impl Program {
+    /// What was set up for the route of a session.
+    pub(crate) fn route_of(&self, state: &SessionState) -> &RouteProgram {
+        &self.routes[state.route.index()]
+    }
+
+    /// What a command of a session goes through.
+    pub(crate) fn chain(&self, state: &SessionState, command: &str) -> CallChain {
+        let route = self.route_of(state);
+        let mut label = Label::MIDDLEWARE;
+        let mut handlers: SmallVec<[Registered<HandlerFn>; 1]> = SmallVec::new();
+        if let Some(SessionHandler(function)) = &state.handler {
+            label = Label::SESSION_HANDLER;
+            let function = Rc::clone(function);
+            handlers.push(Registered { function, label });
+        } else {
+            let own = route.handlers.get(command).map(Vec::as_slice);
+            handlers.extend(own.unwrap_or(route.fallback.as_slice()).iter().cloned());
+        }
+        if let Some(first) = handlers.first() {
+            label = first.label;
+        }
+        let is_handled = !handlers.is_empty();
+        CallChain {
+            is_handled,
+            chain: Chain {
+                middleware: route.middleware.as_slice().into(),
+                handlers,
+            },
+            label,
+        }
+    }
+
+    /// Who decides who may join a channel of a namespace, if somebody does.
+    pub(crate) fn validator(
+        &self,
+        settings: &ShardSettings,
+        namespace: u16,
+        channel: &str,
+    ) -> Option<Registered<ValidateFn>> {
+        let routes = self.routes.iter().zip(&settings.routes);
+        routes
+            .filter(|(_, route)| route.namespace == namespace)
+            .find_map(|(program, _)| program.channels.get(channel)?.clone())
+    }
+
+    /// Writes what was set up into the settings of its shard.
+    ///
+    /// # Errors
+    ///
+    /// If two routes of one namespace declare the same channel.
+    pub(crate) fn settle(&self, settings: &mut ShardSettings) -> Result<(), SetupError> {
+        for (program, route) in self.routes.iter().zip(&mut settings.routes) {
+            route.handles_calls = program.handles_calls();
+            route.observes_ends = program.keeps_sessions();
+            if program.authenticate.is_some() {
+                route.tokens = TokenRule::Ask;
+            }
+            let channels = &mut settings.namespaces[usize::from(route.namespace)].channels;
+            for (name, validator) in &program.channels {
+                let rule = match validator {
+                    Some(_) => ChannelRule::Ask,
+                    None => ChannelRule::Open,
+                };
+                if channels.insert(name.clone(), rule).is_some() {
+                    return Err(SetupError(format!(
+                        "channel {name} already exists in a namespace that two routes share"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RouteProgram {
+    /// Whether somebody handles calls, or wants to see them.
+    pub(crate) fn handles_calls(&self) -> bool {
+        self.admit.is_some()
+            || self.fallback.is_some()
+            || !self.middleware.is_empty()
+            || !self.handlers.is_empty()
+            || !self.on_message.is_empty()
+    }
+
+    /// Whether anything of a session is to be kept for the embedder.
+    pub(crate) fn keeps_sessions(&self) -> bool {
+        self.handles_calls()
+            || !self.on_open.is_empty()
+            || !self.on_close.is_empty()
+            || self.channels.values().any(Option::is_some)
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("registered", &self.labels.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Setup {
+    pub(crate) fn new(handle: Handle) -> Self {
+        let program = Program::empty(handle.routes().len());
+        Self {
+            handle,
+            program,
+            error: None,
+        }
+    }
+
+    /// Everything that was set up, for so many routes.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that cannot be.
+    pub(crate) fn finish(mut self, routes_count: usize) -> Result<Program, SetupError> {
+        // Behind the routes of the config there may be others, such as taps.
+        self.program
+            .routes
+            .resize_with(routes_count, RouteProgram::default);
+        self.error.map_or(Ok(self.program), Err)
+    }
+
+    /// Sets up the route of the config with this path. That there is none is an error when the
+    /// gateway starts.
+    pub fn route(&mut self, path: &str) -> RouteSetup<'_> {
+        let index = self
+            .handle
+            .routes()
+            .iter()
+            .position(|info| info.path == path);
+        if index.is_none() {
+            self.complain(format!("there is no route {path} in the config"));
+        }
+        RouteSetup { setup: self, index }
+    }
+
+    /// Serves whatever nothing else is served for, on the gateway's own port: any hyper service.
+    /// Each request is a local task. Its error, or panic, is answered with 500.
+    pub fn http<F, Fut, B, E>(&mut self, service: F) -> &mut Self
+    where
+        F: Fn(Request<Incoming>) -> Fut + 'static,
+        Fut: Future<Output = Result<HttpResponse<B>, E>> + 'static,
+        B: hyper::body::Body<Data = bytes::Bytes> + 'static,
+        B::Error: fmt::Display,
+        E: fmt::Display,
+    {
+        let label = self.label("the HTTP service");
+        let service: Rc<HttpService> = Rc::new(move |request| {
+            let future = service(request);
+            Box::pin(async move {
+                let answered = future.await.map_err(|error| error.to_string());
+                answered.map(|response| response.map(EmbedderBody::new))
+            })
+        });
+        self.program.http = Some((service, label));
+        self
+    }
+
+    /// The gateway, for whatever is set up here: on this shard, in order with its handlers.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Index of this shard, from zero.
+    #[must_use]
+    pub fn shard_index(&self) -> usize {
+        self.handle.home().index()
+    }
+
+    fn label(&mut self, text: impl Into<Box<str>>) -> Label {
+        let index = u32::try_from(self.program.labels.len()).expect("registered one by one");
+        self.program.labels.push(text.into());
+        Label(index)
+    }
+
+    fn complain(&mut self, problem: String) {
+        self.error.get_or_insert(SetupError(problem));
+    }
+}
+
+impl RouteSetup<'_> {
+    /// Handles a command. Where a language lets several handlers run for one (`wsrv`), a second is
+    /// appended; elsewhere it is an error when the gateway starts, and so is a command that no
+    /// client of the language could send.
+    pub fn handle<F, Fut>(&mut self, command: &str, handler: F) -> &mut Self
+    where
+        F: Fn(Context) -> Fut + 'static,
+        Fut: Future<Output: IntoResponse> + 'static,
+    {
+        let Some((info, _)) = self.parts() else {
+            return self;
+        };
+        let (dialect, habits, path) = (info.dialect, info.dialect.habits(), info.path.clone());
+        if let Err(problem) = dialect.check_command(command) {
+            self.setup.complain(format!("{path}: {problem}"));
+            return self;
+        }
+        let registered = self.register(format!("{command:?} of {path}"), erase_handler(handler));
+        let (_, program) = self.parts().expect("just seen");
+        let handlers = program.handlers.entry(command.into()).or_default();
+        if handlers.is_empty() || habits.appends_handlers {
+            handlers.push(registered);
+        } else {
+            self.setup
+                .complain(format!("{path}: command {command} already exists"));
+        }
+        self
+    }
+
+    /// Handles commands that have no handler of their own, and messages without a command.
+    pub fn fallback<F, Fut>(&mut self, handler: F) -> &mut Self
+    where
+        F: Fn(Context) -> Fut + 'static,
+        Fut: Future<Output: IntoResponse> + 'static,
+    {
+        let registered = self.register_here("the fallback", erase_handler(handler));
+        self.with(|program| program.fallback = Some(registered))
+    }
+
+    /// Wraps the rest of the chain of every call; the first one added is outermost. It sees the
+    /// call, runs the rest by [`Next::run`] or aborts, and sees and may change the response.
+    pub fn middleware<F, Fut>(&mut self, middleware: F) -> &mut Self
+    where
+        F: Fn(Context, Next) -> Fut + 'static,
+        Fut: Future<Output: IntoResponse> + 'static,
+    {
+        let registered = self.register_here("middleware", erase_middleware(middleware));
+        self.with(|program| program.middleware.push(registered))
+    }
+
+    /// Called for every message that is a call, before its chain. What it returns is the response
+    /// if nothing else handles the call.
+    pub fn on_message<F, Fut>(&mut self, handler: F) -> &mut Self
+    where
+        F: Fn(Context) -> Fut + 'static,
+        Fut: Future<Output: IntoResponse> + 'static,
+    {
+        let registered = self.register_here("on_message", erase_handler(handler));
+        self.with(|program| program.on_message.push(registered))
+    }
+
+    /// Called when a session has opened. Its messages wait until this is done.
+    pub fn on_open<F, Fut>(&mut self, function: F) -> &mut Self
+    where
+        F: Fn(Session) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let registered = self.register_here("on_open", erase_session(function));
+        self.with(|program| program.on_open.push(registered))
+    }
+
+    /// Called once when a session has ended and its handlers are done.
+    pub fn on_close<F, Fut>(&mut self, function: F) -> &mut Self
+    where
+        F: Fn(Session) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let registered = self.register_here("on_close", erase_session(function));
+        self.with(|program| program.on_close.push(registered))
+    }
+
+    /// Decides whom an upgrade request is from and with what it is admitted, or refuses it with a
+    /// status and a body. It comes before everything that RFC 6455 asks of the request, and in
+    /// place of the config's tokens.
+    pub fn admit<F, Fut>(&mut self, function: F) -> &mut Self
+    where
+        F: Fn(Upgrade) -> Fut + 'static,
+        Fut: Future<Output = Result<Admission, Rejection>> + 'static,
+    {
+        let function: Rc<AdmitFn> = Rc::new(move |upgrade| Box::pin(function(upgrade)));
+        let registered = self.register_here("admit", function);
+        self.with(|program| program.admit = Some(registered))
+    }
+
+    /// Finds the user that a token names, in place of the config's rule; `None` if it names nobody.
+    /// The token is that of a register message (`wserver`) or of the upgrade request.
+    pub fn authenticate<F, Fut>(&mut self, function: F) -> &mut Self
+    where
+        F: Fn(Box<str>) -> Fut + 'static,
+        Fut: Future<Output = Option<String>> + 'static,
+    {
+        let function: Rc<AuthenticateFn> = Rc::new(move |token| Box::pin(function(token)));
+        let registered = self.register_here("authenticate", function);
+        self.with(|program| program.authenticate = Some(registered))
+    }
+
+    /// Decides who may push and drop over HTTP, in place of the config's rule. It must not block.
+    pub fn authorize_push(
+        &mut self,
+        rule: impl Fn(&RequestHead<'_>) -> bool + 'static,
+    ) -> &mut Self {
+        let rule: Rc<HeadFn> = Rc::new(rule);
+        let registered = self.register_here("authorize_push", rule);
+        self.with(|program| program.authorize_push = Some(registered))
+    }
+
+    /// Decides from where pages may connect, in place of the config's rule. It must not block.
+    pub fn origin(&mut self, rule: impl Fn(&RequestHead<'_>) -> bool + 'static) -> &mut Self {
+        let rule: Rc<HeadFn> = Rc::new(rule);
+        let registered = self.register_here("origin", rule);
+        self.with(|program| program.origin = Some(registered))
+    }
+
+    /// Decides which requests are for this route, in place of its path. Routes with a path of
+    /// theirs come first. It must not block.
+    pub fn matcher(&mut self, rule: impl Fn(&RequestHead<'_>) -> bool + 'static) -> &mut Self {
+        let rule: Rc<HeadFn> = Rc::new(rule);
+        let registered = self.register_here("matcher", rule);
+        self.with(|program| program.matcher = Some(registered))
+    }
+
+    /// Declares a channel of the route's namespace that anyone may join.
+    pub fn channel(&mut self, name: &str) -> &mut Self {
+        self.declare(name, None)
+    }
+
+    /// Declares a channel of the route's namespace that clients may join whom `validator` lets in,
+    /// whatever language they ask in. They are never told why not.
+    pub fn channel_with<F, Fut>(&mut self, name: &str, validator: F) -> &mut Self
+    where
+        F: Fn(Joining) -> Fut + 'static,
+        Fut: Future<Output = Result<(), Failure>> + 'static,
+    {
+        let validator: Rc<ValidateFn> = Rc::new(move |joining| Box::pin(validator(joining)));
+        let registered = self.register_here(&format!("the validator of {name:?}"), validator);
+        self.declare(name, Some(registered))
+    }
+
+    /// The route, for whatever is set up here.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such route.
+    #[must_use]
+    pub fn handle_of_route(&self) -> RouteHandle {
+        let index = self.index.expect("there is no such route");
+        self.setup.handle.route_at(index)
+    }
+
+    /// Goes on with another route.
+    pub fn route(&mut self, path: &str) -> RouteSetup<'_> {
+        self.setup.route(path)
+    }
+
+    fn declare(&mut self, name: &str, validator: Option<Registered<ValidateFn>>) -> &mut Self {
+        let Some((info, program)) = self.parts() else {
+            return self;
+        };
+        if name.is_empty() {
+            let problem = format!("{}: a channel's name may not be empty", info.path);
+            self.setup.complain(problem);
+        } else if program.channels.contains_key(name) {
+            let problem = format!("{}: channel {name} already exists", info.path);
+            self.setup.complain(problem);
+        } else {
+            program.channels.insert(name.into(), validator);
+        }
+        self
+    }
+
+    fn parts(&mut self) -> Option<(&RouteInfo, &mut RouteProgram)> {
+        let index = self.index?;
+        let info = &self.setup.handle.routes()[index];
+        Some((info, &mut self.setup.program.routes[index]))
+    }
+
+    fn with(&mut self, change: impl FnOnce(&mut RouteProgram)) -> &mut Self {
+        if let Some((_, program)) = self.parts() {
+            change(program);
+        }
+        self
+    }
+
+    fn register_here<F: ?Sized>(&mut self, what: &str, function: Rc<F>) -> Registered<F> {
+        let path = self.parts().map(|(info, _)| info.path.clone());
+        self.register(format!("{what} of {}", path.unwrap_or_default()), function)
+    }
+
+    fn register<F: ?Sized>(&mut self, label: String, function: Rc<F>) -> Registered<F> {
+        let label = self.setup.label(label);
+        Registered { function, label }
+    }
+}
+
+fn erase_session<F, Fut>(function: F) -> Rc<SessionFn>
+where
+    F: Fn(Session) -> Fut + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    Rc::new(move |session| Box::pin(function(session)))
+}

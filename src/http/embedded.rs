@@ -1,0 +1,93 @@
+//! Whatever an embedder serves beside the gateway's own paths.
+
+use super::answer::{self, Answer};
+use super::service::Context;
+use crate::embedder::{Panicked, guarded};
+use crate::handler::LocalFuture;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{Request, Response};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// An embedder's service whose type nobody needs to know.
+pub(crate) type HttpService =
+    dyn Fn(Request<Incoming>) -> LocalFuture<Result<Response<EmbedderBody>, String>>;
+
+/// The body of an embedder's answer, whatever it is. Its panic is its end.
+pub(crate) struct EmbedderBody(Option<ErasedBody>);
+
+type ErasedBody = Pin<Box<dyn Body<Data = Bytes, Error = String>>>;
+
+impl EmbedderBody {
+    pub(crate) fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + 'static,
+        B::Error: fmt::Display,
+    {
+        use http_body_util::BodyExt as _;
+        Self(Some(Box::pin(body.map_err(|error| error.to_string()))))
+    }
+}
+
+impl Body for EmbedderBody {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        match guarded(|| body.as_mut().poll_frame(cx)) {
+            Ok(polled) => polled,
+            Err(_) => Poll::Ready(Some(Err("the body panicked".to_owned()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for EmbedderBody {
+    fn drop(&mut self) {
+        let body = self.0.take();
+        match guarded(|| drop(body)) {
+            Ok(()) | Err(Panicked) => {} // it has been reported and hurts nobody
+        }
+    }
+}
+
+impl fmt::Debug for EmbedderBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EmbedderBody")
+    }
+}
+
+/// Answers what nothing of ours is served for.
+pub(super) async fn serve(context: &Context, request: Request<Incoming>) -> Answer {
+    let Some((service, label)) = &context.program.http else {
+        return answer::not_found();
+    };
+    let service = Rc::clone(service);
+    let future: LocalFuture<_> = Box::pin(async move { service(request).await });
+    match context.run(*label, future).await {
+        Some(Ok(response)) => response.map(answer::Bodies::Right),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the embedder's HTTP service failed");
+            answer::internal_error()
+        }
+        None => answer::internal_error(),
+    }
+}

@@ -1,0 +1,276 @@
+//! The upgrade: who the client is, whether it may, and what it becomes.
+//!
+//! ```text
+//!   the language reads  -->  the embedder admits,  -->  Origin, RFC 6455  -->  a claim, where a
+//!   token, user, channel     or the config's tokens     (ws/handshake.rs)      user is exclusive
+//! ```
+
+use super::answer::{self, Answer};
+use super::service::{self, Context, GrantedUpgrade, HttpAsk, Line, Parameters, Refused, Replied};
+use crate::config::Origin;
+use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
+use crate::driver::host::Claim;
+use crate::handler::{Admission, Admitted, Joining, Registered, Upgrade, ValidateFn};
+use crate::shard::Ruling;
+use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
+use crate::ws::handshake::{self, Refusal};
+use hyper::header::{CONNECTION, HOST, HeaderValue, ORIGIN, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::{StatusCode, Version};
+use smallvec::SmallVec;
+use std::rc::Rc;
+
+/// Judges an upgrade request. hyper's own answer to a granted one is thrown away (see
+/// `HttpConnection::poll`); it only has to end hyper's part.
+pub(super) async fn answer(
+    context: &Context,
+    line: &Line,
+    index: u16,
+    head: Parts,
+    parameters: Parameters,
+) -> Answer {
+    if head.version != Version::HTTP_11 {
+        // RFC 9110 7.8: in HTTP/1.0 there is no upgrade, and hyper writes no 101 there.
+        return answer::refused(Refusal::NoWebSocketInUpgrade);
+    }
+    let head = Rc::new(head);
+    match judge(context, line, index, &head, parameters).await {
+        Ok(granted) => {
+            *line.upgrade.borrow_mut() = Some(granted);
+            let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
+            let headers = answer.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            answer
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn judge(
+    context: &Context,
+    line: &Line,
+    index: u16,
+    head: &Rc<Parts>,
+    parameters: Parameters,
+) -> Result<Box<GrantedUpgrade>, Box<Answer>> {
+    let route = &context.settings.routes[usize::from(index)];
+    let secret = context.upgrades[usize::from(index)].secret.as_ref();
+    if secret.is_some_and(|secret| !service::bears(&head.headers, secret)) {
+        return Err(Box::new(answer::rejected(&Rejection::UNAUTHORIZED)));
+    }
+    let lines = head.headers.iter();
+    let headers: SmallVec<[(&str, &[u8]); 16]> = lines
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let request = UpgradeRequest {
+        query: head.uri.query(),
+        headers: &headers,
+    };
+    let credentials = route
+        .dialect
+        .admit(&request, &route.options)
+        .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
+    let mut admission = admit(context, index, head, &credentials, parameters)
+        .await
+        .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
+    settle_user(route, &credentials, &mut admission)
+        .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
+
+    let lines = headers.iter().copied();
+    let accept = handshake::judge(head.method.as_str(), lines, || {
+        origin_passes(context, index, head)
+    });
+    let accept = accept.map_err(|refusal| Box::new(answer::refused(refusal)))?;
+    if context.is_full.get() {
+        // It is one of the connections that there are too many of.
+        return Err(Box::new(answer::closing(answer::unavailable(
+            "too many sessions\n",
+        ))));
+    }
+
+    if route.exclusive {
+        claim(context, line, route, &admission).await?;
+    }
+    let mut wants_fresh_channel = false;
+    match credentials.channel {
+        ChannelWish::None => {}
+        ChannelWish::Named(channel) => {
+            let token = credentials.token.as_deref().map(Into::into);
+            let channel = may_join(context, index, &admission, token, &channel).await?;
+            admission.channels.insert(0, channel);
+        }
+        ChannelWish::Fresh => wants_fresh_channel = admission.channels.is_empty(),
+    }
+    Ok(Box::new(GrantedUpgrade {
+        route: index,
+        accept,
+        subprotocol: credentials.subprotocol.map(|it| it.as_ref().into()),
+        admitted: Admitted {
+            admission,
+            token: credentials.token.map(|it| it.as_ref().into()),
+            wants_fresh_channel,
+        },
+    }))
+}
+
+/// Asks the embedder, or the config's tokens, whom the credentials stand for.
+async fn admit(
+    context: &Context,
+    index: u16,
+    head: &Rc<Parts>,
+    credentials: &Credentials<'_>,
+    parameters: Parameters,
+) -> Result<Admission, Rejection> {
+    let route = &context.settings.routes[usize::from(index)];
+    let program = &context.program.routes[usize::from(index)];
+    let token: Option<Box<str>> = credentials.token.as_deref().map(Into::into);
+    if let Some(function) = &program.admit {
+        let channel = match &credentials.channel {
+            ChannelWish::Named(name) => Some(name.as_ref().into()),
+            ChannelWish::None | ChannelWish::Fresh => None,
+        };
+        let upgrade = Upgrade {
+            head: Rc::clone(head),
+            token,
+            claimed_user: credentials.user.map(Into::into),
+            channel,
+            parameters,
+            route: context.handle.route_at(usize::from(index)),
+        };
+        let (label, function) = (function.label, Rc::clone(&function.function));
+        let future = Box::pin(async move { function(upgrade).await });
+        let admitted = context.run(label, future).await;
+        return admitted.unwrap_or(Err(Rejection::INTERNAL_ERROR));
+    }
+    let Some(token) = token else {
+        return Ok(Admission::new());
+    };
+    let user = match &route.tokens {
+        TokenRule::Itself => return Ok(Admission::new()),
+        TokenRule::Table(users) => users.get(&token).map(ToString::to_string),
+        TokenRule::Ask => match &program.authenticate {
+            Some(function) => {
+                let (label, function) = (function.label, Rc::clone(&function.function));
+                let future = Box::pin(async move { function(token).await });
+                context.run(label, future).await.flatten()
+            }
+            None => context.embedder.user_of(&token),
+        },
+    };
+    match user {
+        Some(user) => Ok(Admission::new().user(user)),
+        None => Err(route.dialect.rejection()),
+    }
+}
+
+/// Finds the user of an admission that has none, and sees that a header does not contradict it.
+fn settle_user(
+    route: &RouteSettings,
+    credentials: &Credentials<'_>,
+    admission: &mut Admission,
+) -> Result<(), Rejection> {
+    match (&admission.user, credentials.user) {
+        (Some(user), Some(claimed)) if **user != *claimed => return Err(route.dialect.rejection()),
+        (None, Some(claimed)) if route.options.trust_user_header => {
+            admission.user = Some(claimed.into());
+        }
+        _ => {}
+    }
+    match &admission.user {
+        None if route.exclusive => Err(route.dialect.rejection()),
+        _ => Ok(()),
+    }
+}
+
+fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
+    let program = &context.program.routes[usize::from(index)];
+    if let Some(rule) = &program.origin {
+        return context.holds(rule, head);
+    }
+    let origin = head.headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    match &context.upgrades[usize::from(index)].origin {
+        Origin::Any => true,
+        Origin::Same => {
+            let host = head.headers.get(HOST).map(HeaderValue::as_bytes);
+            handshake::same_origin(origin, host.unwrap_or_default())
+        }
+        Origin::List(origins) => origin.is_none_or(|origin| {
+            let mut listed = origins.iter();
+            listed.any(|each| each.as_bytes().eq_ignore_ascii_case(origin))
+        }),
+    }
+}
+
+/// Waits until the connection is the user's only session, or is refused.
+async fn claim(
+    context: &Context,
+    line: &Line,
+    route: &RouteSettings,
+    admission: &Admission,
+) -> Result<(), Box<Answer>> {
+    let user = admission.user.clone().expect("exclusive users are known");
+    if user.is_empty() || user.len() > context.settings.name_bytes_max {
+        return Err(Box::new(answer::rejected(&route.dialect.rejection())));
+    }
+    let claim = Claim {
+        id: line.id,
+        namespace: route.namespace,
+        user,
+        yields: route.newcomer_yields,
+    };
+    let refusal = match context.ask(HttpAsk::Claim(claim)).await {
+        Replied::Ruling(Ruling::Granted) => return Ok(()),
+        Replied::Ruling(Ruling::Taken) => {
+            answer::text(StatusCode::CONFLICT, "the user is connected already\n")
+        }
+        Replied::Refused(Refused::TimedOut) => {
+            answer::closing(answer::unavailable("timed out, try again\n"))
+        }
+        Replied::Ruling(Ruling::Crowded)
+        | Replied::Refused(_)
+        | Replied::Total(_)
+        | Replied::Ran(_) => answer::closing(answer::unavailable("too many of one user\n")),
+    };
+    Err(Box::new(refusal))
+}
+
+/// Sees whether a client may begin on the channel that it names.
+async fn may_join(
+    context: &Context,
+    index: u16,
+    admission: &Admission,
+    token: Option<Box<str>>,
+    channel: &str,
+) -> Result<Box<str>, Box<Answer>> {
+    let route = &context.settings.routes[usize::from(index)];
+    let forbidden = || Box::new(answer::refused(Refusal::Origin));
+    if channel.is_empty() || channel.len() > context.settings.name_bytes_max {
+        return Err(Box::new(answer::refused(Refusal::NoUpgradeInConnection)));
+    }
+    let rules = &context.settings.namespaces[usize::from(route.namespace)].channels;
+    match rules.get(channel) {
+        None if route.dialect.habits().declared_channels => Err(forbidden()),
+        None | Some(ChannelRule::Open) => Ok(channel.into()),
+        Some(ChannelRule::Ask) => {
+            let validator: Option<Registered<ValidateFn>> =
+                context
+                    .program
+                    .validator(&context.settings, route.namespace, channel);
+            let validator = validator.ok_or_else(forbidden)?;
+            let joining = Joining {
+                channel: channel.into(),
+                session: None,
+                user: admission.user.clone(),
+                token,
+                profile: admission.profile.clone(),
+            };
+            let label = validator.label;
+            let future = Box::pin(async move { (validator.function)(joining).await.is_ok() });
+            match context.run(label, future).await {
+                Some(true) => Ok(channel.into()),
+                _ => Err(forbidden()),
+            }
+        }
+    }
+}

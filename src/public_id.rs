@@ -1,0 +1,514 @@
+//! The names by which the world knows sessions.
+//!
+//! A session's public id looks like any random UUID (version 4, RFC 9562) and tells a stranger
+//! nothing: not how many sessions there are, nor on which shard one lies. The gateway finds the
+//! session by it without a table, since the id *is* the session's [`SessionId`], encrypted
+//! together with a random [`Tag`] under a key that the process draws when it starts. Nothing here
+//! draws luck of its own, and nothing here knows which sessions exist.
+//!
+//! ```text
+//!    SessionId (64 bits) | Tag (58 bits)            122 bits
+//!             |  8 Feistel rounds, keyed
+//!             v
+//!    48 bits | 0100 | 12 bits | 10 | 62 bits        a version 4 UUID
+//!              version          variant
+//! ```
+
+use crate::id::SessionId;
+use siphasher::sip::SipHasher24;
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// A UUID that may be the public name of a session: what a client or backend has given, or what
+/// [`IdCipher::seal`] has made. Only [`IdCipher::open`] tells whether it can mean a session.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PublicId([u8; 16]);
+
+impl PublicId {
+    /// The id with these bytes, in the order in which they are written; of any version.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id's bytes, in the order in which they are written.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The id in its usual form: ASCII, lower case, hyphenated, without braces.
+    #[must_use]
+    pub fn encode(self) -> [u8; TEXT_LEN] {
+        let mut text = [b'-'; TEXT_LEN];
+        for (byte, at) in self.0.into_iter().zip(DIGITS_AT) {
+            text[at] = HEX_DIGITS[usize::from(byte >> 4)];
+            text[at + 1] = HEX_DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
+}
+
+/// Written as [`PublicId::encode`] does.
+impl fmt::Display for PublicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.encode();
+        f.pad(str::from_utf8(&text).expect("hexadecimal digits and hyphens are ASCII"))
+    }
+}
+
+impl fmt::Debug for PublicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Takes what [`parse_uuid`] takes.
+impl FromStr for PublicId {
+    type Err = NotUuid;
+
+    fn from_str(text: &str) -> Result<Self, NotUuid> {
+        parse_uuid(text).map(Self).ok_or(NotUuid)
+    }
+}
+
+/// A text is not a UUID in any form that [`parse_uuid`] takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NotUuid;
+
+impl fmt::Display for NotUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a UUID")
+    }
+}
+
+impl Error for NotUuid {}
+
+/// What tells a session's public id from all others that decrypt to the same [`SessionId`].
+///
+/// The shard draws it when the session opens, keeps it in the session and compares it with the
+/// tag of every id that is said to be the session's. Whoever makes ids up has one chance in 2^58.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tag(u64);
+
+impl Tag {
+    /// The tag made of the lower 58 of 64 bits that nobody else can predict.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(bits & TAG_MASK)
+    }
+}
+
+/// Makes public ids of sessions, and sessions of public ids.
+///
+/// A permutation of 122-bit numbers: a Feistel network of two 61-bit halves, whose round function
+/// is `SipHash-2-4` of the round's number and one half, under the key of the process. It is a
+/// permutation, so no two sessions can ever share an id. One call costs eight short hashes.
+#[derive(Clone)]
+pub struct IdCipher {
+    /// Keyed, and fed nothing.
+    hasher: SipHasher24,
+}
+
+impl IdCipher {
+    /// The cipher with this key. Whoever knows the key can read every id; ids made under one key
+    /// mean nothing under another.
+    #[must_use]
+    pub fn new(key: [u64; 2]) -> Self {
+        Self {
+            hasher: SipHasher24::new_with_keys(key[0], key[1]),
+        }
+    }
+
+    /// The public id of `session`, whose tag is `tag`.
+    #[must_use]
+    pub fn seal(&self, session: SessionId, tag: Tag) -> PublicId {
+        let sealed = self.permute(u128::from(session.bits()) << TAG_BITS | u128::from(tag.0));
+        let uuid = sealed >> (MIDDLE_BITS + LOW_BITS) << HIGH_SHIFT
+            | (sealed >> LOW_BITS & MIDDLE_MASK) << MIDDLE_SHIFT
+            | sealed & LOW_MASK;
+        PublicId((uuid | MARKS).to_be_bytes())
+    }
+
+    /// The session that `id` names and the tag that the session must have for the id to be its own.
+    ///
+    /// `None` if `id` is not a version 4 UUID, or cannot be the id of any session. Nearly every
+    /// UUID can be, so the caller must look the session up and compare the tag.
+    #[must_use]
+    pub fn open(&self, id: PublicId) -> Option<(SessionId, Tag)> {
+        let uuid = u128::from_be_bytes(id.0);
+        if uuid & MARKS_MASK != MARKS {
+            return None;
+        }
+        let sealed = uuid >> HIGH_SHIFT << (MIDDLE_BITS + LOW_BITS)
+            | (uuid >> MIDDLE_SHIFT & MIDDLE_MASK) << LOW_BITS
+            | uuid & LOW_MASK;
+        let plain = self.permute_back(sealed);
+        let session = u64::try_from(plain >> TAG_BITS).expect("the upper 64 bits of 122");
+        Some((
+            SessionId::from_bits(session)?,
+            Tag::from_random(low_bits(plain)),
+        ))
+    }
+
+    fn permute(&self, plain: u128) -> u128 {
+        let (mut left, mut right) = halves(plain);
+        for round in 0..ROUNDS {
+            (left, right) = (right, left ^ self.round(round, right));
+        }
+        whole(left, right)
+    }
+
+    fn permute_back(&self, sealed: u128) -> u128 {
+        let (mut left, mut right) = halves(sealed);
+        for round in (0..ROUNDS).rev() {
+            (left, right) = (right ^ self.round(round, left), left);
+        }
+        whole(left, right)
+    }
+
+    /// The number of the round and the half fill the 64 bits of one `SipHash` block.
+    fn round(&self, round: u64, half: u64) -> u64 {
+        let block = round << HALF_BITS | half;
+        self.hasher.hash(&block.to_le_bytes()) & HALF_MASK
+    }
+}
+
+/// Says nothing of the key.
+impl fmt::Debug for IdCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdCipher").finish_non_exhaustive()
+    }
+}
+
+/// The bytes of a UUID of any version, in the order in which they are written.
+///
+/// Takes exactly what `Parse` of Go's `github.com/google/uuid` takes, since that is what clients
+/// are used to: 36 characters with hyphens, the same behind `urn:uuid:`, the same in braces, and
+/// 32 digits without hyphens, all in either case. As there, any two bytes may stand for the
+/// braces.
+#[must_use]
+pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let text = text.as_bytes();
+    if text.len() == 2 * UUID_BYTES {
+        return digits(text, std::array::from_fn(|index| 2 * index));
+    }
+    let text = match text.len() {
+        TEXT_LEN => text,
+        BRACED_LEN => &text[1..=TEXT_LEN],
+        URN_LEN => {
+            let (prefix, rest) = text.split_at(URN_PREFIX.len());
+            if !prefix.eq_ignore_ascii_case(URN_PREFIX) {
+                return None;
+            }
+            rest
+        }
+        _ => return None,
+    };
+    if HYPHENS_AT.into_iter().any(|at| text[at] != b'-') {
+        return None;
+    }
+    digits(text, DIGITS_AT)
+}
+
+/// The bytes whose two digits stand at these places, if digits stand there.
+fn digits(text: &[u8], at: [usize; UUID_BYTES]) -> Option<[u8; UUID_BYTES]> {
+    let mut bytes = [0; UUID_BYTES];
+    for (byte, at) in bytes.iter_mut().zip(at) {
+        *byte = digit(text[at])? << 4 | digit(text[at + 1])?;
+    }
+    Some(bytes)
+}
+
+fn digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'0'..=b'9' => Some(letter - b'0'),
+        b'a'..=b'f' => Some(letter - b'a' + 10),
+        b'A'..=b'F' => Some(letter - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn halves(value: u128) -> (u64, u64) {
+    let left = u64::try_from(value >> HALF_BITS).expect("122 bits have 61 above the lower 61");
+    (left, low_bits(value) & HALF_MASK)
+}
+
+fn whole(left: u64, right: u64) -> u128 {
+    u128::from(left) << HALF_BITS | u128::from(right)
+}
+
+fn low_bits(value: u128) -> u64 {
+    u64::try_from(value & u128::from(u64::MAX)).expect("64 bits")
+}
+
+/// Length of a UUID in its usual form, in bytes of text.
+pub const TEXT_LEN: usize = 36;
+
+const UUID_BYTES: usize = 16;
+const BRACED_LEN: usize = TEXT_LEN + 2;
+const URN_PREFIX: &[u8] = b"urn:uuid:";
+const URN_LEN: usize = TEXT_LEN + URN_PREFIX.len();
+const HYPHENS_AT: [usize; 4] = [8, 13, 18, 23];
+/// Where the first digit of each byte stands in the usual form.
+const DIGITS_AT: [usize; UUID_BYTES] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+const ROUNDS: u64 = 8;
+const HALF_BITS: u32 = 61;
+const HALF_MASK: u64 = (1 << HALF_BITS) - 1;
+const TAG_BITS: u32 = 58;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+
+// Where the 122 free bits lie in a UUID: 48, the version, 12, the variant, 62.
+const MIDDLE_BITS: u32 = 12;
+const LOW_BITS: u32 = 62;
+const MIDDLE_MASK: u128 = (1 << MIDDLE_BITS) - 1;
+const LOW_MASK: u128 = (1 << LOW_BITS) - 1;
+const MIDDLE_SHIFT: u32 = 64;
+const HIGH_SHIFT: u32 = 80;
+/// Version 4, variant `10`.
+const MARKS: u128 = 0x4 << 76 | 0b10 << 62;
+const MARKS_MASK: u128 = 0xf << 76 | 0b11 << 62;
+
+const _: () = {
+    assert!(2 * HALF_BITS == u64::BITS + TAG_BITS);
+    assert!(2 * HALF_BITS == MARKS_MASK.count_zeros());
+    assert!((ROUNDS - 1) << HALF_BITS >> HALF_BITS == ROUNDS - 1);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ConnectionId, SLOTS_MAX, ShardId};
+    use crate::testing::Prng;
+
+    #[test]
+    fn what_is_sealed_is_opened_again() {
+        let cipher = IdCipher::new([1, 2]);
+        for (session, tag) in extremes().into_iter().chain(random(1, 2_000)) {
+            let id = cipher.seal(session, tag);
+            assert_eq!(cipher.open(id), Some((session, tag)));
+            assert_eq!(
+                cipher.open(id.to_string().parse().expect("a UUID")),
+                Some((session, tag))
+            );
+        }
+    }
+
+    #[test]
+    fn every_id_is_a_version_4_uuid() {
+        let cipher = IdCipher::new([3, 4]);
+        for (session, tag) in extremes().into_iter().chain(random(2, 2_000)) {
+            let text = cipher.seal(session, tag).to_string();
+            assert_eq!(text.len(), 36);
+            assert_eq!(&text[14..15], "4", "{text}");
+            assert!("89ab".contains(&text[19..20]), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_with_one_bit_flipped_is_not_the_same_sessions() {
+        let cipher = IdCipher::new([5, 6]);
+        for (session, tag) in extremes().into_iter().chain(random(3, 100)) {
+            let id = u128::from_be_bytes(cipher.seal(session, tag).bytes());
+            for bit in 0..128 {
+                let forged = PublicId::from_bytes((id ^ 1 << bit).to_be_bytes());
+                let opened = cipher.open(forged);
+                assert_ne!(opened, Some((session, tag)));
+                assert!(
+                    opened.is_none() || MARKS_MASK >> bit & 1 == 0,
+                    "bit {bit} is a mark"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_makes_and_reads_other_ids() {
+        let cipher = IdCipher::new([7, 8]);
+        for key in [[7, 9], [6, 8], [8, 7], [0, 0]] {
+            let other = IdCipher::new(key);
+            for (session, tag) in random(4, 100) {
+                let id = cipher.seal(session, tag);
+                assert_ne!(other.seal(session, tag), id);
+                assert_ne!(other.open(id), Some((session, tag)));
+            }
+        }
+    }
+
+    /// A Feistel network whose rounds are all alike undoes itself when its halves are swapped.
+    #[test]
+    fn the_rounds_differ() {
+        let cipher = IdCipher::new([9, 10]);
+        let swap = |value| {
+            let (left, right) = halves(value);
+            whole(right, left)
+        };
+        for (session, tag) in random(5, 100) {
+            let plain = u128::from(session.bits()) << TAG_BITS | u128::from(tag.0);
+            assert_eq!(cipher.permute_back(cipher.permute(plain)), plain);
+            assert_ne!(cipher.permute(swap(cipher.permute(plain))), swap(plain));
+        }
+    }
+
+    /// Of 122 bits, 61 change on average, with a standard deviation of 5.5 for one pair of ids.
+    #[test]
+    fn one_bit_of_a_session_or_its_tag_changes_half_of_the_id() {
+        let cipher = IdCipher::new([11, 12]);
+        let (mut pairs, mut changed_all) = (0, 0);
+        let mut changed_of_bit = [0_u32; 128];
+        for (session, tag) in random(6, 60) {
+            let id = u128::from_be_bytes(cipher.seal(session, tag).bytes());
+            let sessions = (0..64)
+                .filter_map(|bit| SessionId::from_bits(session.bits() ^ 1 << bit))
+                .map(|session| (session, tag));
+            let tags = (0..TAG_BITS).map(|bit| (session, Tag(tag.0 ^ 1 << bit)));
+            for (session, tag) in sessions.chain(tags) {
+                let other = u128::from_be_bytes(cipher.seal(session, tag).bytes());
+                let changed = (id ^ other).count_ones();
+                assert!((25..=97).contains(&changed), "{changed} bits");
+                pairs += 1;
+                changed_all += changed;
+                for (bit, count) in changed_of_bit.iter_mut().enumerate() {
+                    *count += u32::from((id ^ other) >> bit & 1 == 1);
+                }
+            }
+        }
+        let mean = f64::from(changed_all) / f64::from(pairs);
+        assert!((60.0..62.0).contains(&mean), "{mean} bits on average");
+        for (bit, count) in changed_of_bit.into_iter().enumerate() {
+            let part = f64::from(count) / f64::from(pairs);
+            if MARKS_MASK >> bit & 1 == 1 {
+                assert_eq!(count, 0, "bit {bit} is a mark");
+            } else {
+                assert!(
+                    (0.45..0.55).contains(&part),
+                    "bit {bit} changes in {part} of the pairs"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn uuids_of_other_versions_and_variants_name_no_session() {
+        let cipher = IdCipher::new([13, 14]);
+        let (session, tag) = extremes()[1];
+        let id = u128::from_be_bytes(cipher.seal(session, tag).bytes());
+        for marks in 0..64 {
+            let forged = id & !MARKS_MASK | (marks >> 2) << 76 | (marks & 3) << 62;
+            let opened = cipher.open(PublicId::from_bytes(forged.to_be_bytes()));
+            assert_eq!(opened.is_some(), marks == 0b01_0010, "marks {marks:b}");
+        }
+    }
+
+    /// As one in 2^32 version 4 UUIDs does.
+    #[test]
+    fn an_id_that_decrypts_to_no_generation_names_no_session() {
+        let cipher = IdCipher::new([15, 16]);
+        let sealed = |session: u128| {
+            let sealed = cipher.permute(session << TAG_BITS);
+            let uuid = sealed >> 74 << 80 | (sealed >> 62 & 0xfff) << 64 | sealed & LOW_MASK;
+            PublicId::from_bytes((uuid | MARKS).to_be_bytes())
+        };
+        assert_eq!(cipher.open(sealed(u128::from(u32::MAX))), None);
+        assert_eq!(cipher.open(sealed(0)), None);
+        assert!(cipher.open(sealed(1 << 32)).is_some());
+    }
+
+    #[test]
+    fn a_uuid_is_read_in_every_form_and_case() {
+        let bytes = [
+            0x6b, 0x84, 0x76, 0x4b, 0x22, 0xd3, 0x4c, 0x64, 0x82, 0x3f, 0xa6, 0xe7, 0xdb, 0x4a,
+            0xc2, 0xc7,
+        ];
+        let usual = "6b84764b-22d3-4c64-823f-a6e7db4ac2c7";
+        for text in [
+            usual,
+            "6B84764B-22D3-4C64-823F-A6E7DB4AC2C7",
+            "urn:uuid:6b84764b-22d3-4c64-823f-a6e7db4ac2c7",
+            "URN:Uuid:6b84764b-22d3-4c64-823F-a6e7db4ac2c7",
+            "{6b84764b-22d3-4c64-823f-a6e7db4ac2c7}",
+            "x6b84764b-22d3-4c64-823f-a6e7db4ac2c7y",
+            "6b84764b22d34c64823fa6e7db4ac2c7",
+            "6B84764B22D34C64823FA6E7DB4AC2C7",
+        ] {
+            assert_eq!(parse_uuid(text), Some(bytes), "{text}");
+            let id: PublicId = text.parse().expect("a UUID");
+            assert_eq!(id, PublicId::from_bytes(bytes));
+            assert_eq!(id.to_string(), usual);
+            assert_eq!(format!("{id:?}"), usual);
+        }
+        let nil = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(parse_uuid(nil), Some([0; 16]));
+        assert_eq!(parse_uuid(&nil.replace('0', "f")), Some([0xff; 16]));
+    }
+
+    #[test]
+    fn what_is_not_a_uuid_is_refused() {
+        for text in [
+            "",
+            "6b84764b",
+            "6b84764b-22d3-4c64-823f-a6e7db4ac2c",
+            "6b84764b-22d3-4c64-823f-a6e7db4ac2c77",
+            "6b84764b-22d3-4c64-823fa-6e7db4ac2c7",
+            "6b84764b022d3-4c64-823f-a6e7db4ac2c7",
+            "6b84764b-22d3-4c64-823f-a6e7db4ac2cg",
+            "6b84764b-22d3-4c64-823f-+6e7db4ac2c7",
+            " b84764b-22d3-4c64-823f-a6e7db4ac2c7",
+            "urn:uuie:6b84764b-22d3-4c64-823f-a6e7db4ac2c7",
+            "{6b84764b22d34c64823fa6e7db4ac2c7}",
+            "{6b84764b-22d3-4c64-823f-a6e7db4ac2c7",
+            "6b84764b22d34c64823fa6e7db4ac2cx",
+            "@b84764b22d34c64823fa6e7db4ac2c7",
+            "\u{e9}84764b22d34c64823fa6e7db4ac2c7",
+            "6b84764b-22d3-4c64-823f-a6e7db4ac\u{20ac}",
+        ] {
+            assert_eq!(parse_uuid(text), None, "{text}");
+            assert_eq!(text.parse::<PublicId>(), Err(NotUuid));
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_written_the_same() {
+        let mut prng = Prng::from_seed(7);
+        for _ in 0..1_000 {
+            let bytes: [u8; 16] =
+                std::array::from_fn(|_| u8::try_from(prng.range(0, 255)).expect("a byte"));
+            let id = PublicId::from_bytes(bytes);
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(id.to_string().replace('-', "").parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn a_cipher_does_not_print_its_key() {
+        assert_eq!(format!("{:?}", IdCipher::new([42, 43])), "IdCipher { .. }");
+    }
+
+    fn extremes() -> [(SessionId, Tag); 6] {
+        [
+            (0, 0, 1, 0),
+            (255, SLOTS_MAX - 1, u32::MAX, u64::MAX),
+            (0, 0, 1, u64::MAX),
+            (255, SLOTS_MAX - 1, u32::MAX, 0),
+            (0, SLOTS_MAX - 1, 1, 1),
+            (1, 2, 3, 1 << 57),
+        ]
+        .map(|(shard, slot, generation, tag)| {
+            let connection = ConnectionId::new(slot, generation);
+            let session = SessionId::new(ShardId::new(shard), connection);
+            (session, Tag::from_random(tag))
+        })
+    }
+
+    fn random(seed: u64, count: u32) -> impl Iterator<Item = (SessionId, Tag)> {
+        let mut prng = Prng::from_seed(seed);
+        (0..count).map(move |_| {
+            let session = SessionId::from_bits(prng.below(u64::MAX) | 1 << 32);
+            let tag = Tag::from_random(prng.below(u64::MAX));
+            (session.expect("a generation above zero"), tag)
+        })
+    }
+}

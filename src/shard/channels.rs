@@ -1,0 +1,697 @@
+//! Which sessions are on which channels.
+//!
+//! A channel is a name in a namespace, and exists as long as a session of this shard is on it. Its
+//! members lie next to each other in one array, so a publication to it is one lookup and one walk.
+//! Every session's channels are linked in the order in which it joined them. Joining, leaving and
+//! asking whether a session is on a channel cost the same whether there are ten channels or ten
+//! million, and however many members a channel or channels a session has.
+//!
+//! ```text
+//!   channel "room"  --> members [slot 4, slot 9, ..]
+//!                                   |
+//!   slot 4  first --> membership (4, "room") <--> membership (4, "news") <-- last
+//! ```
+//!
+//! Other shards' members of the same channel are not known here, nor is what is said on it.
+
+use super::hash::HashSeed;
+use super::users::Member;
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
+
+/// The channels of one shard and the sessions on them.
+///
+/// Memory follows use: a channel without members is forgotten with its name, and tables that have
+/// become much too large are made anew. Only the twelve bytes per slot ever used stay.
+///
+/// Invariants, checked by [`Channels::invariants`]:
+///
+/// - A channel lists a slot exactly when one of the slot's memberships names the channel.
+/// - A slot is on a channel at most once.
+/// - No channel is without members.
+#[derive(Debug)]
+pub struct Channels {
+    seed: HashSeed,
+    entries: Slab<Channel>,
+    by_name: HashTable<u32>,
+    memberships: Slab<Membership>,
+    /// Memberships by slot and channel.
+    by_pair: HashTable<u32>,
+    slots: Vec<ChannelsOfSlot>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    name: Box<[u8]>,
+    members: SmallVec<[Member; 2]>,
+    namespace: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Membership {
+    slot: u32,
+    channel: u32,
+    /// Where the member stands in the channel's list.
+    position: u32,
+    previous_of_slot: u32,
+    next_of_slot: u32,
+}
+
+/// The list of a slot's memberships, oldest first.
+#[derive(Clone, Copy, Debug)]
+struct ChannelsOfSlot {
+    first: u32,
+    last: u32,
+    count: u32,
+}
+
+impl Channels {
+    /// No channels at all; `seed` keys the hash of their names.
+    #[must_use]
+    pub fn new(seed: HashSeed) -> Self {
+        Self {
+            seed,
+            entries: Slab::new(),
+            by_name: HashTable::new(),
+            memberships: Slab::new(),
+            by_pair: HashTable::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Puts `slot` on a channel, which begins to exist if nobody was on it.
+    ///
+    /// A slot may be on at most `channels_max` channels. Nothing changes if it is not put on.
+    pub fn join(
+        &mut self,
+        slot: u32,
+        namespace: u16,
+        name: &[u8],
+        channels_max: u32,
+    ) -> Result<Joined, NotJoined> {
+        let known = self.find_channel(namespace, name);
+        if known.is_some_and(|channel| self.find_membership(slot, channel).is_some()) {
+            return Err(NotJoined::Already);
+        }
+        if self.count_of_slot(slot) >= channels_max {
+            return Err(NotJoined::TooManyChannels);
+        }
+        let channel = known.unwrap_or_else(|| self.add_channel(namespace, name));
+        self.add_membership(slot, channel);
+        Ok(match known {
+            Some(_) => Joined::Another,
+            None => Joined::First,
+        })
+    }
+
+    /// Takes `slot` off a channel; false if it was not on it.
+    pub fn leave(&mut self, slot: u32, namespace: u16, name: &[u8]) -> bool {
+        let membership = self
+            .find_channel(namespace, name)
+            .and_then(|channel| self.find_membership(slot, channel));
+        if let Some(membership) = membership {
+            self.remove_membership(membership);
+        }
+        membership.is_some()
+    }
+
+    /// Takes `slot` off every channel.
+    pub fn leave_all(&mut self, slot: u32) {
+        loop {
+            let first = self.of(slot).first;
+            if first == NONE {
+                return;
+            }
+            self.remove_membership(first);
+        }
+    }
+
+    /// The sessions on this channel, in no order that means anything.
+    #[must_use]
+    pub fn members(&self, namespace: u16, name: &[u8]) -> &[Member] {
+        self.find_channel(namespace, name)
+            .map_or(&[], |index| &self.entries[index as usize].members)
+    }
+
+    /// Whether `slot` is on this channel.
+    #[must_use]
+    pub fn is_member(&self, slot: u32, namespace: u16, name: &[u8]) -> bool {
+        self.find_channel(namespace, name)
+            .is_some_and(|channel| self.find_membership(slot, channel).is_some())
+    }
+
+    /// The names of the channels that `slot` is on, in the order in which it joined them.
+    pub fn of_slot(&self, slot: u32) -> impl Iterator<Item = &[u8]> {
+        self.memberships_of(slot)
+            .map(|membership| &*self.entries[membership.channel as usize].name)
+    }
+
+    /// How many channels `slot` is on.
+    #[must_use]
+    pub fn count_of_slot(&self, slot: u32) -> u32 {
+        self.of(slot).count
+    }
+
+    /// The channels of a namespace and how many sessions are on each, in no order that means
+    /// anything. Linear in the channels of all namespaces.
+    pub fn names(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
+        self.entries
+            .iter()
+            .filter(move |(_, channel)| channel.namespace == namespace)
+            .map(|(_, channel)| (&*channel.name, channel.members.len()))
+    }
+
+    /// How many channels there are in all namespaces.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nobody is on any channel.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Asserts what the type promises. Linear in everything: for tests and the simulator.
+    pub fn invariants(&self) {
+        let mut listed = 0;
+        for (index, channel) in &self.entries {
+            let index = index_of(index);
+            assert!(!channel.members.is_empty());
+            assert_eq!(
+                self.find_channel(channel.namespace, &channel.name),
+                Some(index)
+            );
+            for (position, member) in channel.members.iter().enumerate() {
+                let membership = self.memberships[member.link as usize];
+                assert_eq!(membership.slot, member.slot);
+                assert_eq!(membership.channel, index);
+                assert_eq!(membership.position as usize, position);
+                assert_eq!(self.find_membership(member.slot, index), Some(member.link));
+                listed += 1;
+            }
+        }
+        assert_eq!(self.entries.len(), self.by_name.len());
+        assert_eq!(self.memberships.len(), self.by_pair.len());
+        assert_eq!(self.memberships.len(), listed);
+
+        let mut linked = 0;
+        for (slot, of_slot) in self.slots.iter().enumerate() {
+            let (mut previous, mut next, mut count) = (NONE, of_slot.first, 0);
+            while next != NONE {
+                let membership = self.memberships[next as usize];
+                assert_eq!(membership.slot as usize, slot);
+                assert_eq!(membership.previous_of_slot, previous);
+                (previous, next) = (next, membership.next_of_slot);
+                count += 1;
+            }
+            assert_eq!(of_slot.last, previous);
+            assert_eq!(of_slot.count, count);
+            linked += count as usize;
+        }
+        assert_eq!(linked, listed);
+    }
+
+    fn of(&self, slot: u32) -> ChannelsOfSlot {
+        let of_slot = self.slots.get(slot as usize);
+        of_slot.copied().unwrap_or(ChannelsOfSlot::EMPTY)
+    }
+
+    fn memberships_of(&self, slot: u32) -> impl Iterator<Item = Membership> {
+        let mut next = self.of(slot).first;
+        std::iter::from_fn(move || {
+            if next == NONE {
+                return None;
+            }
+            let membership = self.memberships[next as usize];
+            next = membership.next_of_slot;
+            Some(membership)
+        })
+    }
+
+    fn find_channel(&self, namespace: u16, name: &[u8]) -> Option<u32> {
+        let same = |&index: &u32| {
+            let channel = &self.entries[index as usize];
+            channel.namespace == namespace && *channel.name == *name
+        };
+        let hash = self.seed.hash(namespace, &[name]);
+        self.by_name.find(hash, same).copied()
+    }
+
+    fn find_membership(&self, slot: u32, channel: u32) -> Option<u32> {
+        let same = |&index: &u32| {
+            let membership = &self.memberships[index as usize];
+            membership.slot == slot && membership.channel == channel
+        };
+        let hash = pair_hash(self.seed, slot, channel);
+        self.by_pair.find(hash, same).copied()
+    }
+
+    fn add_channel(&mut self, namespace: u16, name: &[u8]) -> u32 {
+        let index = index_of(self.entries.insert(Channel {
+            name: name.into(),
+            members: SmallVec::new(),
+            namespace,
+        }));
+        let (seed, channels) = (self.seed, &self.entries);
+        let rehash = |&index: &u32| channels[index as usize].hash(seed);
+        self.by_name
+            .insert_unique(seed.hash(namespace, &[name]), index, rehash);
+        index
+    }
+
+    fn add_membership(&mut self, slot: u32, channel: u32) {
+        let slot_index = slot as usize;
+        if self.slots.len() <= slot_index {
+            self.slots.resize(slot_index + 1, ChannelsOfSlot::EMPTY);
+        }
+        let of_slot = &mut self.slots[slot_index];
+        let members = &mut self.entries[channel as usize].members;
+        let index = index_of(self.memberships.insert(Membership {
+            slot,
+            channel,
+            position: index_of(members.len()),
+            previous_of_slot: of_slot.last,
+            next_of_slot: NONE,
+        }));
+        members.push(Member { slot, link: index });
+        match of_slot.last {
+            NONE => of_slot.first = index,
+            last => self.memberships[last as usize].next_of_slot = index,
+        }
+        of_slot.last = index;
+        of_slot.count += 1;
+
+        let (seed, memberships) = (self.seed, &self.memberships);
+        let rehash = |&index: &u32| memberships[index as usize].hash(seed);
+        self.by_pair
+            .insert_unique(pair_hash(seed, slot, channel), index, rehash);
+    }
+
+    /// Takes a member out of its channel, and the channel away if that empties it.
+    fn remove_membership(&mut self, index: u32) {
+        let membership = self.memberships.remove(index as usize);
+        self.by_pair
+            .find_entry(membership.hash(self.seed), |&other| other == index)
+            .expect("every membership is filed under its pair")
+            .remove();
+        self.unlink(membership);
+
+        let members = &mut self.entries[membership.channel as usize].members;
+        let position = membership.position as usize;
+        members.swap_remove(position);
+        if let Some(moved) = members.get(position) {
+            self.memberships[moved.link as usize].position = membership.position;
+        }
+        // Half-empty lists give their memory back, so a burst of members is not kept for ever.
+        if members.spilled() && members.len() * 4 <= members.capacity() {
+            members.shrink_to_fit();
+        }
+        if members.is_empty() {
+            self.remove_channel(membership.channel);
+        }
+        let used = self.entries.len() + self.memberships.len();
+        let room = self.entries.capacity() + self.memberships.capacity();
+        if room > ROOM_KEPT && room >= used * 8 {
+            self.rebuild();
+        }
+    }
+
+    /// Moves everything into tables of the size that is needed now, and gives the old ones back.
+    ///
+    /// New tables have at most twice the room they need, so this work is little for each of the
+    /// joins and leaves that must come before the next time.
+    fn rebuild(&mut self) {
+        let mut before = std::mem::replace(self, Self::new(self.seed));
+        self.slots = std::mem::take(&mut before.slots);
+        let firsts = before.memberships.iter().map(|(_, membership)| membership);
+        for first in firsts.filter(|membership| membership.previous_of_slot == NONE) {
+            self.slots[first.slot as usize] = ChannelsOfSlot::EMPTY;
+            let mut next = Some(first);
+            while let Some(membership) = next {
+                let Channel {
+                    name, namespace, ..
+                } = &before.entries[membership.channel as usize];
+                let channel = self
+                    .find_channel(*namespace, name)
+                    .unwrap_or_else(|| self.add_channel(*namespace, name));
+                self.add_membership(membership.slot, channel);
+                next = before.memberships.get(membership.next_of_slot as usize);
+            }
+        }
+    }
+
+    /// Closes the gap that a membership leaves in its slot's list.
+    fn unlink(&mut self, gone: Membership) {
+        let of_slot = &mut self.slots[gone.slot as usize];
+        of_slot.count -= 1;
+        match gone.previous_of_slot {
+            NONE => of_slot.first = gone.next_of_slot,
+            previous => self.memberships[previous as usize].next_of_slot = gone.next_of_slot,
+        }
+        match gone.next_of_slot {
+            NONE => of_slot.last = gone.previous_of_slot,
+            next => self.memberships[next as usize].previous_of_slot = gone.previous_of_slot,
+        }
+    }
+
+    fn remove_channel(&mut self, index: u32) {
+        let channel = self.entries.remove(index as usize);
+        self.by_name
+            .find_entry(channel.hash(self.seed), |&other| other == index)
+            .expect("every channel is filed under its name")
+            .remove();
+    }
+}
+
+impl Channel {
+    fn hash(&self, seed: HashSeed) -> u64 {
+        seed.hash(self.namespace, &[&self.name])
+    }
+}
+
+impl Membership {
+    fn hash(&self, seed: HashSeed) -> u64 {
+        pair_hash(seed, self.slot, self.channel)
+    }
+}
+
+impl ChannelsOfSlot {
+    const EMPTY: Self = Self {
+        first: NONE,
+        last: NONE,
+        count: 0,
+    };
+}
+
+/// What became of a channel when a session joined it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Joined {
+    /// Nobody else of this shard is on it: here, it began to exist.
+    First,
+    /// Others of this shard were on it before.
+    Another,
+}
+
+/// Why a session was not put on a channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotJoined {
+    /// It is on that channel already.
+    Already,
+    /// It is on as many channels as one session may be.
+    TooManyChannels,
+}
+
+fn pair_hash(seed: HashSeed, slot: u32, channel: u32) -> u64 {
+    let pair = u64::from(slot) << 32 | u64::from(channel);
+    seed.hash(0, &[&pair.to_le_bytes()])
+}
+
+fn index_of(index: usize) -> u32 {
+    u32::try_from(index).expect("bounded by sessions times channels per session")
+}
+
+const NONE: u32 = u32::MAX;
+/// Room for so many channels and memberships, or fewer, is not worth giving back.
+const ROOM_KEPT: usize = 1024;
+
+const _: () = {
+    assert!(size_of::<Channel>() == 48);
+    assert!(size_of::<Membership>() == 20);
+    assert!(size_of::<ChannelsOfSlot>() == 12);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Prng;
+    use std::collections::BTreeMap;
+
+    /// The members of every channel, and the channels of every slot in the order of joining.
+    #[derive(Default)]
+    struct Model {
+        members: BTreeMap<Key, Vec<u32>>,
+        of_slot: BTreeMap<u32, Vec<Key>>,
+    }
+
+    /// Namespace and name of a channel.
+    type Key = (u16, Vec<u8>);
+
+    const SLOTS: u32 = 14;
+    const CHANNELS_MAX: u32 = 4;
+
+    impl Model {
+        fn join(&mut self, slot: u32, key: &Key) -> Result<Joined, NotJoined> {
+            let of_slot = self.of_slot.entry(slot).or_default();
+            if of_slot.contains(key) {
+                return Err(NotJoined::Already);
+            }
+            if of_slot.len() >= CHANNELS_MAX as usize {
+                return Err(NotJoined::TooManyChannels);
+            }
+            of_slot.push(key.clone());
+            let members = self.members.entry(key.clone()).or_default();
+            members.push(slot);
+            Ok(if members.len() == 1 {
+                Joined::First
+            } else {
+                Joined::Another
+            })
+        }
+
+        fn leave(&mut self, slot: u32, key: &Key) -> bool {
+            let of_slot = self.of_slot.entry(slot).or_default();
+            let was_on = of_slot.contains(key);
+            of_slot.retain(|other| other != key);
+            if let Some(members) = self.members.get_mut(key) {
+                members.retain(|member| *member != slot);
+            }
+            self.members.retain(|_, members| !members.is_empty());
+            was_on
+        }
+    }
+
+    /// Random comings and goings against plain maps.
+    #[test]
+    fn agrees_with_plain_maps() {
+        for seed in 0..60 {
+            let mut prng = Prng::from_seed(seed);
+            let mut channels = Channels::new(HashSeed([seed, 7]));
+            let mut model = Model::default();
+            for _ in 0..400 {
+                let slot = prng.range(0, SLOTS - 1);
+                let key = key(prng.range(0, 1), prng.range(0, 3));
+                match prng.range(0, 19) {
+                    0..=11 => {
+                        let joined = channels.join(slot, key.0, &key.1, CHANNELS_MAX);
+                        assert_eq!(joined, model.join(slot, &key));
+                    }
+                    12..=18 => {
+                        let left = channels.leave(slot, key.0, &key.1);
+                        assert_eq!(left, model.leave(slot, &key));
+                    }
+                    _ => {
+                        channels.leave_all(slot);
+                        for key in model.of_slot.remove(&slot).unwrap_or_default() {
+                            model.leave(slot, &key);
+                        }
+                    }
+                }
+                check(&channels, &model);
+            }
+        }
+    }
+
+    fn check(channels: &Channels, model: &Model) {
+        channels.invariants();
+        assert_eq!(channels.len(), model.members.len());
+        assert_eq!(channels.is_empty(), model.members.is_empty());
+        for namespace in 0..=1 {
+            let mut names: Vec<(&[u8], usize)> = channels.names(namespace).collect();
+            names.sort_unstable();
+            let of_namespace = model.members.iter().filter(|((n, _), _)| *n == namespace);
+            assert!(
+                of_namespace
+                    .map(|((_, name), m)| (&name[..], m.len()))
+                    .eq(names)
+            );
+            for number in 0..=3 {
+                let key = key(u32::from(namespace), number);
+                let mut got = slots(channels, namespace, &key.1);
+                got.sort_unstable();
+                let mut expected = model.members.get(&key).cloned().unwrap_or_default();
+                expected.sort_unstable();
+                assert_eq!(got, expected);
+                for slot in 0..SLOTS {
+                    let is_member = channels.is_member(slot, namespace, &key.1);
+                    assert_eq!(is_member, expected.contains(&slot));
+                }
+            }
+        }
+        for slot in 0..SLOTS {
+            let expected = model.of_slot.get(&slot).map_or(&[][..], |keys| &keys[..]);
+            let expected = expected.iter().map(|(_, name)| &name[..]);
+            assert_eq!(channels.count_of_slot(slot) as usize, expected.len());
+            assert!(channels.of_slot(slot).eq(expected));
+        }
+    }
+
+    #[test]
+    fn namespaces_do_not_see_each_other() {
+        let mut channels = Channels::new(HashSeed([1, 2]));
+        assert_eq!(channels.join(0, 0, b"room", 9), Ok(Joined::First));
+        assert_eq!(channels.join(1, 1, b"room", 9), Ok(Joined::First));
+        assert_eq!(channels.join(2, 1, b"room", 9), Ok(Joined::Another));
+        assert_eq!(slots(&channels, 0, b"room"), [0]);
+        assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
+        assert!(!channels.is_member(0, 1, b"room"));
+        assert!(!channels.leave(0, 1, b"room"));
+        assert!(channels.names(0).eq([(&b"room"[..], 1)]));
+        assert!(channels.leave(0, 0, b"room"));
+        assert_eq!(channels.names(0).count(), 0);
+        assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
+    }
+
+    #[test]
+    fn channels_are_listed_in_the_order_of_joining() {
+        let mut channels = Channels::new(HashSeed([1, 2]));
+        for name in [b"b", b"c", b"a", b"d"] {
+            channels.join(3, 0, name, 9).expect("joined");
+        }
+        assert!(channels.of_slot(3).eq([b"b", b"c", b"a", b"d"]));
+        channels.leave(3, 0, b"c");
+        channels.leave(3, 0, b"b");
+        channels.join(3, 0, b"b", 9).expect("joined");
+        assert!(channels.of_slot(3).eq([b"a", b"d", b"b"]));
+        channels.leave(3, 0, b"b");
+        channels.join(3, 0, b"c", 9).expect("joined");
+        assert!(channels.of_slot(3).eq([b"a", b"d", b"c"]));
+        assert_eq!(channels.of_slot(2).count(), 0);
+        assert_eq!(channels.of_slot(4).count(), 0);
+    }
+
+    #[test]
+    fn a_refused_join_leaves_no_trace() {
+        let mut channels = Channels::new(HashSeed([1, 2]));
+        assert_eq!(
+            channels.join(0, 0, b"a", 0),
+            Err(NotJoined::TooManyChannels)
+        );
+        assert!(channels.is_empty());
+        assert_eq!(channels.join(0, 0, b"a", 1), Ok(Joined::First));
+        assert_eq!(
+            channels.join(0, 0, b"b", 1),
+            Err(NotJoined::TooManyChannels)
+        );
+        assert_eq!(channels.join(0, 0, b"a", 1), Err(NotJoined::Already));
+        assert_eq!((channels.len(), channels.count_of_slot(0)), (1, 1));
+        channels.invariants();
+    }
+
+    #[test]
+    fn a_million_names_that_came_and_went_one_by_one_take_no_memory() {
+        let mut channels = Channels::new(HashSeed([1, 2]));
+        for number in 0..1_000_000_u32 {
+            let name = number.to_le_bytes();
+            channels.join(0, 0, &name, 9).expect("joined");
+            assert!(channels.leave(0, 0, &name));
+        }
+        assert!(memory(&channels) <= 64, "{}", memory(&channels));
+    }
+
+    #[test]
+    fn names_that_were_there_at_once_give_their_memory_back_in_whatever_order_they_go() {
+        let names: Vec<[u8; 4]> = (0..100_000_u32).map(u32::to_le_bytes).collect();
+        let slot_of = |name: &[u8; 4]| u32::from(name[0] % 3);
+        let orders: [fn(usize, usize) -> usize; 3] = [
+            |turn, _| turn,
+            |turn, count| count - 1 - turn,
+            |turn, count| turn * 7_919 % count,
+        ];
+        for order in orders {
+            let mut channels = Channels::new(HashSeed([1, 2]));
+            for name in &names {
+                let joined = channels.join(slot_of(name), 0, name, u32::MAX);
+                assert_eq!(joined, Ok(Joined::First));
+            }
+            assert!(memory(&channels) >= 4 * names.len());
+
+            let order = |turn| &names[order(turn, names.len())];
+            for name in (0..names.len() - 10).map(order) {
+                assert!(channels.leave(slot_of(name), 0, name));
+            }
+            channels.invariants();
+            assert!(memory(&channels) <= 4 * ROOM_KEPT, "{}", memory(&channels));
+            assert_eq!(channels.len(), 10);
+            for name in (names.len() - 10..names.len()).map(order) {
+                assert!(channels.is_member(slot_of(name), 0, name));
+            }
+        }
+    }
+
+    #[test]
+    fn moving_house_changes_nothing() {
+        let mut channels = Channels::new(HashSeed([1, 2]));
+        for slot in 0..40 {
+            for number in 0..100 {
+                let (namespace, name) = key(slot % 2, (slot * 7 + number) % 150);
+                channels.join(slot, namespace, &name, 100).expect("joined");
+            }
+        }
+        let seen = |channels: &Channels| {
+            let of_slot = (0..40).map(|slot| {
+                let names: Vec<Vec<u8>> = channels.of_slot(slot).map(<[u8]>::to_vec).collect();
+                names
+            });
+            let mut members: Vec<(Key, Vec<u32>)> = Vec::new();
+            for namespace in 0..=1 {
+                for (name, _) in channels.names(namespace) {
+                    let mut slots = slots(channels, namespace, name);
+                    slots.sort_unstable();
+                    members.push(((namespace, name.to_vec()), slots));
+                }
+            }
+            members.sort_unstable();
+            (of_slot.collect::<Vec<_>>(), members)
+        };
+        let before = seen(&channels);
+        channels.rebuild();
+        channels.invariants();
+        assert_eq!(seen(&channels), before);
+    }
+
+    #[test]
+    fn a_crowd_that_left_takes_no_memory() {
+        let mut channels = Channels::new(HashSeed([1, 2]));
+        for slot in 0..10_000 {
+            channels.join(slot, 0, b"room", 9).expect("joined");
+        }
+        for slot in 0..9_990 {
+            channels.leave_all(slot);
+        }
+        let members = &channels.entries[0].members;
+        assert_eq!(members.len(), 10);
+        assert!(members.capacity() <= 40);
+        channels.invariants();
+    }
+
+    /// Room in all tables, in entries.
+    fn memory(channels: &Channels) -> usize {
+        channels.entries.capacity()
+            + channels.memberships.capacity()
+            + channels.by_name.num_buckets()
+            + channels.by_pair.num_buckets()
+    }
+
+    fn slots(channels: &Channels, namespace: u16, name: &[u8]) -> Vec<u32> {
+        let members = channels.members(namespace, name).iter();
+        members.map(|member| member.slot).collect()
+    }
+
+    fn key(namespace: u32, number: u32) -> Key {
+        let namespace = u16::try_from(namespace).expect("small");
+        (namespace, format!("channel {number}").into_bytes())
+    }
+}

@@ -1,0 +1,98 @@
+//! What a shard tells about its sessions, channels and users.
+
+use super::connection::Phase;
+use super::core::{SessionStatistics, Shard};
+use super::presence::WATCHERS;
+use crate::id::{ConnectionId, SessionId};
+use crate::public_id::PublicId;
+
+impl Shard {
+    /// The public id of a session; `None` if it is none.
+    #[must_use]
+    pub fn public_id(&self, id: ConnectionId) -> Option<PublicId> {
+        let connection = self.connections.get(id)?;
+        if matches!(connection.phase, Phase::Http(_)) {
+            return None;
+        }
+        let tag = self.profiles[id.index()].tag;
+        Some(self.settings.ids.seal(SessionId::new(self.id, id), tag))
+    }
+
+    /// The session of that public id, if it is one of this shard and open.
+    #[must_use]
+    pub fn find(&self, public_id: PublicId) -> Option<ConnectionId> {
+        let (session, tag) = self.settings.ids.open(public_id)?;
+        let id = session.connection();
+        let is_it = session.shard() == self.id && self.is_open(id);
+        (is_it && self.profiles[id.index()].tag == tag).then_some(id)
+    }
+
+    /// The open sessions of a route, in no order that means anything.
+    pub fn sessions_of_route(&self, route: u16) -> impl Iterator<Item = ConnectionId> {
+        let all = self.connections.iter();
+        all.filter(move |(_, connection)| {
+            connection.phase == Phase::Open && connection.route == route
+        })
+        .map(|(id, _)| id)
+    }
+
+    /// Index of a session's route; `None` if it is not open.
+    #[must_use]
+    pub fn route_of(&self, id: ConnectionId) -> Option<u16> {
+        let connection = self.connections.get(id)?;
+        (connection.phase == Phase::Open).then_some(connection.route)
+    }
+
+    /// What has gone through a session so far; `None` if it is not open.
+    #[must_use]
+    pub fn statistics(&self, id: ConnectionId) -> Option<SessionStatistics> {
+        let connection = self.connections.get(id)?;
+        let profile = &self.profiles[id.index()];
+        (connection.phase == Phase::Open).then_some(SessionStatistics {
+            messages_sent: u64::from(connection.messages_sent),
+            bytes_sent: connection.bytes_sent,
+            messages_received: profile.messages_received,
+            bytes_received: profile.bytes_received,
+            opened: connection.since,
+        })
+    }
+
+    /// The channels of a session, in the order in which it joined them.
+    pub fn channels_of(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
+        let names = self.channels.of_slot(id.slot());
+        names.filter(|&name| name != WATCHERS)
+    }
+
+    /// The users a session speaks for, each with the event it registered for.
+    pub fn users_of(&self, id: ConnectionId) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.users.users_of(id.slot())
+    }
+
+    /// The channels of a namespace that somebody on this shard is on, with how many are.
+    pub fn channels(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
+        let names = self.channels.names(namespace);
+        names.filter(|&(name, _)| name != WATCHERS)
+    }
+
+    /// The sessions of this shard on a channel.
+    pub fn members(&self, namespace: u16, channel: &[u8]) -> impl Iterator<Item = ConnectionId> {
+        let members = self.channels.members(namespace, channel).iter();
+        members.map(|member| {
+            self.connections
+                .id_of(member.slot)
+                .expect("on a channel while open")
+        })
+    }
+
+    /// The users of a namespace that somebody on this shard speaks for, with how many do.
+    pub fn users(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
+        self.users.names(namespace)
+    }
+
+    /// Whether a session is on a channel.
+    #[must_use]
+    pub fn is_member(&self, id: ConnectionId, channel: &[u8]) -> bool {
+        let namespace = self.namespace_of(id);
+        self.channels.is_member(id.slot(), namespace, channel)
+    }
+}

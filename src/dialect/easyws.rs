@@ -81,6 +81,25 @@ impl Dialect for Easyws {
         REJECTION
     }
 
+    fn check_command(&self, command: &str) -> Result<(), &'static str> {
+        if command.len() > COMMAND_BYTES_MAX {
+            Err("command may not be longer than 255 characters")
+        } else if command.contains(':') {
+            Err("command may not contain a colon")
+        } else if command == RESERVED {
+            Err("command websocket is reserved")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_event(&self, event: &str) -> Result<(), &'static str> {
+        if event.is_empty() {
+            return Err("command may not be empty");
+        }
+        self.check_command(event)
+    }
+
     fn decode<'m>(
         &self,
         kind: Kind,
@@ -234,6 +253,11 @@ const LISTEN: &str = "listen";
 const SEPARATOR: &[u8] = b": ";
 /// The separator ends within as many bytes from the start, or is none.
 const WINDOW_BYTES: usize = 256;
+
+/// The longest command that the original's programs could name; clients reach one byte less.
+const COMMAND_BYTES_MAX: usize = 255;
+/// What errors are said with.
+const RESERVED: &str = "websocket";
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,15 @@ pub trait Dialect: fmt::Debug + Sync {
         Ok(())
     }
 
+    /// Says why no message to a client can be of this event; as a rule any can.
+    ///
+    /// # Errors
+    ///
+    /// The reason, for whoever pushes one.
+    fn check_event(&self, _: &str) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// Reads what one client message asks for, in order.
     ///
     /// The payload is handed over mutable because a dialect may decode in place. When a message is
@@ -230,6 +239,11 @@ impl Rejection {
     pub const UNAUTHORIZED: Self = Self {
         status: 401,
         body: Cow::Borrowed("Unauthorized\n"),
+    };
+    /// What should have judged the client has not done so in time.
+    pub const TIMED_OUT: Self = Self {
+        status: 503,
+        body: Cow::Borrowed("timed out, try again\n"),
     };
     /// What should have judged the client has failed.
     pub const INTERNAL_ERROR: Self = Self {

@@ -429,6 +429,8 @@ impl Loop {
             && self.listener.is_none()
             && self.host.connections_count() == 0
             && self.state.held.is_empty()
+            // Handlers go on until the grace is over.
+            && (self.host.tasks_count() == 0 || self.state.was_cut)
     }
 
     /// Whether another turn would find something to do.

@@ -74,6 +74,8 @@ pub enum HandleError {
     TooManyChannels,
     /// A name is empty, or longer than `name_bytes_max`.
     BadName,
+    /// The route's language has no words for such an event, and why.
+    BadEvent(&'static str),
     /// A code that may not be sent (RFC 6455 7.4), or a reason of more than 123 bytes.
     BadClose,
 }
@@ -303,6 +305,9 @@ impl RouteHandle {
 
     /// See [`Handle::push_session`].
     pub fn push_session(&self, session: PublicId, message: Message) -> Pending<u64> {
+        if let Err(why) = self.info().dialect.check_event(&message.event) {
+            return Pending::failed(HandleError::BadEvent(why));
+        }
         self.handle.push_session(session, message)
     }
 
@@ -400,6 +405,9 @@ impl RouteHandle {
     }
 
     fn push(&self, audience: OwnedAudience, message: Message) -> Pending<u64> {
+        if let Err(why) = self.info().dialect.check_event(&message.event) {
+            return Pending::failed(HandleError::BadEvent(why));
+        }
         let home = self.handle.home;
         self.handle.ask(home, move |host, reply| {
             host.publish(&audience, &message, reply);
@@ -433,6 +441,7 @@ impl fmt::Display for HandleError {
             Self::TimedOut => "timed out, it may have been done",
             Self::TooManyChannels => "the session is on too many channels",
             Self::BadName => "a name is empty or too long",
+            Self::BadEvent(why) => why,
             Self::BadClose => "a close code or reason that may not be sent",
         })
     }

@@ -11,6 +11,7 @@ use super::task::{Label, LocalFuture};
 use super::words::IntoResponse;
 use crate::content::Failure;
 use crate::dialect::Rejection;
+use crate::embedder::{Panicked, guarded};
 use crate::http::{EmbedderBody, HttpService};
 use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
 use hyper::body::Incoming;
@@ -103,10 +104,11 @@ pub(crate) struct RouteProgram {
 impl Program {
     /// Nothing, for as many routes as there are.
     pub(crate) fn empty(routes_count: usize) -> Self {
-        Self {
-            routes: (0..routes_count).map(|_| RouteProgram::default()).collect(),
-            ..Self::default()
-        }
+        let mut program = Self::default();
+        program
+            .routes
+            .resize_with(routes_count, RouteProgram::default);
+        program
     }
 }
 
@@ -209,6 +211,16 @@ impl RouteProgram {
             || !self.on_open.is_empty()
             || !self.on_close.is_empty()
             || self.channels.values().any(Option::is_some)
+    }
+}
+
+impl Drop for Program {
+    /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody.
+    fn drop(&mut self) {
+        let (routes, http) = (std::mem::take(&mut self.routes), self.http.take());
+        match guarded(|| drop((routes, http))) {
+            Ok(()) | Err(Panicked) => {}
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an embedder keeps with a session: values by their type, for as long as it lives.
 
+use crate::embedder::{Panicked, guarded};
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -74,6 +75,16 @@ impl Values {
     pub fn unshare<T: Send + Sync + 'static>(&self) {
         let before = self.shared.borrow_mut().remove(&TypeId::of::<T>());
         drop(before);
+    }
+}
+
+impl Drop for Values {
+    /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody.
+    fn drop(&mut self) {
+        let (own, shared) = (self.own.take(), self.shared.take());
+        match guarded(|| drop((own, shared))) {
+            Ok(()) | Err(Panicked) => {}
+        }
     }
 }
 

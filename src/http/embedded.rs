@@ -82,12 +82,12 @@ pub(super) async fn serve(context: &Context, request: Request<Incoming>) -> Answ
     };
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
-    match context.run(*label, future).await {
-        Some(Ok(response)) => response.map(answer::Bodies::Right),
-        Some(Err(error)) => {
+    match context.run(*label, future, None).await {
+        Ok(Ok(response)) => response.map(answer::Bodies::Right),
+        Ok(Err(error)) => {
             tracing::warn!(%error, "the embedder's HTTP service failed");
             answer::internal_error()
         }
-        None => answer::internal_error(),
+        Err(_) => answer::internal_error(),
     }
 }

@@ -3,7 +3,7 @@
 use super::answer::{self, Answer};
 use super::{embedded, upgrade};
 use crate::config::{Origin, PushAuth, Secret};
-use crate::dialect::wserver;
+use crate::dialect::{Rejection, wserver};
 use crate::driver::host::{Claim, Served, ServedPath};
 use crate::embedder::Embedder;
 use crate::handler::{
@@ -83,8 +83,8 @@ pub(crate) enum HttpAsk {
     },
     Drop(DropTarget),
     Claim(Claim),
-    /// Run this as a task.
-    Run(Label, LocalFuture<()>),
+    /// Run this as a task; for as long as a handshake may take, if it is for this connection's.
+    Run(Label, LocalFuture<()>, Option<ConnectionId>),
 }
 
 /// An ask and where its answer goes.
@@ -267,19 +267,41 @@ impl Context {
         }
     }
 
-    /// Has an embedder's future run as a task of the shard's; `None` if it panics.
-    pub(super) async fn run<T: 'static>(&self, label: Label, future: LocalFuture<T>) -> Option<T> {
+    /// Has an embedder's future run as a task of the shard's, and waits for it; with a connection,
+    /// for as long as its handshake may take.
+    pub(super) async fn run<T: 'static>(
+        &self,
+        label: Label,
+        future: LocalFuture<T>,
+        handshake: Option<ConnectionId>,
+    ) -> Result<T, NotRun> {
         let output = Rc::new(RefCell::new(None));
         let store = Rc::clone(&output);
         let work = Box::pin(async move {
             let value = future.await;
             *store.borrow_mut() = Some(value);
         });
-        match self.ask(HttpAsk::Run(label, work)).await {
-            Replied::Ran(true) => output.take(),
-            Replied::Ran(false) | Replied::Total(_) | Replied::Ruling(_) | Replied::Refused(_) => {
-                None
-            }
+        match self.ask(HttpAsk::Run(label, work, handshake)).await {
+            Replied::Ran(true) => output.take().ok_or(NotRun::Panicked),
+            Replied::Refused(_) => Err(NotRun::TimedOut),
+            Replied::Ran(false) | Replied::Total(_) | Replied::Ruling(_) => Err(NotRun::Panicked),
+        }
+    }
+}
+
+/// Why an embedder's future has no output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NotRun {
+    Panicked,
+    TimedOut,
+}
+
+impl NotRun {
+    /// What a client hears whose upgrade depended on it.
+    pub(super) fn rejection(self) -> Rejection {
+        match self {
+            Self::Panicked => Rejection::INTERNAL_ERROR,
+            Self::TimedOut => Rejection::TIMED_OUT,
         }
     }
 }

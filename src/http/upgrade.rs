@@ -11,6 +11,7 @@ use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
 use crate::driver::host::Claim;
 use crate::handler::{Admission, Admitted, Joining, Registered, Upgrade, ValidateFn};
+use crate::id::ConnectionId;
 use crate::shard::Ruling;
 use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
 use crate::ws::handshake::{self, Refusal};
@@ -71,7 +72,7 @@ async fn judge(
         .dialect
         .admit(&request, &route.options)
         .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
-    let mut admission = admit(context, index, head, &credentials, parameters)
+    let mut admission = admit(context, line.id, index, head, &credentials, parameters)
         .await
         .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
     settle_user(route, &credentials, &mut admission)
@@ -89,18 +90,18 @@ async fn judge(
         ))));
     }
 
-    if route.exclusive {
-        claim(context, line, route, &admission).await?;
-    }
     let mut wants_fresh_channel = false;
     match credentials.channel {
         ChannelWish::None => {}
         ChannelWish::Named(channel) => {
             let token = credentials.token.as_deref().map(Into::into);
-            let channel = may_join(context, index, &admission, token, &channel).await?;
+            let channel = may_join(context, line.id, index, &admission, token, &channel).await?;
             admission.channels.insert(0, channel);
         }
         ChannelWish::Fresh => wants_fresh_channel = admission.channels.is_empty(),
+    }
+    if route.exclusive {
+        claim(context, line, route, &admission).await?;
     }
     Ok(Box::new(GrantedUpgrade {
         route: index,
@@ -117,6 +118,7 @@ async fn judge(
 /// Asks the embedder, or the config's tokens, whom the credentials stand for.
 async fn admit(
     context: &Context,
+    id: ConnectionId,
     index: u16,
     head: &Rc<Parts>,
     credentials: &Credentials<'_>,
@@ -140,8 +142,10 @@ async fn admit(
         };
         let (label, function) = (function.label, Rc::clone(&function.function));
         let future = Box::pin(async move { function(upgrade).await });
-        let admitted = context.run(label, future).await;
-        return admitted.unwrap_or(Err(Rejection::INTERNAL_ERROR));
+        return match context.run(label, future, Some(id)).await {
+            Ok(admitted) => admitted,
+            Err(error) => Err(error.rejection()),
+        };
     }
     let Some(token) = token else {
         return Ok(Admission::new());
@@ -153,7 +157,10 @@ async fn admit(
             Some(function) => {
                 let (label, function) = (function.label, Rc::clone(&function.function));
                 let future = Box::pin(async move { function(token).await });
-                context.run(label, future).await.flatten()
+                match context.run(label, future, Some(id)).await {
+                    Ok(user) => user,
+                    Err(error) => return Err(error.rejection()),
+                }
             }
             None => context.embedder.user_of(&token),
         },
@@ -238,6 +245,7 @@ async fn claim(
 /// Sees whether a client may begin on the channel that it names.
 async fn may_join(
     context: &Context,
+    id: ConnectionId,
     index: u16,
     admission: &Admission,
     token: Option<Box<str>>,
@@ -267,9 +275,10 @@ async fn may_join(
             };
             let label = validator.label;
             let future = Box::pin(async move { (validator.function)(joining).await.is_ok() });
-            match context.run(label, future).await {
-                Some(true) => Ok(channel.into()),
-                _ => Err(forbidden()),
+            match context.run(label, future, Some(id)).await {
+                Ok(true) => Ok(channel.into()),
+                Ok(false) => Err(forbidden()),
+                Err(error) => Err(Box::new(answer::rejected(&error.rejection()))),
             }
         }
     }

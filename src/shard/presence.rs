@@ -78,13 +78,10 @@ impl Shard {
     /// ends.
     pub(super) fn leave_channels(&mut self, id: ConnectionId, end: End) {
         let route = usize::from(self.connections.get(id).expect("it ends").route);
-        let (is_watching, is_heard) = {
-            let route = &self.settings.routes[route];
-            (
-                route.watches,
-                route.dialect.habits().announces && end != End::Shutdown,
-            )
-        };
+        let route = &self.settings.routes[route];
+        let everybody_ends = matches!(end, End::Shutdown | End::CloseGrace);
+        let is_watching = route.watches;
+        let is_heard = route.dialect.habits().announces && !everybody_ends;
         if is_watching {
             self.watch(id, false);
         }

@@ -310,6 +310,7 @@ impl Host {
         let done_list = Rc::clone(&self.done);
         let (exchange, shard) = (Arc::clone(self.post.exchange()), self.id);
         self.tasks_ready = true;
+        self.tasks_count += 1;
         drop(tokio::task::spawn_local(async move {
             let output = future.await;
             let then = Box::new(move |host: &mut Self| done(host, output));
@@ -321,6 +322,7 @@ impl Host {
 
     /// Does what is to be done on the loop after the task that has ended first.
     fn do_next(&mut self) {
+        self.tasks_count -= 1;
         let then = self.done.borrow_mut().pop_front();
         then.expect("one for each command")(self);
     }

@@ -1,7 +1,7 @@
 //! What handles have a host do, in the order in which they asked.
 
 use super::pushes::TotalTo;
-use super::{Host, WaitingClaim};
+use super::{Host, WaitingUpgrade};
 use crate::content::Message;
 use crate::handler::{HandleError, MemberCount, SessionInfo};
 use crate::http::{Refused, Replied, Reply};
@@ -160,43 +160,59 @@ impl Host {
     }
 
     /// A request wants its connection to be an exclusive user's session.
-    pub(super) fn claim(&mut self, claim: Claim, reply: Rc<Reply>) {
+    pub(super) fn claim(&mut self, claim: Claim, reply: &Rc<Reply>) {
         let Claim {
             id,
             namespace,
             user,
             yields,
         } = claim;
-        let deadline = self.now.after(self.settings.handshake_timeout);
-        let waiting = WaitingClaim {
-            id,
-            reply,
-            deadline,
-        };
-        self.claims.insert(id.slot(), waiting);
+        self.wait_for_upgrade(id, reply);
         self.shard.claim(id, namespace, &user, yields);
         self.hear_verdicts();
         self.notice_ends();
     }
 
+    /// A request waits for something that decides about its upgrade, for as long as a handshake
+    /// may take.
+    pub(super) fn wait_for_upgrade(&mut self, id: ConnectionId, reply: &Rc<Reply>) {
+        let waiting = WaitingUpgrade {
+            id,
+            reply: Rc::clone(reply),
+            deadline: self.now.after(self.settings.handshake_timeout),
+        };
+        let before = self.upgrades.insert(id.slot(), waiting);
+        assert!(before.is_none(), "a request waits for one thing at a time");
+    }
+
+    /// A request need not wait any more; `false` if it has stopped before.
+    pub(super) fn stop_waiting(&mut self, id: ConnectionId, reply: &Rc<Reply>) -> bool {
+        let waiting = self.upgrades.get(&id.slot());
+        let waits = waiting.is_some_and(|waiting| Rc::ptr_eq(&waiting.reply, reply));
+        waits && self.upgrades.remove(&id.slot()).is_some()
+    }
+
     /// Tells requests what was decided about them.
     pub(super) fn hear_verdicts(&mut self) {
         while let Some(Verdict { connection, ruling }) = self.shard.poll_verdict() {
-            if let Some(claim) = self.claims.remove(&connection.slot()) {
-                assert_eq!(claim.id, connection, "given up when its connection closed");
-                claim.reply.set(Replied::Ruling(ruling));
+            if let Some(waiting) = self.upgrades.remove(&connection.slot()) {
+                assert_eq!(
+                    waiting.id, connection,
+                    "given up when its connection closed"
+                );
+                waiting.reply.set(Replied::Ruling(ruling));
             }
         }
     }
 
     /// Answers requests that have waited for too long.
-    pub(super) fn time_out_claims(&mut self) {
+    pub(super) fn time_out_upgrades(&mut self) {
         let now = self.now;
-        let due = |claim: &&WaitingClaim| claim.deadline <= now;
-        while let Some(id) = self.claims.values().find(due).map(|claim| claim.id) {
-            let claim = self.claims.remove(&id.slot()).expect("just seen");
+        let due = |waiting: &&WaitingUpgrade| waiting.deadline <= now;
+        while let Some(id) = self.upgrades.values().find(due).map(|waiting| waiting.id) {
+            let waiting = self.upgrades.remove(&id.slot()).expect("just seen");
             self.shard.give_up_claim(id);
-            claim.reply.set(Replied::Refused(Refused::TimedOut));
+            waiting.reply.set(Replied::Refused(Refused::TimedOut));
         }
     }
 }

@@ -6,10 +6,12 @@
 
 mod calls;
 mod embedding;
+mod held;
 mod pushes;
 mod requests;
 
 pub(crate) use self::embedding::{Claim, ReplyTo};
+use self::held::HeldInput;
 use self::pushes::TotalTo;
 use super::mailbox::{Post, ShardRing};
 use crate::dialect::json::Scratch;
@@ -22,7 +24,6 @@ use crate::shard::hash::HashSeed;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{CloseStep, Shard};
 use crate::time::{Tick, Ticks};
-use bytes::BytesMut;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -42,12 +43,14 @@ pub struct Host {
     /// By slot: what came from sessions that wait for an answer.
     held: BTreeMap<u32, HeldInput>,
     held_bytes: usize,
-    /// By slot: requests that wait to be an exclusive user's session, and until when.
-    claims: BTreeMap<u32, WaitingClaim>,
+    /// By slot: requests that wait for what decides about their upgrade, and until when.
+    upgrades: BTreeMap<u32, WaitingUpgrade>,
     /// What is to be done after tasks that have ended, one for each command that says so.
     done: Rc<RefCell<VecDeque<AfterTask>>>,
     /// Tasks may have something to do.
     tasks_ready: bool,
+    /// Tasks that have not ended.
+    tasks_count: usize,
     /// By slot: the HTTP side of a connection, while it has one.
     http: Vec<Option<Box<HttpConnection>>>,
     http_count: usize,
@@ -116,17 +119,9 @@ pub(crate) struct HostSettings {
 /// What is to be done on the loop after a task has ended.
 type AfterTask = Box<dyn FnOnce(&mut Host)>;
 
-/// What came from a session that waits for an answer.
-#[derive(Debug, Default)]
-struct HeldInput {
-    bytes: BytesMut,
-    /// The peer has said that nothing more will come.
-    ended: bool,
-}
-
-/// A request that waits to be an exclusive user's session.
+/// A request that waits for what decides about its upgrade.
 #[derive(Debug)]
-struct WaitingClaim {
+struct WaitingUpgrade {
     id: ConnectionId,
     reply: Rc<Reply>,
     deadline: Tick,
@@ -197,9 +192,10 @@ impl Host {
             sessions: Vec::new(),
             held: BTreeMap::new(),
             held_bytes: 0,
-            claims: BTreeMap::new(),
+            upgrades: BTreeMap::new(),
             done: Rc::default(),
             tasks_ready: false,
+            tasks_count: 0,
             http: Vec::new(),
             http_count: 0,
             context,
@@ -280,7 +276,7 @@ impl Host {
         }
         self.shrank = true;
         self.forget_held(id);
-        self.claims.remove(&id.slot());
+        self.upgrades.remove(&id.slot());
         self.shard.handle_closed(id);
     }
 
@@ -289,7 +285,7 @@ impl Host {
         self.now = now;
         self.shard.handle_tick(now);
         self.time_out_pushes();
-        self.time_out_claims();
+        self.time_out_upgrades();
         self.bound_partial_bytes();
         self.notice_ends();
         self.context.messages_bytes.set(self.shard.partial_bytes());
@@ -375,8 +371,8 @@ impl Host {
     #[must_use]
     pub fn poll_wake(&self) -> Option<Tick> {
         let push = self.pushes_order.front().map(|&(deadline, _)| deadline);
-        let claim = self.claims.values().map(|claim| claim.deadline).min();
-        [self.shard.poll_wake(), push, claim]
+        let upgrade = self.upgrades.values().map(|waiting| waiting.deadline);
+        [self.shard.poll_wake(), push, upgrade.min()]
             .into_iter()
             .flatten()
             .min()
@@ -446,6 +442,12 @@ impl Host {
         self.notice_ends();
     }
 
+    /// How many tasks of an embedder's have not ended.
+    #[must_use]
+    pub fn tasks_count(&self) -> usize {
+        self.tasks_count
+    }
+
     /// Whether tasks of the runtime may have something to do since the last call.
     pub fn take_tasks_ready(&mut self) -> bool {
         std::mem::take(&mut self.tasks_ready)
@@ -490,75 +492,6 @@ impl Host {
 
     fn http_ids(&self) -> impl Iterator<Item = ConnectionId> {
         self.http.iter().flatten().map(|http| http.id())
-    }
-
-    /// Hands bytes to a session. What it cannot read before an answer is kept, and its socket is
-    /// read no further until then.
-    fn feed_session(&mut self, id: ConnectionId, bytes: &mut [u8]) {
-        if let Some(held) = self.held.get_mut(&id.slot()) {
-            held.bytes.extend_from_slice(bytes);
-            self.held_bytes += bytes.len();
-            return;
-        }
-        let at = self.feed(id, bytes);
-        if at < bytes.len() {
-            let held = self.held.entry(id.slot()).or_default();
-            held.bytes.extend_from_slice(&bytes[at..]);
-            self.held_bytes += bytes.len() - at;
-            self.readings.push_back((id, false));
-        }
-        if self.shard.partial_bytes() > 0 {
-            self.bound_partial_bytes();
-        }
-    }
-
-    /// Hands bytes to a session until it must wait; returns how many it has read.
-    fn feed(&mut self, id: ConnectionId, bytes: &mut [u8]) -> usize {
-        let mut at = 0;
-        loop {
-            at += self.shard.handle_received(id, &mut bytes[at..]);
-            self.answer_questions();
-            if at == bytes.len() || self.shard.is_held(id) {
-                return at;
-            }
-        }
-    }
-
-    /// A session may have stopped waiting: hands it what came meanwhile.
-    fn resume(&mut self, id: ConnectionId) {
-        let Some(held) = self.held.get_mut(&id.slot()) else {
-            return;
-        };
-        let mut bytes = std::mem::take(&mut held.bytes);
-        let at = self.feed(id, &mut bytes);
-        self.held_bytes -= at;
-        let held = self
-            .held
-            .get_mut(&id.slot())
-            .expect("nothing takes it away");
-        if at < bytes.len() {
-            held.bytes = bytes.split_off(at);
-            return;
-        }
-        let ended = held.ended;
-        self.held.remove(&id.slot());
-        if ended {
-            self.shard.handle_hangup(id, false);
-            self.notice_ends();
-        } else {
-            self.readings.push_back((id, true));
-        }
-    }
-
-    fn forget_held(&mut self, id: ConnectionId) {
-        if let Some(held) = self.held.remove(&id.slot()) {
-            self.held_bytes -= held.bytes.len();
-        }
-    }
-
-    fn bound_partial_bytes(&mut self) {
-        self.shard
-            .bound_partial_bytes(self.context.bodies_bytes.get() + self.held_bytes);
     }
 }
 

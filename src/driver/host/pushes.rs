@@ -52,10 +52,15 @@ impl Host {
                     host.shard.drop_user(target, Some(ticket))
                 });
             }
-            HttpAsk::Claim(claim) => self.claim(claim, reply),
-            HttpAsk::Run(label, future) => {
-                self.run(label, future, move |_, result| {
-                    reply.set(Replied::Ran(result.is_ok()));
+            HttpAsk::Claim(claim) => self.claim(claim, &reply),
+            HttpAsk::Run(label, future, handshake) => {
+                if let Some(id) = handshake {
+                    self.wait_for_upgrade(id, &reply);
+                }
+                self.run(label, future, move |host, result| {
+                    if handshake.is_none_or(|id| host.stop_waiting(id, &reply)) {
+                        reply.set(Replied::Ran(result.is_ok()));
+                    }
                 });
             }
         }

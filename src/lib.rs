@@ -1,33 +1,46 @@
 //! Campanile: a real-time push gateway for Linux on `io_uring`.
 //!
-//! Clients hold WebSocket connections; backends push to them over HTTP. One shard per core owns its
-//! sessions outright, and nothing on the way of a message is shared or locked.
+//! Clients hold WebSocket connections, in one of several languages; backends push to them over HTTP
+//! or from inside the program that embeds this library. One shard per core owns its sessions
+//! outright, and nothing on the way of a message is shared or locked.
 //!
 //! ```text
 //!   clients ==WebSocket==> [ shard 0 ] <== mailboxes ==> [ shard 1 ] <==HTTP== backends
 //!                           sessions                      sessions
-//!                           users                         users
+//!                           users, channels               users, channels
 //!                           outboxes                      outboxes
 //! ```
 //!
 //! The binary `campanile` is this library with a command line. To embed it:
 //!
 //! ```no_run
-//! use campanile::Gateway;
 //! use campanile::config::Config;
+//! use campanile::{Context, Failure, Gateway, Message, Reply};
 //! use std::time::Duration;
 //!
-//! // Tokens name users by a rule of our own; everything else is the default config.
+//! async fn join(cx: Context) -> Result<Reply, Failure> {
+//!     let room: String = cx.bind()?;
+//!     cx.join(room.clone()).await?;
+//!     cx.publish_to_others(room, Message::json("joined", &cx.session().number())?);
+//!     Ok(Reply::ok())
+//! }
+//!
 //! let gateway = Gateway::builder(Config::default())
 //!     .authenticate_token(|token| token.strip_prefix("user-").map(str::to_owned))
-//!     .authorize_push(|request| request.header("x-key") == Some(b"secret"))
+//!     .route("/wsrv")
+//!     .handle("join", join)
 //!     .start()?;
-//! println!("clients connect to ws://{}/ws", gateway.local_addr());
+//! println!("clients connect to ws://{}/wsrv", gateway.local_addr());
+//!
+//! let route = gateway.route("/wsrv").expect("it is in the config");
+//! route.broadcast(Message::text("news", "open")).wait()?;
 //!
 //! let counters = gateway.stop(Duration::from_secs(5));
 //! println!("{} sessions were served", counters.sessions_opened);
-//! # Ok::<(), campanile::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`handler`] is what an embedder writes and holds; [`config`] says what is served where.
 //!
 //! # Threads, panics, memory
 //!
@@ -40,7 +53,7 @@
 //! # Layers
 //!
 //! `ws`, `dialect` and `shard` are pure: no I/O, no clock, no async. `driver` moves bytes between
-//! them and the kernel, `http` lets hyper parse requests from memory. ARCHITECTURE.md has the
+//! them and the kernel and runs handlers, `http` lets hyper parse requests from memory. ARCHITECTURE.md has the
 //! stories and the reasons.
 
 pub mod cli;

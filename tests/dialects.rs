@@ -1,109 +1,479 @@
-//! Every dialect is total: whatever bytes a client sends, decoding ends with intents or a refusal.
+//! Every dialect is total, and what it says is in its own language.
 //!
-//! Bytes are drawn from a seed: noise, and register messages with a few bytes changed, cut or
-//! doubled, so that every branch of a decoder is reached from nearly valid input.
+//! Whatever bytes a client sends in whatever type of frame, and whatever is set for its route,
+//! decoding ends with intents or a refusal; whatever an upgrade request says, it is admitted or
+//! turned away. Whatever is published or answered, the message is read by somebody else's parser
+//! (`serde_json`, prost) and has the members that its language gives it, saying what was said. Where
+//! a language is the same in both directions, a dialect understands what it says itself.
+//!
+//! Everything is drawn from seeds. What a single message of a language looks like, byte for byte,
+//! is for the dialects' own tests and the transcripts.
 
-use campanile::content::{Content, Data};
+use campanile::content::{Correlation, Data, Outcome};
 use campanile::dialect::json::Scratch;
-use campanile::dialect::{ALL, Dialect, Intent, Intents, Options, Refusal};
-use campanile::id::ShardId;
-use campanile::shard::publication::{Audience, Publication, PublicationId};
+use campanile::dialect::{
+    ALL, Answered, Call, Dialect, Intent, Intents, Options, Presence, Refusal, Schema, named,
+};
+use campanile::public_id::parse_uuid;
 use campanile::ws::Kind;
-
-#[path = "../src/testing.rs"]
-#[expect(dead_code, reason = "this test rolls fewer kinds of dice than others")]
-mod testing;
-
+use dice::{Says, Spoken};
+use prost::Message as _;
+use schema::Envelope;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use speech::Speech;
 use testing::Prng;
+
+#[path = "dialects/dice.rs"]
+mod dice;
+#[path = "dialects/schema.rs"]
+mod schema;
+#[path = "dialects/speech.rs"]
+mod speech;
+#[path = "../src/testing.rs"]
+mod testing;
+#[path = "dialects/upgrades.rs"]
+mod upgrades;
+#[path = "dialects/worded.rs"]
+mod worded;
+
+const KINDS: [Kind; 2] = [Kind::Text, Kind::Binary];
 
 #[test]
 fn any_bytes_are_decoded_or_refused() {
-    let (mut accepted, mut refused) = (0, 0);
-    for seed in 0..20_000 {
+    let all_options = schema::all_options();
+    let (mut accepted, mut refused) = ([0; ALL.len()], [0; ALL.len()]);
+    for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
-        let message = if prng.chance(1, 3) {
-            noise(&mut prng)
-        } else {
-            nearly_valid(&mut prng)
+        let message = match prng.range(0, 3) {
+            0 => dice::noise(&mut prng, 60),
+            1 => dice::spoken(&mut prng).bytes,
+            _ => {
+                let message = dice::spoken(&mut prng).bytes;
+                dice::damaged(&mut prng, &message)
+            }
         };
-        for dialect in ALL {
-            for kind in [Kind::Text, Kind::Binary] {
-                match decode(*dialect, kind, &message) {
-                    Ok(()) => accepted += 1,
-                    Err(_) => refused += 1,
-                }
+        let options = prng.pick(all_options.iter()).expect("some");
+        for (index, dialect) in ALL.iter().enumerate() {
+            for kind in KINDS {
+                decode(*dialect, kind, &message, options, |result, intents| {
+                    let counts = if result.is_ok() {
+                        &mut accepted
+                    } else {
+                        &mut refused
+                    };
+                    counts[index] += 1;
+                    check_intents(*dialect, kind, &message, intents);
+                });
             }
         }
     }
+    for (index, dialect) in ALL.iter().enumerate() {
+        let name = dialect.name();
+        assert!(accepted[index] > 1_000, "{name} took {}", accepted[index]);
+        assert!(
+            refused[index] > 1_000 || name == "easyws",
+            "{name} refuses nothing"
+        );
+    }
+}
+
+/// What holds for the intents of any message, whatever it says.
+fn check_intents(dialect: &dyn Dialect, kind: Kind, message: &[u8], intents: &[Intent<'_>]) {
+    let name = dialect.name();
+    assert!(intents.len() <= 1, "one message asks for one thing");
+    for intent in intents {
+        match *intent {
+            Intent::Heartbeat => assert!(name == "wsrv" && message.is_empty()),
+            Intent::Identify { event, .. } => {
+                assert!(
+                    name == "wserver" && !event.is_empty(),
+                    "nobody listens to that"
+                );
+            }
+            Intent::Reply { payload, .. } => assert_eq!((name, payload), ("echo", message)),
+            Intent::Join {
+                command, kind: of, ..
+            } => {
+                assert_eq!((name, command, of), ("easyws", "listen", kind));
+            }
+            Intent::Call(call) => {
+                assert_eq!(call.kind, kind);
+                let data = call.data.unwrap_or_default();
+                let is_part = data.is_empty() || message.windows(data.len()).any(|it| it == data);
+                assert!(is_part, "{name} made up its data");
+                if dialect.habits().json_data && call.data.is_some() {
+                    let json = serde_json::from_slice::<IgnoredAny>(data);
+                    assert!(json.is_ok(), "{name}: {}", data.escape_ascii());
+                }
+                let is_named = parse_uuid(call.from).is_some();
+                assert!(call.from.is_empty() || is_named, "{}", call.from);
+            }
+        }
+    }
+}
+
+/// A message that was written by others says what they wrote.
+#[test]
+fn what_is_said_in_a_language_is_understood() {
+    let all_options = schema::all_options();
+    let mut understood = [0; 6];
+    for seed in 0..10_000 {
+        let mut prng = Prng::from_seed(seed);
+        let Spoken { bytes, says } = dice::spoken(&mut prng);
+        let options = all_options[usize::try_from(seed % 8).expect("small")].clone();
+        // The schema of another message has nothing to say about this one.
+        let is_protobuf = matches!(says, Says::Envelope(_) | Says::Custom(_));
+        let is_foreign = is_protobuf && !knows(&options, &says);
+        let options = if is_foreign {
+            Options::default()
+        } else {
+            options
+        };
+        let (index, name) = match &says {
+            Says::Wsrv { .. } => (0, "wsrv"),
+            Says::Projectforge { .. } => (1, "projectforge"),
+            Says::Easyws { .. } => (2, "easyws"),
+            Says::Envelope(_) => (3, "edk"),
+            Says::Custom(_) => (4, "edk"),
+            Says::Register { .. } => (5, "wserver"),
+        };
+        let dialect = named(name).expect("it is built in");
+        for kind in KINDS {
+            decode(dialect, kind, &bytes, &options, |result, intents| {
+                let shown = bytes.escape_ascii();
+                assert_eq!(result, Ok(()), "seed {seed}, {name}: {shown}");
+                let [intent] = intents else {
+                    panic!("seed {seed}, {name}: {shown}");
+                };
+                understood[index] += i32::from(is_understood(&says, &bytes, &options, intent));
+            });
+        }
+    }
     assert!(
-        accepted > 10_000 && refused > 10_000,
-        "{accepted} accepted, {refused} refused"
+        understood.iter().all(|&count| count > 500),
+        "{understood:?}"
     );
 }
 
-fn decode(dialect: &dyn Dialect, kind: Kind, message: &[u8]) -> Result<(), Refusal> {
-    let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
-    let mut intents = Intents::new();
-    let options = Options::default();
-    dialect.decode(kind, &mut payload, &options, &mut scratch, &mut intents)?;
-    for intent in &intents {
-        match intent {
-            Intent::Identify { event, .. } => assert!(!event.is_empty(), "nobody listens to that"),
-            Intent::Reply { payload, .. } => assert_eq!(*payload, message, "it is the message"),
-            Intent::Heartbeat | Intent::Join { .. } | Intent::Call(_) => {}
+/// Whether a message in Protocol Buffers is one of the schema.
+fn knows(options: &Options, says: &Says) -> bool {
+    matches!(
+        (&options.schema, says),
+        (Schema::Builtin, Says::Envelope(_)) | (Schema::Descriptor(_), Says::Custom(_))
+    )
+}
+
+/// Compares what was said with what was understood; false if the settings have no use for it.
+#[track_caller]
+fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'_>) -> bool {
+    match (says, intent) {
+        (Says::Wsrv { command, id, data }, Intent::Call(call)) => {
+            assert_eq!((call.command, call.id), (command.as_str(), id.as_str()));
+            assert_eq!(
+                call.data.map(|json| speech::as_json(Data::Json(json))),
+                *data
+            );
         }
+        (
+            Says::Projectforge {
+                from,
+                channel,
+                command,
+                data,
+            },
+            Intent::Call(call),
+        ) => {
+            assert_eq!((call.from, call.channel), (from.as_str(), channel.as_str()));
+            assert_eq!(call.command, command);
+            assert_eq!(
+                call.data.map(|json| speech::as_json(Data::Json(json))),
+                *data
+            );
+        }
+        (Says::Easyws { command, content }, Intent::Join { channel, .. }) => {
+            assert_eq!(command, "listen");
+            assert_eq!(*channel, str::from_utf8(content).unwrap_or("\u{fffd}"));
+        }
+        (Says::Easyws { command, content }, Intent::Call(call)) => {
+            assert_eq!(
+                (call.command, call.data.unwrap_or_default()),
+                (&**command, &**content)
+            );
+            assert_ne!(command, "listen");
+        }
+        (Says::Envelope(said), Intent::Call(call)) if worded::is_builtin(options) => {
+            assert_eq!(
+                (call.command, call.id),
+                (said.kind.as_str(), said.id.as_str())
+            );
+            assert_eq!(call.data, Some(&said.payload[..]));
+        }
+        (Says::Custom(said), Intent::Call(call)) if schema::has_command(options) => {
+            assert_eq!((call.command, call.data), (said.verb.as_str(), Some(bytes)));
+        }
+        (Says::Envelope(_) | Says::Custom(_), Intent::Call(_)) => return false,
+        (Says::Register { token, event }, Intent::Identify { token: t, event: e }) => {
+            assert_eq!((*t, *e), (token.as_str(), event.as_str()));
+        }
+        (_, other) => panic!("{other:?}"),
     }
-    Ok(())
+    true
+}
+
+/// prost may be stricter, but what it takes for our message we take for the same.
+#[test]
+fn what_prost_takes_for_an_envelope_is_one() {
+    let builtin = schema::all_options()
+        .into_iter()
+        .find(worded::is_builtin)
+        .expect("one is");
+    let edk = named("edk").expect("it is built in");
+    let mut taken = 0;
+    for seed in 0..20_000 {
+        let mut prng = Prng::from_seed(seed);
+        let message = dice::envelope(&mut prng).encode_to_vec();
+        let message = dice::damaged(&mut prng, &message);
+        let Ok(theirs) = Envelope::decode(&message[..]) else {
+            continue;
+        };
+        decode(edk, Kind::Binary, &message, &builtin, |result, intents| {
+            assert_eq!(result, Ok(()), "seed {seed}: {}", message.escape_ascii());
+            let [Intent::Call(call)] = intents else {
+                panic!("seed {seed}")
+            };
+            assert_eq!(
+                (call.command, call.id),
+                (theirs.kind.as_str(), theirs.id.as_str())
+            );
+            assert_eq!(call.data, Some(&theirs.payload[..]), "seed {seed}");
+        });
+        taken += 1;
+    }
+    assert!(taken > 1_500, "{taken} taken");
 }
 
 #[test]
-fn any_payload_can_be_worded_behind_what_is_there_already() {
-    for seed in 0..200 {
-        let payload = noise(&mut Prng::from_seed(seed));
-        let publication = Publication {
-            id: PublicationId {
-                origin: ShardId::new(0),
-                sequence: seed,
-            },
-            position: None,
-            audience: Audience::User {
-                namespace: 0,
-                name: b"jack",
-                event: Some(b"news"),
-            },
-            content: Content {
-                event: "news",
-                data: Data::Bytes(&payload),
-                ..Content::default()
-            },
-            nonce: seed,
-        };
-        for dialect in ALL {
+fn whatever_is_published_is_worded_in_the_language() {
+    let all_options = schema::all_options();
+    for seed in 0..6_000 {
+        let mut prng = Prng::from_seed(seed);
+        let speech = Speech::roll(&mut prng);
+        for options in &all_options {
+            for dialect in ALL {
+                let mut message = b"before".to_vec();
+                let kind = dialect.encode(&speech.publication(), options, &mut message);
+                let message = message.strip_prefix(b"before").expect("appended");
+                worded::check_publication(*dialect, &speech, options, kind, message);
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_becomes_of_a_request_is_answered_in_the_language() {
+    let all_options = schema::all_options();
+    let mut answered = [0; ALL.len()];
+    for seed in 0..6_000 {
+        let mut prng = Prng::from_seed(seed);
+        let (correlation, outcome) = (speech::correlation(&mut prng), speech::outcome(&mut prng));
+        let options = prng.pick(all_options.iter()).expect("some");
+        for (index, dialect) in ALL.iter().enumerate() {
             let mut message = b"before".to_vec();
-            dialect.encode(&publication, &Options::default(), &mut message);
-            assert!(message.starts_with(b"before"), "{}", dialect.name());
+            let how = dialect.answer(&correlation, &outcome, options, &mut message);
+            let message = message.strip_prefix(b"before").expect("appended");
+            check_answer(*dialect, &correlation, &outcome, options, how, message);
+            answered[index] += i32::from(matches!(how, Answered::Message(_)));
+        }
+    }
+    for (index, dialect) in ALL.iter().enumerate() {
+        let is_silent = ["wserver", "tap", "echo"].contains(&dialect.name());
+        assert_eq!(answered[index] == 0, is_silent, "{}", dialect.name());
+    }
+}
+
+#[track_caller]
+fn check_answer(
+    dialect: &dyn Dialect,
+    correlation: &Correlation,
+    outcome: &Outcome,
+    options: &Options,
+    how: Answered,
+    message: &[u8],
+) {
+    let expected = match dialect.name() {
+        "wsrv" => worded::wsrv_answer(correlation, outcome),
+        "projectforge" => worded::projectforge_answer(correlation, outcome),
+        "easyws" => worded::easyws_answer(correlation, outcome),
+        "edk" => worded::edk_answer(correlation, outcome, options),
+        _ => worded::Expected::Nothing,
+    };
+    worded::check(&expected, how, message, outcome);
+}
+
+/// A push is, to whoever reads it as a request, a request that says the same.
+#[test]
+fn a_dialect_understands_what_it_says() {
+    let all_options = schema::all_options();
+    let mut read = [0; 5];
+    for seed in 0..10_000 {
+        let mut prng = Prng::from_seed(seed);
+        let speech = Speech::roll(&mut prng);
+        let options = prng.pick(all_options.iter()).expect("some");
+        for (index, name) in ["wsrv", "projectforge", "tap", "easyws", "edk"]
+            .iter()
+            .enumerate()
+        {
+            let dialect = named(name).expect("it is built in");
+            let mut message = Vec::new();
+            let kind = dialect.encode(&speech.publication(), options, &mut message);
+            decode(dialect, kind, &message, options, |result, intents| {
+                let is_read = is_same(dialect, &speech, options, (result, intents));
+                read[index] += i32::from(is_read);
+            });
+        }
+    }
+    assert!(read.iter().all(|&count| count > 1_000), "{read:?}");
+}
+
+/// Compares a publication with what its own dialect makes of it; false if they need not agree.
+#[track_caller]
+fn is_same(
+    dialect: &dyn Dialect,
+    speech: &Speech,
+    options: &Options,
+    (result, intents): (Result<(), Refusal>, &[Intent<'_>]),
+) -> bool {
+    let data = speech.data.borrow();
+    let channel = speech.channel_told();
+    let is_sender = speech.from.is_empty() || parse_uuid(&speech.from).is_some();
+    match dialect.name() {
+        "wsrv" => {
+            let call = only_call(result, intents);
+            assert_eq!(call.command, speech.event);
+            assert!(speech.correlation.is_empty() || call.id == speech.correlation);
+            assert_eq!(of_call(call), speech::as_json(data));
+        }
+        "projectforge" if is_sender => {
+            let call = only_call(result, intents);
+            let expected = (&*speech.event, &*speech.from, &*channel);
+            assert_eq!((call.command, call.from, call.channel), expected);
+            assert_eq!(of_call(call), speech::as_json(data));
+        }
+        "tap" if is_sender => assert_eq!((result, intents.len()), (Ok(()), 0)),
+        // A name that is no UUID is an embedder's; the original's own reader would refuse it too.
+        "projectforge" | "tap" => assert_eq!(result, Err(Refusal::Malformed)),
+        "easyws" if dice::is_command(&speech.event) && speech.event != "listen" => {
+            let call = only_call(result, intents);
+            assert_eq!(call.command, speech.event);
+            assert_eq!(call.data.unwrap_or_default(), data.bytes());
+        }
+        "edk" if worded::is_builtin(options) => {
+            let call = only_call(result, intents);
+            assert_eq!(
+                (call.command, call.id),
+                (&*speech.event, &*speech.correlation)
+            );
+            assert_eq!(call.data, Some(data.bytes()));
+        }
+        _ => return false,
+    }
+    true
+}
+
+#[track_caller]
+fn only_call<'c>(result: Result<(), Refusal>, intents: &[Intent<'c>]) -> Call<'c> {
+    assert_eq!(result, Ok(()));
+    let [Intent::Call(call)] = intents else {
+        panic!("{intents:?}");
+    };
+    *call
+}
+
+fn of_call(call: Call<'_>) -> Value {
+    speech::as_json(Data::Json(call.data.expect("it has data, if only null")))
+}
+
+/// JSON may have come from a client whose text is broken; what goes out is text all the same.
+#[test]
+fn json_with_broken_text_still_comes_out_as_json() {
+    let mut broken = 0;
+    for seed in 0..20_000 {
+        let mut prng = Prng::from_seed(seed);
+        let mut data = speech::payload(&mut prng).borrow().bytes().to_vec();
+        for _ in 0..prng.range(1, 3) {
+            let at = usize::try_from(prng.below(data.len() as u64 + 1)).expect("an index");
+            let pieces: [&[u8]; 5] = [
+                b"\xff",
+                b"\xed\xa0\x80",
+                b"\\ud834",
+                b"\\udd1e",
+                b"\xe2\x80",
+            ];
+            let piece = prng.pick(pieces.iter()).expect("some");
+            data.splice(at..at, piece.iter().copied());
+        }
+        if serde_json::from_slice::<IgnoredAny>(&data).is_err() {
+            continue;
+        }
+        broken += 1;
+        let mut speech = Speech::roll(&mut prng);
+        speech.data = campanile::content::Payload::Json(data.into());
+        for name in ["wsrv", "projectforge", "tap"] {
+            let dialect = named(name).expect("it is built in");
+            let mut message = Vec::new();
+            let options = Options::default();
+            assert_eq!(
+                dialect.encode(&speech.publication(), &options, &mut message),
+                Kind::Text
+            );
+            let shown = message.escape_ascii();
+            assert!(str::from_utf8(&message).is_ok(), "{name}: {shown}");
+            assert!(
+                serde_json::from_slice::<IgnoredAny>(&message).is_ok(),
+                "{name}: {shown}"
+            );
+        }
+    }
+    assert!(broken > 1_000, "{broken} were still JSON");
+}
+
+#[test]
+fn who_comes_and_goes_is_announced_in_json() {
+    for seed in 0..2_000 {
+        let who = dice::text(&mut Prng::from_seed(seed));
+        for dialect in ALL {
+            let mut json = b"before".to_vec();
+            let connected = seed % 2 == 0;
+            let presence = Presence {
+                who: &who,
+                connected,
+            };
+            let event = dialect.announce(presence, &mut json);
+            assert_eq!(
+                event.is_some(),
+                dialect.habits().announces,
+                "{}",
+                dialect.name()
+            );
+            let json = json.strip_prefix(b"before").expect("appended");
+            if event.is_some() {
+                let expected = serde_json::json!({ "userID": who, "connected": connected });
+                assert_eq!(speech::as_json(Data::Json(json)), expected);
+            }
         }
     }
 }
 
-fn noise(prng: &mut Prng) -> Vec<u8> {
-    (0..prng.range(0, 60)).map(|_| byte(prng)).collect()
-}
-
-fn nearly_valid(prng: &mut Prng) -> Vec<u8> {
-    let mut message = br#" {"token":"a\u00e9","x":[1,{"y":null}],"Event":"n"} x"#.to_vec();
-    for _ in 0..prng.range(0, 3) {
-        let at = prng.range(0, u32::try_from(message.len() - 1).expect("small")) as usize;
-        match prng.range(0, 3) {
-            0 => message[at] = byte(prng),
-            1 => message.truncate(at + 1),
-            2 => message.extend_from_within(at..),
-            _ => drop(message.drain(..at)),
-        }
-    }
-    message
-}
-
-fn byte(prng: &mut Prng) -> u8 {
-    u8::try_from(prng.range(0, 255)).expect("a byte")
+fn decode(
+    dialect: &dyn Dialect,
+    kind: Kind,
+    message: &[u8],
+    options: &Options,
+    check: impl FnOnce(Result<(), Refusal>, &[Intent<'_>]),
+) {
+    let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
+    let mut intents = Intents::new();
+    let result = dialect.decode(kind, &mut payload, options, &mut scratch, &mut intents);
+    check(result, if result.is_ok() { &intents } else { &[] });
 }

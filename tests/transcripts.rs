@@ -64,42 +64,33 @@ use world::RealWorld;
 
 #[test]
 fn one_simulated_shard_keeps_every_transcript() {
-    for script in scripts() {
-        simulate(&script, 1, Chunks::Whole);
-    }
+    hold(scripts(), |script| simulate(script, 1, Chunks::Whole));
 }
 
 #[test]
 fn one_simulated_shard_keeps_every_transcript_octet_by_octet() {
-    for script in scripts() {
-        simulate(&script, 1, Chunks::Octets);
-    }
+    hold(scripts(), |script| simulate(script, 1, Chunks::Octets));
 }
 
 #[test]
 fn three_simulated_shards_keep_every_transcript() {
-    for script in scripts() {
-        simulate(&script, 3, Chunks::Whole);
-        simulate(&script, 3, Chunks::Octets);
-    }
+    hold(scripts(), |script| simulate(script, 3, Chunks::Whole));
+    hold(scripts(), |script| simulate(script, 3, Chunks::Octets));
 }
 
 #[test]
 fn the_executable_keeps_every_transcript() {
     let shared = Process::start(process::gateway(None));
-    for script in real_scripts(false) {
+    hold(real_scripts(false), |script| {
         if script.config.is_empty() {
-            let mut world = RealWorld::new(shared.address);
-            run::run(&script, &mut world).unwrap_or_else(|complaint| panic!("real: {complaint}"));
-        } else {
-            let own = Process::start(process::gateway(Some(&script.config)));
-            let mut world = RealWorld::new(own.address);
-            run::run(&script, &mut world).unwrap_or_else(|complaint| panic!("real: {complaint}"));
-            // Its clients go first, so that nobody is waited for.
-            drop(world);
-            assert!(own.stop().status.success(), "{}", script.name);
+            return run::run(script, &mut RealWorld::new(shared.address));
         }
-    }
+        let own = Process::start(process::gateway(Some(&script.config)));
+        // Its clients go before it stops, so that nobody is waited for.
+        run::run(script, &mut RealWorld::new(own.address))?;
+        assert!(own.stop().status.success(), "{}", script.name);
+        Ok(())
+    });
     let ended = shared.stop();
     assert!(ended.status.success(), "{}", ended.log);
 }
@@ -111,16 +102,15 @@ fn an_embedded_gateway_keeps_every_transcript_about_handlers() {
         shards: Some(Shards(NonZeroU8::new(4))),
         ..Overrides::default()
     };
-    for script in real_scripts(true) {
+    hold(real_scripts(true), |script| {
         let config = Config::from_toml(&script.name, &script.config, &overrides);
         let config = config.unwrap_or_else(|error| panic!("{error}"));
-        let gateway = fixture::builder_for(&script, config).start();
+        let gateway = fixture::builder_for(script, config).start();
         let gateway = gateway.unwrap_or_else(|error| panic!("{}: {error}", script.name));
-        let mut world = RealWorld::new(gateway.local_addr());
-        run::run(&script, &mut world).unwrap_or_else(|complaint| panic!("real: {complaint}"));
-        drop(world);
+        let held = run::run(script, &mut RealWorld::new(gateway.local_addr()));
         drop(gateway.stop(PATIENCE));
-    }
+        held
+    });
 }
 
 #[test]
@@ -130,39 +120,98 @@ fn what_differs_from_a_transcript_is_found() {
                  p > POST /push {\"userId\":\"t\",\"event\":\"e\",\"message\":\"m\"}\n\
                  p < 200 message sent to 1 clients\na < text m\n\
                  a > close 1000\na < close 1000\na < end\np .\n";
+    find_lies(
+        truth,
+        &[
+            ("a < text m", "a < text n"),
+            ("a < text m", "a < binary m"),
+            ("a < text m", "a ."),
+            ("a < text m\n", ""),
+            ("1 clients", "0 clients"),
+            ("p < 200 ", "p < 201 "),
+            ("a < close 1000\n", "a < close 1000 bye\n"),
+            ("a < close 1000\n", "a < close\n"),
+            ("a < end\n", "a < text m\n"),
+            ("a < close 1000\n", "a < end\n"),
+            ("clients\n", "clients\n  Content-Length: 25\n"),
+            ("p .\n", "p < end\n"),
+            ("a < open\n", ""),
+            ("a < open\n", "a < open chat\n"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_as_a_transcript_leaves_it_open_is_found() {
+    let truth = "@ handlers\n\
+                 a > open /easyws\n  Cookie: auth=x\n  Sec-WebSocket-Protocol: cmd.fossores.de\n\
+                 a < open cmd.fossores.de\n\
+                 a < text welcome: Hello \\<id{8}>-\\h{4}-4\\*{3}-\\*{17}\n\
+                 a > text echo: \\<id>\na < text echo: \\<id>\n\
+                 a > text token: \\<id>\na < text token: <\\a{1}>\n\
+                 a 2x > text echo: x\na 2x < text echo: x\n\
+                 a > end\na < end\n\
+                 w > open /wsrv\nw < open\nw ~ 31000\nw < close 1001 idle timeout\n";
+    find_lies(
+        truth,
+        &[
+            ("open cmd.fossores.de", "open"),
+            ("open cmd.fossores.de", "open cmd.fossores.d"),
+            ("@ handlers\n", ""),
+            ("\\<id{8}>", "\\<id{7}>"),
+            ("\\<id{8}>", "\\<other{8}>"),
+            ("\\h{4}", "\\h{3}x"),
+            ("Hello \\<id{8}>", "\\<id{14}>"),
+            ("\\*{17}", "\\*{16}"),
+            ("\\*{17}", "\\*{18}"),
+            ("\\*{17}", "\\a{17}"),
+            ("\\h{4}-4", "\\a{6}"),
+            ("welcome: Hello", "\\h{8} Hello"),
+            ("a < text echo: \\<id>", "a < text echo: \\<id{7}>"),
+            ("a < text echo: \\<id>", "a < text echo: \\<id>x"),
+            ("<\\a{1}>", "<\\h{1}>"),
+            ("2x <", "1x <"),
+            ("2x <", "3x <"),
+            ("2x >", "1x >"),
+            ("~ 31000", "~ 29000"),
+        ],
+    );
+}
+
+/// Shows that a transcript is kept, and that it is not with one thing put in the place of another.
+#[track_caller]
+fn find_lies(truth: &str, lies: &[(&str, &str)]) {
     let run = |text: &str| {
         let script = Script::parse("made up", text);
         run::run(&script, &mut SimulatedWorld::new(&script, 1, Chunks::Whole))
     };
     assert_eq!(run(truth), Ok(()));
-    for (from, to) in [
-        ("a < text m", "a < text n"),
-        ("a < text m", "a < binary m"),
-        ("a < text m", "a ."),
-        ("a < text m\n", ""),
-        ("1 clients", "0 clients"),
-        ("p < 200 ", "p < 201 "),
-        ("a < close 1000\n", "a < close 1000 bye\n"),
-        ("a < close 1000\n", "a < close\n"),
-        ("a < end\n", "a < text m\n"),
-        ("a < close 1000\n", "a < end\n"),
-        ("clients\n", "clients\n  Content-Length: 25\n"),
-        ("p .\n", "p < end\n"),
-        ("a < open\n", ""),
-    ] {
+    for (from, to) in lies {
         let lie = truth.replacen(from, to, 1);
         assert_ne!(lie, truth);
         run(&lie).expect_err(&lie);
     }
 }
 
+/// Holds transcripts against something, and panics with everything that was different.
 #[track_caller]
-fn simulate(script: &Script, shards: usize, chunks: Chunks) {
+fn hold(
+    scripts: impl IntoIterator<Item = Script>,
+    mut against: impl FnMut(&Script) -> Result<(), String>,
+) {
+    let scripts = scripts.into_iter();
+    let complaints: Vec<String> = scripts
+        .filter_map(|script| against(&script).err())
+        .collect();
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n\n"));
+}
+
+fn simulate(script: &Script, shards: usize, chunks: Chunks) -> Result<(), String> {
     let mut world = SimulatedWorld::new(script, shards, chunks);
-    if let Err(complaint) = run::run(script, &mut world) {
-        panic!("{shards} simulated shards, {chunks:?}: {complaint}");
-    }
+    run::run(script, &mut world)
+        .map_err(|complaint| format!("{shards} simulated shards, {chunks:?}: {complaint}"))?;
     world.finish();
+    Ok(())
 }
 
 /// Those that can be held against a gateway that runs, with handlers or without.

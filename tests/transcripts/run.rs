@@ -24,7 +24,7 @@ pub(crate) fn run(script: &Script, world: &mut dyn World) -> Result<(), String> 
         world.end(client);
         while world.receive(client, &mut ear.heard)? {}
         if !ear.heard.is_empty() {
-            let heard = ear.heard.escape_ascii();
+            let heard = shown(&ear.heard);
             return Err(format!("{}: {name} heard more: {heard}", script.name));
         }
     }
@@ -142,7 +142,7 @@ fn hear(
             if octet == *first_octet && payload.matches(&heard, names) {
                 return Ok(());
             }
-            let heard = heard.escape_ascii();
+            let heard = shown(&heard);
             Err(format!("heard a frame {octet:02x} \"{heard}\""))
         }
         Word::Answer { status, body } => {
@@ -154,7 +154,7 @@ fn hear(
             if ear.heard.is_empty() {
                 return Ok(());
             }
-            Err(format!("heard \"{}\"", ear.heard.escape_ascii()))
+            Err(format!("heard \"{}\"", shown(&ear.heard)))
         }
         Word::Open(_) | Word::Request { .. } => panic!("the gateway asks nothing"),
     }
@@ -190,7 +190,7 @@ fn expect_bytes(
         (differs || heard.len() >= len).then_some(())
     })?;
     if ear.heard.len() < len || !expected.matches(&ear.heard[..len], names) {
-        return Err(format!("heard \"{}\"", ear.heard.escape_ascii()));
+        return Err(format!("heard \"{}\"", shown(&ear.heard)));
     }
     ear.heard.drain(..len);
     Ok(())
@@ -218,7 +218,7 @@ fn hear_frame(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(u8, 
         _ => head == 10,
     };
     if end == 0 || !is_short {
-        return Err(format!("heard no frame: \"{}\"", ear.heard.escape_ascii()));
+        return Err(format!("heard no frame: \"{}\"", shown(&ear.heard)));
     }
     let frame: Vec<u8> = ear.heard.drain(..end).collect();
     Ok((frame[0], frame[head..].to_vec()))
@@ -251,7 +251,7 @@ fn hear_answer(
     })?;
     let answer: Vec<u8> = ear.heard.drain(..end + len).collect();
     if !body.is(b"*") && !body.matches(&answer[end..], names) {
-        return Err(format!("heard {head}\n\n{}", answer[end..].escape_ascii()));
+        return Err(format!("heard {head}\n\n{}", shown(&answer[end..])));
     }
 
     let same = |((name, value), (heard_name, heard)): (&(String, String), &(&str, &str))| {
@@ -282,13 +282,18 @@ fn hear_until<T>(
             Ok(false) => "heard the end".to_owned(),
             Err(complaint) => complaint,
         };
-        return Err(format!(
-            "{complaint}, behind \"{}\"",
-            ear.heard.escape_ascii()
-        ));
+        return Err(format!("{complaint}, behind \"{}\"", shown(&ear.heard)));
     }
 }
 
+/// For a complaint; a long one would hide the others.
+fn shown(heard: &[u8]) -> String {
+    let end = heard.len().min(SHOWN_BYTES_MAX);
+    let rest = if end < heard.len() { " .." } else { "" };
+    format!("{}{rest}", heard[..end].escape_ascii())
+}
+
+const SHOWN_BYTES_MAX: usize = 600;
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\

@@ -185,6 +185,7 @@ impl Seat {
             Err(error) => {
                 // Whoever waits for it stops the others.
                 drop(ready.send(Err(Error::Start(StartError::ring(error)))));
+                self.common.exchange.close_commands(self.id);
                 self.common.exchange.shard_done();
                 return Counters::default();
             }
@@ -218,6 +219,8 @@ impl Seat {
             Ok(host) => host,
             Err(error) => {
                 drop(ready.send(Err(Error::Setup(error))));
+                // A setup may have given its handle away.
+                exchange.close_commands(self.id);
                 exchange.shard_done();
                 return Counters::default();
             }

@@ -184,7 +184,7 @@ impl Admission {
         Fut: Future<Output: IntoResponse> + 'static,
     {
         let handler: Rc<HandlerFn> = erase_handler(handler);
-        self.handler = Some(SessionHandler(handler));
+        self.handler = Some(SessionHandler::new(handler));
         self
     }
 }

@@ -150,11 +150,11 @@ impl Handle {
         self.on_session(session, move |host, id| host.leave(id, &channel))
     }
 
-    /// Closes a session with this code and reason. The code is 1000, 1001, 1007 to 1014 or 3000 to
-    /// 4999; the reason has at most 123 bytes.
+    /// Closes a session with this code and reason. The code is 1000, 1001, 1003, 1007 to 1013 or
+    /// 3000 to 4999; the reason has at most 123 bytes.
     pub fn close(&self, session: PublicId, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
         let reason = reason.into();
-        if !matches!(code, 1000 | 1001 | 1003 | 1007..=1014 | 3000..=4999) || reason.len() > 123 {
+        if !matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999) || reason.len() > 123 {
             return Pending::failed(HandleError::BadClose);
         }
         self.on_session(session, move |host, id| host.close(id, code, &reason))

@@ -73,9 +73,24 @@ pub(crate) type HeadFn = dyn Fn(&RequestHead<'_>) -> bool;
 pub(crate) type SessionFn = dyn Fn(Session) -> LocalFuture<()>;
 pub(crate) type ValidateFn = dyn Fn(Joining) -> LocalFuture<Result<(), Failure>>;
 
-/// A handler that one session was admitted with.
+/// A handler that one session was admitted with; `None` only while it is dropped.
 #[derive(Clone)]
-pub(crate) struct SessionHandler(pub(crate) Rc<HandlerFn>);
+pub(crate) struct SessionHandler(Option<Rc<HandlerFn>>);
+
+impl SessionHandler {
+    pub(crate) fn new(function: Rc<HandlerFn>) -> Self {
+        Self(Some(function))
+    }
+}
+
+impl Drop for SessionHandler {
+    /// What it has captured is an embedder's: its panic has been reported, and hurts nobody.
+    fn drop(&mut self) {
+        match guarded(|| drop(self.0.take())) {
+            Ok(()) | Err(Panicked) => {}
+        }
+    }
+}
 
 impl fmt::Debug for SessionHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,7 +146,7 @@ impl Program {
         let route = self.route_of(state);
         let mut label = Label::MIDDLEWARE;
         let mut handlers: SmallVec<[Registered<HandlerFn>; 1]> = SmallVec::new();
-        if let Some(SessionHandler(function)) = &state.handler {
+        if let Some(SessionHandler(Some(function))) = &state.handler {
             label = Label::SESSION_HANDLER;
             let function = Rc::clone(function);
             handlers.push(Registered { function, label });

@@ -79,12 +79,21 @@ impl Values {
 }
 
 impl Drop for Values {
-    /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody.
+    /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody. Each
+    /// goes by itself: a second panic while the first one unwinds would end the process.
     fn drop(&mut self) {
-        let (own, shared) = (self.own.take(), self.shared.take());
-        match guarded(|| drop((own, shared))) {
-            Ok(()) | Err(Panicked) => {}
+        for (_, value) in self.own.take() {
+            discard(value);
         }
+        for (_, value) in self.shared.take() {
+            discard(value);
+        }
+    }
+}
+
+fn discard<T>(value: T) {
+    match guarded(|| drop(value)) {
+        Ok(()) | Err(Panicked) => {}
     }
 }
 

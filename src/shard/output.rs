@@ -26,6 +26,7 @@ struct Wording {
     encoding: EncodingId,
     frame: FrameRef,
     len: u32,
+    payload_len: u32,
 }
 
 /// A publication in every encoding that somebody needed so far.
@@ -45,19 +46,21 @@ impl Wordings<'_> {
             return *known;
         }
         let bytes_needed = self.publication.content.data.bytes().len() + HEAD_BYTES_MAX;
-        let mut len = 0;
+        let (mut len, mut payload_len) = (0, 0);
         let frame = batches.put(bytes_needed, |out| {
             let before = out.len();
             let start = encoder::begin(out);
+            let payload_at = out.len();
             let kind = route.dialect.encode(self.publication, &route.options, out);
+            payload_len = out.len() - payload_at;
             encoder::end(out, start, opcode(kind));
             len = out.len() - before;
         });
-        let len = u32::try_from(len).expect("a message is far below 4 GiB");
         let word = Wording {
             encoding: route.encoding,
             frame,
-            len,
+            len: u32::try_from(len).expect("a message is far below 4 GiB"),
+            payload_len: u32::try_from(payload_len).expect("less than its frame"),
         };
         self.words.push(word);
         word
@@ -94,7 +97,12 @@ impl Delivery<'_> {
     fn give_to(&mut self, slot: u32) {
         let connection = self.connections.slot_mut(slot).expect("listed while open");
         let route = &self.settings.routes[usize::from(connection.route)];
-        let Wording { frame, len, .. } = match self.word {
+        let Wording {
+            frame,
+            len,
+            payload_len,
+            ..
+        } = match self.word {
             Some(word) if word.encoding == route.encoding => word,
             before => {
                 hold(self.outboxes, before, &mut self.holders);
@@ -112,7 +120,7 @@ impl Delivery<'_> {
                 self.holders += u32::from(holds);
                 self.reached += 1;
                 connection.messages_sent = connection.messages_sent.wrapping_add(1);
-                connection.bytes_sent += u64::from(len);
+                connection.bytes_sent += u64::from(payload_len);
                 mark(connection, slot, false, self.dirty, self.urgent);
             }
             Err(Overflow) => self.slow.push(slot),

@@ -168,6 +168,9 @@ impl Host {
             yields,
         } = claim;
         self.wait_for_upgrade(id, reply);
+        // The user's session may have ended on another shard, as the client knows already: where
+        // this is the home, that is heard first.
+        self.handle_messages();
         self.shard.claim(id, namespace, &user, yields);
         self.hear_verdicts();
         self.notice_ends();

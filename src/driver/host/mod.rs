@@ -293,14 +293,7 @@ impl Host {
 
     /// Handles what other shards and woken requests want; returns how much there was.
     pub fn handle_arrivals(&mut self) -> usize {
-        let mut count = 0;
-        while let Some(message) = self.post.receive() {
-            self.shard.handle_message(&message);
-            count += 1;
-            if count >= ARRIVALS_PER_LOOK_MAX {
-                break;
-            }
-        }
+        let mut count = self.handle_messages();
         count += self.do_commands();
         self.hear_verdicts();
         self.notice_ends();
@@ -317,6 +310,19 @@ impl Host {
             if http.is_some_and(|http| http.id() == id && http.take_woken()) {
                 self.poll_http(id);
             }
+        }
+        count
+    }
+
+    /// Handles what other shards have told; returns how much it was.
+    fn handle_messages(&mut self) -> usize {
+        let mut count = 0;
+        while count < ARRIVALS_PER_LOOK_MAX {
+            let Some(message) = self.post.receive() else {
+                break;
+            };
+            self.shard.handle_message(&message);
+            count += 1;
         }
         count
     }

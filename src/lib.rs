@@ -53,8 +53,8 @@
 //! # Layers
 //!
 //! `ws`, `dialect` and `shard` are pure: no I/O, no clock, no async. `driver` moves bytes between
-//! them and the kernel and runs handlers, `http` lets hyper parse requests from memory. ARCHITECTURE.md has the
-//! stories and the reasons.
+//! them and the kernel and runs handlers, `http` lets hyper parse requests from memory.
+//! ARCHITECTURE.md has the stories and the reasons.
 
 pub mod cli;
 pub mod close;

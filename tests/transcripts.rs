@@ -28,8 +28,8 @@
 //!
 //! Where the gateway chooses, a `TEXT` that is heard may hold wildcards: `\h{COUNT}` for so many of
 //! `0-9 a-f`, `\a{COUNT}` for so many of `a-z A-Z 0-9 $ @`, `\*{COUNT}` for these and `-`, and
-//! `\<WORD{COUNT}>`, like `\*`, for what is called `WORD` from then on. `\<WORD>` is the same again,
-//! in what any client hears or says, paths included.
+//! `\<WORD{COUNT}>`, like `\*`, for what is called `WORD` from then on. `\<WORD>` is the same
+//! again, in what any client hears or says, paths included.
 //!
 //! A client connects when it first says something. Silence is shown without waiting: a session
 //! sends a ping, and its pong is the next thing that comes; a pusher asks for a page that is not

@@ -10,6 +10,8 @@ mod bounds;
 mod client;
 #[path = "wire/cramped.rs"]
 mod cramped;
+#[path = "wire/heartbeat.rs"]
+mod heartbeat;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/process.rs"]

@@ -54,7 +54,6 @@ impl Dialect for Easyws {
 
     fn habits(&self) -> Habits {
         Habits {
-            same_origin: true,
             open_command: Some("open"),
             declared_channels: true,
             ..Habits::default()
@@ -362,7 +361,7 @@ mod tests {
     #[test]
     fn pages_of_our_origin_join_declared_channels_and_are_welcomed() {
         let habits = Easyws.habits();
-        assert!(habits.same_origin && habits.declared_channels);
+        assert!(habits.declared_channels);
         assert_eq!(habits.open_command, Some("open"));
         assert!(!habits.alive_by_messages && !habits.concurrent && !habits.appends_handlers);
         assert!(!habits.json_data && !habits.announces);

@@ -122,8 +122,6 @@ pub trait Dialect: fmt::Debug + Sync {
 /// What does not depend on any message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Habits {
-    /// Only pages of our own origin may connect, unless the route says otherwise.
-    pub same_origin: bool,
     /// Only messages keep a session from being idle; pings and pongs do not.
     pub alive_by_messages: bool,
     /// Requests of one session may be handled at once, and answered as they are ready.

@@ -57,7 +57,6 @@ impl Dialect for Projectforge {
 
     fn habits(&self) -> Habits {
         Habits {
-            same_origin: true,
             announces: true,
             json_data: true,
             ..Habits::default()
@@ -723,7 +722,6 @@ mod tests {
     #[test]
     fn only_pages_of_our_own_may_connect() {
         let expected = Habits {
-            same_origin: true,
             announces: true,
             json_data: true,
             ..Habits::default()

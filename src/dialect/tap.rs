@@ -36,7 +36,6 @@ impl Dialect for Tap {
 
     fn habits(&self) -> Habits {
         Habits {
-            same_origin: true,
             ..Habits::default()
         }
     }
@@ -168,8 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tap_is_for_pages_of_our_own_and_is_on_no_channel() {
-        assert!(Tap.habits().same_origin);
+    fn a_tap_asks_for_no_channel() {
         let request = UpgradeRequest {
             query: Some("ch=room"),
             headers: &[],

@@ -349,7 +349,7 @@ mod tests {
         let habits = Wsrv.habits();
         assert!(habits.alive_by_messages && habits.concurrent && habits.appends_handlers);
         assert!(habits.json_data && !habits.announces);
-        assert!(!habits.same_origin && !habits.declared_channels);
+        assert!(!habits.declared_channels);
         assert_eq!(habits.open_command, None);
     }
 

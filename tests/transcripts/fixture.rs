@@ -1,8 +1,8 @@
 //! The embedding program that transcripts about handlers are held against: on every route of a
 //! config, the handlers of its dialect's file.
 //!
-//! A handler here does one thing that a client can see. What is kept is kept with a session, or with
-//! the gateway: transcripts and worlds do not know of each other.
+//! A handler here does one thing that a client can see. What is kept is kept with a session, or
+//! with the gateway: transcripts and worlds do not know of each other.
 
 #[path = "fixture/easyws.rs"]
 mod easyws;

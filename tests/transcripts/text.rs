@@ -1,7 +1,7 @@
 //! The texts of transcripts: octets, some of which may be chosen by the gateway.
 //!
-//! What is heard is compared with a text, and what the text names has that name from then on; what is
-//! said takes what was named before.
+//! What is heard is compared with a text, and what the text names has that name from then on; what
+//! is said takes what was named before.
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,119 @@
+//! What a client has seen of one shard holds on every other: hosts in memory, each driven by hand,
+//! so that one can be slow to look into its mailbox.
+
+use campanile::Gateway;
+use campanile::config::{Config, Overrides};
+use campanile::driver::host::{Host, Seeds};
+use campanile::driver::mailbox::Exchange;
+use campanile::gateway::Simulation;
+use campanile::id::{ConnectionId, ShardId};
+use campanile::shard::hash::HashSeed;
+use std::collections::BTreeMap;
+
+#[test]
+fn who_has_seen_the_users_connection_end_is_let_in() {
+    let mut shards = Shards::new(
+        "[[routes]]\npath = '/edk'\ndialect = 'edk'\nkick_out_new_user_conn = true",
+        2,
+    );
+    // Their homes are on either shard.
+    for user in 0..16 {
+        let [old, new] = [0, 1].map(|shard| (shard, shards.connect(shard)));
+        shards.receive(old, &request(user));
+        shards.work_all();
+        assert!(shards.heard(old).starts_with("HTTP/1.1 101 "));
+        shards.receive(new, &request(user));
+        shards.work_all();
+        assert!(shards.heard(new).starts_with("HTTP/1.1 409 "));
+
+        // A close without a code, and its answer. The other shard has not looked since.
+        shards.receive(old, &[0x88, 0x80, 0, 0, 0, 0]);
+        shards.work(0);
+        assert_eq!(shards.heard(old), "\\x88\\x00");
+        shards.receive(new, &request(user));
+        shards.work_all();
+        let heard = shards.heard(new);
+        assert!(heard.starts_with("HTTP/1.1 101 "), "{user}: {heard}");
+    }
+}
+
+/// A shard's index, and a connection there.
+type Client = (usize, ConnectionId);
+
+/// Shards without a kernel.
+struct Shards {
+    hosts: Vec<Host>,
+    heard: BTreeMap<Client, Vec<u8>>,
+}
+
+impl Shards {
+    fn new(config: &str, count: usize) -> Self {
+        let config = Config::from_toml("made up", config, &Overrides::default());
+        let builder = Gateway::builder(config.expect("a valid config"));
+        let exchange = Exchange::simulated(count, 64, 64);
+        let simulation = Simulation::new(builder, &exchange).expect("a valid config");
+        let host = |index| {
+            let seeds = Seeds {
+                hash: HashSeed([1, 2]),
+                random: [3; 32],
+            };
+            let host = simulation.host(ShardId::new(index), seeds);
+            host.expect("nothing is set up")
+        };
+        Self {
+            hosts: (0..count).map(host).collect(),
+            heard: BTreeMap::new(),
+        }
+    }
+
+    fn connect(&mut self, shard: usize) -> ConnectionId {
+        let id = self.hosts[shard].handle_accepted();
+        id.expect("a slot is free")
+    }
+
+    fn receive(&mut self, (shard, id): Client, bytes: &[u8]) {
+        self.hosts[shard].handle_received(id, &mut bytes.to_vec());
+    }
+
+    /// Lets every shard work until none has anything to do.
+    fn work_all(&mut self) {
+        for _ in 0..8 {
+            for shard in 0..self.hosts.len() {
+                self.work(shard);
+            }
+        }
+    }
+
+    /// Lets one shard look into its mailbox, tell the others, and send.
+    fn work(&mut self, shard: usize) {
+        let host = &mut self.hosts[shard];
+        host.handle_arrivals();
+        host.flush_messages();
+        loop {
+            let mut lent = host.poll_send().map(|(id, bytes)| (id, bytes.to_vec()));
+            if lent.is_none() {
+                lent = host.poll_answer().map(|(id, bytes)| (id, bytes.to_vec()));
+            }
+            let Some((id, bytes)) = lent else { break };
+            let taken = u32::try_from(bytes.len()).expect("short");
+            host.handle_sent(id, taken);
+            self.heard.entry((shard, id)).or_default().extend(bytes);
+        }
+    }
+
+    /// What a client has heard since the last time.
+    fn heard(&mut self, client: Client) -> String {
+        let heard = self.heard.remove(&client).unwrap_or_default();
+        heard.escape_ascii().to_string()
+    }
+}
+
+/// The upgrade request of a user.
+fn request(user: u32) -> Vec<u8> {
+    format!(
+        "GET /edk HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: token\r\nx-user-id: {user}\r\n\r\n"
+    )
+    .into_bytes()
+}

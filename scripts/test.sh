@@ -3,7 +3,8 @@
 # and Python; what else it needs, it installs.
 #
 # usage: scripts/test.sh [STAGE...]
-#   STAGE  some of: tools format lint test docs benches conformance (default: all, in this order)
+#   STAGE  some of: tools packages format lint test docs benches conformance (default: all, in
+#          this order)
 #
 # Ends with a line `N passed, N failed`, N counting stages, and exits with 1 if any stage failed.
 set -euo pipefail
@@ -25,6 +26,9 @@ tools() {
     fi
 }
 
+# The clients that are not ours, in the versions of the lock file. Nothing of theirs is run now.
+packages() { (cd tests/js && npm ci --ignore-scripts --no-audit --no-fund); }
+
 format() { cargo fmt --all --check; }
 lint() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
 docs() {
@@ -33,8 +37,8 @@ docs() {
 }
 benches() { cargo bench --workspace --no-run --quiet; }
 
-# Unit tests, transcripts, wire tests against the real executable, the simulator, doc tests. The
-# replay of the Autobahn transcripts is part of it.
+# Unit tests, transcripts, wire tests against the real executable, the simulator, the examples,
+# clients in Node.js, doc tests. The replay of the Autobahn transcripts is part of it.
 test_all() { cargo test --workspace --quiet; }
 
 # The Autobahn suite itself; where it cannot be installed, the same cases from its transcripts.
@@ -50,7 +54,7 @@ conformance() {
 
 main() {
     local stages=("$@") passed=0 failed=() stage function
-    [ "$#" -gt 0 ] || stages=(tools format lint test docs benches conformance)
+    [ "$#" -gt 0 ] || stages=(tools packages format lint test docs benches conformance)
     autobahn="the Autobahn stage was not run"
     for stage in "${stages[@]}"; do
         function=$stage

@@ -221,6 +221,7 @@ impl Builder {
         let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
         shard.ids = IdCipher::new(keys[0]);
         shard.home_key = HomeKey(keys[1]);
+        shard.started_unix_ms = start::unix_ms();
         let stop = Arc::new(StopFlag::default());
         let core = handle_core(&config, &host, &prepared.exchange);
         let watchdog = Watchdog::new(&config, prepared.exchange.shards());
@@ -295,6 +296,7 @@ pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
         namespaces: vec![NamespaceSettings::default(); count.unwrap_or(0)],
         ids: IdCipher::new([0; 2]),
         home_key: HomeKey([0; 2]),
+        started_unix_ms: 0,
         handshake_timeout: Ticks::from_ms(config.heartbeat.handshake_timeout_ms),
         body_timeout: Ticks::from_ms(config.http.body_timeout_ms),
         keep_alive_timeout: Ticks::from_ms(config.http.keep_alive_timeout_ms),

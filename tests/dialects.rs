@@ -3,8 +3,8 @@
 //! Whatever bytes a client sends in whatever type of frame, and whatever is set for its route,
 //! decoding ends with intents or a refusal; whatever an upgrade request says, it is admitted or
 //! turned away. Whatever is published or answered, the message is read by somebody else's parser
-//! (`serde_json`, prost) and has the members that its language gives it, saying what was said. Where
-//! a language is the same in both directions, a dialect understands what it says itself.
+//! (`serde_json`, prost) and has the members that its language gives it, saying what was said.
+//! Where a language is the same in both directions, a dialect understands what it says itself.
 //!
 //! Everything is drawn from seeds. What a single message of a language looks like, byte for byte,
 //! is for the dialects' own tests and the transcripts.

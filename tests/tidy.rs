@@ -179,16 +179,18 @@ fn stays_small(file: &Source<'_>) -> Complaints {
     complaints
 }
 
-/// A script says how it is called before it does anything, and stops at its first failure.
+/// A script says how it is called before it does anything, and stops at its first failure. What
+/// the tests have Node.js run says what it is.
 fn scripts_say_how_they_are_used(file: &Source<'_>) -> Complaints {
+    let extension = Path::new(file.name).extension();
+    if extension.is_some_and(|it| it == "mjs") {
+        return complain_unless(file.text.starts_with("// "), "no comment saying what it is");
+    }
     let mut lines = file.text.lines();
     if !lines.next().is_some_and(|line| line.starts_with("#!")) {
         return complain("no interpreter line");
     }
-    if Path::new(file.name)
-        .extension()
-        .is_some_and(|it| it == "py")
-    {
+    if extension.is_some_and(|it| it == "py") {
         let header = file.text.split("\"\"\"").nth(1).unwrap_or_default();
         return complain_unless(header.contains("\nusage: "), "no usage in the docstring");
     }
@@ -240,7 +242,7 @@ fn is_root(name: &str) -> bool {
     let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
     match folder {
         "src" | "loadtest/src" => file == "lib.rs" || file == "main.rs",
-        "tests" | "benches" | "loadtest/tests" => is_rust(name),
+        "examples" | "tests" | "benches" | "loadtest/tests" => is_rust(name),
         _ => false,
     }
 }
@@ -371,18 +373,17 @@ fn complain_unless(fine: bool, what: &str) -> Complaints {
 /// Every source and script.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut pending: Vec<PathBuf> = ["src", "tests", "benches", "loadtest", "scripts"]
-        .map(|folder| root.join(folder))
-        .into();
+    let folders = ["src", "examples", "tests", "benches", "loadtest", "scripts"];
+    let mut pending: Vec<PathBuf> = folders.map(|folder| root.join(folder)).into();
     while let Some(folder) = pending.pop() {
         for entry in fs::read_dir(folder).expect("the folders are there") {
             let path = entry.expect("a readable folder").path();
             let extension = path.extension().and_then(|extension| extension.to_str());
             if path.is_dir() {
-                if !path.ends_with("target") {
+                if !path.ends_with("target") && !path.ends_with("node_modules") {
                     pending.push(path);
                 }
-            } else if let Some("rs" | "sh" | "py") = extension {
+            } else if let Some("rs" | "sh" | "py" | "mjs") = extension {
                 found.push(path);
             } else if path.parent().is_some_and(|it| it.ends_with("scripts")) {
                 panic!("{} is neither a shell nor a Python script", path.display());
@@ -437,6 +438,7 @@ fn every_rule_sees_what_it_forbids() {
     let silent = "#!/bin/bash\n# Does it.\nexit\n";
     check(scripts_say_how_they_are_used, "a.sh", silent, &[1, 1]);
     check(scripts_say_how_they_are_used, "a.py", "#!x\n", &[1]);
+    check(scripts_say_how_they_are_used, "a.mjs", "x\n", &[1]);
 }
 
 #[test]

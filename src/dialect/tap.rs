@@ -13,12 +13,13 @@
 //! ```
 //!
 //! Messages are those of [`projectforge`], in both directions. Which of them a tap is to hear, and
-//! that it must be told of sessions that open and close, is up to those who publish to it: to this
-//! language that is a publication like any other.
+//! that it must be told of sessions that open and close ([`put_connection`]), is up to those who
+//! publish to it: to this language that is a publication like any other.
 //!
 //! [`projectforge`]: super::projectforge
 
 use super::json::Scratch;
+use super::json::write::put_string_plain;
 use super::projectforge::{put_publication, read_call};
 use super::{Dialect, Habits, Intents, Options, Refusal, Then};
 use crate::close::End;
@@ -61,6 +62,62 @@ impl Dialect for Tap {
         put_publication(publication, message);
         Kind::Text
     }
+}
+
+/// The channel that is named in what a tap is told of sessions that open and close.
+pub const CHANNEL: &str = "connection";
+/// The event of a session that has opened.
+pub const OPENED: &str = "open";
+/// The event of a session that has closed.
+pub const CLOSED: &str = "close";
+
+/// A session as a tap is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'c> {
+    /// Its public id.
+    pub id: &'c str,
+    /// Its user's name, if it has one.
+    pub user: Option<&'c str>,
+    /// What its profile calls it; empty if it has none.
+    pub name: &'c str,
+    /// What else its profile says, names and values.
+    pub fields: &'c [(&'c str, &'c str)],
+    /// When it opened, as RFC 3339 has it.
+    pub started: &'c str,
+    /// Messages that went to it, and that came from it.
+    pub messages: [u64; 2],
+    /// Their payloads, in bytes.
+    pub bytes: [u64; 2],
+}
+
+/// Appends a session as the JSON that the original makes of it. It is told of before it has joined
+/// its channels and after it has left them, so there are none to name.
+pub fn put_connection(connection: &Connection<'_>, json: &mut Vec<u8>) {
+    json.extend_from_slice(b"{\"id\":");
+    put_string_plain(connection.id, json);
+    if let Some(user) = connection.user {
+        json.extend_from_slice(b",\"user\":");
+        put_string_plain(user, json);
+    }
+    json.extend_from_slice(b",\"profile\":{\"name\":");
+    put_string_plain(connection.name, json);
+    for (field, value) in connection.fields {
+        json.push(b',');
+        put_string_plain(field, json);
+        json.push(b':');
+        put_string_plain(value, json);
+    }
+    json.extend_from_slice(b"},\"svc\":\"system\",\"started\":");
+    put_string_plain(connection.started, json);
+    let [sent, received] = connection.messages;
+    let [bytes_sent, bytes_received] = connection.bytes;
+    let stats = format!(
+        ",\"stats\":{{\"messagesSent\":{sent},\"messagesReceived\":{received},\
+         \"bytesSent\":{bytes_sent},\"bytesReceived\":{bytes_received},\"started\":"
+    );
+    json.extend_from_slice(stats.as_bytes());
+    put_string_plain(connection.started, json);
+    json.extend_from_slice(b"}}");
 }
 
 #[cfg(test)]
@@ -164,6 +221,39 @@ mod tests {
   }
 }"#;
         assert_eq!(str::from_utf8(&message), Ok(expected));
+    }
+
+    /// The keys of wire.md 5.6, in its order.
+    #[test]
+    fn a_session_is_told_of_as_the_original_does() {
+        let mut json = Vec::new();
+        let mut connection = Connection {
+            id: "82ad4c6d-fc95-41e5-8589-b37a56cdfc0d",
+            user: None,
+            name: "",
+            fields: &[],
+            started: "1970-01-01T00:00:00.000Z",
+            messages: [1, 2],
+            bytes: [3, 4],
+        };
+        put_connection(&connection, &mut json);
+        let rest =
+            r#""svc":"system","started":"1970-01-01T00:00:00.000Z","stats":{"messagesSent":1,"#
+                .to_owned()
+                + r#""messagesReceived":2,"bytesSent":3,"bytesReceived":4,"#
+                + r#""started":"1970-01-01T00:00:00.000Z"}}"#;
+        let id = r#"{"id":"82ad4c6d-fc95-41e5-8589-b37a56cdfc0d","#;
+        let expected = format!(r#"{id}"profile":{{"name":""}},{rest}"#);
+        assert_eq!(str::from_utf8(&json), Ok(&*expected));
+
+        json.clear();
+        connection.user = Some("a\"b");
+        connection.name = "A\nB";
+        connection.fields = &[("mode", "dark"), ("theme", "<x>")];
+        put_connection(&connection, &mut json);
+        let profile = r#"{"name":"A\nB","mode":"dark","theme":"<x>"}"#;
+        let expected = format!(r#"{id}"user":"a\"b","profile":{profile},{rest}"#);
+        assert_eq!(str::from_utf8(&json), Ok(&*expected));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What was found and taken before any thread started.
 #[derive(Debug)]
@@ -467,6 +467,16 @@ fn new_bell() -> Result<OwnedFd, StartError> {
 fn ring_bell(bell: &OwnedFd) {
     // It is never read, so it can only be full after 2^64 rings.
     rustix::io::write(bell, &1_u64.to_le_bytes()).expect("an eventfd takes a count");
+}
+
+/// What the wall clock says, in milliseconds since 1970; zero if it was before.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "read once, so that what is told to people has a date"
+)]
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 /// Two keys that every shard of the process shares.

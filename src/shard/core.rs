@@ -7,6 +7,7 @@ use super::connection_table::ConnectionTable;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
 use super::outbox::Outboxes;
+use super::presence::Sighting;
 use super::publication::{ClaimMessage, MailboxMessage, Ticket};
 use super::question::{Answer, Question};
 use super::settings::ShardSettings;
@@ -33,10 +34,10 @@ use std::sync::Arc;
 /// [`Shard::drop_user`], [`Shard::end_all`]); and `poll_*`, for what the shard wants done.
 ///
 /// After one batch of the first three, empty the polls, in this order: mailbox messages; sends;
-/// closes; questions (each is answered by [`Shard::handle_answer`], in any order); verdicts; ended
-/// sessions; tallies; the next wake-up. When the sends are out, [`Shard::relieve`] bounds what slow
-/// readers hold. [`Shard::handle_received`] may stop at a question; hand in the rest when it has
-/// been answered.
+/// closes; questions (each is answered by [`Shard::handle_answer`], in any order); verdicts;
+/// departures; ended sessions; tallies; the next wake-up. When the sends are out,
+/// [`Shard::relieve`] bounds what slow readers hold. [`Shard::handle_received`] may stop at a
+/// question; hand in the rest when it has been answered.
 ///
 /// # Invariants
 ///
@@ -80,6 +81,8 @@ pub struct Shard {
     pub(super) questions: VecDeque<Question>,
     pub(super) verdicts: VecDeque<Verdict>,
     pub(super) ended: VecDeque<SessionId>,
+    /// Of namespaces that somebody is shown the traffic of.
+    pub(super) departures: VecDeque<Sighting>,
     pub(super) tallies: VecDeque<(Ticket, u32)>,
     pub(super) slots: Vec<u32>,
     /// Sessions that do not read, while they are being ended.
@@ -164,6 +167,7 @@ impl Shard {
             questions: VecDeque::new(),
             verdicts: VecDeque::new(),
             ended: VecDeque::new(),
+            departures: VecDeque::new(),
             tallies: VecDeque::new(),
             slots: Vec::new(),
             slow: VecDeque::new(),
@@ -400,6 +404,11 @@ impl Shard {
     /// What has been decided about the next connection that wants to be an exclusive user's.
     pub fn poll_verdict(&mut self) -> Option<Verdict> {
         self.verdicts.pop_front()
+    }
+
+    /// The next session that has ended in a namespace that somebody is shown the traffic of.
+    pub fn poll_departure(&mut self) -> Option<Sighting> {
+        self.departures.pop_front()
     }
 
     /// The next session that has ended on a route whose ends are observed.

@@ -111,14 +111,21 @@ impl Shard {
 
     /// Takes a session out of every list; what it is owed may still go out.
     pub(super) fn leave(&mut self, id: ConnectionId, end: End) {
+        let sighting = if end == End::Shutdown {
+            None
+        } else {
+            self.sighting(id)
+        };
         let connection = self.connections.get_mut(id).expect("what ends is there");
         assert!(connection.phase == Phase::Open, "a session ends once");
         (connection.phase, connection.since) = (Phase::Closing, self.now);
         let decoder = std::mem::take(&mut self.decoders[id.index()]);
         self.partial_bytes -= decoder.partial_bytes();
         let route = usize::from(connection.route);
-        self.users.unbind_all(id.slot());
+        // Those on its channels may know it by its user.
         self.leave_channels(id, end);
+        self.users.unbind_all(id.slot());
+        self.departures.extend(sighting);
         self.give_up_claim(id);
         if self.settings.routes[route].observes_ends {
             self.ended.push_back(SessionId::new(self.id, id));

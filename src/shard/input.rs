@@ -249,6 +249,7 @@ impl Shard {
                 let connection = self.connections.get_mut(id).expect("it is open");
                 connection.messages_sent = connection.messages_sent.wrapping_add(1);
                 connection.bytes_sent += message.len() as u64;
+                self.show_reply(id, correlation, outcome);
                 self.reply(id, opcode(kind), &message)
             }
             Answered::Leave(end) => Err(end),
@@ -259,6 +260,25 @@ impl Shard {
         if let Err(end) = result {
             self.end(id, end);
         }
+    }
+
+    /// Shows what a handler has replied to whoever is shown the namespace's traffic.
+    fn show_reply(&mut self, id: ConnectionId, correlation: &Correlation, outcome: &Outcome) {
+        let namespace = self.namespace_of(id);
+        let Outcome::Replied(reply) = outcome else {
+            return;
+        };
+        if !self.is_watched(namespace) {
+            return;
+        }
+        let content = Content {
+            event: reply.event().unwrap_or(&correlation.command),
+            data: reply.data(),
+            channel: &correlation.channel,
+            correlation: &correlation.id,
+            ..Content::default()
+        };
+        self.show(namespace, &content);
     }
 
     fn identify(&mut self, id: ConnectionId, token: &str, event: &str) {

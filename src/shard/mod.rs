@@ -30,5 +30,5 @@ pub mod wheel;
 pub use self::connection::HttpPhase;
 pub use self::core::{CloseStep, SessionStatistics, Shard};
 pub use self::exclusive::{Ruling, Verdict};
-pub use self::presence::Joined;
+pub use self::presence::{Joined, Sighting};
 pub use self::question::{Answer, Ask, Question, Request};

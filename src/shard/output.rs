@@ -238,6 +238,7 @@ impl Shard {
 
     /// Applies a publication to the sessions that are its audience now; returns how many.
     fn deliver(&mut self, publication: &Publication<'_>) -> u32 {
+        let shown = as_shown(publication);
         let mut delivery = Delivery {
             settings: &self.settings,
             connections: &mut self.connections,
@@ -245,7 +246,7 @@ impl Shard {
             dirty: &mut self.dirty,
             urgent: &mut self.urgent,
             wordings: Wordings {
-                publication,
+                publication: shown.as_ref().unwrap_or(publication),
                 words: SmallVec::new(),
             },
             word: None,
@@ -356,6 +357,25 @@ impl Shard {
                 self.messages.push_back((ShardId::new(index), message()));
             }
         }
+    }
+}
+
+/// What is shown to those who are shown all traffic, for their languages to word: it is not about
+/// the channel by which it reaches them. `None` of any other publication, which is worded as it is.
+fn as_shown<'p>(publication: &Publication<'p>) -> Option<Publication<'p>> {
+    match publication.audience {
+        Audience::Channel {
+            namespace,
+            name: WATCHERS,
+            except,
+        } => Some(Publication {
+            audience: Audience::Everyone { namespace, except },
+            ..*publication
+        }),
+        Audience::Channel { .. }
+        | Audience::User { .. }
+        | Audience::Session(_)
+        | Audience::Everyone { .. } => None,
     }
 }
 

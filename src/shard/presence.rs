@@ -1,12 +1,13 @@
 //! Who is on which channel, who watches, and what the others are told.
 
 use super::channels::NotJoined;
-use super::core::Shard;
+use super::core::{SessionStatistics, Shard};
 use super::publication::{Audience, MailboxMessage};
 use crate::close::End;
 use crate::content::{Content, Data, Outcome};
 use crate::dialect::Presence;
 use crate::id::{ConnectionId, SessionId};
+use crate::public_id::PublicId;
 use rand_core::RngCore;
 use std::sync::Arc;
 
@@ -21,6 +22,21 @@ pub enum Joined {
     TooManyChannels,
     /// The channel's name is empty or too long, or the session has ended.
     Refused,
+}
+
+/// A session, at one moment, as it is told of to those who are shown its namespace's traffic.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// The session.
+    pub session: SessionId,
+    /// Its public id.
+    pub public_id: PublicId,
+    /// Its namespace.
+    pub namespace: u16,
+    /// The user it speaks for; the first, if there are several.
+    pub user: Option<Box<[u8]>>,
+    /// What has gone through it.
+    pub statistics: SessionStatistics,
 }
 
 impl From<Joined> for Outcome {
@@ -162,6 +178,24 @@ impl Shard {
     #[must_use]
     pub fn is_watched(&self, namespace: u16) -> bool {
         self.watchers[usize::from(namespace)] > 0
+    }
+
+    /// An open session as it is now; `None` if nobody is shown its namespace's traffic, or it is
+    /// itself somebody who is.
+    #[must_use]
+    pub fn sighting(&self, id: ConnectionId) -> Option<Sighting> {
+        let connection = self.connections.get(id)?;
+        let route = &self.settings.routes[usize::from(connection.route)];
+        if route.watches || !self.is_watched(route.namespace) {
+            return None;
+        }
+        Some(Sighting {
+            session: SessionId::new(self.id, id),
+            public_id: self.public_id(id)?,
+            namespace: route.namespace,
+            user: self.users.user_of(id.slot()).map(Into::into),
+            statistics: self.statistics(id)?,
+        })
     }
 
     /// Shows something to whoever is shown the traffic of a namespace.

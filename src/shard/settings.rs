@@ -17,6 +17,8 @@ pub struct ShardSettings {
     pub ids: IdCipher,
     /// The key of the hash that gives every name its home; the same on every shard.
     pub home_key: HomeKey,
+    /// When tick zero was, in milliseconds since 1970.
+    pub started_unix_ms: u64,
     /// From accept to the end of the request's head, and from then to the next.
     pub handshake_timeout: Ticks,
     /// For a request's body.

@@ -4,7 +4,7 @@
 //! in the shard's queue of commands, behind whatever it asked for while it ran.
 
 use super::Host;
-use crate::content::{Correlation, Failure, Outcome};
+use crate::content::{Cause, Correlation, Failure, Outcome};
 use crate::embedder::Panicked;
 use crate::handler::{
     Admitted, CallChain, Context, Guarded, Joining, Label, LocalFuture, Next, Session, SessionState,
@@ -165,8 +165,12 @@ impl Host {
                 Err(_) => Outcome::Failed(Failure::panicked()),
             };
             if let Outcome::Failed(failure) = &outcome {
-                let handler = watch.label(label);
-                tracing::debug!(%handler, reason = failure.text(), "a handler failed");
+                let (handler, reason) = (watch.label(label), failure.text());
+                match failure.cause() {
+                    Cause::Chosen => tracing::debug!(%handler, reason, "a handler failed"),
+                    Cause::Error => tracing::info!(%handler, reason, "a handler failed"),
+                    Cause::Panic => tracing::warn!(%handler, "a handler panicked"),
+                }
             }
             (outcome, correlation)
         })
@@ -261,6 +265,7 @@ impl Host {
     /// Sessions have ended: what is kept of them goes, and the embedder hears of it when the tasks
     /// that are at work for them are done.
     pub(super) fn notice_ends(&mut self) {
+        self.show_departures();
         while let Some(session) = self.shard.poll_ended() {
             let slot = session.connection().index();
             let state = self.sessions.get_mut(slot).and_then(Option::take);

@@ -9,6 +9,7 @@ mod embedding;
 mod held;
 mod pushes;
 mod requests;
+mod taps;
 
 pub(crate) use self::embedding::{Claim, ReplyTo};
 use self::held::HeldInput;

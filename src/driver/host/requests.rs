@@ -158,6 +158,7 @@ impl Host {
         if let Some(user) = &admission.user {
             self.shard.bind(id, user, ANY_EVENT);
         }
+        self.show_arrival(id, &admission.profile);
         for channel in &admission.channels {
             self.shard.join(id, channel);
         }

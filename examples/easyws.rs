@@ -1,0 +1,103 @@
+//! The documented sample of `go-easy-websocket`: a welcome, two channels, and words to one session.
+//!
+//! ```text
+//! client                                        easyws
+//!   | GET /ws, Cookie: auth=anything              |
+//!   |-------------------------------------------->|
+//!   |     welcome: Hello 6b84764b-22d3-4c64-823f- |  the handler of `open`, with the session's id
+//!   |<--------------------------------------------|
+//!   | listen: test                                |  anyone may; there is no answer
+//!   |-------------------------------------------->|
+//!   |            thanks: Thank you for listening! |  every second, to all who listen
+//!   |<--------------------------------------------|
+//!   |   direct: This message is only sent to a .. |  to the session that has been here longest
+//!   |<--------------------------------------------|
+//!   | listen: restricted                          |  only with the cookie auth=valid
+//!   |-------------------------------------------->|
+//!   |                   websocket: not authorized |
+//!   |<--------------------------------------------|
+//! ```
+//!
+//! Run it with `cargo run --example easyws` and try it:
+//!
+//! ```text
+//! websocat -H 'Cookie: auth=valid' ws://127.0.0.1:8080/ws
+//! ```
+
+use campanile::config::{Config, DialectName, Route};
+use campanile::handler::Joining;
+use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let config = Config {
+        listen: Args::parse().listen,
+        routes: vec![Route::new("/ws", DialectName::Easyws)],
+        ..Config::default()
+    };
+
+    let gateway = Gateway::builder(config)
+        .route("/ws")
+        .handle("open", open)
+        .channel("test")
+        .channel_with("restricted", only_valid)
+        .done()
+        .shard(|setup| {
+            // One shard is enough to write: what it publishes reaches all of them.
+            if setup.shard_index() == 0 {
+                let route = setup.route("/ws").handle_of_route();
+                drop(tokio::task::spawn_local(write(route)));
+            }
+        })
+        .start()?;
+    tracing::info!("clients connect to ws://{}/ws", gateway.local_addr());
+
+    signals.forever().next();
+    let counters = gateway.stop(Duration::from_secs(5));
+    tracing::info!("{} sessions were served", counters.sessions_opened);
+    Ok(())
+}
+
+/// Runs when a session has opened, and when a client says `open: something` itself.
+async fn open(cx: Context) -> Reply {
+    let session = cx.text().unwrap_or_default();
+    Reply::text(format!("Hello {session}")).with_event("welcome")
+}
+
+/// Judges who may listen to `restricted`. The client is never told why not.
+async fn only_valid(joining: Joining) -> Result<(), Failure> {
+    match joining.token.as_deref() {
+        Some("valid") => Ok(()),
+        _ => Err(Failure::error("the token is not valid")),
+    }
+}
+
+/// Writes to the listeners of `test`, and to one session, until the gateway stops.
+async fn write(route: RouteHandle) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.tick().await;
+    while let Ok(sessions) = route.sessions().await {
+        route.publish("test", Message::text("thanks", "Thank you for listening!"));
+        if let Some(first) = sessions.iter().min_by_key(|session| session.number) {
+            let text = "This message is only sent to a single client";
+            route.push_session(first.id, Message::text("direct", text));
+        }
+        second.tick().await;
+    }
+}

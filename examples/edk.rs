@@ -1,0 +1,93 @@
+//! The documented sample of `edk/pkg/ws`: one connection per user, and a log of what they say.
+//!
+//! ```text
+//! client                                        edk                             log
+//!   | GET /ws                                     |                               |
+//!   | x-user-id: 42                               |                               |
+//!   | Sec-WebSocket-Protocol: token               |                               |
+//!   |-------------------------------------------->|                               |
+//!   | ws.Message { type: "chat", payload: "hi" }  |                               |
+//!   |-------------------------------------------->| user 42: message: type:"chat" |
+//!   |                                             |   payload:"hi"                |
+//!   | close                                       |                               |
+//!   |-------------------------------------------->| user 42 is disconnected       |
+//! ```
+//!
+//! The original leaves it to whatever stands before it to set `x-user-id`, and so does this: on
+//! another address than loopback it does not start until `trust_user_header` or `tokens` is set.
+//!
+//! Run it with `cargo run --example edk` and try it:
+//!
+//! ```text
+//! curl http://127.0.0.1:8080/
+//! printf '\n\004chat\022\002hi' |
+//!     websocat --binary --protocol token -H 'x-user-id: 42' ws://127.0.0.1:8080/ws
+//! ```
+
+use campanile::config::{Config, DialectName, Route, Schema};
+use campanile::{Context, Gateway, Session};
+use clap::Parser;
+use hyper::Response;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let ws = Route {
+        schema: Schema::Builtin,
+        kick_out_new_user_conn: false, // a newcomer replaces the user's old connection
+        ..Route::new("/ws", DialectName::Edk)
+    };
+    let config = Config {
+        listen: Args::parse().listen,
+        routes: vec![ws],
+        ..Config::default()
+    };
+
+    let gateway = Gateway::builder(config)
+        .route("/ws")
+        .on_message(log_message)
+        .on_close(log_disconnect)
+        .done()
+        .shard(|setup| {
+            setup.http(|_| async {
+                let page = "Hello world".to_owned();
+                Ok::<_, Infallible>(Response::new(page))
+            });
+        })
+        .start()?;
+    tracing::info!("clients connect to ws://{}/ws", gateway.local_addr());
+
+    signals.forever().next();
+    let counters = gateway.stop(Duration::from_secs(5));
+    tracing::info!("{} sessions were served", counters.sessions_opened);
+    Ok(())
+}
+
+/// What the original calls a message handler. It replies nothing; `Reply::bytes` would.
+async fn log_message(cx: Context) {
+    let user = cx.session().user().unwrap_or_default();
+    let kind = cx.command();
+    let payload = cx.data().unwrap_or_default().escape_ascii();
+    tracing::info!("user {user}: message: type:{kind:?} payload:\"{payload}\"");
+}
+
+/// What the original calls a disconnect handler.
+async fn log_disconnect(session: Session) {
+    let user = session.user().unwrap_or_default();
+    tracing::info!("user {user} is disconnected");
+}

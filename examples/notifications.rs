@@ -1,0 +1,152 @@
+//! Notifications: to everybody or to one user, from the level that each session has chosen on.
+//!
+//! ```text
+//! jack                                    notifications                       backend
+//!   | GET /ws, Cookie: auth=token-of-jack    |                                   |
+//!   |--------------------------------------->|  on all/info, jack/info, all/warn |
+//!   | level: warn                            |  and so on                        |
+//!   |--------------------------------------->|  off all/info and jack/info       |
+//!   |                            level: warn |                                   |
+//!   |<---------------------------------------|  POST /notify                     |
+//!   |                                        |  {"level":"warn","user":"jack",   |
+//!   |                                        |   "text":"disk nearly full"}      |
+//!   |                 warn: disk nearly full |<----------------------------------|
+//!   |<---------------------------------------|  200 sent to 1 sessions           |
+//!   |                                        |---------------------------------->|
+//! ```
+//!
+//! Levels are channels that only the gateway puts sessions on: a client cannot `listen` to them.
+//! Whoever can reach the port may notify; check a secret in `notify` where others can.
+//!
+//! Run it with `cargo run --example notifications` and try it:
+//!
+//! ```text
+//! websocat -H 'Cookie: auth=token-of-jack' ws://127.0.0.1:8080/ws
+//! curl http://127.0.0.1:8080/notify -d '{"level":"critical","text":"fire"}'
+//! ```
+
+use campanile::config::{Config, DialectName, Route};
+use campanile::handler::HandleError;
+use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle, Session};
+use clap::Parser;
+use http_body_util::{BodyExt, Limited};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+use serde::Deserialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+/// What a backend posts; without a user it is for everybody.
+#[derive(Deserialize)]
+struct Notification {
+    level: String,
+    user: Option<String>,
+    text: String,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let config = Config {
+        listen: Args::parse().listen,
+        routes: vec![Route::new("/ws", DialectName::Easyws)],
+        ..Config::default()
+    };
+
+    let gateway = Gateway::builder(config)
+        .route("/ws")
+        .authenticate(async |token: Box<str>| token.strip_prefix("token-of-").map(str::to_owned))
+        .on_open(async |session: Session| {
+            if let Err(error) = select(&session, LEVELS[0]).await {
+                tracing::warn!(%error, "a session hears nothing");
+            }
+        })
+        .handle("level", set_level)
+        .done()
+        .shard(|setup| {
+            let route = setup.route("/ws").handle_of_route();
+            setup.http(move |request| notify(route.clone(), request));
+        })
+        .start()?;
+    let address = gateway.local_addr();
+    tracing::info!(
+        "clients connect to ws://{address}/ws, backends post to http://{address}/notify"
+    );
+
+    signals.forever().next();
+    let counters = gateway.stop(Duration::from_secs(5));
+    tracing::info!("{} sessions were served", counters.sessions_opened);
+    Ok(())
+}
+
+/// `level: warn`: from now on only warnings and what is worse.
+async fn set_level(cx: Context) -> Result<Reply, Failure> {
+    let wanted = cx.text().unwrap_or_default();
+    if !LEVELS.contains(&wanted) {
+        return Ok(Reply::text("no such level").with_event("error"));
+    }
+    select(cx.session(), wanted).await?;
+    Ok(Reply::text(wanted))
+}
+
+/// Puts a session on the channels of this level and of those above it, and off the others.
+async fn select(session: &Session, least: &str) -> Result<(), HandleError> {
+    let (route, user) = (session.route(), session.user());
+    let mut is_wanted = false;
+    for level in LEVELS {
+        is_wanted |= level == least;
+        for channel in [channel(None, level), channel(user, level)] {
+            if is_wanted {
+                route.join(session.id(), channel).await?;
+            } else {
+                route.leave(session.id(), channel).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn channel(user: Option<&str>, level: &str) -> String {
+    match user {
+        Some(user) => format!("user/{user}/{level}"),
+        None => format!("all/{level}"),
+    }
+}
+
+/// The backend's way in.
+async fn notify(
+    route: RouteHandle,
+    request: Request<Incoming>,
+) -> Result<Response<String>, Box<dyn Error>> {
+    let answer = |status, text: String| Ok(Response::builder().status(status).body(text)?);
+    if (request.method(), request.uri().path()) != (&Method::POST, "/notify") {
+        return answer(StatusCode::NOT_FOUND, "POST /notify\n".to_owned());
+    }
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let body = body.collect().await.map_err(|error| error.to_string())?;
+    let Notification { level, user, text } = match serde_json::from_slice(&body.to_bytes()) {
+        Ok(notification) => notification,
+        Err(error) => return answer(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    if !LEVELS.contains(&level.as_str()) {
+        return answer(StatusCode::BAD_REQUEST, format!("no such level: {level}\n"));
+    }
+    let channel = channel(user.as_deref(), &level);
+    let count = route.publish(channel, Message::text(level, text)).await?;
+    answer(StatusCode::OK, format!("sent to {count} sessions\n"))
+}
+
+/// From the least to the most important.
+const LEVELS: [&str; 3] = ["info", "warn", "critical"];
+const BODY_BYTES_MAX: usize = 64 << 10;

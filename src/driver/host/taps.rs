@@ -1,0 +1,55 @@
+//! What those who are shown a namespace's traffic are told of sessions that open and close.
+
+use super::Host;
+use crate::content::{Content, Data};
+use crate::dialect::tap;
+use crate::handler::Profile;
+use crate::id::ConnectionId;
+use crate::shard::Sighting;
+use crate::time::rfc3339;
+
+impl Host {
+    /// A session has opened, and joined nothing yet.
+    pub(super) fn show_arrival(&mut self, id: ConnectionId, profile: &Profile) {
+        if let Some(sighting) = self.shard.sighting(id) {
+            self.show_session(tap::OPENED, &sighting, profile);
+        }
+    }
+
+    /// Sessions may have ended.
+    pub(super) fn show_departures(&mut self) {
+        while let Some(sighting) = self.shard.poll_departure() {
+            let state = self.state_of(sighting.session);
+            let profile = state.map_or_else(Profile::default, |state| state.profile.clone());
+            self.show_session(tap::CLOSED, &sighting, &profile);
+        }
+    }
+
+    fn show_session(&mut self, event: &str, sighting: &Sighting, profile: &Profile) {
+        let statistics = &sighting.statistics;
+        let opened_ms = statistics.opened.begins_at_ms();
+        let user = sighting.user.as_deref().map(String::from_utf8_lossy);
+        let fields = profile.fields.iter();
+        let fields: Vec<(&str, &str)> = fields
+            .map(|(field, value)| (field.as_str(), value.as_str()))
+            .collect();
+        let connection = tap::Connection {
+            id: &sighting.public_id.to_string(),
+            user: user.as_deref(),
+            name: &profile.name,
+            fields: &fields,
+            started: &rfc3339(self.settings.started_unix_ms + opened_ms),
+            messages: [statistics.messages_sent, statistics.messages_received],
+            bytes: [statistics.bytes_sent, statistics.bytes_received],
+        };
+        let mut json = Vec::new();
+        tap::put_connection(&connection, &mut json);
+        let content = Content {
+            event,
+            data: Data::Json(&json),
+            channel: tap::CHANNEL,
+            ..Content::default()
+        };
+        self.shard.show(sighting.namespace, &content);
+    }
+}

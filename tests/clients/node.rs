@@ -1,0 +1,106 @@
+//! Node.js and what the scripts need of it.
+
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Where the scripts are.
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js")
+}
+
+/// Runs a script to its end, against the gateway at this address.
+///
+/// # Panics
+///
+/// If it does not come to its end, with what it complains about; or if it cannot be run.
+#[track_caller]
+pub(crate) fn run(script: &str, address: &str) {
+    let folder = folder();
+    check_packages(&folder);
+    let mut command = Command::new("node");
+    if version_major() < VERSION_WITH_WEBSOCKET {
+        command.arg("--experimental-websocket");
+    }
+    let mut child = command
+        .current_dir(&folder)
+        .args([script, address])
+        .env_remove("NODE_OPTIONS")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it has just told its version");
+    let output = collect(child.stdout.take().expect("piped above"));
+    let errors = collect(child.stderr.take().expect("piped above"));
+    let output = output.recv_timeout(PATIENCE);
+    if output.is_err() {
+        drop(child.kill()); // fails only if it has ended already
+    }
+    // What it wrote has come to an end, and so has it.
+    let status = child.wait().expect("it is our child");
+    let errors = errors.recv_timeout(PATIENCE).unwrap_or_default();
+    let is_done = status.success() && output.as_deref() == Ok("done\n");
+    assert!(is_done, "{script}: {status}, {output:?}\n{errors}");
+}
+
+/// The scripts need the very packages that package.json names.
+#[track_caller]
+fn check_packages(folder: &Path) {
+    let read = |path: PathBuf| -> Option<Value> {
+        let text = fs::read_to_string(path).ok()?;
+        serde_json::from_str(&text).ok()
+    };
+    let wanted = read(folder.join("package.json")).expect("it is JSON");
+    let wanted = wanted["dependencies"].as_object().expect("there are some");
+    for (name, version) in wanted {
+        let found = read(folder.join("node_modules").join(name).join("package.json"));
+        let found = found.map(|package| package["version"].clone());
+        assert_eq!(
+            found.as_ref(),
+            Some(version),
+            "the npm package {name} is not installed in this version: run `npm ci` in tests/js"
+        );
+    }
+}
+
+/// The first number of what `node --version` says.
+#[track_caller]
+fn version_major() -> u32 {
+    let said = Command::new("node").arg("--version").output();
+    let said = said.expect("Node.js is not installed, or not in PATH: install 20.10 or later");
+    let said = String::from_utf8(said.stdout).expect("a version is text");
+    let numbers = said.trim().trim_start_matches('v').split('.');
+    let mut numbers = numbers.map_while(|number| number.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    assert!(
+        version >= VERSION_MIN,
+        "Node.js {said} is too old: install 20.10 or later"
+    );
+    version.0
+}
+
+/// Sends all that is written to a pipe, once its other end is closed.
+fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (ended, text) = channel();
+    let thread = thread::Builder::new().name("collecting output".to_owned());
+    let body = move || {
+        let mut bytes = Vec::new();
+        drop(pipe.read_to_end(&mut bytes));
+        // Whoever has given up waiting needs it no more.
+        drop(ended.send(String::from_utf8_lossy(&bytes).into_owned()));
+    };
+    thread.spawn(body).expect("a thread");
+    text
+}
+
+const VERSION_MIN: (u32, u32) = (20, 10);
+/// From here on it is there without being asked for.
+const VERSION_WITH_WEBSOCKET: u32 = 22;
+/// More than a script has with each single message.
+const PATIENCE: Duration = Duration::from_mins(1);

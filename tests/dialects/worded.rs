@@ -1,0 +1,233 @@
+//! What messages of the gateway must be, judged by parsers that are not ours.
+
+use crate::schema::Envelope;
+use crate::speech::{Speech, as_json};
+use campanile::close::End;
+use campanile::content::{Cause, Correlation, Data, Failure, Outcome};
+use campanile::dialect::{Answered, Dialect, Options, Schema};
+use campanile::ws::Kind;
+use prost::Message as _;
+use serde_json::{Map, Value, json};
+
+/// How something must be answered.
+#[derive(Debug)]
+pub(crate) enum Expected {
+    Nothing,
+    Leave(End),
+    Json(Kind, Value),
+    Bytes(Kind, Vec<u8>),
+    Envelope(Envelope),
+}
+
+/// Whether messages are our own `ws.Message`.
+pub(crate) fn is_builtin(options: &Options) -> bool {
+    matches!(options.schema, Schema::Builtin)
+}
+
+#[track_caller]
+pub(crate) fn check(expected: &Expected, how: Answered, message: &[u8], of: &Outcome) {
+    let shown = message.escape_ascii();
+    match (expected, how) {
+        (Expected::Nothing, Answered::Nothing) => {}
+        (Expected::Leave(end), Answered::Leave(why)) => assert_eq!(*end, why),
+        (Expected::Json(kind, value), Answered::Message(of)) => {
+            assert_eq!(*kind, of);
+            assert_eq!(read_json(message), *value, "{shown}");
+        }
+        (Expected::Bytes(kind, bytes), Answered::Message(of)) => {
+            assert_eq!(
+                (*kind, bytes.escape_ascii().to_string()),
+                (of, shown.to_string())
+            );
+        }
+        (Expected::Envelope(envelope), Answered::Message(Kind::Binary)) => {
+            assert_eq!(Envelope::decode(message).as_ref(), Ok(envelope), "{shown}");
+        }
+        _ => panic!("{of:?} was answered with {how:?}, not {expected:?}"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn check_publication(
+    dialect: &dyn Dialect,
+    speech: &Speech,
+    options: &Options,
+    kind: Kind,
+    message: &[u8],
+) {
+    let data = speech.data.borrow();
+    let shown = message.escape_ascii();
+    match dialect.name() {
+        "wsrv" => {
+            assert_eq!(kind, options.push_kind);
+            check_push(speech, message);
+        }
+        "projectforge" | "tap" => {
+            assert_eq!(kind, Kind::Text);
+            let channel = speech.channel_told();
+            let expected = members(&speech.from, &channel, &speech.event, as_json(data));
+            assert_eq!(read_json(message), expected, "{shown}");
+        }
+        "easyws" => {
+            let expected = [speech.event.as_bytes(), b": ", data.bytes()].concat();
+            assert_eq!((kind, message), (Kind::Text, &expected[..]), "{shown}");
+        }
+        "edk" if is_builtin(options) => {
+            let expected = Envelope {
+                kind: speech.event.clone(),
+                payload: data.bytes().to_vec(),
+                id: speech.correlation.clone(),
+            };
+            assert_eq!(Envelope::decode(message), Ok(expected), "{shown}");
+            assert_eq!(kind, Kind::Binary);
+        }
+        "edk" | "echo" => assert_eq!((kind, message), (Kind::Binary, data.bytes())),
+        "wserver" => {
+            let is_text = str::from_utf8(data.bytes()).is_ok();
+            let expected = if is_text { Kind::Text } else { Kind::Binary };
+            assert_eq!((kind, message), (expected, data.bytes()));
+        }
+        other => panic!("{other} is not judged here"),
+    }
+}
+
+/// A push of `wsrv` has the members of a response, and a name of its own if it answers nothing.
+#[track_caller]
+fn check_push(speech: &Speech, message: &[u8]) {
+    let mut push = read_json(message);
+    let given = push["seqno"].take();
+    let given = given.as_str().expect("a name is text");
+    if speech.correlation.is_empty() {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"$@".contains(&byte);
+        assert!(given.len() == 8 && given.bytes().all(is_letter), "{given}");
+    } else {
+        assert_eq!(given, speech.correlation);
+    }
+    let is_ok = speech.status == 0 && speech.status_text.is_empty();
+    let expected = json!({
+        "cmd": speech.event,
+        "seqno": null,
+        "status": speech.status,
+        "msg": if is_ok { "ok" } else { &speech.status_text },
+        "data": as_json(speech.data.borrow()),
+    });
+    assert_eq!(push, expected, "{}", message.escape_ascii());
+}
+
+/// wire.md 3.3.
+pub(crate) fn wsrv_answer(correlation: &Correlation, outcome: &Outcome) -> Expected {
+    let or_empty = |data: Data<'_>| match data {
+        Data::None => json!({}),
+        Data::Json(_) | Data::Text(_) | Data::Bytes(_) => as_json(data),
+    };
+    let (status, msg, data) = match outcome {
+        Outcome::NotHandled | Outcome::Silent => (-1, "not implement", json!({})),
+        Outcome::Replied(reply) => (0, "ok", or_empty(reply.data())),
+        Outcome::Joined | Outcome::AlreadyJoined => (0, "ok", json!({})),
+        Outcome::NoSuchChannel => (-1, "channel does not exist", json!({})),
+        Outcome::NotAuthorized => (-1, "not authorized", json!({})),
+        Outcome::TooManyChannels => (-1, "too many channels", json!({})),
+        Outcome::Failed(failure) => {
+            let (status, msg) = failed(failure);
+            (status, msg, or_empty(failure.data()))
+        }
+    };
+    let answer = json!({
+        "cmd": correlation.command,
+        "seqno": correlation.id,
+        "status": status,
+        "msg": msg,
+        "data": data,
+    });
+    Expected::Json(correlation.kind, answer)
+}
+
+fn failed(failure: &Failure) -> (i64, &str) {
+    match failure.cause() {
+        Cause::Chosen if failure.status() == 0 && failure.text().is_empty() => (0, "ok"),
+        Cause::Chosen => (failure.status(), failure.text()),
+        Cause::Error => (999_999_999, failure.text()),
+        Cause::Panic => panic!("not made here"),
+    }
+}
+
+pub(crate) fn projectforge_answer(correlation: &Correlation, outcome: &Outcome) -> Expected {
+    match outcome {
+        Outcome::Replied(reply) => {
+            let command = reply.event().unwrap_or(&correlation.command);
+            let param = as_json(reply.data());
+            let answer = members("", &correlation.channel, command, param);
+            Expected::Json(Kind::Text, answer)
+        }
+        Outcome::Failed(_) => Expected::Leave(End::HandlerFailed),
+        Outcome::Joined
+        | Outcome::AlreadyJoined
+        | Outcome::NoSuchChannel
+        | Outcome::NotAuthorized
+        | Outcome::TooManyChannels
+        | Outcome::NotHandled
+        | Outcome::Silent => Expected::Nothing,
+    }
+}
+
+/// wire.md 4.3 and 4.4.
+pub(crate) fn easyws_answer(correlation: &Correlation, outcome: &Outcome) -> Expected {
+    let complaint = match outcome {
+        Outcome::Replied(reply) => {
+            let command = reply.event().unwrap_or(&correlation.command);
+            if reply.data() == Data::None || command.is_empty() {
+                return Expected::Nothing;
+            }
+            let answer = [command.as_bytes(), b": ", reply.data().bytes()].concat();
+            return Expected::Bytes(Kind::Text, answer);
+        }
+        Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Expected::Nothing,
+        Outcome::AlreadyJoined => "already listening",
+        Outcome::NoSuchChannel => "channel does not exist",
+        Outcome::NotAuthorized => "not authorized",
+        Outcome::TooManyChannels => "too many channels",
+        Outcome::NotHandled => "command not supported by server",
+    };
+    Expected::Bytes(Kind::Text, format!("websocket: {complaint}").into_bytes())
+}
+
+pub(crate) fn edk_answer(
+    correlation: &Correlation,
+    outcome: &Outcome,
+    options: &Options,
+) -> Expected {
+    let Outcome::Replied(reply) = outcome else {
+        return Expected::Nothing;
+    };
+    let payload = reply.data().bytes().to_vec();
+    if reply.data() == Data::None {
+        Expected::Nothing
+    } else if is_builtin(options) {
+        Expected::Envelope(Envelope {
+            kind: reply.event().unwrap_or(&correlation.command).to_owned(),
+            payload,
+            id: correlation.id.clone().into(),
+        })
+    } else {
+        Expected::Bytes(Kind::Binary, payload)
+    }
+}
+
+/// A message of `projectforge`, which leaves out a sender or channel that it does not name.
+fn members(from: &str, channel: &str, command: &str, param: Value) -> Value {
+    let mut members = Map::new();
+    for (key, text) in [("from", from), ("channel", channel)] {
+        if !text.is_empty() {
+            members.insert(key.to_owned(), text.into());
+        }
+    }
+    members.insert("cmd".to_owned(), command.into());
+    members.insert("param".to_owned(), param);
+    members.into()
+}
+
+#[track_caller]
+fn read_json(message: &[u8]) -> Value {
+    let read = serde_json::from_slice(message);
+    read.unwrap_or_else(|error| panic!("{error}: {}", message.escape_ascii()))
+}

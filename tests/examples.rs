@@ -1,0 +1,93 @@
+//! Every example, started as its documentation says and spoken to as its documentation draws it.
+//!
+//! The clients are tungstenite and plain TCP. What wire.md 8 gives byte for byte is compared byte
+//! for byte; where the original makes up a name, any name of its kind will do.
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "examples/process.rs"]
+mod process;
+
+#[path = "examples/originals.rs"]
+mod originals;
+#[path = "examples/patterns.rs"]
+mod patterns;
+
+use client::Client;
+use peer::{Answer, Peer};
+use process::{Example, PATIENCE, executable};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use tungstenite::ClientRequestBuilder;
+
+/// Every example and where it listens unless it is told otherwise.
+const EXAMPLES: [(&str, &str); 9] = [
+    ("chat", "127.0.0.1:8080"),
+    ("easyws", "127.0.0.1:8080"),
+    ("edk", "127.0.0.1:8080"),
+    ("game", "127.0.0.1:8080"),
+    ("live_data", "127.0.0.1:8080"),
+    ("notifications", "127.0.0.1:8080"),
+    ("projectforge", "127.0.0.1:40000"),
+    ("wserver", "127.0.0.1:12345"),
+    ("wsrv", "127.0.0.1:8800"),
+];
+
+#[test]
+fn every_example_is_known_here_and_says_where_it_listens() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = std::fs::read_dir(folder).expect("the examples are there");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .map(|path| path.file_stem().expect("a file").to_string_lossy().into())
+        .collect();
+    names.sort();
+    assert_eq!(names, EXAMPLES.map(|(name, _)| name));
+
+    for (name, address) in EXAMPLES {
+        let help = Command::new(executable(name)).arg("--help").output();
+        let help = help.expect("the example can be executed").stdout;
+        let help = String::from_utf8(help).expect("help is text");
+        let line = format!("--listen <LISTEN>      Where to listen [default: {address}]");
+        let words =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        let (help, line) = (words(&help).join(" "), words(&line).join(" "));
+        assert!(help.contains(&line), "{name}: {help}");
+    }
+}
+
+/// A session on `path`, asked for with headers.
+#[track_caller]
+fn open_with(example: &Example, path: &str, headers: &[(&str, &str)]) -> Client {
+    try_open(example, path, headers).expect("the upgrade is granted")
+}
+
+/// The same; an error is what else was answered.
+fn try_open(example: &Example, path: &str, headers: &[(&str, &str)]) -> Result<Client, String> {
+    let uri = format!("ws://{}{path}", example.address);
+    let mut request = ClientRequestBuilder::new(uri.parse().expect("a plain URL"));
+    for &(name, value) in headers {
+        request = if name == "sec-websocket-protocol" {
+            request.with_sub_protocol(value)
+        } else {
+            request.with_header(name, value)
+        };
+    }
+    let socket = TcpStream::connect(example.address).expect("the example listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    socket.set_write_timeout(Some(PATIENCE)).expect("not zero");
+    let opened = tungstenite::client(request, socket);
+    opened
+        .map(|(client, _)| client)
+        .map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn get(example: &Example, path: &str) -> Answer {
+    let mut peer = Peer::connect(example.address);
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    peer.answer()
+}

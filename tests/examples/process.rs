@@ -1,0 +1,140 @@
+//! An example as a process of its own: started, listened to, told to stop, killed on drop.
+//!
+//! It is the executable that cargo has built beside the tests, on a port of the kernel's choice,
+//! which is read from what it logs. Every wait has a time-out; nothing sleeps.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// An example that serves; killed when dropped.
+pub(crate) struct Example {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    lines: Receiver<String>,
+    /// What it has logged and nobody has asked for yet.
+    passed: VecDeque<String>,
+}
+
+impl Example {
+    /// Starts the example of this name and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(executable(name))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the example can be executed");
+        let log = BufReader::new(child.stderr.take().expect("piped above"));
+        let (sender, lines) = channel();
+        let reader = thread::Builder::new().name(format!("log of {name}"));
+        let read = move || {
+            for line in log.lines().map_while(Result::ok) {
+                // Read on even if nobody listens: a full pipe would stop the example.
+                drop(sender.send(line));
+            }
+        };
+        reader.spawn(read).expect("a thread");
+        let mut example = Self {
+            child,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            lines,
+            passed: VecDeque::new(),
+        };
+        let line = example.expect_log("ws://");
+        let (_, rest) = line.split_once("ws://").expect("just found");
+        let address = rest.split('/').next().and_then(|it| it.parse().ok());
+        example.address = address.expect("an address and a port");
+        example
+    }
+
+    /// Waits until it logs a line with this in it, or finds the first of those not asked for yet.
+    #[track_caller]
+    pub(crate) fn expect_log(&mut self, wanted: &str) -> String {
+        if let Some(at) = self.passed.iter().position(|line| line.contains(wanted)) {
+            return self.passed.remove(at).expect("just found");
+        }
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let Ok(line) = line else {
+                panic!("does not log {wanted:?}, but {:?}", self.passed);
+            };
+            if line.contains(wanted) {
+                return line;
+            }
+            self.passed.push_back(line);
+        }
+    }
+
+    /// Asks it to stop, and sees that it does so without complaint.
+    #[track_caller]
+    pub(crate) fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is our child");
+        self.expect_log("sessions were served");
+        let status = self.child.wait().expect("it is our child");
+        assert!(status.success(), "{status}");
+        for line in self.passed.drain(..).chain(self.lines.iter()) {
+            assert!(!line.contains("panicked"), "{line}");
+        }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        if self.child.kill().is_ok() {
+            self.child.wait().expect("it is our child");
+        }
+    }
+}
+
+/// The example that cargo has built in the folder beside that of this test.
+///
+/// # Panics
+///
+/// If it is missing or older than its source, as `cargo test --test examples` leaves it.
+#[track_caller]
+pub(crate) fn executable(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("it runs");
+    let target = test.ancestors().nth(2).expect("in target/debug/deps");
+    let executable = target.join("examples").join(name);
+    let built = modified(&executable);
+    for source in sources(&executable.with_extension("d")) {
+        let is_fresh = modified(&source) <= built;
+        assert!(
+            is_fresh && built.is_some(),
+            "{} is not built, or not from what is here: run `cargo build --examples`",
+            executable.display()
+        );
+    }
+    executable
+}
+
+/// What cargo says an executable was built from; its own path if cargo says nothing.
+fn sources(dependencies: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(dependencies).unwrap_or_default();
+    let list = text.lines().next().and_then(|line| line.split_once(": "));
+    let Some((_, list)) = list else {
+        return vec![dependencies.to_owned()];
+    };
+    list.split(' ').map(PathBuf::from).collect()
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    let metadata = std::fs::metadata(path).ok()?;
+    metadata.modified().ok()
+}
+
+/// For anything that happens at once unless something is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,69 @@
+// The dialect easyws, spoken by `ws`: the built-in WebSocket cannot send a cookie.
+
+import assert from "node:assert/strict";
+import { WebSocket as Ws } from "ws";
+import { Client, answered, base, done, open, refused, within } from "./client.mjs";
+
+const SUBPROTOCOL = "cmd.fossores.de";
+const url = `${base}/easyws`;
+const as = (token) => ({ headers: { cookie: `theme=dark; auth=${token}` } });
+
+const client = await open(new Ws(url, ["other", SUBPROTOCOL], as("any")));
+assert.equal(client.socket.protocol, SUBPROTOCOL);
+const uuid = /^welcome: Hello [0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+assert.match(await client.next(), uuid);
+
+async function says(message, answer) {
+  client.send(message);
+  assert.equal(await client.next(), answer);
+}
+
+const unsupported = "websocket: command not supported by server";
+await says("echo: hi: there ", "echo: hi: there ");
+await says(Buffer.from("echo: as text"), "echo: as text");
+await says("echo:x", unsupported);
+await says("", unsupported);
+await says("websocket: x", unsupported);
+await says("Echo: x", unsupported);
+await says(`${"c".repeat(254)}: x`, unsupported);
+client.send("echo: "); // a reply without content is none
+client.send("listen: test"); // an answer there is none
+await says("listen: test", "websocket: already listening");
+await says("listen: test ", "websocket: channel does not exist");
+await says("listen: restricted", "websocket: not authorized");
+
+// Another session writes to the channel, and to this session.
+const other = await open(new Ws(url, as("valid")));
+assert.equal(other.socket.protocol, "", "offered by nobody");
+const id = (await other.next()).slice("welcome: Hello ".length);
+other.send("listen: restricted"); // it may
+other.send("listen: restricted");
+assert.equal(await other.next(), "websocket: already listening");
+other.send("thank: you");
+assert.equal(await client.next(), "thanks: Thank you for listening!");
+client.send(`whisper: ${id}`);
+assert.equal(await other.next(), "direct: This message is only sent to a single client");
+for (let index = 0; index < 200; index += 1) other.send("thank: you");
+for (let index = 0; index < 200; index += 1) {
+  assert.equal(await client.next(), "thanks: Thank you for listening!");
+}
+
+// One that offers something else is told of nothing, which `ws` takes for a failure.
+const choosy = new Client(new Ws(url, ["other"], as("any")));
+await assert.rejects(within("a refusal", choosy.opened), /Server sent no subprotocol/);
+
+// Who is not let in.
+const failed = [403, "Authentication failed\n"];
+assert.deepEqual(await answered(new Ws(url)), failed);
+assert.deepEqual(await answered(new Ws(url, { headers: { cookie: "Auth=x" } })), failed);
+await refused(new WebSocket(url));
+const elsewhere = { ...as("any"), origin: "http://elsewhere.example" };
+assert.deepEqual(await answered(new Ws(url, elsewhere)), [403, "Forbidden\n"]);
+const here = { ...as("any"), origin: base.replace("ws:", "http:") };
+const same = await open(new Ws(url, here));
+assert.match(await same.next(), uuid);
+
+await same.close(1001);
+await other.close();
+await client.close(4000);
+done();

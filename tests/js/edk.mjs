@@ -1,0 +1,99 @@
+// The dialect edk, spoken by Node's built-in WebSocket and by `ws`, with messages by protobufjs.
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import protobuf from "protobufjs";
+import { WebSocket as Ws } from "ws";
+import { Client, answered, base, done, open, refused, within } from "./client.mjs";
+
+const schema = await protobuf.load(fileURLToPath(new URL("ws.proto", import.meta.url)));
+const Message = schema.lookupType("ws.Message");
+const encode = (message) => Message.encode(Message.create(message)).finish();
+const bytes = (text) => Buffer.from(text);
+
+async function read(client) {
+  const message = await client.next();
+  assert.ok(Buffer.isBuffer(message), "it is a binary frame");
+  const { type, payload, id } = Message.decode(message);
+  return { type, payload: Buffer.from(payload).toString(), id };
+}
+
+async function echoes(client, id) {
+  client.send(encode({ type: "echo", payload: bytes("hi"), id }));
+  assert.deepEqual(await read(client), { type: "echo", payload: "hi", id });
+}
+
+// The example of wire.md 2.4.
+assert.equal(
+  Buffer.from(encode({ type: "chat", payload: bytes("hi") })).toString("hex"),
+  "0a046368617412026869",
+);
+
+// As in a browser: the token is the subprotocol, and names the user.
+const first = await open(new WebSocket(`${base}/edk`, ["token-of-jack"]));
+assert.equal(first.socket.protocol, "token-of-jack");
+await echoes(first, "1");
+await echoes(first, "");
+
+// What is no message, or nobody's, is passed over; a text frame is as good as a binary one.
+first.send(Uint8Array.of(0x0a, 4, 0x63));
+first.send(new Uint8Array(0));
+first.send(encode({ type: "unknown", id: "2" }));
+first.send(Buffer.from(encode({ type: "echo", payload: bytes("text"), id: "3" })).toString());
+assert.deepEqual(await read(first), { type: "echo", payload: "text", id: "3" });
+const large = "x".repeat(100_000);
+first.send(encode({ type: "echo", payload: bytes(large) }));
+assert.deepEqual(await read(first), { type: "echo", payload: large, id: "" });
+
+// A push to the user, which reaches whoever speaks for him.
+const notify = (client) => client.send(encode({ type: "notify", payload: bytes("jack") }));
+const news = { type: "news", payload: "for jack", id: "" };
+notify(first);
+assert.deepEqual(await read(first), news);
+
+// One connection for each user: the newcomer replaces the old one, which hears why. One that comes
+// back at once replaces the newcomer in turn.
+const replaced = { code: 4001, reason: "replaced by a new connection", wasClean: true };
+const back = new Promise((resolve, reject) => {
+  first.socket.addEventListener("close", ({ code }) => {
+    if (code !== 4001) return reject(new Error(`closed with ${code}`));
+    open(new WebSocket(`${base}/edk`, ["token-of-jack"])).then(resolve, reject);
+  });
+});
+const second = await open(new WebSocket(`${base}/edk`, ["token-of-jack"]));
+assert.deepEqual(await within("a close", first.closed), replaced);
+const current = await within("a reconnect", back);
+assert.deepEqual(await within("a close", second.closed), replaced);
+await echoes(current, "4");
+
+// Whoever comes from elsewhere reaches him, and only where he is now.
+const jill = await open(
+  new Ws(`${base}/edk`, "token-of-jill", { headers: { "x-user-id": "jill" } }),
+);
+assert.equal(jill.socket.protocol, "token-of-jill");
+notify(jill);
+assert.deepEqual(await read(current), news);
+await echoes(jill, "5");
+await current.close();
+await jill.close(4321);
+
+// Who is not let in.
+await refused(new WebSocket(`${base}/edk`, ["token-of-nobody"]));
+const headers = { "x-user-id": "jill" };
+const unauthorized = [401, "invalid token\n"];
+assert.deepEqual(await answered(new Ws(`${base}/edk`, "token-of-nobody")), unauthorized);
+assert.deepEqual(await answered(new Ws(`${base}/edk`, "token-of-jack", { headers })), unauthorized);
+assert.deepEqual(await answered(new Ws(`${base}/edk`)), [401, "missing token\n"]);
+
+// Where newcomers are kicked out, the old connection does not notice.
+const old = await open(new WebSocket(`${base}/edk-first`, ["token-of-jack"]));
+const taken = [409, "the user is connected already\n"];
+assert.deepEqual(await answered(new Ws(`${base}/edk-first`, "token-of-jack")), taken);
+await refused(new WebSocket(`${base}/edk-first`, ["token-of-jack"]));
+await echoes(old, "6");
+await old.close();
+const next = new Client(new WebSocket(`${base}/edk-first`, ["token-of-jack"]));
+await within("an open socket", next.opened);
+await next.close();
+
+done();

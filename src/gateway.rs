@@ -7,7 +7,7 @@ use crate::driver::host::{Host, HostLimits, HostParts, HostSettings, Seeds, Serv
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
 use crate::driver::start_error::StartError;
-use crate::driver::stop::StopFlag;
+use crate::driver::stop::{Ending, StopFlag};
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
 use crate::handler::{
@@ -28,8 +28,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A running gateway.
 ///
@@ -39,7 +40,7 @@ pub struct Gateway {
     address: SocketAddr,
     exchange: Arc<Exchange>,
     stop: Arc<StopFlag>,
-    threads: Vec<JoinHandle<Counters>>,
+    threads: Vec<JoinHandle<()>>,
     core: Arc<HandleCore>,
     watchdog: Option<Watchdog>,
 }
@@ -112,19 +113,42 @@ impl Gateway {
         self.handle().route(path)
     }
 
-    /// Stops: accepts no more, closes every session with 1001, and waits for them to end, at most
-    /// as long as `grace`. Returns what all shards have counted.
+    /// Stops: accepts no more, closes every session with 1001, and waits for them and for what
+    /// embedders' tasks are doing, at most as long as `grace`. Returns what all shards have counted.
+    ///
+    /// Only a handler that holds its shard can make it take longer. Work that blocks elsewhere and
+    /// is not done then is left to itself.
     ///
     /// # Panics
     ///
     /// If a shard has panicked, which ends the process before.
     #[must_use = "what was counted is gone then"]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it waits on a thread of the embedder's, which may block"
+    )]
     pub fn stop(self, grace: Duration) -> Counters {
-        self.stop.set(grace);
+        let until = Instant::now() + grace.clamp(LEAVING, FOREVER);
+        let (sender, endings) = channel();
+        self.stop.set_and_hear(grace, sender);
         self.exchange.wake_all();
         let mut all = Counters::default();
-        for thread in self.threads {
-            all.add(&thread.join().expect("a shard that panics ends the process"));
+        let (mut running, mut there) = (self.threads.len(), self.threads.len());
+        while there > 0 {
+            let ending = if running > 0 {
+                let ending = endings.recv();
+                Ok(ending.expect("a shard that panics ends the process"))
+            } else {
+                endings.recv_timeout(until.saturating_duration_since(Instant::now()))
+            };
+            match ending {
+                Ok(Ending::Counted(counters)) => {
+                    all.add(&counters);
+                    running -= 1;
+                }
+                Ok(Ending::Gone) => there -= 1,
+                Err(_) => break,
+            }
         }
         drop(self.watchdog);
         all
@@ -564,3 +588,8 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// What is granted to the destructors of what embedders keep, when no grace is.
+const LEAVING: Duration = Duration::from_millis(500);
+/// The longest that anybody waits.
+const FOREVER: Duration = Duration::from_secs(1 << 32);

@@ -7,7 +7,7 @@ use super::host::{Host, HostParts, HostSettings, Seeds};
 use super::mailbox::Exchange;
 use super::ring::{DataRing, RingSize};
 use super::run::{Loop, LoopState};
-use super::stop::StopFlag;
+use super::stop::{Ending, StopFlag};
 use super::watchdog::{WatchSeats, Watchdog};
 use super::{TurnLimits, start_error::StartError};
 use crate::config::{Config, Ring};
@@ -112,7 +112,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
 
 impl Prepared {
     /// Starts one thread for each shard, and returns when all of them accept connections.
-    pub(crate) fn start(self, common: &Common) -> Result<Vec<JoinHandle<Counters>>, Error> {
+    pub(crate) fn start(self, common: &Common) -> Result<Vec<JoinHandle<()>>, Error> {
         let (ready, readies) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
         let seats = self.listeners.into_iter().zip(self.bells).enumerate();
@@ -166,7 +166,7 @@ struct Seat {
 impl Seat {
     /// The body of a shard's thread. A panic here ends the process: half a gateway that looks alive
     /// is worse than none.
-    fn run(self, ready: &Sender<Result<(), Error>>) -> Counters {
+    fn run(self, ready: &Sender<Result<(), Error>>) {
         let _guard = AbortOnPanic;
         if let Some(cpu) = self.cpu {
             pin_to(cpu);
@@ -187,10 +187,15 @@ impl Seat {
                 drop(ready.send(Err(Error::Start(StartError::ring(error)))));
                 self.common.exchange.close_commands(self.id);
                 self.common.exchange.shard_done();
-                return Counters::default();
+                return;
             }
         };
-        runtime.block_on(self.serve(ring, ready))
+        let stop = Arc::clone(&self.common.stop);
+        let counters = runtime.block_on(self.serve(ring, ready));
+        stop.say(Ending::Counted(counters));
+        // Waits for work that blocks, however long that takes.
+        drop(runtime);
+        stop.say(Ending::Gone);
     }
 
     /// Sets the shard up and runs it. It is within the runtime: what an embedder sets up may be

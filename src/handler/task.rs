@@ -123,7 +123,8 @@ impl Watch {
         let held = Instant::now().duration_since(before);
         if held > self.stall {
             let held_ms = held.as_millis();
-            tracing::warn!(handler = self.label(label), %held_ms, "a handler has held its shard");
+            let handler = self.label(label);
+            tracing::warn!(%handler, %held_ms, "a handler has held its shard");
         }
         result
     }

@@ -50,13 +50,17 @@ impl Body for EmbedderBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Body::is_end_stream)
+        let body = self.0.as_ref();
+        // One that panics here is polled, and says so there or ends.
+        body.is_none_or(|body| guarded(|| body.is_end_stream()).unwrap_or(false))
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0
+        let hint = self
+            .0
             .as_ref()
-            .map_or_else(SizeHint::default, Body::size_hint)
+            .and_then(|body| guarded(|| body.size_hint()).ok());
+        hint.unwrap_or_default()
     }
 }
 

@@ -310,9 +310,10 @@ impl Shard {
         }
     }
 
-    /// Binds a session to a user. What cannot be bound is as it was.
+    /// Binds a session to a user. What cannot be bound is as it was; a session that has ended, as
+    /// one may that was evicted before it had been upgraded, is never bound again.
     pub fn bind(&mut self, id: ConnectionId, user: &str, event: &[u8]) {
-        if user.is_empty() {
+        if user.is_empty() || !self.is_open(id) {
             return;
         }
         let connection = self.connections.get_mut(id).expect("just seen");

@@ -114,7 +114,8 @@ impl Gateway {
     }
 
     /// Stops: accepts no more, closes every session with 1001, and waits for them and for what
-    /// embedders' tasks are doing, at most as long as `grace`. Returns what all shards have counted.
+    /// embedders' tasks are doing, at most as long as `grace`. Returns what all shards have
+    /// counted.
     ///
     /// Only a handler that holds its shard can make it take longer. Work that blocks elsewhere and
     /// is not done then is left to itself.

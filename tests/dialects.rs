@@ -82,6 +82,10 @@ fn any_bytes_are_decoded_or_refused() {
 fn check_intents(dialect: &dyn Dialect, kind: Kind, message: &[u8], intents: &[Intent<'_>]) {
     let name = dialect.name();
     assert!(intents.len() <= 1, "one message asks for one thing");
+    if ["wsrv", "projectforge"].contains(&name) && !intents.is_empty() && !message.is_empty() {
+        let json = serde_json::from_slice::<IgnoredAny>(message);
+        assert!(json.is_ok(), "{name} took {}", message.escape_ascii());
+    }
     for intent in intents {
         match *intent {
             Intent::Heartbeat => assert!(name == "wsrv" && message.is_empty()),

@@ -12,14 +12,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use testing::Prng;
 use world::World;
 
+#[path = "sim/book.rs"]
+mod book;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/climate.rs"]
 mod climate;
+#[path = "sim/embedder.rs"]
+mod embedder;
 #[path = "sim/model.rs"]
 mod model;
+#[path = "sim/talk.rs"]
+mod talk;
 #[path = "../src/testing.rs"]
 mod testing;
+#[path = "sim/watch.rs"]
+mod watch;
 #[path = "sim/world.rs"]
 mod world;
 
@@ -55,6 +63,34 @@ fn mailboxes_of_one_slot_lose_nothing_and_block_nobody() {
     assert_eq!((all.timed_out, all.slow, all.dropped), (0, 0, 0));
 }
 
+/// Channels, an embedder and users with one session each, over several shards.
+#[test]
+fn channels_and_exclusive_users_are_what_they_are_said_to_be() {
+    let all = run_seeds(2_000..2_000 + LIVELY_SEEDS, lively);
+    println!("{all:?}");
+    for (count, what) in [
+        (all.delivered, "deliveries"),
+        (all.totals, "totals"),
+        (all.busy, "busy answers"),
+        (all.timed_out, "publications that timed out"),
+        (all.on_channels, "messages on channels"),
+        (all.direct, "messages to one session"),
+        (all.toggles, "joins and leaves"),
+        (all.granted, "claims granted"),
+        (all.replaced, "sessions replaced"),
+        (all.taken, "newcomers that yielded"),
+        (all.crowded, "newcomers that were too many"),
+        (all.claims_timed_out, "claims that timed out"),
+        (all.slow, "slow consumers"),
+        (all.blocked_steps, "full mailboxes"),
+    ] {
+        assert!(
+            count > 0,
+            "no {what} in any seed: this tests less than it says"
+        );
+    }
+}
+
 fn rough(prng: &mut Prng) -> Climate {
     let mut pick = |choices: &[u32]| prng.pick(choices.iter().copied()).expect("some");
     Climate {
@@ -65,10 +101,12 @@ fn rough(prng: &mut Prng) -> Climate {
         publication_bytes: pick(&[150_000, 300_000, 256 << 20]).into(),
         batch_bytes: pick(&[4_096, 65_536]),
         registration_timeout: pick(&[0, 0, 130]),
+        handshake_timeout: 120,
         steps: pick(&[300, 1_000, 3_000]),
         sessions: 20,
         pushers: 10,
         is_rough: true,
+        is_lively: false,
     }
 }
 
@@ -82,10 +120,31 @@ fn narrow(prng: &mut Prng) -> Climate {
         publication_bytes: 256 << 20,
         batch_bytes: 65_536,
         registration_timeout: 0,
+        handshake_timeout: 120,
         steps: 1_500,
         sessions: 16,
         pushers: 12,
         is_rough: false,
+        is_lively: false,
+    }
+}
+
+fn lively(prng: &mut Prng) -> Climate {
+    let mut pick = |choices: &[u32]| prng.pick(choices.iter().copied()).expect("some");
+    Climate {
+        shards: pick(&[1, 2, 3, 4]) as usize,
+        mailbox_messages: pick(&[1, 2, 8]) as usize,
+        pushes_in_flight: pick(&[1, 3, 64]),
+        outbox_bytes: pick(&[24_000, 1 << 20]),
+        publication_bytes: pick(&[300_000, 256 << 20]).into(),
+        batch_bytes: pick(&[4_096, 65_536]),
+        registration_timeout: 0,
+        handshake_timeout: pick(&[20, 120]),
+        steps: pick(&[500, 1_000, 2_000]),
+        sessions: 40,
+        pushers: 3,
+        is_rough: pick(&[0, 1, 1]) > 0,
+        is_lively: true,
     }
 }
 
@@ -112,6 +171,10 @@ fn run(seed: u64, climate: Climate) -> Tally {
         assert!(!host.is_blocked() && !host.has_arrivals() && !host.wants_to_send());
     }
     let tally = model::judge(&world);
+    if world.climate.is_lively {
+        world.leave();
+        model::judge(&world);
+    }
     world.stop();
     for host in &world.hosts {
         assert_eq!((host.connections_count(), host.sessions_count()), (0, 0));
@@ -122,3 +185,4 @@ fn run(seed: u64, climate: Climate) -> Tally {
 
 const ROUGH_SEEDS: u64 = 300;
 const NARROW_SEEDS: u64 = 60;
+const LIVELY_SEEDS: u64 = 150;

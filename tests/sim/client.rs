@@ -6,6 +6,21 @@
 use fastwebsockets::unmask;
 use std::collections::VecDeque;
 
+/// Who a client is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Tongue {
+    /// Pushes and drops over HTTP.
+    #[default]
+    Pusher,
+    Wserver,
+    Easyws,
+    /// One of those who want to be this user's only session.
+    Edk {
+        user: &'static str,
+        yields: bool,
+    },
+}
+
 /// What a session's client says, as far as the model cares.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
@@ -27,6 +42,7 @@ pub(crate) struct Asked {
 pub(crate) enum Request {
     Push { id: usize },
     Drop,
+    Upgrade,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +56,9 @@ pub(crate) struct Answered {
 /// A client of either kind: what is only for the other stays empty.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    pub(crate) is_pusher: bool,
+    pub(crate) tongue: Tongue,
+    /// What it shows where its language has a place for it; one for each client.
+    pub(crate) token: String,
     /// Said, and not yet carried to the gateway.
     pub(crate) outgoing: VecDeque<u8>,
     /// Bytes ever said.
@@ -52,6 +70,10 @@ pub(crate) struct Client {
     incoming: Vec<u8>,
     /// The numbers of the publications heard.
     pub(crate) heard: Vec<usize>,
+    /// What else a client of `easyws` has heard, commands and all, and nobody has looked at.
+    pub(crate) told: VecDeque<String>,
+    /// What it was told last about something that cannot be.
+    pub(crate) complaint: Option<String>,
     pub(crate) is_upgraded: bool,
     /// The close frame heard: its code, if it had one, and its reason.
     pub(crate) close: Option<(Option<u16>, String)>,
@@ -63,17 +85,54 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn session() -> Self {
-        let mut client = Self::default();
-        client.say(UPGRADE.as_bytes());
+    pub(crate) fn new(tongue: Tongue, token: String) -> Self {
+        let mut client = Self {
+            tongue,
+            token,
+            ..Self::default()
+        };
+        if !client.is_pusher() {
+            client.upgrade();
+        }
         client
     }
 
-    pub(crate) fn pusher() -> Self {
-        Self {
-            is_pusher: true,
-            ..Self::default()
-        }
+    pub(crate) fn is_pusher(&self) -> bool {
+        self.tongue == Tongue::Pusher
+    }
+
+    /// Asks to be a session.
+    pub(crate) fn upgrade(&mut self) {
+        let token = &self.token;
+        let (path, credentials) = match self.tongue {
+            Tongue::Pusher => panic!("it pushes"),
+            Tongue::Wserver => ("/ws", String::new()),
+            Tongue::Easyws => ("/easyws", format!("Cookie: auth={token}\r\n")),
+            Tongue::Edk { user, yields } => {
+                let path = if yields { "/edk-yields" } else { "/edk" };
+                let shown = format!("Sec-WebSocket-Protocol: {token}\r\nX-User-Id: {user}\r\n");
+                (path, shown)
+            }
+        };
+        let head = format!("GET {path} HTTP/1.1\r\n{UPGRADE}{credentials}\r\n");
+        self.ask_for(head.as_bytes(), Request::Upgrade);
+    }
+
+    /// Whether everything that was asked over HTTP has been answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.asked.len() == self.answered.len()
+    }
+
+    /// Asks to be on a channel, then to be told when that has been looked at.
+    pub(crate) fn listen(&mut self, channel: &str, mark: usize) {
+        self.say_frame(TEXT | FIN, format!("listen: {channel}").as_bytes());
+        self.say_frame(TEXT | FIN, format!("mark: {mark}").as_bytes());
+    }
+
+    /// Has its handler publish.
+    pub(crate) fn have_said(&mut self, id: usize, channel: &str, how: &str, padding: usize) {
+        let text = format!("say: {id} {channel} {how} {}", "x".repeat(padding));
+        self.say_frame(TEXT | FIN, text.as_bytes());
     }
 
     pub(crate) fn register(&mut self, user: &str, event: &str, cut: usize) {
@@ -91,6 +150,11 @@ impl Client {
             event: event.to_owned(),
         };
         self.frames.push_back((self.said, said));
+    }
+
+    /// A message of `edk` that says nothing, and that nobody handles.
+    pub(crate) fn say_nothing(&mut self) {
+        self.say_frame(BINARY | FIN, b"");
     }
 
     pub(crate) fn chatter(&mut self) {
@@ -140,7 +204,11 @@ impl Client {
             "POST {path} HTTP/1.1\r\nHost: sim\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.say(request.as_bytes());
+        self.ask_for(request.as_bytes(), what);
+    }
+
+    fn ask_for(&mut self, request: &[u8], what: Request) {
+        self.say(request);
         self.asked.push(Asked {
             end: self.said,
             what,
@@ -166,7 +234,7 @@ impl Client {
 
     /// Understands the first thing heard; `None` if it is not there to its end.
     fn understand(&mut self, tick: u32) -> Option<usize> {
-        if self.is_pusher || !self.is_upgraded {
+        if self.is_pusher() || !self.is_upgraded {
             self.understand_answer(tick)
         } else {
             self.understand_frame()
@@ -180,6 +248,11 @@ impl Client {
         let status: u16 = status[..3].parse().expect("a status");
         if status == 101 {
             self.is_upgraded = true;
+            self.answered.push(Answered {
+                status,
+                body: String::new(),
+                heard: tick,
+            });
             return Some(head_end);
         }
         let len = head.lines().find_map(|line| {
@@ -212,11 +285,12 @@ impl Client {
             "something came behind the close frame"
         );
         match first & !FIN {
-            TEXT => {
-                let text = std::str::from_utf8(payload).expect("pushes are text");
-                let (id, padding) = text.split_once(' ').expect("a push begins with its number");
-                assert!(padding.bytes().all(|byte| byte == b'x'));
-                self.heard.push(id.parse().expect("a number"));
+            TEXT | BINARY => {
+                let is_edk = matches!(self.tongue, Tongue::Edk { .. });
+                assert_eq!(first & !FIN == BINARY, is_edk, "the type of its language");
+                let text = std::str::from_utf8(payload).expect("all that is pushed is text");
+                let text = text.to_owned();
+                self.understand_text(&text);
             }
             PING => self.pings += 1,
             PONG => assert!([&b"between two fragments"[..], b"and a ping"].contains(&payload)),
@@ -231,15 +305,26 @@ impl Client {
         assert!(first & FIN > 0, "a server's messages are whole");
         Some(start + len)
     }
+
+    fn understand_text(&mut self, text: &str) {
+        let said = match (self.tongue, text.strip_prefix("push: ")) {
+            (Tongue::Easyws, None) => return self.told.push_back(text.to_owned()),
+            (Tongue::Easyws, Some(said)) => said,
+            (Tongue::Pusher | Tongue::Wserver | Tongue::Edk { .. }, _) => text,
+        };
+        let (id, padding) = said.split_once(' ').expect("a push begins with its number");
+        assert!(padding.bytes().all(|byte| byte == b'x'));
+        self.heard.push(id.parse().expect("a number"));
+    }
 }
 
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const UPGRADE: &str = "Host: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
+const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;

@@ -1,6 +1,6 @@
 //! What a simulated world is like, and the config that its gateway runs with.
 
-use campanile::config::{Config, DialectName};
+use campanile::config::{Config, DialectName, Route};
 use campanile::time::TICK_MS;
 
 /// What a world is like.
@@ -13,11 +13,14 @@ pub(crate) struct Climate {
     pub(crate) publication_bytes: u64,
     pub(crate) batch_bytes: u32,
     pub(crate) registration_timeout: u32,
+    pub(crate) handshake_timeout: u32,
     pub(crate) steps: u32,
     pub(crate) sessions: usize,
     pub(crate) pushers: usize,
     /// Whether clients stall, vanish and are dropped, and time leaps.
     pub(crate) is_rough: bool,
+    /// Whether there are channels, users with one session each, and an embedder.
+    pub(crate) is_lively: bool,
 }
 
 pub(crate) fn config(climate: &Climate) -> Config {
@@ -27,14 +30,24 @@ pub(crate) fn config(climate: &Climate) -> Config {
     config.limits.publication_bytes_max = climate.publication_bytes;
     config.limits.batch_bytes_max = climate.batch_bytes;
     config.limits.gather_bytes_max = 1_024;
-    config.heartbeat.handshake_timeout_ms = ms(120);
+    config.heartbeat.handshake_timeout_ms = ms(climate.handshake_timeout);
     config.heartbeat.close_grace_ms = ms(CLOSE_GRACE);
     config.http.keep_alive_timeout_ms = ms(120);
     config.http.body_timeout_ms = ms(120);
     config.http.push_timeout_ms = ms(PUSH_TIMEOUT);
     config.http.http_in_bytes_max = 4_096;
     config.http.http_out_bytes_max = 4_096;
+    if climate.is_lively {
+        config.limits.channels_per_session_max = u32::try_from(CHANNELS_MAX).expect("few");
+        config.limits.claims_waiting_max = 2;
+        let mut yields = Route::new("/edk-yields", DialectName::Edk);
+        yields.kick_out_new_user_conn = true;
+        config.routes.push(yields);
+    }
     for route in &mut config.routes {
+        if climate.is_lively {
+            route.namespace = Some("town".to_owned());
+        }
         route.limits.outbox_bytes_max = climate.outbox_bytes;
         route.limits.ping_interval_ms = ms(100);
         route.limits.idle_timeout_ms = ms(400);
@@ -56,5 +69,16 @@ pub(crate) fn event_of(user: usize) -> &'static str {
 
 /// Users that are pushed to; `d0` and `d1`, who are dropped, are not among them.
 pub(crate) const USERS: usize = 5;
+/// Users who have one session each.
+pub(crate) const EXCLUSIVE: [&str; 2] = ["x0", "x1"];
+/// What somebody hears who registers for one of them as for any user.
+pub(crate) const EXCLUSIVE_EVENT: &str = "x";
+/// What is published to: anyone may listen to the first two, some to the third, and only the
+/// embedder puts sessions on the fourth.
+pub(crate) const CHANNELS: [&str; 4] = ["open", "free", "asked", "made"];
+/// Channels on which nothing is said, to have too many of.
+pub(crate) const FILLERS: [&str; 2] = ["full0", "full1"];
+/// As many channels as a session may be on.
+pub(crate) const CHANNELS_MAX: usize = 4;
 pub(crate) const CLOSE_GRACE: u32 = 50;
 pub(crate) const PUSH_TIMEOUT: u32 = 60;

@@ -6,15 +6,18 @@
 //! and the model is told what has changed.
 
 use crate::Prng;
-use crate::client::{Answered, Asked, Client, Request, Said};
-use crate::climate::{CLOSE_GRACE, Climate, USERS, config, event_of, user_name};
-use crate::model::{Book, Ended, Pushed};
-use campanile::Gateway;
-use campanile::driver::host::Host;
-use campanile::driver::host::Seeds;
+use crate::book::{Book, Publisher, Pushed};
+use crate::client::{Answered, Asked, Client, Request, Tongue};
+use crate::climate::{
+    CHANNELS, CLOSE_GRACE, Climate, EXCLUSIVE, EXCLUSIVE_EVENT, USERS, config, event_of, user_name,
+};
+use crate::embedder::{self, Embedder};
+use crate::talk::{Awaited, Errand};
+use campanile::driver::host::{Host, Seeds};
 use campanile::driver::mailbox::Exchange;
-use campanile::gateway::Simulation;
-use campanile::id::{ConnectionId, ShardId};
+use campanile::handler::MemberCount;
+use campanile::id::ConnectionId;
+use campanile::public_id::PublicId;
 use campanile::shard::CloseStep;
 use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
@@ -24,11 +27,15 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) shard: usize,
-    id: ConnectionId,
+    pub(crate) id: ConnectionId,
     pub(crate) client: Client,
     pub(crate) book: Book,
+    /// Its public id, once the embedder knows it.
+    pub(crate) public_id: Option<PublicId>,
+    /// What is being done about its channels.
+    pub(crate) errand: Option<Errand>,
     /// Bytes handed to the host.
-    delivered: u64,
+    pub(crate) delivered: u64,
     /// What is being sent, as it was lent.
     flying: Option<Vec<u8>>,
     is_reading: bool,
@@ -49,17 +56,26 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) climate: Climate,
-    prng: Prng,
+    pub(crate) prng: Prng,
     pub(crate) hosts: Vec<Host>,
+    pub(crate) embedder: Embedder,
     ticks: Vec<u32>,
     now: u32,
     pub(crate) links: Vec<Link>,
-    by_id: Vec<BTreeMap<ConnectionId, usize>>,
-    /// By shard: publications applied so far, and those since the last flush.
-    applied: Vec<usize>,
-    since_flush: Vec<usize>,
-    ends: Vec<BTreeMap<&'static str, u64>>,
+    pub(crate) by_id: Vec<BTreeMap<ConnectionId, usize>>,
+    /// By shard: publications in its log so far, and those since the last flush.
+    pub(crate) applied: Vec<usize>,
+    pub(crate) since_flush: Vec<usize>,
+    /// By shard: publications to one session, which are in no log.
+    pub(crate) applied_direct: Vec<usize>,
+    pub(crate) ends: Vec<BTreeMap<&'static str, u64>>,
     pub(crate) pushes: Vec<Pushed>,
+    /// Publications whose totals are awaited.
+    pub(crate) awaited: Vec<Awaited>,
+    /// A shard that is behind with what others tell it, once in a while.
+    lagging: Option<usize>,
+    /// Marks that clients have said.
+    pub(crate) marks: usize,
     pub(crate) blocked_steps: u64,
     pub(crate) is_stopping: bool,
 }
@@ -72,54 +88,95 @@ impl World {
         let shards = climate.shards;
         let in_flight = climate.pushes_in_flight as usize;
         let exchange = Exchange::simulated(shards, climate.mailbox_messages, in_flight);
-        let simulation = Simulation::new(Gateway::builder(config), &exchange).expect("valid");
+        let embedder = Embedder::new(config, climate.is_lively, &exchange);
         let mut host = |index| {
             let seeds = Seeds {
                 hash: HashSeed([prng.below(u64::MAX), prng.below(u64::MAX)]),
                 random: [u8::try_from(index).expect("few shards"); 32],
             };
-            let host = simulation.host(ShardId::new(index), seeds);
-            host.expect("nothing is set up")
+            embedder.host(index, seeds)
         };
         let hosts = (0..shards).map(&mut host).collect();
         let mut world = Self {
             climate,
             prng,
             hosts,
+            embedder,
             ticks: vec![0; shards],
             now: 0,
             links: Vec::new(),
             by_id: vec![BTreeMap::new(); shards],
             applied: vec![0; shards],
             since_flush: vec![0; shards],
+            applied_direct: vec![0; shards],
             ends: vec![BTreeMap::new(); shards],
             pushes: Vec::new(),
+            awaited: Vec::new(),
+            lagging: None,
+            marks: 0,
             blocked_steps: 0,
             is_stopping: false,
         };
         for shard in 0..shards {
-            let mut witness = Client::session();
+            let mut witness = Client::new(Tongue::Wserver, String::new());
             for user in 0..USERS {
                 witness.register(&user_name(user), event_of(user), usize::MAX);
+            }
+            for user in EXCLUSIVE {
+                witness.register(user, EXCLUSIVE_EVENT, usize::MAX);
             }
             world.connect(shard, witness);
         }
         world.settle();
+        if world.climate.is_lively {
+            world.place_witnesses();
+        }
         world
+    }
+
+    /// Puts every witness on every channel.
+    fn place_witnesses(&mut self) {
+        let mut sessions = self.embedder.sessions();
+        self.settle();
+        let sessions = embedder::poll(&mut sessions).expect("all hosts have looked");
+        for session in sessions.expect("nothing is in the way") {
+            for channel in CHANNELS {
+                drop(self.embedder.route(0).join(session.id, channel));
+            }
+        }
+        self.settle();
+        for witness in &mut self.links {
+            for channel in CHANNELS {
+                witness.book.toggle(channel, 0..0, true);
+            }
+        }
+        for arrival in 0..16 {
+            self.arrive(arrival % self.climate.shards);
+        }
+        self.settle();
     }
 
     /// Does one thing, chosen by the dice.
     pub(crate) fn step(&mut self) {
         let shard = self.die(self.climate.shards);
         let mut link = self.die(self.links.len());
+        if self.climate.is_lively && self.prng.chance(1, 2) {
+            link = self.some_session().unwrap_or(link);
+        }
         if self.prng.chance(1, 3) {
-            let is_pusher = |&at: &usize| self.links[at].client.is_pusher;
+            let is_pusher = |&at: &usize| self.links[at].client.is_pusher();
             let pushers = || (0..self.links.len()).filter(is_pusher);
             if let Some(chosen) = self.prng.pick(0..pushers().count()) {
                 link = pushers().nth(chosen).expect("counted a moment ago");
             }
         }
+        let is_embedder = self.climate.is_lively && self.prng.chance(1, 4);
         match self.prng.range(0, 99) {
+            0..=39 if is_embedder => {
+                let turns = self.prng.range(1, 12);
+                self.run_tasks(turns);
+            }
+            _ if is_embedder => self.run_errand(),
             0..=3 => self.arrive(shard),
             4..=24 => {
                 self.deliver(link);
@@ -128,6 +185,9 @@ impl World {
                 self.complete_send(link);
             }
             40..=59 => self.speak(link),
+            60..=71 if self.lagging == Some(shard) => {
+                self.lagging = self.lagging.filter(|_| self.prng.chance(9, 10));
+            }
             60..=71 => {
                 self.hosts[shard].handle_arrivals();
                 self.after(shard);
@@ -141,6 +201,9 @@ impl World {
                 self.close(link);
             }
             94..=96 => self.pass_time(shard),
+            97 if self.climate.is_lively => self.lagging = Some(shard),
+            // In a lively world sessions live long enough to come and go.
+            _ if self.climate.is_lively && self.prng.chance(2, 3) => {}
             _ => self.misbehave(link),
         }
         let is_full = |since: &usize| *since > PUBLICATIONS_PER_FLUSH_MAX;
@@ -162,6 +225,10 @@ impl World {
                 self.after(shard);
                 moved |= self.flush(shard, u32::MAX);
             }
+            if self.climate.is_lively {
+                self.run_tasks(TURNS_OF_ALL_TASKS);
+                moved |= self.hosts.iter().any(Host::has_arrivals);
+            }
             for link in 0..self.links.len() {
                 self.links[link].is_stalled = false;
                 moved |= self.deliver(link);
@@ -173,8 +240,55 @@ impl World {
                 }
             }
             if !moved {
-                return;
+                break;
             }
+        }
+        self.conclude();
+    }
+
+    /// Has every client but the witnesses leave, and sees that nothing is left of them.
+    pub(crate) fn leave(&mut self) {
+        for link in self.climate.shards..self.links.len() {
+            let is_rude = self.prng.chance(1, 2);
+            let link = &mut self.links[link];
+            link.has_ended = true;
+            link.has_reset |= is_rude;
+        }
+        self.settle();
+        let witnesses = self.climate.shards;
+        let route = self.embedder.route(0);
+        let (mut channels, mut users) = (route.channels(), route.users());
+        let mut sessions = route.gateway().sessions_count();
+        self.settle();
+        let count = embedder::poll(&mut sessions).expect("all hosts have looked");
+        assert_eq!(
+            count.expect("counted").into_iter().sum::<usize>(),
+            witnesses
+        );
+        for (left, names) in [
+            (embedder::poll(&mut channels), CHANNELS.len()),
+            (embedder::poll(&mut users), USERS + EXCLUSIVE.len()),
+        ] {
+            let left = left.expect("all hosts have looked").expect("listed");
+            let left = MemberCount::merge(left);
+            let is_witnessed = |name: &MemberCount| name.sessions == witnesses;
+            assert!(
+                left.iter().all(is_witnessed) && left.len() == names,
+                "{left:?}"
+            );
+        }
+        // Whoever yields to a claim that somebody has left behind is turned away.
+        for user in EXCLUSIVE {
+            let (shard, link) = (self.die(self.climate.shards), self.links.len());
+            let tongue = Tongue::Edk { user, yields: true };
+            self.connect(shard, Client::new(tongue, format!("t{link}")));
+            self.settle();
+            assert!(
+                self.links[link].client.is_upgraded,
+                "{user} is claimed by nobody"
+            );
+            self.links[link].has_ended = true;
+            self.settle();
         }
     }
 
@@ -193,32 +307,39 @@ impl World {
         self.settle();
     }
 
-    fn die(&mut self, sides: usize) -> usize {
+    /// One of the sessions that the embedder knows and that are open, if there is one; rather one
+    /// about which nothing is being done.
+    pub(crate) fn some_session(&mut self) -> Option<usize> {
+        let is_open = |&at: &usize| {
+            let link = &self.links[at];
+            link.public_id.is_some() && !link.is_closed && self.hosts[link.shard].is_open(link.id)
+        };
+        let mut open: Vec<usize> = (0..self.links.len()).filter(is_open).collect();
+        if self.prng.chance(3, 4) {
+            open.retain(|&at| self.links[at].errand.is_none());
+        }
+        self.prng.pick(open.into_iter())
+    }
+
+    pub(crate) fn die(&mut self, sides: usize) -> usize {
         let sides = u32::try_from(sides).expect("a small world");
         self.prng.range(0, sides - 1) as usize
     }
 
-    /// A client connects.
-    fn arrive(&mut self, shard: usize) {
-        let pushers = self.links.iter().filter(|l| l.client.is_pusher).count();
-        let sessions = self.links.len() - pushers;
-        if self.prng.chance(1, 3) && pushers < self.climate.pushers {
-            self.connect(shard, Client::pusher());
-        } else if sessions < self.climate.sessions {
-            let mut client = Client::session();
-            client.is_mute = self.climate.is_rough && self.prng.chance(1, 10);
-            self.connect(shard, client);
-        }
-    }
-
-    fn connect(&mut self, shard: usize, client: Client) {
+    pub(crate) fn connect(&mut self, shard: usize, client: Client) {
         let id = self.hosts[shard].handle_accepted().expect("there is room");
         assert!(self.by_id[shard].insert(id, self.links.len()).is_none());
+        let mut book = Book::default();
+        if let Tongue::Edk { user, .. } = client.tongue {
+            book.exclusive = Some(user);
+        }
         self.links.push(Link {
             shard,
             id,
             client,
-            book: Book::default(),
+            book,
+            public_id: None,
+            errand: None,
             delivered: 0,
             flying: None,
             is_reading: true,
@@ -234,62 +355,9 @@ impl World {
         self.after(shard);
     }
 
-    /// A client says something.
-    fn speak(&mut self, link: usize) {
-        if self.is_witness(link) || self.links[link].has_ended {
-            return;
-        }
-        let is_rough = self.climate.is_rough;
-        let dice = self.prng.range(0, 19);
-        let user = self.die(USERS);
-        let cut = self.die(60);
-        let is_long = self.prng.chance(1, 4);
-        let padding = self.die(if is_long { 1_200 } else { 60 });
-        let client = &mut self.links[link].client;
-        if client.is_pusher {
-            if client.outgoing.len() > 4_000 {
-                return;
-            }
-            if is_rough && dice == 0 {
-                client.drop_user(&format!("d{}", user % 2), ["x", ""][user / 2 % 2]);
-                return;
-            }
-            // Several at once are pipelined.
-            for _ in 0..=dice % 4 {
-                client.push(self.pushes.len(), &user_name(user), event_of(user), padding);
-                self.pushes.push(Pushed { user, link });
-            }
-            return;
-        }
-        if client.said_close {
-            return;
-        }
-        match dice {
-            0..=9 => client.register(&user_name(user), event_of(user), cut),
-            10 => client.register(&user_name(user), "another event", cut),
-            11 if is_rough => client.register(&format!("d{}", user % 2), "x", cut),
-            12 if is_rough => client.say_close(1000),
-            13 => client.register("", "e", cut),
-            14..=15 => client.chatter(),
-            _ if !client.is_mute => client.pong(),
-            _ => {}
-        }
-    }
-
-    /// A client stalls, goes on, ends or vanishes.
-    fn misbehave(&mut self, link: usize) {
-        if !self.climate.is_rough || self.is_witness(link) {
-            return;
-        }
-        let dice = self.prng.range(0, 9);
-        let link = &mut self.links[link];
-        match dice {
-            0..=3 => link.is_stalled = true,
-            4..=5 => link.is_stalled = false,
-            6 => link.has_ended = true,
-            _ => link.has_reset = true,
-        }
-        link.has_ended |= link.has_reset;
+    /// How many publications are in the log of a shard.
+    pub(crate) fn applied(&self, shard: usize) -> usize {
+        self.applied[shard]
     }
 
     /// Whether the link is that of a witness: those were first.
@@ -320,12 +388,14 @@ impl World {
         let len = link.client.outgoing.len();
         if len > 0 {
             let most = u32::try_from(len).expect("clients say little");
-            let most = if self.prng.chance(1, 3) {
+            let is_request = self.climate.is_lively && !link.client.is_upgraded;
+            let most = if is_request || self.prng.chance(1, 3) {
                 most
             } else {
                 most.min(40)
             };
-            let len = self.prng.range(1, most) as usize;
+            let least = if is_request { most } else { 1 };
+            let len = self.prng.range(least, most) as usize;
             let mut chunk: Vec<u8> = link.client.outgoing.drain(..len).collect();
             link.delivered += len as u64;
             for asked in &mut link.client.asked {
@@ -334,6 +404,11 @@ impl World {
                 }
             }
             host.handle_received(id, &mut chunk);
+            // What somebody said last and the end may come together.
+            if link.has_ended && link.client.outgoing.is_empty() && self.prng.chance(1, 2) {
+                link.was_told = true;
+                host.handle_hangup(id, false);
+            }
         } else if link.has_ended {
             link.was_told = true;
             host.handle_hangup(id, false);
@@ -454,7 +529,9 @@ impl World {
     }
 
     fn pass_time(&mut self, shard: usize) {
-        let leap = self.climate.is_rough && self.prng.chance(1, 12);
+        // What waits for a shard that is behind waits for long.
+        let often = if self.lagging.is_some() { 2 } else { 12 };
+        let leap = self.climate.is_rough && self.prng.chance(1, often);
         self.now += if leap {
             self.prng.range(1, LEAP_MAX)
         } else {
@@ -476,52 +553,6 @@ impl World {
         while self.deliver(shard) {}
     }
 
-    /// Checks a host and tells the model what its last step has changed.
-    fn after(&mut self, shard: usize) {
-        let host = &self.hosts[shard];
-        host.invariants();
-        let counters = host.counters();
-        let before = self.applied[shard];
-        let now = usize::try_from(counters.publications).expect("few");
-        self.since_flush[shard] += now - before;
-        self.applied[shard] = now;
-        let ended = |label: &&str| {
-            counters.ended(label) > self.ends[shard].get(label).copied().unwrap_or(0)
-        };
-        let labels: Vec<&'static str> = counters.ends.keys().copied().filter(ended).collect();
-
-        for &at in self.by_id[shard].values() {
-            let link = &mut self.links[at];
-            let is_open = host.is_open(link.id);
-            let book = &mut link.book;
-            if is_open {
-                assert!(book.ended.is_none(), "a session ends once");
-                book.was_open = true;
-                while let Some((end, _)) = link.client.frames.front() {
-                    if *end > link.delivered {
-                        break;
-                    }
-                    let (_, said) = link.client.frames.pop_front().expect("just seen");
-                    if let Said::Register { user, event } = said {
-                        assert_eq!(before, now, "a client's words publish nothing");
-                        book.join(user, event, now);
-                    }
-                }
-            } else if book.was_open && book.ended.is_none() {
-                book.ended = Some(Ended {
-                    least: before,
-                    most: now,
-                    labels: labels.clone(),
-                });
-            } else if host.is_session(link.id) && book.ended.is_none() && !labels.is_empty() {
-                book.ended_before_open.clone_from(&labels);
-            }
-        }
-        if !labels.is_empty() {
-            self.ends[shard].clone_from(&counters.ends);
-        }
-    }
-
     /// Every request with its answer, if it has one, and the link it was asked on.
     pub(crate) fn requests(&self) -> impl Iterator<Item = (&Asked, Option<&Answered>, usize)> {
         self.links.iter().enumerate().flat_map(|(at, link)| {
@@ -534,10 +565,17 @@ impl World {
         })
     }
 
-    /// The request that pushed a publication, with its answer.
+    /// The answer to the request that pushed a publication over HTTP, if it has come.
+    ///
+    /// # Panics
+    ///
+    /// If it was not pushed so.
     pub(crate) fn answer_to(&self, push: usize) -> Option<&Answered> {
         let wanted = |asked: &Asked| matches!(asked.what, Request::Push { id } if id == push);
-        let client = &self.links[self.pushes[push].link].client;
+        let Publisher::Pusher(link) = self.pushes[push].by else {
+            panic!("{push} was not pushed over HTTP");
+        };
+        let client = &self.links[link].client;
         let index = client.asked.iter().position(wanted).expect("it was asked");
         client.answered.get(index)
     }
@@ -555,4 +593,6 @@ impl Link {
 
 const LEAP_MAX: u32 = 150;
 const PUBLICATIONS_PER_FLUSH_MAX: usize = 4;
+/// Enough for any task to come to where it waits for a host.
+const TURNS_OF_ALL_TASKS: u32 = 30;
 const SETTLING_ROUNDS_MAX: u32 = 20_000;

@@ -1,0 +1,308 @@
+//! What a call goes through: who observes it, middleware, and the handlers of its command.
+
+use crate::stage::{Client, Pen, builder, config, config_of, diary, noting, stop};
+use crate::words::{answered, asked};
+use campanile::config::DialectName;
+use campanile::handler::{Admission, Next, Response};
+use campanile::{Context, Failure, Reply};
+use std::future::Future;
+use std::pin::Pin;
+
+type Wrapped = Pin<Box<dyn Future<Output = Response>>>;
+
+/// Middleware that writes down what it sees of the request and of the response.
+fn watching(
+    pen: &Pen,
+    name: &'static str,
+) -> impl Fn(Context, Next) -> Wrapped + Clone + Send + Sync + 'static {
+    let pen = pen.clone();
+    move |cx, next| {
+        let pen = pen.clone();
+        Box::pin(async move {
+            let (command, data) = (cx.command().to_owned(), cx.text().unwrap_or_default());
+            pen.note(format!("{name} before {command} {data}"));
+            let response = next.run(cx.clone()).await;
+            pen.note(match &response {
+                Ok(Some(reply)) => {
+                    let data = String::from_utf8_lossy(reply.data().bytes()).into_owned();
+                    format!("{name} after {command} {data}")
+                }
+                Ok(None) => format!("{name} after {command}: nothing"),
+                Err(failure) => format!("{name} after {command}: {}", failure.text()),
+            });
+            response
+        })
+    }
+}
+
+#[test]
+fn middleware_wraps_the_rest_and_sees_request_and_response() {
+    let (pen, diary) = diary();
+    let handler_pen = pen.clone();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .middleware(watching(&pen, "outer"))
+        .handle("c", move |cx: Context| {
+            let pen = handler_pen.clone();
+            async move {
+                pen.note("handler");
+                Reply::json(&cx.bind::<u32>()?.saturating_add(1)).map_err(Failure::from)
+            }
+        })
+        .handle("fails", async |_| Failure::new(7, "no"))
+        .handle("says nothing", noting(&pen, "handler"))
+        // The order is that of registration, wherever handlers stand between.
+        .middleware(watching(&pen, "inner"))
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+
+    client.say(&asked("c", "1", "5"));
+    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "6"));
+    diary.expect(&["outer before c 5", "inner before c 5", "handler"]);
+    diary.expect(&["inner after c 6", "outer after c 6"]);
+
+    client.say(&asked("fails", "2", "5"));
+    assert_eq!(client.hear(), answered("fails", "2", 7, "no", "{}"));
+    diary.expect(&["outer before fails 5", "inner before fails 5"]);
+    diary.expect(&["inner after fails: no", "outer after fails: no"]);
+
+    for command in ["says nothing", "is not handled"] {
+        client.say(&asked(command, "3", "5"));
+        let silence = answered(command, "3", -1, "not implement", "{}");
+        assert_eq!(client.hear(), silence);
+        let [outer, inner] = ["outer", "inner"].map(|name| format!("{name} before {command} 5"));
+        diary.expect(&[&outer, &inner]);
+        if command == "says nothing" {
+            diary.expect(&["handler"]);
+        }
+        let [outer, inner] =
+            ["outer", "inner"].map(|name| format!("{name} after {command}: nothing"));
+        diary.expect(&[&inner, &outer]);
+    }
+    diary.expect_nothing();
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn middleware_may_abort_and_its_response_is_the_response() {
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .middleware(watching(&pen, "outer"))
+        .middleware(async |cx: Context, next: Next| match cx.request_id() {
+            "abort" => Ok(None),
+            "refuse" => Err(Failure::new(8, "not you")),
+            "answer" => Ok(Some(Reply::text("instead"))),
+            _ => next.run(cx).await,
+        })
+        .middleware(watching(&pen, "inner"))
+        .handle("c", noting(&pen, "handler"))
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    for (seqno, status, text, data, after) in [
+        ("abort", -1, "not implement", "{}", ": nothing"),
+        ("refuse", 8, "not you", "{}", ": not you"),
+        ("answer", 0, "ok", "\"instead\"", " instead"),
+    ] {
+        client.say(&asked("c", seqno, "5"));
+        assert_eq!(client.hear(), answered("c", seqno, status, text, data));
+        diary.expect(&["outer before c 5", &format!("outer after c{after}")]);
+    }
+    client.say(&asked("c", "go on", "5"));
+    assert_eq!(
+        client.hear(),
+        answered("c", "go on", -1, "not implement", "{}")
+    );
+    diary.expect(&["outer before c 5", "inner before c 5", "handler"]);
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn middleware_may_replace_the_response_and_run_the_rest_again() {
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .middleware(async |cx: Context, next: Next| match next.run(cx).await {
+            Ok(Some(_)) => Err(Failure::new(9, "it went too well")),
+            Ok(None) => Ok(Some(Reply::text("something"))),
+            Err(failure) => Ok(Some(Reply::text(format!("healed {}", failure.text())))),
+        })
+        .middleware(async |cx: Context, next: Next| {
+            let again = next.clone();
+            match next.run(cx.clone()).await {
+                Err(_) => again.run(cx).await,
+                response @ Ok(_) => response,
+            }
+        })
+        .handle("replies", async |_| Reply::ok())
+        .handle("is silent", async |_| ())
+        .handle("fails", move |_| {
+            pen.note("handler");
+            async { Failure::error("twice") }
+        })
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    for (command, status, text, data) in [
+        ("replies", 9, "it went too well", "{}"),
+        ("is silent", 0, "ok", "\"something\""),
+        ("fails", 0, "ok", "\"healed twice\""),
+    ] {
+        client.say(&asked(command, "1", "{}"));
+        assert_eq!(client.hear(), answered(command, "1", status, text, data));
+    }
+    diary.expect(&["handler", "handler"]);
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn a_second_handler_of_wsrv_runs_behind_the_first_and_its_reply_goes_before() {
+    let (pen, diary) = diary();
+    let (first, second) = (pen.clone(), pen);
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .handle("c", move |cx: Context| {
+            first.note("first");
+            async move {
+                match cx.bind::<String>().as_deref() {
+                    Ok("fail") => Err(Failure::new(3, "first")),
+                    _ => Ok(Reply::text("first")),
+                }
+            }
+        })
+        .handle("c", move |cx: Context| {
+            second.note("second");
+            async move {
+                let is_silent = cx.bind::<String>().as_deref() == Ok("silent");
+                (!is_silent).then(|| Reply::text("second"))
+            }
+        })
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    let mut ask = |data: &str, status, text, reply: &str| {
+        client.say(&asked("c", "1", data));
+        assert_eq!(client.hear(), answered("c", "1", status, text, reply));
+    };
+    ask("\"\"", 0, "ok", "\"second\"");
+    diary.expect(&["first", "second"]);
+    ask("\"silent\"", 0, "ok", "\"first\"");
+    diary.expect(&["first", "second"]);
+    ask("\"fail\"", 3, "first", "{}");
+    diary.expect(&["first"]);
+    diary.expect_nothing();
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn the_fallback_handles_what_has_no_handler() {
+    let fallback = async |cx: Context| {
+        let said = format!("{} {}", cx.command(), cx.text().unwrap_or("nothing"));
+        Reply::text(said).with_event("fell")
+    };
+    let gateway = builder(config(1))
+        .route("/easyws")
+        .handle("known", async |_| Reply::text("known"))
+        .fallback(fallback)
+        .route("/wsrv")
+        .fallback(fallback)
+        .start()
+        .expect("it starts");
+    let address = gateway.local_addr();
+    let mut client = Client::open_with(address, "/easyws", &[("Cookie", "auth=")]);
+    for (said, answer) in [
+        ("known: x", "known: known"),
+        ("other: x", "fell: other x"),
+        ("other: ", "fell: other nothing"),
+        ("no command", "fell:  no command"),
+    ] {
+        client.say(said);
+        assert_eq!(client.hear(), answer);
+    }
+    client.leave();
+    let mut client = Client::open(address, "/wsrv");
+    client.say("{}");
+    assert_eq!(client.hear(), answered("", "", 0, "ok", "\" nothing\""));
+    client.leave();
+    stop(gateway);
+}
+
+#[test]
+fn what_observes_messages_comes_first_and_answers_if_nothing_else_does() {
+    let (pen, diary) = diary();
+    let observer = pen.clone();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .middleware(watching(&pen, "middleware"))
+        .handle("c", async |_| Reply::text("handler"))
+        .on_message(noting(&pen, "one"))
+        .on_message(move |cx: Context| {
+            observer.note("two");
+            async move {
+                match cx.request_id() {
+                    "stop" => Err(Failure::new(1, "stopped")),
+                    _ => Ok(Reply::text("observer")),
+                }
+            }
+        })
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    client.say(&asked("c", "1", "5"));
+    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "\"handler\""));
+    diary.expect(&["one", "two", "middleware before c 5"]);
+    diary.expect(&["middleware after c handler"]);
+    client.say(&asked("other", "2", "5"));
+    let expected = answered("other", "2", 0, "ok", "\"observer\"");
+    assert_eq!(client.hear(), expected);
+    diary.expect(&["one", "two", "middleware before other 5"]);
+    diary.expect(&["middleware after other: nothing"]);
+    client.say(&asked("c", "stop", "5"));
+    assert_eq!(client.hear(), answered("c", "stop", 1, "stopped", "{}"));
+    diary.expect(&["one", "two"]);
+    diary.expect_nothing();
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn a_handler_that_a_session_was_admitted_with_replaces_those_of_the_route() {
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .middleware(watching(&pen, "middleware"))
+        .admit(async |upgrade| {
+            let Some(name) = upgrade.query("name") else {
+                return Ok(Admission::new());
+            };
+            Ok(Admission::new().handler(move |cx: Context| {
+                let reply = Reply::text(format!("{name} handles {}", cx.command()));
+                async move { reply }
+            }))
+        })
+        .handle("c", async |_| Reply::text("route"))
+        .fallback(async |_| Reply::text("fallback"))
+        .start()
+        .expect("it starts");
+    for (path, command, said) in [
+        ("/x?name=jack", "c", "jack handles c"),
+        ("/x?name=jack", "d", "jack handles d"),
+        ("/x", "c", "route"),
+        ("/x", "d", "fallback"),
+    ] {
+        let mut client = Client::open(gateway.local_addr(), path);
+        client.say(&asked(command, "1", "5"));
+        let data = format!("\"{said}\"");
+        assert_eq!(client.hear(), answered(command, "1", 0, "ok", &data));
+        diary.expect(&[&format!("middleware before {command} 5")]);
+        diary.expect(&[&format!("middleware after {command} {said}")]);
+        client.leave();
+    }
+    stop(gateway);
+}

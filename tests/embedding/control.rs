@@ -1,0 +1,401 @@
+//! What else a handle does: join and leave, close and drop, list, and say that it cannot.
+
+use crate::stage::{
+    Client, Gate, Hold, ReleaseOnDrop, all, builder, config_of, diary, done, in_time, stop,
+};
+use crate::words::asked;
+use campanile::config::{DialectName, Route};
+use campanile::handler::{Admission, Gathered, HandleError, MemberCount, Profile, SessionInfo};
+use campanile::public_id::PublicId;
+use campanile::{Context, Gateway, Message, Reply, RouteHandle};
+
+fn route_of(gateway: &Gateway) -> RouteHandle {
+    gateway.route("/x").expect("it is there")
+}
+
+/// A session on a shard, and its id.
+fn open_one(gateway: &Gateway, shard: usize) -> (Client, PublicId) {
+    let before: Vec<PublicId> = ids(&all(route_of(gateway).sessions()));
+    let client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
+    let now = ids(&all(route_of(gateway).sessions()));
+    let new = now.into_iter().find(|id| !before.contains(id));
+    (client, new.expect("it is listed"))
+}
+
+fn ids(sessions: &[SessionInfo]) -> Vec<PublicId> {
+    sessions.iter().map(|session| session.id).collect()
+}
+
+#[test]
+fn sessions_join_and_leave_channels_by_their_id() {
+    let mut config = config_of(2, DialectName::Projectforge);
+    config.limits.channels_per_session_max = 3;
+    let gateway = builder(config).start().expect("it starts");
+    let route = route_of(&gateway);
+    let (mut first, first_id) = open_one(&gateway, 0);
+    let (mut second, second_id) = open_one(&gateway, 1);
+    assert_eq!(done(route.join(first_id, "room")), Ok(true));
+    assert_eq!(done(route.join(first_id, "room")), Ok(false));
+    assert_eq!(done(route.join(second_id, "room")), Ok(true));
+    // The others are told, as the language does it, and not the one that joins.
+    let told = first.hear();
+    assert!(told.contains("online-update") && told.contains(&second_id.to_string()));
+    second.settle();
+    let pushed = route.publish("room", Message::text("m", "hello"));
+    assert_eq!(done(pushed), Ok(2));
+    assert!(first.hear().contains("hello") && second.hear().contains("hello"));
+
+    // One channel of its own, the room, and one more.
+    assert_eq!(done(route.join(first_id, "hall")), Ok(true));
+    let too_many = Err(HandleError::TooManyChannels);
+    assert_eq!(done(route.join(first_id, "attic")), too_many);
+    assert_eq!(done(route.join(first_id, "")), Err(HandleError::BadName));
+    let long = "x".repeat(8 * 1024 + 1);
+    assert_eq!(done(route.join(first_id, long)), Err(HandleError::BadName));
+
+    assert_eq!(done(route.leave(second_id, "hall")), Ok(false));
+    assert_eq!(done(route.leave(second_id, "room")), Ok(true));
+    assert_eq!(done(route.leave(second_id, "room")), Ok(false));
+    let told = first.hear();
+    assert!(told.contains("online-update") && told.contains("false"));
+    first.settle();
+    let pushed = route.publish("room", Message::text("m", "hello"));
+    assert_eq!(done(pushed), Ok(1));
+    second.settle();
+
+    let own: Vec<String> = all(route.sessions())
+        .into_iter()
+        .find(|session| session.id == first_id)
+        .expect("it is there")
+        .channels;
+    assert!(own[0].starts_with("x-") && own[0].len() == 10, "{own:?}");
+    assert_eq!(own[1..], ["room", "hall"]);
+    drop((first, second));
+    stop(gateway);
+}
+
+#[test]
+fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
+    let gateway = builder(config_of(2, DialectName::Wsrv)).start();
+    let gateway = gateway.expect("it starts");
+    let route = route_of(&gateway);
+    let longest = "x".repeat(123);
+    let good = [1000, 1001, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013];
+    for (index, code) in good.into_iter().chain([3000, 4001, 4999]).enumerate() {
+        let (mut client, id) = open_one(&gateway, index % 2);
+        assert_eq!(done(route.close(id, code, longest.as_str())), Ok(()));
+        assert_eq!(client.closing(), (code, longest.clone()));
+        client.end();
+        let again = route.close(id, code, "");
+        assert_eq!(done(again), Err(HandleError::NoSession));
+    }
+    let (mut client, id) = open_one(&gateway, 0);
+    for code in [
+        0, 999, 1002, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535,
+    ] {
+        let closed = done(route.close(id, code, ""));
+        assert_eq!(closed, Err(HandleError::BadClose), "{code}");
+    }
+    let too_long = "\u{e9}".repeat(62);
+    let closed = done(route.close(id, 1000, too_long));
+    assert_eq!(closed, Err(HandleError::BadClose));
+    client.settle();
+    assert_eq!(done(route.close(id, 3000, "")), Ok(()));
+    assert_eq!(client.closing(), (3000, String::new()));
+    client.end();
+    assert_eq!(stop(gateway).ended("closed"), 14);
+}
+
+#[test]
+fn a_user_is_dropped_whole_or_for_one_event() {
+    let gateway = builder(config_of(3, DialectName::Wserver)).start();
+    let gateway = gateway.expect("it starts");
+    let route = route_of(&gateway);
+    let open = |shard, user: &str, event: &str| {
+        let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
+        client.say(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
+        client.settle();
+        client
+    };
+    let mut jacks = [
+        open(0, "jack", "a"),
+        open(1, "jack", "b"),
+        open(2, "jack", "b"),
+    ];
+    let mut jill = open(0, "jill", "b");
+    assert_eq!(done(route.drop_user("nobody", None)), Ok(0));
+    assert_eq!(done(route.drop_user("jack", Some("c"))), Ok(0));
+    assert_eq!(done(route.drop_user("jack", Some("b"))), Ok(2));
+    let dropped = (1000, "dropped by the server".to_owned());
+    jacks[0].settle();
+    for jack in &mut jacks[1..] {
+        assert_eq!(jack.closing(), dropped);
+    }
+    assert_eq!(done(route.drop_user("jack", None)), Ok(1));
+    assert_eq!(jacks[0].closing(), dropped);
+    jill.settle();
+    drop((jacks, jill));
+    stop(gateway);
+}
+
+/// Two routes; on `/x` there are jack, jill and jack, one on each shard, all in a room.
+fn with_three_in_a_room() -> (Gateway, RouteHandle, [Client; 3]) {
+    let mut config = config_of(3, DialectName::Wsrv);
+    config.routes.push(Route::new("/y", DialectName::Wsrv));
+    let gateway = builder(config)
+        .route("/x")
+        .admit(async |upgrade| {
+            let user = upgrade.query("user").unwrap_or_default();
+            let admission = Admission::new().profile(Profile::named(user.to_uppercase()));
+            Ok(admission.user(user).join("room"))
+        })
+        .handle("c", async |_| Reply::ok())
+        .start()
+        .expect("it starts");
+    let open = |shard, user| {
+        let path = format!("/x?user={user}");
+        Client::open_on(gateway.local_addr(), shard, &path, &[])
+    };
+    let clients = [open(0, "jack"), open(1, "jill"), open(2, "jack")];
+    let route = route_of(&gateway);
+    (gateway, route, clients)
+}
+
+/// The sessions of a route, in the order in which they came.
+fn sessions_of(route: &RouteHandle) -> Vec<SessionInfo> {
+    let mut sessions = all(route.sessions());
+    sessions.sort_by_key(|session| session.number);
+    sessions
+}
+
+#[test]
+fn sessions_are_listed_with_what_they_are_and_what_has_gone_through_them() {
+    let (gateway, route, mut clients) = with_three_in_a_room();
+    let (request, message) = (asked("c", "1", "{}"), Message::text("m", "12345678"));
+    clients[1].say(&request);
+    let response = clients[1].hear();
+    assert_eq!(done(route.publish("room", message)), Ok(3));
+    let push = clients[1].hear();
+    let joined = gateway.handle().join(sessions_of(&route)[1].id, "hall");
+    assert_eq!(done(joined), Ok(true));
+
+    let sessions = sessions_of(&route);
+    let users: Vec<&[String]> = sessions.iter().map(|it| &it.users[..]).collect();
+    assert_eq!(users, [["jack"], ["jill"], ["jack"]]);
+    let names: Vec<&str> = sessions.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["JACK", "JILL", "JACK"]);
+    assert_eq!(sessions[0].channels, ["room"]);
+    assert_eq!(sessions[1].channels, ["room", "hall"]);
+    assert!(sessions.iter().all(|it| it.path == "/x"));
+    assert!(sessions.iter().map(|it| it.number).eq(1..=3));
+    let counted = sessions[1].statistics;
+    assert_eq!((counted.messages_received, counted.messages_sent), (1, 2));
+    assert_eq!(counted.bytes_received, request.len() as u64);
+    assert_eq!(counted.bytes_sent, (response.len() + push.len()) as u64);
+    let counted = sessions[0].statistics;
+    assert_eq!((counted.messages_received, counted.messages_sent), (0, 1));
+    assert_eq!(counted.bytes_received, 0);
+    assert_eq!(counted.bytes_sent, push.len() as u64);
+
+    let looked_up = done(gateway.handle().session(sessions[1].id));
+    assert_eq!(looked_up.as_ref(), Ok(&sessions[1]));
+    clients.into_iter().for_each(Client::leave);
+    assert_eq!(all(route.sessions()), []);
+    stop(gateway);
+}
+
+/// The counts of all shards, put together.
+fn counts(counts: Gathered<MemberCount>) -> Vec<(String, usize)> {
+    let merged = MemberCount::merge(all(counts)).into_iter();
+    merged.map(|count| (count.name, count.sessions)).collect()
+}
+
+#[track_caller]
+fn expect_counts(gathered: Gathered<MemberCount>, expected: &[(&str, usize)]) {
+    let found = counts(gathered);
+    let found: Vec<(&str, usize)> = found
+        .iter()
+        .map(|(name, it)| (name.as_str(), *it))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn channels_members_and_users_are_listed_over_all_shards() {
+    let (gateway, route, clients) = with_three_in_a_room();
+    let other = Client::open(gateway.local_addr(), "/y");
+    let sessions = sessions_of(&route);
+    let joined = gateway.handle().join(sessions[1].id, "hall");
+    assert_eq!(done(joined), Ok(true));
+
+    let sessions = sessions_of(&route);
+    let mut members = all(route.members("room"));
+    members.sort_by_key(|session| session.number);
+    assert_eq!(members, sessions);
+    assert_eq!(all(route.members("hall")), sessions[1..2]);
+    assert_eq!(all(route.members("nowhere")), []);
+    expect_counts(route.channels(), &[("hall", 1), ("room", 3)]);
+    expect_counts(route.users(), &[("jack", 2), ("jill", 1)]);
+    let total: usize = all(gateway.handle().sessions_count()).iter().sum();
+    assert_eq!(total, 4);
+    let other_route = gateway.route("/y").expect("it is there");
+    assert_eq!(all(other_route.sessions()).len(), 1);
+    expect_counts(other_route.channels(), &[]);
+    expect_counts(other_route.users(), &[]);
+
+    clients.into_iter().for_each(Client::leave);
+    expect_counts(route.channels(), &[]);
+    expect_counts(route.users(), &[]);
+    other.leave();
+    let total: usize = all(gateway.handle().sessions_count()).iter().sum();
+    assert_eq!(total, 0);
+    stop(gateway);
+}
+
+/// Expects that an id is that of no session, whatever is to be done with it.
+#[track_caller]
+fn expect_unknown(gateway: &Gateway, id: PublicId) {
+    let (handle, none) = (gateway.handle(), HandleError::NoSession);
+    assert_eq!(done(handle.push_session(id, Message::new("e"))), Err(none));
+    assert_eq!(done(handle.session(id)), Err(none));
+    assert_eq!(done(handle.join(id, "room")), Err(none));
+    assert_eq!(done(handle.leave(id, "room")), Err(none));
+    assert_eq!(done(handle.close(id, 1000, "")), Err(none));
+}
+
+#[test]
+fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
+    let start = || builder(config_of(3, DialectName::Wsrv)).start();
+    let (gateway, another) = (start().expect("it starts"), start().expect("it starts"));
+    let (client, id) = open_one(&gateway, 1);
+    let (foreign_client, foreign) = open_one(&another, 1);
+    expect_unknown(&gateway, foreign);
+    expect_unknown(&another, id);
+    // Every neighbour of a good one, and what is no id at all.
+    for bit in 0..128_u32 {
+        let bytes = u128::from_be_bytes(id.bytes()) ^ (1 << bit);
+        expect_unknown(&gateway, PublicId::from_bytes(bytes.to_be_bytes()));
+    }
+    expect_unknown(&gateway, PublicId::from_bytes([0; 16]));
+    expect_unknown(&gateway, PublicId::from_bytes([0xff; 16]));
+    let pushed = gateway.handle().push_session(id, Message::new("e"));
+    assert_eq!(done(pushed), Ok(1));
+    client.leave();
+    expect_unknown(&gateway, id);
+    // Nor of whoever gets the place of one that has ended.
+    let (client, newer) = open_one(&gateway, 1);
+    assert_ne!(id, newer);
+    expect_unknown(&gateway, id);
+    // Passing over nobody harms nobody.
+    let broadcast = route_of(&gateway).broadcast_except(Message::new("e"), &[id, foreign]);
+    assert_eq!(done(broadcast), Ok(1));
+    drop((client, foreign_client));
+    stop(gateway);
+    stop(another);
+}
+
+/// A gateway with one shard that its command `hold` holds, and few commands may wait for it.
+fn held(commands_max: u32) -> (Gateway, Client, Hold) {
+    let hold = Hold::default();
+    let held = hold.clone();
+    let (pen, diary) = diary();
+    let mut config = config_of(1, DialectName::Wsrv);
+    config.limits.commands_max = commands_max;
+    let gateway = builder(config)
+        .route("/x")
+        .handle("hold", move |_| {
+            let (pen, hold) = (pen.clone(), held.clone());
+            async move {
+                pen.note("holding");
+                hold.wait();
+            }
+        })
+        .admit(async |_| Ok(Admission::new().join("room")))
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    client.say(&asked("hold", "1", "{}"));
+    diary.expect(&["holding"]);
+    (gateway, client, hold)
+}
+
+#[test]
+fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
+    let (gateway, mut client, hold) = held(16);
+    let _release = ReleaseOnDrop(hold.clone());
+    let route = route_of(&gateway);
+    let message = |index: usize| Message::text("m", index.to_string());
+    let mut taken = Vec::new();
+    for index in 0..16 {
+        let pending = route.publish("room", message(index));
+        // Whether or not anybody waits, it will be done.
+        if index % 2 == 0 {
+            taken.push(pending);
+        }
+    }
+    assert_eq!(
+        done(route.publish("room", message(16))),
+        Err(HandleError::Busy)
+    );
+    let counting = gateway.handle().sessions_count();
+    assert_eq!(in_time(move || counting.wait()), Err(HandleError::Busy));
+    hold.release();
+    for pending in taken {
+        assert_eq!(done(pending), Ok(1));
+    }
+    for index in 0..16 {
+        let heard = client.hear();
+        assert!(
+            heard.ends_with(&format!(r#""data":"{index}"}}"#)),
+            "{heard}"
+        );
+    }
+    let silence = client.hear();
+    assert!(silence.contains("not implement"), "{silence}");
+    client.settle();
+    assert_eq!(done(route.publish("room", message(17))), Ok(1));
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn after_the_gateway_has_stopped_its_handles_say_so() {
+    let gate = Gate::new();
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(2, DialectName::Wsrv))
+        .route("/x")
+        .handle("c", move |_: Context| {
+            let (pen, gate) = (pen.clone(), gate.clone());
+            async move {
+                pen.note("at work");
+                gate.pass().await;
+            }
+        })
+        .start()
+        .expect("it starts");
+    let (mut client, id) = open_one(&gateway, 0);
+    client.say(&asked("c", "1", "{}"));
+    diary.expect(&["at work"]);
+    let (handle, route) = (gateway.handle(), route_of(&gateway));
+    client.hang_up();
+    in_time(move || gateway.stop(std::time::Duration::ZERO));
+    let stopped = HandleError::Stopped;
+    let message = || Message::new("e");
+    assert_eq!(done(handle.push_session(id, message())), Err(stopped));
+    assert_eq!(done(handle.session(id)), Err(stopped));
+    assert_eq!(done(handle.join(id, "room")), Err(stopped));
+    assert_eq!(done(handle.close(id, 1000, "")), Err(stopped));
+    assert_eq!(done(route.publish("room", message())), Err(stopped));
+    assert_eq!(done(route.push_user("jack", message())), Err(stopped));
+    assert_eq!(done(route.broadcast(message())), Err(stopped));
+    assert_eq!(done(route.drop_user("jack", None)), Err(stopped));
+    let listed = route.sessions();
+    assert_eq!(in_time(move || listed.wait()), Err(stopped));
+    // What is wrong in itself is still wrong.
+    let forged = PublicId::from_bytes([0; 16]);
+    assert_eq!(done(handle.session(forged)), Err(HandleError::NoSession));
+    assert_eq!(
+        done(route.push_user("", message())),
+        Err(HandleError::BadName)
+    );
+}

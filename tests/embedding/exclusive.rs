@@ -1,0 +1,373 @@
+//! Users who have one connection only: whoever connects last, or first, has it, on whatever shard,
+//! and there is no moment in which two have it.
+
+use crate::stage::{
+    Client, Hold, PATIENCE, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect,
+    connect_to, diary, done, read_answer, stop,
+};
+use crate::words::envelope;
+use campanile::config::{Config, DialectName, Schema};
+use campanile::{Context, Gateway, Message, RouteHandle};
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
+use std::thread::ScopedJoinHandle;
+
+const JACK: &[(&str, &str)] = &[("x-user-id", "jack"), ("Sec-WebSocket-Protocol", "token")];
+
+fn exclusive(shards: u8) -> Config {
+    let mut config = config_of(shards, DialectName::Edk);
+    config.routes[0].schema = Schema::Builtin;
+    config.limits.claims_waiting_max = 64;
+    config
+}
+
+fn route_of(gateway: &Gateway) -> RouteHandle {
+    gateway.route("/x").expect("it is there")
+}
+
+fn message(text: &str) -> Message {
+    Message::text("m", text)
+}
+
+/// How many sessions a push to jack reaches.
+#[track_caller]
+fn push(gateway: &Gateway, text: &str) -> u64 {
+    let pushed = route_of(gateway).push_user("jack", message(text));
+    done(pushed).expect("the gateway runs")
+}
+
+fn heard(text: &str) -> String {
+    String::from_utf8(envelope("m", text)).expect("text")
+}
+
+#[test]
+fn a_newcomer_replaces_the_old_connection_whose_end_takes_nothing_from_it() {
+    let (pen, diary) = diary();
+    let (opening, closing) = (pen.clone(), pen);
+    let gateway = builder(exclusive(3))
+        .route("/x")
+        .on_open(move |session| {
+            opening.note(format!("open {}", session.number()));
+            async {}
+        })
+        .on_close(move |session| {
+            closing.note(format!("closed {} {:?}", session.number(), session.user()));
+            async {}
+        });
+    let gateway = gateway.start().expect("it starts");
+    let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", JACK);
+    let mut present = open(0);
+    diary.expect(&["open 1"]);
+    // To every other shard, and from one to the same.
+    for (number, shard) in (2..).zip([1, 2, 0, 2, 2, 1, 1, 0, 0]) {
+        let newcomer = open(shard);
+        let mut old = std::mem::replace(&mut present, newcomer);
+        let replaced = (4001, "replaced by a new connection".to_owned());
+        assert_eq!(old.closing(), replaced);
+        let closed = format!("closed {} Some(\"jack\")", number - 1);
+        diary.expect_all(&[&format!("open {number}"), &closed]);
+        // Neither its farewell nor the end of its connection unregisters the newcomer.
+        assert_eq!(push(&gateway, "before"), 1);
+        old.end();
+        assert_eq!(push(&gateway, "after"), 1);
+        assert_eq!(
+            [present.hear(), present.hear()],
+            [heard("before"), heard("after")]
+        );
+        present.settle();
+    }
+    let users = all(route_of(&gateway).users());
+    assert_eq!((users.len(), users[0].sessions), (1, 1));
+    present.leave();
+    diary.expect(&["closed 10 Some(\"jack\")"]);
+    assert_eq!(push(&gateway, "nobody"), 0);
+    // And the user is free again.
+    open(1).leave();
+    let counters = stop(gateway);
+    assert_eq!(counters.ended("replaced"), 9);
+    assert_eq!(counters.ended("client_closed"), 2);
+}
+
+#[test]
+fn a_newcomer_that_yields_is_refused_with_409_and_the_old_connection_stays() {
+    let mut config = exclusive(3);
+    config.routes[0].kick_out_new_user_conn = true;
+    let gateway = builder(config).start().expect("it starts");
+    let address = gateway.local_addr();
+    for shard in [0, 1, 2] {
+        let mut present = Client::open_on(address, shard, "/x", JACK);
+        for other in [0, 1, 2] {
+            let newcomer = Client::upgrade(connect_to(address, other), "/x", JACK);
+            let answer = newcomer.err().expect("the upgrade is refused");
+            let told = (answer.status, answer.body.as_str());
+            assert_eq!(told, (409, "the user is connected already\n"));
+        }
+        let jill = [("x-user-id", "jill"), ("Sec-WebSocket-Protocol", "token")];
+        Client::open_with(address, "/x", &jill).leave();
+        assert_eq!(push(&gateway, "still"), 1);
+        assert_eq!(present.hear(), heard("still"));
+        present.leave();
+        // The next one comes as soon as it is gone.
+    }
+    stop(gateway);
+}
+
+#[test]
+fn of_many_who_come_at_once_and_yield_one_gets_in() {
+    const CLIENTS: usize = 8;
+    let mut config = exclusive(3);
+    config.routes[0].kick_out_new_user_conn = true;
+    let gateway = builder(config).start().expect("it starts");
+    let address = gateway.local_addr();
+    for _ in 0..20 {
+        let barrier = Barrier::new(CLIENTS);
+        let results = std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for _ in 0..CLIENTS {
+                threads.push(scope.spawn(|| {
+                    let socket = connect(address);
+                    barrier.wait();
+                    Client::upgrade(socket, "/x", JACK).map_err(|answer| answer.status)
+                }));
+            }
+            let joined = threads.into_iter().map(ScopedJoinHandle::join);
+            let results = joined.map(|result| result.expect("no panic"));
+            results.collect::<Vec<Result<Client, u16>>>()
+        });
+        let refused = results.iter().filter(|result| matches!(result, Err(409)));
+        assert_eq!(refused.count(), CLIENTS - 1);
+        let mut granted = results.into_iter().filter_map(Result::ok);
+        let present = granted.next().expect("one gets in");
+        assert_eq!(push(&gateway, "one"), 1);
+        present.leave();
+    }
+    stop(gateway);
+}
+
+/// Connects as jack with a token of its own, leaves after so many pushes or is replaced, and
+/// returns the numbers of the pushes that it got.
+fn contend(gateway: &Gateway, token: &str, pushes_max: usize) -> Vec<usize> {
+    let headers = [("x-user-id", "jack"), ("Sec-WebSocket-Protocol", token)];
+    let mut client = Client::open_with(gateway.local_addr(), "/x", &headers);
+    let mut pushes = Vec::new();
+    while let Ok(frame) = client.0.read() {
+        if frame.is_close() {
+            continue;
+        }
+        let text = String::from_utf8(frame.into_data().to_vec()).expect("text");
+        pushes.push(text[5..].parse().expect("a number"));
+        if pushes.len() == pushes_max {
+            // What is on its way is still got.
+            drop(client.0.close(None));
+        }
+    }
+    pushes
+}
+
+/// One publisher publishes one thing after the other, each when the one before has been applied
+/// everywhere. If two connections were the user's at one time, the old one would get something
+/// that was published after what the new one has got.
+#[test]
+fn however_many_race_for_a_user_there_is_no_moment_in_which_two_have_it() {
+    const CONTENDERS: usize = 6;
+    const ROUNDS: usize = 60;
+    let (told, numbers) = channel();
+    let opened = Arc::new(AtomicU64::new(0));
+    let opening = Arc::clone(&opened);
+    let gateway = builder(exclusive(3))
+        .route("/x")
+        .on_open(move |_| {
+            opening.fetch_add(1, Ordering::Relaxed);
+            async {}
+        })
+        .on_close(move |session| {
+            let token = session.token().unwrap_or_default().to_owned();
+            // Somebody listens until the end.
+            drop(told.send((token, session.number())));
+            async {}
+        });
+    let gateway = gateway.start().expect("it starts");
+    let over = AtomicBool::new(false);
+    let (shares, reached) = std::thread::scope(|scope| {
+        let mut contenders = Vec::new();
+        for contender in 0..CONTENDERS {
+            let gateway = &gateway;
+            contenders.push(scope.spawn(move || {
+                let rounds = (0..ROUNDS).map(|round| {
+                    let token = format!("{contender}-{round}");
+                    let pushes_max = if round % 3 == 0 { 2 } else { 50 };
+                    let pushes = contend(gateway, &token, pushes_max);
+                    (token, pushes)
+                });
+                rounds.collect::<Vec<_>>()
+            }));
+        }
+        let publisher = scope.spawn(|| {
+            let mut totals = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                totals.push(push(&gateway, &totals.len().to_string()));
+            }
+            totals
+        });
+        let joined = contenders.into_iter().map(ScopedJoinHandle::join);
+        let shares = joined.flat_map(|shares| shares.expect("no panic"));
+        let shares: BTreeMap<String, Vec<usize>> = shares.collect();
+        over.store(true, Ordering::Relaxed);
+        (shares, publisher.join().expect("no panic"))
+    });
+
+    // After all that, the user is there for whoever comes.
+    let mut client = Client::open_with(gateway.local_addr(), "/x", JACK);
+    assert_eq!(push(&gateway, "last"), 1);
+    assert_eq!(client.hear(), heard("last"));
+    client.leave();
+    assert!(all(route_of(&gateway).users()).is_empty());
+    let counters = stop(gateway);
+    assert_eq!(counters.sessions_opened, (CONTENDERS * ROUNDS + 1) as u64);
+    let numbers: BTreeMap<String, u64> = numbers.try_iter().collect();
+    assert_eq!(numbers.len() as u64, opened.load(Ordering::Relaxed));
+    check_shares(shares, &numbers, &reached);
+}
+
+fn check_shares(
+    shares: BTreeMap<String, Vec<usize>>,
+    numbers: &BTreeMap<String, u64>,
+    reached: &[u64],
+) {
+    let mut shares: Vec<(Option<u64>, Vec<usize>)> = shares
+        .into_iter()
+        .map(|(token, pushes)| (numbers.get(&token).copied(), pushes))
+        .collect();
+    shares.sort();
+    let mut got = vec![0_u64; reached.len()];
+    let mut last = 0;
+    for (number, pushes) in shares {
+        if number.is_none() {
+            assert!(pushes.is_empty(), "evicted before it was upgraded");
+        }
+        for push in pushes {
+            assert!(
+                push >= last,
+                "{push} has come to an old one after {last} to a newer one"
+            );
+            last = push;
+            got[push] += 1;
+        }
+    }
+    assert!(got.iter().sum::<u64>() > 0, "somebody was there");
+    for (push, (got, reached)) in got.iter().zip(reached).enumerate() {
+        assert!(got <= reached, "{push}: {got} of {reached}");
+    }
+}
+
+/// A gateway of two shards on which jack is, on shard 0, whose handler holds it.
+fn held(config: Config) -> (Gateway, Client, Hold) {
+    let hold = Hold::default();
+    let held = hold.clone();
+    let (pen, diary) = diary();
+    let gateway = builder(config)
+        .route("/x")
+        .handle("hold", move |_: Context| {
+            pen.note("holding");
+            held.wait();
+            async {}
+        });
+    let gateway = gateway.start().expect("it starts");
+    let mut client = Client::open_on(gateway.local_addr(), 0, "/x", JACK);
+    // Connections that a test needs later are made before nobody accepts them.
+    client.say_bytes(&envelope("hold", ""));
+    diary.expect(&["holding"]);
+    (gateway, client, hold)
+}
+
+/// A connection on shard 1 of a gateway whose shard 0 is held.
+fn connect_beside(gateway: &Gateway) -> TcpStream {
+    // Those on the shard that is held are not answered before somebody else is.
+    let (sender, receiver) = channel();
+    let address = gateway.local_addr();
+    for _ in 0..16 {
+        let sender = sender.clone();
+        let thread = std::thread::Builder::new().spawn(move || {
+            let mut socket = connect(address);
+            let answer = crate::stage::get(&mut socket, "/shard");
+            assert!(!answer.body.is_empty());
+            // Only the first is wanted.
+            drop(sender.send(socket));
+        });
+        thread.expect("a thread");
+    }
+    let socket = receiver.recv_timeout(PATIENCE);
+    socket.expect("one of them is on the other shard")
+}
+
+#[test]
+fn a_claim_that_is_not_answered_in_time_is_503_and_given_up() {
+    let mut config = exclusive(2);
+    config.heartbeat.handshake_timeout_ms = 200;
+    let (gateway, mut old, hold) = held(config);
+    let _release = ReleaseOnDrop(hold.clone());
+    let mut newcomer = connect_beside(&gateway);
+    ask_to_upgrade(&mut newcomer, "/x", JACK);
+    let answer = read_answer(&mut newcomer);
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (503, "timed out, try again\n")
+    );
+    drop(newcomer);
+    hold.release();
+    // Whether or not the old connection has been told to go by then, the user is not lost.
+    let mut next = loop {
+        match Client::upgrade(connect(gateway.local_addr()), "/x", JACK) {
+            Ok(client) => break client,
+            Err(answer) => assert_eq!(answer.status, 503),
+        }
+    };
+    assert_eq!(old.closing().0, 4001);
+    assert_eq!(push(&gateway, "next"), 1);
+    assert_eq!(next.hear(), heard("next"));
+    drop((old, next));
+    stop(gateway);
+}
+
+#[test]
+fn whoever_waits_for_a_user_gets_in_when_the_old_connection_is_gone() {
+    let (gateway, mut old, hold) = held(exclusive(2));
+    let _release = ReleaseOnDrop(hold.clone());
+    let mut waiting = connect_beside(&gateway);
+    ask_to_upgrade(&mut waiting, "/x", JACK);
+    let mut gives_up = connect_beside(&gateway);
+    ask_to_upgrade(&mut gives_up, "/x", JACK);
+    drop(gives_up);
+    hold.release();
+    assert_eq!(read_answer(&mut waiting).status, 101);
+    assert_eq!(old.closing().0, 4001);
+    drop((old, waiting));
+    stop(gateway);
+}
+
+#[test]
+fn too_many_who_wait_for_one_user_are_told_so() {
+    let mut config = exclusive(2);
+    config.limits.claims_waiting_max = 1;
+    let (gateway, mut old, hold) = held(config);
+    let _release = ReleaseOnDrop(hold.clone());
+    let mut waiting: Vec<TcpStream> = (0..4).map(|_| connect_beside(&gateway)).collect();
+    for socket in &mut waiting {
+        ask_to_upgrade(socket, "/x", JACK);
+    }
+    hold.release();
+    let answers = waiting.iter_mut().map(read_answer);
+    let statuses: Vec<u16> = answers.map(|answer| answer.status).collect();
+    let granted = statuses.iter().filter(|&&status| status == 101).count();
+    assert!(granted >= 1, "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| [101, 503].contains(status)),
+        "{statuses:?}"
+    );
+    assert_eq!(old.closing().0, 4001);
+    drop((old, waiting));
+    stop(gateway);
+}

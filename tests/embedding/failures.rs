@@ -1,0 +1,455 @@
+//! What comes of an embedder's errors and panics, wherever they happen: a word in the language, and
+//! nothing for anybody else.
+
+use crate::logs;
+use crate::stage::{
+    Client, Gate, Noted, Pen, all, builder, config, config_of, connect, diary, done, get, noting,
+    post, refusal, stop,
+};
+use crate::words::{answered, asked, envelope};
+use campanile::config::{Config, DialectName, Route, Schema};
+use campanile::handler::{Admission, Next, Rejection, RouteBuilder, Upgrade};
+use campanile::{Context, Failure, Message, Reply};
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+
+/// Adds a handler for each way to fail, and one that does not.
+fn with_failing_handlers(route: RouteBuilder) -> RouteBuilder {
+    route
+        .handle("error", async |_| {
+            Err::<(), _>(io::Error::other("it broke"))
+        })
+        .handle("failure", async |_| Failure::new(7, "no").with_data(&[1]))
+        .handle("panic", async |_| panic_with::<()>("on purpose"))
+        .handle("panic at once", |_| {
+            panic_with::<Ready<()>>("on purpose, before there is a future")
+        })
+        .handle("blocking panic", async |cx: Context| {
+            cx.blocking(|| panic_with::<()>("on purpose, elsewhere"))
+                .await;
+        })
+        .handle("panic in a destructor", |_| PanicsWhenDropped)
+        .handle("fine", async |_| Reply::text("fine"))
+}
+
+fn panic_with<T>(text: &'static str) -> T {
+    std::panic::panic_any(text)
+}
+
+const FAILING: [&str; 6] = [
+    "error",
+    "failure",
+    "panic",
+    "panic at once",
+    "blocking panic",
+    "panic in a destructor",
+];
+
+/// A future, or a value, that panics when it is dropped.
+struct PanicsWhenDropped;
+
+impl Future for PanicsWhenDropped {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic_with::<()>("on purpose, in a destructor");
+    }
+}
+
+#[test]
+fn wsrv_tells_the_client_how_a_handler_failed_but_not_why_it_panicked() {
+    let route = builder(config_of(1, DialectName::Wsrv)).route("/x");
+    let gateway = with_failing_handlers(route).start().expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    for command in FAILING {
+        client.say(&asked(command, "1", "{}"));
+        let (status, text, data) = match command {
+            "error" => (999_999_999, "it broke", "{}"),
+            "failure" => (7, "no", "[1]"),
+            _ => (999_999_999, "internal error", "{}"),
+        };
+        assert_eq!(client.hear(), answered(command, "1", status, text, data));
+    }
+    client.say(&asked("fine", "2", "{}"));
+    assert_eq!(client.hear(), answered("fine", "2", 0, "ok", "\"fine\""));
+    drop(client);
+    assert_eq!(stop(gateway).sessions_opened, 1);
+}
+
+#[test]
+fn projectforge_closes_the_session_whose_handler_fails() {
+    let (pen, diary) = diary();
+    let route = builder(config_of(1, DialectName::Projectforge)).route("/x");
+    let route = with_failing_handlers(route).on_close(noting(&pen, "closed"));
+    let gateway = route.start().expect("it starts");
+    let mut other = Client::open(gateway.local_addr(), "/x");
+    for command in FAILING {
+        let mut client = Client::open(gateway.local_addr(), "/x");
+        client.say(&format!(r#"{{"cmd":"{command}"}}"#));
+        let reason = "message handling failed".to_owned();
+        assert_eq!(client.closing(), (1011, reason), "{command}");
+        client.end();
+        diary.expect(&["closed"]);
+    }
+    other.say(r#"{"cmd":"fine"}"#);
+    assert!(other.hear().contains("fine"));
+    drop(other);
+    let counters = stop(gateway);
+    assert_eq!(counters.ended("handler_failed"), FAILING.len() as u64);
+}
+
+/// What is logged of a handler that failed.
+fn logged(command: &str) -> &'static str {
+    match command {
+        "error" | "failure" => "a handler failed",
+        _ => "a handler panicked",
+    }
+}
+
+#[test]
+fn easyws_and_edk_say_nothing_of_a_handler_that_failed_but_log_it() {
+    let log = logs::watch();
+    let mut config = config(1);
+    config.routes = vec![
+        Route::new("/text", DialectName::Easyws),
+        Route {
+            schema: Schema::Builtin,
+            ..Route::new("/bytes", DialectName::Edk)
+        },
+    ];
+    let gateway = with_failing_handlers(builder(config).route("/text"));
+    let gateway = with_failing_handlers(gateway.route("/bytes"));
+    let gateway = gateway.start().expect("it starts");
+    let address = gateway.local_addr();
+    let mut client = Client::open_with(address, "/text", &[("Cookie", "auth=")]);
+    for command in FAILING {
+        client.say(&format!("{command}: x"));
+        client.settle();
+        log.expect(&[logged(command), &format!("\"{command}\" of /text")]);
+    }
+    client.say("fine: x");
+    assert_eq!(client.hear(), "fine: fine");
+    client.leave();
+
+    let user = [("x-user-id", "u"), ("Sec-WebSocket-Protocol", "token")];
+    let mut client = Client::open_with(address, "/bytes", &user);
+    for command in FAILING {
+        client.say_bytes(&envelope(command, "x"));
+        client.settle();
+        log.expect(&[logged(command), &format!("\"{command}\" of /bytes")]);
+    }
+    client.say_bytes(&envelope("fine", "x"));
+    assert_eq!(client.hear().as_bytes(), envelope("fine", "fine"));
+    client.leave();
+    let counters = stop(gateway);
+    assert_eq!(counters.ended("client_closed"), 2);
+}
+
+#[test]
+fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
+    let (pen, diary) = diary();
+    let gate = Gate::new();
+    let wait_gate = gate.clone();
+    let route = builder(config_of(1, DialectName::Wsrv)).route("/x");
+    let gateway = with_failing_handlers(route)
+        .handle("wait", move |_| {
+            let (pen, gate) = (pen.clone(), wait_gate.clone());
+            async move {
+                pen.note("waits");
+                gate.pass().await;
+                Reply::text("waited")
+            }
+        })
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    let mut other = Client::open(gateway.local_addr(), "/x");
+    for waiting in [&mut client, &mut other] {
+        waiting.say(&asked("wait", "w", "{}"));
+        diary.expect(&["waits"]);
+    }
+    for _ in 0..10 {
+        client.say(&asked("panic", "p", "{}"));
+        let expected = answered("panic", "p", 999_999_999, "internal error", "{}");
+        assert_eq!(client.hear(), expected);
+    }
+    for waiting in [&mut client, &mut other] {
+        gate.open();
+        gate.open();
+        let expected = answered("wait", "w", 0, "ok", "\"waited\"");
+        assert_eq!(waiting.hear(), expected);
+    }
+    drop((client, other));
+    stop(gateway);
+}
+
+#[test]
+fn middleware_and_observers_that_panic_have_failed_the_call() {
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .on_message(async |cx: Context| assert_ne!(cx.command(), "one", "on purpose"))
+        .middleware(async |cx: Context, next: Next| {
+            assert_ne!(cx.command(), "two", "on purpose");
+            let response = next.run(cx.clone()).await;
+            assert_ne!(cx.command(), "three", "on purpose");
+            response
+        })
+        .fallback(async |_| Reply::ok())
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    for command in ["one", "two", "three"] {
+        client.say(&asked(command, "1", "{}"));
+        let expected = answered(command, "1", 999_999_999, "internal error", "{}");
+        assert_eq!(client.hear(), expected);
+    }
+    client.say(&asked("four", "2", "{}"));
+    assert_eq!(client.hear(), answered("four", "2", 0, "ok", "{}"));
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn an_upgrade_whose_admission_panics_is_answered_with_500() {
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .admit(|upgrade| {
+            let mode = upgrade.query("mode");
+            assert_ne!(mode.as_deref(), Some("at once"), "on purpose");
+            async move {
+                tokio::task::yield_now().await;
+                assert_ne!(mode.as_deref(), Some("later"), "on purpose");
+                Ok(Admission::new())
+            }
+        })
+        .start()
+        .expect("it starts");
+    for path in ["/x?mode=at+once", "/x?mode=later"] {
+        let answer = refusal(gateway.local_addr(), path, &[]);
+        assert_eq!(answer, (500, "internal error".to_owned()));
+    }
+    Client::open(gateway.local_addr(), "/x").leave();
+    assert_eq!(stop(gateway).sessions_opened, 1);
+}
+
+#[test]
+fn whom_a_validator_panics_about_is_not_let_in() {
+    let mut config = config(1);
+    config.routes = [
+        ("/easyws", DialectName::Easyws),
+        ("/pf", DialectName::Projectforge),
+    ]
+    .map(|(path, dialect)| Route {
+        namespace: Some("shared".to_owned()),
+        ..Route::new(path, dialect)
+    })
+    .into();
+    let gateway = builder(config)
+        .route("/easyws")
+        .channel_with("at once", |_| panic_with::<Ready<_>>("on purpose"))
+        .channel_with("later", async |_| panic_with("on purpose"))
+        .channel("open")
+        .start()
+        .expect("it starts");
+    let address = gateway.local_addr();
+    let mut client = Client::open_with(address, "/easyws", &[("Cookie", "auth=")]);
+    for channel in ["at once", "later"] {
+        client.say(&format!("listen: {channel}"));
+        assert_eq!(client.hear(), "websocket: not authorized");
+        let path = format!("/pf?ch={}", channel.replace(' ', "%20"));
+        let answer = refusal(address, &path, &[]);
+        assert_eq!(answer, (500, "internal error".to_owned()));
+    }
+    client.say("listen: open");
+    client.settle();
+    client.leave();
+    stop(gateway);
+}
+
+#[test]
+fn hooks_that_panic_keep_neither_the_others_nor_the_session_from_running() {
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .admit(admit_with_noted(&pen))
+        .on_open(|_| panic_with::<Ready<()>>("on purpose"))
+        .on_open(async |_| panic_with("on purpose"))
+        .on_open(noting(&pen, "open"))
+        .on_close(|_| panic_with::<Ready<()>>("on purpose"))
+        .on_close(async |_| panic_with("on purpose"))
+        .on_close(noting(&pen, "closed"))
+        .handle("c", async |_| Reply::ok())
+        .start()
+        .expect("it starts");
+    for _ in 0..2 {
+        let mut client = Client::open(gateway.local_addr(), "/x");
+        diary.expect(&["open"]);
+        client.say(&asked("c", "1", "{}"));
+        assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+        client.leave();
+        diary.expect(&["closed", "a value dropped"]);
+    }
+    stop(gateway);
+}
+
+fn admit_with_noted(
+    pen: &Pen,
+) -> impl Fn(Upgrade) -> Ready<Result<Admission, Rejection>> + Clone + Send + Sync + 'static {
+    let pen = pen.clone();
+    move |_| {
+        let noted = Noted("a value dropped", pen.clone());
+        ready(Ok(Admission::new().value(noted)))
+    }
+}
+
+/// The order in which values are dropped is nobody's business.
+#[test]
+fn a_value_whose_destructor_panics_hurts_nobody() {
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .admit(move |_| {
+            let noted = Noted("dropped", pen.clone());
+            async {
+                let admission = Admission::new().value(PanicsWhenDropped).value(noted);
+                Ok(admission.share(SharedBomb(PanicsWhenDropped)))
+            }
+        })
+        .handle("replace", async |cx: Context| {
+            drop(cx.session().values().insert(PanicsWhenDropped));
+            Reply::ok()
+        })
+        .handle("c", async |_| Reply::ok())
+        .start()
+        .expect("it starts");
+    let mut other = Client::open(gateway.local_addr(), "/x");
+    for _ in 0..2 {
+        let mut client = Client::open(gateway.local_addr(), "/x");
+        client.say(&asked("replace", "1", "{}"));
+        let expected = answered("replace", "1", 999_999_999, "internal error", "{}");
+        assert_eq!(client.hear(), expected);
+        client.leave();
+        diary.expect(&["dropped"]);
+    }
+    other.say(&asked("c", "1", "{}"));
+    assert_eq!(other.hear(), answered("c", "1", 0, "ok", "{}"));
+    drop(other);
+    stop(gateway);
+}
+
+struct SharedBomb(PanicsWhenDropped);
+
+/// An admission is judged before the rest of the request: what it holds may be for nobody.
+#[test]
+fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
+    let (pen, diary) = diary();
+    let mut config = config_of(1, DialectName::Projectforge);
+    config.routes[0].namespace = Some("n".to_owned());
+    let gateway = builder(config)
+        .route("/x")
+        .admit(move |_| {
+            let noted = Noted("dropped", pen.clone());
+            let captured = PanicsWhenDropped;
+            async {
+                let admission = Admission::new().value(noted).value(PanicsWhenDropped);
+                Ok(admission.handler(move |_| {
+                    black_box(&captured);
+                    ready(())
+                }))
+            }
+        })
+        .channel_with("closed", async |_| Err(Failure::error("nobody")))
+        .start()
+        .expect("it starts");
+    let address = gateway.local_addr();
+    let elsewhere = [("Origin", "http://elsewhere")];
+    assert_eq!(refusal(address, "/x", &elsewhere).0, 403);
+    diary.expect(&["dropped"]);
+    assert_eq!(refusal(address, "/x?ch=closed", &[]).0, 403);
+    diary.expect(&["dropped"]);
+    let no_upgrade = get(&mut connect(address), "/x");
+    assert_eq!(no_upgrade.status, 400);
+    diary.expect(&["dropped"]);
+    Client::open(address, "/x").leave();
+    diary.expect(&["dropped"]);
+    stop(gateway);
+}
+
+#[test]
+fn rules_about_requests_that_panic_say_no() {
+    let mut config = config(1);
+    config.routes.push(Route::new("/m", DialectName::Wsrv));
+    let gateway = builder(config)
+        .route("/wsrv")
+        .origin(|head| head.header("x-ok").is_some() || panic_with("on purpose"))
+        .route("/ws")
+        .authorize_push(|head| head.header("x-ok").is_some() || panic_with("on purpose"))
+        .route("/m")
+        .matcher(|head| head.path() == "/matched" || panic_with("on purpose"))
+        .start()
+        .expect("it starts");
+    let address = gateway.local_addr();
+    let ok = [("X-Ok", "1")];
+    let forbidden = (403, "Forbidden\n".to_owned());
+    assert_eq!(refusal(address, "/wsrv", &[]), forbidden);
+    Client::open_with(address, "/wsrv", &ok).leave();
+    let push = r#"{"userId":"u","event":"e","message":"m"}"#;
+    assert_eq!(post(address, "/push", &[], push).status, 500);
+    assert_eq!(post(address, "/push", &ok, push).status, 200);
+    // It is for nobody, so that the embedder's own service answers.
+    let answer = get(&mut connect(address), "/m");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "0 /m"));
+    Client::open(address, "/matched").leave();
+    stop(gateway);
+}
+
+#[test]
+fn a_token_that_authentication_panics_about_names_nobody() {
+    let config = Config {
+        routes: vec![
+            Route::new("/ws", DialectName::Wserver),
+            Route::new("/edk", DialectName::Edk),
+        ],
+        ..config(1)
+    };
+    let authenticate = async |token: Box<str>| match &*token {
+        "bad" => panic_with("on purpose"),
+        token => Some(token.to_uppercase()),
+    };
+    let gateway = builder(config)
+        .route("/ws")
+        .authenticate(authenticate)
+        .route("/edk")
+        .authenticate(authenticate)
+        .start()
+        .expect("it starts");
+    let address = gateway.local_addr();
+    let mut client = Client::open(address, "/ws");
+    for token in ["bad", "good"] {
+        client.say(&format!(r#"{{"token":"{token}","event":"e"}}"#));
+    }
+    client.settle();
+    let route = gateway.route("/ws").expect("it is there");
+    let names: Vec<String> = all(route.users()).into_iter().map(|it| it.name).collect();
+    assert_eq!(names, ["GOOD"]);
+    let pushed = route.push_user("GOOD", Message::text("e", "hello"));
+    assert_eq!(done(pushed), Ok(1));
+    assert_eq!(client.hear(), "hello");
+    drop(client);
+
+    let bad = [("Sec-WebSocket-Protocol", "bad")];
+    let answer = refusal(address, "/edk", &bad);
+    assert_eq!(answer, (500, "internal error".to_owned()));
+    let good = [("Sec-WebSocket-Protocol", "good")];
+    Client::open_with(address, "/edk", &good).leave();
+    stop(gateway);
+}

@@ -1,0 +1,363 @@
+//! What an embedder serves over HTTP beside the gateway's own paths.
+
+use crate::stage::{
+    Answer, Client, Gate, PATIENCE, ask_to_upgrade, config, connect, diary, get, in_time, post,
+    read_answer, read_chunk, stop,
+};
+use crate::words::{answered, asked};
+use campanile::{Builder, Context, Gateway, Reply, Setup};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::{Request, Response};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, Ready};
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+fn text(status: u16, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let response = Response::builder().status(status);
+    response.body(Full::new(text.into())).expect("a response")
+}
+
+/// A gateway of one shard with a service.
+fn serving<F, Fut, B>(service: F) -> Gateway
+where
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
+{
+    let builder = Gateway::builder(config(1)).shard(move |setup| {
+        setup.http(service.clone());
+    });
+    with_ok(builder).start().expect("it starts")
+}
+
+fn with_ok(builder: Builder) -> Builder {
+    let ok = async |_: Context| Reply::ok();
+    builder.route("/wsrv").handle("c", ok).done()
+}
+
+/// Sessions are served as ever.
+#[track_caller]
+fn expect_sessions(gateway: &Gateway) {
+    let mut client = Client::open(gateway.local_addr(), "/wsrv");
+    client.say(&asked("c", "1", "{}"));
+    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+    client.leave();
+}
+
+#[test]
+fn without_a_service_there_is_nothing_else() {
+    let gateway = Gateway::builder(config(1)).start().expect("it starts");
+    let nothing = get(&mut connect(gateway.local_addr()), "/other");
+    let expected = Answer {
+        status: 404,
+        body: "404 page not found\n".to_owned(),
+    };
+    assert_eq!(nothing, expected);
+    stop(gateway);
+}
+
+#[test]
+fn a_service_gets_what_nothing_else_is_served_for() {
+    let gateway = serving(async |request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let header = head.headers.get("x-test").cloned();
+        let body = body
+            .collect()
+            .await
+            .expect("the client sends it")
+            .to_bytes();
+        let told = format!("{} {} {header:?} {body:?}", head.method, head.uri);
+        Ok::<_, Infallible>(text(201, told))
+    });
+    let address = gateway.local_addr();
+    let answer = post(address, "/any/path?q=1", &[("X-Test", "yes")], "a body");
+    let expected = r#"POST /any/path?q=1 Some("yes") b"a body""#;
+    assert_eq!((answer.status, answer.body.as_str()), (201, expected));
+    // Several requests on one connection, and then an upgrade.
+    let mut socket = connect(address);
+    for path in ["/a", "/b", "/"] {
+        let answer = get(&mut socket, path);
+        assert_eq!(answer.body, format!(r#"GET {path} None b"""#));
+    }
+    let client = Client::upgrade(socket, "/wsrv", &[]);
+    client.expect("the upgrade is granted").leave();
+    // What the gateway serves itself is not the embedder's.
+    assert_eq!(get(&mut connect(address), "/wsrv").status, 400);
+    assert_eq!(post(address, "/push", &[], "x").status, 400);
+    assert_eq!(get(&mut connect(address), "/push").status, 405);
+    // An upgrade that no route is for is a request like any other.
+    let mut socket = connect(address);
+    ask_to_upgrade(&mut socket, "/nowhere", &[]);
+    assert_eq!(read_answer(&mut socket).status, 201);
+    drop(socket);
+    expect_sessions(&gateway);
+    stop(gateway);
+}
+
+#[test]
+fn a_service_may_keep_what_may_not_leave_its_thread_and_may_wait() {
+    let (pen, diary) = diary();
+    let gate = Gate::new();
+    let service_gate = gate.clone();
+    let gateway = Gateway::builder(config(1)).shard(move |setup: &mut Setup| {
+        let count = Rc::new(Cell::new(0));
+        let (pen, gate) = (pen.clone(), service_gate.clone());
+        setup.http(move |request: Request<Incoming>| {
+            let (count, pen, gate) = (Rc::clone(&count), pen.clone(), gate.clone());
+            async move {
+                if request.uri().path() == "/slow" {
+                    pen.note("waits");
+                    gate.pass().await;
+                }
+                count.set(count.get() + 1);
+                Ok::<_, Infallible>(text(200, count.get().to_string()))
+            }
+        });
+    });
+    let gateway = with_ok(gateway).start().expect("it starts");
+    let address = gateway.local_addr();
+    let mut slow = connect(address);
+    let request = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
+    slow.write_all(request).expect("the gateway reads");
+    diary.expect(&["waits"]);
+    assert_eq!(get(&mut connect(address), "/").body, "1");
+    expect_sessions(&gateway);
+    gate.open();
+    assert_eq!(read_answer(&mut slow).body, "2");
+    // Whoever does not wait for the answer hurts nobody.
+    slow.write_all(request).expect("the gateway reads");
+    diary.expect(&["waits"]);
+    drop(slow);
+    gate.open();
+    expect_sessions(&gateway);
+    stop(gateway);
+}
+
+/// A body of pieces that come one by one.
+struct Pieces(UnboundedReceiver<&'static str>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.0.poll_recv(cx);
+        piece.map(|piece| Some(Ok(Frame::data(piece?.into()))))
+    }
+}
+
+#[test]
+fn a_body_is_sent_as_it_is_made_and_read_as_it_comes() {
+    let (pieces, made) = unbounded_channel();
+    let made = std::sync::Arc::new(tokio::sync::Mutex::new(Some(made)));
+    let (pen, diary) = diary();
+    let gateway = Gateway::builder(config(1)).shard(move |setup| {
+        let (made, pen) = (std::sync::Arc::clone(&made), pen.clone());
+        setup.http(move |request: Request<Incoming>| {
+            let (made, pen) = (std::sync::Arc::clone(&made), pen.clone());
+            async move {
+                let mut body = request.into_body();
+                while let Some(frame) = body.frame().await {
+                    let data = frame.expect("it comes").into_data().expect("data");
+                    pen.note(String::from_utf8_lossy(&data));
+                }
+                let made = made.lock().await.take().expect("asked once");
+                Ok::<_, Infallible>(Response::new(Pieces(made)))
+            }
+        });
+    });
+    let gateway = with_ok(gateway).start().expect("it starts");
+    let mut socket = connect(gateway.local_addr());
+    let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n";
+    socket.write_all(head).expect("the gateway reads");
+    for piece in ["one", "two"] {
+        socket.write_all(piece.as_bytes()).expect("it reads");
+        diary.expect(&[piece]);
+    }
+    let mut head = String::new();
+    pieces.send("three").expect("it is read");
+    while !head.ends_with("\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).expect("a head comes");
+        head.push(char::from(byte[0]));
+    }
+    assert!(
+        head.to_ascii_lowercase()
+            .contains("transfer-encoding: chunked"),
+        "{head}"
+    );
+    assert_eq!(read_chunk(&mut socket), b"three");
+    pieces.send("four").expect("it is read");
+    assert_eq!(read_chunk(&mut socket), b"four");
+    expect_sessions(&gateway);
+    drop(pieces);
+    assert_eq!(read_chunk(&mut socket), b"");
+    drop(socket);
+    stop(gateway);
+}
+
+#[test]
+fn a_large_body_waits_for_its_reader() {
+    const LEN: usize = 8 << 20;
+    let gateway = serving(async |request: Request<Incoming>| {
+        let sent = request.into_body().collect().await.expect("it comes");
+        Ok::<_, Infallible>(text(200, sent.to_bytes()))
+    });
+    let address = gateway.local_addr();
+    let body = "0123456789abcdef".repeat(LEN / 16);
+    let mut socket = connect(address);
+    let mut sending = socket.try_clone().expect("a descriptor");
+    let sent = body.clone();
+    let writer = std::thread::Builder::new().spawn(move || {
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {LEN}\r\n\r\n");
+        sending.write_all(head.as_bytes()).expect("it reads");
+        sending.write_all(sent.as_bytes()).expect("it reads");
+    });
+    writer.expect("a thread").join().expect("it is all sent");
+    // Nobody reads yet, and others are served.
+    expect_sessions(&gateway);
+    let answer = read_answer(&mut socket);
+    assert!(answer.body == body, "every octet in its place");
+    drop(socket);
+    stop(gateway);
+}
+
+/// A body that panics when one of its methods is called.
+struct Panicking(&'static str);
+
+impl Panicking {
+    fn at(&self, method: &str) {
+        assert_ne!(self.0, method, "on purpose");
+    }
+}
+
+impl Body for Panicking {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.at("poll_frame");
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.at("is_end_stream");
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.at("size_hint");
+        SizeHint::default()
+    }
+}
+
+impl Drop for Panicking {
+    fn drop(&mut self) {
+        self.at("drop");
+    }
+}
+
+#[test]
+fn a_service_that_panics_or_fails_is_answered_with_500_and_hurts_nobody() {
+    let gateway = Gateway::builder(config(1)).shard(|setup| {
+        setup.http(|request: Request<Incoming>| {
+            let path = request.uri().path().to_owned();
+            assert_ne!(path, "/at-once", "on purpose");
+            async move {
+                tokio::task::yield_now().await;
+                match path.as_str() {
+                    "/error" => Err(std::io::Error::other("it broke")),
+                    "/later" => panic!("on purpose"),
+                    _ => Ok(text(200, "fine")),
+                }
+            }
+        });
+    });
+    let gateway = with_ok(gateway).start().expect("it starts");
+    let mut socket = connect(gateway.local_addr());
+    for path in ["/at-once", "/later", "/error"] {
+        let answer = get(&mut socket, path);
+        let expected = (500, "internal error");
+        assert_eq!((answer.status, answer.body.as_str()), expected, "{path}");
+    }
+    assert_eq!(get(&mut socket, "/").body, "fine");
+    drop(socket);
+    expect_sessions(&gateway);
+    stop(gateway);
+}
+
+#[test]
+fn a_body_that_panics_ends_its_connection_and_hurts_nobody() {
+    let gateway = serving(
+        |request: Request<Incoming>| -> Ready<Result<_, Infallible>> {
+            let method = match request.uri().path() {
+                "/poll_frame" => "poll_frame",
+                "/is_end_stream" => "is_end_stream",
+                "/size_hint" => "size_hint",
+                "/drop" => "drop",
+                _ => "none",
+            };
+            std::future::ready(Ok(Response::new(Panicking(method))))
+        },
+    );
+    let address = gateway.local_addr();
+    for path in ["/poll_frame", "/is_end_stream", "/size_hint", "/drop", "/"] {
+        let mut socket = connect(address);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = Vec::new();
+        // Whether or not something was said before, it ends.
+        drop(socket.read_to_end(&mut answer));
+        drop(socket.shutdown(Shutdown::Both));
+        expect_sessions(&gateway);
+    }
+    stop(gateway);
+}
+
+#[test]
+fn a_stop_lets_requests_under_way_be_answered() {
+    let (pen, diary) = diary();
+    let gate = Gate::new();
+    let service_gate = gate.clone();
+    let gateway = Gateway::builder(config(1)).shard(move |setup| {
+        let (pen, gate) = (pen.clone(), service_gate.clone());
+        setup.http(move |_: Request<Incoming>| {
+            let (pen, gate) = (pen.clone(), gate.clone());
+            async move {
+                pen.note("at work");
+                gate.pass().await;
+                Ok::<_, Infallible>(text(200, "done"))
+            }
+        });
+    });
+    let gateway = gateway.start().expect("it starts");
+    let (address, route) = (gateway.local_addr(), gateway.route("/wsrv"));
+    let mut socket = connect(address);
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("it reads");
+    diary.expect(&["at work"]);
+    let mut session = Client::open(address, "/wsrv");
+    let stopping = std::thread::Builder::new().spawn(move || gateway.stop(PATIENCE));
+    let stopping = stopping.expect("a thread");
+    // It has begun to stop.
+    assert_eq!(session.closing().0, 1001);
+    session.end();
+    gate.open();
+    assert_eq!(read_answer(&mut socket).body, "done");
+    drop((socket, route));
+    in_time(move || stopping.join().expect("it stops"));
+}

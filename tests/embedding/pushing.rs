@@ -1,0 +1,342 @@
+//! Pushes, from handlers and from outside: whom they reach, in which order, and how many they were.
+
+use crate::stage::{
+    Client, Hold, ReleaseOnDrop, all, builder, config, config_of, diary, done, id, stop,
+};
+use crate::words::{answered, asked};
+use campanile::config::{Config, DialectName, Route};
+use campanile::handler::{Admission, HandleError};
+use campanile::public_id::PublicId;
+use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
+
+/// A gateway of three shards with a `wsrv` route, `/x`, and a member of the channel `room` on each
+/// shard, who is the user `jack` as well.
+fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
+    let gateway = builder(config_of(3, DialectName::Wsrv))
+        .route("/x")
+        .admit(async |upgrade| {
+            let admission = Admission::new();
+            Ok(match upgrade.query("user") {
+                Some(user) => admission.user(user).join("room"),
+                None => admission,
+            })
+        })
+        .handle("everything", async |cx: Context| {
+            cx.push(Message::text("m", "session"));
+            cx.publish("room", Message::text("m", "channel"));
+            cx.route().push_user("jack", Message::text("m", "user"));
+            cx.route().broadcast(Message::text("m", "everyone"));
+            let own = cx.session_id();
+            cx.publish_to_others("room", Message::text("m", "not heard"));
+            cx.route().push_session(own, Message::text("m", "id"));
+            Reply::ok()
+        })
+        .handle("totals", async |cx: Context| {
+            let message = || Message::text("m", "total");
+            let route = cx.route();
+            let totals = [
+                cx.publish("room", message()).await?,
+                route.push_user("jack", message()).await?,
+                route.broadcast(message()).await?,
+                cx.publish_to_others("room", message()).await?,
+                cx.push(message()).await?,
+                cx.publish("empty", message()).await?,
+            ];
+            Reply::json(&totals).map_err(Failure::from)
+        })
+        .handle("wait", async |cx: Context| {
+            let total = cx.publish("room", Message::new("m")).wait();
+            Reply::json(&total.ok())
+        })
+        .start()
+        .expect("it starts");
+    let route = gateway.route("/x").expect("it is there");
+    let members =
+        [0, 1, 2].map(|shard| Client::open_on(gateway.local_addr(), shard, "/x?user=jack", &[]));
+    (gateway, route, members)
+}
+
+/// The text of the next push.
+#[track_caller]
+fn pushed(client: &mut Client) -> String {
+    let heard = client.hear();
+    let (_, data) = heard.rsplit_once(r#""data":""#).expect(&heard);
+    data.trim_end_matches("\"}").to_owned()
+}
+
+#[test]
+fn what_a_handler_pushes_precedes_its_response() {
+    let (gateway, _, mut members) = three_members();
+    let [first, others @ ..] = &mut members;
+    for _ in 0..20 {
+        first.say(&asked("everything", "1", "{}"));
+        for kind in ["session", "channel", "user", "everyone", "id"] {
+            assert_eq!(pushed(first), kind);
+        }
+        assert_eq!(first.hear(), answered("everything", "1", 0, "ok", "{}"));
+        for other in &mut *others {
+            for kind in ["channel", "user", "everyone", "not heard"] {
+                assert_eq!(pushed(other), kind);
+            }
+        }
+    }
+    drop(members);
+    stop(gateway);
+}
+
+#[test]
+fn totals_are_right_over_all_shards() {
+    let (gateway, route, mut members) = three_members();
+    let nobody = Client::open(gateway.local_addr(), "/x");
+    let message = || Message::text("m", "total");
+    for member in &mut members {
+        member.say(&asked("totals", "1", "{}"));
+        let mut heard = 0;
+        let response = loop {
+            let said = member.hear();
+            if !said.contains(r#""cmd":"m""#) {
+                break said;
+            }
+            heard += 1;
+        };
+        let totals = answered("totals", "1", 0, "ok", "[3,3,4,2,1,0]");
+        assert_eq!(response, totals);
+        assert!(heard >= 4, "what was counted has come before the response");
+    }
+    assert_eq!(done(route.publish("room", message())), Ok(3));
+    assert_eq!(done(route.push_user("jack", message())), Ok(3));
+    assert_eq!(done(route.push_user("jill", message())), Ok(0));
+    assert_eq!(done(route.broadcast(message())), Ok(4));
+    let sessions: Vec<PublicId> = all(route.members("room")).iter().map(|it| it.id).collect();
+    let but_one = route.publish_except("room", message(), &sessions[..2]);
+    assert_eq!(done(but_one), Ok(1));
+    let but_all = route.broadcast_except(message(), &sessions);
+    assert_eq!(done(but_all), Ok(1));
+    drop((members, nobody));
+    stop(gateway);
+}
+
+#[test]
+fn publications_of_many_threads_reach_every_member_once_and_in_the_order_of_each() {
+    const THREADS: u32 = 4;
+    const ROUNDS: u32 = 100;
+    let (gateway, _, mut members) = three_members();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            // A handle of its own; each publishes through another shard.
+            let route = gateway.route("/x").expect("it is there");
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let message = Message::text("m", format!("{thread} {round}"));
+                    let pending = route.publish("room", message);
+                    // Whether or not anybody waits.
+                    if round % 2 == 0 {
+                        assert_eq!(pending.wait(), Ok(3));
+                    }
+                }
+            });
+        }
+    });
+    for member in &mut members {
+        let mut next = [0; THREADS as usize];
+        for _ in 0..THREADS * ROUNDS {
+            let heard = pushed(member);
+            let (thread, round) = heard.split_once(' ').expect("two numbers");
+            let thread: usize = thread.parse().expect("a number");
+            assert_eq!(round, next[thread].to_string(), "of {thread}");
+            next[thread] += 1;
+        }
+        member.settle();
+    }
+    drop(members);
+    stop(gateway);
+}
+
+#[test]
+fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() {
+    let tell = async |cx: Context| {
+        let to: String = cx.bind()?;
+        let message = Message::text("m", format!("from {}", cx.session().number()));
+        let told = cx.route().push_session(id(&to), message).await?;
+        Reply::json(&told).map_err(Failure::from)
+    };
+    let (pen, diary) = diary();
+    let gateway = builder(config(3))
+        .route("/wsrv")
+        .handle("tell", tell)
+        .on_open(move |session| {
+            pen.note(session.id().to_string());
+            async {}
+        });
+    let gateway = gateway.start().expect("it starts");
+    let mut clients: Vec<(String, Client)> = [0, 1, 2]
+        .map(|shard| {
+            let client = Client::open_on(gateway.local_addr(), shard, "/wsrv", &[]);
+            (diary.next(), client)
+        })
+        .into();
+    for from in 0..3 {
+        for to in [(from + 1) % 3, (from + 2) % 3] {
+            let request = asked("tell", "1", &format!("\"{}\"", clients[to].0));
+            clients[from].1.say(&request);
+            assert_eq!(clients[from].1.hear(), answered("tell", "1", 0, "ok", "1"));
+            assert_eq!(pushed(&mut clients[to].1), format!("from {}", from + 1));
+        }
+    }
+    let handle = gateway.handle();
+    for (id_text, client) in &mut clients {
+        let (handle, id) = (handle.clone(), id(id_text));
+        let told = crate::stage::in_time(move || {
+            let pending = handle.push_session(id, Message::text("m", "from outside"));
+            pending.wait()
+        });
+        assert_eq!(told, Ok(1));
+        assert_eq!(pushed(client), "from outside");
+    }
+    for (_, client) in clients {
+        client.leave();
+    }
+    stop(gateway);
+}
+
+#[test]
+fn a_user_is_reached_whole_or_for_one_event() {
+    let mut config = config(3);
+    let shared = |route: Route| Route {
+        namespace: Some("n".to_owned()),
+        ..route
+    };
+    config.routes = vec![
+        shared(Route::new("/ws", DialectName::Wserver)),
+        shared(Route::new("/admitted", DialectName::Wsrv)),
+        Route::new("/else", DialectName::Wserver),
+    ];
+    let gateway = builder(config)
+        .route("/admitted")
+        .admit(async |_| Ok(Admission::new().user("jack")));
+    let gateway = gateway.start().expect("it starts");
+    let address = gateway.local_addr();
+    let open = |shard, path, user: &str, event: &str| {
+        let mut client = Client::open_on(address, shard, path, &[]);
+        client.say(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
+        client.settle();
+        client
+    };
+    let mut a = open(0, "/ws", "jack", "a");
+    let mut b = open(1, "/ws", "jack", "b");
+    let mut jill = open(2, "/ws", "jill", "a");
+    let mut elsewhere = open(2, "/else", "jack", "a");
+    let mut admitted = Client::open_on(address, 2, "/admitted", &[]);
+
+    let route = gateway.route("/ws").expect("it is there");
+    let all_of_jack = route.push_user("jack", Message::text("a", "one"));
+    assert_eq!(done(all_of_jack), Ok(3));
+    // Whoever was admitted as jack hears everything.
+    let for_a = route.push_user_event("jack", "a", Message::text("a", "two"));
+    assert_eq!(done(for_a), Ok(2));
+    let for_none = route.push_user_event("jack", "c", Message::text("c", "three"));
+    assert_eq!(done(for_none), Ok(1));
+    let nobody = route.push_user("nobody", Message::text("a", "four"));
+    assert_eq!(done(nobody), Ok(0));
+    assert_eq!([a.hear(), a.hear()], ["one", "two"]);
+    assert_eq!(b.hear(), "one");
+    let heard = [(); 3].map(|()| pushed(&mut admitted));
+    assert_eq!(heard, ["one", "two", "three"]);
+    for client in [&mut a, &mut b, &mut jill, &mut elsewhere, &mut admitted] {
+        client.settle();
+    }
+    let everyone = route.broadcast(Message::text("e", "five"));
+    assert_eq!(done(everyone), Ok(4));
+    elsewhere.settle();
+    for client in [a, b, jill, elsewhere, admitted] {
+        client.leave();
+    }
+    stop(gateway);
+}
+
+#[test]
+fn a_total_that_a_shard_does_not_add_to_in_time_is_not_known() {
+    let hold = Hold::default();
+    let held = hold.clone();
+    let (pen, diary) = diary();
+    let config = Config {
+        http: campanile::config::Http {
+            push_timeout_ms: 64,
+            ..campanile::config::Http::default()
+        },
+        ..config_of(2, DialectName::Wsrv)
+    };
+    let gateway = builder(config)
+        .route("/x")
+        .handle("hold", move |_| {
+            let (pen, hold) = (pen.clone(), held.clone());
+            async move {
+                pen.note("holding");
+                hold.wait();
+            }
+        })
+        .handle("publish", async |cx: Context| {
+            let total = cx.publish("room", Message::text("m", "late")).await;
+            Reply::json(&total.map_err(|error| error.to_string()))
+        })
+        .admit(async |_| Ok(Admission::new().join("room")))
+        .start()
+        .expect("it starts");
+    let _release = ReleaseOnDrop(hold.clone());
+    let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", &[]);
+    let (mut publisher, mut holder) = (open(0), open(1));
+    holder.say(&asked("hold", "1", "{}"));
+    diary.expect(&["holding"]);
+    publisher.say(&asked("publish", "1", "{}"));
+    assert_eq!(pushed(&mut publisher), "late");
+    let unknown = r#"{"Err":"timed out, it may have been done"}"#;
+    assert_eq!(publisher.hear(), answered("publish", "1", 0, "ok", unknown));
+    hold.release();
+    let silence = answered("hold", "1", -1, "not implement", "{}");
+    let mut heard = [holder.hear(), holder.hear()];
+    heard.sort_by_key(|said| said != &silence);
+    assert_eq!(heard[0], silence);
+    assert!(heard[1].contains("late"), "it has been done");
+    publisher.say(&asked("publish", "2", "{}"));
+    assert_eq!(pushed(&mut publisher), "late");
+    let known = answered("publish", "2", 0, "ok", r#"{"Ok":2}"#);
+    assert_eq!(publisher.hear(), known);
+    drop((publisher, holder));
+    stop(gateway);
+}
+
+#[test]
+fn a_handler_that_waits_where_it_should_await_has_panicked_and_holds_nobody_up() {
+    let (gateway, _, members) = three_members();
+    for mut member in members {
+        member.say(&asked("wait", "1", "{}"));
+        loop {
+            let heard = member.hear();
+            if !heard.contains(r#""cmd":"m""#) {
+                let expected = answered("wait", "1", 999_999_999, "internal error", "{}");
+                assert_eq!(heard, expected);
+                break;
+            }
+        }
+    }
+    stop(gateway);
+}
+
+#[test]
+fn names_that_nobody_can_have_are_refused() {
+    let mut config = config(2);
+    config.limits.name_bytes_max = 16;
+    let gateway = builder(config).start().expect("it starts");
+    let route = gateway.route("/wsrv").expect("it is there");
+    let message = || Message::new("e");
+    for name in ["", "12345678901234567"] {
+        let bad = Err(HandleError::BadName);
+        assert_eq!(done(route.publish(name, message())), bad);
+        assert_eq!(done(route.publish_except(name, message(), &[])), bad);
+        assert_eq!(done(route.push_user(name, message())), bad);
+        assert_eq!(done(route.push_user_event(name, "e", message())), bad);
+        assert_eq!(done(route.drop_user(name, None)), bad);
+    }
+    assert_eq!(done(route.publish("1234567890123456", message())), Ok(0));
+    stop(gateway);
+}

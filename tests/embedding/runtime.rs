@@ -1,0 +1,325 @@
+//! The runtime that handlers live in: timers, sockets, tasks, blocking work, and the watch over
+//! whoever holds a shard.
+
+use crate::logs::{self, Log};
+use crate::stage::{
+    Client, Gate, Hold, ReleaseOnDrop, builder, config_of, connect, diary, get, stop,
+};
+use crate::words::{answered, asked};
+use campanile::config::{Config, DialectName};
+use campanile::handler::Admission;
+use campanile::{Context, Failure, Gateway, Message, Reply};
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use std::cell::RefCell;
+use std::future::{Ready, ready};
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+#[test]
+fn a_setup_may_spawn_tasks_and_timers_that_publish() {
+    let gateway = builder(config_of(2, DialectName::Wsrv)).shard(|setup| {
+        let shard = setup.shard_index();
+        let said: Rc<RefCell<u32>> = Rc::default();
+        let mut route = setup.route("/x");
+        route.admit(async |_| Ok(Admission::new().join("ticks")));
+        let handle = route.handle_of_route();
+        tokio::task::spawn_local(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(1));
+            loop {
+                ticks.tick().await;
+                *said.borrow_mut() += 1;
+                let message = Message::text(format!("shard {shard}"), "tick");
+                // Nobody hears it when the gateway has stopped.
+                drop(handle.publish("ticks", message));
+            }
+        });
+    });
+    let gateway = gateway.start().expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    let mut heard = [0, 0];
+    while heard.iter().any(|&count| count < 3) {
+        let said = client.hear();
+        for (shard, count) in heard.iter_mut().enumerate() {
+            *count += u32::from(said.contains(&format!("shard {shard}")));
+        }
+    }
+    drop(client);
+    stop(gateway);
+}
+
+#[test]
+fn a_handler_may_use_timers_and_tasks_and_what_they_do_hurts_nobody() {
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .handle("timers", async |_| {
+            let never = std::future::pending::<()>();
+            let timed = tokio::time::timeout(Duration::from_millis(2), never).await;
+            let slept = async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                "slept"
+            };
+            let chosen = tokio::select! {
+                told = slept => told,
+                () = std::future::pending() => "never",
+            };
+            Reply::json(&(timed.is_err(), chosen))
+        })
+        .handle("tasks", async |cx: Context| {
+            let number = Rc::new(cx.session().number());
+            let task = tokio::task::spawn_local(async move { *number + 1 });
+            let panicking = tokio::task::spawn_local(async { panic!("on purpose") });
+            let told = (task.await.ok(), panicking.await.is_err());
+            Reply::json(&told)
+        })
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    client.say(&asked("timers", "1", "{}"));
+    assert_eq!(
+        client.hear(),
+        answered("timers", "1", 0, "ok", r#"[true,"slept"]"#)
+    );
+    client.say(&asked("tasks", "1", "{}"));
+    assert_eq!(client.hear(), answered("tasks", "1", 0, "ok", "[2,true]"));
+    drop(client);
+    stop(gateway);
+}
+
+/// Sends text to whoever listens on a port, and reads what comes until the end.
+async fn converse(port: u16, text: &str) -> io::Result<String> {
+    let socket = TcpStream::connect(("127.0.0.1", port)).await?;
+    socket.writable().await?;
+    assert_eq!(socket.try_write(text.as_bytes())?, text.len());
+    let (mut answer, mut buffer) = (Vec::new(), [0; 64]);
+    loop {
+        socket.readable().await?;
+        match socket.try_read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => answer.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[test]
+fn a_handler_may_talk_to_others_over_sockets_of_tokio() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .handle("ask", move |cx: Context| async move {
+            let question: String = cx.bind()?;
+            let answer = converse(port, &question).await?;
+            Ok::<_, Failure>(Reply::text(answer))
+        })
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    let mut other = Client::open(gateway.local_addr(), "/x");
+    client.say(&asked("ask", "1", "\"how?\""));
+    let (mut peer, _) = listener.accept().expect("the handler connects");
+    let mut question = [0; 4];
+    peer.read_exact(&mut question).expect("it asks");
+    assert_eq!(&question, b"how?");
+    // While it waits, others are served.
+    other.settle();
+    peer.write_all(b"so").expect("it reads");
+    other.settle();
+    drop(peer);
+    assert_eq!(client.hear(), answered("ask", "1", 0, "ok", "\"so\""));
+    drop(listener);
+    client.say(&asked("ask", "2", "\"how?\""));
+    let refused = client.hear();
+    assert!(
+        refused.contains(r#""status":999999999,"msg":"Connection refused"#),
+        "{refused}"
+    );
+    drop((client, other));
+    stop(gateway);
+}
+
+#[test]
+fn blocking_work_runs_elsewhere_and_the_shard_goes_on() {
+    let hold = Hold::default();
+    let held = hold.clone();
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .handle("block", move |cx: Context| {
+            let (hold, pen) = (held.clone(), pen.clone());
+            async move {
+                let shard = std::thread::current().id();
+                let is_elsewhere = cx.blocking(move || {
+                    pen.note("blocking");
+                    hold.wait();
+                    std::thread::current().id() != shard
+                });
+                let is_elsewhere = is_elsewhere.await;
+                assert_eq!(std::thread::current().id(), shard);
+                Reply::json(&is_elsewhere)
+            }
+        })
+        .handle("c", async |_| Reply::ok())
+        .start()
+        .expect("it starts");
+    let _release = ReleaseOnDrop(hold.clone());
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    client.say(&asked("block", "1", "{}"));
+    diary.expect(&["blocking"]);
+    client.say(&asked("c", "2", "{}"));
+    assert_eq!(client.hear(), answered("c", "2", 0, "ok", "{}"));
+    hold.release();
+    assert_eq!(client.hear(), answered("block", "1", 0, "ok", "true"));
+    drop(client);
+    stop(gateway);
+}
+
+/// A gateway on one shard whose watchdog has little patience.
+fn watched() -> Config {
+    let mut config = config_of(1, DialectName::Easyws);
+    config.limits.handler_stall_ms = 20;
+    // What is logged by other tests names other paths.
+    "/watched".clone_into(&mut config.routes[0].path);
+    config
+}
+
+const HOLDING: &str = "a handler is holding its shard";
+const HAS_HELD: &str = "a handler has held its shard";
+
+/// What holds a shard, one after the other.
+const HOLDERS: [&str; 7] = [
+    "admit of /watched",
+    "on_open of /watched",
+    "the validator of \"held\" of /watched",
+    "\"holds\" of /watched",
+    "the fallback of /watched",
+    "on_close of /watched",
+    "the HTTP service",
+];
+
+/// A hold for each of the [`HOLDERS`], which are released when this is dropped.
+struct Holds([ReleaseOnDrop; 7]);
+
+impl Holds {
+    fn new() -> Self {
+        Self(HOLDERS.map(|_| ReleaseOnDrop(Hold::default())))
+    }
+
+    /// What a holder calls.
+    fn at(&self, index: usize) -> impl Fn() -> Ready<()> + Clone + Send + Sync + 'static {
+        let hold = self.0[index].0.clone();
+        move || {
+            hold.wait();
+            ready(())
+        }
+    }
+
+    /// Waits until a holder is named, lets go, and waits until it is named again.
+    #[track_caller]
+    fn expect_named(&self, index: usize, log: &Log) {
+        let line = log.expect(&[HOLDING, HOLDERS[index]]);
+        assert!(line.contains("shard=0"), "{line}");
+        self.0[index].0.release();
+        log.expect(&[HAS_HELD, HOLDERS[index]]);
+    }
+}
+
+/// A gateway of which everything holds its shard, but the command `waits`.
+fn holding(holds: &Holds, gate: &Gate) -> Gateway {
+    let (admit, open, validate) = (holds.at(0), holds.at(1), holds.at(2));
+    let (handle, fall, close) = (holds.at(3), holds.at(4), holds.at(5));
+    let (serve, gate) = (holds.at(6), gate.clone());
+    let gateway = builder(watched())
+        .route("/watched")
+        .admit(move |_| {
+            let held = admit();
+            async {
+                held.await;
+                Ok(Admission::new())
+            }
+        })
+        .on_open(move |_| open())
+        .channel_with("held", move |_| {
+            let held = validate();
+            async {
+                held.await;
+                Ok(())
+            }
+        })
+        .handle("holds", move |_| handle())
+        .handle("waits", move |_| {
+            let gate = gate.clone();
+            async move { gate.pass().await }
+        })
+        .fallback(move |_| fall())
+        .on_close(move |_| close())
+        .done()
+        .shard(move |setup| {
+            let serve = serve.clone();
+            setup.http(move |_: Request<_>| {
+                let held = serve();
+                async {
+                    held.await;
+                    Ok::<_, io::Error>(Response::new(Empty::<Bytes>::new()))
+                }
+            });
+        });
+    gateway.start().expect("it starts")
+}
+
+#[test]
+fn whoever_holds_a_shard_is_named_while_it_does_and_afterwards() {
+    let (log, whole_log) = (logs::watch(), logs::watch());
+    let (holds, gate) = (Holds::new(), Gate::new());
+    let gateway = holding(&holds, &gate);
+    let address = gateway.local_addr();
+    let open = || Client::open_with(address, "/watched", &[("Cookie", "auth=")]);
+    let (mut client, mut patient) = std::thread::scope(|scope| {
+        let opening = scope.spawn(open);
+        holds.expect_named(0, &log);
+        holds.expect_named(1, &log);
+        (opening.join().expect("no panic"), open())
+    });
+    // One that waits as it should is not named: it would be before the next one.
+    patient.say("waits: x");
+    client.say("listen: held");
+    holds.expect_named(2, &log);
+    client.say("holds: x");
+    holds.expect_named(3, &log);
+    client.say("other: x");
+    holds.expect_named(4, &log);
+    whole_log.expect_not(&["\"waits\" of /watched"]);
+    gate.open();
+    client.hang_up();
+    holds.expect_named(5, &log);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| get(&mut connect(address), "/").status);
+        holds.expect_named(6, &log);
+        assert_eq!(asking.join().expect("no panic"), 200);
+    });
+    drop(patient);
+    stop(gateway);
+}
+
+#[test]
+fn a_setup_that_holds_its_shard_is_named() {
+    let log = logs::watch();
+    let gateway = builder(watched()).shard(|_| {
+        // Nothing can be waited for here: the watchdog watches what has started.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what is tested is that it holds the shard"
+        )]
+        std::thread::sleep(Duration::from_millis(60));
+    });
+    let gateway = gateway.start().expect("it starts");
+    log.expect(&[HAS_HELD, "the setup"]);
+    stop(gateway);
+}

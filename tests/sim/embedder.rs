@@ -1,0 +1,221 @@
+//! The program that embeds the simulated gateway: what it sets up, and what it asks of its handles.
+//!
+//! Its handlers and validators wait for a while now and then, run as tasks when the dice say so,
+//! and report over a queue what the model has to know: which session is which, and that a session
+//! has come as far as a mark of its.
+
+use crate::climate::CHANNELS;
+use campanile::Gateway;
+use campanile::config::Config;
+use campanile::driver::host::{Host, Seeds};
+use campanile::driver::mailbox::Exchange;
+use campanile::gateway::{Builder, Simulation};
+use campanile::handler::{
+    Context, Failure, Gathered, Handle, HandleError, Joining, Message, Pending, Reply, RouteHandle,
+    Session, SessionInfo, Setup,
+};
+use campanile::id::ShardId;
+use campanile::public_id::PublicId;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Poll, Waker};
+use tokio::runtime::Runtime;
+use tokio::task::{LocalEnterGuard, LocalSet};
+
+/// What the tasks tell the model.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The session whose client shows this token has opened.
+    Opened { token: String, id: PublicId },
+    /// The client of this token has said this mark, and everything before it has been done.
+    Marked { token: String, mark: usize },
+}
+
+/// Runs tasks, and holds one handle for each shard.
+pub(crate) struct Embedder {
+    // Left before the tasks are dropped.
+    _within: LocalEnterGuard,
+    tasks: LocalSet,
+    runtime: Runtime,
+    reports: Receiver<Report>,
+    handles: Vec<Handle>,
+    simulation: Simulation,
+}
+
+impl Embedder {
+    /// A program around the gateway of this config; what runs on this thread from now on may be its
+    /// tasks.
+    pub(crate) fn new(config: Config, is_lively: bool, exchange: &Arc<Exchange>) -> Self {
+        let tasks = LocalSet::new();
+        let within = tasks.enter();
+        let (sender, reports) = channel();
+        let builder = Gateway::builder(config);
+        let builder = if is_lively {
+            set_up(builder, sender)
+        } else {
+            builder
+        };
+        let simulation = Simulation::new(builder, exchange).expect("valid");
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        // Each publishes through the next shard.
+        let handles = (0..exchange.shards()).map(|_| simulation.handle());
+        Self {
+            _within: within,
+            tasks,
+            runtime: runtime.expect("a runtime without drivers"),
+            reports,
+            handles: handles.collect(),
+            simulation,
+        }
+    }
+
+    pub(crate) fn host(&self, index: usize, seeds: Seeds) -> Host {
+        let host = self.simulation.host(ShardId::new(index), seeds);
+        host.expect("it can be set up")
+    }
+
+    /// Lets tasks run for a while.
+    pub(crate) fn run_tasks(&self, turns: u32) {
+        self.runtime.block_on(self.tasks.run_until(async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        }));
+    }
+
+    pub(crate) fn poll_report(&self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    /// The route through which everything is pushed, seen from one shard.
+    pub(crate) fn route(&self, shard: usize) -> RouteHandle {
+        let route = self.handles[shard].route("/easyws");
+        route.expect("it is in the config")
+    }
+
+    /// The sessions of `wserver`, once the hosts have looked.
+    pub(crate) fn sessions(&self) -> Gathered<SessionInfo> {
+        let route = self.handles[0].route("/ws").expect("it is in the config");
+        route.sessions()
+    }
+}
+
+/// What has come of something that was asked for.
+pub(crate) fn poll<F: Future + Unpin>(pending: &mut F) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(Waker::noop());
+    match Pin::new(pending).poll(&mut context) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// Whether a client with this token may listen to the channel that has a validator.
+pub(crate) fn may_listen(token: &str) -> bool {
+    !token.ends_with(['3', '7'])
+}
+
+fn set_up(builder: Builder, reports: Sender<Report>) -> Builder {
+    builder.shard(move |setup: &mut Setup| {
+        for path in ["/easyws", "/edk", "/edk-yields"] {
+            let reports = reports.clone();
+            setup.route(path).on_open(move |session: Session| {
+                let (token, id) = (token_of(&session), session.id());
+                report(&reports, Report::Opened { token, id });
+                wait(id.bytes()[0] % 3)
+            });
+        }
+        let reports = reports.clone();
+        let mut easyws = setup.route("/easyws");
+        easyws
+            .handle("mark", move |cx: Context| {
+                let mark = cx.text().expect("a number").parse().expect("a number");
+                let token = token_of(cx.session());
+                report(&reports, Report::Marked { token, mark });
+                async move { Reply::text(mark.to_string()) }
+            })
+            .handle("say", say)
+            .channel(CHANNELS[0])
+            .channel(CHANNELS[1])
+            .channel_with(CHANNELS[2], |joining: Joining| async move {
+                let token = joining.token.expect("the cookie");
+                wait(token.as_bytes()[1] % 4).await;
+                if may_listen(&token) {
+                    Ok(())
+                } else {
+                    Err(Failure::error("not you"))
+                }
+            });
+    })
+}
+
+/// Publishes for a client: at once, to the others, when it is done, or before it is done.
+async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
+    let words: Vec<&str> = cx.text().expect("words").split(' ').collect();
+    let [id, channel, how, padding] = words[..] else {
+        panic!("{words:?}");
+    };
+    let message = || Message::text("push", format!("{id} {padding}"));
+    match how {
+        "drop" => {
+            let _later = SaysWhenDropped {
+                message: message(),
+                channel: channel.into(),
+                cx: cx.clone(),
+            };
+            wait(2).await;
+            Ok(None)
+        }
+        "others" => {
+            drop(cx.publish_to_others(channel, message()));
+            Ok(None)
+        }
+        "wait" => {
+            cx.publish(channel, message()).await?;
+            Ok(Some(Reply::text(id)))
+        }
+        _ => {
+            drop(cx.publish(channel, message()));
+            wait(1).await;
+            Ok(None)
+        }
+    }
+}
+
+/// An embedder's code runs in destructors too.
+struct SaysWhenDropped {
+    message: Message,
+    channel: Box<str>,
+    cx: Context,
+}
+
+impl Drop for SaysWhenDropped {
+    fn drop(&mut self) {
+        let said: Pending<u64> = self.cx.publish(self.channel.clone(), self.message.clone());
+        drop(said);
+    }
+}
+
+async fn wait(turns: u8) {
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn token_of(session: &Session) -> String {
+    session.token().expect("everybody shows one").to_owned()
+}
+
+fn report(reports: &Sender<Report>, report: Report) {
+    reports.send(report).expect("the world outlives its tasks");
+}
+
+impl fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedder")
+            .field("handles", &self.handles)
+            .finish_non_exhaustive()
+    }
+}

@@ -315,6 +315,19 @@ fn check_answer(
     worded::check(&expected, how, message, outcome);
 }
 
+#[test]
+fn whatever_an_easyws_program_may_say_has_a_command() {
+    let easyws = named("easyws").expect("it is built in");
+    let mut sayable = 0;
+    for seed in 0..5_000 {
+        let event = dice::text(&mut Prng::from_seed(seed));
+        let is_sayable = easyws.check_event(&event).is_ok();
+        assert_eq!(is_sayable, worded::is_easyws_event(&event), "{event:?}");
+        sayable += i32::from(is_sayable);
+    }
+    assert!(sayable > 1_000, "{sayable} may be said");
+}
+
 /// A push is, to whoever reads it as a request, a request that says the same.
 #[test]
 fn a_dialect_understands_what_it_says() {

@@ -1,174 +1,291 @@
-//! All five languages at once, on one gateway: thousands of sessions, joins and leaves under load.
+//! All five languages at once: one gateway, two thousand sessions, joins and leaves under load.
 //!
-//! Several publishers number what they publish, by channel. Sessions come, join, leave and join
-//! again, or stay to the end, and write down what they hear. A plain model (`five/model.rs`) then
-//! says of each stay on a channel what must have been heard: per publisher everything from the join
-//! to the leave, once, in order, and nothing outside. What is exact is compared exactly; no time is
-//! asserted, only bounded.
-
-#[path = "five/client.rs"]
-mod client;
-#[path = "five/model.rs"]
-mod model;
+//! Three of the languages share their channels, the other two have their own. Half of the sessions
+//! stay where they are, the others move from channel to channel and connect anew in between, while
+//! handles, an HTTP client and the handlers of some sessions publish. Nothing may be lost, doubled
+//! or reordered: of each publisher, on each channel, each session hears exactly what was applied
+//! while it was there, and the totals told to the publishers add up to what was heard. How fast it
+//! is does not matter here.
 
 use campanile::config::{Config, DialectName, Route, Schema};
-use campanile::handler::{Admission, Setup};
-use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
-use client::Client;
-use model::{Ledger, Stay};
+use campanile::gateway::Builder;
+use campanile::handler::{
+    Admission, Context, HandleError, Message, Reply, Session, Setup, Upgrade,
+};
+use campanile::metrics::Counters;
+use campanile::public_id::PublicId;
+use campanile::{Gateway, Handle};
+use crowd::World;
+use model::{Ledger, Record, Target};
 use std::num::NonZeroU8;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::{Barrier, mpsc};
+use tokio::task::{JoinSet, LocalSet};
+use tongue::{Asked, Tongue};
 
-/// Sessions of each language.
-const SESSIONS: usize = 400;
-/// Channels of each route; sessions are spread over them.
-const CHANNELS: usize = 20;
-const PUBLISHERS: usize = 3;
-/// What each publisher publishes on each channel.
-const PUBLICATIONS: u64 = 24;
-/// How often those come and go whose language lets them.
-const STAYS: usize = 3;
-/// For everything; only a failure takes as long.
-const PATIENCE: Duration = Duration::from_mins(3);
+#[path = "five/crowd.rs"]
+mod crowd;
+#[path = "five/model.rs"]
+mod model;
+#[path = "../src/testing.rs"]
+#[expect(dead_code, reason = "this test rolls fewer kinds of dice than others")]
+mod testing;
+#[path = "five/tongue.rs"]
+mod tongue;
+#[path = "five/wire.rs"]
+mod wire;
 
 #[test]
-fn nothing_is_lost_doubled_or_out_of_order_in_any_language() {
-    let gateway = Gateway::builder(config()).shard(set_up).start();
-    let gateway = gateway.expect("this machine can run one");
-    let address = gateway.local_addr();
-    let ledger = Arc::new(Ledger::new(DialectName::ALL.len(), CHANNELS, PUBLISHERS));
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let everything = async {
-        let mut sessions = Vec::new();
-        for (language, path) in LANGUAGES {
-            for index in 0..SESSIONS {
-                let client = Client::connect(address, language, path, index, CHANNELS).await;
-                sessions.push(client);
-            }
-        }
-        // All are there before the first publication; from now on they come and go.
-        let publishers: Vec<_> = (0..PUBLISHERS)
-            .map(|publisher| {
-                let routes = LANGUAGES.map(|(_, path)| gateway.route(path).expect("configured"));
-                let ledger = Arc::clone(&ledger);
-                let thread = std::thread::Builder::new().name(format!("publisher-{publisher}"));
-                let work = move || publish(publisher, &routes, &ledger);
-                thread.spawn(work).expect("a thread")
-            })
-            .collect();
-        let stays: Vec<_> = sessions
-            .into_iter()
-            .map(|client| tokio::task::spawn(client.live(Arc::clone(&ledger), STAYS)))
-            .collect();
-        let mut all: Vec<Stay> = Vec::new();
-        for task in stays {
-            all.extend(task.await.expect("a session's own panic is the failure"));
-        }
-        for publisher in publishers {
-            publisher
-                .join()
-                .expect("a publisher's own panic is the failure");
-        }
-        all
-    };
-    let stays = runtime.block_on(async { tokio::time::timeout(PATIENCE, everything).await });
-    let stays = stays.expect("everything was heard in time");
-
-    assert!(stays.len() >= LANGUAGES.len() * SESSIONS);
-    let mut heard = 0;
-    for stay in &stays {
-        heard += ledger.judge(stay);
+fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
+    let ids: Arc<[OnceLock<PublicId>]> = (0..CONNECTIONS_MAX).map(|_| OnceLock::new()).collect();
+    let builder = Gateway::builder(config());
+    let gateway = set_up(builder, &ids).start().expect("the gateway starts");
+    let (done, mut counted) = mpsc::unbounded_channel();
+    let world = Arc::new(World {
+        address: gateway.local_addr(),
+        handles: (0..HANDLES).map(|_| gateway.handle()).collect(),
+        ledger: Ledger::new(HANDLES + 1 + SAYERS),
+        ids,
+        connections: AtomicUsize::new(0),
+        ready: Barrier::new(SESSIONS * Tongue::ALL.len() + HANDLES + 1),
+        movers_left: AtomicUsize::new(SESSIONS / 2 * Tongue::ALL.len()),
+        done,
+    });
+    let mut threads = Vec::new();
+    for thread in 0..CLIENT_THREADS {
+        let world = Arc::clone(&world);
+        let builder = std::thread::Builder::new().name(format!("clients-{thread}"));
+        let spawned = builder.spawn(move || run_clients(&world, thread));
+        threads.push(spawned.expect("a thread"));
     }
-    let least = (LANGUAGES.len() - 2) as u64 * SESSIONS as u64 * PUBLISHERS as u64 * PUBLICATIONS;
-    assert!(
-        heard >= least,
-        "only {heard} were heard, at least {least} had to be"
+    let end = run(async {
+        let mut count = async |events: usize| {
+            for _ in 0..events {
+                counted.recv().await.expect("the world keeps the other end");
+            }
+        };
+        count(SESSIONS / 2 * Tongue::ALL.len() + HANDLES + 1 + SAYERS).await;
+        end_all(&world.handles).await;
+        count(SESSIONS * Tongue::ALL.len()).await;
+    });
+    let grace = if end.is_ok() {
+        PATIENCE
+    } else {
+        Duration::ZERO
+    };
+    let counters = gateway.stop(grace);
+    let records = threads.into_iter().map(JoinHandle::join);
+    let records: Vec<_> = records
+        .collect::<Result<Vec<_>, _>>()
+        .expect("reported above");
+    let records: Vec<(String, Record)> = records.into_iter().flatten().collect();
+    end.expect("in time");
+    let (heard, presence) = judge(&world, &records, &counters);
+    println!(
+        "{} publications, {heard} heard, {presence} comings and goings",
+        world.ledger.count()
     );
-    let counters = gateway.stop(Duration::from_secs(20));
-    assert_eq!(counters.ended("slow_consumer"), 0);
+    assert!(
+        heard > 100_000 && presence > 10_000,
+        "this tests less than it says"
+    );
 }
 
-/// The languages, with the paths of their routes.
-const LANGUAGES: [(DialectName, &str); 5] = [
-    (DialectName::Edk, "/edk"),
-    (DialectName::Wsrv, "/wsrv"),
-    (DialectName::Easyws, "/easyws"),
-    (DialectName::Projectforge, "/projectforge"),
-    (DialectName::Wserver, "/ws"),
-];
+/// Judges everybody, and what the gateway has counted; returns how much was heard of what was
+/// published, and of who came and went.
+fn judge(world: &World, records: &[(String, Record)], counters: &Counters) -> (usize, usize) {
+    assert_eq!(records.len(), SESSIONS * Tongue::ALL.len());
+    for (name, record) in records {
+        model::judge(name, record, &world.ledger);
+    }
+    model::judge_presence(records);
+
+    let heard: usize = records.iter().map(|(_, record)| record.heard.len()).sum();
+    let delivered = world.ledger.delivered.load(Ordering::SeqCst);
+    assert_eq!(delivered, heard as u64, "totals tell what was heard");
+    let presence: usize = records
+        .iter()
+        .map(|(_, record)| record.presence.len())
+        .sum();
+
+    let ends = SHARDS * records.len();
+    assert_eq!(counters.deliveries, (heard + presence + ends) as u64);
+    let movers = SESSIONS / 2;
+    let opened = SESSIONS * Tongue::ALL.len() + movers * Tongue::ALL.len();
+    assert_eq!(counters.sessions_opened, opened as u64);
+    assert_eq!(
+        counters.ended("replaced"),
+        movers as u64,
+        "one of each user"
+    );
+    let closed = movers * (Tongue::ALL.len() - 1);
+    assert_eq!(counters.ended("client_closed"), closed as u64);
+    assert_eq!(counters.ended("shutdown"), records.len() as u64);
+    (heard, presence)
+}
+
+/// The clients and publishers of one thread.
+fn run_clients(world: &Arc<World>, thread: usize) -> Vec<(String, Record)> {
+    run(async {
+        let mut sessions = JoinSet::new();
+        let mut publishers = JoinSet::new();
+        for publisher in (0..HANDLES).filter(|it| it % CLIENT_THREADS == thread) {
+            publishers.spawn_local(crowd::publish(Arc::clone(world), publisher));
+        }
+        if thread == 0 {
+            publishers.spawn_local(crowd::push(Arc::clone(world), HANDLES));
+        }
+        for (language, tongue) in Tongue::ALL.into_iter().enumerate() {
+            let mine = (0..SESSIONS).filter(|index| index / 2 % CLIENT_THREADS == thread);
+            for index in mine {
+                let is_sayer = tongue != Tongue::Wserver && index % SAYS_EVERY == 0;
+                let sayer = is_sayer.then(|| {
+                    let before = (language - 1) * (SESSIONS / SAYS_EVERY);
+                    HANDLES + 1 + before + index / SAYS_EVERY
+                });
+                let attending = crowd::attend(Arc::clone(world), tongue, index, sayer);
+                let name = format!("{tongue:?} {index}");
+                sessions.spawn_local(async move { (name, attending.await) });
+            }
+        }
+        let mut records = Vec::new();
+        while let Some(record) = sessions.join_next().await {
+            records.push(record.expect("reported above"));
+        }
+        while let Some(publisher) = publishers.join_next().await {
+            publisher.expect("reported above");
+        }
+        records
+    })
+    .expect("in time")
+}
+
+/// Tells everybody that all has been said, once through each shard: behind that nothing of what it
+/// had to say before can come.
+async fn end_all(handles: &[Handle]) {
+    for (shard, handle) in handles.iter().take(SHARDS).enumerate() {
+        for (path, languages) in [("/wserver", 3), ("/edk", 1), ("/projectforge", 1)] {
+            let route = handle.route(path).expect("it is in the config");
+            let ended = route.broadcast(Message::text("end", format!("end {shard}")));
+            let total = ended.await.expect("published");
+            assert_eq!(total, (languages * SESSIONS) as u64, "everybody is there");
+        }
+    }
+}
+
+/// Runs a future with local tasks on this thread; `Err` if it does not end.
+fn run<T>(future: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let tasks = LocalSet::new();
+    let future = tasks.run_until(async { tokio::time::timeout(PATIENCE, future).await });
+    runtime.expect("a runtime").block_on(future)
+}
 
 fn config() -> Config {
+    let route = |path: &str, dialect, namespace: Option<&str>| {
+        let mut route = Route::new(path, dialect);
+        route.namespace = namespace.map(str::to_owned);
+        route.limits.idle_timeout_ms = 600_000;
+        route.limits.ping_interval_ms = 300_000;
+        route.limits.outbox_bytes_max = 64 << 20;
+        route
+    };
+    let mut wserver = route("/wserver", DialectName::Wserver, Some("town"));
+    wserver.push_path = Some("/push".to_owned());
+    let mut edk = route("/edk", DialectName::Edk, None);
+    edk.schema = Schema::Builtin;
     let mut config = Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
-        shards: NonZeroU8::new(3),
-        pin: false,
+        shards: NonZeroU8::new(u8::try_from(SHARDS).expect("few")),
+        routes: vec![
+            wserver,
+            route("/wsrv", DialectName::Wsrv, Some("town")),
+            route("/easyws", DialectName::Easyws, Some("town")),
+            edk,
+            route("/projectforge", DialectName::Projectforge, None),
+        ],
         ..Config::default()
     };
-    config.routes = LANGUAGES
-        .map(|(dialect, path)| Route::new(path, dialect))
-        .to_vec();
-    config.routes[0].schema = Schema::Builtin;
-    // These only listen for longer than the 30 seconds that the original gives them.
-    config.routes[1].limits.idle_timeout_ms = 600_000;
+    config.http.http_connections_max = 8_192;
+    config.http.push_timeout_ms = 60_000;
+    config.heartbeat.handshake_timeout_ms = 60_000;
     config
 }
 
-fn set_up(setup: &mut Setup) {
-    setup
-        .route("/edk")
-        .admit(|upgrade| async move {
-            let user = upgrade.claimed_user().unwrap_or_default().to_owned();
-            let channel = upgrade.query("channel").unwrap_or_default();
-            Ok(Admission::new().user(user).join(channel))
-        })
-        .handle(
-            "sync",
-            |cx: Context| async move { Reply::text(cx.request_id()) },
-        );
-    for path in ["/wsrv", "/projectforge"] {
-        setup
-            .route(path)
-            .handle("join", |cx: Context| async move {
-                cx.join(cx.bind::<String>()?).await?;
-                Ok::<_, Failure>(Reply::json("joined")?.with_event("done"))
-            })
-            .handle("leave", |cx: Context| async move {
-                cx.leave(cx.bind::<String>()?).await?;
-                Ok::<_, Failure>(Reply::json("left")?.with_event("done"))
+/// What the program that embeds the gateway does: it notes who is who, and joins, leaves and
+/// publishes for those who ask.
+fn set_up(builder: Builder, ids: &Arc<[OnceLock<PublicId>]>) -> Builder {
+    let ids = Arc::clone(ids);
+    builder.shard(move |setup: &mut Setup| {
+        for tongue in Tongue::ALL {
+            let ids = Arc::clone(&ids);
+            let mut route = setup.route(tongue.path());
+            route.admit(|upgrade: Upgrade| async move {
+                let number = upgrade.query("n").expect("every client has one");
+                let number: usize = number.parse().expect("a number");
+                Ok(Admission::new().value(number))
             });
-    }
-    let mut easyws = setup.route("/easyws");
-    for channel in 0..CHANNELS {
-        easyws.channel(&model::channel_name(channel));
-    }
-    easyws.handle("sync", |_| async { Reply::text("done") });
-}
-
-/// Publishes to every channel of every route in turn, and says what it has done.
-fn publish(publisher: usize, routes: &[RouteHandle], ledger: &Ledger) {
-    for number in 0..PUBLICATIONS {
-        let mut pending = Vec::new();
-        for (language, route) in routes.iter().enumerate() {
-            for channel in 0..CHANNELS {
-                let name = model::channel_name(channel);
-                let text = model::word(publisher, channel, number);
-                ledger.begin(language, channel, publisher, number);
-                let push = if LANGUAGES[language].0 == DialectName::Wserver {
-                    route.push_user_event(name, "n", Message::text("n", text))
-                } else {
-                    route.publish(name, Message::text("n", text))
-                };
-                pending.push((language, channel, push));
+            route.on_open(move |session: Session| {
+                let number: usize = session.values().get().expect("admitted with it");
+                ids[number]
+                    .set(session.id())
+                    .expect("one for each connection");
+                async {}
+            });
+            if tongue != Tongue::Wserver {
+                route.handle("join", move |cx| join(cx, tongue));
+                route.handle("leave", move |cx| leave(cx, tongue));
+                route.handle("say", move |cx| say(cx, tongue));
+            }
+            if tongue == Tongue::Easyws {
+                route.handle("mark", move |cx: Context| async move {
+                    let Asked { id, .. } = tongue.asked(&cx);
+                    answer(id, 1)
+                });
+                for channel in Target::of("t") {
+                    route.channel(&channel.name());
+                }
             }
         }
-        for (language, channel, push) in pending {
-            push.wait().expect("the shards have room for it");
-            ledger.applied(language, channel, publisher, number);
-        }
-    }
+    })
 }
+
+async fn join(cx: Context, tongue: Tongue) -> Result<Reply, HandleError> {
+    let Asked { id, channel, .. } = tongue.asked(&cx);
+    let joined = cx.join(channel).await?;
+    Ok(answer(id, u64::from(joined)))
+}
+
+async fn leave(cx: Context, tongue: Tongue) -> Result<Reply, HandleError> {
+    let Asked { id, channel, .. } = tongue.asked(&cx);
+    let left = cx.leave(channel).await?;
+    Ok(answer(id, u64::from(left)))
+}
+
+async fn say(cx: Context, tongue: Tongue) -> Result<Reply, HandleError> {
+    let Asked { id, channel, body } = tongue.asked(&cx);
+    let total = cx.publish(channel, Message::text("m", body)).await?;
+    Ok(answer(id, total))
+}
+
+fn answer(id: u64, number: u64) -> Reply {
+    Reply::text(format!("{id} {number}"))
+}
+
+/// Of each language.
+const SESSIONS: usize = 400;
+const SHARDS: usize = 2;
+const CLIENT_THREADS: usize = 2;
+/// Publishers that are handles; one more pushes over HTTP.
+const HANDLES: usize = 4;
+/// Of the sessions of a language that has handlers, one in so many has its handler publish.
+const SAYS_EVERY: usize = 40;
+const SAYERS: usize = 4 * SESSIONS / SAYS_EVERY;
+const CONNECTIONS_MAX: usize = 2 * SESSIONS * Tongue::ALL.len();
+/// More than anything here takes, unless something never comes.
+const PATIENCE: Duration = Duration::from_secs(55);

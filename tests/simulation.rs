@@ -91,6 +91,14 @@ fn channels_and_exclusive_users_are_what_they_are_said_to_be() {
     }
 }
 
+/// Sessions that are told of each other, and taps, end in every way; nobody watches then.
+#[test]
+fn whoever_watches_has_stopped_when_it_is_gone() {
+    let all = run_all(3_000..3_000 + WATCHED_SEEDS, watched, run_watched);
+    println!("{all:?}");
+    assert!(all.delivered > 0 && all.slow > 0 && all.blocked_steps > 0);
+}
+
 fn rough(prng: &mut Prng) -> Climate {
     let mut pick = |choices: &[u32]| prng.pick(choices.iter().copied()).expect("some");
     Climate {
@@ -107,6 +115,7 @@ fn rough(prng: &mut Prng) -> Climate {
         pushers: 10,
         is_rough: true,
         is_lively: false,
+        is_watched: false,
     }
 }
 
@@ -126,6 +135,7 @@ fn narrow(prng: &mut Prng) -> Climate {
         pushers: 12,
         is_rough: false,
         is_lively: false,
+        is_watched: false,
     }
 }
 
@@ -145,10 +155,39 @@ fn lively(prng: &mut Prng) -> Climate {
         pushers: 3,
         is_rough: pick(&[0, 1, 1]) > 0,
         is_lively: true,
+        is_watched: false,
+    }
+}
+
+fn watched(prng: &mut Prng) -> Climate {
+    let mut pick = |choices: &[u32]| prng.pick(choices.iter().copied()).expect("some");
+    Climate {
+        shards: pick(&[1, 2, 3]) as usize,
+        mailbox_messages: pick(&[1, 8]) as usize,
+        pushes_in_flight: 64,
+        outbox_bytes: 16_000,
+        publication_bytes: pick(&[150_000, 256 << 20]).into(),
+        batch_bytes: pick(&[4_096, 65_536]),
+        registration_timeout: 0,
+        handshake_timeout: 120,
+        steps: 1_500,
+        sessions: 60,
+        pushers: 0,
+        is_rough: true,
+        is_lively: false,
+        is_watched: true,
     }
 }
 
 fn run_seeds(seeds: std::ops::Range<u64>, climate: fn(&mut Prng) -> Climate) -> Tally {
+    run_all(seeds, climate, run)
+}
+
+fn run_all(
+    seeds: std::ops::Range<u64>,
+    climate: fn(&mut Prng) -> Climate,
+    run: fn(u64, Climate) -> Tally,
+) -> Tally {
     let one = std::env::var("CAMPANILE_SEED").ok();
     let one: Option<u64> = one.map(|seed| seed.parse().expect("CAMPANILE_SEED is a number"));
     let seeds = one.map_or(seeds, |seed| seed..seed + 1);
@@ -183,6 +222,22 @@ fn run(seed: u64, climate: Climate) -> Tally {
     tally
 }
 
+fn run_watched(seed: u64, climate: Climate) -> Tally {
+    let mut world = World::new(seed, climate);
+    for _ in 0..world.climate.steps {
+        world.step();
+    }
+    world.settle();
+    world.check_unwatched();
+    let tally = model::count(&world);
+    world.stop();
+    for host in &world.hosts {
+        assert_eq!((host.connections_count(), host.sessions_count()), (0, 0));
+    }
+    tally
+}
+
 const ROUGH_SEEDS: u64 = 300;
 const NARROW_SEEDS: u64 = 60;
-const LIVELY_SEEDS: u64 = 150;
+const LIVELY_SEEDS: u64 = 120;
+const WATCHED_SEEDS: u64 = 40;

@@ -168,6 +168,12 @@ impl Dialect for Easyws {
 /// without a command, which leaves it to its handler to name one.
 fn put_reply(asked: &str, reply: &Reply, out: &mut Vec<u8>) -> Answered {
     let command = reply.event().unwrap_or(asked);
+    if reply
+        .event()
+        .is_some_and(|event| Easyws.check_event(event).is_err())
+    {
+        return Answered::Nothing; // no client could read it
+    }
     match reply.data() {
         Data::Json(_) | Data::Text(_) | Data::Bytes(_) if !command.is_empty() => {
             put_message(command, reply.data().bytes(), out);

@@ -237,7 +237,10 @@ fn put_key(key: &str, out: &mut Vec<u8>) {
 /// The original indents whatever comes, so that 20 kB of nothing but brackets make 200 MB. To a
 /// client that parses it, compact is the same.
 fn put_json(json: &[u8], out: &mut Vec<u8>) {
-    let bytes_max = INDENTATION_BYTES_FREE.max(json.len().saturating_mul(INDENTATION_FACTOR_MAX));
+    let bytes_max = json
+        .len()
+        .saturating_mul(INDENTATION_FACTOR_MAX)
+        .clamp(INDENTATION_BYTES_FREE, INDENTATION_BYTES_MAX);
     if indentation_bytes(json, MEMBER_DEPTH) <= bytes_max {
         put_indented(json, MEMBER_DEPTH, out);
     } else {
@@ -311,6 +314,8 @@ const INDENT_BYTES: usize = 2;
 const INDENTATION_FACTOR_MAX: usize = 16;
 /// As much indentation as any value may have.
 const INDENTATION_BYTES_FREE: usize = 4096;
+/// As much as none may have.
+const INDENTATION_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,8 @@ pub(crate) struct SessionState {
     pub(crate) handler: Option<SessionHandler>,
     /// Tasks that are at work for it.
     pub(crate) tasks: Cell<u32>,
+    /// What its calls hold that are at work, in bytes of their data.
+    pub(crate) calls_bytes: Cell<usize>,
     /// Its close has been told to the embedder, or will be when no task is at work for it.
     pub(crate) ended: Cell<bool>,
 }

@@ -189,7 +189,6 @@ impl Program {
     pub(crate) fn settle(&self, settings: &mut ShardSettings) -> Result<(), SetupError> {
         for (program, route) in self.routes.iter().zip(&mut settings.routes) {
             route.handles_calls = program.handles_calls();
-            route.observes_ends = program.keeps_sessions();
             if program.authenticate.is_some() {
                 route.tokens = TokenRule::Ask;
             }
@@ -206,11 +205,41 @@ impl Program {
                 }
             }
         }
+        // Whoever may be judged by a validator is kept, on whatever route it was declared.
+        let namespaces = &settings.namespaces;
+        for (program, route) in self.routes.iter().zip(&mut settings.routes) {
+            let rules = &namespaces[usize::from(route.namespace)].channels;
+            let is_judged = rules.values().any(|rule| *rule == ChannelRule::Ask);
+            route.observes_ends = !route.watches && (program.keeps_sessions() || is_judged);
+        }
         Ok(())
     }
 }
 
+/// Drops something of an embedder's. A panic in its destructor has been reported then, and hurts
+/// nobody; two at once would end the process, so each goes by itself.
+fn discard<T>(value: T) {
+    match guarded(|| drop(value)) {
+        Ok(()) | Err(Panicked) => {}
+    }
+}
+
 impl RouteProgram {
+    fn discard(self) {
+        discard(self.matcher);
+        discard(self.origin);
+        discard(self.authorize_push);
+        discard(self.admit);
+        discard(self.authenticate);
+        discard(self.fallback);
+        self.middleware.into_iter().for_each(discard);
+        self.handlers.into_values().flatten().for_each(discard);
+        self.on_message.into_iter().for_each(discard);
+        self.on_open.into_iter().for_each(discard);
+        self.on_close.into_iter().for_each(discard);
+        self.channels.into_values().for_each(discard);
+    }
+
     /// Whether somebody handles calls, or wants to see them.
     pub(crate) fn handles_calls(&self) -> bool {
         self.admit.is_some()
@@ -220,22 +249,19 @@ impl RouteProgram {
             || !self.on_message.is_empty()
     }
 
-    /// Whether anything of a session is to be kept for the embedder.
-    pub(crate) fn keeps_sessions(&self) -> bool {
-        self.handles_calls()
-            || !self.on_open.is_empty()
-            || !self.on_close.is_empty()
-            || self.channels.values().any(Option::is_some)
+    /// Whether anything of a session is to be kept for its functions.
+    fn keeps_sessions(&self) -> bool {
+        self.handles_calls() || !self.on_open.is_empty() || !self.on_close.is_empty()
     }
 }
 
 impl Drop for Program {
     /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody.
     fn drop(&mut self) {
-        let (routes, http) = (std::mem::take(&mut self.routes), self.http.take());
-        match guarded(|| drop((routes, http))) {
-            Ok(()) | Err(Panicked) => {}
+        for route in std::mem::take(&mut self.routes) {
+            route.discard();
         }
+        discard(self.http.take());
     }
 }
 
@@ -285,7 +311,9 @@ impl Setup {
     }
 
     /// Serves whatever nothing else is served for, on the gateway's own port: any hyper service.
-    /// Each request is a local task. Its error, or panic, is answered with 500.
+    /// Each request is a local task. Its error, or panic, is answered with 500. One with a body must
+    /// be answered within `body_timeout_ms`; parts of an answer may come for as long as no two are
+    /// further apart than `keep_alive_timeout_ms`.
     pub fn http<F, Fut, B, E>(&mut self, service: F) -> &mut Self
     where
         F: Fn(Request<Incoming>) -> Fut + 'static,

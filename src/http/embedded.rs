@@ -1,9 +1,10 @@
 //! Whatever an embedder serves beside the gateway's own paths.
 
 use super::answer::{self, Answer};
-use super::service::Context;
+use super::service::{Context, Line};
 use crate::embedder::{Panicked, guarded};
 use crate::handler::LocalFuture;
+use crate::shard::HttpPhase;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response};
@@ -17,7 +18,11 @@ pub(crate) type HttpService =
     dyn Fn(Request<Incoming>) -> LocalFuture<Result<Response<EmbedderBody>, String>>;
 
 /// The body of an embedder's answer, whatever it is. Its panic is its end.
-pub(crate) struct EmbedderBody(Option<ErasedBody>);
+pub(crate) struct EmbedderBody {
+    body: Option<ErasedBody>,
+    /// The connection that it goes out on, which is not idle while it goes on.
+    line: Option<Rc<Line>>,
+}
 
 type ErasedBody = Pin<Box<dyn Body<Data = Bytes, Error = String>>>;
 
@@ -28,7 +33,22 @@ impl EmbedderBody {
         B::Error: fmt::Display,
     {
         use http_body_util::BodyExt as _;
-        Self(Some(Box::pin(body.map_err(|error| error.to_string()))))
+        Self {
+            body: Some(Box::pin(body.map_err(|error| error.to_string()))),
+            line: None,
+        }
+    }
+
+    /// Has each part of it begin the connection's time limit anew.
+    pub(super) fn go_out_on(&mut self, line: Rc<Line>) {
+        self.line = Some(line);
+    }
+
+    fn discard(&mut self) {
+        let body = self.body.take();
+        match guarded(|| drop(body)) {
+            Ok(()) | Err(Panicked) => {} // it has been reported and hurts nobody
+        }
     }
 }
 
@@ -40,36 +60,34 @@ impl Body for EmbedderBody {
         mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        let Some(body) = &mut self.0 else {
+        let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        match guarded(|| body.as_mut().poll_frame(cx)) {
-            Ok(polled) => polled,
-            Err(_) => Poll::Ready(Some(Err("the body panicked".to_owned()))),
+        let Ok(polled) = guarded(|| body.as_mut().poll_frame(cx)) else {
+            self.discard();
+            return Poll::Ready(Some(Err("the body panicked".to_owned())));
+        };
+        if let (Poll::Ready(Some(_)), Some(line)) = (&polled, &self.line) {
+            line.served.set(true);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        let body = self.0.as_ref();
-        // One that panics here is polled, and says so there or ends.
+        let body = self.body.as_ref();
         body.is_none_or(|body| guarded(|| body.is_end_stream()).unwrap_or(false))
     }
 
     fn size_hint(&self) -> SizeHint {
-        let hint = self
-            .0
-            .as_ref()
-            .and_then(|body| guarded(|| body.size_hint()).ok());
-        hint.unwrap_or_default()
+        let body = self.body.as_ref();
+        body.and_then(|body| guarded(|| body.size_hint()).ok())
+            .unwrap_or_default()
     }
 }
 
 impl Drop for EmbedderBody {
     fn drop(&mut self) {
-        let body = self.0.take();
-        match guarded(|| drop(body)) {
-            Ok(()) | Err(Panicked) => {} // it has been reported and hurts nobody
-        }
+        self.discard();
     }
 }
 
@@ -79,11 +97,15 @@ impl fmt::Debug for EmbedderBody {
     }
 }
 
-/// Answers what nothing of ours is served for.
-pub(super) async fn serve(context: &Context, request: Request<Incoming>) -> Answer {
+/// Answers what nothing of ours is served for. A request with a body must be answered within a
+/// body's time: only the embedder sees whether it still comes.
+pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
     let Some((service, label)) = &context.program.http else {
         return answer::not_found();
     };
+    if request.body().size_hint().exact() != Some(0) {
+        line.phase.set(HttpPhase::Body);
+    }
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {

@@ -15,7 +15,7 @@ use crate::shard::settings::ShardSettings;
 use crate::shard::{HttpPhase, Ruling};
 use crate::ws::handshake::Accept;
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Either};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH};
 use hyper::http::request::Parts;
@@ -169,7 +169,10 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         line.phase.set(HttpPhase::Answer);
         line.served.set(true);
         Box::pin(async move {
-            let answer = serve(&context, &line, request).await;
+            let mut answer = serve(&context, &line, request).await;
+            if let Either::Right(body) = answer.body_mut() {
+                body.go_out_on(Rc::clone(&line));
+            }
             line.phase.set(HttpPhase::Idle);
             Ok(answer)
         })
@@ -179,7 +182,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let Some((route, parameters)) = context.find(&head) else {
-        return embedded::serve(context, Request::from_parts(head, body)).await;
+        return embedded::serve(context, line, Request::from_parts(head, body)).await;
     };
     match &route.what {
         Served::WebSocket(index) => upgrade::answer(context, line, *index, head, parameters).await,

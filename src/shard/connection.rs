@@ -115,6 +115,14 @@ impl Connection {
         self.phase == Phase::Open
     }
 
+    /// Whether nothing more may be read of it for now: it waits for an answer, or has not taken
+    /// those that it got.
+    pub(super) fn must_wait(&self, route: &RouteSettings) -> bool {
+        self.waiting
+            || self.calls_in_flight >= route.calls_in_flight_max
+            || self.outbox.bytes() > route.outbox_bytes_max
+    }
+
     /// Whether something that its client asked is not answered yet. It may not be read meanwhile,
     /// so nobody can say that it is silent.
     pub(super) fn is_waiting(&self) -> bool {

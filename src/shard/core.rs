@@ -385,6 +385,12 @@ impl Shard {
         Some((id, self.outboxes.lend(outbox)))
     }
 
+    /// Whether there is something for other shards, or for those who have asked.
+    #[must_use]
+    pub fn has_said(&self) -> bool {
+        !self.messages.is_empty() || !self.verdicts.is_empty() || !self.tallies.is_empty()
+    }
+
     /// Whether [`Shard::poll_send`] may have something.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
@@ -452,8 +458,7 @@ impl Shard {
     pub fn is_held(&self, id: ConnectionId) -> bool {
         self.connections.get(id).is_some_and(|connection| {
             let route = &self.settings.routes[usize::from(connection.route)];
-            connection.phase == Phase::Open
-                && (connection.waiting || connection.calls_in_flight >= route.calls_in_flight_max)
+            connection.phase == Phase::Open && connection.must_wait(route)
         })
     }
 

@@ -15,7 +15,7 @@ impl Shard {
             .map(|(id, _)| id)
             .collect();
         for id in open {
-            self.end(id, end);
+            self.end_session(id, end);
         }
     }
 

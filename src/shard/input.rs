@@ -10,6 +10,7 @@ use crate::close::End;
 use crate::content::{Content, Correlation, Data, Outcome};
 use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::id::{ConnectionId, SessionId};
+use crate::limits::OUTBOX_BYTES_CEILING;
 use crate::ws::{Event, Kind, OpCode, Payload, encoder};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl Shard {
                 return input.len();
             }
             let route = &self.settings.routes[usize::from(connection.route)];
-            if connection.waiting || connection.calls_in_flight >= route.calls_in_flight_max {
+            if connection.must_wait(route) {
                 return at;
             }
             let bytes_max = route.message_bytes_max;
@@ -250,7 +251,7 @@ impl Shard {
                 connection.messages_sent = connection.messages_sent.wrapping_add(1);
                 connection.bytes_sent += message.len() as u64;
                 self.show_reply(id, correlation, outcome);
-                self.reply(id, opcode(kind), &message)
+                self.owe(id, opcode(kind), &message, OUTBOX_BYTES_CEILING)
             }
             Answered::Leave(end) => Err(end),
         };
@@ -339,9 +340,22 @@ impl Shard {
 
     /// Owes one session one frame; an error if its outbox is full.
     fn reply(&mut self, id: ConnectionId, opcode: OpCode, payload: &[u8]) -> Result<(), End> {
+        let connection = self.connections.get(id).expect("just seen");
+        let bytes_max = self.settings.routes[usize::from(connection.route)].outbox_bytes_max;
+        self.owe(id, opcode, payload, bytes_max)
+    }
+
+    /// The same with a bound of the caller's. Answers may go beyond the route's: they are as few as
+    /// calls in flight, and the session is read no further while it is owed more.
+    fn owe(
+        &mut self,
+        id: ConnectionId,
+        opcode: OpCode,
+        payload: &[u8],
+        bytes_max: u32,
+    ) -> Result<(), End> {
         let len = encoder::head_len(payload.len()) + payload.len();
         let connection = self.connections.get_mut(id).expect("just seen");
-        let bytes_max = self.settings.routes[usize::from(connection.route)].outbox_bytes_max;
         let owed = connection.outbox.bytes() as usize;
         if owed > HEADROOM_BYTES as usize && owed + len > bytes_max as usize {
             return Err(End::SlowConsumer);

@@ -345,7 +345,8 @@ impl Shard {
         let dropped = u32::try_from(slots.len()).expect("slots fit a u32");
         for slot in slots.drain(..) {
             let id = self.connections.id_of(slot).expect("bound while open");
-            self.end(id, End::Dropped);
+            // What was announced of the one before may have been too much for this one.
+            self.end_session(id, End::Dropped);
         }
         self.slots = slots;
         dropped

@@ -170,12 +170,18 @@ pub(crate) fn projectforge_answer(correlation: &Correlation, outcome: &Outcome) 
     }
 }
 
+/// What a server program may name a message of `easyws` (wire.md 4.5).
+pub(crate) fn is_easyws_event(event: &str) -> bool {
+    (1..=255).contains(&event.len()) && !event.contains(':') && event != "websocket"
+}
+
 /// wire.md 4.3 and 4.4.
 pub(crate) fn easyws_answer(correlation: &Correlation, outcome: &Outcome) -> Expected {
     let complaint = match outcome {
         Outcome::Replied(reply) => {
             let command = reply.event().unwrap_or(&correlation.command);
-            if reply.data() == Data::None || command.is_empty() {
+            let is_sayable = reply.event().is_none_or(is_easyws_event);
+            if reply.data() == Data::None || command.is_empty() || !is_sayable {
                 return Expected::Nothing;
             }
             let answer = [command.as_bytes(), b": ", reply.data().bytes()].concat();

@@ -8,7 +8,10 @@ use crate::words::{answered, asked};
 use campanile::config::{Config, DialectName, Origin, Route, Tokens};
 use campanile::handler::{Admission, Joining, Profile, Rejection, RequestHead, Upgrade};
 use campanile::{Context, Failure, Gateway, Message, Reply, Session};
+use std::io::Write as _;
 use std::rc::Rc;
+use tungstenite::WebSocket;
+use tungstenite::protocol::Role;
 
 fn only(routes: Vec<Route>) -> Config {
     Config {
@@ -34,7 +37,8 @@ async fn tell(upgrade: Upgrade) -> Result<Admission, Rejection> {
         upgrade.channel(),
         upgrade.route().path(),
     );
-    Err(Rejection::new(418, told))
+    let claimed = upgrade.claimed_user().map(|user| format!(" as {user}"));
+    Err(Rejection::new(418, told + &claimed.unwrap_or_default()))
 }
 
 #[test]
@@ -80,6 +84,8 @@ fn an_admission_sees_the_whole_request() {
         told("/edk?q", &[("Sec-WebSocket-Protocol", "token")]),
         r#"GET /edk Some("q") Some("") None None None Some("token") None /edk"#
     );
+    let user = [("x-user-id", "jack"), ("Sec-WebSocket-Protocol", "t")];
+    assert!(told("/edk", &user).ends_with(r#"Some("t") None /edk as jack"#));
     let elsewhere = get(&mut connect(gateway.local_addr()), "/rooms");
     assert_eq!(elsewhere.status, 200, "the embedder's own service answers");
     stop(gateway);
@@ -488,5 +494,47 @@ fn who_may_push_is_decided_by_route_or_for_all_of_them() {
     let user = r#"{"userId":"u"}"#;
     assert_eq!(try_all("/a/drop", user), [401, 200, 401]);
     assert_eq!(try_all("/b/drop", user), [401, 401, 200]);
+    stop(gateway);
+}
+
+#[test]
+fn what_a_client_says_before_it_is_admitted_is_heard_then() {
+    let (pen, diary) = diary();
+    let gate = Gate::new();
+    let admit_gate = gate.clone();
+    let noting = pen.clone();
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .admit(move |_| {
+            let (pen, gate) = (noting.clone(), admit_gate.clone());
+            async move {
+                pen.note("waits");
+                gate.pass().await;
+                Ok(Admission::new())
+            }
+        })
+        .on_open(move |_| {
+            pen.note("open");
+            async {}
+        })
+        .handle("c", async |_| Reply::ok())
+        .start()
+        .expect("it starts");
+    let mut socket = connect(gateway.local_addr());
+    ask_to_upgrade(&mut socket, "/x", &[]);
+    diary.expect(&["waits"]);
+    // A masked text frame; the mask is zero.
+    let request = asked("c", "1", "{}");
+    let len = u8::try_from(request.len()).expect("short");
+    let mut frame = vec![0x81, 0x80 | len, 0, 0, 0, 0];
+    frame.extend_from_slice(request.as_bytes());
+    socket.write_all(&frame).expect("it reads");
+    diary.expect_nothing();
+    gate.open();
+    diary.expect(&["open"]);
+    assert_eq!(read_answer(&mut socket).status, 101);
+    let mut client = Client(WebSocket::from_raw_socket(socket, Role::Client, None));
+    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+    client.leave();
     stop(gateway);
 }

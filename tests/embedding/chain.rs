@@ -5,6 +5,8 @@ use crate::words::{answered, asked};
 use campanile::config::DialectName;
 use campanile::handler::{Admission, Next, Response};
 use campanile::{Context, Failure, Reply};
+use garde::Validate;
+use serde::Deserialize;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -304,5 +306,101 @@ fn a_handler_that_a_session_was_admitted_with_replaces_those_of_the_route() {
         diary.expect(&[&format!("middleware after {command} {said}")]);
         client.leave();
     }
+    stop(gateway);
+}
+
+#[test]
+fn a_handler_sees_everything_of_its_message() {
+    let tell = async |cx: Context| {
+        let told = format!(
+            "{}|{}|{}|{}|{:?}|{:?}|{:?}",
+            cx.command(),
+            cx.request_id(),
+            cx.channel(),
+            cx.claimed_from(),
+            cx.kind(),
+            cx.data().map(<[u8]>::len),
+            cx.text(),
+        );
+        Reply::text(told).with_event("told")
+    };
+    let mut builder = builder(config(1));
+    for path in ["/wsrv", "/easyws", "/projectforge"] {
+        builder = builder.route(path).fallback(tell).done();
+    }
+    let gateway = builder.start().expect("it starts");
+    let open = |path| Client::open_with(gateway.local_addr(), path, &[("Cookie", "auth=")]);
+    let mut wsrv = open("/wsrv");
+    wsrv.say_bytes(br#"{"cmd":"c","seqno":"s","data":{"a": 1}}"#);
+    let told = r#""c|s|||Binary|Some(8)|Some(\"{\\\"a\\\": 1}\")""#;
+    assert_eq!(wsrv.hear(), answered("c", "s", 0, "ok", told));
+    wsrv.say(r#"{"seqno":"s"}"#);
+    let told = r#""|s|||Text|None|None""#;
+    assert_eq!(wsrv.hear(), answered("", "s", 0, "ok", told));
+    let mut easyws = open("/easyws");
+    easyws.say_bytes(b"c: \xff\xfe");
+    assert_eq!(easyws.hear(), "told: c||||Binary|Some(2)|None");
+    let mut forge = open("/projectforge");
+    let from = "82ad4c6d-fc95-41e5-8589-b37a56cdfc0d";
+    forge.say(&format!(
+        r#"{{"from":"{from}","channel":"r","cmd":"c","param":[1]}}"#
+    ));
+    let told = format!(r#""c||r|{from}|Text|Some(3)|Some(\"[1]\")""#);
+    assert!(forge.hear().contains(&told));
+    for client in [wsrv, easyws, forge] {
+        client.leave();
+    }
+    stop(gateway);
+}
+
+/// What a handler binds; `garde` checks its values.
+#[derive(Deserialize, Validate)]
+struct Register {
+    #[garde(range(max = 99))]
+    uid: u32,
+}
+
+#[test]
+fn data_are_bound_to_types_and_values_checked_where_the_type_asks_for_it() {
+    let gateway = builder(config_of(1, DialectName::Wsrv))
+        .route("/x")
+        .handle("typed", async |cx: Context| {
+            let register: Register = cx.bind()?;
+            Reply::json(&register.uid).map_err(Failure::from)
+        })
+        .handle("valid", async |cx: Context| {
+            let register: Register = cx.bind_valid()?;
+            Reply::json(&register.uid).map_err(Failure::from)
+        })
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    for command in ["typed", "valid"] {
+        client.say(&asked(command, "1", r#"{"uid":99}"#));
+        assert_eq!(client.hear(), answered(command, "1", 0, "ok", "99"));
+        client.say(&format!(r#"{{"cmd":"{command}","seqno":"1"}}"#));
+        let missing = answered(
+            command,
+            "1",
+            999_999_999,
+            "unexpected end of JSON input",
+            "{}",
+        );
+        assert_eq!(client.hear(), missing);
+        for data in [r#"{"uid":"1"}"#, "[]", "{}", r#"{"uid":-1}"#] {
+            client.say(&asked(command, "1", data));
+            assert!(client.hear().contains(r#""status":999999999,"#), "{data}");
+        }
+    }
+    let large = r#"{"uid":100}"#;
+    client.say(&asked("typed", "1", large));
+    assert_eq!(client.hear(), answered("typed", "1", 0, "ok", "100"));
+    client.say(&asked("valid", "1", large));
+    let refused = client.hear();
+    assert!(
+        refused.contains(r#""status":999999999,"msg":"uid: "#),
+        "{refused}"
+    );
+    client.leave();
     stop(gateway);
 }

@@ -22,6 +22,15 @@ fn open_one(gateway: &Gateway, shard: usize) -> (Client, PublicId) {
     (client, new.expect("it is listed"))
 }
 
+/// Waits until every shard has heard what the others had to tell by now.
+fn hear_everything(gateway: &Gateway) {
+    for _ in 0..gateway.shards_count() {
+        // Each handle publishes through the next shard, and its total is from all of them.
+        let route = route_of(gateway);
+        assert_eq!(done(route.publish("nobody", Message::new("m"))), Ok(0));
+    }
+}
+
 fn ids(sessions: &[SessionInfo]) -> Vec<PublicId> {
     sessions.iter().map(|session| session.id).collect()
 }
@@ -36,6 +45,8 @@ fn sessions_join_and_leave_channels_by_their_id() {
     let (mut second, second_id) = open_one(&gateway, 1);
     assert_eq!(done(route.join(first_id, "room")), Ok(true));
     assert_eq!(done(route.join(first_id, "room")), Ok(false));
+    // Whoever has joined before is told of later joins, and not the other way round.
+    hear_everything(&gateway);
     assert_eq!(done(route.join(second_id, "room")), Ok(true));
     // The others are told, as the language does it, and not the one that joins.
     let told = first.hear();

@@ -361,3 +361,15 @@ fn a_stop_lets_requests_under_way_be_answered() {
     drop((socket, route));
     in_time(move || stopping.join().expect("it stops"));
 }
+
+#[test]
+fn a_playground_is_a_page_for_its_route() {
+    let gateway = Gateway::builder(config(1)).playground("/play", "/wsrv");
+    let gateway = with_ok(gateway).start().expect("it starts");
+    let page = get(&mut connect(gateway.local_addr()), "/play");
+    assert_eq!(page.status, 200);
+    assert!(page.body.starts_with("<!doctype html>"), "{}", page.body);
+    assert!(page.body.contains("/wsrv"), "{}", page.body);
+    assert_eq!(post(gateway.local_addr(), "/play", &[], "").status, 405);
+    stop(gateway);
+}

@@ -176,13 +176,20 @@ fn what_is_declared_on_one_route_can_be_joined_on_another_of_its_namespace() {
     let gateway: Gateway = builder(routes())
         .route("/pf")
         .channel("room")
+        .channel_with("restricted", async |_| Err(Failure::error("nobody")))
+        .channel_with("judged", async |_| Ok(()))
         .start()
         .expect("it starts");
     let mut client = Client::open_with(gateway.local_addr(), "/easyws", COOKIE);
-    client.say("listen: room");
-    client.settle();
-    client.say("listen: room");
-    assert_eq!(client.hear(), "websocket: already listening");
+    client.say("listen: restricted");
+    assert_eq!(client.hear(), "websocket: not authorized");
+    for channel in ["room", "judged"] {
+        let listen = format!("listen: {channel}");
+        client.say(&listen);
+        client.settle();
+        client.say(&listen);
+        assert_eq!(client.hear(), "websocket: already listening");
+    }
     client.leave();
     stop(gateway);
 }

@@ -6,7 +6,9 @@ use crate::stage::{
 };
 use crate::words::{answered, asked, envelope};
 use campanile::config::{DialectName, Route, Schema};
-use campanile::{Builder, Context, Reply};
+use campanile::handler::{HandleError, Joining};
+use campanile::{Builder, Context, Message, Reply, Session};
+use std::pin::Pin;
 
 /// A gateway whose command `slow` waits at a gate, and whose command `fast` does not. Both write
 /// down when they begin and end, with the number of their session.
@@ -336,4 +338,148 @@ fn an_end_is_told_when_everything_that_was_said_before_has_been_handled() {
     diary.expect(&["slow ends 3", "end 3"]);
     drop(client);
     stop(gateway);
+}
+
+/// Something that writes down that it was asked, waits at a gate, and writes down that it answers.
+fn asking<T: 'static>(
+    pen: &Pen,
+    gate: &Gate,
+) -> impl Fn(T) -> Pin<Box<dyn Future<Output = T>>> + Clone + Send + Sync + 'static {
+    let (pen, gate) = (pen.clone(), gate.clone());
+    move |question| {
+        let (pen, gate) = (pen.clone(), gate.clone());
+        Box::pin(async move {
+            pen.note("asked");
+            gate.pass().await;
+            pen.note("answers");
+            question
+        })
+    }
+}
+
+/// Whoever comes then has the place of the one that is gone.
+#[test]
+fn answers_for_a_session_that_is_gone_reach_nobody_else() {
+    let (pen, diary) = diary();
+    let gate = Gate::new();
+    let (handle, join, user) = (
+        asking::<Context>(&pen, &gate),
+        asking::<Joining>(&pen, &gate),
+        asking::<Box<str>>(&pen, &gate),
+    );
+    let gateway = builder(config(1))
+        .route("/easyws")
+        .channel_with("room", move |joining| {
+            let asked = join(joining);
+            async move {
+                drop(asked.await);
+                Ok(())
+            }
+        })
+        .route("/ws")
+        .authenticate(move |token| {
+            let asked = user(token);
+            async move { Some(asked.await.into_string()) }
+        })
+        .route("/wsrv")
+        .handle("c", move |cx| {
+            let asked = handle(cx);
+            async move {
+                drop(asked.await);
+                Reply::ok()
+            }
+        })
+        .start()
+        .expect("it starts");
+    let cookie: &[(&str, &str)] = &[("Cookie", "auth=")];
+    for (path, headers, said) in [
+        ("/easyws", cookie, "listen: room".to_owned()),
+        ("/ws", &[], r#"{"token":"jack","event":"e"}"#.to_owned()),
+        ("/wsrv", &[], asked("c", "1", "{}")),
+    ] {
+        let open = || Client::open_with(gateway.local_addr(), path, headers);
+        let mut gone = open();
+        gone.say(&said);
+        diary.expect(&["asked"]);
+        gone.hang_up();
+        let route = gateway.route(path).expect("it is there");
+        while !all(route.sessions()).is_empty() {}
+        let mut others: Vec<Client> = (0..4).map(|_| open()).collect();
+        gate.open();
+        diary.expect(&["answers"]);
+        for other in &mut others {
+            other.settle();
+        }
+        assert_eq!(done(route.publish("room", Message::new("m"))), Ok(0));
+        assert_eq!(done(route.push_user("jack", Message::new("m"))), Ok(0));
+        for other in others {
+            other.leave();
+        }
+    }
+    stop(gateway);
+}
+
+#[test]
+fn a_handler_or_hook_may_close_its_own_session() {
+    let (pen, diary) = diary();
+    let close = async |cx: Context| {
+        let closed = cx.close(4000, "enough").await;
+        let again = cx.close(4000, "enough").await;
+        let pushed = cx.push(Message::new("m")).await;
+        assert_eq!((closed, again), (Ok(()), Err(HandleError::NoSession)));
+        assert_eq!(pushed, Err(HandleError::NoSession));
+        assert!(!cx.session().is_open());
+        Reply::text("nobody hears it")
+    };
+    let gateway = builder(config(1))
+        .route("/wsrv")
+        .handle("close", close)
+        .on_close(noting(&pen, "closed"))
+        .route("/projectforge")
+        .on_open(async |session: Session| {
+            let closed = session.route().close(session.id(), 4001, "not today");
+            assert_eq!(closed.await, Ok(()));
+        })
+        .handle("c", noting(&pen, "not heard"))
+        .on_close(noting(&pen, "closed"))
+        .start()
+        .expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/wsrv");
+    let close = asked("close", "1", "{}");
+    client.say_all(&[&close, &close]);
+    assert_eq!(client.closing(), (4000, "enough".to_owned()));
+    client.end();
+    diary.expect(&["closed"]);
+    let mut client = Client::open(gateway.local_addr(), "/projectforge");
+    client.say(r#"{"cmd":"c"}"#);
+    assert_eq!(client.closing(), (4001, "not today".to_owned()));
+    client.end();
+    diary.expect(&["closed"]);
+    diary.expect_nothing();
+    stop(gateway);
+}
+
+/// The socket of a session whose messages wait is not read. When it is closed, that must not keep
+/// its connection for as long as a client may take to answer.
+#[test]
+fn a_session_that_is_closed_while_its_messages_wait_is_gone_when_its_handler_is() {
+    let (pen, diary) = diary();
+    let gate = Gate::new();
+    let mut config = config_of(1, DialectName::Projectforge);
+    config.heartbeat.close_grace_ms = 600_000;
+    let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);
+    let gateway = gateway.start().expect("it starts");
+    let mut client = Client::open(gateway.local_addr(), "/x");
+    let [slow, fast] = ["slow", "fast"].map(|command| format!(r#"{{"cmd":"{command}"}}"#));
+    client.say_all(&[&slow, &fast]);
+    diary.expect(&["slow begins 1"]);
+    let route = gateway.route("/x").expect("it is there");
+    let id = all(route.sessions())[0].id;
+    assert_eq!(done(route.close(id, 4000, "")), Ok(()));
+    assert_eq!(client.closing().0, 4000);
+    client.end();
+    gate.open();
+    diary.expect(&["slow ends 1"]);
+    assert_eq!(stop(gateway).ended("closed"), 1);
+    diary.expect_nothing();
 }

@@ -340,3 +340,26 @@ fn names_that_nobody_can_have_are_refused() {
     assert_eq!(done(route.publish("1234567890123456", message())), Ok(0));
     stop(gateway);
 }
+
+#[test]
+fn an_event_that_the_language_cannot_say_is_refused() {
+    let gateway = builder(config(1)).start().expect("it starts");
+    let long = "x".repeat(256);
+    for (event, why) in [
+        ("", "command may not be empty"),
+        ("a:b", "command may not contain a colon"),
+        ("websocket", "command websocket is reserved"),
+        (&long, "command may not be longer than 255 characters"),
+    ] {
+        let bad = Err(HandleError::BadEvent(why));
+        let route = gateway.route("/easyws").expect("it is there");
+        assert_eq!(done(route.publish("room", Message::new(event))), bad);
+        assert_eq!(done(route.push_user("jack", Message::new(event))), bad);
+        assert_eq!(done(route.broadcast(Message::new(event))), bad);
+        let anybody = PublicId::from_bytes([0; 16]);
+        assert_eq!(done(route.push_session(anybody, Message::new(event))), bad);
+        let other = gateway.route("/wsrv").expect("it is there");
+        assert_eq!(done(other.broadcast(Message::new(event))), Ok(0));
+    }
+    stop(gateway);
+}

@@ -1,141 +1,312 @@
-//! What must have been heard, said as plainly as possible.
+//! What was published and heard, and whether that is right.
+//!
+//! A join counts from when its shard applied it, which is somewhere between the moment when it was
+//! asked for and the moment when the joiner was told. So of each publisher's messages on a channel
+//! a session must hear all that were published after it was told, may hear from the first that had
+//! not been applied everywhere when it asked, and hears no gap in between; and the same with a
+//! leave. Whoever is there for all the time hears everything.
+//!
+//! ```text
+//!   seq of one publisher    0 .. m ...... n ............. m' ..... n' ...
+//!                           none  a suffix  all of them     a prefix  none
+//!                                 asked told                asked    told
+//! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// What publishers have begun and what all shards have applied, by language, channel and publisher.
+/// Somewhere that is published to: a channel, or a user.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Target(pub(crate) usize);
+
+/// One message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Pushed {
+    pub(crate) publisher: usize,
+    pub(crate) target: Target,
+    pub(crate) seq: u32,
+}
+
+/// What each publisher has published to each target.
+#[derive(Debug)]
 pub(crate) struct Ledger {
-    begun: Vec<AtomicU64>,
-    applied: Vec<AtomicU64>,
-    channels: usize,
     publishers: usize,
+    /// So many have been begun.
+    begun: Vec<AtomicU32>,
+    /// So many have been applied everywhere.
+    applied: Vec<AtomicU32>,
+    /// The sum of their totals.
+    pub(crate) delivered: AtomicU64,
+    /// How many have been heard, by all.
+    pub(crate) heard: AtomicU64,
 }
 
-/// One session's stay on one channel.
+/// How far each publisher was with one target.
+pub(crate) type Progress = Vec<u32>;
+
+/// A stay on one target.
+#[derive(Clone, Debug)]
 pub(crate) struct Stay {
-    pub(crate) who: String,
-    pub(crate) language: usize,
-    pub(crate) channel: usize,
-    /// By publisher: what had been applied when the session asked to leave.
-    pub(crate) applied_at_leave: Vec<u64>,
-    /// By publisher: the numbers that were heard, in the order in which they were.
-    pub(crate) heard: Vec<Vec<u64>>,
-    /// By publisher: what had been begun when the session knew that it had joined.
-    pub(crate) begun_at_join: Vec<u64>,
+    pub(crate) target: Target,
+    /// What had been applied when it asked to join, and begun when it was told.
+    pub(crate) join: (Progress, Progress),
+    /// The same for its leave; `None` if it stayed.
+    pub(crate) leave: Option<(Progress, Progress)>,
 }
 
-impl Stay {
-    /// Something was heard.
-    pub(crate) fn note(&mut self, publisher: usize, number: u64) {
-        self.heard[publisher].push(number);
+/// Everything about one client.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) heard: Vec<Pushed>,
+    pub(crate) stays: Vec<Stay>,
+    /// Who came to where it was, and went, in order.
+    pub(crate) presence: Vec<(Target, String, bool)>,
+    /// Its own comings and goings, under the id that it had then.
+    pub(crate) moves: Vec<(Target, String, bool)>,
+    /// It was there before anybody moved, until the end.
+    pub(crate) is_anchor: bool,
+    pub(crate) ends: u64,
+}
+
+/// So many channels that three languages share, users, channels of `edk` and of `projectforge`.
+const COUNTS: [(&str, usize); 4] = [("t", 12), ("u", 4), ("e", 6), ("p", 8)];
+
+impl Target {
+    /// The targets whose names begin with this letter.
+    pub(crate) fn of(letter: &str) -> impl ExactSizeIterator<Item = Self> {
+        let before = COUNTS.iter().take_while(|(other, _)| *other != letter);
+        let start: usize = before.map(|(_, count)| count).sum();
+        let (_, count) = COUNTS
+            .iter()
+            .find(|(other, _)| *other == letter)
+            .expect("a letter");
+        (start..start + count).map(Self)
     }
 
-    pub(crate) fn note_all(&mut self, words: &[(usize, u64)]) {
-        for &(publisher, number) in words {
-            self.note(publisher, number);
+    /// How many there are.
+    pub(crate) fn count() -> usize {
+        COUNTS.iter().map(|(_, count)| count).sum()
+    }
+
+    pub(crate) fn letter(self) -> &'static str {
+        let of = |letter: &str| Self::of(letter).any(|it| it == self);
+        let (letter, _) = COUNTS
+            .iter()
+            .find(|(letter, _)| of(letter))
+            .expect("one of them");
+        letter
+    }
+
+    pub(crate) fn name(self) -> String {
+        format!("{}{}", self.letter(), self.0)
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
+        let target = Self(name[1..].parse().expect("a number"));
+        assert_eq!(target.name(), name);
+        target
+    }
+}
+
+impl Pushed {
+    pub(crate) fn parse(body: &str) -> Self {
+        let mut numbers = body.split(' ').map(|it| it.parse().expect("a number"));
+        let mut number = || numbers.next().expect("three numbers");
+        Self {
+            publisher: number(),
+            target: Target(number()),
+            seq: u32::try_from(number()).expect("few"),
         }
     }
 
-    /// Whether the last of so many publications is still to come, of any publisher that had not
-    /// begun it when the session joined.
-    pub(crate) fn is_owed_more(&self, publications: u64) -> bool {
-        let mut all = self.heard.iter().zip(&self.begun_at_join);
-        all.any(|(heard, &begun)| begun < publications && heard.last() != Some(&(publications - 1)))
+    pub(crate) fn body(self) -> String {
+        let Self {
+            publisher,
+            target,
+            seq,
+        } = self;
+        format!("{publisher} {} {seq}", target.0)
     }
 }
 
 impl Ledger {
-    pub(crate) fn new(languages: usize, channels: usize, publishers: usize) -> Self {
-        let cells = languages * channels * publishers;
-        let zeros = || (0..cells).map(|_| AtomicU64::new(0)).collect();
+    pub(crate) fn new(publishers: usize) -> Self {
+        let zeros = || {
+            (0..publishers * Target::count())
+                .map(|_| AtomicU32::new(0))
+                .collect()
+        };
         Self {
+            publishers,
             begun: zeros(),
             applied: zeros(),
-            channels,
-            publishers,
+            delivered: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
         }
     }
 
-    /// A publisher is about to publish this number.
-    pub(crate) fn begin(&self, language: usize, channel: usize, publisher: usize, number: u64) {
-        self.begun[self.cell(language, channel, publisher)].store(number + 1, Ordering::SeqCst);
+    /// The next message of a publisher; to be called before it is published.
+    pub(crate) fn begin(&self, publisher: usize, target: Target) -> Pushed {
+        let seq = self.begun[at(publisher, target)].fetch_add(1, Ordering::SeqCst);
+        Pushed {
+            publisher,
+            target,
+            seq,
+        }
     }
 
-    /// Every shard has applied it.
-    pub(crate) fn applied(&self, language: usize, channel: usize, publisher: usize, number: u64) {
-        self.applied[self.cell(language, channel, publisher)].store(number + 1, Ordering::SeqCst);
+    /// A message has been applied everywhere, and was added to so many outboxes.
+    pub(crate) fn complete(&self, pushed: Pushed, total: u64) {
+        let index = at(pushed.publisher, pushed.target);
+        let before = self.applied[index].swap(pushed.seq + 1, Ordering::SeqCst);
+        assert_eq!(before, pushed.seq, "completed in order");
+        self.delivered.fetch_add(total, Ordering::SeqCst);
     }
 
-    /// By publisher: how many publications to a channel have begun.
-    pub(crate) fn begun_on(&self, language: usize, channel: usize) -> Vec<u64> {
-        let all = (0..self.publishers).map(|publisher| self.cell(language, channel, publisher));
-        all.map(|cell| self.begun[cell].load(Ordering::SeqCst))
-            .collect()
+    pub(crate) fn begun(&self, target: Target) -> Progress {
+        self.progress(&self.begun, target)
     }
 
-    /// By publisher: how many publications to a channel have been applied by every shard.
-    pub(crate) fn applied_on(&self, language: usize, channel: usize) -> Vec<u64> {
-        let all = (0..self.publishers).map(|publisher| self.cell(language, channel, publisher));
-        all.map(|cell| self.applied[cell].load(Ordering::SeqCst))
-            .collect()
+    pub(crate) fn applied(&self, target: Target) -> Progress {
+        self.progress(&self.applied, target)
     }
 
-    /// Holds a stay against what was published; returns how much was heard.
-    pub(crate) fn judge(&self, stay: &Stay) -> u64 {
-        let begun = self.begun_on(stay.language, stay.channel);
-        let who = &stay.who;
-        for (publisher, heard) in stay.heard.iter().enumerate() {
-            for pair in heard.windows(2) {
-                assert_eq!(
-                    pair[1],
-                    pair[0] + 1,
-                    "{who} heard of {publisher}: {heard:?}"
-                );
-            }
-            let (from, to) = (
-                stay.begun_at_join[publisher],
-                stay.applied_at_leave[publisher],
+    /// How many messages there have been.
+    pub(crate) fn count(&self) -> u64 {
+        let begun = self
+            .begun
+            .iter()
+            .map(|it| u64::from(it.load(Ordering::SeqCst)));
+        begun.sum()
+    }
+
+    fn progress(&self, of: &[AtomicU32], target: Target) -> Progress {
+        let all = (0..self.publishers).map(|publisher| at(publisher, target));
+        all.map(|at| of[at].load(Ordering::SeqCst)).collect()
+    }
+}
+
+fn at(publisher: usize, target: Target) -> usize {
+    publisher * Target::count() + target.0
+}
+
+/// Judges what one client heard, once everything is over.
+pub(crate) fn judge(name: &str, record: &Record, ledger: &Ledger) {
+    let mut heard: BTreeMap<(Target, usize), Vec<u32>> = BTreeMap::new();
+    for pushed in &record.heard {
+        let so_far = heard.entry((pushed.target, pushed.publisher)).or_default();
+        assert!(
+            so_far.last().is_none_or(|last| *last < pushed.seq),
+            "{name} heard {pushed:?} after {:?}",
+            so_far.last()
+        );
+        so_far.push(pushed.seq);
+    }
+    for target in (0..Target::count()).map(Target) {
+        let stays: Vec<&Stay> = record
+            .stays
+            .iter()
+            .filter(|it| it.target == target)
+            .collect();
+        let begun = ledger.begun(target);
+        assert_eq!(begun, ledger.applied(target), "everything was applied");
+        for (publisher, &all) in begun.iter().enumerate() {
+            let heard = heard.remove(&(target, publisher)).unwrap_or_default();
+            let spans: Vec<Span> = stays.iter().map(|stay| stay.span(publisher, all)).collect();
+            judge_publisher(
+                &format!("{name}, {target:?} of {publisher}"),
+                &heard,
+                &spans,
             );
-            if from < to {
-                let (first, last) = (heard.first(), heard.last());
-                assert!(
-                    first.is_some_and(|&it| it <= from),
-                    "{who} missed {from}: {heard:?}"
-                );
-                assert!(
-                    last.is_some_and(|&it| it + 1 >= to),
-                    "{who} missed {to}: {heard:?}"
-                );
-            }
-            let is_said = |&it: &u64| it < begun[publisher];
-            assert!(heard.iter().all(is_said), "{who} heard what nobody said");
         }
-        stay.heard.iter().map(|heard| heard.len() as u64).sum()
     }
+    assert!(heard.is_empty());
+}
 
-    fn cell(&self, language: usize, channel: usize, publisher: usize) -> usize {
-        (language * self.channels + channel) * self.publishers + publisher
+/// One stay, as places in what one publisher said.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    earliest: u32,
+    from: u32,
+    until: u32,
+    latest: u32,
+}
+
+impl Stay {
+    fn span(&self, publisher: usize, all: u32) -> Span {
+        let (until, latest) = match &self.leave {
+            Some((applied, begun)) => (applied[publisher], begun[publisher]),
+            None => (all, all),
+        };
+        Span {
+            earliest: self.join.0[publisher],
+            from: self.join.1[publisher],
+            until,
+            latest,
+        }
     }
 }
 
-pub(crate) fn channel_name(channel: usize) -> String {
-    format!("channel-{channel}")
+fn judge_publisher(name: &str, heard: &[u32], spans: &[Span]) {
+    let was_heard = |seq: u32| heard.binary_search(&seq).is_ok();
+    for (index, span) in spans.iter().enumerate() {
+        let missed = (span.from..span.until).find(|&seq| !was_heard(seq));
+        assert_eq!(missed, None, "{name}: lost, {span:?}, heard {heard:?}");
+        // Where two stays may touch, nobody can say to which of them a message belongs.
+        let before = index.checked_sub(1).map_or(0, |index| spans[index].latest);
+        let after = spans.get(index + 1).map_or(u32::MAX, |next| next.earliest);
+        if before <= span.earliest && span.from <= span.until {
+            let flags: Vec<bool> = (span.earliest..span.from).map(was_heard).collect();
+            assert!(
+                flags.is_sorted(),
+                "{name}: a gap after its join, {span:?}, heard {heard:?}"
+            );
+        }
+        if span.latest <= after && span.from <= span.until {
+            let flags: Vec<bool> = (span.until..span.latest).map(was_heard).collect();
+            let is_prefix = flags.is_sorted_by(|before, after| before >= after);
+            assert!(
+                is_prefix,
+                "{name}: a gap before its leave, {span:?}, heard {heard:?}"
+            );
+        }
+    }
+    let is_due = |seq: u32| {
+        let mut spans = spans.iter();
+        spans.any(|span| (span.earliest..span.latest).contains(&seq))
+    };
+    let surplus = heard.iter().copied().find(|&seq| !is_due(seq));
+    assert_eq!(surplus, None, "{name}: not there, {spans:?}");
 }
 
-/// What is published.
-pub(crate) fn word(publisher: usize, channel: usize, number: u64) -> String {
-    format!("<{publisher}/{channel}/{number}>")
-}
-
-/// Finds such a word in whatever a session has heard, in any language.
-pub(crate) fn find_word(message: &[u8]) -> Option<(usize, usize, u64)> {
-    let text = String::from_utf8_lossy(message)
-        .replace("\\u003c", "<")
-        .replace("\\u003e", ">");
-    let (_, rest) = text.split_once('<')?;
-    let (word, _) = rest.split_once('>')?;
-    let mut parts = word.split('/');
-    let mut next = || parts.next()?.parse::<u64>().ok();
-    let (publisher, channel, number) = (next()?, next()?, next()?);
-    let index = |number: u64| usize::try_from(number).expect("small");
-    Some((index(publisher), index(channel), number))
+/// Judges who heard of whom: whoever was on a channel all the time heard of each coming and going
+/// of the others there, once and in order.
+pub(crate) fn judge_presence(records: &[(String, Record)]) {
+    let mut moves: BTreeMap<(Target, &str), Vec<bool>> = BTreeMap::new();
+    for (_, record) in records {
+        for (target, who, connected) in &record.moves {
+            moves.entry((*target, who)).or_default().push(*connected);
+        }
+    }
+    assert!(!moves.is_empty());
+    let movers = moves.keys().map(|(_, who)| *who);
+    let movers: std::collections::BTreeSet<&str> = movers.collect();
+    for (name, record) in records.iter().filter(|(_, record)| record.is_anchor) {
+        let mut seen: BTreeMap<(Target, &str), Vec<bool>> = BTreeMap::new();
+        for (target, who, connected) in &record.presence {
+            // Others that stay have come while this one did.
+            if movers.contains(&**who) {
+                seen.entry((*target, who)).or_default().push(*connected);
+            }
+        }
+        let there = |target: Target| record.stays.iter().any(|stay| stay.target == target);
+        for (key, expected) in moves.iter().filter(|((target, _), _)| there(*target)) {
+            let seen = seen.remove(key).unwrap_or_default();
+            assert_eq!(seen, *expected, "{name} about {key:?}");
+        }
+        assert!(
+            seen.is_empty(),
+            "{name} heard of others' channels: {seen:?}"
+        );
+    }
 }

@@ -14,6 +14,9 @@ pub(crate) enum Tongue {
     Pusher,
     Wserver,
     Easyws,
+    Projectforge,
+    /// Is shown what those of the line above say.
+    Tap,
     /// One of those who want to be this user's only session.
     Edk {
         user: &'static str,
@@ -107,6 +110,8 @@ impl Client {
         let (path, credentials) = match self.tongue {
             Tongue::Pusher => panic!("it pushes"),
             Tongue::Wserver => ("/ws", String::new()),
+            Tongue::Projectforge => (self.room(), String::new()),
+            Tongue::Tap => ("/tap", String::new()),
             Tongue::Easyws => ("/easyws", format!("Cookie: auth={token}\r\n")),
             Tongue::Edk { user, yields } => {
                 let path = if yields { "/edk-yields" } else { "/edk" };
@@ -150,6 +155,21 @@ impl Client {
             event: event.to_owned(),
         };
         self.frames.push_back((self.said, said));
+    }
+
+    /// The path under which it is in one of a few rooms from the start.
+    fn room(&self) -> &'static str {
+        const ROOMS: [&str; 3] = ["/projectforge?ch=a", "/projectforge?ch=b", "/projectforge"];
+        let last = self.token.bytes().last().expect("everybody has one");
+        ROOMS[usize::from(last) % ROOMS.len()]
+    }
+
+    /// A message of `projectforge`, to nobody in particular.
+    pub(crate) fn murmur(&mut self) {
+        self.say_frame(
+            TEXT | FIN,
+            br#"{"channel":"a","cmd":"murmur","param":[1,2,3]}"#,
+        );
     }
 
     /// A message of `edk` that says nothing, and that nobody handles.
@@ -309,6 +329,8 @@ impl Client {
     fn understand_text(&mut self, text: &str) {
         let said = match (self.tongue, text.strip_prefix("push: ")) {
             (Tongue::Easyws, None) => return self.told.push_back(text.to_owned()),
+            // Who hears what of them is for other tests to see.
+            (Tongue::Projectforge | Tongue::Tap, _) => return,
             (Tongue::Easyws, Some(said)) => said,
             (Tongue::Pusher | Tongue::Wserver | Tongue::Edk { .. }, _) => text,
         };

@@ -21,6 +21,8 @@ pub(crate) struct Climate {
     pub(crate) is_rough: bool,
     /// Whether there are channels, users with one session each, and an embedder.
     pub(crate) is_lively: bool,
+    /// Whether there is nobody but sessions that are told of each other, and taps.
+    pub(crate) is_watched: bool,
 }
 
 pub(crate) fn config(climate: &Climate) -> Config {
@@ -45,6 +47,9 @@ pub(crate) fn config(climate: &Climate) -> Config {
         config.routes.push(yields);
     }
     for route in &mut config.routes {
+        if climate.is_watched && route.dialect == DialectName::Projectforge {
+            route.tap_path = Some("/tap".to_owned());
+        }
         if climate.is_lively {
             route.namespace = Some("town".to_owned());
         }

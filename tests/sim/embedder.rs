@@ -96,6 +96,12 @@ impl Embedder {
         route.expect("it is in the config")
     }
 
+    /// The route whose sessions are told of each other.
+    pub(crate) fn room(&self) -> RouteHandle {
+        let route = self.handles[0].route("/projectforge");
+        route.expect("it is in the config")
+    }
+
     /// The sessions of `wserver`, once the hosts have looked.
     pub(crate) fn sessions(&self) -> Gathered<SessionInfo> {
         let route = self.handles[0].route("/ws").expect("it is in the config");

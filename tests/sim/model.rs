@@ -105,6 +105,18 @@ pub(crate) fn judge(world: &World) -> Tally {
     judge_orders(world, &logs);
     judge_fates(world, &logs, &mut tally);
     judge_answers(world, &logs, &mut tally);
+    count_hosts(world, &mut tally);
+    tally
+}
+
+/// What hosts have counted.
+pub(crate) fn count(world: &World) -> Tally {
+    let mut tally = Tally::default();
+    count_hosts(world, &mut tally);
+    tally
+}
+
+fn count_hosts(world: &World, tally: &mut Tally) {
     for host in &world.hosts {
         let counters = host.counters();
         tally.delivered += counters.deliveries;
@@ -114,7 +126,6 @@ pub(crate) fn judge(world: &World) -> Tally {
         tally.copied += counters.outboxes_copied;
     }
     tally.blocked_steps = world.blocked_steps;
-    tally
 }
 
 fn judge_session(at: usize, world: &World, log: &Log<'_>, tally: &mut Tally) {

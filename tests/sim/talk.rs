@@ -54,6 +54,8 @@ impl World {
 
     fn tongue(&mut self) -> Tongue {
         match self.prng.range(0, 9) {
+            0..=2 if self.climate.is_watched => Tongue::Tap,
+            _ if self.climate.is_watched => Tongue::Projectforge,
             _ if !self.climate.is_lively => Tongue::Wserver,
             0 => Tongue::Wserver,
             1..=5 => Tongue::Easyws,
@@ -87,6 +89,7 @@ impl World {
             (Tongue::Wserver, _) => self.register(link, dice),
             (Tongue::Easyws, _) => self.command(link, dice),
             (Tongue::Edk { .. }, _) => client.say_nothing(),
+            (Tongue::Projectforge | Tongue::Tap, _) => client.murmur(),
         }
     }
 

@@ -6,7 +6,8 @@ use crate::climate::{CHANNELS, EXCLUSIVE};
 use crate::embedder::{Report, may_listen, poll};
 use crate::talk::{Awaited, Errand};
 use crate::world::{Link, World};
-use campanile::handler::HandleError;
+use campanile::driver::host::Host;
+use campanile::handler::{HandleError, Message};
 
 impl World {
     /// Checks a host and tells the model what its last step has changed.
@@ -228,6 +229,34 @@ impl World {
                 Some(errand) => panic!("{errand:?} never came to an end"),
             }
         }
+    }
+
+    /// Has every client but the witnesses leave, and sees that what is said then is shown to nobody
+    /// and that nothing is left of where they were.
+    pub(crate) fn check_unwatched(&mut self) {
+        for link in &mut self.links[self.climate.shards..] {
+            link.has_ended = true;
+        }
+        self.settle();
+        let route = self.embedder.room();
+        let mut channels = route.channels();
+        let counts = |world: &Self| -> Vec<u64> {
+            let counters = world.hosts.iter().map(Host::counters);
+            counters.map(|counters| counters.publications).collect()
+        };
+        let mut before = counts(self);
+        drop(route.publish("a", Message::text("anybody", "there")));
+        self.settle();
+        for count in &mut before {
+            *count += 1;
+        }
+        assert_eq!(
+            counts(self),
+            before,
+            "one publication is applied once on each shard"
+        );
+        let left = poll(&mut channels).expect("all hosts have looked");
+        assert_eq!(left, Ok(Vec::new()));
     }
 
     /// In no moment are two sessions one exclusive user's.

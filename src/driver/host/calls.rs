@@ -12,6 +12,7 @@ use crate::handler::{
 use crate::id::{ConnectionId, SessionId};
 use crate::shard::{Answer, Ask, Question, Request};
 use crate::ws::Kind;
+use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -119,8 +120,16 @@ impl Host {
             return;
         };
         let tasks = Tasks::begin(&state);
+        let bytes = request.data.as_ref().map_or(0, Bytes::len);
+        let load = move |host: &mut Self, state: &SessionState, more: bool| {
+            let add = |to: usize| if more { to + bytes } else { to - bytes };
+            host.calls_bytes = add(host.calls_bytes);
+            state.calls_bytes.set(add(state.calls_bytes.get()));
+        };
+        load(self, &state, true);
         let future = self.chain(state, request);
         self.spawn(future, move |host, (outcome, correlation)| {
+            load(host, &tasks.0, false);
             host.answer(
                 session,
                 &Answer::Call {
@@ -198,6 +207,7 @@ impl Host {
             values: admission.values,
             handler: admission.handler,
             tasks: Cell::new(0),
+            calls_bytes: Cell::new(0),
             ended: Cell::new(false),
         });
         if self.sessions.len() <= id.index() {

@@ -62,6 +62,15 @@ impl Host {
         reply: ReplyTo<u64>,
     ) {
         let is_for_one = matches!(audience, OwnedAudience::Session(_));
+        if let OwnedAudience::Session(session) = audience
+            && let Some(route) = self.shard.route_of(session.connection())
+        {
+            let dialect = self.settings.routes[usize::from(route)].dialect;
+            if let Err(why) = dialect.check_event(&message.event) {
+                reply.answer(Err(HandleError::BadEvent(why)));
+                return;
+            }
+        }
         if is_for_one || self.is_alone() || !reply.is_awaited() {
             let reached = self
                 .shard
@@ -198,11 +207,12 @@ impl Host {
     /// Tells requests what was decided about them.
     pub(super) fn hear_verdicts(&mut self) {
         while let Some(Verdict { connection, ruling }) = self.shard.poll_verdict() {
-            if let Some(waiting) = self.upgrades.remove(&connection.slot()) {
-                assert_eq!(
-                    waiting.id, connection,
-                    "given up when its connection closed"
-                );
+            let slot = connection.slot();
+            let waiting = self.upgrades.get(&slot).map(|waiting| waiting.id);
+            // The connection may have closed since, and another may wait in its slot.
+            if waiting == Some(connection)
+                && let Some(waiting) = self.upgrades.remove(&slot)
+            {
                 waiting.reply.set(Replied::Ruling(ruling));
             }
         }

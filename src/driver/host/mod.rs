@@ -44,6 +44,8 @@ pub struct Host {
     /// By slot: what came from sessions that wait for an answer.
     held: BTreeMap<u32, HeldInput>,
     held_bytes: usize,
+    /// What the calls hold that are at work.
+    calls_bytes: usize,
     /// By slot: requests that wait for what decides about their upgrade, and until when.
     upgrades: BTreeMap<u32, WaitingUpgrade>,
     /// What is to be done after tasks that have ended, one for each command that says so.
@@ -193,6 +195,7 @@ impl Host {
             sessions: Vec::new(),
             held: BTreeMap::new(),
             held_bytes: 0,
+            calls_bytes: 0,
             upgrades: BTreeMap::new(),
             done: Rc::default(),
             tasks_ready: false,
@@ -248,7 +251,10 @@ impl Host {
                 http.sent(taken as usize);
                 self.after_http_send(id);
             }
-            _ => self.shard.handle_sent(id, taken),
+            _ => {
+                self.shard.handle_sent(id, taken);
+                self.resume(id);
+            }
         }
     }
 
@@ -391,6 +397,7 @@ impl Host {
         !self.post.exchange().inbox(self.id).is_empty()
             || !self.wakes.is_empty()
             || self.post.can_unblock()
+            || self.shard.has_said()
             || (!self.is_blocked() && self.post.exchange().has_commands(self.id))
     }
 

@@ -151,8 +151,8 @@ impl Host {
             greeting,
             input,
         } = upgraded;
-        let program = &self.program.routes[usize::from(route)];
-        let (is_kept, opens) = (program.keeps_sessions(), self.opens(route));
+        let is_kept = self.settings.routes[usize::from(route)].observes_ends;
+        let opens = self.opens(route);
         let session = self.shard.handle_upgraded(id, route, &greeting, opens);
         let admission = &admitted.admission;
         if let Some(user) = &admission.user {

@@ -1,0 +1,227 @@
+//! The five languages, as a client speaks them and as a handler of the gateway answers them.
+//!
+//! ```text
+//!   to join t3 as request 7              wsrv          {"cmd":"join","seqno":"7","data":"t3"}
+//!                                        easyws        listen: t3, then mark: 7
+//!                                        edk           ws.Message { type "join", payload, id }
+//!                                        projectforge  {"channel":"p3","cmd":"join","param":"7"}
+//!                                        wserver       nothing: the embedder does it
+//!   and whatever is asked is answered    "7 1": the request, and what came of it
+//! ```
+
+use crate::model::{Pushed, Target};
+use crate::wire::FrameType;
+use campanile::handler::Context;
+use prost::Message as _;
+use serde_json::{Value, json};
+
+/// A language.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tongue {
+    Wserver,
+    Wsrv,
+    Easyws,
+    Edk,
+    Projectforge,
+}
+
+/// Something that a client has heard.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Push(Pushed),
+    /// Everything that one of the shards had to say before has been said.
+    End,
+    /// Somebody came to a channel or went.
+    Presence {
+        target: Target,
+        who: String,
+        connected: bool,
+    },
+    Answer {
+        id: u64,
+        number: u64,
+    },
+}
+
+/// What a client asks of the handlers.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) id: u64,
+    pub(crate) channel: String,
+    /// What is to be said.
+    pub(crate) body: String,
+}
+
+/// The message of `edk`'s built-in schema, declared anew.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Envelope {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(bytes = "vec", tag = "2")]
+    payload: Vec<u8>,
+    #[prost(string, tag = "3")]
+    id: String,
+}
+
+impl Tongue {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Wserver,
+        Self::Wsrv,
+        Self::Easyws,
+        Self::Edk,
+        Self::Projectforge,
+    ];
+
+    /// The letter of the targets that its sessions may be on.
+    pub(crate) fn letter(self) -> &'static str {
+        match self {
+            Self::Wserver | Self::Wsrv | Self::Easyws => "t",
+            Self::Edk => "e",
+            Self::Projectforge => "p",
+        }
+    }
+
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Wserver => "/wserver",
+            Self::Wsrv => "/wsrv",
+            Self::Easyws => "/easyws",
+            Self::Edk => "/edk",
+            Self::Projectforge => "/projectforge",
+        }
+    }
+
+    /// The frames in which something is asked.
+    pub(crate) fn say(self, command: &str, asked: &Asked) -> Vec<(FrameType, Vec<u8>)> {
+        let Asked { id, channel, body } = asked;
+        match self {
+            Self::Wserver => panic!("it has no words for that"),
+            Self::Wsrv => {
+                let data = json!({ "channel": channel, "body": body });
+                let request = json!({ "cmd": command, "seqno": id.to_string(), "data": data });
+                vec![(FrameType::Text, request.to_string().into_bytes())]
+            }
+            Self::Easyws if command == "join" => {
+                let listen = format!("listen: {channel}");
+                let mark = format!("mark: {id}  ");
+                [listen, mark]
+                    .map(|text| (FrameType::Text, text.into_bytes()))
+                    .into()
+            }
+            Self::Easyws => {
+                let text = format!("{command}: {id} {channel} {body}");
+                vec![(FrameType::Text, text.into_bytes())]
+            }
+            Self::Edk => {
+                let envelope = Envelope {
+                    kind: command.to_owned(),
+                    payload: format!("{channel} {body}").into_bytes(),
+                    id: id.to_string(),
+                };
+                vec![(FrameType::Binary, envelope.encode_to_vec())]
+            }
+            Self::Projectforge => {
+                let param = json!({ "id": id, "body": body });
+                let message = json!({ "channel": channel, "cmd": command, "param": param });
+                vec![(FrameType::Text, message.to_string().into_bytes())]
+            }
+        }
+    }
+
+    /// What a handler was asked.
+    pub(crate) fn asked(self, cx: &Context) -> Asked {
+        let text = cx.text().expect("clients say text");
+        let mut words = text.splitn(3, ' ').map(str::to_owned);
+        let mut word = || words.next().unwrap_or_default();
+        let read = |key: &str| {
+            let value: Value = cx.bind().expect("JSON");
+            value[key].clone()
+        };
+        let string = |key: &str| read(key).as_str().expect("text").to_owned();
+        match self {
+            Self::Wserver => panic!("it has no handlers"),
+            Self::Wsrv => Asked {
+                id: cx.request_id().parse().expect("a number"),
+                channel: string("channel"),
+                body: string("body"),
+            },
+            Self::Easyws => Asked {
+                id: word().parse().expect("a number"),
+                channel: word(),
+                body: word(),
+            },
+            Self::Edk => Asked {
+                id: cx.request_id().parse().expect("a number"),
+                channel: word(),
+                body: [word(), word()].join(" "),
+            },
+            Self::Projectforge => Asked {
+                id: read("id").as_u64().expect("a number"),
+                channel: cx.channel().to_owned(),
+                body: string("body"),
+            },
+        }
+    }
+
+    /// What a message says.
+    pub(crate) fn understand(self, is_text: bool, payload: &[u8]) -> Heard {
+        // wsrv pushes in binary frames unless it is told otherwise, and answers in the type asked.
+        assert!(
+            self == Self::Wsrv || is_text != (self == Self::Edk),
+            "the type of its language"
+        );
+        let text = || str::from_utf8(payload).expect("text");
+        match self {
+            Self::Wserver if text().starts_with("end ") => understood("end", text()),
+            Self::Wserver => understood("m", text()),
+            Self::Wsrv => {
+                let message: Value = serde_json::from_slice(payload).expect("JSON");
+                assert_eq!(message["status"], 0, "{message}");
+                let word = |key: &str| message[key].as_str().expect("text");
+                understood(word("cmd"), word("data"))
+            }
+            Self::Easyws => {
+                let (command, content) = text().split_once(": ").expect("a command");
+                understood(command, content)
+            }
+            Self::Edk => {
+                let envelope = Envelope::decode(payload).expect("an envelope");
+                let body = str::from_utf8(&envelope.payload).expect("text");
+                understood(&envelope.kind, body)
+            }
+            Self::Projectforge => {
+                let message: Value = serde_json::from_slice(payload).expect("JSON");
+                let word = |key: &str| message[key].as_str().expect("text");
+                if message["cmd"] == "online-update" {
+                    let who = message["param"]["userID"].as_str().expect("text");
+                    assert_eq!(word("from"), who);
+                    return Heard::Presence {
+                        target: Target::named(word("channel")),
+                        who: who.to_owned(),
+                        connected: message["param"]["connected"].as_bool().expect("a bool"),
+                    };
+                }
+                let heard = understood(word("cmd"), word("param"));
+                if let Heard::Push(pushed) = &heard {
+                    assert_eq!(word("channel"), pushed.target.name());
+                }
+                heard
+            }
+        }
+    }
+}
+
+fn understood(command: &str, body: &str) -> Heard {
+    match command {
+        "m" => Heard::Push(Pushed::parse(body)),
+        "end" => Heard::End,
+        "join" | "leave" | "say" | "mark" => {
+            let (id, number) = body.split_once(' ').expect("two numbers");
+            Heard::Answer {
+                id: id.parse().expect("a number"),
+                number: number.parse().expect("a number"),
+            }
+        }
+        _ => panic!("{command}: {body}"),
+    }
+}

@@ -311,9 +311,9 @@ impl Setup {
     }
 
     /// Serves whatever nothing else is served for, on the gateway's own port: any hyper service.
-    /// Each request is a local task. Its error, or panic, is answered with 500. One with a body must
-    /// be answered within `body_timeout_ms`; parts of an answer may come for as long as no two are
-    /// further apart than `keep_alive_timeout_ms`.
+    /// Each request is a local task. Its error, or panic, is answered with 500. One with a body
+    /// must be answered within `body_timeout_ms`; parts of an answer may come for as long as no two
+    /// are further apart than `keep_alive_timeout_ms`.
     pub fn http<F, Fut, B, E>(&mut self, service: F) -> &mut Self
     where
         F: Fn(Request<Incoming>) -> Fut + 'static,

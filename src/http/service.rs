@@ -182,10 +182,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let Some((route, parameters)) = context.find(&head) else {
-        return embedded::serve(context, line, Request::from_parts(head, body)).await;
+        let request = Request::from_parts(head, body);
+        return Box::pin(embedded::serve(context, line, request)).await;
     };
     match &route.what {
-        Served::WebSocket(index) => upgrade::answer(context, line, *index, head, parameters).await,
+        Served::WebSocket(index) => {
+            // In a box of its own: a push is not to pay for its size.
+            Box::pin(upgrade::answer(context, line, *index, head, parameters)).await
+        }
         Served::Page(text) => answer::page(head.method.as_str(), text),
         Served::Push(index, auth) => {
             let rules = context.rules_of_push(*index, auth);

@@ -401,9 +401,11 @@ fn answers_for_a_session_that_is_gone_reach_nobody_else() {
         let mut gone = open();
         gone.say(&said);
         diary.expect(&["asked"]);
-        gone.hang_up();
         let route = gateway.route(path).expect("it is there");
-        while !all(route.sessions()).is_empty() {}
+        let id = all(route.sessions())[0].id;
+        assert_eq!(done(route.close(id, 4000, "")), Ok(()));
+        assert_eq!(gone.closing().0, 4000);
+        gone.end();
         let mut others: Vec<Client> = (0..4).map(|_| open()).collect();
         gate.open();
         diary.expect(&["answers"]);

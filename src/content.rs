@@ -154,6 +154,19 @@ pub struct Correlation {
     pub kind: Kind,
 }
 
+impl Correlation {
+    /// That of a command and nothing else.
+    #[must_use]
+    pub fn of(command: &str, kind: Kind) -> Self {
+        Self {
+            command: command.into(),
+            id: Box::default(),
+            channel: Box::default(),
+            kind,
+        }
+    }
+}
+
 /// What became of something that a client asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {

@@ -93,6 +93,14 @@ pub(crate) fn is_running() -> bool {
     RUNNING.get()
 }
 
+/// Drops something of an embedder's. A panic in its destructor has been reported then, and hurts
+/// nobody; two at once would end the process, so each value is to go by itself.
+pub(crate) fn discard<T>(value: T) {
+    match guarded(|| drop(value)) {
+        Ok(()) | Err(Panicked) => {}
+    }
+}
+
 pub(crate) fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
     let before = RUNNING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(function));

@@ -36,7 +36,7 @@
 use super::json::Scratch;
 use super::{
     Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
-    Then, UpgradeRequest,
+    UpgradeRequest,
 };
 use crate::content::{Correlation, Data, Outcome, Reply};
 use crate::shard::publication::Publication;
@@ -126,12 +126,6 @@ impl Dialect for Easyws {
             })
         });
         Ok(())
-    }
-
-    fn object(&self, refusal: Refusal) -> Then {
-        match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Stay,
-        }
     }
 
     fn answer(
@@ -268,6 +262,7 @@ const RESERVED: &str = "websocket";
 mod tests {
     use super::*;
     use crate::content::{Cause, Content, Failure, Payload};
+    use crate::dialect::Then;
     use crate::id::ShardId;
     use crate::shard::publication::{Audience, PublicationId};
     use crate::testing::Prng;

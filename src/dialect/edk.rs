@@ -35,7 +35,7 @@ use super::json::Scratch;
 use super::protobuf::{self, Envelope, NotProtobuf};
 use super::{
     Answered, Call, Credentials, Dialect, Intent, Intents, Options, Refusal, Rejection, Schema,
-    Then, UpgradeRequest,
+    UpgradeRequest,
 };
 use crate::content::{Correlation, Data, Outcome};
 use crate::shard::publication::Publication;
@@ -101,12 +101,6 @@ impl Dialect for Edk {
             kind,
         }));
         Ok(())
-    }
-
-    fn object(&self, refusal: Refusal) -> Then {
-        match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Stay,
-        }
     }
 
     /// Only a reply that has a body is worded: a message of unknown schema has no place for
@@ -205,6 +199,7 @@ const INVALID_TOKEN: Rejection = Rejection {
 mod tests {
     use super::*;
     use crate::content::{Content, Failure, Payload, Reply};
+    use crate::dialect::Then;
     use crate::id::ShardId;
     use crate::shard::publication::{Audience, PublicationId};
     use crate::testing::Prng;

@@ -93,8 +93,10 @@ pub trait Dialect: fmt::Debug + Sync {
         intents: &mut Intents<'m>,
     ) -> Result<(), Refusal>;
 
-    /// What becomes of a session whose message was refused.
-    fn object(&self, refusal: Refusal) -> Then;
+    /// What becomes of a session whose message was refused; as a rule nothing.
+    fn object(&self, _: Refusal) -> Then {
+        Then::Stay
+    }
 
     /// Words what became of something that a client asked, appending it to `message`.
     fn answer(&self, _: &Correlation, _: &Outcome, _: &Options, _: &mut Vec<u8>) -> Answered {

@@ -17,7 +17,7 @@
 //! the member were missing, broken text as U+FFFD.
 
 use super::json::{Scratch, Text, Wanted};
-use super::{Dialect, Intent, Intents, Options, Refusal, Then};
+use super::{Dialect, Intent, Intents, Options, Refusal};
 use crate::content::Data;
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
@@ -52,12 +52,6 @@ impl Dialect for Wserver {
         }
         intents.push(Intent::Identify { token, event });
         Ok(())
-    }
-
-    fn object(&self, refusal: Refusal) -> Then {
-        match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Stay,
-        }
     }
 
     fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {

@@ -30,7 +30,7 @@
 
 use super::json::write::{put_base64_string, put_compact_go, put_string_go};
 use super::json::{Scratch, Wanted};
-use super::{Answered, Call, Dialect, Habits, Intent, Intents, Options, Refusal, Then};
+use super::{Answered, Call, Dialect, Habits, Intent, Intents, Options, Refusal};
 use crate::content::{Cause, Correlation, Data, Failure, Outcome};
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
@@ -83,12 +83,6 @@ impl Dialect for Wsrv {
             kind,
         }));
         Ok(())
-    }
-
-    fn object(&self, refusal: Refusal) -> Then {
-        match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Stay,
-        }
     }
 
     /// A response repeats the command of its request, even where the handler names another.
@@ -231,6 +225,7 @@ const SEQNO_LETTERS: &[u8; 64] =
 mod tests {
     use super::*;
     use crate::content::{Content, Payload, Reply};
+    use crate::dialect::Then;
     use crate::id::ShardId;
     use crate::shard::publication::{Audience, PublicationId};
     use crate::testing::Prng;

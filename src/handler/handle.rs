@@ -6,6 +6,7 @@
 
 use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
+use crate::close::REASON_BYTES_MAX;
 use crate::content::Message;
 use crate::dialect::Dialect;
 use crate::driver::host::{Host, ReplyTo};
@@ -154,7 +155,9 @@ impl Handle {
     /// 3000 to 4999; the reason has at most 123 bytes.
     pub fn close(&self, session: PublicId, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
         let reason = reason.into();
-        if !matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999) || reason.len() > 123 {
+        if !matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999)
+            || reason.len() > REASON_BYTES_MAX
+        {
             return Pending::failed(HandleError::BadClose);
         }
         self.on_session(session, move |host, id| host.close(id, code, &reason))
@@ -207,7 +210,7 @@ impl Handle {
         act: impl FnOnce(&mut Host, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
         let (sender, receiver) = oneshot::channel();
-        let command: Command = Box::new(move |host| act(host, ReplyTo::Handle(sender)));
+        let command: Command = Box::new(move |host| act(host, ReplyTo(sender)));
         match self.core.exchange.command(shard, command) {
             Ok(()) => Pending(Ok(receiver)),
             Err(error) => Pending::failed(error),

@@ -50,7 +50,7 @@ pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
 pub(crate) use handle::{Command, HandleCore, RouteInfo};
 pub(crate) use session::SessionState;
-pub(crate) use setup::{CallChain, HeadFn, Program, ValidateFn};
+pub(crate) use setup::{CallChain, HeadFn, Program, SessionFn, ValidateFn};
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};
 
 pub use crate::content::{Cause, Data, Failure, Message, Reply};

@@ -11,7 +11,7 @@ use super::task::{Label, LocalFuture};
 use super::words::IntoResponse;
 use crate::content::Failure;
 use crate::dialect::Rejection;
-use crate::embedder::{Panicked, guarded};
+use crate::embedder::discard;
 use crate::http::{EmbedderBody, HttpService};
 use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
 use hyper::body::Incoming;
@@ -86,9 +86,7 @@ impl SessionHandler {
 impl Drop for SessionHandler {
     /// What it has captured is an embedder's: its panic has been reported, and hurts nobody.
     fn drop(&mut self) {
-        match guarded(|| drop(self.0.take())) {
-            Ok(()) | Err(Panicked) => {}
-        }
+        discard(self.0.take());
     }
 }
 
@@ -213,14 +211,6 @@ impl Program {
             route.observes_ends = !route.watches && (program.keeps_sessions() || is_judged);
         }
         Ok(())
-    }
-}
-
-/// Drops something of an embedder's. A panic in its destructor has been reported then, and hurts
-/// nobody; two at once would end the process, so each goes by itself.
-fn discard<T>(value: T) {
-    match guarded(|| drop(value)) {
-        Ok(()) | Err(Panicked) => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an embedder keeps with a session: values by their type, for as long as it lives.
 
-use crate::embedder::{Panicked, guarded};
+use crate::embedder::discard;
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -88,12 +88,6 @@ impl Drop for Values {
         for (_, value) in self.shared.take() {
             discard(value);
         }
-    }
-}
-
-fn discard<T>(value: T) {
-    match guarded(|| drop(value)) {
-        Ok(()) | Err(Panicked) => {}
     }
 }
 

@@ -252,27 +252,12 @@ struct GoFormatter;
 impl Formatter for GoFormatter {
     fn write_f64<W: io::Write + ?Sized>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
         let size = value.abs();
-        if size != 0.0 && !(1e-6..1e21).contains(&size) {
-            let text = format!("{value:e}");
-            // Go writes the sign of a positive exponent.
-            let (digits, exponent) = text.split_once('e').expect("written with one");
-            let sign = if exponent.starts_with('-') { "" } else { "+" };
-            write!(out, "{digits}e{sign}{exponent}")
-        } else {
-            write!(out, "{value}")
-        }
+        put_float(out, value, size == 0.0 || (1e-6..1e21).contains(&size))
     }
 
     fn write_f32<W: io::Write + ?Sized>(&mut self, out: &mut W, value: f32) -> io::Result<()> {
         let size = value.abs();
-        if size != 0.0 && !(1e-6..1e21).contains(&size) {
-            let text = format!("{value:e}");
-            let (digits, exponent) = text.split_once('e').expect("written with one");
-            let sign = if exponent.starts_with('-') { "" } else { "+" };
-            write!(out, "{digits}e{sign}{exponent}")
-        } else {
-            write!(out, "{value}")
-        }
+        put_float(out, value, size == 0.0 || (1e-6..1e21).contains(&size))
     }
 
     fn write_char_escape<W: io::Write + ?Sized>(
@@ -293,6 +278,22 @@ impl Formatter for GoFormatter {
         };
         out.write_all(short)
     }
+}
+
+/// Writes a number, with an exponent unless it is of a plain size; in Go each type has its own.
+fn put_float<W: io::Write + ?Sized>(
+    out: &mut W,
+    value: impl fmt::Display + fmt::LowerExp,
+    is_plain: bool,
+) -> io::Result<()> {
+    if is_plain {
+        return write!(out, "{value}");
+    }
+    let text = format!("{value:e}");
+    // Go writes the sign of a positive exponent.
+    let (digits, exponent) = text.split_once('e').expect("written with one");
+    let sign = if exponent.starts_with('-') { "" } else { "+" };
+    write!(out, "{digits}e{sign}{exponent}")
 }
 
 /// The status of what nobody expected to fail.

@@ -2,7 +2,7 @@
 
 use super::answer::{self, Answer};
 use super::service::{Context, Line};
-use crate::embedder::{Panicked, guarded};
+use crate::embedder::{discard, guarded};
 use crate::handler::LocalFuture;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
@@ -45,10 +45,7 @@ impl EmbedderBody {
     }
 
     fn discard(&mut self) {
-        let body = self.body.take();
-        match guarded(|| drop(body)) {
-            Ok(()) | Err(Panicked) => {} // it has been reported and hurts nobody
-        }
+        discard(self.body.take());
     }
 }
 

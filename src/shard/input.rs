@@ -142,13 +142,7 @@ impl Shard {
                 command,
                 kind,
             } => {
-                let correlation = Correlation {
-                    command: command.into(),
-                    id: "".into(),
-                    channel: "".into(),
-                    kind,
-                };
-                self.ask_to_join(id, channel, correlation);
+                self.ask_to_join(id, channel, Correlation::of(command, kind));
                 Ok(())
             }
             Intent::Call(call) => {

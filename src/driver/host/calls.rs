@@ -7,7 +7,8 @@ use super::Host;
 use crate::content::{Cause, Correlation, Failure, Outcome};
 use crate::embedder::Panicked;
 use crate::handler::{
-    Admitted, CallChain, Context, Guarded, Joining, Label, LocalFuture, Next, Session, SessionState,
+    Admitted, CallChain, Context, Guarded, Joining, Label, LocalFuture, Next, Registered, Session,
+    SessionFn, SessionState, Watch,
 };
 use crate::id::{ConnectionId, SessionId};
 use crate::shard::{Answer, Ask, Question, Request};
@@ -236,12 +237,7 @@ impl Host {
         let command = command.filter(|&command| route.handlers.contains_key(command));
         let opening = command.map(|command| {
             let request = Request {
-                correlation: Correlation {
-                    command: command.into(),
-                    id: "".into(),
-                    channel: "".into(),
-                    kind: Kind::Text,
-                },
+                correlation: Correlation::of(command, Kind::Text),
                 from: "".into(),
                 data: Some(state.public_id.to_string().into()),
             };
@@ -251,13 +247,7 @@ impl Host {
         let functions = route.on_open.clone();
         let (watch, state) = (self.watch.clone(), Rc::clone(state));
         let future = Box::pin(async move {
-            for function in functions {
-                let opened = Session::new(Rc::clone(&state));
-                let work = Box::pin(async move { (function.function)(opened).await });
-                match Guarded::new(work, function.label, &watch).await {
-                    Ok(()) | Err(Panicked) => {} // the next one runs all the same
-                }
-            }
+            run_each(functions, &state, &watch).await;
             match opening {
                 Some(opening) => Some(opening.await),
                 None => None,
@@ -293,13 +283,7 @@ impl Host {
         let functions = self.program.route_of(&state).on_close.clone();
         let watch = self.watch.clone();
         let future = Box::pin(async move {
-            for function in functions {
-                let closed = Session::new(Rc::clone(&state));
-                let work = Box::pin(async move { (function.function)(closed).await });
-                match Guarded::new(work, function.label, &watch).await {
-                    Ok(()) | Err(Panicked) => {} // the next one runs all the same
-                }
-            }
+            run_each(functions, &state, &watch).await;
             watch.discard(Label::CLOSING, state); // its values are an embedder's
         });
         self.spawn(future, |_, ()| {});
@@ -350,6 +334,17 @@ impl Host {
     pub(super) fn state_of(&self, session: SessionId) -> Option<Rc<SessionState>> {
         let state = self.sessions.get(session.connection().index())?.as_ref()?;
         (state.session == session).then(|| Rc::clone(state))
+    }
+}
+
+/// Runs what an embedder wants to be told about a session, one after the other.
+async fn run_each(functions: Vec<Registered<SessionFn>>, state: &Rc<SessionState>, watch: &Watch) {
+    for function in functions {
+        let session = Session::new(Rc::clone(state));
+        let work = Box::pin(async move { (function.function)(session).await });
+        match Guarded::new(work, function.label, watch).await {
+            Ok(()) | Err(Panicked) => {} // the next one runs all the same
+        }
     }
 }
 

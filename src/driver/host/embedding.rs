@@ -16,20 +16,15 @@ use tokio::sync::oneshot;
 
 /// Whoever waits for what comes of a command, if they still do.
 #[derive(Debug)]
-pub(crate) enum ReplyTo<T> {
-    /// A handle.
-    Handle(oneshot::Sender<Result<T, HandleError>>),
-}
+pub(crate) struct ReplyTo<T>(pub(crate) oneshot::Sender<Result<T, HandleError>>);
 
 impl<T> ReplyTo<T> {
     pub(crate) fn answer(self, result: Result<T, HandleError>) {
-        let Self::Handle(sender) = self;
-        drop(sender.send(result)); // nobody need wait for it
+        drop(self.0.send(result)); // nobody need wait for it
     }
 
     fn is_awaited(&self) -> bool {
-        let Self::Handle(sender) = self;
-        !sender.is_closed()
+        !self.0.is_closed()
     }
 }
 
@@ -61,17 +56,18 @@ impl Host {
         message: &Message,
         reply: ReplyTo<u64>,
     ) {
-        let is_for_one = matches!(audience, OwnedAudience::Session(_));
-        if let OwnedAudience::Session(session) = audience
-            && let Some(route) = self.shard.route_of(session.connection())
-        {
-            let dialect = self.settings.routes[usize::from(route)].dialect;
-            if let Err(why) = dialect.check_event(&message.event) {
+        let mut is_answered_here = !reply.is_awaited();
+        if let OwnedAudience::Session(session) = audience {
+            is_answered_here = true;
+            let route = self.shard.route_of(session.connection());
+            let route = route.map(|route| &self.settings.routes[usize::from(route)]);
+            let said = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
+            if let Err(why) = said {
                 reply.answer(Err(HandleError::BadEvent(why)));
                 return;
             }
         }
-        if is_for_one || self.is_alone() || !reply.is_awaited() {
+        if is_answered_here {
             let reached = self
                 .shard
                 .publish(audience.borrow(), &message.borrow(), None);
@@ -86,12 +82,6 @@ impl Host {
     }
 
     pub(crate) fn drop_user(&mut self, target: DropTarget, reply: ReplyTo<u64>) {
-        if self.is_alone() {
-            let dropped = self.shard.drop_user(target, None);
-            self.notice_ends();
-            reply.answer(Ok(u64::from(dropped)));
-            return;
-        }
         self.await_total(TotalTo::Handle(reply), |host, ticket: Ticket| {
             host.shard.drop_user(target, Some(ticket))
         });

@@ -124,7 +124,7 @@ impl Host {
         }
     }
 
-    pub(super) fn is_alone(&self) -> bool {
+    fn is_alone(&self) -> bool {
         self.post.exchange().shards() == 1
     }
 

@@ -56,6 +56,7 @@
 //! them and the kernel and runs handlers, `http` lets hyper parse requests from memory.
 //! ARCHITECTURE.md has the stories and the reasons.
 
+pub mod channel_pattern;
 pub mod cli;
 pub mod close;
 pub mod config;
@@ -71,6 +72,7 @@ pub mod limits;
 pub mod metrics;
 pub mod public_id;
 pub mod shard;
+mod spoken;
 pub mod time;
 pub mod ws;
 

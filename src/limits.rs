@@ -400,6 +400,61 @@ settings! {
     }
 }
 
+settings! {
+    /// What is asked of one backend, by all shards together.
+    pub struct BackendLimits {
+        /// Milliseconds for one answer, with everything that is tried again.
+        /// A hook that has none by then has failed.
+        pub timeout_ms: u32 = 5_000, TIME_MS;
+
+        /// Milliseconds to connect.
+        pub connect_timeout_ms: u32 = 1_000, TIME_MS;
+
+        /// Hooks that wait for the backend's answer at the same time.
+        /// Others wait for their turn, within `timeout_ms`.
+        pub requests_in_flight_max: u32 = 64, Allowed::between(1, 65_536);
+
+        /// Hooks that wait for their turn. One more fails at once.
+        pub requests_waiting_max: u32 = 4_096, Allowed::between(0, 1_000_000);
+
+        /// How often a hook is tried again where that is safe: when nothing was sent yet, and when
+        /// it asks or tells without having the backend do something. 0 is never.
+        pub retries_max: u32 = 2, Allowed::between(0, 16);
+
+        /// Milliseconds before the first try again; each later one waits twice as long.
+        pub retry_delay_ms: u32 = 100, Allowed::between(1, 60_000);
+
+        /// Bytes of one answer. A larger one has failed.
+        pub answer_bytes_max: u32 = MIB_32, Allowed::between(1_024, GIB);
+
+        /// Bytes of the values, as JSON, that a backend may keep with one session.
+        /// An answer that asks for more has failed.
+        pub values_bytes_max: u32 = 16 * KIB_32, Allowed::between(2, MIB);
+    }
+}
+
+settings! {
+    /// What one request to the server API may ask.
+    pub struct ApiLimits {
+        /// Calls in one batch. A batch of more is refused with 400.
+        pub batch_calls_max: u32 = 1_000, Allowed::between(1, 100_000);
+
+        /// Things on one page of a list.
+        pub page_items_max: u32 = 1_000, Allowed::between(1, 100_000);
+
+        /// Idempotency keys whose answers are remembered, on all shards together.
+        /// At more than that, the one not used for longest is forgotten.
+        pub idempotency_keys_max: u32 = 100_000, Allowed::between(1, 100_000_000);
+
+        /// Milliseconds for which the answer to an idempotency key is remembered.
+        pub idempotency_ttl_ms: u32 = 600_000, TIME_MS;
+
+        /// Bytes of one answer that is remembered for its idempotency key, at most.
+        /// A larger one is not, and a request that is repeated is answered with 409.
+        pub idempotency_answer_bytes_max: u32 = 64 * KIB_32, Allowed::between(1_024, GIB);
+    }
+}
+
 /// What an echo route's sessions may be owed at least unless the route says otherwise, in bytes.
 pub const ECHO_OUTBOX_BYTES_MAX: u32 = 32 * MIB_32;
 
@@ -470,7 +525,7 @@ mod tests {
             )+ };
         }
 
-        check!(Limits Heartbeat Http Ring RouteLimits);
+        check!(Limits Heartbeat Http Ring RouteLimits BackendLimits ApiLimits);
     }
 
     #[test]

@@ -4,9 +4,14 @@
 //! environment are laid ([`Overrides`]). What has been accepted here is checked nowhere else. A
 //! complaint names the file, the line, the key and what is allowed. Nothing here opens a socket.
 
+mod api;
+mod backend;
+mod command;
+mod credentials;
 mod error;
 mod file;
 mod route;
+mod rule;
 mod secret;
 mod text;
 mod validate;
@@ -19,14 +24,19 @@ use std::num::NonZeroU8;
 use std::path::Path;
 use std::str::FromStr;
 
+pub use self::api::Api;
+pub use self::backend::{Backend, HookKind, Hooks, OnFailure};
+pub use self::command::{Action, CommandSetting, PublishTo, ReplyData};
+pub use self::credentials::{Jwt, JwtKeys, TokenSource};
 pub use self::error::ConfigError;
 use self::error::Places;
 pub use self::route::{DialectName, Origin, PushFrame, Route, Schema, Sender};
+pub use self::rule::{ChannelSetting, Create, Rule};
 pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;
 use self::words::{quoted, spelled};
 
-pub use crate::limits::{Heartbeat, Http, Limits, Ring, RouteLimits};
+pub use crate::limits::{ApiLimits, BackendLimits, Heartbeat, Http, Limits, Ring, RouteLimits};
 
 /// Everything that an operator can set.
 ///
@@ -45,6 +55,12 @@ pub struct Config {
     pub log: Log,
     /// How long sessions have to end when the gateway stops, in milliseconds.
     pub shutdown_grace_ms: u32,
+    /// The server API.
+    pub api: Api,
+    /// Where the gateway says how it is; `None` is nowhere.
+    pub health_path: Option<String>,
+    /// The programs that hooks ask.
+    pub backends: Vec<Backend>,
     /// What is served where. No path occurs twice, whatever its parameters are called.
     pub routes: Vec<Route>,
     /// What sessions may hold and how much is done at once.
@@ -102,6 +118,9 @@ impl Default for Config {
             insecure: false,
             log: Log::Info,
             shutdown_grace_ms: 5_000,
+            api: Api::default(),
+            health_path: Some("/health".to_owned()),
+            backends: Vec::new(),
             routes: vec![
                 Route {
                     push_path: Some("/push".to_owned()),
@@ -192,6 +211,19 @@ impl Config {
                 None => next(),
             })
             .collect()
+    }
+
+    /// Whether the server API is served. Unless the config says so itself, it is where a key is
+    /// asked for, where only this machine can connect, and where the operator has said that
+    /// everything may be open ([`Config::insecure`]).
+    pub fn serves_api(&self) -> bool {
+        let default = || !self.api.keys.is_empty() || self.insecure || self.is_loopback();
+        self.api.enabled.unwrap_or_else(default)
+    }
+
+    /// The backend of that name.
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == name)
     }
 
     /// Whether a client of this route is whom the header `x-user-id` names. Unless an `edk` route

@@ -4,10 +4,11 @@
 //! of its own. [`ROUTE_KEYS`] is the one place that says which language has which keys; the file is
 //! read by it, and a route made in code is checked by it. Nothing here knows how a language works.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::words::spelled;
-use super::{PushAuth, Secret, Tokens};
+use super::{ChannelSetting, CommandSetting, Hooks, Jwt, PushAuth, Secret, TokenSource, Tokens};
 use crate::limits::{
     ECHO_OUTBOX_BYTES_MAX, Heartbeat, Limits, OUTBOX_BYTES_CEILING, RouteLimits,
     WSRV_IDLE_TIMEOUT_MS,
@@ -45,6 +46,26 @@ pub struct Route {
     /// table is refused. `None`: on a `wserver` route every token is the name of its user, on the
     /// others every token is let in.
     pub tokens: Option<Tokens>,
+    /// How a JSON Web Token is checked that is the client's token; its user is the client's. Not
+    /// together with `tokens`, and not for `echo`.
+    pub jwt: Option<Jwt>,
+    /// Where the token is taken from: the first of these places that has one. `None`: behind
+    /// `Authorization: Bearer`, then `token` in the query. Only for `wsrv` and `projectforge`; the
+    /// other languages have a place of their own.
+    pub token_from: Option<Vec<TokenSource>>,
+    /// Whether a client without a token is let in as nobody, where `tokens`, `jwt` or a hook would
+    /// find out who it is. Only for `wsrv` and `projectforge`.
+    pub anonymous: bool,
+    /// What is asked of a backend. Not for `echo`.
+    pub hooks: Option<Hooks>,
+    /// What the gateway itself does with commands, by their names. Not for `wserver` and `echo`.
+    pub commands: BTreeMap<String, CommandSetting>,
+    /// The channels of the route's namespace that have rules; the first that fits counts, but a
+    /// name goes before a pattern.
+    pub channels: Vec<ChannelSetting>,
+    /// The channels that a session is put on when it opens, whatever their rules. `{user}` is the
+    /// name of its user; where it has none, that channel is left out.
+    pub join_on_open: Vec<String>,
     /// Whether the embedding program finds out by itself who connects, with a function that no
     /// config can see. It has no key in a file. An `edk` route needs it where neither
     /// `trust_user_header` nor `tokens` says who a client is.
@@ -168,6 +189,13 @@ impl Route {
             origin: None,
             playground_path: None,
             tokens: None,
+            jwt: None,
+            token_from: None,
+            anonymous: false,
+            hooks: None,
+            commands: BTreeMap::new(),
+            channels: Vec::new(),
+            join_on_open: Vec::new(),
             authenticated_by_code: false,
             push_path: None,
             drop_path: None,

@@ -34,8 +34,8 @@
 use super::json::Scratch;
 use super::protobuf::{self, Envelope, NotProtobuf};
 use super::{
-    Answered, Call, Credentials, Dialect, Intent, Intents, Options, Refusal, Rejection, Schema,
-    UpgradeRequest,
+    Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
+    Schema, UpgradeRequest,
 };
 use crate::content::{Correlation, Data, Outcome};
 use crate::shard::publication::Publication;
@@ -49,6 +49,13 @@ pub struct Edk;
 impl Dialect for Edk {
     fn name(&self) -> &'static str {
         "edk"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            binary_data: true,
+            ..Habits::default()
+        }
     }
 
     /// The token is the first subprotocol offered that is a token in HTTP's sense as well, and it

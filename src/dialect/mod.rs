@@ -136,6 +136,8 @@ pub struct Habits {
     pub announces: bool,
     /// The data of a call is JSON.
     pub json_data: bool,
+    /// The data of a call is bytes, also where they happen to be text.
+    pub binary_data: bool,
     /// Clients may join only channels that were declared.
     pub declared_channels: bool,
 }

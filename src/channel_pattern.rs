@@ -1,0 +1,204 @@
+//! Patterns of channel names: `news`, `room-*`, `user:{user}`.
+//!
+//! A pattern is a name in which `*` stands for any text, none included, and `{user}` for the name
+//! of a user, at least one byte. There is at most one of these in a pattern, so that a name fits in
+//! one way only. Every other character stands for itself; there is no way to name a channel with a
+//! star or a brace in a pattern, but a channel that clients make up may have them.
+
+use std::fmt;
+
+/// The pattern of a channel's name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChannelPattern {
+    before: Box<str>,
+    hole: Hole,
+    after: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Hole {
+    None,
+    Any,
+    User,
+}
+
+/// How a name fits a pattern.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fit<'n> {
+    /// It does.
+    Fits,
+    /// It does, and names this user.
+    Names(&'n str),
+}
+
+/// What is wrong with a pattern.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BadPattern {
+    /// It is empty.
+    Empty,
+    /// There is more than one star or `{user}` in it.
+    TwoHoles,
+    /// It has a brace that is not that of `{user}`.
+    Brace,
+}
+
+impl ChannelPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+        if text.is_empty() {
+            return Err(BadPattern::Empty);
+        }
+        let (before, hole, after) = match (text.split_once('*'), text.split_once(USER)) {
+            (None, None) => (text, Hole::None, ""),
+            (Some((before, after)), None) => (before, Hole::Any, after),
+            (None, Some((before, after))) => (before, Hole::User, after),
+            (Some(_), Some(_)) => return Err(BadPattern::TwoHoles),
+        };
+        if after.contains('*') || after.contains(USER) {
+            return Err(BadPattern::TwoHoles);
+        }
+        if before.contains(['{', '}']) || after.contains(['{', '}']) {
+            return Err(BadPattern::Brace);
+        }
+        Ok(Self {
+            before: before.into(),
+            hole,
+            after: after.into(),
+        })
+    }
+
+    /// How `name` fits; `None` if it does not.
+    #[must_use]
+    pub fn fit<'n>(&self, name: &'n str) -> Option<Fit<'n>> {
+        let rest = name.strip_prefix(&*self.before)?;
+        let inner = rest.strip_suffix(&*self.after)?;
+        match self.hole {
+            Hole::None => inner.is_empty().then_some(Fit::Fits),
+            Hole::Any => Some(Fit::Fits),
+            Hole::User => (!inner.is_empty()).then_some(Fit::Names(inner)),
+        }
+    }
+
+    /// The one name that fits; `None` if there is more than one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        (self.hole == Hole::None).then_some(&*self.before)
+    }
+
+    /// Whether it names a user.
+    #[must_use]
+    pub fn names_user(&self) -> bool {
+        self.hole == Hole::User
+    }
+
+    /// The name that fits and names this user; a name without `{user}` is what it is. `None` where
+    /// a user is wanted and there is none, and for a pattern with a star.
+    #[must_use]
+    pub fn name_for(&self, user: Option<&str>) -> Option<Box<str>> {
+        match self.hole {
+            Hole::None => Some(self.before.clone()),
+            Hole::Any => None,
+            Hole::User => {
+                let user = user.filter(|user| !user.is_empty())?;
+                Some([&*self.before, user, &*self.after].concat().into())
+            }
+        }
+    }
+}
+
+/// Whether a text is more than one name.
+#[must_use]
+pub fn is_pattern(text: &str) -> bool {
+    text.contains('*') || text.contains(USER)
+}
+
+impl fmt::Display for ChannelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hole = match self.hole {
+            Hole::None => "",
+            Hole::Any => "*",
+            Hole::User => USER,
+        };
+        write!(f, "{}{hole}{}", self.before, self.after)
+    }
+}
+
+impl fmt::Display for BadPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty",
+            Self::TwoHoles => "has more than one \"*\" or \"{user}\"",
+            Self::Brace => "has a brace that is not that of \"{user}\"",
+        })
+    }
+}
+
+impl std::error::Error for BadPattern {}
+
+/// Where a pattern names a user.
+const USER: &str = "{user}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fit<'n>(pattern: &str, name: &'n str) -> Option<Fit<'n>> {
+        let parsed = ChannelPattern::parse(pattern).expect("a pattern");
+        assert_eq!(parsed.to_string(), pattern);
+        parsed.fit(name)
+    }
+
+    #[test]
+    fn names_fit_in_one_way_or_not_at_all() {
+        for (pattern, name, expected) in [
+            ("news", "news", Some(Fit::Fits)),
+            ("news", "newsy", None),
+            ("news", "new", None),
+            ("*", "", Some(Fit::Fits)),
+            ("*", "a*{b}", Some(Fit::Fits)),
+            ("room-*", "room-1", Some(Fit::Fits)),
+            ("room-*", "room-", Some(Fit::Fits)),
+            ("room-*", "room", None),
+            ("*-log", "a-log", Some(Fit::Fits)),
+            ("a*a", "a", None),
+            ("a*a", "aa", Some(Fit::Fits)),
+            ("user:{user}", "user:jack", Some(Fit::Names("jack"))),
+            ("user:{user}", "user:", None),
+            ("{user}:x", "a:x:x", Some(Fit::Names("a:x"))),
+        ] {
+            assert_eq!(fit(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_could_fit_in_two_ways_is_refused() {
+        for (pattern, problem) in [
+            ("", BadPattern::Empty),
+            ("a*b*", BadPattern::TwoHoles),
+            ("*{user}", BadPattern::TwoHoles),
+            ("{user}{user}", BadPattern::TwoHoles),
+            ("{id}", BadPattern::Brace),
+            ("a}", BadPattern::Brace),
+            ("{user", BadPattern::Brace),
+        ] {
+            assert_eq!(ChannelPattern::parse(pattern), Err(problem), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_user_makes_a_name_of_a_pattern() {
+        let name_for = |pattern: &str, user| {
+            let pattern = ChannelPattern::parse(pattern).expect("a pattern");
+            pattern.name_for(user)
+        };
+        assert_eq!(name_for("global", None).as_deref(), Some("global"));
+        assert_eq!(name_for("u:{user}", Some("a")).as_deref(), Some("u:a"));
+        assert_eq!(name_for("u:{user}", None), None);
+        assert_eq!(name_for("u:{user}", Some("")), None);
+        assert_eq!(name_for("u*", Some("a")), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! How messages are spelled where a program of somebody's says or hears them: in the server API and
+//! in hooks.
+//!
+//! ```text
+//!   {"event": "chat", "data": {"text": "hi"}}      any JSON
+//!   {"event": "chat", "data": "hi"}                a text: as it is where the language is text
+//!   {"event": "chat", "bytes": "CgRjaGF0"}         bytes, in base64
+//! ```
+//!
+//! JSON is handed on to the letter. Nothing here knows who says what to whom.
+
+use crate::content::{Data, Message, Payload};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// The two ways in which a body is spelled, of which at most one may be there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SpokenData<'s> {
+    pub(crate) data: Option<&'s RawValue>,
+    pub(crate) bytes: Option<&'s str>,
+}
+
+/// What is wrong with a body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BadData {
+    Both,
+    NotBase64,
+}
+
+impl fmt::Display for BadData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Both => "has both \"data\" and \"bytes\"",
+            Self::NotBase64 => "\"bytes\" is not base64",
+        })
+    }
+}
+
+impl SpokenData<'_> {
+    /// The body that is meant. A JSON string is a text; `null`, like nothing, is no data.
+    pub(crate) fn payload(self) -> Result<Payload, BadData> {
+        match (self.data, self.bytes) {
+            (Some(_), Some(_)) => Err(BadData::Both),
+            (None, None) => Ok(Payload::None),
+            (None, Some(text)) => match STANDARD.decode(text) {
+                Ok(bytes) => Ok(Payload::Bytes(bytes.into())),
+                Err(_) => Err(BadData::NotBase64),
+            },
+            (Some(json), None) => Ok(match json.get() {
+                "null" => Payload::None,
+                text if text.starts_with('"') => {
+                    let text = serde_json::from_str::<Box<str>>(text);
+                    Payload::Text(text.expect("it has been read as JSON"))
+                }
+                json => Payload::Json(Bytes::copy_from_slice(json.as_bytes())),
+            }),
+        }
+    }
+
+    /// A message of this event with the body that is meant.
+    pub(crate) fn message(self, event: impl Into<Box<str>>) -> Result<Message, BadData> {
+        Ok(Message {
+            data: self.payload()?,
+            ..Message::new(event)
+        })
+    }
+}
+
+/// A body as it is spelled for a program: which of the two members it goes into, and its JSON.
+#[derive(Clone, Debug)]
+pub(crate) enum Spelled {
+    /// Neither.
+    None,
+    /// `data`.
+    Data(Box<RawValue>),
+    /// `bytes`.
+    Bytes(String),
+}
+
+impl Spelled {
+    /// Spells a body. Bytes that are text are `data`, unless `as_bytes`.
+    pub(crate) fn of(data: Data<'_>, as_bytes: bool) -> Self {
+        match data {
+            Data::None => Self::None,
+            Data::Json(json) => match str::from_utf8(json).map(ToOwned::to_owned) {
+                Ok(json) => RawValue::from_string(json).map_or(Self::None, Self::Data),
+                Err(_) => Self::Bytes(STANDARD.encode(json)),
+            },
+            Data::Text(text) if !as_bytes => Self::text(text),
+            Data::Text(text) => Self::Bytes(STANDARD.encode(text)),
+            Data::Bytes(bytes) => match str::from_utf8(bytes) {
+                Ok(text) if !as_bytes => Self::text(text),
+                _ => Self::Bytes(STANDARD.encode(bytes)),
+            },
+        }
+    }
+
+    fn text(text: &str) -> Self {
+        let json = serde_json::value::to_raw_value(text);
+        Self::Data(json.expect("every text is JSON"))
+    }
+
+    /// The member `data`.
+    pub(crate) fn data(&self) -> Option<&RawValue> {
+        match self {
+            Self::Data(json) => Some(json),
+            Self::None | Self::Bytes(_) => None,
+        }
+    }
+
+    /// The member `bytes`.
+    pub(crate) fn bytes(&self) -> Option<&str> {
+        match self {
+            Self::Bytes(text) => Some(text),
+            Self::None | Self::Data(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(data: Option<&str>, bytes: Option<&str>) -> Result<Payload, BadData> {
+        let data: Option<Box<RawValue>> =
+            data.map(|json| serde_json::from_str(json).expect("JSON"));
+        let data = data.as_deref();
+        SpokenData { data, bytes }.payload()
+    }
+
+    #[test]
+    fn a_body_is_json_to_the_letter_a_text_or_bytes() {
+        let json = |json: &'static str| Ok(Payload::Json(Bytes::from_static(json.as_bytes())));
+        assert_eq!(payload(Some("{\"a\": 1e2}"), None), json("{\"a\": 1e2}"));
+        assert_eq!(payload(Some(" -0 "), None), json("-0"));
+        assert_eq!(
+            payload(Some(r#""h\u0069""#), None),
+            Ok(Payload::Text("hi".into()))
+        );
+        assert_eq!(payload(Some("null"), None), Ok(Payload::None));
+        assert_eq!(payload(None, None), Ok(Payload::None));
+        let bytes = Ok(Payload::Bytes(Bytes::from_static(b"\x0a\x04chat")));
+        assert_eq!(payload(None, Some("CgRjaGF0")), bytes);
+        assert_eq!(payload(None, Some("CgRjaGF0=")), Err(BadData::NotBase64));
+        assert_eq!(payload(Some("1"), Some("")), Err(BadData::Both));
+    }
+
+    #[test]
+    fn what_is_spelled_is_read_as_what_it_was() {
+        let spell = |data, as_bytes| {
+            let spelled = Spelled::of(data, as_bytes);
+            let (data, bytes) = (spelled.data(), spelled.bytes());
+            SpokenData { data, bytes }.payload().expect("well spelled")
+        };
+        for data in [
+            Data::None,
+            Data::Json(b"[1.0, 2]"),
+            Data::Text("\"\u{7f}\n"),
+            Data::Bytes(b"\xff\x00"),
+        ] {
+            assert_eq!(spell(data, false), Payload::copy(data));
+        }
+        assert_eq!(spell(Data::Bytes(b"hi"), false), Payload::Text("hi".into()));
+        let bytes = Payload::Bytes(Bytes::from_static(b"hi"));
+        assert_eq!(spell(Data::Bytes(b"hi"), true), bytes);
+        assert_eq!(spell(Data::Text("hi"), true), bytes);
+    }
+}

@@ -172,14 +172,8 @@ impl Correlation {
 pub enum Outcome {
     /// It is on the channel now.
     Joined,
-    /// It was on the channel already.
-    AlreadyJoined,
-    /// There is no such channel.
-    NoSuchChannel,
-    /// It may not.
-    NotAuthorized,
-    /// It is on as many channels as it may be.
-    TooManyChannels,
+    /// The gateway's own rules are against it.
+    Denied(Denial),
     /// Nobody handles this command.
     NotHandled,
     /// It was handled, and there is nothing to say.
@@ -188,6 +182,48 @@ pub enum Outcome {
     Replied(Reply),
     /// It was handled, and failed.
     Failed(Failure),
+}
+
+/// What the gateway's own rules have against something that a client asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Denial {
+    /// It is on the channel already.
+    AlreadyJoined,
+    /// It names no channel, or one whose name is empty or too long.
+    NoChannelNamed,
+    /// There is no such channel.
+    NoSuchChannel,
+    /// It may not.
+    NotAuthorized,
+    /// It is not on the channel.
+    NotJoined,
+    /// It is on as many channels as it may be.
+    TooManyChannels,
+}
+
+impl Denial {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::AlreadyJoined,
+        Self::NoChannelNamed,
+        Self::NoSuchChannel,
+        Self::NotAuthorized,
+        Self::NotJoined,
+        Self::TooManyChannels,
+    ];
+
+    /// The same in words, for clients whose language has none of its own.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadyJoined => "already on the channel",
+            Self::NoChannelNamed => "no channel is named",
+            Self::NoSuchChannel => "channel does not exist",
+            Self::NotAuthorized => "not authorized",
+            Self::NotJoined => "not on the channel",
+            Self::TooManyChannels => "too many channels",
+        }
+    }
 }
 
 /// What a handler replies.
@@ -217,6 +253,8 @@ pub enum Cause {
     Error,
     /// The handler panicked.
     Panic,
+    /// The gateway's own rules were against it.
+    Denied(Denial),
 }
 
 impl Failure {

@@ -1,5 +1,7 @@
 //! The embedder's handle: build a gateway, start it, stop it.
 
+use crate::builtin;
+use crate::channel_pattern::ChannelPattern;
 use crate::config::{Config, ConfigError, DialectName, PushFrame, Route, Schema, Secret, Sender};
 use crate::dialect::{self, Options, protobuf};
 use crate::driver::TurnLimits;
@@ -209,6 +211,19 @@ impl Builder {
         })
     }
 
+    /// What every shard sets up: what the config says, then what the embedder does.
+    fn all_setups(&self) -> Setups {
+        if !builtin::is_wanted(&self.config) {
+            return Arc::clone(&self.setups);
+        }
+        let config = Arc::new(self.config.clone());
+        let configured: SetupFn = Arc::new(move |setup| builtin::set_up(setup, &config));
+        [configured]
+            .into_iter()
+            .chain(self.setups.iter().cloned())
+            .collect()
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Embedder)) -> Self {
         let embedder = Arc::get_mut(&mut self.embedder);
         change(embedder.expect("shared only when it starts"));
@@ -234,10 +249,10 @@ impl Builder {
     /// [`Error::Config`] if the config breaks a rule; [`Error::Start`] if the machine does not give
     /// what is needed: the port, `io_uring`, lockable memory, open files.
     pub fn start(self) -> Result<Gateway, Error> {
+        let setups = self.all_setups();
+        let is_embedded = !self.setups.is_empty();
         let Self {
-            config,
-            embedder,
-            setups,
+            config, embedder, ..
         } = self;
         config.validate().map_err(Error::Config)?;
         let mut host = host_settings(&config, embedder.token.is_some())?;
@@ -254,7 +269,7 @@ impl Builder {
             host,
             turn_limits: turn_limits(&config, prepared.sessions_max),
             embedder,
-            setups: Arc::clone(&setups),
+            setups,
             core: Arc::clone(&core),
             watch: watchdog.seats(),
             exchange: Arc::clone(&prepared.exchange),
@@ -263,10 +278,10 @@ impl Builder {
         let address = prepared.address;
         let exchange = Arc::clone(&prepared.exchange);
         let threads = prepared.start(&common)?;
-        let watchdog = if setups.is_empty() {
-            None
-        } else {
-            Some(watchdog.start().map_err(Error::Start)?)
+        // Nothing that the config sets up holds a shard.
+        let watchdog = match is_embedded {
+            true => Some(watchdog.start().map_err(Error::Start)?),
+            false => None,
         };
         Ok(Gateway {
             address,
@@ -372,6 +387,11 @@ fn route_settings(
         tokens,
         exclusive: route.dialect == DialectName::Edk,
         newcomer_yields: route.kick_out_new_user_conn,
+        joins_on_open: route
+            .join_on_open
+            .iter()
+            .filter_map(|name| ChannelPattern::parse(name).ok())
+            .collect(),
         handles_calls: false,
         observes_ends: false,
         named_by_user: route.from == Sender::User,
@@ -394,6 +414,7 @@ fn tap_settings(config: &Config, route: &Route, namespace: u16) -> RouteSettings
     RouteSettings {
         dialect: &dialect::tap::Tap,
         exclusive: false,
+        joins_on_open: Box::default(),
         watches: true,
         registration_timeout: None,
         ..route_settings(config, route, namespace, false)
@@ -531,7 +552,7 @@ impl Simulation {
             settings: self.settings.clone(),
         };
         let watch = start::watch_of_nobody(&self.builder.config);
-        start::make_host(parts, &self.builder.setups, watch).map_err(Error::Setup)
+        start::make_host(parts, &self.builder.all_setups(), watch).map_err(Error::Setup)
     }
 
     /// The gateway, from no shard.

@@ -38,7 +38,7 @@ use super::{
     Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
     UpgradeRequest,
 };
-use crate::content::{Correlation, Data, Outcome, Reply};
+use crate::content::{Correlation, Data, Denial, Outcome, Reply};
 use crate::shard::publication::Publication;
 use crate::ws::{Kind, handshake};
 use std::borrow::Cow;
@@ -138,11 +138,9 @@ impl Dialect for Easyws {
         let complaint = match outcome {
             Outcome::Replied(reply) => return put_reply(&correlation.command, reply, message),
             Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Answered::Nothing,
-            Outcome::AlreadyJoined => "already listening",
-            Outcome::NoSuchChannel => "channel does not exist",
-            Outcome::NotAuthorized => "not authorized",
-            // Our own words: the original counted nothing.
-            Outcome::TooManyChannels => "too many channels",
+            Outcome::Denied(Denial::AlreadyJoined) => "already listening",
+            // Where the original had no words, these are ours.
+            Outcome::Denied(denial) => denial.as_str(),
             Outcome::NotHandled => "command not supported by server",
         };
         put_message("websocket", complaint.as_bytes(), message);
@@ -502,14 +500,20 @@ mod tests {
         for (outcome, expected) in [
             (Outcome::Joined, None),
             (Outcome::Silent, None),
-            (Outcome::AlreadyJoined, Some("websocket: already listening")),
             (
-                Outcome::NoSuchChannel,
+                Outcome::Denied(Denial::AlreadyJoined),
+                Some("websocket: already listening"),
+            ),
+            (
+                Outcome::Denied(Denial::NoSuchChannel),
                 Some("websocket: channel does not exist"),
             ),
-            (Outcome::NotAuthorized, Some("websocket: not authorized")),
             (
-                Outcome::TooManyChannels,
+                Outcome::Denied(Denial::NotAuthorized),
+                Some("websocket: not authorized"),
+            ),
+            (
+                Outcome::Denied(Denial::TooManyChannels),
                 Some("websocket: too many channels"),
             ),
             (

@@ -129,15 +129,22 @@ impl Dialect for Edk {
                 put(&envelope, &options.schema, message);
                 Answered::Message(Kind::Binary)
             }
+            // Only our own schema has a place for what the gateway itself has to say.
+            Outcome::Denied(denial) if matches!(options.schema, Schema::Builtin) => {
+                let envelope = Envelope {
+                    kind: "error",
+                    payload: denial.as_str().as_bytes(),
+                    id: &correlation.id,
+                };
+                put(&envelope, &options.schema, message);
+                Answered::Message(Kind::Binary)
+            }
             Outcome::Replied(_)
             | Outcome::Silent
             | Outcome::NotHandled
             | Outcome::Failed(_)
             | Outcome::Joined
-            | Outcome::AlreadyJoined
-            | Outcome::NoSuchChannel
-            | Outcome::NotAuthorized
-            | Outcome::TooManyChannels => Answered::Nothing,
+            | Outcome::Denied(_) => Answered::Nothing,
         }
     }
 
@@ -205,7 +212,7 @@ const INVALID_TOKEN: Rejection = Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Content, Failure, Payload, Reply};
+    use crate::content::{Content, Denial, Failure, Payload, Reply};
     use crate::dialect::Then;
     use crate::id::ShardId;
     use crate::shard::publication::{Audience, PublicationId};
@@ -499,14 +506,21 @@ mod tests {
                     cause: crate::content::Cause::Chosen,
                 }),
                 Outcome::Joined,
-                Outcome::AlreadyJoined,
-                Outcome::NoSuchChannel,
-                Outcome::NotAuthorized,
-                Outcome::TooManyChannels,
             ] {
                 let (answered, _) = answer(schema.clone(), &outcome);
                 assert_eq!(answered, Answered::Nothing, "{outcome:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_the_rules_are_against_is_told_where_there_is_a_place_for_it() {
+        let denied = Outcome::Denied(Denial::NotAuthorized);
+        let (answered, message) = answer(Schema::Builtin, &denied);
+        assert_eq!(answered, Answered::Message(Kind::Binary));
+        assert_eq!(message, b"\x0a\x05error\x12\x0enot authorized\x1a\x017");
+        for schema in [Schema::Opaque, custom(Some("verb")), custom(None)] {
+            assert_eq!(answer(schema, &denied).0, Answered::Nothing);
         }
     }
 

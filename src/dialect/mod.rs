@@ -126,6 +126,8 @@ pub trait Dialect: fmt::Debug + Sync {
 pub struct Habits {
     /// Only messages keep a session from being idle; pings and pongs do not.
     pub alive_by_messages: bool,
+    /// Every request is answered, also where there is nothing to say but that it was done.
+    pub acknowledges: bool,
     /// Requests of one session may be handled at once, and answered as they are ready.
     pub concurrent: bool,
     /// Several handlers of one command run one after the other; elsewhere a second is an error.

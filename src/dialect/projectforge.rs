@@ -35,7 +35,7 @@ use super::{
     Refusal, Rejection, Then, UpgradeRequest,
 };
 use crate::close::End;
-use crate::content::{Correlation, Data, Outcome};
+use crate::content::{Correlation, Data, Denial, Outcome};
 use crate::public_id::parse_uuid;
 use crate::shard::publication::{Audience, Publication};
 use crate::ws::Kind;
@@ -114,13 +114,11 @@ impl Dialect for Projectforge {
                 Answered::Message(Kind::Text)
             }
             Outcome::Failed(_) => Answered::Leave(End::HandlerFailed),
-            Outcome::Silent
-            | Outcome::NotHandled
-            | Outcome::Joined
-            | Outcome::AlreadyJoined
-            | Outcome::NoSuchChannel
-            | Outcome::NotAuthorized
-            | Outcome::TooManyChannels => Answered::Nothing,
+            Outcome::Denied(denial) => {
+                put_denial(correlation, *denial, message);
+                Answered::Message(Kind::Text)
+            }
+            Outcome::Silent | Outcome::NotHandled | Outcome::Joined => Answered::Nothing,
         }
     }
 
@@ -224,6 +222,23 @@ fn put_words(words: &Words<'_>, out: &mut Vec<u8>) {
         Data::Bytes(bytes) => put_base64_string(bytes, out),
     }
     out.extend_from_slice(b"\n}");
+}
+
+/// Says what the gateway itself has against a command: in our words, since nothing of the original
+/// had a rule.
+fn put_denial(correlation: &Correlation, denial: Denial, out: &mut Vec<u8>) {
+    let mut param = b"{\"cmd\":".to_vec();
+    put_string_plain(&correlation.command, &mut param);
+    param.extend_from_slice(b",\"message\":");
+    put_string_plain(denial.as_str(), &mut param);
+    param.push(b'}');
+    let words = Words {
+        from: "",
+        channel: &correlation.channel,
+        command: "error",
+        param: Data::Json(&param),
+    };
+    put_words(&words, out);
 }
 
 fn put_key(key: &str, out: &mut Vec<u8>) {
@@ -711,17 +726,19 @@ mod tests {
         });
         let leave = Answered::Leave(End::HandlerFailed);
         assert_eq!(answer("room", &failed).0, leave);
-        for outcome in [
-            Outcome::Silent,
-            Outcome::NotHandled,
-            Outcome::Joined,
-            Outcome::AlreadyJoined,
-            Outcome::NoSuchChannel,
-            Outcome::NotAuthorized,
-            Outcome::TooManyChannels,
-        ] {
+        for outcome in [Outcome::Silent, Outcome::NotHandled, Outcome::Joined] {
             assert_eq!(answer("room", &outcome).0, Answered::Nothing, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_the_rules_are_against_is_an_error_of_ours() {
+        let denied = Outcome::Denied(Denial::NotJoined);
+        let (answered, message) = answer("room", &denied);
+        assert_eq!(answered, Answered::Message(Kind::Text));
+        let expected = "{\n  \"channel\": \"room\",\n  \"cmd\": \"error\",\n  \"param\": {\n    \
+            \"cmd\": \"ping\",\n    \"message\": \"not on the channel\"\n  }\n}";
+        assert_eq!(message, expected);
     }
 
     #[test]

@@ -31,7 +31,7 @@
 use super::json::write::{put_base64_string, put_compact_go, put_string_go};
 use super::json::{Scratch, Wanted};
 use super::{Answered, Call, Dialect, Habits, Intent, Intents, Options, Refusal};
-use crate::content::{Cause, Correlation, Data, Failure, Outcome};
+use crate::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
 use std::array;
@@ -48,6 +48,7 @@ impl Dialect for Wsrv {
 
     fn habits(&self) -> Habits {
         Habits {
+            acknowledges: true,
             alive_by_messages: true,
             concurrent: true,
             appends_handlers: true,
@@ -97,11 +98,9 @@ impl Dialect for Wsrv {
             Outcome::NotHandled | Outcome::Silent => (STATUS_REFUSED, "not implement", EMPTY),
             Outcome::Replied(reply) => (STATUS_OK, TEXT_OK, or_empty(reply.data())),
             Outcome::Failed(failure) => worded(failure),
-            // Nobody can join anything in this language, so these words are our own.
-            Outcome::Joined | Outcome::AlreadyJoined => (STATUS_OK, TEXT_OK, EMPTY),
-            Outcome::NoSuchChannel => (STATUS_REFUSED, "channel does not exist", EMPTY),
-            Outcome::NotAuthorized => (STATUS_REFUSED, "not authorized", EMPTY),
-            Outcome::TooManyChannels => (STATUS_REFUSED, "too many channels", EMPTY),
+            // Nobody could join anything in the original, so these words are our own.
+            Outcome::Joined | Outcome::Denied(Denial::AlreadyJoined) => (STATUS_OK, TEXT_OK, EMPTY),
+            Outcome::Denied(denial) => (STATUS_REFUSED, denial.as_str(), EMPTY),
         };
         let response = Response {
             cmd: &correlation.command,
@@ -174,7 +173,7 @@ impl Response<'_> {
 fn worded(failure: &Failure) -> (i64, &str, Data<'_>) {
     let status = failure.status();
     let (status, msg) = match failure.cause() {
-        Cause::Chosen => (status, msg_or_ok(status, failure.text())),
+        Cause::Chosen | Cause::Denied(_) => (status, msg_or_ok(status, failure.text())),
         Cause::Error => (STATUS_ERROR, failure.text()),
         Cause::Panic => (STATUS_ERROR, "internal error"),
     };
@@ -458,13 +457,16 @@ mod tests {
 
     #[test]
     fn even_what_cannot_arise_is_answered() {
-        for outcome in [Outcome::Joined, Outcome::AlreadyJoined] {
+        for outcome in [Outcome::Joined, Outcome::Denied(Denial::AlreadyJoined)] {
             expect_response(&outcome, r#""status":0,"msg":"ok","data":{}"#);
         }
         for (outcome, msg) in [
-            (Outcome::NoSuchChannel, "channel does not exist"),
-            (Outcome::NotAuthorized, "not authorized"),
-            (Outcome::TooManyChannels, "too many channels"),
+            (
+                Outcome::Denied(Denial::NoSuchChannel),
+                "channel does not exist",
+            ),
+            (Outcome::Denied(Denial::NotAuthorized), "not authorized"),
+            (Outcome::Denied(Denial::NotJoined), "not on the channel"),
         ] {
             expect_response(
                 &outcome,

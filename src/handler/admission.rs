@@ -120,7 +120,7 @@ pub struct Admission {
     pub(crate) user: Option<Box<str>>,
     pub(crate) profile: Profile,
     pub(crate) channels: Vec<Box<str>>,
-    pub(crate) values: Values,
+    pub(crate) values: Rc<Values>,
     pub(crate) handler: Option<SessionHandler>,
 }
 
@@ -206,7 +206,7 @@ impl Profile {
     }
 }
 
-/// A client that wants to be on a channel, for a validator to judge.
+/// A client that wants to be on a channel, or to publish to it, for a validator to judge.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Joining {
@@ -220,6 +220,8 @@ pub struct Joining {
     pub token: Option<Box<str>>,
     /// What it was admitted with.
     pub profile: Profile,
+    /// What is kept with it.
+    pub values: Rc<Values>,
 }
 
 /// What has come of an upgrade request, on its way to the session.

@@ -127,6 +127,31 @@ impl Context {
         self.route().join(self.session.id(), channel)
     }
 
+    /// Puts this session on a channel if the channel's rule lets its client: as if the client had
+    /// asked for it in a language that has words for that.
+    ///
+    /// [`HandleError::Denied`](super::HandleError::Denied) if it may not, if there is no such
+    /// channel, and if it is there already.
+    pub fn join_as_client(&self, channel: impl Into<Box<str>>) -> Pending<()> {
+        let gateway = self.route().gateway();
+        gateway.join_as_client(self.session.id(), channel.into())
+    }
+
+    /// Publishes to a channel if this session is on it and the channel's rule lets its client
+    /// ([`RouteSetup::publishers`](super::RouteSetup::publishers)); `to_others` passes over this
+    /// session. A message that names no sender is from the session, as its route names it.
+    ///
+    /// [`HandleError::Denied`](super::HandleError::Denied) if it may not, and if it is not on it.
+    pub fn publish_as_client(
+        &self,
+        channel: impl Into<Box<str>>,
+        message: Message,
+        to_others: bool,
+    ) -> Pending<()> {
+        let (gateway, id) = (self.route().gateway(), self.session.id());
+        gateway.publish_as_client(id, channel.into(), message, to_others)
+    }
+
     /// Takes this session off a channel; `false`: it was not there.
     pub fn leave(&self, channel: impl Into<Box<str>>) -> Pending<bool> {
         self.route().leave(self.session.id(), channel)

@@ -7,7 +7,7 @@
 use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
 use crate::close::REASON_BYTES_MAX;
-use crate::content::Message;
+use crate::content::{Denial, Message};
 use crate::dialect::Dialect;
 use crate::driver::host::{Host, ReplyTo};
 use crate::driver::mailbox::Exchange;
@@ -79,6 +79,8 @@ pub enum HandleError {
     BadEvent(&'static str),
     /// A code that may not be sent (RFC 6455 7.4), or a reason of more than 123 bytes.
     BadClose,
+    /// The rules of the gateway are against it.
+    Denied(Denial),
 }
 
 impl Handle {
@@ -142,6 +144,32 @@ impl Handle {
                 Joined::TooManyChannels => Err(HandleError::TooManyChannels),
                 Joined::Refused => Err(HandleError::NoSession),
             });
+        })
+    }
+
+    /// See [`Context::join_as_client`](super::Context::join_as_client).
+    pub(crate) fn join_as_client(&self, session: PublicId, channel: Box<str>) -> Pending<()> {
+        if !self.is_name(&channel) {
+            return Pending::failed(HandleError::Denied(Denial::NoChannelNamed));
+        }
+        self.at_session(session, move |host, id, reply| {
+            host.join_as_client(id, channel, reply);
+        })
+    }
+
+    /// See [`Context::publish_as_client`](super::Context::publish_as_client).
+    pub(crate) fn publish_as_client(
+        &self,
+        session: PublicId,
+        channel: Box<str>,
+        message: Message,
+        to_others: bool,
+    ) -> Pending<()> {
+        if !self.is_name(&channel) {
+            return Pending::failed(HandleError::Denied(Denial::NoChannelNamed));
+        }
+        self.at_session(session, move |host, id, reply| {
+            host.publish_as_client(id, channel, message, to_others, reply);
         })
     }
 
@@ -241,6 +269,12 @@ impl RouteHandle {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.info().path
+    }
+
+    /// The language that is spoken there.
+    #[must_use]
+    pub fn dialect(&self) -> &'static dyn Dialect {
+        self.info().dialect
     }
 
     /// The gateway that it is a route of.
@@ -446,6 +480,7 @@ impl fmt::Display for HandleError {
             Self::BadName => "a name is empty or too long",
             Self::BadEvent(why) => why,
             Self::BadClose => "a close code or reason that may not be sent",
+            Self::Denied(denial) => denial.as_str(),
         })
     }
 }

@@ -22,6 +22,7 @@ mod admission;
 mod bind;
 mod chain;
 mod context;
+mod gates;
 mod handle;
 mod info;
 mod pending;
@@ -48,10 +49,11 @@ pub use words::{EncodeError, IntoResponse, Response};
 
 pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
+pub(crate) use gates::{Gate, ValidateFn, Wish};
 pub(crate) use handle::{Command, HandleCore, RouteInfo};
 pub(crate) use session::SessionState;
-pub(crate) use setup::{CallChain, HeadFn, Program, SessionFn, ValidateFn};
+pub(crate) use setup::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};
 
-pub use crate::content::{Cause, Data, Failure, Message, Reply};
+pub use crate::content::{Cause, Data, Denial, Failure, Message, Reply};
 pub use crate::dialect::Rejection;

@@ -167,6 +167,34 @@ impl RouteBuilder {
         })
     }
 
+    /// See [`RouteSetup::channel_closed`].
+    pub fn channel_closed(self, name: &str) -> Self {
+        let name = name.to_owned();
+        self.add(move |route| {
+            route.channel_closed(&name);
+        })
+    }
+
+    /// See [`RouteSetup::publishers`].
+    pub fn publishers<F, Fut>(self, name: &str, validator: F) -> Self
+    where
+        F: Fn(Joining) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Failure>> + 'static,
+    {
+        let name = name.to_owned();
+        self.add(move |route| {
+            route.publishers(&name, validator.clone());
+        })
+    }
+
+    /// See [`RouteSetup::no_publishers`].
+    pub fn no_publishers(self, name: &str) -> Self {
+        let name = name.to_owned();
+        self.add(move |route| {
+            route.no_publishers(&name);
+        })
+    }
+
     /// Goes on with another route.
     pub fn route(self, path: &str) -> Self {
         Self::new(self.builder, path)

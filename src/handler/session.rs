@@ -24,7 +24,7 @@ pub(crate) struct SessionState {
     pub(crate) user: Option<Box<str>>,
     pub(crate) token: Option<Box<str>>,
     pub(crate) profile: Profile,
-    pub(crate) values: Values,
+    pub(crate) values: Rc<Values>,
     /// Handles every command in place of the route's handlers.
     pub(crate) handler: Option<SessionHandler>,
     /// Tasks that are at work for it.

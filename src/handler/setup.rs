@@ -5,19 +5,21 @@ use super::chain::{
     Chain, HandlerFn, MiddlewareFn, Next, Registered, erase_handler, erase_middleware,
 };
 use super::context::Context;
+use super::gates::{Gate, Gates, ValidateFn, Wish};
 use super::handle::{Handle, RouteHandle, RouteInfo};
 use super::session::{Session, SessionState};
 use super::task::{Label, LocalFuture};
 use super::words::IntoResponse;
+use crate::channel_pattern::{BadPattern, ChannelPattern};
 use crate::content::Failure;
 use crate::dialect::Rejection;
 use crate::embedder::discard;
 use crate::http::{EmbedderBody, HttpService};
-use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
+use crate::shard::settings::{ShardSettings, TokenRule};
 use hyper::body::Incoming;
 use hyper::{Request, Response as HttpResponse};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -71,7 +73,6 @@ pub(crate) type AdmitFn = dyn Fn(Upgrade) -> LocalFuture<Result<Admission, Rejec
 pub(crate) type AuthenticateFn = dyn Fn(Box<str>) -> LocalFuture<Option<String>>;
 pub(crate) type HeadFn = dyn Fn(&RequestHead<'_>) -> bool;
 pub(crate) type SessionFn = dyn Fn(Session) -> LocalFuture<()>;
-pub(crate) type ValidateFn = dyn Fn(Joining) -> LocalFuture<Result<(), Failure>>;
 
 /// A handler that one session was admitted with; `None` only while it is dropped.
 #[derive(Clone)]
@@ -106,12 +107,16 @@ pub(crate) struct RouteProgram {
     pub(crate) authenticate: Option<Registered<AuthenticateFn>>,
     pub(crate) middleware: Vec<Registered<MiddlewareFn>>,
     pub(crate) handlers: BTreeMap<Box<str>, Vec<Registered<HandlerFn>>>,
+    /// Commands that the config has handled, and no code.
+    pub(crate) configured: BTreeSet<Box<str>>,
     pub(crate) fallback: Option<Registered<HandlerFn>>,
     pub(crate) on_message: Vec<Registered<HandlerFn>>,
     pub(crate) on_open: Vec<Registered<SessionFn>>,
     pub(crate) on_close: Vec<Registered<SessionFn>>,
-    /// Declared channels; those without a validator are open to anyone.
-    pub(crate) channels: BTreeMap<Box<str>, Option<Registered<ValidateFn>>>,
+    /// Who may join which channels.
+    pub(crate) channels: Gates,
+    /// Who may publish to which; to others whoever is on them may.
+    pub(crate) publishers: Gates,
 }
 
 impl Program {
@@ -166,48 +171,65 @@ impl Program {
         }
     }
 
-    /// Who decides who may join a channel of a namespace, if somebody does.
-    pub(crate) fn validator(
+    /// Who may do something with a channel of a namespace, if that was declared.
+    pub(crate) fn gate(
         &self,
         settings: &ShardSettings,
         namespace: u16,
         channel: &str,
-    ) -> Option<Registered<ValidateFn>> {
-        let routes = self.routes.iter().zip(&settings.routes);
-        routes
-            .filter(|(_, route)| route.namespace == namespace)
-            .find_map(|(program, _)| program.channels.get(channel)?.clone())
+        wish: Wish,
+    ) -> Option<Gate> {
+        let gates = || {
+            let routes = self.routes.iter().zip(&settings.routes);
+            let of_namespace = routes.filter(move |(_, route)| route.namespace == namespace);
+            of_namespace.map(move |(program, _)| match wish {
+                Wish::Join => &program.channels,
+                Wish::Publish => &program.publishers,
+            })
+        };
+        let named = gates().find_map(|gates| gates.named(channel));
+        let found = named.or_else(|| gates().find_map(|gates| gates.fitting(channel)));
+        found.cloned()
     }
 
     /// Writes what was set up into the settings of its shard.
     ///
     /// # Errors
     ///
-    /// If two routes of one namespace declare the same channel.
+    /// If two routes of one namespace declare the same channel or pattern.
     pub(crate) fn settle(&self, settings: &mut ShardSettings) -> Result<(), SetupError> {
         for (program, route) in self.routes.iter().zip(&mut settings.routes) {
             route.handles_calls = program.handles_calls();
             if program.authenticate.is_some() {
                 route.tokens = TokenRule::Ask;
             }
-            let channels = &mut settings.namespaces[usize::from(route.namespace)].channels;
-            for (name, validator) in &program.channels {
-                let rule = match validator {
-                    Some(_) => ChannelRule::Ask,
-                    None => ChannelRule::Open,
-                };
-                if channels.insert(name.clone(), rule).is_some() {
-                    return Err(SetupError(format!(
-                        "channel {name} already exists in a namespace that two routes share"
-                    )));
+            let namespace = &mut settings.namespaces[usize::from(route.namespace)];
+            let twice = |name: &dyn fmt::Display| {
+                SetupError(format!(
+                    "channel {name} already exists in a namespace that two routes share"
+                ))
+            };
+            for (name, gate) in program.channels.names() {
+                if namespace
+                    .channels
+                    .insert(name.into(), gate.rule())
+                    .is_some()
+                {
+                    return Err(twice(&name));
                 }
+            }
+            for (pattern, gate) in program.channels.patterns() {
+                let mut known = namespace.patterns.iter();
+                if known.any(|(known, _)| known == pattern) {
+                    return Err(twice(&pattern));
+                }
+                namespace.patterns.push((pattern.clone(), gate.rule()));
             }
         }
         // Whoever may be judged by a validator is kept, on whatever route it was declared.
         let namespaces = &settings.namespaces;
         for (program, route) in self.routes.iter().zip(&mut settings.routes) {
-            let rules = &namespaces[usize::from(route.namespace)].channels;
-            let is_judged = rules.values().any(|rule| *rule == ChannelRule::Ask);
+            let is_judged = namespaces[usize::from(route.namespace)].asks();
             route.observes_ends = !route.watches && (program.keeps_sessions() || is_judged);
         }
         Ok(())
@@ -227,7 +249,8 @@ impl RouteProgram {
         self.on_message.into_iter().for_each(discard);
         self.on_open.into_iter().for_each(discard);
         self.on_close.into_iter().for_each(discard);
-        self.channels.into_values().for_each(discard);
+        self.channels.discard();
+        self.publishers.discard();
     }
 
     /// Whether somebody handles calls, or wants to see them.
@@ -351,7 +374,34 @@ impl RouteSetup<'_> {
     /// Handles a command. Where a language lets several handlers run for one (`wsrv`), a second is
     /// appended; elsewhere it is an error when the gateway starts, and so is a command that no
     /// client of the language could send.
+    ///
+    /// A command of the config's is taken over.
     pub fn handle<F, Fut>(&mut self, command: &str, handler: F) -> &mut Self
+    where
+        F: Fn(Context) -> Fut + 'static,
+        Fut: Future<Output: IntoResponse> + 'static,
+    {
+        if let Some((_, program)) = self.parts()
+            && program.configured.remove(command)
+        {
+            program.handlers.remove(command);
+        }
+        self.add_handler(command, handler)
+    }
+
+    /// Handles a command as the config says, until code does.
+    pub(crate) fn handle_configured<F, Fut>(&mut self, command: &str, handler: F) -> &mut Self
+    where
+        F: Fn(Context) -> Fut + 'static,
+        Fut: Future<Output: IntoResponse> + 'static,
+    {
+        if let Some((_, program)) = self.parts() {
+            program.configured.insert(command.into());
+        }
+        self.add_handler(command, handler)
+    }
+
+    fn add_handler<F, Fut>(&mut self, command: &str, handler: F) -> &mut Self
     where
         F: Fn(Context) -> Fut + 'static,
         Fut: Future<Output: IntoResponse> + 'static,
@@ -478,13 +528,15 @@ impl RouteSetup<'_> {
         self.with(|program| program.matcher = Some(registered))
     }
 
-    /// Declares a channel of the route's namespace that anyone may join.
+    /// Declares a channel of the route's namespace that anyone may join; or all whose names fit a
+    /// pattern ([`ChannelPattern`]). A name goes before a pattern, and of several patterns the
+    /// first that fits counts.
     pub fn channel(&mut self, name: &str) -> &mut Self {
-        self.declare(name, None)
+        self.declare(name, Wish::Join, Gate::Open)
     }
 
-    /// Declares a channel of the route's namespace that clients may join whom `validator` lets in,
-    /// whatever language they ask in. They are never told why not.
+    /// The same for clients whom `validator` lets in, whatever language they ask in. They are never
+    /// told why not.
     pub fn channel_with<F, Fut>(&mut self, name: &str, validator: F) -> &mut Self
     where
         F: Fn(Joining) -> Fut + 'static,
@@ -492,7 +544,31 @@ impl RouteSetup<'_> {
     {
         let validator: Rc<ValidateFn> = Rc::new(move |joining| Box::pin(validator(joining)));
         let registered = self.register_here(&format!("the validator of {name:?}"), validator);
-        self.declare(name, Some(registered))
+        self.declare(name, Wish::Join, Gate::Ask(registered))
+    }
+
+    /// The same for no client: only the embedder's code and the server API put sessions on it.
+    pub fn channel_closed(&mut self, name: &str) -> &mut Self {
+        self.declare(name, Wish::Join, Gate::Closed)
+    }
+
+    /// Lets only those publish to a channel, or to all that fit a pattern, whom `validator` lets,
+    /// when they do so by themselves ([`Context::publish_as_client`]). Otherwise whoever is on a
+    /// channel may.
+    pub fn publishers<F, Fut>(&mut self, name: &str, validator: F) -> &mut Self
+    where
+        F: Fn(Joining) -> Fut + 'static,
+        Fut: Future<Output = Result<(), Failure>> + 'static,
+    {
+        let validator: Rc<ValidateFn> = Rc::new(move |joining| Box::pin(validator(joining)));
+        let label = format!("the publishers of {name:?}");
+        let registered = self.register_here(&label, validator);
+        self.declare(name, Wish::Publish, Gate::Ask(registered))
+    }
+
+    /// Lets no client publish to a channel, or to all that fit a pattern, by itself.
+    pub fn no_publishers(&mut self, name: &str) -> &mut Self {
+        self.declare(name, Wish::Publish, Gate::Closed)
     }
 
     /// The route, for whatever is set up here.
@@ -511,19 +587,26 @@ impl RouteSetup<'_> {
         self.setup.route(path)
     }
 
-    fn declare(&mut self, name: &str, validator: Option<Registered<ValidateFn>>) -> &mut Self {
+    fn declare(&mut self, name: &str, wish: Wish, gate: Gate) -> &mut Self {
         let Some((info, program)) = self.parts() else {
             return self;
         };
-        if name.is_empty() {
-            let problem = format!("{}: a channel's name may not be empty", info.path);
-            self.setup.complain(problem);
-        } else if program.channels.contains_key(name) {
-            let problem = format!("{}: channel {name} already exists", info.path);
-            self.setup.complain(problem);
-        } else {
-            program.channels.insert(name.into(), validator);
-        }
+        let gates = match wish {
+            Wish::Join => &mut program.channels,
+            Wish::Publish => &mut program.publishers,
+        };
+        let problem = match ChannelPattern::parse(name) {
+            Err(BadPattern::Empty) => "a channel's name may not be empty".to_owned(),
+            Err(problem) => format!("channel {name} {problem}"),
+            Ok(pattern) => {
+                if gates.declare(pattern, gate) {
+                    return self;
+                }
+                format!("channel {name} already exists")
+            }
+        };
+        let problem = format!("{}: {problem}", info.path);
+        self.setup.complain(problem);
         self
     }
 

@@ -1,6 +1,6 @@
 //! How an embedder says things: messages, replies and failures, and the JSON they carry.
 
-use crate::content::{Cause, Failure, Message, Payload, Reply};
+use crate::content::{Cause, Denial, Failure, Message, Payload, Reply};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
@@ -209,6 +209,15 @@ impl Failure {
         }
     }
 
+    /// A failure that says what the gateway's own rules say: each language has words for it.
+    #[must_use]
+    pub fn denied(denial: Denial) -> Self {
+        Self {
+            cause: Cause::Denied(denial),
+            ..Self::new(DENIED, denial.as_str())
+        }
+    }
+
     pub(crate) fn panicked() -> Self {
         Self {
             cause: Cause::Panic,
@@ -295,6 +304,9 @@ fn put_float<W: io::Write + ?Sized>(
     let sign = if exponent.starts_with('-') { "" } else { "+" };
     write!(out, "{digits}e{sign}{exponent}")
 }
+
+/// The status of what the rules are against.
+const DENIED: i64 = -1;
 
 /// The status of what nobody expected to fail.
 pub(crate) const UNEXPECTED: i64 = 999_999_999;

@@ -10,7 +10,7 @@ use super::service::{self, Context, GrantedUpgrade, HttpAsk, Line, Parameters, R
 use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
 use crate::driver::host::Claim;
-use crate::handler::{Admission, Admitted, Joining, Registered, Upgrade, ValidateFn};
+use crate::handler::{Admission, Admitted, Gate, Joining, Upgrade, Wish};
 use crate::id::ConnectionId;
 use crate::shard::Ruling;
 use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
@@ -100,6 +100,10 @@ async fn judge(
         }
         ChannelWish::Fresh => wants_fresh_channel = admission.channels.is_empty(),
     }
+    let user = admission.user.as_deref();
+    let on_open = route.joins_on_open.iter();
+    let on_open: Vec<Box<str>> = on_open.filter_map(|name| name.name_for(user)).collect();
+    admission.channels.extend(on_open);
     if route.exclusive {
         claim(context, line, route, &admission).await?;
     }
@@ -256,22 +260,24 @@ async fn may_join(
     if channel.is_empty() || channel.len() > context.settings.name_bytes_max {
         return Err(Box::new(answer::refused(Refusal::NoUpgradeInConnection)));
     }
-    let rules = &context.settings.namespaces[usize::from(route.namespace)].channels;
-    match rules.get(channel) {
+    let namespace = &context.settings.namespaces[usize::from(route.namespace)];
+    match namespace.rule(channel) {
         None if route.dialect.habits().declared_channels => Err(forbidden()),
         None | Some(ChannelRule::Open) => Ok(channel.into()),
+        Some(ChannelRule::Closed) => Err(forbidden()),
         Some(ChannelRule::Ask) => {
-            let validator: Option<Registered<ValidateFn>> =
-                context
-                    .program
-                    .validator(&context.settings, route.namespace, channel);
-            let validator = validator.ok_or_else(forbidden)?;
+            let program = &context.program;
+            let gate = program.gate(&context.settings, route.namespace, channel, Wish::Join);
+            let Some(Gate::Ask(validator)) = gate else {
+                return Err(forbidden());
+            };
             let joining = Joining {
                 channel: channel.into(),
                 session: None,
                 user: admission.user.clone(),
                 token,
                 profile: admission.profile.clone(),
+                values: Rc::clone(&admission.values),
             };
             let label = validator.label;
             let future = Box::pin(async move { (validator.function)(joining).await.is_ok() });

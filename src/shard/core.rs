@@ -14,7 +14,7 @@ use super::settings::ShardSettings;
 use super::users::Users;
 use super::wheel::Wheel;
 use crate::close::End;
-use crate::content::Outcome;
+use crate::content::{Denial, Outcome};
 use crate::dialect::json::Scratch;
 use crate::id::{ConnectionId, SessionId, ShardId};
 use crate::metrics::Counters;
@@ -340,7 +340,7 @@ impl Shard {
                 let outcome = if *allowed {
                     self.join(id, channel).into()
                 } else {
-                    Outcome::NotAuthorized
+                    Outcome::Denied(Denial::NotAuthorized)
                 };
                 self.say(id, correlation, &outcome);
             }

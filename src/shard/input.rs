@@ -7,7 +7,7 @@ use super::question::{Ask, Question, Request};
 use super::settings::{ChannelRule, TokenRule};
 use super::users::NotBound;
 use crate::close::End;
-use crate::content::{Content, Correlation, Data, Outcome};
+use crate::content::{Content, Correlation, Data, Denial, Outcome};
 use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::id::{ConnectionId, SessionId};
 use crate::limits::OUTBOX_BYTES_CEILING;
@@ -158,10 +158,13 @@ impl Shard {
     fn ask_to_join(&mut self, id: ConnectionId, channel: &str, correlation: Correlation) {
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
-        let rules = &self.settings.namespaces[usize::from(route.namespace)].channels;
-        let outcome = match rules.get(channel) {
-            None if route.dialect.habits().declared_channels => Outcome::NoSuchChannel,
+        let namespace = &self.settings.namespaces[usize::from(route.namespace)];
+        let outcome = match namespace.rule(channel) {
+            None if route.dialect.habits().declared_channels => {
+                Outcome::Denied(Denial::NoSuchChannel)
+            }
             None | Some(ChannelRule::Open) => self.join(id, channel).into(),
+            Some(ChannelRule::Closed) => Outcome::Denied(Denial::NotAuthorized),
             Some(ChannelRule::Ask) => {
                 connection.waiting = true;
                 self.questions.push_back(Question {

@@ -4,7 +4,7 @@ use super::channels::NotJoined;
 use super::core::{SessionStatistics, Shard};
 use super::publication::{Audience, MailboxMessage};
 use crate::close::End;
-use crate::content::{Content, Data, Outcome};
+use crate::content::{Content, Data, Denial, Outcome};
 use crate::dialect::Presence;
 use crate::id::{ConnectionId, SessionId};
 use crate::public_id::PublicId;
@@ -43,9 +43,9 @@ impl From<Joined> for Outcome {
     fn from(joined: Joined) -> Self {
         match joined {
             Joined::Now => Self::Joined,
-            Joined::Before => Self::AlreadyJoined,
-            Joined::TooManyChannels => Self::TooManyChannels,
-            Joined::Refused => Self::NoSuchChannel,
+            Joined::Before => Self::Denied(Denial::AlreadyJoined),
+            Joined::TooManyChannels => Self::Denied(Denial::TooManyChannels),
+            Joined::Refused => Self::Denied(Denial::NoSuchChannel),
         }
     }
 }
@@ -88,6 +88,16 @@ impl Shard {
             self.announce(id, channel.as_bytes(), false);
         }
         left
+    }
+
+    /// Whether an open session is on a channel of its namespace.
+    #[must_use]
+    pub fn is_on_channel(&self, id: ConnectionId, channel: &str) -> bool {
+        self.is_open(id) && {
+            let namespace = self.namespace_of(id);
+            let name = channel.as_bytes();
+            self.channels.is_member(id.slot(), namespace, name)
+        }
     }
 
     /// Takes a session that ends off all its channels, and tells the others there, unless everybody

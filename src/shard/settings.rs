@@ -1,6 +1,7 @@
 //! What a shard runs with: the part of the config that the pure core needs, in its own units.
 
 use super::claims::HomeKey;
+use crate::channel_pattern::ChannelPattern;
 use crate::dialect::{Dialect, Options};
 use crate::public_id::IdCipher;
 use crate::time::Ticks;
@@ -62,6 +63,8 @@ pub struct RouteSettings {
     pub exclusive: bool,
     /// Whether it is the newcomer that yields to an exclusive user's session.
     pub newcomer_yields: bool,
+    /// The channels that a session is put on when it opens, whatever their rules.
+    pub joins_on_open: Box<[ChannelPattern]>,
     /// Whether somebody outside the shard handles calls; else they are answered as not handled.
     pub handles_calls: bool,
     /// Whether somebody outside the shard wants to know when a session has ended.
@@ -87,8 +90,32 @@ pub struct RouteSettings {
 /// What holds for the channels of one namespace, whoever joins and in whatever language.
 #[derive(Clone, Debug, Default)]
 pub struct NamespaceSettings {
-    /// The channels that were declared.
+    /// The channels that were declared by their names.
     pub channels: BTreeMap<Box<str>, ChannelRule>,
+    /// Those that were declared by a pattern; the first that fits counts.
+    pub patterns: Vec<(ChannelPattern, ChannelRule)>,
+}
+
+impl NamespaceSettings {
+    /// The rule of a channel; `None` if it was not declared.
+    #[must_use]
+    pub fn rule(&self, channel: &str) -> Option<ChannelRule> {
+        let named = self.channels.get(channel);
+        let fitting = || {
+            let mut patterns = self.patterns.iter();
+            patterns.find(|(pattern, _)| pattern.fit(channel).is_some())
+        };
+        let rule = named.or_else(|| fitting().map(|(_, rule)| rule));
+        rule.copied()
+    }
+
+    /// Whether somebody outside the shard decides about any channel.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        let patterns = self.patterns.iter().map(|(_, rule)| rule);
+        let mut rules = self.channels.values().chain(patterns);
+        rules.any(|rule| *rule == ChannelRule::Ask)
+    }
 }
 
 /// Who may join a channel.
@@ -96,6 +123,8 @@ pub struct NamespaceSettings {
 pub enum ChannelRule {
     /// Anyone.
     Open,
+    /// No client by itself.
+    Closed,
     /// Somebody outside the shard knows; the session waits for the answer.
     Ask,
 }

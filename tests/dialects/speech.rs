@@ -4,7 +4,7 @@ use crate::Prng;
 use crate::dice::{json, noise, spelled, text, uuid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use campanile::content::{Content, Correlation, Data, Failure, Outcome, Payload, Reply};
+use campanile::content::{Content, Correlation, Data, Denial, Failure, Outcome, Payload, Reply};
 use campanile::id::{ConnectionId, SessionId, ShardId};
 use campanile::shard::publication::{Audience, OwnedAudience, Publication, PublicationId};
 use campanile::ws::Kind;
@@ -93,10 +93,7 @@ pub(crate) fn correlation(prng: &mut Prng) -> Correlation {
 pub(crate) fn outcome(prng: &mut Prng) -> Outcome {
     match prng.range(0, 10) {
         0 => Outcome::Joined,
-        1 => Outcome::AlreadyJoined,
-        2 => Outcome::NoSuchChannel,
-        3 => Outcome::NotAuthorized,
-        4 => Outcome::TooManyChannels,
+        1..=4 => Outcome::Denied(*prng.pick(Denial::ALL.iter()).expect("there are some")),
         5 => Outcome::NotHandled,
         6 => Outcome::Silent,
         7 | 8 => Outcome::Replied(reply(prng)),

@@ -3,7 +3,7 @@
 use crate::schema::Envelope;
 use crate::speech::{Speech, as_json};
 use campanile::close::End;
-use campanile::content::{Cause, Correlation, Data, Failure, Outcome};
+use campanile::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
 use campanile::dialect::{Answered, Dialect, Options, Schema};
 use campanile::ws::Kind;
 use prost::Message as _;
@@ -123,10 +123,8 @@ pub(crate) fn wsrv_answer(correlation: &Correlation, outcome: &Outcome) -> Expec
     let (status, msg, data) = match outcome {
         Outcome::NotHandled | Outcome::Silent => (-1, "not implement", json!({})),
         Outcome::Replied(reply) => (0, "ok", or_empty(reply.data())),
-        Outcome::Joined | Outcome::AlreadyJoined => (0, "ok", json!({})),
-        Outcome::NoSuchChannel => (-1, "channel does not exist", json!({})),
-        Outcome::NotAuthorized => (-1, "not authorized", json!({})),
-        Outcome::TooManyChannels => (-1, "too many channels", json!({})),
+        Outcome::Joined | Outcome::Denied(Denial::AlreadyJoined) => (0, "ok", json!({})),
+        Outcome::Denied(denial) => (-1, denial_text(*denial), json!({})),
         Outcome::Failed(failure) => {
             let (status, msg) = failed(failure);
             (status, msg, or_empty(failure.data()))
@@ -142,10 +140,22 @@ pub(crate) fn wsrv_answer(correlation: &Correlation, outcome: &Outcome) -> Expec
     Expected::Json(correlation.kind, answer)
 }
 
+/// What the gateway's own rules say, where a language has no words of its own.
+fn denial_text(denial: Denial) -> &'static str {
+    match denial {
+        Denial::AlreadyJoined => "already on the channel",
+        Denial::NoChannelNamed => "no channel is named",
+        Denial::NoSuchChannel => "channel does not exist",
+        Denial::NotAuthorized => "not authorized",
+        Denial::NotJoined => "not on the channel",
+        Denial::TooManyChannels => "too many channels",
+    }
+}
+
 fn failed(failure: &Failure) -> (i64, &str) {
     match failure.cause() {
         Cause::Chosen if failure.status() == 0 && failure.text().is_empty() => (0, "ok"),
-        Cause::Chosen => (failure.status(), failure.text()),
+        Cause::Chosen | Cause::Denied(_) => (failure.status(), failure.text()),
         Cause::Error => (999_999_999, failure.text()),
         Cause::Panic => panic!("not made here"),
     }
@@ -160,13 +170,12 @@ pub(crate) fn projectforge_answer(correlation: &Correlation, outcome: &Outcome) 
             Expected::Json(Kind::Text, answer)
         }
         Outcome::Failed(_) => Expected::Leave(End::HandlerFailed),
-        Outcome::Joined
-        | Outcome::AlreadyJoined
-        | Outcome::NoSuchChannel
-        | Outcome::NotAuthorized
-        | Outcome::TooManyChannels
-        | Outcome::NotHandled
-        | Outcome::Silent => Expected::Nothing,
+        Outcome::Denied(denial) => {
+            let param = json!({"cmd": correlation.command, "message": denial_text(*denial)});
+            let answer = members("", &correlation.channel, "error", param);
+            Expected::Json(Kind::Text, answer)
+        }
+        Outcome::Joined | Outcome::NotHandled | Outcome::Silent => Expected::Nothing,
     }
 }
 
@@ -188,10 +197,8 @@ pub(crate) fn easyws_answer(correlation: &Correlation, outcome: &Outcome) -> Exp
             return Expected::Bytes(Kind::Text, answer);
         }
         Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Expected::Nothing,
-        Outcome::AlreadyJoined => "already listening",
-        Outcome::NoSuchChannel => "channel does not exist",
-        Outcome::NotAuthorized => "not authorized",
-        Outcome::TooManyChannels => "too many channels",
+        Outcome::Denied(Denial::AlreadyJoined) => "already listening",
+        Outcome::Denied(denial) => denial_text(*denial),
         Outcome::NotHandled => "command not supported by server",
     };
     Expected::Bytes(Kind::Text, format!("websocket: {complaint}").into_bytes())
@@ -202,6 +209,16 @@ pub(crate) fn edk_answer(
     outcome: &Outcome,
     options: &Options,
 ) -> Expected {
+    if let Outcome::Denied(denial) = outcome {
+        return match options.schema {
+            Schema::Builtin => Expected::Envelope(Envelope {
+                kind: "error".to_owned(),
+                payload: denial_text(*denial).into(),
+                id: correlation.id.clone().into(),
+            }),
+            Schema::Opaque | Schema::Descriptor(_) => Expected::Nothing,
+        };
+    }
     let Outcome::Replied(reply) = outcome else {
         return Expected::Nothing;
     };

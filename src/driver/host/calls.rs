@@ -7,8 +7,8 @@ use super::Host;
 use crate::content::{Cause, Correlation, Failure, Outcome};
 use crate::embedder::Panicked;
 use crate::handler::{
-    Admitted, CallChain, Context, Guarded, Joining, Label, LocalFuture, Next, Registered, Session,
-    SessionFn, SessionState, Watch,
+    Admitted, CallChain, Context, Gate, Guarded, Joining, Label, LocalFuture, Next, Registered,
+    Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
 };
 use crate::id::{ConnectionId, SessionId};
 use crate::shard::{Answer, Ask, Question, Request};
@@ -65,45 +65,49 @@ impl Host {
         correlation: Correlation,
     ) {
         let namespace = self.settings.routes[usize::from(route)].namespace;
-        let validator = self.program.validator(&self.settings, namespace, &channel);
-        let state = self.state_of(session);
-        let (Some(validator), Some(state)) = (validator, state) else {
-            let allowed = false;
-            self.shard.handle_answer(
-                session,
-                &Answer::Join {
-                    allowed,
-                    channel,
-                    correlation,
-                },
-            );
-            return;
+        let program = Rc::clone(&self.program);
+        let gate = program.gate(&self.settings, namespace, &channel, Wish::Join);
+        let answer = move |allowed, channel| Answer::Join {
+            allowed,
+            channel,
+            correlation,
         };
+        match (gate, self.state_of(session)) {
+            (Some(Gate::Ask(validator)), Some(state)) => {
+                self.judge(&state, validator, channel, move |host, allowed, channel| {
+                    host.answer(session, &answer(allowed, channel));
+                });
+            }
+            _ => self.shard.handle_answer(session, &answer(false, channel)),
+        }
+    }
+
+    /// Has a validator judge what a session's client wants of a channel.
+    pub(super) fn judge(
+        &mut self,
+        state: &Rc<SessionState>,
+        validator: Registered<ValidateFn>,
+        channel: Box<str>,
+        done: impl FnOnce(&mut Self, bool, Box<str>) + 'static,
+    ) {
         let joining = Joining {
             channel: channel.clone(),
-            session: Some(Session::new(Rc::clone(&state))),
+            session: Some(Session::new(Rc::clone(state))),
             user: state.user.clone(),
             token: state.token.clone(),
             profile: state.profile.clone(),
+            values: Rc::clone(&state.values),
         };
         let label = validator.label;
         let future: LocalFuture<bool> = Box::pin(async move {
             let verdict = (validator.function)(joining).await;
             if let Err(failure) = &verdict {
-                tracing::debug!(reason = failure.text(), "a join was refused");
+                tracing::debug!(reason = failure.text(), "a client may not");
             }
             verdict.is_ok()
         });
         self.run(label, future, move |host, allowed| {
-            let allowed = allowed.unwrap_or(false);
-            host.answer(
-                session,
-                &Answer::Join {
-                    allowed,
-                    channel,
-                    correlation,
-                },
-            );
+            done(host, allowed.unwrap_or(false), channel);
         });
     }
 
@@ -171,7 +175,10 @@ impl Host {
                 Ok(Ok(Some(reply))) => Outcome::Replied(reply),
                 Ok(Ok(None)) if is_handled || is_observed => Outcome::Silent,
                 Ok(Ok(None)) => Outcome::NotHandled,
-                Ok(Err(failure)) => Outcome::Failed(failure),
+                Ok(Err(failure)) => match failure.cause() {
+                    Cause::Denied(denial) => Outcome::Denied(denial),
+                    Cause::Chosen | Cause::Error | Cause::Panic => Outcome::Failed(failure),
+                },
                 Err(_) => Outcome::Failed(Failure::panicked()),
             };
             if let Outcome::Failed(failure) = &outcome {
@@ -180,6 +187,7 @@ impl Host {
                     Cause::Chosen => tracing::debug!(%handler, reason, "a handler failed"),
                     Cause::Error => tracing::info!(%handler, reason, "a handler failed"),
                     Cause::Panic => tracing::warn!(%handler, "a handler panicked"),
+                    Cause::Denied(_) => unreachable!("it is an outcome of its own"),
                 }
             }
             (outcome, correlation)

@@ -5,6 +5,7 @@
 //! there is uses `io_uring`, and the simulator in `tests/` needs none.
 
 mod calls;
+mod clients;
 mod embedding;
 mod held;
 mod pushes;

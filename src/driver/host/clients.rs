@@ -1,0 +1,125 @@
+//! What a session's client may do with channels by itself, as the channels' rules say.
+//!
+//! A handler that asks for it does so in the client's name; what it does in its own is not asked
+//! about (`embedding`).
+
+use super::Host;
+use super::embedding::ReplyTo;
+use crate::content::{Denial, Message};
+use crate::handler::{Gate, HandleError, Wish};
+use crate::id::SessionId;
+use crate::shard::Joined;
+use crate::shard::publication::Audience;
+use crate::shard::settings::ChannelRule;
+use std::rc::Rc;
+
+impl Host {
+    /// Puts a session on a channel if the channel's rule lets its client.
+    pub(crate) fn join_as_client(
+        &mut self,
+        session: SessionId,
+        channel: Box<str>,
+        reply: ReplyTo<()>,
+    ) {
+        let Some(state) = self.state_of(session) else {
+            reply.answer(Err(HandleError::NoSession));
+            return;
+        };
+        let route = &self.settings.routes[state.route.index()];
+        let namespace = &self.settings.namespaces[usize::from(route.namespace)];
+        let denial = match namespace.rule(&channel) {
+            None if route.dialect.habits().declared_channels => Denial::NoSuchChannel,
+            None | Some(ChannelRule::Open) => {
+                reply.answer(self.join_client(session, &channel));
+                return;
+            }
+            Some(ChannelRule::Closed) => Denial::NotAuthorized,
+            Some(ChannelRule::Ask) => {
+                let program = Rc::clone(&self.program);
+                let gate = program.gate(&self.settings, route.namespace, &channel, Wish::Join);
+                if let Some(Gate::Ask(validator)) = gate {
+                    self.judge(&state, validator, channel, move |host, allowed, channel| {
+                        reply.answer(if allowed {
+                            host.join_client(session, &channel)
+                        } else {
+                            Err(HandleError::Denied(Denial::NotAuthorized))
+                        });
+                    });
+                    return;
+                }
+                Denial::NotAuthorized
+            }
+        };
+        reply.answer(Err(HandleError::Denied(denial)));
+    }
+
+    fn join_client(&mut self, session: SessionId, channel: &str) -> Result<(), HandleError> {
+        match self.shard.join(session.connection(), channel) {
+            Joined::Now => Ok(()),
+            Joined::Before => Err(HandleError::Denied(Denial::AlreadyJoined)),
+            Joined::TooManyChannels => Err(HandleError::Denied(Denial::TooManyChannels)),
+            Joined::Refused => Err(HandleError::NoSession),
+        }
+    }
+
+    /// Publishes to a channel that a session is on, if the channel's rule lets its client.
+    pub(crate) fn publish_as_client(
+        &mut self,
+        session: SessionId,
+        channel: Box<str>,
+        mut message: Message,
+        to_others: bool,
+        reply: ReplyTo<()>,
+    ) {
+        let Some(state) = self.state_of(session) else {
+            reply.answer(Err(HandleError::NoSession));
+            return;
+        };
+        let id = session.connection();
+        let route = &self.settings.routes[state.route.index()];
+        let namespace = route.namespace;
+        let denial = if let Err(why) = route.dialect.check_event(&message.event) {
+            HandleError::BadEvent(why)
+        } else if !self.shard.is_on_channel(id, &channel) {
+            HandleError::Denied(Denial::NotJoined)
+        } else {
+            if message.from.is_empty() {
+                message.from = self.shard.name_of(id).unwrap_or_default().into();
+            }
+            let program = Rc::clone(&self.program);
+            let publish = move |host: &mut Self, channel: &str| {
+                // It may have left, or ended, while it was judged.
+                if !host.shard.is_on_channel(id, channel) {
+                    return Err(HandleError::Denied(Denial::NotJoined));
+                }
+                let except = [session];
+                let audience = Audience::Channel {
+                    namespace,
+                    name: channel.as_bytes(),
+                    except: if to_others { &except } else { &[] },
+                };
+                host.shard.publish(audience, &message.borrow(), None);
+                host.notice_ends();
+                Ok(())
+            };
+            match program.gate(&self.settings, namespace, &channel, Wish::Publish) {
+                None | Some(Gate::Open) => {
+                    reply.answer(publish(self, &channel));
+                    return;
+                }
+                Some(Gate::Closed) => HandleError::Denied(Denial::NotAuthorized),
+                Some(Gate::Ask(validator)) => {
+                    self.judge(&state, validator, channel, move |host, allowed, channel| {
+                        reply.answer(if allowed {
+                            publish(host, &channel)
+                        } else {
+                            Err(HandleError::Denied(Denial::NotAuthorized))
+                        });
+                    });
+                    return;
+                }
+            }
+        };
+        reply.answer(Err(denial));
+    }
+}

@@ -3,8 +3,8 @@
 use super::chain::{HandlerFn, erase_handler};
 use super::context::Context;
 use super::handle::RouteHandle;
+use super::program::SessionHandler;
 use super::session::Session;
-use super::setup::SessionHandler;
 use super::values::Values;
 use super::words::IntoResponse;
 use hyper::HeaderMap;

@@ -26,6 +26,7 @@ mod gates;
 mod handle;
 mod info;
 mod pending;
+mod program;
 pub mod projectforge;
 mod route_builder;
 mod session;
@@ -51,8 +52,8 @@ pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
 pub(crate) use gates::{Gate, ValidateFn, Wish};
 pub(crate) use handle::{Command, HandleCore, RouteInfo};
+pub(crate) use program::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use session::SessionState;
-pub(crate) use setup::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};
 
 pub use crate::content::{Cause, Data, Denial, Failure, Message, Reply};

@@ -2,7 +2,7 @@
 
 use super::admission::Profile;
 use super::handle::RouteHandle;
-use super::setup::SessionHandler;
+use super::program::SessionHandler;
 use super::values::Values;
 use crate::id::SessionId;
 use crate::public_id::PublicId;

@@ -1,0 +1,241 @@
+//! Everything that was set up on one shard, and what becomes of a call there.
+
+use super::admission::{Admission, RequestHead, Upgrade};
+use super::chain::{Chain, HandlerFn, MiddlewareFn, Registered};
+use super::gates::{Gate, Gates, Wish};
+use super::session::{Session, SessionState};
+use super::setup::SetupError;
+use super::task::{Label, LocalFuture};
+use crate::dialect::Rejection;
+use crate::embedder::discard;
+use crate::http::HttpService;
+use crate::shard::settings::{ShardSettings, TokenRule};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::Rc;
+
+/// Everything that was set up on one shard.
+#[derive(Default)]
+pub(crate) struct Program {
+    pub(crate) routes: Vec<RouteProgram>,
+    pub(crate) http: Option<(Rc<HttpService>, Label)>,
+    pub(crate) labels: Vec<Box<str>>,
+}
+
+pub(crate) type AdmitFn = dyn Fn(Upgrade) -> LocalFuture<Result<Admission, Rejection>>;
+pub(crate) type AuthenticateFn = dyn Fn(Box<str>) -> LocalFuture<Option<String>>;
+pub(crate) type HeadFn = dyn Fn(&RequestHead<'_>) -> bool;
+pub(crate) type SessionFn = dyn Fn(Session) -> LocalFuture<()>;
+
+/// A handler that one session was admitted with; `None` only while it is dropped.
+#[derive(Clone)]
+pub(crate) struct SessionHandler(Option<Rc<HandlerFn>>);
+
+impl SessionHandler {
+    pub(crate) fn new(function: Rc<HandlerFn>) -> Self {
+        Self(Some(function))
+    }
+}
+
+impl Drop for SessionHandler {
+    /// What it has captured is an embedder's: its panic has been reported, and hurts nobody.
+    fn drop(&mut self) {
+        discard(self.0.take());
+    }
+}
+
+impl fmt::Debug for SessionHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionHandler")
+    }
+}
+
+/// What was set up for one route.
+#[derive(Default)]
+pub(crate) struct RouteProgram {
+    pub(crate) matcher: Option<Registered<HeadFn>>,
+    pub(crate) origin: Option<Registered<HeadFn>>,
+    pub(crate) authorize_push: Option<Registered<HeadFn>>,
+    pub(crate) admit: Option<Registered<AdmitFn>>,
+    pub(crate) authenticate: Option<Registered<AuthenticateFn>>,
+    pub(crate) middleware: Vec<Registered<MiddlewareFn>>,
+    pub(crate) handlers: BTreeMap<Box<str>, Vec<Registered<HandlerFn>>>,
+    /// Commands that the config has handled, and no code.
+    pub(crate) configured: BTreeSet<Box<str>>,
+    pub(crate) fallback: Option<Registered<HandlerFn>>,
+    pub(crate) on_message: Vec<Registered<HandlerFn>>,
+    pub(crate) on_open: Vec<Registered<SessionFn>>,
+    pub(crate) on_close: Vec<Registered<SessionFn>>,
+    /// Who may join which channels.
+    pub(crate) channels: Gates,
+    /// Who may publish to which; to others whoever is on them may.
+    pub(crate) publishers: Gates,
+}
+
+impl Program {
+    /// Nothing, for as many routes as there are.
+    pub(crate) fn empty(routes_count: usize) -> Self {
+        let mut program = Self::default();
+        program
+            .routes
+            .resize_with(routes_count, RouteProgram::default);
+        program
+    }
+}
+
+/// What one call goes through, with what is said about it.
+pub(crate) struct CallChain {
+    /// Whether there is a handler at its end.
+    pub(crate) is_handled: bool,
+    pub(crate) chain: Chain,
+    pub(crate) label: Label,
+}
+
+impl Program {
+    /// What was set up for the route of a session.
+    pub(crate) fn route_of(&self, state: &SessionState) -> &RouteProgram {
+        &self.routes[state.route.index()]
+    }
+
+    /// What a command of a session goes through.
+    pub(crate) fn chain(&self, state: &SessionState, command: &str) -> CallChain {
+        let route = self.route_of(state);
+        let mut label = Label::MIDDLEWARE;
+        let mut handlers: SmallVec<[Registered<HandlerFn>; 1]> = SmallVec::new();
+        if let Some(SessionHandler(Some(function))) = &state.handler {
+            label = Label::SESSION_HANDLER;
+            let function = Rc::clone(function);
+            handlers.push(Registered { function, label });
+        } else {
+            let own = route.handlers.get(command).map(Vec::as_slice);
+            handlers.extend(own.unwrap_or(route.fallback.as_slice()).iter().cloned());
+        }
+        if let Some(first) = handlers.first() {
+            label = first.label;
+        }
+        let is_handled = !handlers.is_empty();
+        CallChain {
+            is_handled,
+            chain: Chain {
+                middleware: route.middleware.as_slice().into(),
+                handlers,
+            },
+            label,
+        }
+    }
+
+    /// Who may do something with a channel of a namespace, if that was declared.
+    pub(crate) fn gate(
+        &self,
+        settings: &ShardSettings,
+        namespace: u16,
+        channel: &str,
+        wish: Wish,
+    ) -> Option<Gate> {
+        let gates = || {
+            let routes = self.routes.iter().zip(&settings.routes);
+            let of_namespace = routes.filter(move |(_, route)| route.namespace == namespace);
+            of_namespace.map(move |(program, _)| match wish {
+                Wish::Join => &program.channels,
+                Wish::Publish => &program.publishers,
+            })
+        };
+        let named = gates().find_map(|gates| gates.named(channel));
+        let found = named.or_else(|| gates().find_map(|gates| gates.fitting(channel)));
+        found.cloned()
+    }
+
+    /// Writes what was set up into the settings of its shard.
+    ///
+    /// # Errors
+    ///
+    /// If two routes of one namespace declare the same channel or pattern.
+    pub(crate) fn settle(&self, settings: &mut ShardSettings) -> Result<(), SetupError> {
+        for (program, route) in self.routes.iter().zip(&mut settings.routes) {
+            route.handles_calls = program.handles_calls();
+            if program.authenticate.is_some() {
+                route.tokens = TokenRule::Ask;
+            }
+            let namespace = &mut settings.namespaces[usize::from(route.namespace)];
+            let twice = |name: &dyn fmt::Display| {
+                SetupError(format!(
+                    "channel {name} already exists in a namespace that two routes share"
+                ))
+            };
+            for (name, gate) in program.channels.names() {
+                if namespace
+                    .channels
+                    .insert(name.into(), gate.rule())
+                    .is_some()
+                {
+                    return Err(twice(&name));
+                }
+            }
+            for (pattern, gate) in program.channels.patterns() {
+                let mut known = namespace.patterns.iter();
+                if known.any(|(known, _)| known == pattern) {
+                    return Err(twice(&pattern));
+                }
+                namespace.patterns.push((pattern.clone(), gate.rule()));
+            }
+        }
+        // Whoever may be judged by a validator is kept, on whatever route it was declared.
+        let namespaces = &settings.namespaces;
+        for (program, route) in self.routes.iter().zip(&mut settings.routes) {
+            let is_judged = namespaces[usize::from(route.namespace)].asks();
+            route.observes_ends = !route.watches && (program.keeps_sessions() || is_judged);
+        }
+        Ok(())
+    }
+}
+
+impl RouteProgram {
+    fn discard(self) {
+        discard(self.matcher);
+        discard(self.origin);
+        discard(self.authorize_push);
+        discard(self.admit);
+        discard(self.authenticate);
+        discard(self.fallback);
+        self.middleware.into_iter().for_each(discard);
+        self.handlers.into_values().flatten().for_each(discard);
+        self.on_message.into_iter().for_each(discard);
+        self.on_open.into_iter().for_each(discard);
+        self.on_close.into_iter().for_each(discard);
+        self.channels.discard();
+        self.publishers.discard();
+    }
+
+    /// Whether somebody handles calls, or wants to see them.
+    pub(crate) fn handles_calls(&self) -> bool {
+        self.admit.is_some()
+            || self.fallback.is_some()
+            || !self.middleware.is_empty()
+            || !self.handlers.is_empty()
+            || !self.on_message.is_empty()
+    }
+
+    /// Whether anything of a session is to be kept for its functions.
+    fn keeps_sessions(&self) -> bool {
+        self.handles_calls() || !self.on_open.is_empty() || !self.on_close.is_empty()
+    }
+}
+
+impl Drop for Program {
+    /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody.
+    fn drop(&mut self) {
+        for route in std::mem::take(&mut self.routes) {
+            route.discard();
+        }
+        discard(self.http.take());
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("registered", &self.labels.len())
+            .finish_non_exhaustive()
+    }
+}

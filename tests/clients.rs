@@ -17,7 +17,7 @@ use std::time::Duration;
 #[track_caller]
 fn check(script: &str) {
     let gateway = program::start();
-    node::run(script, &format!("ws://{}", gateway.local_addr()));
+    node::run(script, &[&format!("ws://{}", gateway.local_addr())]);
     let counters = gateway.stop(Duration::from_secs(5));
     assert!(counters.sessions_opened > 0, "the script came here");
 }

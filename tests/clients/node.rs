@@ -1,5 +1,6 @@
 //! Node.js and what the scripts need of it.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
@@ -14,13 +15,13 @@ pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js")
 }
 
-/// Runs a script to its end, against the gateway at this address.
+/// Runs a script with these arguments to its end.
 ///
 /// # Panics
 ///
 /// If it does not come to its end, with what it complains about; or if it cannot be run.
 #[track_caller]
-pub(crate) fn run(script: &str, address: &str) {
+pub(crate) fn run(script: &str, arguments: &[&str]) {
     let folder = folder();
     check_packages(&folder);
     let mut command = Command::new("node");
@@ -29,7 +30,8 @@ pub(crate) fn run(script: &str, address: &str) {
     }
     let mut child = command
         .current_dir(&folder)
-        .args([script, address])
+        .arg(script)
+        .args(arguments)
         .env_remove("NODE_OPTIONS")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -40,7 +42,8 @@ pub(crate) fn run(script: &str, address: &str) {
     let errors = collect(child.stderr.take().expect("piped above"));
     let output = output.recv_timeout(PATIENCE);
     if output.is_err() {
-        drop(child.kill()); // fails only if it has ended already
+        // It ends what it has started, too. Fails only if it has ended already.
+        drop(kill_process(Pid::from_child(&child), Signal::TERM));
     }
     // What it wrote has come to an end, and so has it.
     let status = child.wait().expect("it is our child");

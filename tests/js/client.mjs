@@ -47,6 +47,16 @@ export class Client {
     return JSON.parse(text);
   }
 
+  // The next message, text or binary, as text.
+  async nextText() {
+    return String(await this.next());
+  }
+
+  // The same as JSON.
+  async nextPush() {
+    return JSON.parse(await this.nextText());
+  }
+
   send(message) {
     this.socket.send(message);
   }

@@ -1,0 +1,46 @@
+//! The gateway by its config alone: the real executable, a backend in Node.js, and clients that are
+//! not ours.
+//!
+//! Each script in `tests/js/gateway` starts the executable with a config of its own, and a backend
+//! that answers its hooks, and says `done` at its end. `world.mjs` is what they share.
+
+#[path = "clients/node.rs"]
+mod node;
+
+/// Runs a script to its end.
+#[track_caller]
+fn check(script: &str) {
+    let executable = env!("CARGO_BIN_EXE_campanile");
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    node::run(&format!("gateway/{script}"), &[executable, folder]);
+}
+
+#[test]
+fn strangers_chat_without_any_config() {
+    check("actions.mjs");
+}
+
+#[test]
+fn rules_say_who_may_join_publish_and_command() {
+    check("rules.mjs");
+}
+
+#[test]
+fn hooks_decide_in_every_language() {
+    check("hooks.mjs");
+}
+
+#[test]
+fn tokens_are_checked_in_every_language() {
+    check("auth.mjs");
+}
+
+#[test]
+fn a_backend_that_is_slow_or_down_hurts_only_those_who_ask_it() {
+    check("down.mjs");
+}
+
+#[test]
+fn a_thousand_sessions_under_hooks_stay_in_order() {
+    check("order.mjs");
+}

@@ -1,0 +1,167 @@
+// JSON Web Tokens made by node:crypto, in every place and language where one can be shown.
+
+import assert from "node:assert/strict";
+import { createHmac, createSign, generateKeyPairSync } from "node:crypto";
+import { renameSync, writeFileSync } from "node:fs";
+import { Gateway, done, file } from "./world.mjs";
+
+const base64url = (value) => Buffer.from(value).toString("base64url");
+const now = Math.floor(Date.now() / 1000);
+const good = { sub: "jack", exp: now + 3600, role: "admin", groups: ["a", "b"] };
+
+function token(alg, key, claims = good, header = {}) {
+  const head = base64url(JSON.stringify({ typ: "JWT", alg, ...header }));
+  const signed = `${head}.${base64url(JSON.stringify(claims))}`;
+  if (alg.toLowerCase() === "none") return `${signed}.`;
+  if (alg === "HS256") return `${signed}.${createHmac("sha256", key).update(signed).digest("base64url")}`;
+  const options = alg === "ES256" ? { key, dsaEncoding: "ieee-p1363" } : { key };
+  const sign = createSign(alg === "RS384" ? "sha384" : "sha256").update(signed);
+  return `${signed}.${sign.sign(options).toString("base64url")}`;
+}
+
+const secret = "0123456789abcdef0123456789abcdef";
+const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const other = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const ec = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const pem = (key) => key.export({ type: "spki", format: "pem" });
+const jwk = (key, kid) => ({ ...key.export({ format: "jwk" }), kid, use: "sig" });
+const rsaFile = file("rsa.pem", pem(rsa.publicKey));
+const jwksFile = file("jwks.json", JSON.stringify({ keys: [jwk(rsa.publicKey, "r"), jwk(ec.publicKey, "e")] }));
+
+const gateway = await Gateway.start(`
+[[routes]]
+path = "/hs"
+dialect = "wsrv"
+push_frame = "text"
+jwt = { secret = "${secret}", issuer = "me", audience = "you" }
+[[routes]]
+path = "/rs"
+dialect = "wsrv"
+push_frame = "text"
+jwt = { key_file = "${rsaFile}" }
+token_from = ["cookie:session", "header:x-token", "bearer"]
+[routes.commands]
+admin = { action = "reply", data = "yes", allow = { claim = "role", value = "admin" } }
+group = { action = "reply", data = "yes", allow = { claim = "groups", value = "b" } }
+none = { action = "reply", data = "yes", allow = { claim = "groups", value = "c" } }
+[[routes]]
+path = "/jwks"
+dialect = "projectforge"
+jwt = { jwks_file = "${jwksFile}", user_claim = "sub", leeway_s = 10 }
+anonymous = true
+join_on_open = ["user:{user}"]
+[[routes]]
+path = "/edk"
+dialect = "edk"
+jwt = { jwks_file = "${jwksFile}" }
+[[routes]]
+path = "/easyws"
+dialect = "easyws"
+jwt = { secret = "${secret}" }
+[[routes]]
+path = "/ws"
+dialect = "wserver"
+push_path = "/push"
+jwt = { secret = "${secret}" }
+`);
+
+async function passes(path, options) {
+  const client = await gateway.connect(path, options);
+  await client.close();
+}
+const query = (path, text) => `${path}?token=${text}`;
+const mine = { ...good, iss: "me", aud: ["us", "you"] };
+
+// HS256, issuer and audience.
+await passes(query("/hs", token("HS256", secret, mine)));
+const refusals = {
+  none: token("none", "", mine),
+  "None, spelled so": token("None", "", mine),
+  "another secret": token("HS256", `${secret}x`, mine),
+  "no issuer": token("HS256", secret, { ...mine, iss: undefined }),
+  "another issuer": token("HS256", secret, { ...mine, iss: "they" }),
+  "another audience": token("HS256", secret, { ...mine, aud: "us" }),
+  expired: token("HS256", secret, { ...mine, exp: now - 1 }),
+  "without an end": token("HS256", secret, { ...mine, exp: undefined }),
+  "not yet": token("HS256", secret, { ...mine, nbf: now + 3600 }),
+  "no user": token("HS256", secret, { ...mine, sub: undefined }),
+  "an empty user": token("HS256", secret, { ...mine, sub: "" }),
+  "an RSA signature": token("RS256", rsa.privateKey, mine),
+  "no token at all": "x",
+  "two parts": token("HS256", secret, mine).split(".").slice(0, 2).join("."),
+};
+for (const [what, text] of Object.entries(refusals)) {
+  assert.equal((await gateway.refused(query("/hs", text)))[0], 401, what);
+}
+assert.equal((await gateway.refused("/hs"))[0], 401, "none is shown");
+
+// RS256 from a PEM file; the key's text is no secret, and the first place that has a token counts.
+const rs = token("RS256", rsa.privateKey);
+await passes("/rs", { headers: { cookie: `session=${rs}` } });
+await passes("/rs", { headers: { "x-token": rs } });
+const client = await gateway.connect("/rs", { headers: { authorization: `Bearer ${rs}` } });
+const ask = async (cmd) => {
+  client.send(JSON.stringify({ cmd, seqno: "1" }));
+  return (await client.nextJson()).msg;
+};
+assert.deepEqual([await ask("admin"), await ask("group"), await ask("none")], ["ok", "ok", "not authorized"]);
+await client.close();
+for (const [what, text] of Object.entries({
+  "HS256 with the key's text": token("HS256", pem(rsa.publicKey)),
+  RS384: token("RS384", rsa.privateKey),
+  "another key": token("RS256", other.privateKey),
+  ES256: token("ES256", ec.privateKey),
+})) {
+  const headers = { authorization: `Bearer ${text}` };
+  assert.equal((await gateway.refused("/rs", { headers }))[0], 401, what);
+}
+const wrongFirst = { headers: { cookie: "session=x", authorization: `Bearer ${rs}` } };
+assert.equal((await gateway.refused("/rs", wrongFirst))[0], 401);
+
+// A set of keys, which changes: the old key is good for nothing at once.
+const forge = (text) => `/jwks?ch=x${text ? `&token=${text}` : ""}`;
+const keyed = (alg, key, kid, claims) => token(alg, key, claims, { kid });
+const late = { ...good, exp: now - 5 };
+await passes(forge(keyed("RS256", rsa.privateKey, "r")));
+await passes(forge(keyed("ES256", ec.privateKey, "e", late)));
+await passes(forge(""));
+for (const text of [
+  keyed("RS256", rsa.privateKey, "x"),
+  keyed("RS256", rsa.privateKey, undefined),
+  keyed("RS256", rsa.privateKey, "e"),
+  keyed("HS256", rsa.publicKey.export({ format: "jwk" }).n, "r"),
+]) {
+  assert.equal((await gateway.refused(forge(text)))[0], 401);
+}
+const next = file("next.json", JSON.stringify({ keys: [jwk(other.publicKey, "o")] }));
+renameSync(next, jwksFile);
+await passes(forge(keyed("RS256", other.privateKey, "o")));
+assert.equal((await gateway.refused(forge(keyed("RS256", rsa.privateKey, "r"))))[0], 401);
+// What is broken is not taken: the keys that were there go on.
+writeFileSync(jwksFile, "{");
+await passes(forge(keyed("RS256", other.privateKey, "o")));
+
+// edk: the user is the token's, and a header may not say otherwise.
+const edk = keyed("RS256", other.privateKey, "o");
+const protocols = [edk];
+await passes("/edk", { protocols });
+await passes("/edk", { protocols, headers: { "x-user-id": "jack" } });
+assert.equal((await gateway.refused("/edk", { protocols, headers: { "x-user-id": "jill" } }))[0], 401);
+assert.equal((await gateway.refused("/edk", { protocols: ["x"] }))[0], 401);
+
+// easyws in its cookie, wserver in its registration.
+const hs = token("HS256", secret);
+await passes("/easyws", { headers: { cookie: `auth=${hs}` } });
+const wrong = { headers: { cookie: `auth=${token("HS256", `${secret}x`)}` } };
+assert.deepEqual(await gateway.refused("/easyws", wrong), [403, "Authentication failed\n"]);
+const ws = await gateway.connect("/ws");
+ws.send(JSON.stringify({ token: refusals.expired, event: "e" }));
+ws.send(JSON.stringify({ token: hs, event: "e" }));
+let total = "";
+while (total !== "message sent to 1 clients") {
+  total = (await gateway.request("POST", "/push", { userId: "jack", event: "e", message: "hi" })).body;
+}
+assert.equal(await ws.next(), "hi");
+await ws.close();
+await gateway.stop();
+done();

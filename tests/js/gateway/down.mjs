@@ -1,0 +1,137 @@
+// The backend slow, down, restarted, answering nonsense, answering late; and what clients hear.
+
+import assert from "node:assert/strict";
+import { Backend, Gateway, backendTable, done } from "./world.mjs";
+
+const held = [];
+let next = () => ({ reply: { data: "up" } });
+const answers = {
+  open: () => ({ admit: true, user: "jack" }),
+  message: (asked, response) => next(asked, response),
+};
+let backend = await Backend.start(answers);
+const port = backend.port;
+const limits = "timeout_ms = 1_000\nrequests_in_flight_max = 2\nrequests_waiting_max = 1\nretry_delay_ms = 1\nanswer_bytes_max = 1_024";
+const route = (dialect, path, more = "") => `
+[[routes]]
+path = "${path}"
+dialect = "${dialect}"
+hooks = { backend = "app", on = ["open", "message"] ${more} }
+`;
+const gateway = await Gateway.start(`
+${backendTable(backend, limits)}
+${route("wsrv", "/wsrv")}
+push_frame = "text"
+${route("wsrv", "/strict", ', on_failure = "close"')}
+${route("easyws", "/easyws")}
+${route("projectforge", "/projectforge")}
+${route("edk", "/edk")}
+trust_user_header = true
+`);
+const cookie = { headers: { cookie: "auth=x" } };
+const user = (name) => ({ headers: { "x-user-id": name }, protocols: ["t"] });
+const wsrv = await gateway.connect("/wsrv");
+const request = (cmd, seqno = "1") => JSON.stringify({ cmd, seqno });
+const ask = async (cmd) => {
+  wsrv.send(request(cmd));
+  const { status, msg, data } = await wsrv.nextJson();
+  return status === 0 ? data : [status, msg];
+};
+const health = async () => {
+  const { status, body } = await gateway.request("GET", "/health");
+  assert.equal(status, 200);
+  return [body.status, body.backends[0].name, body.backends[0].state];
+};
+const unavailable = [999_999_999, "backend unavailable"];
+assert.equal(await ask("a"), "up");
+assert.deepEqual(await health(), ["ok", "app", "up"]);
+
+// Nonsense of every kind fails the message and nothing else; a message is never asked twice.
+for (const nonsense of [
+  "{",
+  "[]",
+  '{"reply":{"data":1},"failure":{"status":1,"message":"x"}}',
+  '{"reply":{"data":1,"bytes":"AA=="}}',
+  '{"reply":{"bytes":"?"}}',
+  '{"close":{"code":1005}}',
+  '{"join":[""]}',
+  '{"push":[{"data":1}]}',
+  '{"push":[{"channel":"a","user":"b","data":1}]}',
+  '{"what":1}',
+  `{"reply":{"data":"${"x".repeat(2_000)}"}}`,
+  404,
+  500,
+  302,
+]) {
+  next = () => nonsense;
+  const before = backend.of("message").length;
+  assert.deepEqual(await ask("a"), unavailable, String(nonsense));
+  assert.equal(backend.of("message").length, before + 1);
+  assert.deepEqual(await health(), ["degraded", "app", "down"]);
+}
+next = (asked, response) => void response.socket.destroy();
+assert.deepEqual(await ask("a"), unavailable);
+next = () => ({ reply: { data: "up" } });
+assert.equal(await ask("a"), "up");
+assert.deepEqual(await health(), ["ok", "app", "up"]);
+
+// A slow backend holds up only those that ask it, and is asked no more than so much at once.
+next = (asked, response) => void held.push(response);
+const asked = backend.of("message").length;
+for (const seqno of ["a", "b", "c", "d"]) wsrv.send(request("slow", seqno));
+// Two are being answered, one waits for its turn, and the fourth is too many.
+const tooMany = await wsrv.nextJson();
+assert.deepEqual([tooMany.status, tooMany.msg], unavailable);
+const echo = await gateway.request("GET", "/health");
+assert.equal(echo.body.backends[0].in_flight, 2);
+assert.equal(echo.body.backends[0].waiting, 1);
+await backend.until("message", asked + 2);
+assert.equal(backend.of("message").length, asked + 2);
+const release = (response) => response.writeHead(200).end('{"reply":{"data":"late"}}');
+release(held.shift());
+await backend.until("message", asked + 3);
+for (const response of held.splice(0)) release(response);
+for (let count = 0; count < 3; count += 1) assert.equal((await wsrv.nextJson()).data, "late");
+
+// An answer that comes too late is that of nobody.
+next = (asked, response) => void held.push(response);
+assert.deepEqual(await ask("late"), unavailable);
+release(held.shift());
+next = () => ({ reply: { data: "next" } });
+assert.equal(await ask("a"), "next");
+
+// Down: each language says what it can.
+const [strict, easy, forge, edk] = [
+  await gateway.connect("/strict"),
+  await gateway.connect("/easyws", cookie),
+  await gateway.connect("/projectforge?ch=x"),
+  await gateway.connect("/edk", user("ann")),
+];
+await backend.stop();
+assert.deepEqual(await ask("a"), unavailable);
+assert.deepEqual(await health(), ["degraded", "app", "down"]);
+const unable = [503, "the backend does not answer, try again\n"];
+assert.deepEqual(await gateway.refused("/wsrv"), unable);
+assert.deepEqual(await gateway.refused("/easyws", cookie), unable);
+assert.deepEqual(await gateway.refused("/projectforge?ch=x"), unable);
+assert.deepEqual(await gateway.refused("/edk", user("bob")), unable);
+strict.send(request("a"));
+assert.deepEqual(await strict.closed, { code: 1013, reason: "backend unavailable", wasClean: true });
+forge.send(JSON.stringify({ cmd: "a" }));
+assert.deepEqual((await forge.closed).code, 1011);
+easy.send("a: x");
+edk.send(Buffer.from("0a00", "hex"));
+
+// Up again, on the same port: the sessions that stayed are served as before.
+backend = await Backend.start(answers, port);
+next = () => ({ reply: { data: "again" } });
+assert.equal(await ask("a"), "again");
+easy.send("b: x");
+assert.equal(await easy.next(), "b: again");
+edk.send(Buffer.from("0a00", "hex"));
+assert.equal(String(await edk.next()), "again");
+await gateway.connect("/projectforge?ch=x");
+assert.deepEqual(await health(), ["ok", "app", "up"]);
+await gateway.stop();
+await backend.stop();
+done();

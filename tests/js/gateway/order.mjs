@@ -1,0 +1,77 @@
+// A thousand sessions join and leave under hooks, whose answers come in any order: for each session
+// everything is done in the order of its messages.
+
+import assert from "node:assert/strict";
+import { Backend, Gateway, backendTable, done } from "./world.mjs";
+
+const SESSIONS = 1_000;
+const STEPS = 6;
+// A linear congruential generator, so that every run is the same.
+let state = 12_345;
+const dice = (sides) => {
+  state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+  return (state >>> 16) % sides;
+};
+const late = [];
+const backend = await Backend.start({
+  open: ({ request }) => ({ admit: true, user: new URLSearchParams(request.query).get("n") }),
+  message: async ({ command, channel, data }) => {
+    if (dice(4) === 0) {
+      // It waits until others have been answered.
+      await new Promise((resolve) => late.push(resolve));
+    } else if (late.length > 8) {
+      late.splice(dice(late.length), 1)[0]();
+    }
+    setImmediate(() => late.splice(0).forEach((resolve) => resolve()));
+    const step = data?.step;
+    if (command === "join") return { join: [channel], push: [{ channel, event: "joined", data: { step } }], reply: { data: step } };
+    return { push: [{ channel, event: "leaving", data: { step } }], leave: [channel], reply: { data: step } };
+  },
+});
+const gateway = await Gateway.start(
+  `
+${backendTable(backend, "requests_in_flight_max = 256\nrequests_waiting_max = 10_000\ntimeout_ms = 60_000")}
+[[routes]]
+path = "/forge"
+dialect = "projectforge"
+hooks = { backend = "app", on = ["open", "message", "close"] }
+`,
+  ["--shards", "4"],
+);
+
+// Every session has a channel of its own and one that it shares with nine others.
+async function live(n) {
+  const client = await gateway.connect(`/forge?ch=own-${n}&n=${n}`);
+  for (let step = 0; step < STEPS; step += 1) {
+    const cmd = step % 2 === 0 ? "join" : "leave";
+    client.send(JSON.stringify({ channel: `room-${n}`, cmd, param: { step } }));
+  }
+  let [replies, pushes] = [0, 0];
+  while (replies < STEPS) {
+    const message = await client.nextJson();
+    if (message.cmd === "join" || message.cmd === "leave") {
+      assert.equal(message.param, replies, `replies of ${n}`);
+      assert.equal(pushes, replies + 1, `the push comes before its reply, of ${n}`);
+      replies += 1;
+    } else {
+      assert.equal(message.channel, `room-${n}`);
+      assert.equal(message.cmd, pushes % 2 === 0 ? "joined" : "leaving");
+      assert.deepEqual(message.param, { step: pushes }, `pushes of ${n}`);
+      pushes += 1;
+    }
+  }
+  await client.close();
+}
+for (let first = 0; first < SESSIONS; first += 250) {
+  const crowd = Array.from({ length: 250 }, (_, index) => live(first + index));
+  await Promise.all(crowd);
+}
+// Each was asked about, and told of, once.
+const users = (await backend.until("close", SESSIONS)).map((asked) => Number(asked.session.user));
+assert.deepEqual(users.sort((a, b) => a - b), Array.from({ length: SESSIONS }, (_, n) => n));
+assert.equal(backend.of("open").length, SESSIONS);
+assert.equal(backend.of("message").length, SESSIONS * STEPS);
+for (const { body } of [await gateway.request("GET", "/api/v1/channels")]) assert.deepEqual(body.items, []);
+await gateway.stop();
+await backend.stop();
+done();

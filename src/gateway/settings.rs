@@ -1,0 +1,260 @@
+//! What a config says, in the units of those who need it: shards, hosts, handles.
+
+use super::Error;
+use crate::channel_pattern::ChannelPattern;
+use crate::config::{Config, DialectName, PushFrame, Route, Schema, Secret, Sender};
+use crate::dialect::{self, Options, protobuf};
+use crate::driver::TurnLimits;
+use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
+use crate::driver::mailbox::Exchange;
+use crate::handler::{HandleCore, RouteInfo};
+use crate::http::{UpgradeRules, playground};
+use crate::public_id::IdCipher;
+use crate::shard::claims::HomeKey;
+use crate::shard::settings::{
+    EncodingId, NamespaceSettings, RouteSettings, ShardSettings, TokenRule,
+};
+use crate::time::Ticks;
+use crate::ws::Kind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+/// Reads what a config leaves to files, and puts everything into the units of those who need it.
+pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<HostSettings, Error> {
+    let mut shard = shard_settings(config, ask_for_users);
+    for (route, settings) in config.routes.iter().zip(&mut shard.routes) {
+        settings.options.schema = schema_of(route)?;
+    }
+    intern_encodings(&mut shard.routes);
+    Ok(HostSettings {
+        shard: Arc::new(shard),
+        paths: served_paths(config).into(),
+        upgrades: upgrade_rules(config).into(),
+        limits: host_limits(config),
+    })
+}
+
+/// The part of a config that shards need, in their units. Schemas in files are left out.
+pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
+    let limits = &config.limits;
+    let namespaces = config.namespaces();
+    let count = namespaces.iter().map(|&index| usize::from(index) + 1).max();
+    let with_namespaces = || config.routes.iter().zip(&namespaces);
+    let mut routes: Vec<RouteSettings> = with_namespaces()
+        .map(|(route, &namespace)| route_settings(config, route, namespace, ask_for_users))
+        .collect();
+    let taps = with_namespaces().filter(|(route, _)| route.tap_path.is_some());
+    routes.extend(taps.map(|(route, &namespace)| tap_settings(config, route, namespace)));
+    intern_encodings(&mut routes);
+    ShardSettings {
+        routes,
+        namespaces: vec![NamespaceSettings::default(); count.unwrap_or(0)],
+        ids: IdCipher::new([0; 2]),
+        home_key: HomeKey([0; 2]),
+        started_unix_ms: 0,
+        handshake_timeout: Ticks::from_ms(config.heartbeat.handshake_timeout_ms),
+        body_timeout: Ticks::from_ms(config.http.body_timeout_ms),
+        keep_alive_timeout: Ticks::from_ms(config.http.keep_alive_timeout_ms),
+        close_grace: Ticks::from_ms(config.heartbeat.close_grace_ms),
+        partial_bytes_max: usize::try_from(limits.partial_bytes_max).unwrap_or(usize::MAX),
+        publication_bytes_max: usize::try_from(limits.publication_bytes_max).unwrap_or(usize::MAX),
+        batch_bytes_max: limits.batch_bytes_max as usize,
+        gather_bytes_max: limits.gather_bytes_max,
+        name_bytes_max: limits.name_bytes_max as usize,
+        users_per_session_max: limits.users_per_session_max,
+        channels_per_session_max: limits.channels_per_session_max,
+        claims_waiting_max: limits.claims_waiting_max,
+    }
+}
+
+fn route_settings(
+    config: &Config,
+    route: &Route,
+    namespace: u16,
+    ask_for_users: bool,
+) -> RouteSettings {
+    let dialect = dialect::named(route.dialect.as_str());
+    let dialect = dialect.expect("every dialect of the config is built in");
+    let tokens = match &route.tokens {
+        _ if ask_for_users && route.dialect == DialectName::Wserver => TokenRule::Ask,
+        None => TokenRule::Itself,
+        Some(tokens) => TokenRule::Table(
+            tokens
+                .iter()
+                .map(|(token, user)| (token.into(), user.into()))
+                .collect(),
+        ),
+    };
+    let optional = |ms: u32| (ms > 0).then(|| Ticks::from_ms(ms));
+    let is_concurrent = dialect.habits().concurrent;
+    RouteSettings {
+        dialect,
+        options: Options {
+            push_kind: match route.push_frame {
+                PushFrame::Binary => Kind::Binary,
+                PushFrame::Text => Kind::Text,
+            },
+            schema: dialect::Schema::Opaque,
+            trust_user_header: config.trusts_user_header(route),
+        },
+        encoding: EncodingId(0),
+        namespace,
+        tokens,
+        exclusive: route.dialect == DialectName::Edk,
+        newcomer_yields: route.kick_out_new_user_conn,
+        joins_on_open: route
+            .join_on_open
+            .iter()
+            .filter_map(|name| ChannelPattern::parse(name).ok())
+            .collect(),
+        handles_calls: false,
+        observes_ends: false,
+        named_by_user: route.from == Sender::User,
+        watches: false,
+        calls_in_flight_max: if is_concurrent {
+            u16::try_from(route.limits.requests_in_flight_max).expect("bounded by its range")
+        } else {
+            1
+        },
+        message_bytes_max: route.limits.message_bytes_max as usize,
+        outbox_bytes_max: route.limits.outbox_bytes_max,
+        ping_interval: optional(route.limits.ping_interval_ms),
+        idle_timeout: optional(route.limits.idle_timeout_ms),
+        registration_timeout: optional(route.limits.registration_timeout_ms),
+    }
+}
+
+/// The route on which the traffic of another is shown.
+fn tap_settings(config: &Config, route: &Route, namespace: u16) -> RouteSettings {
+    RouteSettings {
+        dialect: &dialect::tap::Tap,
+        exclusive: false,
+        joins_on_open: Box::default(),
+        watches: true,
+        registration_timeout: None,
+        ..route_settings(config, route, namespace, false)
+    }
+}
+
+/// Gives routes whose publications have the same bytes the same encoding.
+fn intern_encodings(routes: &mut [RouteSettings]) {
+    for index in 0..routes.len() {
+        let (before, rest) = routes.split_at_mut(index);
+        let this = &mut rest[0];
+        let same = before.iter().find(|other| {
+            other.dialect.name() == this.dialect.name() && other.options.words_like(&this.options)
+        });
+        this.encoding = match same {
+            Some(other) => other.encoding,
+            None => EncodingId(u16::try_from(index).expect("few routes")),
+        };
+    }
+}
+
+/// What the messages of a route are; a descriptor set is read from its file.
+fn schema_of(route: &Route) -> Result<dialect::Schema, Error> {
+    match &route.schema {
+        Schema::Opaque => Ok(dialect::Schema::Opaque),
+        Schema::Builtin => Ok(dialect::Schema::Builtin),
+        Schema::Descriptor {
+            file,
+            message,
+            command_field,
+        } => {
+            let problem = |problem: String| Error::Descriptor {
+                path: route.path.clone(),
+                file: file.clone(),
+                problem,
+            };
+            let bytes = std::fs::read(file).map_err(|error| problem(error.to_string()))?;
+            let schema =
+                protobuf::Schema::from_descriptor_set(&bytes, message, command_field.as_deref());
+            let schema = schema.map_err(|error| problem(error.to_string()))?;
+            Ok(dialect::Schema::Descriptor(Arc::new(schema)))
+        }
+    }
+}
+
+/// What upgrade requests must show, by route, taps behind the others.
+fn upgrade_rules(config: &Config) -> Vec<UpgradeRules> {
+    let rules = |route: &Route, secret: Option<Secret>| UpgradeRules {
+        origin: route.origin().clone(),
+        secret,
+    };
+    let own = config.routes.iter().map(|route| rules(route, None));
+    let taps = config
+        .routes
+        .iter()
+        .filter(|route| route.tap_path.is_some());
+    own.chain(taps.map(|route| rules(route, route.tap_secret.clone())))
+        .collect()
+}
+
+/// Every path that is served, in the order of the config.
+fn served_paths(config: &Config) -> Vec<ServedPath> {
+    let mut paths = Vec::new();
+    let mut next_tap = config.routes.len();
+    for (route, index) in config.routes.iter().zip(0..) {
+        let auth = || route.push_auth.clone();
+        let mut serve = |path: &Option<String>, what: Served| {
+            if let Some(path) = path.clone() {
+                paths.push(ServedPath { path, what });
+            }
+        };
+        serve(&Some(route.path.clone()), Served::WebSocket(index));
+        serve(&route.push_path, Served::Push(index, auth()));
+        serve(&route.drop_path, Served::Drop(index, auth()));
+        let page = playground::page(route.dialect, &route.path);
+        serve(&route.playground_path, Served::Page(page));
+        if route.tap_path.is_some() {
+            let tap = u16::try_from(next_tap).expect("few routes");
+            serve(&route.tap_path, Served::WebSocket(tap));
+            next_tap += 1;
+        }
+    }
+    paths
+}
+
+/// The bounds of a shard's host.
+fn host_limits(config: &Config) -> HostLimits {
+    HostLimits {
+        http_connections_max: config.http.http_connections_max as usize,
+        http_in_bytes_max: config.http.http_in_bytes_max as usize,
+        http_out_bytes_max: config.http.http_out_bytes_max as usize,
+        body_bytes_max: config.http.body_bytes_max as usize,
+        pushes_in_flight_max: config.limits.pushes_in_flight_max as usize,
+        push_timeout: Ticks::from_ms(config.http.push_timeout_ms),
+    }
+}
+
+/// What all handles of a gateway share.
+pub(super) fn handle_core(
+    config: &Config,
+    settings: &HostSettings,
+    exchange: &Arc<Exchange>,
+) -> Arc<HandleCore> {
+    let routes = config.routes.iter().zip(&settings.shard.routes);
+    let routes = routes.map(|(route, settings)| RouteInfo {
+        path: route.path.clone(),
+        name: route.name().to_owned(),
+        namespace: settings.namespace,
+        dialect: settings.dialect,
+        sessions: AtomicU64::new(0),
+    });
+    Arc::new(HandleCore {
+        exchange: Arc::clone(exchange),
+        ids: settings.shard.ids.clone(),
+        routes: routes.collect(),
+        names_bytes_max: settings.shard.name_bytes_max,
+        next_home: AtomicUsize::new(0),
+    })
+}
+
+pub(super) fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {
+    TurnLimits {
+        looks_per_turn_max: config.limits.looks_per_turn_max,
+        sends_per_enter_max: config.limits.sends_per_enter_max,
+        sends_per_turn_max: config.limits.sends_per_turn_max,
+        sessions_max,
+    }
+}

@@ -21,7 +21,9 @@ const gateway = await Gateway.startPlain();
   assert.equal(await ask(ann, "join", "room"), told("join", 0, "ok"));
   assert.equal(await ask(bob, "join", { channel: "room" }), told("join", 0, "ok"));
   assert.equal(await ask(bob, "join", "room"), told("join", 0, "ok"));
-  ann.send(JSON.stringify({ cmd: "publish", seqno: "2", data: { channel: "room", data: { n: 1 } } }));
+  ann.send(
+    JSON.stringify({ cmd: "publish", seqno: "2", data: { channel: "room", data: { n: 1 } } }),
+  );
   for (const client of [ann, bob]) {
     const { seqno, ...push } = await client.nextPush();
     assert.match(seqno, /^[a-zA-Z0-9$@]{8}$/);
@@ -32,10 +34,17 @@ const gateway = await Gateway.startPlain();
   assert.equal(await ask(bob, "leave", "room"), told("leave", -1, "not on the channel"));
   assert.equal(await ask(bob, "join", 5), told("join", -1, "no channel is named"));
   assert.equal(await ask(bob, "join", ""), told("join", -1, "no channel is named"));
-  assert.equal(await ask(bob, "echo", [1, "<"]), told("echo", 0, "ok", [1, "<"]).replace("<", "\\u003c"));
+  assert.equal(
+    await ask(bob, "echo", [1, "<"]),
+    told("echo", 0, "ok", [1, "<"]).replace("<", "\\u003c"),
+  );
   assert.equal(await ask(bob, "hello"), told("hello", 0, "ok", "world"));
   assert.equal(await ask(bob, "nothing"), told("nothing", -1, "not implement"));
-  const { delivered } = await gateway.call("publish", { channel: "room", event: "news", data: [1e2] });
+  const { delivered } = await gateway.call("publish", {
+    channel: "room",
+    event: "news",
+    data: [1e2],
+  });
   assert.equal(delivered, 1);
   const { cmd, data } = await ann.nextPush();
   assert.deepEqual([cmd, data], ["news", [100]]);
@@ -46,7 +55,10 @@ const gateway = await Gateway.startPlain();
 // easyws: success is silent, what the rules are against is said as the original says it.
 {
   const cookie = { headers: { cookie: "auth=x" } };
-  const [ann, bob] = [await gateway.connect("/easyws", cookie), await gateway.connect("/easyws", cookie)];
+  const [ann, bob] = [
+    await gateway.connect("/easyws", cookie),
+    await gateway.connect("/easyws", cookie),
+  ];
   ann.send("publish: room hi");
   assert.equal(await ann.next(), "websocket: not on the channel");
   ann.send("join: room");
@@ -104,14 +116,20 @@ const gateway = await Gateway.startPlain();
 // edk: every message goes to everybody, as the bytes that it is.
 {
   const as = (user) => ({ headers: { "x-user-id": user }, protocols: ["token"] });
-  const [ann, bob] = [await gateway.connect("/edk", as("ann")), await gateway.connect("/edk", as("bob"))];
+  const [ann, bob] = [
+    await gateway.connect("/edk", as("ann")),
+    await gateway.connect("/edk", as("bob")),
+  ];
   const { root } = protobuf.parse('syntax = "proto3"; message M { string a = 1; bytes b = 2; }');
   const M = root.lookupType("M");
   const bytes = Buffer.from(M.encode(M.create({ a: "chat", b: Buffer.from("hi") })).finish());
   ann.send(bytes);
   assert.deepEqual(await ann.next(), bytes);
   assert.deepEqual(M.decode(await bob.next()).a, "chat");
-  const { delivered } = await gateway.call("push", { user: "bob", bytes: bytes.toString("base64") });
+  const { delivered } = await gateway.call("push", {
+    user: "bob",
+    bytes: bytes.toString("base64"),
+  });
   assert.equal(delivered, 1);
   assert.deepEqual(await bob.next(), bytes);
   await ann.close();
@@ -128,8 +146,12 @@ const gateway = await Gateway.startPlain();
     total = (await gateway.request("POST", "/push", push)).body;
   }
   assert.equal(await jack.next(), "Hello World");
-  assert.deepEqual(await gateway.call("push", { user: "jack", event: "topic2", data: "no" }), { delivered: 0 });
-  assert.deepEqual(await gateway.call("push", { user: "jack", event: "topic1", data: "yes" }), { delivered: 1 });
+  assert.deepEqual(await gateway.call("push", { user: "jack", event: "topic2", data: "no" }), {
+    delivered: 0,
+  });
+  assert.deepEqual(await gateway.call("push", { user: "jack", event: "topic1", data: "yes" }), {
+    delivered: 1,
+  });
   assert.equal(await jack.next(), "yes");
   await jack.close();
 }

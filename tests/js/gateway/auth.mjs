@@ -13,7 +13,8 @@ function token(alg, key, claims = good, header = {}) {
   const head = base64url(JSON.stringify({ typ: "JWT", alg, ...header }));
   const signed = `${head}.${base64url(JSON.stringify(claims))}`;
   if (alg.toLowerCase() === "none") return `${signed}.`;
-  if (alg === "HS256") return `${signed}.${createHmac("sha256", key).update(signed).digest("base64url")}`;
+  if (alg === "HS256")
+    return `${signed}.${createHmac("sha256", key).update(signed).digest("base64url")}`;
   const options = alg === "ES256" ? { key, dsaEncoding: "ieee-p1363" } : { key };
   const sign = createSign(alg === "RS384" ? "sha384" : "sha256").update(signed);
   return `${signed}.${sign.sign(options).toString("base64url")}`;
@@ -26,7 +27,10 @@ const ec = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const pem = (key) => key.export({ type: "spki", format: "pem" });
 const jwk = (key, kid) => ({ ...key.export({ format: "jwk" }), kid, use: "sig" });
 const rsaFile = file("rsa.pem", pem(rsa.publicKey));
-const jwksFile = file("jwks.json", JSON.stringify({ keys: [jwk(rsa.publicKey, "r"), jwk(ec.publicKey, "e")] }));
+const jwksFile = file(
+  "jwks.json",
+  JSON.stringify({ keys: [jwk(rsa.publicKey, "r"), jwk(ec.publicKey, "e")] }),
+);
 
 const gateway = await Gateway.start(`
 [[routes]]
@@ -104,7 +108,10 @@ const ask = async (cmd) => {
   client.send(JSON.stringify({ cmd, seqno: "1" }));
   return (await client.nextJson()).msg;
 };
-assert.deepEqual([await ask("admin"), await ask("group"), await ask("none")], ["ok", "ok", "not authorized"]);
+assert.deepEqual(
+  [await ask("admin"), await ask("group"), await ask("none")],
+  ["ok", "ok", "not authorized"],
+);
 await client.close();
 for (const [what, text] of Object.entries({
   "HS256 with the key's text": token("HS256", pem(rsa.publicKey)),
@@ -146,7 +153,10 @@ const edk = keyed("RS256", other.privateKey, "o");
 const protocols = [edk];
 await passes("/edk", { protocols });
 await passes("/edk", { protocols, headers: { "x-user-id": "jack" } });
-assert.equal((await gateway.refused("/edk", { protocols, headers: { "x-user-id": "jill" } }))[0], 401);
+assert.equal(
+  (await gateway.refused("/edk", { protocols, headers: { "x-user-id": "jill" } }))[0],
+  401,
+);
 assert.equal((await gateway.refused("/edk", { protocols: ["x"] }))[0], 401);
 
 // easyws in its cookie, wserver in its registration.
@@ -159,7 +169,8 @@ ws.send(JSON.stringify({ token: refusals.expired, event: "e" }));
 ws.send(JSON.stringify({ token: hs, event: "e" }));
 let total = "";
 while (total !== "message sent to 1 clients") {
-  total = (await gateway.request("POST", "/push", { userId: "jack", event: "e", message: "hi" })).body;
+  total = (await gateway.request("POST", "/push", { userId: "jack", event: "e", message: "hi" }))
+    .body;
 }
 assert.equal(await ws.next(), "hi");
 await ws.close();

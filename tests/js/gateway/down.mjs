@@ -11,7 +11,8 @@ const answers = {
 };
 let backend = await Backend.start(answers);
 const port = backend.port;
-const limits = "timeout_ms = 1_000\nrequests_in_flight_max = 2\nrequests_waiting_max = 1\nretry_delay_ms = 1\nanswer_bytes_max = 1_024";
+const limits =
+  "timeout_ms = 1_000\nrequests_in_flight_max = 2\nrequests_waiting_max = 1\nretry_delay_ms = 1\nanswer_bytes_max = 1_024";
 const route = (dialect, path, more = "") => `
 [[routes]]
 path = "${path}"
@@ -116,7 +117,11 @@ assert.deepEqual(await gateway.refused("/easyws", cookie), unable);
 assert.deepEqual(await gateway.refused("/projectforge?ch=x"), unable);
 assert.deepEqual(await gateway.refused("/edk", user("bob")), unable);
 strict.send(request("a"));
-assert.deepEqual(await strict.closed, { code: 1013, reason: "backend unavailable", wasClean: true });
+assert.deepEqual(await strict.closed, {
+  code: 1013,
+  reason: "backend unavailable",
+  wasClean: true,
+});
 forge.send(JSON.stringify({ cmd: "a" }));
 assert.deepEqual((await forge.closed).code, 1011);
 easy.send("a: x");

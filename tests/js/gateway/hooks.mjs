@@ -25,11 +25,23 @@ const backend = await Backend.start({
       case "sum":
         return { reply: { data: data.reduce((sum, each) => sum + each, 0) } };
       case "who":
-        return { reply: { data: { user: session.user, name: session.name, fields: session.fields, values: session.values } } };
+        return {
+          reply: {
+            data: {
+              user: session.user,
+              name: session.name,
+              fields: session.fields,
+              values: session.values,
+            },
+          },
+        };
       case "fail":
         return { failure: { status: 7, message: "no such thing", data: [1] } };
       case "count":
-        return { values: { visits: session.values.visits + 1 }, reply: { data: session.values.visits } };
+        return {
+          values: { visits: session.values.visits + 1 },
+          reply: { data: session.values.visits },
+        };
       case "all":
         return {
           join: ["hall"],
@@ -115,7 +127,10 @@ while (seen.length < 4) seen.push((await client.nextJson()).data);
 assert.deepEqual(seen, ["hall", 1, 2, "done"]);
 // An answer that is wrong anywhere is not used at all.
 assert.deepEqual(await ask("bad"), [999_999_999, "backend unavailable", {}]);
-const { body } = await gateway.request("GET", `/api/v1/sessions/${backend.of("message")[0].session.id}`);
+const { body } = await gateway.request(
+  "GET",
+  `/api/v1/sessions/${backend.of("message")[0].session.id}`,
+);
 assert.deepEqual([body.users, body.channels], [["jack"], ["hall"]]);
 client.send(JSON.stringify({ cmd: "bye", seqno: "q" }));
 assert.equal((await client.nextJson()).data, "bye");

@@ -24,8 +24,17 @@ const backend = await Backend.start({
     }
     setImmediate(() => late.splice(0).forEach((resolve) => resolve()));
     const step = data?.step;
-    if (command === "join") return { join: [channel], push: [{ channel, event: "joined", data: { step } }], reply: { data: step } };
-    return { push: [{ channel, event: "leaving", data: { step } }], leave: [channel], reply: { data: step } };
+    if (command === "join")
+      return {
+        join: [channel],
+        push: [{ channel, event: "joined", data: { step } }],
+        reply: { data: step },
+      };
+    return {
+      push: [{ channel, event: "leaving", data: { step } }],
+      leave: [channel],
+      reply: { data: step },
+    };
   },
 });
 const gateway = await Gateway.start(
@@ -68,10 +77,14 @@ for (let first = 0; first < SESSIONS; first += 250) {
 }
 // Each was asked about, and told of, once.
 const users = (await backend.until("close", SESSIONS)).map((asked) => Number(asked.session.user));
-assert.deepEqual(users.sort((a, b) => a - b), Array.from({ length: SESSIONS }, (_, n) => n));
+assert.deepEqual(
+  users.sort((a, b) => a - b),
+  Array.from({ length: SESSIONS }, (_, n) => n),
+);
 assert.equal(backend.of("open").length, SESSIONS);
 assert.equal(backend.of("message").length, SESSIONS * STEPS);
-for (const { body } of [await gateway.request("GET", "/api/v1/channels")]) assert.deepEqual(body.items, []);
+for (const { body } of [await gateway.request("GET", "/api/v1/channels")])
+  assert.deepEqual(body.items, []);
 await gateway.stop();
 await backend.stop();
 done();

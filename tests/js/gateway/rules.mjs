@@ -151,7 +151,10 @@ easy.send("listen: user:bob");
 assert.equal(await easy.next(), "websocket: already listening");
 easy.send("listen: nowhere");
 assert.equal(await easy.next(), "websocket: channel does not exist");
-assert.deepEqual(await gateway.refused("/easyws", cookie("wrong")), [403, "Authentication failed\n"]);
+assert.deepEqual(await gateway.refused("/easyws", cookie("wrong")), [
+  403,
+  "Authentication failed\n",
+]);
 const [status] = await gateway.refused("/projectforge?ch=members");
 assert.equal(status, 403);
 const forge = await gateway.connect("/projectforge?ch=open-2");

@@ -70,13 +70,20 @@ export class Gateway {
       `an answer to ${method} ${path}`,
       fetch(`http://${this.host}${path}`, {
         method,
-        headers: { ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+        headers: {
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+          ...headers,
+        },
         body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
       }),
     );
     const text = await answer.text();
     const isJson = (answer.headers.get("content-type") ?? "").includes("json");
-    return { status: answer.status, headers: answer.headers, body: isJson ? JSON.parse(text) : text };
+    return {
+      status: answer.status,
+      headers: answer.headers,
+      body: isJson ? JSON.parse(text) : text,
+    };
   }
 
   // What the server API says to a call that must be done.

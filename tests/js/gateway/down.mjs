@@ -11,8 +11,13 @@ const answers = {
 };
 let backend = await Backend.start(answers);
 const port = backend.port;
-const limits =
-  "timeout_ms = 1_000\nrequests_in_flight_max = 2\nrequests_waiting_max = 1\nretry_delay_ms = 1\nanswer_bytes_max = 1_024";
+const limits = [
+  "timeout_ms = 1_000",
+  "requests_in_flight_max = 2",
+  "requests_waiting_max = 1",
+  "retry_delay_ms = 1",
+  "answer_bytes_max = 1_024",
+].join("\n");
 const route = (dialect, path, more = "") => `
 [[routes]]
 path = "${path}"

@@ -73,9 +73,12 @@ path = "/${dialect}"
 dialect = "${dialect}"
 hooks = { backend = "app", on = ["open", "message", "close"] }
 ${more}`;
+const hello = `push_frame = "text"
+[routes.commands]
+hello = { action = "reply", data = "world" }`;
 const gateway = await Gateway.start(`
 ${backendTable(backend, 'secret = "between us"')}
-${route("wsrv", 'push_frame = "text"\n[routes.commands]\nhello = { action = "reply", data = "world" }')}
+${route("wsrv", hello)}
 ${route("easyws")}
 ${route("projectforge")}
 ${route("edk", 'schema = "builtin"\ntrust_user_header = false')}

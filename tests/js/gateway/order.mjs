@@ -37,9 +37,12 @@ const backend = await Backend.start({
     };
   },
 });
+const limits = `requests_in_flight_max = 256
+requests_waiting_max = 10_000
+timeout_ms = 60_000`;
 const gateway = await Gateway.start(
   `
-${backendTable(backend, "requests_in_flight_max = 256\nrequests_waiting_max = 10_000\ntimeout_ms = 60_000")}
+${backendTable(backend, limits)}
 [[routes]]
 path = "/forge"
 dialect = "projectforge"

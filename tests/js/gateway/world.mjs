@@ -124,8 +124,8 @@ export class Gateway {
   }
 }
 
-// A backend. `answers` maps a hook's name to a function of what is asked, which returns the answer's
-// JSON, a number (a status without a body) or a function of the response.
+// A backend. `answers` maps a hook's name to a function of what is asked, which returns the JSON of
+// the answer, a number (a status without a body) or a function of the response.
 export class Backend {
   static async start(answers = {}, port = 0) {
     const backend = new Backend();

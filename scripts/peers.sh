@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Installs the servers that Campanile is measured against, from the package registries, and starts
+# one of them.
+#
+# usage: scripts/peers.sh install [PEER...]
+#        scripts/peers.sh start PEER PORT
+#   PEER  bun, ws, nchan, nats or sockudo (install: all of them, if none is named)
+#
+# They go under target/peers, but for nginx, nchan and nats-server, which come from Debian. sockudo
+# is built, which takes some minutes. `start` takes the place of this script, on loopback, until it
+# is told to stop; it says nothing of its own when it is ready: connect to PORT.
+#
+# Exit status: 0, 1 if something could not be installed, 2 for wrong arguments.
+set -euo pipefail
+
+readonly all=(bun ws nchan nats sockudo)
+readonly bun_version=1.4.5 ws_version=8.23.0 sockudo_version=5.2.0
+readonly bun=bun/node_modules/bun/bin/bun.exe
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${CARGO_TARGET_DIR:-$here/../target}/peers
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+
+usage() {
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
+    exit 2
+}
+
+# Each has a folder of its own, since npm takes away what it did not put there this time.
+npm_install() {
+    mkdir -p "$folder/$1"
+    (cd "$folder/$1" && npm install --no-audit --no-fund --no-save --silent "$1@$2")
+}
+debian() { dpkg -s "$@" > /dev/null 2>&1 || { apt-get -q update && apt-get -qy install "$@"; }; }
+
+install_one() {
+    case $1 in
+        bun) [ -x "$folder/$bun" ] || npm_install bun "$bun_version" ;;
+        ws) [ -d "$folder/ws/node_modules/ws" ] || npm_install ws "$ws_version" ;;
+        nchan) debian nginx libnginx-mod-nchan ;;
+        nats) debian nats-server ;;
+        sockudo)
+            [ -x "$folder/bin/sockudo" ] && return
+            debian protobuf-compiler libprotobuf-dev
+            cargo install --quiet --root "$folder" --version "$sockudo_version" --locked \
+                --no-default-features --features local,v2 sockudo
+            ;;
+        *) usage ;;
+    esac
+}
+
+# A configuration of scripts/peers with its places filled in.
+filled() {
+    sed -e "s|@PORT@|$1|g" -e "s|@METRICS@|$(($1 + 1))|g" -e "s|@FOLDER@|$folder/$3|g" \
+        "$here/peers/$2" > "$folder/$3.conf"
+    mkdir -p "$folder/$3"
+    echo "$folder/$3.conf"
+}
+
+start_one() {
+    case $1 in
+        bun) exec "$folder/$bun" "$here/peers/bun.mjs" "$2" ;;
+        ws) cd "$folder/ws" && exec node "$here/peers/ws.mjs" "$2" ;;
+        nchan) exec nginx -c "$(filled "$2" nchan.conf.in nchan)" ;;
+        nats) exec nats-server -c "$(filled "$2" nats.conf.in nats)" ;;
+        sockudo) exec "$folder/bin/sockudo" --config "$(filled "$2" sockudo.toml.in sockudo)" ;;
+        *) usage ;;
+    esac
+}
+
+case ${1:-} in
+    install)
+        shift
+        [ "$#" -gt 0 ] || set -- "${all[@]}"
+        for peer; do install_one "$peer"; done
+        ;;
+    start)
+        [ "$#" -eq 3 ] && [[ "$3" =~ ^[0-9]+$ ]] || usage
+        start_one "$2" "$3"
+        ;;
+    *) usage ;;
+esac

@@ -66,6 +66,7 @@ pub mod driver;
 pub mod embedder;
 pub mod gateway;
 pub mod handler;
+mod hooks;
 mod http;
 pub mod id;
 pub mod limits;

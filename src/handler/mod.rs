@@ -48,7 +48,8 @@ pub use words::{EncodeError, IntoResponse, Response};
 
 pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
-pub(crate) use handle::{Command, HandleCore, RouteInfo};
+pub(crate) use context::Farewell;
+pub(crate) use handle::{Command, HandleCore, RouteInfo, may_close};
 pub(crate) use session::SessionState;
 pub(crate) use setup::{CallChain, HeadFn, Program, SessionFn, ValidateFn};
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};

@@ -69,6 +69,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A backend cannot be asked.
+    Backend {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// What the embedder has set up cannot be.
     Setup(SetupError),
     /// The machine does not give what is needed.
@@ -357,6 +364,7 @@ impl fmt::Display for Error {
                 file,
                 problem,
             } => write!(f, "route {path}: {}: {problem}", file.display()),
+            Self::Backend { name, problem } => write!(f, "backend {name}: {problem}"),
             Self::Setup(error) => error.fmt(f),
             Self::Start(error) => error.fmt(f),
         }

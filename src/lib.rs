@@ -67,6 +67,7 @@ pub mod driver;
 pub mod embedder;
 pub mod gateway;
 pub mod handler;
+mod hooks;
 mod http;
 pub mod id;
 pub mod limits;

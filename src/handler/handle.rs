@@ -183,9 +183,7 @@ impl Handle {
     /// 3000 to 4999; the reason has at most 123 bytes.
     pub fn close(&self, session: PublicId, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
         let reason = reason.into();
-        if !matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999)
-            || reason.len() > REASON_BYTES_MAX
-        {
+        if !may_close(code, &reason) {
             return Pending::failed(HandleError::BadClose);
         }
         self.on_session(session, move |host, id| host.close(id, code, &reason))
@@ -194,6 +192,11 @@ impl Handle {
     /// How many sessions there are, of all routes.
     pub fn sessions_count(&self) -> Gathered<usize> {
         self.gather(|host| vec![host.sessions_count()])
+    }
+
+    /// The longest name of a user, an event or a channel, in bytes.
+    pub(crate) fn names_bytes_max(&self) -> usize {
+        self.core.names_bytes_max
     }
 
     fn is_name(&self, name: &str) -> bool {
@@ -456,6 +459,11 @@ impl RouteHandle {
         sessions.map(|(session, _)| session).collect()
     }
 
+    /// The language that is spoken there.
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        self.info().dialect
+    }
+
     fn info(&self) -> &RouteInfo {
         &self.handle.core.routes[self.index]
     }
@@ -467,6 +475,12 @@ impl RouteHandle {
     fn route_index(&self) -> u16 {
         u16::try_from(self.index).expect("routes are few")
     }
+}
+
+/// Whether a close frame may have this code and this reason.
+pub(crate) fn may_close(code: u16, reason: &str) -> bool {
+    matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999)
+        && reason.len() <= REASON_BYTES_MAX
 }
 
 impl fmt::Display for HandleError {

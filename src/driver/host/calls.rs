@@ -7,8 +7,8 @@ use super::Host;
 use crate::content::{Cause, Correlation, Failure, Outcome};
 use crate::embedder::Panicked;
 use crate::handler::{
-    Admitted, CallChain, Context, Gate, Guarded, Joining, Label, LocalFuture, Next, Registered,
-    Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
+    Admitted, CallChain, Context, Farewell, Gate, Guarded, Joining, Label, LocalFuture, Next,
+    Registered, Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
 };
 use crate::id::{ConnectionId, SessionId};
 use crate::shard::{Answer, Ask, Question, Request};
@@ -133,25 +133,24 @@ impl Host {
         };
         load(self, &state, true);
         let future = self.chain(state, request);
-        self.spawn(future, move |host, (outcome, correlation)| {
+        self.spawn(future, move |host, called| {
             load(host, &tasks.0, false);
-            host.answer(
-                session,
-                &Answer::Call {
-                    outcome,
-                    correlation,
-                },
-            );
+            let Called {
+                outcome,
+                correlation,
+                farewell,
+            } = called;
+            let answer = Answer::Call {
+                outcome,
+                correlation,
+            };
+            host.answer_last(session, &answer, farewell);
             tasks.end(host);
         });
     }
 
     /// What a call goes through.
-    fn chain(
-        &self,
-        state: Rc<SessionState>,
-        request: Request,
-    ) -> LocalFuture<(Outcome, Correlation)> {
+    fn chain(&self, state: Rc<SessionState>, request: Request) -> LocalFuture<Called> {
         let CallChain {
             chain,
             label,
@@ -161,7 +160,8 @@ impl Host {
         let watch = self.watch.clone();
         Box::pin(async move {
             let correlation = request.correlation.clone();
-            let cx = Context::new(Session::new(state), Rc::new(request));
+            let cx = Context::new(Session::new(state), request);
+            let call = cx.clone();
             let next = Next::new(chain);
             let is_observed = !observers.is_empty();
             let work = Box::pin(async move {
@@ -190,7 +190,11 @@ impl Host {
                     Cause::Denied(_) => unreachable!("it is an outcome of its own"),
                 }
             }
-            (outcome, correlation)
+            Called {
+                outcome,
+                correlation,
+                farewell: call.take_farewell(),
+            }
         })
     }
 
@@ -262,10 +266,13 @@ impl Host {
             }
         });
         self.spawn(future, move |host, opened| {
-            if let Some((outcome, correlation)) = opened {
-                host.shard.say(session.connection(), &correlation, &outcome);
-            }
-            host.answer(session, &Answer::Opened);
+            let farewell = opened.and_then(|called| {
+                let connection = session.connection();
+                host.shard
+                    .say(connection, &called.correlation, &called.outcome);
+                called.farewell
+            });
+            host.answer_last(session, &Answer::Opened, farewell);
             tasks.end(host);
         });
     }
@@ -335,7 +342,16 @@ impl Host {
     }
 
     pub(super) fn answer(&mut self, session: SessionId, answer: &Answer) {
+        self.answer_last(session, answer, None);
+    }
+
+    /// Answers the last question of a session, if it is closed behind the answer: what it has said
+    /// since is not looked at then.
+    fn answer_last(&mut self, session: SessionId, answer: &Answer, farewell: Option<Farewell>) {
         self.shard.handle_answer(session, answer);
+        if let Some((code, reason)) = farewell {
+            self.close(session, code, &reason);
+        }
         self.resume(session.connection());
     }
 
@@ -354,6 +370,13 @@ async fn run_each(functions: Vec<Registered<SessionFn>>, state: &Rc<SessionState
             Ok(()) | Err(Panicked) => {} // the next one runs all the same
         }
     }
+}
+
+/// What has come of a call.
+struct Called {
+    outcome: Outcome,
+    correlation: Correlation,
+    farewell: Option<Farewell>,
 }
 
 /// One task at work for a session; the embedder hears of the session's end when there is none.

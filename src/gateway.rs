@@ -16,6 +16,7 @@ use crate::embedder::{Embedder, Fault};
 use crate::handler::{
     Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup, SetupError,
 };
+use crate::hooks::Backends;
 use crate::id::ShardId;
 use crate::metrics::Counters;
 use crate::public_id::IdCipher;
@@ -213,12 +214,12 @@ impl Builder {
     }
 
     /// What every shard sets up: what the config says, then what the embedder does.
-    fn all_setups(&self) -> Setups {
+    fn all_setups(&self, backends: &Arc<Backends>) -> Setups {
         if !builtin::is_wanted(&self.config) {
             return Arc::clone(&self.setups);
         }
-        let config = Arc::new(self.config.clone());
-        let configured: SetupFn = Arc::new(move |setup| builtin::set_up(setup, &config));
+        let (config, backends) = (self.config.clone(), Arc::clone(backends));
+        let configured: SetupFn = Arc::new(move |setup| builtin::set_up(setup, &config, &backends));
         [configured]
             .into_iter()
             .chain(self.setups.iter().cloned())
@@ -250,12 +251,13 @@ impl Builder {
     /// [`Error::Config`] if the config breaks a rule; [`Error::Start`] if the machine does not give
     /// what is needed: the port, `io_uring`, lockable memory, open files.
     pub fn start(self) -> Result<Gateway, Error> {
-        let setups = self.all_setups();
+        self.config.validate().map_err(Error::Config)?;
+        let backends = Backends::open(&self.config)?;
+        let setups = self.all_setups(&backends);
         let is_embedded = !self.setups.is_empty();
         let Self {
             config, embedder, ..
         } = self;
-        config.validate().map_err(Error::Config)?;
         let mut host = host_settings(&config, embedder.token.is_some())?;
         let prepared = start::prepare(&config).map_err(Error::Start)?;
         let keys = start::random_keys().map_err(Error::Start)?;
@@ -306,9 +308,9 @@ impl fmt::Debug for Builder {
 }
 
 /// What all shards of a gateway have in common, for a simulation that plays the driver.
-#[derive(Debug)]
 pub struct Simulation {
     builder: Builder,
+    setups: Setups,
     settings: HostSettings,
     core: Arc<HandleCore>,
 }
@@ -323,8 +325,10 @@ impl Simulation {
         builder.config.validate().map_err(Error::Config)?;
         let settings = host_settings(&builder.config, builder.embedder.token.is_some())?;
         let core = handle_core(&builder.config, &settings, exchange);
+        let setups = builder.all_setups(&Backends::open(&builder.config)?);
         Ok(Self {
             builder,
+            setups,
             settings,
             core,
         })
@@ -345,13 +349,19 @@ impl Simulation {
             settings: self.settings.clone(),
         };
         let watch = start::watch_of_nobody(&self.builder.config);
-        start::make_host(parts, &self.builder.all_setups(), watch).map_err(Error::Setup)
+        start::make_host(parts, &self.setups, watch).map_err(Error::Setup)
     }
 
     /// The gateway, from no shard.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::outside(&self.core)
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.builder.fmt(f)
     }
 }
 

@@ -118,6 +118,7 @@ impl Upgrade {
 #[derive(Debug, Default)]
 pub struct Admission {
     pub(crate) user: Option<Box<str>>,
+    pub(crate) token: Option<Box<str>>,
     pub(crate) profile: Profile,
     pub(crate) channels: Vec<Box<str>>,
     pub(crate) values: Rc<Values>,
@@ -144,6 +145,13 @@ impl Admission {
     #[must_use]
     pub fn user(mut self, user: impl Into<Box<str>>) -> Self {
         self.user = Some(user.into());
+        self
+    }
+
+    /// With the token that it showed, where its language has no place for one.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Box<str>>) -> Self {
+        self.token = Some(token.into());
         self
     }
 

@@ -135,7 +135,8 @@ impl Setup {
         Label(index)
     }
 
-    fn complain(&mut self, problem: String) {
+    /// Notes that this cannot be set up: the gateway does not start.
+    pub(crate) fn complain(&mut self, problem: String) {
         self.error.get_or_insert(SetupError(problem));
     }
 }
@@ -355,6 +356,11 @@ impl RouteSetup<'_> {
     /// Goes on with another route.
     pub fn route(&mut self, path: &str) -> RouteSetup<'_> {
         self.setup.route(path)
+    }
+
+    /// Notes that this cannot be set up: the gateway does not start.
+    pub(crate) fn complain(&mut self, problem: String) {
+        self.setup.complain(problem);
     }
 
     fn declare(&mut self, name: &str, wish: Wish, gate: Gate) -> &mut Self {

@@ -90,11 +90,13 @@ async fn judge(
         ))));
     }
 
+    let shown = credentials.token.as_deref().map(Into::into);
+    let token: Option<Box<str>> = admission.token.take().or(shown);
     let mut wants_fresh_channel = false;
     match credentials.channel {
         ChannelWish::None => {}
         ChannelWish::Named(channel) => {
-            let token = credentials.token.as_deref().map(Into::into);
+            let token = token.clone();
             let channel = may_join(context, line.id, index, &admission, token, &channel).await?;
             admission.channels.insert(0, channel);
         }
@@ -113,7 +115,7 @@ async fn judge(
         subprotocol: credentials.subprotocol.map(|it| it.as_ref().into()),
         admitted: Admitted {
             admission,
-            token: credentials.token.map(|it| it.as_ref().into()),
+            token,
             wants_fresh_channel,
         },
     }))

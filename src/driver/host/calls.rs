@@ -18,6 +18,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
 
 impl Host {
     /// Takes the shard's questions to whoever answers them. The shard is not borrowed meanwhile.
@@ -132,21 +133,51 @@ impl Host {
             state.calls_bytes.set(add(state.calls_bytes.get()));
         };
         load(self, &state, true);
-        let future = self.chain(state, request);
-        self.spawn(future, move |host, called| {
+        let mut future = self.chain(state, request);
+        let done = move |host: &mut Self, called: Called| {
             load(host, &tasks.0, false);
-            let Called {
-                outcome,
-                correlation,
-                farewell,
-            } = called;
-            let answer = Answer::Call {
-                outcome,
-                correlation,
-            };
-            host.answer_last(session, &answer, farewell);
+            host.conclude(session, called);
             tasks.end(host);
-        });
+        };
+        // Most handlers have nothing to wait for: they are done at once, and cost no task.
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        match future.as_mut().poll(&mut cx) {
+            Poll::Pending => self.spawn(future, move |host, called| {
+                done(host, called);
+                host.resume(session.connection());
+            }),
+            Poll::Ready(called) if self.post.exchange().has_commands(self.id) => {
+                // What its handlers have asked for is done first.
+                self.finish_behind(move |host| {
+                    done(host, called);
+                    host.resume(session.connection());
+                });
+            }
+            Poll::Ready(called) => done(self, called),
+        }
+    }
+
+    /// Answers a call, and closes its session behind the answer if a handler wants that.
+    fn conclude(&mut self, session: SessionId, called: Called) {
+        let Called {
+            outcome,
+            correlation,
+            farewell,
+        } = called;
+        let answer = Answer::Call {
+            outcome,
+            correlation,
+        };
+        self.shard.handle_answer(session, &answer);
+        self.close_behind(session, farewell);
+    }
+
+    /// Has something done behind the commands that have been left.
+    fn finish_behind(&mut self, then: impl FnOnce(&mut Self) + 'static) {
+        self.tasks_count += 1;
+        self.done.borrow_mut().push_back(Box::new(then));
+        let exchange = self.post.exchange();
+        exchange.command_in_any_case(self.id, Box::new(Self::do_next));
     }
 
     /// What a call goes through.
@@ -272,7 +303,9 @@ impl Host {
                     .say(connection, &called.correlation, &called.outcome);
                 called.farewell
             });
-            host.answer_last(session, &Answer::Opened, farewell);
+            host.shard.handle_answer(session, &Answer::Opened);
+            host.close_behind(session, farewell);
+            host.resume(session.connection());
             tasks.end(host);
         });
     }
@@ -342,17 +375,16 @@ impl Host {
     }
 
     pub(super) fn answer(&mut self, session: SessionId, answer: &Answer) {
-        self.answer_last(session, answer, None);
+        self.shard.handle_answer(session, answer);
+        self.resume(session.connection());
     }
 
-    /// Answers the last question of a session, if it is closed behind the answer: what it has said
+    /// Closes a session behind what it was answered, if a handler wants that: what it has said
     /// since is not looked at then.
-    fn answer_last(&mut self, session: SessionId, answer: &Answer, farewell: Option<Farewell>) {
-        self.shard.handle_answer(session, answer);
+    fn close_behind(&mut self, session: SessionId, farewell: Option<Farewell>) {
         if let Some((code, reason)) = farewell {
             self.close(session, code, &reason);
         }
-        self.resume(session.connection());
     }
 
     pub(super) fn state_of(&self, session: SessionId) -> Option<Rc<SessionState>> {

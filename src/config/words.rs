@@ -47,6 +47,22 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_default())
 }
 
+/// The key `name` of the table `table`, spelled as in a file. A name that must be quoted there is
+/// quoted here, so that a complaint stays one line.
+pub(super) fn key_in(table: &str, name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let name = if !name.is_empty() && name.bytes().all(is_plain) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    };
+    if table.is_empty() {
+        name
+    } else {
+        format!("{table}.{name}")
+    }
+}
+
 /// Each word in quotes, with commas between them.
 pub(super) fn quoted_list(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();

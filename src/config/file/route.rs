@@ -11,10 +11,12 @@ use toml::de::DeTable;
 use super::super::error::ConfigError;
 use super::super::route::ROUTE_KEYS;
 use super::super::words::{quoted, quoted_list, unknown};
-use super::super::{Config, DialectName, Origin, PushAuth, Route, Schema, Secret, Tokens};
+use super::super::{Config, DialectName, Origin, PushAuth, Route, Schema, Tokens};
 use super::HEADER_KEYS;
 use super::reader::{Entry, Reader};
 use crate::limits::RouteLimits;
+
+const NEEDS: &str = "a route needs";
 
 /// How schemas are spelled.
 const SCHEMAS: &[&str] = &["opaque", "builtin", "descriptor"];
@@ -30,10 +32,7 @@ impl Reader {
     ) -> Result<Vec<Route>, ConfigError> {
         let wrong = "must be [[routes]] tables";
         let mut routes = Vec::new();
-        for entry in self.array(entry, wrong)? {
-            let Some(table) = entry.value.as_table() else {
-                return Err(self.wrong_type(&entry, wrong));
-            };
+        for (entry, table) in self.tables(entry, wrong)? {
             routes.push(self.route(&entry, table, config)?);
         }
         Ok(routes)
@@ -48,7 +47,7 @@ impl Reader {
         let entries = self.entries(&whole.path, table);
         let Some(entry) = entries.iter().find(|entry| entry.key == "dialect") else {
             let allowed = quoted_list(DialectName::SPELLINGS);
-            return Err(self.missing(whole, "dialect", &format!("allowed are {allowed}")));
+            return Err(self.missing(whole, NEEDS, "dialect", &format!("allowed are {allowed}")));
         };
         let dialect = self.parsed(entry, DialectName::from_str)?;
         let mut route = Route::new("", dialect);
@@ -60,7 +59,7 @@ impl Reader {
         }
         route.schema = self.schema(&entries)?;
         if !entries.iter().any(|entry| entry.key == "path") {
-            return Err(self.missing(whole, "path", "such as \"/ws\""));
+            return Err(self.missing(whole, NEEDS, "path", "such as \"/ws\""));
         }
         Ok(route)
     }
@@ -76,6 +75,16 @@ impl Reader {
             "origin" => route.origin = Some(self.origin(entry)?),
             "playground_path" => route.playground_path = Some(string(self)?),
             "tokens" => route.tokens = Some(self.tokens(entry)?),
+            "token_from" => route.token_from = Some(self.token_from(entry)?),
+            "anonymous" => route.anonymous = self.boolean(entry)?,
+            "jwt" => route.jwt = Some(self.jwt(entry)?),
+            "hooks" => route.hooks = Some(self.hooks(entry)?),
+            "commands" => route.commands = self.commands(entry)?,
+            "channels" => route.channels = self.channels(entry)?,
+            "join_on_open" => {
+                let channels = self.strings(entry, "must be a list such as [\"lobby\"]")?;
+                route.join_on_open = channels.into_iter().map(ToOwned::to_owned).collect();
+            }
             "push_path" => route.push_path = Some(string(self)?),
             "drop_path" => route.drop_path = Some(string(self)?),
             "push_secret" | "push_header" if route.push_auth != PushAuth::None => {
@@ -83,7 +92,7 @@ impl Reader {
                 return Err(self.places.complain(&entry.path, problem));
             }
             "push_secret" => {
-                let secret = Secret::new(string(self)?);
+                let secret = self.secret(entry)?;
                 route.push_auth = PushAuth::Bearer { secret };
             }
             "push_header" => route.push_auth = self.push_header(entry)?,
@@ -92,7 +101,7 @@ impl Reader {
             "push_frame" => route.push_frame = self.parsed(entry, FromStr::from_str)?,
             "from" => route.from = self.parsed(entry, FromStr::from_str)?,
             "tap_path" => route.tap_path = Some(string(self)?),
-            "tap_secret" => route.tap_secret = Some(Secret::new(string(self)?)),
+            "tap_secret" => route.tap_secret = Some(self.secret(entry)?),
             key => {
                 let mut settings = RouteLimits::SETTINGS.iter();
                 let setting = settings.find(|setting| setting.key == key);
@@ -115,12 +124,10 @@ impl Reader {
             }
             None => {}
         }
-        let wrong = format!("must be one of {ALLOWED}");
-        let mut list = Vec::new();
-        for entry in self.array(entry, &wrong)? {
-            list.push(self.string(&entry)?.to_owned());
-        }
-        Ok(Origin::List(list))
+        let list = self.strings(entry, &format!("must be one of {ALLOWED}"))?;
+        Ok(Origin::List(
+            list.into_iter().map(ToOwned::to_owned).collect(),
+        ))
     }
 
     /// What the keys of a schema say together.
@@ -165,7 +172,7 @@ impl Reader {
         for entry in self.table(whole, wrong)? {
             match entry.key {
                 "name" => name = Some(self.string(&entry)?.to_ascii_lowercase()),
-                "value" => value = Some(Secret::new(self.string(&entry)?)),
+                "value" => value = Some(self.secret(&entry)?),
                 _ => return Err(self.unknown(&entry, HEADER_KEYS)),
             }
         }
@@ -191,11 +198,6 @@ impl Reader {
             tokens.push((entry.key.to_owned(), user.to_owned()));
         }
         Ok(tokens.into_iter().collect())
-    }
-
-    fn missing(&self, whole: &Entry<'_>, key: &str, hint: &str) -> ConfigError {
-        let problem = format!("a route needs the key \"{key}\", {hint}");
-        self.places.complain(&whole.path, problem)
     }
 
     /// Complains about a key that no route has, or none of this dialect.

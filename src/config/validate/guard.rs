@@ -53,8 +53,7 @@ fn tap_is_open(config: &Config, route: &Route) -> Option<String> {
 /// A language whose sessions each have a user from the start needs somebody who names them.
 fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
     let is_named = config.trusts_user_header(route)
-        || route.tokens.is_some()
-        || route.authenticated_by_code
+        || route.authenticates()
         || route.dialect != DialectName::Edk;
     if is_named {
         return None;

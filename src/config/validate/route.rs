@@ -3,27 +3,25 @@
 //! Each rule names the key that it complains about; the caller knows which route it is. Whether
 //! what a route has is guarded well enough is for `guard.rs` to judge.
 
-use super::super::route::{NAME_BYTES_MAX, ROUTE_KEYS, is_name};
+use super::super::route::{ROUTE_KEYS, is_name};
 use super::super::words::quoted;
-use super::super::{DialectName, Limits, Origin, PushAuth, Route, Schema, Secret};
+use super::super::{Config, Origin, PushAuth, Route, Schema};
+use super::texts::{Complaint, check_header_value, check_length, complain, is_token, not_a_name};
+use super::{access, channels, commands, hooks};
 
-/// A key and what is wrong with it.
-pub(super) type Complaint = (String, String);
-
-/// Checks everything about a route but its numbers and paths.
-pub(super) fn check(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+/// Checks everything about a route but its numbers, its paths and the channels of its namespace.
+pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
     dialect_has_use_for(route)?;
     check_name(route)?;
     check_namespace(route)?;
     check_origin(route)?;
-    check_tokens(route, limits).map_err(|problem| ("tokens".to_owned(), problem))?;
+    access::check(route, &config.limits)?;
+    hooks::check(route, config)?;
+    commands::check(route, &config.limits)?;
+    channels::check_join_on_open(route, &config.limits)?;
     check_push_auth(route)?;
     check_schema(route)?;
     check_tap_secret(route)
-}
-
-fn complain(key: &str, problem: impl Into<String>) -> Result<(), Complaint> {
-    Err((key.to_owned(), problem.into()))
 }
 
 /// For routes made in code: the file has already complained about keys a dialect lacks.
@@ -40,24 +38,16 @@ fn dialect_has_use_for(route: &Route) -> Result<(), Complaint> {
 
 fn check_name(route: &Route) -> Result<(), Complaint> {
     match &route.name {
-        Some(name) if !is_name(name) => {
-            let problem = format!(
-                "{} is not a name, allowed are 1 to {NAME_BYTES_MAX} letters, digits and \"_.-\"",
-                quoted(name)
-            );
-            complain("name", problem)
-        }
+        Some(name) if !is_name(name) => complain("name", not_a_name(name)),
         _ => Ok(()),
     }
 }
 
 fn check_namespace(route: &Route) -> Result<(), Complaint> {
-    let bytes = route.namespace.as_ref().map_or(1, String::len);
-    if (1..=NAMESPACE_BYTES_MAX).contains(&bytes) {
-        return Ok(());
+    match &route.namespace {
+        Some(namespace) => check_length("namespace", namespace, NAMESPACE_BYTES_MAX),
+        None => Ok(()),
     }
-    let problem = format!("has {bytes} bytes, allowed are 1 to {NAMESPACE_BYTES_MAX}");
-    complain("namespace", problem)
 }
 
 fn check_origin(route: &Route) -> Result<(), Complaint> {
@@ -132,8 +122,7 @@ fn check_push_auth(route: &Route) -> Result<(), Complaint> {
             "push_secret"
         }
         PushAuth::Header { name, value } => {
-            let is_long = name.len() > HEADER_NAME_BYTES_MAX;
-            if name.is_empty() || is_long || !name.bytes().all(is_token_byte) {
+            if name.len() > HEADER_NAME_BYTES_MAX || !is_token(name) {
                 let problem = format!(
                     "{} is not the name of a header, such as \"X-Api-Key\"",
                     quoted(name)
@@ -163,69 +152,6 @@ fn check_tap_secret(route: &Route) -> Result<(), Complaint> {
     match route.tap_path {
         Some(_) => Ok(()),
         None => complain("tap_secret", "guards nothing: the route has no tap_path"),
-    }
-}
-
-/// A value that cannot be sent in a header could never be shown, and nobody could push or tap.
-fn check_header_value(secret: &Secret, inner_spaces: bool) -> Result<(), String> {
-    let bytes = secret.as_bytes();
-    let is_allowed = |byte: &u8| byte.is_ascii_graphic() || (inner_spaces && *byte == b' ');
-    let has_space_around = bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ');
-    if bytes.is_empty() || bytes.len() > SECRET_BYTES_MAX {
-        let length = bytes.len();
-        Err(format!(
-            "has {length} characters, allowed are 1 to {SECRET_BYTES_MAX}"
-        ))
-    } else if has_space_around || !bytes.iter().all(is_allowed) {
-        let spaces = if inner_spaces {
-            ", and spaces between them"
-        } else {
-            ""
-        };
-        Err(format!(
-            "has a character that is not allowed; allowed are visible ASCII characters{spaces}"
-        ))
-    } else {
-        Ok(())
-    }
-}
-
-/// A user's name that no session could have, and a token that no client could show, would be a
-/// silent dead end.
-fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
-    let Some(tokens) = &route.tokens else {
-        return Ok(());
-    };
-    let max = limits.name_bytes_max as usize;
-    let is_bad = |name: &str| name.is_empty() || name.len() > max;
-    if tokens
-        .iter()
-        .any(|(token, user)| is_bad(token) || is_bad(user))
-    {
-        return Err(format!(
-            "tokens and users have 1 to {max} bytes (limits.name_bytes_max)"
-        ));
-    }
-    let (is_allowed, rule): (fn(u8) -> bool, &str) = match route.dialect {
-        DialectName::Edk => (
-            is_token_byte,
-            "tokens are sent as a subprotocol, and have letters, digits and !#$%&'*+-.^_`|~ only",
-        ),
-        DialectName::Easyws => (
-            |byte| (b' '..=b'~').contains(&byte) && !b"\";\\".contains(&byte),
-            "tokens are sent in a cookie, and have printable ASCII characters only, without \
-             quotes, semicolons and backslashes",
-        ),
-        DialectName::Wsrv
-        | DialectName::Projectforge
-        | DialectName::Wserver
-        | DialectName::Echo => (|_| true, ""),
-    };
-    let mut bytes = tokens.iter().flat_map(|(token, _)| token.bytes());
-    if bytes.all(is_allowed) {
-        Ok(())
-    } else {
-        Err(rule.to_owned())
     }
 }
 
@@ -267,16 +193,10 @@ fn is_identifier(name: &str) -> bool {
     !name.is_empty() && !starts_with_digit && name.bytes().all(is_part)
 }
 
-/// A byte of what RFC 9110 (5.6.2) calls a token.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 const NAMESPACE_BYTES_MAX: usize = 256;
 const ORIGINS_MAX: usize = 64;
 const ORIGIN_BYTES_MAX: usize = 512;
 const HEADER_NAME_BYTES_MAX: usize = 256;
-const SECRET_BYTES_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -579,7 +499,7 @@ mod tests {
         for (push_auth, key) in push_auths {
             let mut route = Route::new("/a", DialectName::Echo);
             route.push_auth = push_auth;
-            let error = super::check(&route, &Limits::default()).expect_err(key);
+            let error = super::check(&route, &Config::default()).expect_err(key);
             assert_eq!(error.0, key);
         }
     }

@@ -1,0 +1,130 @@
+//! The channels of a namespace and their rules, and names of channels wherever they stand.
+
+use std::collections::BTreeMap;
+
+use super::super::error::{ConfigError, Places};
+use super::super::words::quoted;
+use super::super::{ChannelSetting, Config, Create, Limits, Route};
+use super::rule::{self, Surroundings};
+use super::texts::{Complaint, complain};
+use crate::channel_pattern::ChannelPattern;
+
+/// What has been seen of a namespace.
+#[derive(Default)]
+struct Declared<'c> {
+    has_jwt: bool,
+    /// The key under which each name or pattern stands.
+    keys: BTreeMap<&'c str, String>,
+}
+
+/// Checks the channels of all routes.
+pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let namespaces = config.namespaces();
+    let mut declared: BTreeMap<u16, Declared<'_>> = BTreeMap::new();
+    for (route, namespace) in config.routes.iter().zip(&namespaces) {
+        declared.entry(*namespace).or_default().has_jwt |= route.jwt.is_some();
+    }
+
+    for ((index, route), namespace) in config.routes.iter().enumerate().zip(&namespaces) {
+        let declared = declared.entry(*namespace).or_default();
+        for (channel, channel_index) in route.channels.iter().zip(0_usize..) {
+            let whole = format!("routes[{index}].channels[{channel_index}]");
+            let around = Surroundings {
+                names_user: false,
+                claims: if declared.has_jwt {
+                    Ok(())
+                } else {
+                    Err("a claim is one of a JWT, and no route of the namespace has a jwt")
+                },
+                hooks: route.hooks.is_some(),
+                limits: &config.limits,
+            };
+            let checked =
+                check_channel(channel, around).and_then(|()| declared.take(channel, &whole));
+            checked.map_err(|(key, problem)| {
+                places.complain_within(&format!("{whole}.{key}"), problem)
+            })?;
+        }
+        if declared.keys.len() > CHANNELS_MAX {
+            let problem = format!(
+                "with these, the namespace has {} channels, allowed are 0 to {CHANNELS_MAX}",
+                declared.keys.len()
+            );
+            return Err(places.complain_within(&format!("routes[{index}].channels"), problem));
+        }
+    }
+    Ok(())
+}
+
+impl<'c> Declared<'c> {
+    /// Takes the name or pattern of a channel that stands under `whole`, if nobody else has it.
+    fn take(&mut self, channel: &'c ChannelSetting, whole: &str) -> Result<(), Complaint> {
+        let key = format!("{whole}.name");
+        match self.keys.insert(&channel.name, key) {
+            None => Ok(()),
+            Some(other) => {
+                let problem = format!("{} is taken by {other}", quoted(&channel.name));
+                complain("name", problem)
+            }
+        }
+    }
+}
+
+fn check_channel(channel: &ChannelSetting, around: Surroundings<'_>) -> Result<(), Complaint> {
+    let parsed = parse(&channel.name, around.limits);
+    let pattern = parsed.map_err(|problem| ("name".to_owned(), problem))?;
+    if channel.create == Create::Advance && pattern.name().is_none() {
+        let problem = format!(
+            "\"advance\" is for a name, and {} is a pattern; allowed is \"first-join\"",
+            quoted(&channel.name)
+        );
+        return complain("create", problem);
+    }
+    let around = Surroundings {
+        names_user: pattern.names_user(),
+        ..around
+    };
+    rule::check(&channel.join, "join", around)?;
+    rule::check(&channel.publish, "publish", around)
+}
+
+/// Checks the channels that a session is put on when it opens.
+pub(super) fn check_join_on_open(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+    let (count, max) = (route.join_on_open.len(), limits.channels_per_session_max);
+    if count > max as usize {
+        let problem = format!(
+            "lists {count} channels, allowed are 0 to {max} (limits.channels_per_session_max)"
+        );
+        return complain("join_on_open", problem);
+    }
+    for (index, channel) in route.join_on_open.iter().enumerate() {
+        check_one(channel, limits)
+            .map_err(|problem| (format!("join_on_open[{index}]"), problem))?;
+    }
+    Ok(())
+}
+
+/// Checks what names one channel, with or without the name of a user in it.
+pub(super) fn check_one(text: &str, limits: &Limits) -> Result<(), String> {
+    let pattern = parse(text, limits)?;
+    if pattern.name().is_some() || pattern.names_user() {
+        return Ok(());
+    }
+    let text = quoted(text);
+    Err(format!(
+        "{text} is a pattern of many channels; allowed is one channel, with or without {{user}}"
+    ))
+}
+
+fn parse(text: &str, limits: &Limits) -> Result<ChannelPattern, String> {
+    let (bytes, max) = (text.len(), limits.name_bytes_max);
+    if bytes > max as usize {
+        return Err(format!(
+            "has {bytes} bytes, allowed are 1 to {max} (limits.name_bytes_max)"
+        ));
+    }
+    ChannelPattern::parse(text).map_err(|problem| format!("{} {problem}", quoted(text)))
+}
+
+/// More would take too long to look through for the pattern that fits.
+const CHANNELS_MAX: usize = 1_024;

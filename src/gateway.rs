@@ -1,17 +1,20 @@
 //! The embedder's handle: build a gateway, start it, stop it.
 
-use crate::config::{Config, ConfigError, DialectName, PushFrame, Route, Schema, Secret, Sender};
+mod error;
+
+pub use self::error::Error;
+
+use crate::config::{Config, DialectName, PushFrame, Route, Schema, Secret, Sender};
 use crate::dialect::{self, Options, protobuf};
 use crate::driver::TurnLimits;
 use crate::driver::host::{Host, HostLimits, HostParts, HostSettings, Seeds, Served, ServedPath};
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
-use crate::driver::start_error::StartError;
 use crate::driver::stop::{Ending, StopFlag};
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
 use crate::handler::{
-    Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, RouteInfo, Setup, SetupError,
+    Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, RouteInfo, Setup,
 };
 use crate::http::{UpgradeRules, playground};
 use crate::id::ShardId;
@@ -25,7 +28,6 @@ use crate::time::Ticks;
 use crate::ws::Kind;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::channel;
@@ -58,33 +60,6 @@ pub(crate) type Setups = Arc<[SetupFn]>;
 
 /// One of them.
 pub(crate) type SetupFn = Arc<dyn Fn(&mut Setup) + Send + Sync>;
-
-/// Why a gateway did not start.
-#[derive(Debug)]
-pub enum Error {
-    /// The config is not valid.
-    Config(ConfigError),
-    /// A descriptor set cannot be used.
-    Descriptor {
-        /// The path of the route that names it.
-        path: String,
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A backend cannot be asked.
-    Backend {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// What the embedder has set up cannot be.
-    Setup(SetupError),
-    /// The machine does not give what is needed.
-    Start(StartError),
-}
 
 impl Gateway {
     /// Prepares a gateway that runs with `config`.
@@ -579,24 +554,6 @@ fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {
         sessions_max,
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Descriptor {
-                path,
-                file,
-                problem,
-            } => write!(f, "route {path}: {}: {problem}", file.display()),
-            Self::Backend { name, problem } => write!(f, "backend {name}: {problem}"),
-            Self::Setup(error) => error.fmt(f),
-            Self::Start(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// What is granted to the destructors of what embedders keep, when no grace is.
 const LEAVING: Duration = Duration::from_millis(500);

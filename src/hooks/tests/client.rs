@@ -194,7 +194,8 @@ fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
 
 #[test]
 fn each_failure_is_called_what_it_is() {
-    let scripts: &[(fn(Asked), fn(&HookError) -> bool)] = &[
+    type Case = (fn(Asked), fn(&HookError) -> bool);
+    let scripts: &[Case] = &[
         (
             |it| it.write_and_close(""),
             |it| matches!(it, HookError::Lost(_)),
@@ -392,7 +393,9 @@ fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
             backend.expect_nothing();
         }
         report("up", 3, 0);
-        held.into_iter().for_each(|asked| asked.ok(YES));
+        for asked in held {
+            asked.ok(YES);
+        }
         for task in tasks {
             assert_eq!(task.await.expect("no panic"), Ok(true));
         }

@@ -458,6 +458,28 @@ fn a_user_in_the_url_is_shown_to_the_backend_and_to_nobody_else() {
 }
 
 #[test]
+fn tls_trusts_the_authority_that_the_config_names_and_no_stranger() {
+    let mut backend = TestBackend::start_tls();
+    let mut config = config(backend.tls_url());
+    config.limits.retries_max = 0;
+    run(config.clone(), async |client, _| {
+        let error = ask(&client, Hook::Open).await.expect_err("who is that?");
+        assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    });
+    backend.expect_nothing();
+    let ca_file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/hooks/tests/tls/ca.pem");
+    config.ca_file = Some(ca_file.into());
+    run(config, async |client, _| {
+        for _ in 0..2 {
+            let (result, count) =
+                ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+            assert_eq!((result, count), (Ok(true), 1));
+        }
+    });
+}
+
+#[test]
 fn a_backend_that_can_never_be_asked_is_named_at_start() {
     let complaint = |change: &dyn Fn(&mut Backend)| {
         let mut backend = config("http://127.0.0.1:9/".to_owned());

@@ -459,11 +459,6 @@ impl RouteHandle {
         sessions.map(|(session, _)| session).collect()
     }
 
-    /// The language that is spoken there.
-    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
-        self.info().dialect
-    }
-
     fn info(&self) -> &RouteInfo {
         &self.handle.core.routes[self.index]
     }

@@ -1,21 +1,20 @@
 //! The embedder's handle: build a gateway, start it, stop it.
 
+mod error;
 mod settings;
 
+pub use self::error::Error;
 pub use self::settings::shard_settings;
 use self::settings::{handle_core, host_settings, turn_limits};
 use crate::builtin;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
-use crate::driver::start_error::StartError;
 use crate::driver::stop::{Ending, StopFlag};
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
-use crate::handler::{
-    Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup, SetupError,
-};
+use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
 use crate::hooks::Backends;
 use crate::id::ShardId;
 use crate::metrics::Counters;
@@ -23,7 +22,6 @@ use crate::public_id::IdCipher;
 use crate::shard::claims::HomeKey;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
@@ -55,33 +53,6 @@ pub(crate) type Setups = Arc<[SetupFn]>;
 
 /// One of them.
 pub(crate) type SetupFn = Arc<dyn Fn(&mut Setup) + Send + Sync>;
-
-/// Why a gateway did not start.
-#[derive(Debug)]
-pub enum Error {
-    /// The config is not valid.
-    Config(ConfigError),
-    /// A descriptor set cannot be used.
-    Descriptor {
-        /// The path of the route that names it.
-        path: String,
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A backend cannot be asked.
-    Backend {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// What the embedder has set up cannot be.
-    Setup(SetupError),
-    /// The machine does not give what is needed.
-    Start(StartError),
-}
 
 impl Gateway {
     /// Prepares a gateway that runs with `config`.
@@ -364,24 +335,6 @@ impl fmt::Debug for Simulation {
         self.builder.fmt(f)
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Descriptor {
-                path,
-                file,
-                problem,
-            } => write!(f, "route {path}: {}: {problem}", file.display()),
-            Self::Backend { name, problem } => write!(f, "backend {name}: {problem}"),
-            Self::Setup(error) => error.fmt(f),
-            Self::Start(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// What is granted to the destructors of what embedders keep, when no grace is.
 const LEAVING: Duration = Duration::from_millis(500);

@@ -1,7 +1,7 @@
 //! As whom a client is admitted, where the config finds that out with more than a table of tokens
 //! in the place where its language has them.
 
-use crate::auth::{Claims, DEFAULT_SOURCES, JwtVerifier, find_token};
+use crate::auth::{Claims, JwtVerifier, default_sources, find_token};
 use crate::config::{Config, DialectName, HookKind, Route, TokenSource, Tokens};
 use crate::dialect::{self, Rejection};
 use crate::driver::start::unix_ms;
@@ -73,7 +73,7 @@ impl Admitter {
         let sources = match &route.token_from {
             Some(sources) => sources.clone(),
             None if has_place_for_tokens(route.dialect) => Vec::new(),
-            None => DEFAULT_SOURCES.to_vec(),
+            None => default_sources(),
         };
         let dialect = dialect::named(route.dialect.as_str()).expect("built in");
         Ok(Some(Self {

@@ -1,5 +1,6 @@
 //! Whether a client may: what a [`Rule`] of the config means for one of them.
 
+use crate::auth::Claims;
 use crate::channel_pattern::{ChannelPattern, Fit};
 use crate::config::{Rule, Secret};
 use crate::content::{Denial, Failure};
@@ -66,7 +67,10 @@ impl Judge {
             Rule::Identified => who.user.is_some(),
             Rule::Owner => self.is_owner(who, question),
             Rule::Tokens(tokens) => who.token.is_some_and(|token| is_among(tokens, token)),
-            Rule::Claim { .. } => false,
+            Rule::Claim { name, value } => {
+                let claims = who.values.get::<Claims>();
+                claims.is_some_and(|claims| claims.holds(name, value))
+            }
             Rule::Hook => match &self.hooks {
                 Some(hooks) => hooks.allows(who.asker, question).await,
                 None => false,

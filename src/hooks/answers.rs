@@ -11,7 +11,8 @@ use crate::dialect::{Dialect, Rejection};
 use crate::handler::{Profile, may_close};
 use crate::public_id::PublicId;
 use crate::spoken::SpokenData;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,11 +150,11 @@ pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, Nons
     if pushes.len() > PUSHES_MAX {
         return nonsense("\"push\" has too many elements");
     }
-    let pushes: Result<_, _> = pushes.into_iter().map(|push| push.read(bounds)).collect();
+    let pushes: Result<_, _> = pushes.into_iter().map(|push| push.0.read(bounds)).collect();
     let response = match (answer.reply, answer.failure) {
         (Some(_), Some(_)) => return nonsense("has both \"reply\" and \"failure\""),
-        (Some(reply), None) => Ok(Some(reply.reply(bounds)?)),
-        (None, Some(failure)) => Err(failure.failure()?),
+        (Some(reply), None) => Ok(Some(reply.0.reply(bounds)?)),
+        (None, Some(failure)) => Err(failure.0.failure()?),
         (None, None) => Ok(None),
     };
     Ok(Actions {
@@ -162,8 +163,23 @@ pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, Nons
         pushes: pushes?,
         values: bounds.values(answer.values, 0)?,
         response,
-        close: answer.close.map(SpokenClose::read).transpose()?,
+        close: answer.close.map(|close| close.0.read()).transpose()?,
     })
+}
+
+/// A struct that is an object: serde by itself takes an array of the values of its members too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?;
+        if !json.get().starts_with('{') {
+            return Err(D::Error::custom("what should be an object is none"));
+        }
+        serde_json::from_str(json.get())
+            .map(Self)
+            .map_err(D::Error::custom)
+    }
 }
 
 #[derive(Deserialize)]
@@ -171,12 +187,12 @@ pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, Nons
 struct SpokenOpen<'a> {
     admit: bool,
     user: Option<String>,
-    profile: Option<SpokenProfile>,
+    profile: Option<Object<SpokenProfile>>,
     channels: Option<Vec<String>>,
     #[serde(borrow)]
     values: Option<&'a RawValue>,
     #[serde(borrow)]
-    message: Option<SpokenBody<'a>>,
+    message: Option<Object<SpokenBody<'a>>>,
     status: Option<u16>,
     body: Option<String>,
 }
@@ -206,16 +222,16 @@ struct SpokenAllow {
 #[serde(deny_unknown_fields)]
 struct SpokenMessage<'a> {
     #[serde(borrow)]
-    reply: Option<SpokenBody<'a>>,
+    reply: Option<Object<SpokenBody<'a>>>,
     #[serde(borrow)]
-    failure: Option<SpokenFailure<'a>>,
+    failure: Option<Object<SpokenFailure<'a>>>,
     #[serde(borrow)]
-    push: Option<Vec<SpokenPush<'a>>>,
+    push: Option<Vec<Object<SpokenPush<'a>>>>,
     join: Option<Vec<String>>,
     leave: Option<Vec<String>>,
     #[serde(borrow)]
     values: Option<&'a RawValue>,
-    close: Option<SpokenClose>,
+    close: Option<Object<SpokenClose>>,
 }
 
 #[derive(Deserialize)]
@@ -264,7 +280,7 @@ impl SpokenOpen<'_> {
         if let Some(user) = &self.user {
             bounds.check_name("user", user)?;
         }
-        let profile = self.profile.map(|profile| Profile {
+        let profile = self.profile.map(|Object(profile)| Profile {
             name: profile.name,
             fields: profile.fields.unwrap_or_default(),
         });
@@ -281,10 +297,10 @@ impl SpokenOpen<'_> {
         }
         Ok(Admitted {
             user: self.user.map(Into::into),
-            values: bounds.values(self.values, profile_bytes)?,
-            message: self.message.map(|it| it.message(bounds)).transpose()?,
             profile,
             channels,
+            values: bounds.values(self.values, profile_bytes)?,
+            message: self.message.map(|it| it.0.message(bounds)).transpose()?,
         })
     }
 }
@@ -430,7 +446,10 @@ impl Nonsense {
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Nonsense> {
-    serde_json::from_slice(json).map_err(|error| said(&error))
+    match serde_json::from_slice(json) {
+        Ok(Object(answer)) => Ok(answer),
+        Err(error) => Err(said(&error)),
+    }
 }
 
 fn nonsense<T>(why: &str) -> Result<T, Nonsense> {

@@ -286,8 +286,7 @@ struct SessionAsk<'a> {
     user: Option<&'a str>,
     name: &'a str,
     fields: &'a BTreeMap<String, String>,
-    #[serde(serialize_with = "or_empty")]
-    values: Option<HookValues>,
+    values: HookValues,
 }
 
 impl<'a> SessionAsk<'a> {
@@ -299,7 +298,7 @@ impl<'a> SessionAsk<'a> {
             user: session.user(),
             name: &profile.name,
             fields: &profile.fields,
-            values: session.values().get(),
+            values: session.values().get().unwrap_or_default(),
         }
     }
 }
@@ -312,13 +311,6 @@ impl Serialize for Hook {
 
 fn as_text<S: Serializer>(id: &PublicId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
-}
-
-fn or_empty<S: Serializer>(values: &Option<HookValues>, serializer: S) -> Result<S::Ok, S::Error> {
-    match values {
-        Some(values) => values.json().serialize(serializer),
-        None => BTreeMap::<&str, &str>::new().serialize(serializer),
-    }
 }
 
 fn encode(ask: &impl Serialize) -> Vec<u8> {

@@ -225,7 +225,8 @@ impl BackendClient {
         &self.backend.limits
     }
 
-    /// Asks the backend, and has `read` judge the body of its answer; no content is an empty object.
+    /// Asks the backend, and has `read` judge the body of its answer; no content is an object
+    /// without members.
     ///
     /// # Errors
     ///
@@ -248,15 +249,13 @@ impl BackendClient {
             self.attempts(hook, id, &body, read).await
         };
         let timeout = Duration::from_millis(self.backend.limits.timeout_ms.into());
-        let result = match tokio::time::timeout(timeout, work).await {
-            Ok(result) => result,
-            Err(_) => {
-                if is_under_way.get() {
-                    state.note_attempt(Some(&HookError::TimedOut));
-                }
-                Err(HookError::TimedOut)
+        let in_time = tokio::time::timeout(timeout, work).await;
+        let result = in_time.unwrap_or_else(|_| {
+            if is_under_way.get() {
+                state.note_attempt(Some(&HookError::TimedOut));
             }
-        };
+            Err(HookError::TimedOut)
+        });
         state.note_hook(result.is_ok());
         if let Err(error) = &result {
             let (backend, hook) = (self.name(), hook.as_str());

@@ -117,9 +117,8 @@ impl HookClient {
     pub(crate) async fn message(&self, cx: Context) -> Response {
         let body = |id| asks::message(id, &cx);
         let read = |json: &[u8]| answers::read_message(json, &self.bounds);
-        let actions = match self.backend.ask(Hook::Message, body, read).await {
-            Ok(actions) => actions,
-            Err(_) => return self.failed(&cx),
+        let Ok(actions) = self.backend.ask(Hook::Message, body, read).await else {
+            return self.failed(&cx);
         };
         if !self.may_join_all(&cx, &actions.joins).await {
             let backend = self.backend.name();
@@ -176,13 +175,13 @@ impl HookClient {
     async fn act(&self, cx: &Context, actions: Actions) -> Response {
         let mut undone = Undone::default();
         for channel in actions.joins {
-            undone.note(cx.join(channel).await);
+            undone.note(cx.join(channel).await.err());
         }
         for channel in actions.leaves {
-            undone.note(cx.leave(channel).await);
+            undone.note(cx.leave(channel).await.err());
         }
         for push in actions.pushes {
-            undone.note(left_in_queue(self.push(cx, push)));
+            undone.note(left_in_queue(self.push(cx, push)).err());
         }
         if let Some(values) = actions.values {
             cx.session().values().insert::<HookValues>(values);
@@ -215,14 +214,11 @@ impl HookClient {
 struct Undone(Option<HandleError>);
 
 impl Undone {
-    fn note<T>(&mut self, result: Result<T, HandleError>) {
-        match result {
-            // Whoever is gone misses what there is.
-            Ok(_) | Err(HandleError::NoSession) => {}
-            Err(error) => {
-                tracing::warn!(%error, "what a backend wants could not be done");
-                self.0.get_or_insert(error);
-            }
+    fn note(&mut self, error: Option<HandleError>) {
+        // Whoever is gone misses what there is.
+        if let Some(error) = error.filter(|&error| error != HandleError::NoSession) {
+            tracing::warn!(%error, "what a backend wants could not be done");
+            self.0.get_or_insert(error);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! message that is pushed when the session has opened.
 
 use crate::content::Message;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::rc::Rc;
 
@@ -20,7 +21,22 @@ impl HookValues {
     }
 
     /// Their JSON.
+    #[cfg(test)]
     pub(super) fn json(&self) -> &RawValue {
         &self.0
+    }
+}
+
+impl Default for HookValues {
+    /// None at all.
+    fn default() -> Self {
+        let none = RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        Self(none.into())
+    }
+}
+
+impl Serialize for HookValues {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }

@@ -5,13 +5,18 @@
 
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 /// For anything that happens at once unless something is broken.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,8 +45,30 @@ impl TestBackend {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
+    /// A backend that speaks TLS and shows a certificate of the tests' own authority.
+    pub(super) fn start_tls() -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider);
+        let config = config
+            .with_safe_default_protocol_versions()
+            .expect("it has them");
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem"));
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key"));
+        let certificates = vec![certificate.expect("PEM")];
+        let config = config
+            .with_no_client_auth()
+            .with_single_cert(certificates, key.expect("PEM"))
+            .expect("the key is the certificate's");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::start_with(address, Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
     /// A backend on a port that one was on before.
     pub(super) fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(address, None)
+    }
+
+    fn start_with(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -55,7 +82,7 @@ impl TestBackend {
         let thread = thread.spawn(move || {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a listener");
-                serve(listener, sender, stopped).await;
+                serve(listener, tls, sender, stopped).await;
             });
         });
         Self {
@@ -64,6 +91,11 @@ impl TestBackend {
             stop: Some(stop),
             thread: Some(thread.expect("a thread")),
         }
+    }
+
+    /// Where hooks are posted to, if it speaks TLS.
+    pub(super) fn tls_url(&self) -> String {
+        self.url().replace("http:", "https:")
     }
 
     /// Where hooks are posted to.
@@ -145,8 +177,14 @@ impl Asked {
     }
 }
 
+/// What requests come over.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
 async fn serve(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     sender: UnboundedSender<Asked>,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -155,7 +193,17 @@ async fn serve(
         tokio::select! {
             accepted = listener.accept() => {
                 let (socket, _) = accepted.expect("descriptors are left");
-                connections.spawn(answer_all(socket, connection, sender.clone()));
+                let (tls, sender) = (tls.clone(), sender.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => answer_all(socket, connection, sender).await,
+                        Some(tls) => {
+                            if let Ok(socket) = tls.accept(socket).await {
+                                answer_all(socket, connection, sender).await;
+                            }
+                        }
+                    }
+                });
             }
             _ = &mut stopped => break,
         }
@@ -164,7 +212,7 @@ async fn serve(
     connections.shutdown().await;
 }
 
-async fn answer_all(mut socket: TcpStream, connection: usize, sender: UnboundedSender<Asked>) {
+async fn answer_all(mut socket: impl Stream, connection: usize, sender: UnboundedSender<Asked>) {
     while let Some((head, body)) = read_request(&mut socket).await {
         let (answer, answered) = oneshot::channel();
         let asked = Asked {
@@ -186,7 +234,7 @@ async fn answer_all(mut socket: TcpStream, connection: usize, sender: UnboundedS
 }
 
 /// Reads a request; `None` at the end of the connection.
-async fn read_request(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+async fn read_request(socket: &mut impl Stream) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(socket.read_u8().await.ok()?);

@@ -194,7 +194,8 @@ fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
 
 #[test]
 fn each_failure_is_called_what_it_is() {
-    let scripts: &[(fn(Asked), fn(&HookError) -> bool)] = &[
+    type Case = (fn(Asked), fn(&HookError) -> bool);
+    let scripts: &[Case] = &[
         (
             |it| it.write_and_close(""),
             |it| matches!(it, HookError::Lost(_)),
@@ -392,7 +393,9 @@ fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
             backend.expect_nothing();
         }
         report("up", 3, 0);
-        held.into_iter().for_each(|asked| asked.ok(YES));
+        for asked in held {
+            asked.ok(YES);
+        }
         for task in tasks {
             assert_eq!(task.await.expect("no panic"), Ok(true));
         }
@@ -451,6 +454,28 @@ fn a_user_in_the_url_is_shown_to_the_backend_and_to_nobody_else() {
             !shown.contains("ada") && !shown.contains("l%40ve"),
             "{shown}"
         );
+    });
+}
+
+#[test]
+fn tls_trusts_the_authority_that_the_config_names_and_no_stranger() {
+    let mut backend = TestBackend::start_tls();
+    let mut config = config(backend.tls_url());
+    config.limits.retries_max = 0;
+    run(config.clone(), async |client, _| {
+        let error = ask(&client, Hook::Open).await.expect_err("who is that?");
+        assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    });
+    backend.expect_nothing();
+    let ca_file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/hooks/tests/tls/ca.pem");
+    config.ca_file = Some(ca_file.into());
+    run(config, async |client, _| {
+        for _ in 0..2 {
+            let (result, count) =
+                ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+            assert_eq!((result, count), (Ok(true), 1));
+        }
     });
 }
 

@@ -6,7 +6,7 @@ mod settings;
 pub use self::error::Error;
 pub use self::settings::shard_settings;
 use self::settings::{handle_core, host_settings, turn_limits};
-use crate::builtin;
+use crate::builtin::{self, Builtin};
 use crate::config::Config;
 use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
 use crate::driver::mailbox::Exchange;
@@ -15,7 +15,6 @@ use crate::driver::stop::{Ending, StopFlag};
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
 use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
-use crate::hooks::Backends;
 use crate::id::ShardId;
 use crate::metrics::Counters;
 use crate::public_id::IdCipher;
@@ -185,12 +184,11 @@ impl Builder {
     }
 
     /// What every shard sets up: what the config says, then what the embedder does.
-    fn all_setups(&self, backends: &Arc<Backends>) -> Setups {
+    fn all_setups(&self, builtin: Builtin) -> Setups {
         if !builtin::is_wanted(&self.config) {
             return Arc::clone(&self.setups);
         }
-        let (config, backends) = (self.config.clone(), Arc::clone(backends));
-        let configured: SetupFn = Arc::new(move |setup| builtin::set_up(setup, &config, &backends));
+        let configured: SetupFn = Arc::new(move |setup| builtin.set_up(setup));
         [configured]
             .into_iter()
             .chain(self.setups.iter().cloned())
@@ -223,8 +221,8 @@ impl Builder {
     /// what is needed: the port, `io_uring`, lockable memory, open files.
     pub fn start(self) -> Result<Gateway, Error> {
         self.config.validate().map_err(Error::Config)?;
-        let backends = Backends::open(&self.config)?;
-        let setups = self.all_setups(&backends);
+        let builtin = Builtin::open(&self.config)?;
+        let setups = self.all_setups(builtin);
         let is_embedded = !self.setups.is_empty();
         let Self {
             config, embedder, ..
@@ -296,7 +294,7 @@ impl Simulation {
         builder.config.validate().map_err(Error::Config)?;
         let settings = host_settings(&builder.config, builder.embedder.token.is_some())?;
         let core = handle_core(&builder.config, &settings, exchange);
-        let setups = builder.all_setups(&Backends::open(&builder.config)?);
+        let setups = builder.all_setups(Builtin::open(&builder.config)?);
         Ok(Self {
             builder,
             setups,

@@ -7,13 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Validation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-/// Checks the tokens of one route, on one shard.
+/// Checks the tokens of one route.
 pub(crate) struct JwtVerifier {
-    keys: RefCell<KeyStore>,
+    keys: KeyStore,
     issuer: Option<String>,
     audience: Option<String>,
     user_claim: String,
@@ -71,7 +70,7 @@ impl JwtVerifier {
     /// What is wrong with the file of keys.
     pub(crate) fn open(jwt: &Jwt, name_bytes_max: usize) -> Result<Self, KeyError> {
         Ok(Self {
-            keys: RefCell::new(KeyStore::open(&jwt.keys)?),
+            keys: KeyStore::open(&jwt.keys)?,
             issuer: jwt.issuer.clone(),
             audience: jwt.audience.clone(),
             user_claim: jwt.user_claim.clone(),
@@ -95,8 +94,8 @@ impl JwtVerifier {
         if header.crit.is_some() {
             return Err(Rejected::Critical);
         }
-        let mut keys = self.keys.borrow_mut();
-        let key = find(keys.current(), header.kid.as_deref())?;
+        let keys = self.keys.current();
+        let key = find(&keys, header.kid.as_deref())?;
         if header.alg != format!("{:?}", key.algorithm) {
             return Err(Rejected::Algorithm);
         }
@@ -233,3 +232,176 @@ impl fmt::Display for Rejected {
 
 /// The longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{JwtKeys, Secret};
+    use crate::testing::Prng;
+    use jsonwebtoken::{Algorithm, EncodingKey};
+    use serde_json::json;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const NOW: u64 = 1_700_000_000;
+
+    fn verifier(change: impl FnOnce(&mut Jwt)) -> JwtVerifier {
+        let mut jwt = Jwt::new(JwtKeys::Secret(Secret::new(SECRET)));
+        change(&mut jwt);
+        JwtVerifier::open(&jwt, 64).expect("a secret needs no file")
+    }
+
+    fn sign(header: &jsonwebtoken::Header, claims: &Value, secret: &str) -> String {
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        let key = key.expect("there is a secret");
+        jsonwebtoken::encode(header, claims, &key).expect("it can be signed")
+    }
+
+    fn token(claims: &Value) -> String {
+        sign(&jsonwebtoken::Header::new(Algorithm::HS256), claims, SECRET)
+    }
+
+    /// What becomes of claims, to which an end is added if they have none.
+    fn judge(verifier: &JwtVerifier, mut claims: Value) -> Result<String, Rejected> {
+        let members = claims.as_object_mut().expect("an object");
+        members.entry("exp").or_insert_with(|| (NOW + 1).into());
+        let verified = verifier.verify(&token(&claims), NOW)?;
+        Ok(verified.user.into())
+    }
+
+    #[test]
+    fn time_is_an_argument_and_its_edges_are_sharp() {
+        let strict = verifier(|_| {});
+        let at = |exp: Value| {
+            strict
+                .verify(&token(&json!({"sub": "a", "exp": exp})), NOW)
+                .map(|_| ())
+        };
+        assert_eq!(at(json!(NOW + 1)), Ok(()));
+        assert_eq!(at(json!(NOW)), Err(Rejected::Expired));
+        assert_eq!(at(json!(1.7e9 + 0.5)), Ok(()));
+        assert_eq!(at(json!("never")), Err(Rejected::Malformed));
+        assert_eq!(at(Value::Null), Err(Rejected::Malformed));
+        let no_end = token(&json!({"sub": "a"}));
+        assert_eq!(strict.verify(&no_end, NOW).err(), Some(Rejected::NoExpiry));
+        let lenient = verifier(|jwt| jwt.leeway_s = 10);
+        let late = |exp| judge(&lenient, json!({"sub": "a", "exp": exp})).is_ok();
+        assert!(late(NOW - 9) && !late(NOW - 10));
+        let early = |nbf| judge(&lenient, json!({"sub": "a", "nbf": nbf}));
+        assert_eq!(early(NOW + 10).as_deref(), Ok("a"));
+        assert_eq!(early(NOW + 11), Err(Rejected::NotYet));
+    }
+
+    #[test]
+    fn the_user_is_a_name_or_a_whole_number() {
+        let plain = verifier(|_| {});
+        let user = |sub: Value| judge(&plain, json!({"sub": sub}));
+        assert_eq!(user(json!("jack")).as_deref(), Ok("jack"));
+        assert_eq!(user(json!(42)).as_deref(), Ok("42"));
+        assert_eq!(user(json!("a".repeat(64))).map(|it| it.len()), Ok(64));
+        for bad in [
+            json!(""),
+            json!(1.5),
+            json!(null),
+            json!(["a"]),
+            json!("a".repeat(65)),
+        ] {
+            assert_eq!(user(bad.clone()), Err(Rejected::User), "{bad}");
+        }
+        let other = verifier(|jwt| jwt.user_claim = "a.b".to_owned());
+        assert_eq!(judge(&other, json!({"a.b": "jill"})).as_deref(), Ok("jill"));
+        assert_eq!(
+            judge(&other, json!({"a": {"b": "jill"}})),
+            Err(Rejected::User)
+        );
+    }
+
+    #[test]
+    fn issuer_and_audience_are_whom_the_config_wants() {
+        let both = verifier(|jwt| {
+            jwt.issuer = Some("me".to_owned());
+            jwt.audience = Some("you".to_owned());
+        });
+        let of = |iss: Value, aud: Value| judge(&both, json!({"sub": "a", "iss": iss, "aud": aud}));
+        assert!(of(json!("me"), json!("you")).is_ok());
+        assert!(of(json!("me"), json!(["us", "you"])).is_ok());
+        assert_eq!(of(json!("Me"), json!("you")), Err(Rejected::Issuer));
+        assert_eq!(of(json!(["me"]), json!("you")), Err(Rejected::Issuer));
+        assert_eq!(of(json!("me"), json!(["us", 1])), Err(Rejected::Audience));
+        assert!(judge(&verifier(|_| {}), json!({"sub": "a", "aud": "they"})).is_ok());
+    }
+
+    #[test]
+    fn only_the_algorithm_of_the_key_is_taken() {
+        let plain = verifier(|_| {});
+        let claims = json!({"sub": "a", "exp": NOW + 1});
+        for algorithm in [Algorithm::HS384, Algorithm::HS512] {
+            let other = sign(&jsonwebtoken::Header::new(algorithm), &claims, SECRET);
+            assert_eq!(plain.verify(&other, NOW).err(), Some(Rejected::Algorithm));
+        }
+        let body = token(&claims)
+            .split('.')
+            .nth(1)
+            .expect("three parts")
+            .to_owned();
+        for alg in ["none", "NONE", "hs256", "RS256", ""] {
+            let header = URL_SAFE_NO_PAD.encode(format!("{{\"alg\":\"{alg}\"}}"));
+            let unsigned = format!("{header}.{body}.");
+            assert_eq!(
+                plain.verify(&unsigned, NOW).err(),
+                Some(Rejected::Algorithm)
+            );
+        }
+        let critical = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","crit":["exp"]}"#);
+        let critical = format!("{critical}.{body}.");
+        assert_eq!(plain.verify(&critical, NOW).err(), Some(Rejected::Critical));
+        let long = format!("{}.", "a".repeat(TOKEN_BYTES_MAX));
+        assert_eq!(plain.verify(&long, NOW).err(), Some(Rejected::TooLong));
+    }
+
+    #[test]
+    fn claims_hold_what_they_spell() {
+        let claims = Claims(Rc::new(json!({
+            "role": "admin", "level": 7, "on": true, "groups": ["a", 5, {}], "none": null,
+        })));
+        for (name, value) in [
+            ("role", "admin"),
+            ("level", "7"),
+            ("on", "true"),
+            ("groups", "5"),
+        ] {
+            assert!(claims.holds(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("role", "Admin"),
+            ("groups", "b"),
+            ("none", "null"),
+            ("x", ""),
+        ] {
+            assert!(!claims.holds(name, value), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_what_was_signed_names_anyone() {
+        let plain = verifier(|_| {});
+        let good = token(&json!({"sub": "jack", "exp": NOW + 1}));
+        let mut prng = Prng::from_seed(7);
+        for _ in 0..20_000 {
+            let mut bytes = good.clone().into_bytes();
+            for _ in 0..prng.range(1, 3) {
+                let at = prng.range(0, u32::try_from(bytes.len()).expect("short") - 1) as usize;
+                match prng.range(0, 2) {
+                    0 => bytes[at] = u8::try_from(prng.range(0, 127)).expect("ASCII"),
+                    1 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, b'.'),
+                }
+            }
+            let text = String::from_utf8(bytes).expect("ASCII");
+            let verified = plain.verify(&text, NOW);
+            // The last letter of a signature has bits that mean nothing.
+            let is_same =
+                text == good || text[..text.len().min(good.len() - 1)] == good[..good.len() - 1];
+            assert!(verified.is_err() || is_same, "{text}");
+        }
+    }
+}

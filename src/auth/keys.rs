@@ -2,9 +2,11 @@
 //!
 //! A key knows the one algorithm that it is for, so that a token cannot choose another: HS256 for a
 //! secret, RS256 for an RSA key, ES256 for one on P-256. A file is looked at before each use, and
-//! read again when it has changed; while what it holds is no good, the keys before go on.
+//! read again when it has changed; while what it holds is no good, the keys before go on. All
+//! shards have the same keys: whichever sees a change first brings it about.
 
 use crate::config::{JwtKeys, Secret};
+use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
@@ -14,6 +16,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One key and what it is for.
 #[derive(Clone)]
@@ -32,15 +35,20 @@ pub(super) enum Keys {
 
 /// Keys, and the file they came from.
 pub(super) struct KeyStore {
-    keys: Keys,
+    loaded: ArcSwap<Loaded>,
     file: Option<KeyFile>,
+}
+
+/// What was last read.
+struct Loaded {
+    keys: Arc<Keys>,
+    /// What the file looked like then; `None` if it could not be looked at.
+    stamp: Option<Stamp>,
 }
 
 struct KeyFile {
     path: PathBuf,
     read: fn(&[u8]) -> Result<Keys, String>,
-    /// What the file looked like when it was last read; `None` if it could not be looked at.
-    stamp: Option<Stamp>,
 }
 
 /// What changes when a file does: when it was written, its size, and which file it is.
@@ -70,67 +78,63 @@ impl KeyStore {
         type Read = fn(&[u8]) -> Result<Keys, String>;
         let (path, read): (&Path, Read) = match keys {
             JwtKeys::Secret(secret) => {
-                return Ok(Self {
-                    keys: Keys::One(of_secret(secret)),
-                    file: None,
-                });
+                let keys = Keys::One(of_secret(secret));
+                return Ok(Self::new(keys, None, None));
             }
             JwtKeys::Pem(path) => (path, |text| read_pem(text).map(Keys::One)),
             JwtKeys::Jwks(path) => (path, |text| read_jwks(text).map(Keys::Set)),
         };
-        let (text, stamp) = read_file(path).map_err(|problem| KeyError {
-            file: path.to_owned(),
-            problem,
-        })?;
-        let keys = read(&text).map_err(|problem| KeyError {
-            file: path.to_owned(),
-            problem,
-        })?;
         let file = KeyFile {
             path: path.to_owned(),
             read,
-            stamp: Some(stamp),
         };
-        Ok(Self {
-            keys,
-            file: Some(file),
-        })
-    }
-
-    /// The keys as they are now.
-    pub(super) fn current(&mut self) -> &Keys {
-        if let Some(file) = &mut self.file
-            && let Some(keys) = file.read_if_changed()
-        {
-            self.keys = keys;
-        }
-        &self.keys
-    }
-}
-
-impl KeyFile {
-    /// New keys, if there are any. What is wrong is told once for each change.
-    fn read_if_changed(&mut self) -> Option<Keys> {
-        let stamp = fs::metadata(&self.path).ok().as_ref().map(Stamp::of);
-        if stamp == self.stamp {
-            return None;
-        }
-        self.stamp = stamp;
-        let result = read_file(&self.path).and_then(|(text, stamp)| {
-            self.stamp = Some(stamp);
-            (self.read)(&text)
-        });
-        let file = self.path.display();
+        let result = read_file(path).and_then(|(text, stamp)| Ok((read(&text)?, stamp)));
         match result {
+            Ok((keys, stamp)) => Ok(Self::new(keys, Some(stamp), Some(file))),
+            Err(problem) => Err(KeyError {
+                file: file.path,
+                problem,
+            }),
+        }
+    }
+
+    fn new(keys: Keys, stamp: Option<Stamp>, file: Option<KeyFile>) -> Self {
+        let keys = Arc::new(keys);
+        Self {
+            loaded: ArcSwap::from_pointee(Loaded { keys, stamp }),
+            file,
+        }
+    }
+
+    /// The keys as they are now. What is wrong with a file is told once for each change.
+    pub(super) fn current(&self) -> Arc<Keys> {
+        let loaded = self.loaded.load();
+        let Some(file) = &self.file else {
+            return Arc::clone(&loaded.keys);
+        };
+        let stamp = fs::metadata(&file.path).ok().as_ref().map(Stamp::of);
+        if stamp == loaded.stamp {
+            return Arc::clone(&loaded.keys);
+        }
+        let result = read_file(&file.path);
+        let stamp = result.as_ref().map_or(stamp, |(_, stamp)| Some(*stamp));
+        let path = file.path.display();
+        let keys = match result.and_then(|(text, _)| (file.read)(&text)) {
             Ok(keys) => {
-                tracing::info!(%file, "the keys of tokens have been read again");
-                Some(keys)
+                tracing::info!(file = %path, "the keys of tokens have been read again");
+                Arc::new(keys)
             }
             Err(problem) => {
-                tracing::warn!(%file, problem, "the keys of tokens stay as they were");
-                None
+                tracing::warn!(file = %path, problem, "the keys of tokens stay as they were");
+                Arc::clone(&loaded.keys)
             }
-        }
+        };
+        let next = Loaded {
+            keys: Arc::clone(&keys),
+            stamp,
+        };
+        self.loaded.store(Arc::new(next));
+        keys
     }
 }
 
@@ -271,3 +275,123 @@ const RSA_BYTES_MIN: usize = 256;
 const SECRET_BYTES_MIN: usize = 32;
 /// A point on P-256 without compression.
 const P256_POINT_BYTES: usize = 65;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn pem(name: &str) -> Vec<u8> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+        fs::read(folder.join(name)).expect("it is there")
+    }
+
+    /// A file of its own for each test.
+    fn file(name: &str, text: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("campanile-{}-{name}", std::process::id()));
+        fs::write(&path, text).expect("a folder for such files");
+        path
+    }
+
+    fn jwks(keys: &str) -> Result<Vec<(Option<String>, Algorithm)>, String> {
+        let text = format!("{{\"keys\":[{keys}]}}");
+        let read = read_jwks(text.as_bytes())?;
+        Ok(read
+            .into_iter()
+            .map(|(kid, key)| (kid, key.algorithm))
+            .collect())
+    }
+
+    #[test]
+    fn the_key_decides_which_algorithm_a_token_has() {
+        let algorithm = |name| read_pem(&pem(name)).map(|key| key.algorithm);
+        assert_eq!(algorithm("rsa2048.pem"), Ok(Algorithm::RS256));
+        assert_eq!(algorithm("p256.pem"), Ok(Algorithm::ES256));
+        for (name, problem) in [
+            ("rsa1024.pem", "is an RSA key of less than 2048 bits"),
+            ("p384.pem", "is on another curve"),
+            ("README.md", "is no key"),
+        ] {
+            let error = algorithm(name).expect_err(name);
+            assert!(error.starts_with(problem), "{error}");
+            assert!(
+                error
+                    .ends_with("a public key in PEM is wanted, RSA of at least 2048 bits or P-256")
+            );
+        }
+        let refused = |text: &str| read_pem(text.as_bytes()).err().expect("refused");
+        assert!(refused("-----BEGIN PRIVATE KEY-----").starts_with("is a private key"));
+        assert!(refused("-----BEGIN CERTIFICATE-----").starts_with("is a certificate"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_of_a_set_is_left_out() {
+        const OCT: &str =
+            r#"{"kty":"oct","kid":"a","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}"#;
+        let good = Ok(vec![(Some("a".to_owned()), Algorithm::HS256)]);
+        for other in [
+            r#"{"kty":"oct","kid":"short","k":"MDEy"}"#,
+            r#"{"kty":"oct","use":"enc","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}"#,
+            r#"{"kty":"oct","key_ops":["sign"],"k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}"#,
+            r#"{"kty":"oct","alg":"HS512","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}"#,
+            r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#,
+            r#"{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}"#,
+            r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#,
+            r#"{"kty":"OKP","crv":"Ed25519","x":"AA"}"#,
+        ] {
+            assert_eq!(jwks(&format!("{other},{OCT}")), good, "{other}");
+            assert!(jwks(other).is_err(), "{other}");
+        }
+        assert!(jwks(&[OCT; KEYS_MAX].join(",")).is_ok());
+        let many = jwks(&[OCT; KEYS_MAX + 1].join(","));
+        assert_eq!(many, Err("has more than 256 keys".to_owned()));
+        assert!(read_jwks(b"{").is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_has_changed_and_is_good() {
+        let oct = |kid: &str| {
+            let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY";
+            format!(r#"{{"keys":[{{"kty":"oct","kid":"{kid}","k":"{key}"}}]}}"#)
+        };
+        let path = file("again.json", &oct("first"));
+        let store = KeyStore::open(&JwtKeys::Jwks(path.clone())).expect("good");
+        let kid = || match &*store.current() {
+            Keys::Set(keys) => keys[0].0.clone().expect("named"),
+            Keys::One(_) => panic!("a set"),
+        };
+        assert_eq!(kid(), "first");
+        // Another file in its place, of the same size.
+        let next = file("next.json", &oct("other"));
+        fs::rename(next, &path).expect("in one folder");
+        assert_eq!(kid(), "other");
+        fs::write(&path, "{").expect("writable");
+        assert_eq!(kid(), "other");
+        fs::remove_file(&path).expect("there");
+        assert_eq!(kid(), "other");
+        fs::write(&path, oct("last")).expect("writable");
+        assert_eq!(kid(), "last");
+        fs::remove_file(&path).expect("there");
+        let error = KeyStore::open(&JwtKeys::Jwks(path.clone()))
+            .err()
+            .expect("gone");
+        let expected = format!(
+            "{}: cannot be read: No such file or directory (os error 2)",
+            path.display()
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_file_has_a_size() {
+        let path = file("large.pem", &"a".repeat(1 << 20));
+        let problem = |path: &Path| read_file(path).err();
+        assert_eq!(problem(&path), None);
+        fs::write(&path, "a".repeat((1 << 20) + 1)).expect("writable");
+        assert_eq!(
+            problem(&path).as_deref(),
+            Some("has more than 1048576 bytes")
+        );
+        fs::remove_file(&path).expect("there");
+    }
+}

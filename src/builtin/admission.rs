@@ -8,6 +8,7 @@ use crate::driver::start::unix_ms;
 use crate::handler::{Admission, Upgrade};
 use crate::hooks::HookClient;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Admits the clients of one route, on one shard.
 pub(super) struct Admitter {
@@ -27,7 +28,7 @@ enum Identity {
     /// It does not: a hook may look at it.
     None,
     Tokens(Tokens),
-    Jwt(JwtVerifier),
+    Jwt(Arc<JwtVerifier>),
 }
 
 /// Whether the clients of a route are admitted here. A table of tokens alone is looked into by the
@@ -45,29 +46,22 @@ fn has_place_for_tokens(dialect: DialectName) -> bool {
 
 impl Admitter {
     /// What a route's clients are admitted by; `None` if there is nothing to find out.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with a file of keys.
     pub(super) fn new(
         config: &Config,
         route: &Route,
+        verifier: Option<&Arc<JwtVerifier>>,
         hooks: Option<Rc<HookClient>>,
-    ) -> Result<Option<Self>, String> {
+    ) -> Option<Self> {
         let asks = |hooks: &Rc<HookClient>| {
             hooks.asks(HookKind::Open) || hooks.asks(HookKind::Authenticate)
         };
         let hooks = hooks.filter(asks);
         if hooks.is_none() && !is_wanted(route) {
-            return Ok(None);
+            return None;
         }
-        let identity = match (&route.tokens, &route.jwt) {
+        let identity = match (&route.tokens, verifier) {
             (Some(tokens), _) => Identity::Tokens(tokens.clone()),
-            (None, Some(jwt)) => {
-                let name_bytes_max = config.limits.name_bytes_max as usize;
-                let verifier = JwtVerifier::open(jwt, name_bytes_max);
-                Identity::Jwt(verifier.map_err(|error| error.to_string())?)
-            }
+            (None, Some(verifier)) => Identity::Jwt(Arc::clone(verifier)),
             (None, None) => Identity::None,
         };
         let sources = match &route.token_from {
@@ -76,7 +70,7 @@ impl Admitter {
             None => default_sources(),
         };
         let dialect = dialect::named(route.dialect.as_str()).expect("built in");
-        Ok(Some(Self {
+        Some(Self {
             identity,
             sources,
             anonymous: route.anonymous,
@@ -84,7 +78,7 @@ impl Admitter {
             trusts_header: config.trusts_user_header(route),
             rejection: dialect.rejection(),
             hooks,
-        }))
+        })
     }
 
     /// Whether upgrade requests are judged. Where tokens stand in messages, only a hook judges them.

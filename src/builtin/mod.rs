@@ -15,27 +15,84 @@ mod actions;
 mod admission;
 mod rules;
 
-use crate::config::{Action, Config, Create, DialectName, HookKind, Route, Rule};
+use crate::auth::JwtVerifier;
+use crate::config::{Action, Config, Create, HookKind, Route, Rule};
+use crate::gateway::Error;
 use crate::handler::{RouteSetup, Setup};
-use crate::hooks::{Backends, HookClient, ShardBackends};
+use crate::hooks::{Backends, HookClient};
 use admission::Admitter;
 use rules::Judge;
 use std::rc::Rc;
+use std::sync::Arc;
 
-/// Sets up what a config says, on one shard.
-pub(crate) fn set_up(setup: &mut Setup, config: &Config, backends: &Backends) {
-    let shard_index = setup.shard_index();
-    let backends = match backends.on_shard(shard_index) {
-        Ok(backends) => backends,
-        Err(error) => {
-            setup.complain(error.to_string());
-            return;
-        }
-    };
-    for route in &config.routes {
-        if !is_plain(route) {
-            let mut setup = setup.route(&route.path);
-            set_up_route(&mut setup, config, route, &backends);
+/// What a config says, with what it leaves to files.
+pub(crate) struct Builtin {
+    config: Config,
+    backends: Arc<Backends>,
+    /// By route.
+    verifiers: Vec<Option<Arc<JwtVerifier>>>,
+}
+
+impl Builtin {
+    /// Reads what a config leaves to files.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be used.
+    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
+        let names_max = config.limits.name_bytes_max as usize;
+        let verifier = |route: &Route| {
+            let Some(jwt) = &route.jwt else {
+                return Ok(None);
+            };
+            match JwtVerifier::open(jwt, names_max) {
+                Ok(verifier) => Ok(Some(Arc::new(verifier))),
+                Err(error) => Err(Error::Keys {
+                    path: route.path.clone(),
+                    problem: error.to_string(),
+                }),
+            }
+        };
+        Ok(Self {
+            config: config.clone(),
+            backends: Backends::open(config)?,
+            verifiers: config
+                .routes
+                .iter()
+                .map(verifier)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The backends that hooks ask.
+    pub(crate) fn backends(&self) -> &Arc<Backends> {
+        &self.backends
+    }
+
+    /// Sets up everything on one shard.
+    pub(crate) fn set_up(&self, setup: &mut Setup) {
+        let backends = match self.backends.on_shard(setup.shard_index()) {
+            Ok(backends) => backends,
+            Err(error) => {
+                setup.complain(error.to_string());
+                return;
+            }
+        };
+        for (route, verifier) in self.config.routes.iter().zip(&self.verifiers) {
+            if !is_plain(route) {
+                let mut setup = setup.route(&route.path);
+                let hooks =
+                    HookClient::new(&backends, &self.config, route, setup.handle_of_route());
+                set_up_commands(&mut setup, route, hooks.as_ref());
+                set_up_channels(&mut setup, route, hooks.as_ref());
+                if let Some(hooks) = &hooks {
+                    set_up_hooks(&mut setup, hooks);
+                }
+                let admitter = Admitter::new(&self.config, route, verifier.as_ref(), hooks);
+                if let Some(admitter) = admitter {
+                    set_up_admission(&mut setup, admitter);
+                }
+            }
         }
     }
 }
@@ -53,41 +110,20 @@ fn is_plain(route: &Route) -> bool {
         && !admission::is_wanted(route)
 }
 
-fn set_up_route(
-    setup: &mut RouteSetup<'_>,
-    config: &Config,
-    route: &Route,
-    backends: &Rc<ShardBackends>,
-) {
-    let handle = setup.handle_of_route();
-    let hooks = HookClient::new(backends, config, route, handle);
-    set_up_commands(setup, route, hooks.as_ref());
-    set_up_channels(setup, route, hooks.as_ref());
-    if let Some(hooks) = &hooks {
-        set_up_hooks(setup, hooks);
+fn set_up_admission(setup: &mut RouteSetup<'_>, admitter: Admitter) {
+    let admitter = Rc::new(admitter);
+    if admitter.authenticates() {
+        let admitter = Rc::clone(&admitter);
+        setup.authenticate(move |token| {
+            let admitter = Rc::clone(&admitter);
+            async move { admitter.authenticate(&token).await }
+        });
     }
-    match Admitter::new(config, route, hooks) {
-        Ok(Some(admitter)) => {
-            let admitter = Rc::new(admitter);
-            // Its clients show their tokens in messages.
-            if route.dialect == DialectName::Wserver {
-                let admitter = Rc::clone(&admitter);
-                if admitter.authenticates() {
-                    setup.authenticate(move |token| {
-                        let admitter = Rc::clone(&admitter);
-                        async move { admitter.authenticate(&token).await }
-                    });
-                }
-            }
-            if admitter.admits() {
-                setup.admit(move |upgrade| {
-                    let admitter = Rc::clone(&admitter);
-                    async move { admitter.admit(upgrade).await }
-                });
-            }
-        }
-        Ok(None) => {}
-        Err(problem) => setup.complain(format!("route {}: {problem}", route.path)),
+    if admitter.admits() {
+        setup.admit(move |upgrade| {
+            let admitter = Rc::clone(&admitter);
+            async move { admitter.admit(upgrade).await }
+        });
     }
 }
 

@@ -20,6 +20,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file of keys cannot be used.
+    Keys {
+        /// The path of the route that names it.
+        path: String,
+        /// The file, and what is wrong with it.
+        problem: String,
+    },
     /// A backend cannot be asked.
     Backend {
         /// Its name.
@@ -42,6 +49,7 @@ impl fmt::Display for Error {
                 file,
                 problem,
             } => write!(f, "route {path}: {}: {problem}", file.display()),
+            Self::Keys { path, problem } => write!(f, "route {path}: {problem}"),
             Self::Backend { name, problem } => write!(f, "backend {name}: {problem}"),
             Self::Setup(error) => error.fmt(f),
             Self::Start(error) => error.fmt(f),

@@ -22,6 +22,6 @@ mod tests;
 mod values;
 
 pub(crate) use self::asks::{Asker, Question};
-pub(crate) use self::client::{Backends, ShardBackends};
+pub(crate) use self::client::Backends;
 pub(crate) use self::error::HookError;
 pub(crate) use self::route::HookClient;

@@ -249,6 +249,8 @@ mod tests {
             ("http://", WRONG),
             ("http:///", WRONG),
             ("http://a b/", WRONG),
+            ("http://a/b c", WRONG),
+            ("http://a/\u{e9}", WRONG),
             ("http://a:99999/", WRONG),
             ("http://[::1/", WRONG),
             (" http://a/", WRONG),

@@ -45,8 +45,9 @@ pub struct Route {
     /// Which token names which user. On a `wserver` route the token is in the registration, and one
     /// that is not in the table is ignored; on an `easyws` route it is the value of the cookie
     /// `auth`, on an `edk` route what is in `Sec-WebSocket-Protocol`, and one that is not in the
-    /// table is refused. `None`: on a `wserver` route every token is the name of its user, on the
-    /// others every token is let in.
+    /// table is refused; for `wsrv` and `projectforge` it is where `token_from` says. `None`: on a
+    /// `wserver` route every token is the name of its user, on the others every token is let in.
+    /// Not for `echo`.
     pub tokens: Option<Tokens>,
     /// How a JSON Web Token is checked that is the client's token; its user is the client's. Not
     /// together with `tokens`, and not for `echo`.
@@ -69,8 +70,8 @@ pub struct Route {
     /// name of its user; where it has none, that channel is left out.
     pub join_on_open: Vec<String>,
     /// Whether the embedding program finds out by itself who connects, with a function that no
-    /// config can see. It has no key in a file. An `edk` route needs it where neither
-    /// `trust_user_header` nor `tokens` says who a client is.
+    /// config can see. It has no key in a file. An `edk` route needs it where none of
+    /// `trust_user_header`, `tokens`, `jwt` and a hook on `open` says who a client is.
     pub authenticated_by_code: bool,
     /// Where messages are pushed; `None` is nowhere. Only for `wserver`.
     pub push_path: Option<String>,

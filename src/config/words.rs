@@ -68,3 +68,16 @@ pub(super) fn quoted_list(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     words.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_spelled_as_in_a_file() {
+        assert_eq!(key_in("", "listen"), "listen");
+        assert_eq!(key_in("routes[0]", "push_path"), "routes[0].push_path");
+        assert_eq!(key_in("a", ""), "a.\"\"");
+        assert_eq!(key_in("a", "b.c\n"), "a.\"b.c\\n\"");
+    }
+}

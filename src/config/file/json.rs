@@ -18,13 +18,12 @@ impl Reader {
             DeValue::String(text) => put_text(json, text),
             DeValue::Boolean(value) => json.push_str(if *value { "true" } else { "false" }),
             DeValue::Integer(number) => {
-                match i64::from_str_radix(number.as_str(), number.radix()) {
-                    Ok(number) => json.push_str(&number.to_string()),
-                    Err(_) => {
-                        let problem = format!("{number} has more than 64 bits");
-                        return Err(self.places.complain(&whole.path, problem));
-                    }
-                }
+                let value = i64::from_str_radix(number.as_str(), number.radix());
+                let value = value.map_err(|_| {
+                    let problem = format!("{number} has more than 64 bits");
+                    self.places.complain(&whole.path, problem)
+                })?;
+                json.push_str(&value.to_string());
             }
             DeValue::Float(number) => {
                 let value = number.as_str().parse().ok();

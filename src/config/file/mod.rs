@@ -256,11 +256,12 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_those_that_are_allowed() {
-        const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, limits, \
-            heartbeat, http, ring, routes";
+        const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, health_path, \
+            api, limits, heartbeat, http, ring, backends, routes";
         const ROUTE: &str = "path, dialect, name, namespace, origin, playground_path, tokens, \
-            push_path, drop_path, push_secret, push_header, message_bytes_max, outbox_bytes_max, \
-            ping_interval_ms, idle_timeout_ms, registration_timeout_ms";
+            jwt, hooks, channels, join_on_open, push_path, drop_path, push_secret, push_header, \
+            message_bytes_max, outbox_bytes_max, ping_interval_ms, idle_timeout_ms, \
+            registration_timeout_ms";
         check(
             "# one\n\nlimts = 1",
             &format!("f.toml:3: unknown key \"limts\"; allowed here: {TOP}"),
@@ -440,6 +441,16 @@ mod tests {
             "a b",
             "f.toml:1: not valid TOML: key with no value, expected `=`",
         );
+        for (table, key) in [("[api]", "keys"), ("[[backends]]", "secret")] {
+            let text = format!("{table}\n{key} = hush");
+            let result = Config::from_toml("f.toml", &text, &Overrides::default());
+            let error = result.expect_err("not TOML").to_string();
+            assert!(
+                error.starts_with(&format!("f.toml:2: {key}: not valid TOML: ")),
+                "{error}"
+            );
+            assert!(!error.contains("hush"), "{error}");
+        }
     }
 
     #[test]
@@ -449,6 +460,16 @@ mod tests {
         check(
             "[limits]\n[http]\n[limits]",
             "f.toml:3: duplicate key \"limits\"",
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_quoted_in_a_file_is_quoted_in_a_complaint() {
+        check(
+            "\"a\\nb\" = 1\n",
+            "f.toml:1: unknown key \"\"a\\nb\"\"; allowed here: listen, shards, pin, insecure, \
+             log, shutdown_grace_ms, health_path, api, limits, heartbeat, http, ring, backends, \
+             routes",
         );
     }
 

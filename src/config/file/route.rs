@@ -222,7 +222,10 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Overrides, PushFrame, Sender};
+    use super::super::super::{
+        Action, Backend, ChannelSetting, CommandSetting, Create, HookKind, Hooks, Jwt, JwtKeys,
+        OnFailure, Overrides, PublishTo, PushFrame, ReplyData, Rule, Secret, Sender, TokenSource,
+    };
     use super::*;
 
     fn read(text: &str) -> Result<Config, ConfigError> {
@@ -277,7 +280,20 @@ mod tests {
                 "playground_path = '/p'",
                 "edk wsrv easyws projectforge wserver",
             ),
-            ("tokens = {}", "edk easyws wserver"),
+            ("tokens = {}", "edk wsrv easyws projectforge wserver"),
+            ("token_from = ['bearer']", "wsrv projectforge"),
+            ("anonymous = true", "wsrv projectforge"),
+            (
+                "jwt = { key_file = 'f' }",
+                "edk wsrv easyws projectforge wserver",
+            ),
+            (
+                "hooks = { backend = 'b' }",
+                "edk wsrv easyws projectforge wserver",
+            ),
+            ("commands = {}", "edk wsrv easyws projectforge"),
+            ("channels = []", "edk wsrv easyws projectforge wserver"),
+            ("join_on_open = []", "edk wsrv easyws projectforge wserver"),
             ("push_path = '/p'", "wserver"),
             ("drop_path = '/p'", "wserver"),
             ("push_secret = 'x'", "wserver"),
@@ -417,6 +433,134 @@ mod tests {
         expected.tap_path = Some("/t".to_owned());
         expected.tap_secret = Some(Secret::new("s"));
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn every_key_about_users_and_hooks_reaches_the_route() {
+        let text = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n\
+            [[routes]]\npath = '/a'\ndialect = 'wsrv'\n\
+            token_from = ['bearer', 'header:X-Token', 'cookie:session', 'query:token']\n\
+            anonymous = true\njoin_on_open = ['global', 'user:{user}']\n\
+            [routes.jwt]\nsecret = '0123456789abcdef0123456789abcdef'\nissuer = 'i'\n\
+            audience = 'a'\nuser_claim = 'uid'\nleeway_s = 300\n\
+            [routes.hooks]\nbackend = 'app'\non = ['open', 'message', 'close']\n\
+            on_failure = 'close'";
+        let config = read(text).expect("valid");
+        let expected = Route {
+            jwt: Some(Jwt {
+                keys: JwtKeys::Secret(Secret::new("0123456789abcdef0123456789abcdef")),
+                issuer: Some("i".to_owned()),
+                audience: Some("a".to_owned()),
+                user_claim: "uid".to_owned(),
+                leeway_s: 300,
+            }),
+            token_from: Some(vec![
+                TokenSource::Bearer,
+                TokenSource::Header("x-token".to_owned()),
+                TokenSource::Cookie("session".to_owned()),
+                TokenSource::Query("token".to_owned()),
+            ]),
+            anonymous: true,
+            hooks: Some(Hooks {
+                backend: "app".to_owned(),
+                on: vec![HookKind::Open, HookKind::Message, HookKind::Close],
+                on_failure: OnFailure::Close,
+            }),
+            join_on_open: vec!["global".to_owned(), "user:{user}".to_owned()],
+            ..Route::new("/a", DialectName::Wsrv)
+        };
+        assert_eq!(config.routes, [expected]);
+        assert_eq!(config.backends, [Backend::new("app", "http://127.0.0.1/")]);
+
+        let keys = |line: &str| {
+            let jwt = route("edk", line).jwt;
+            jwt.map(|jwt| {
+                assert_eq!(jwt, Jwt::new(jwt.keys.clone()));
+                jwt.keys
+            })
+        };
+        let pem = JwtKeys::Pem("a.pem".into());
+        assert_eq!(keys("jwt = { key_file = 'a.pem' }"), Some(pem));
+        let jwks = JwtKeys::Jwks("a.json".into());
+        assert_eq!(keys("jwt = { jwks_file = 'a.json' }"), Some(jwks));
+    }
+
+    #[test]
+    fn every_key_of_a_command_reaches_the_route() {
+        let read = route(
+            "wsrv",
+            "tokens = { t = 'jack' }\n[routes.commands]\ne = 'echo'\nj = 'join'\n\
+             l = { action = 'leave', channel = 'user:{user}', allow = 'identified' }\n\
+             p = 'publish'\n\
+             c = { action = 'publish', channel = 'room', event = 'chat', to = 'others' }\n\
+             r = 'reply'\n'the text' = { action = 'reply', data = 'hi' }\n\
+             b = { action = 'reply', bytes = 'aGk=', allow = { tokens = ['t'] } }",
+        );
+        let publish = |channel: Option<&str>, event: Option<&str>, to| Action::Publish {
+            channel: channel.map(ToOwned::to_owned),
+            event: event.map(ToOwned::to_owned),
+            to,
+        };
+        let reply = |data| Action::Reply { data };
+        let leave = Action::Leave {
+            channel: Some("user:{user}".to_owned()),
+        };
+        let tokens = Rule::Tokens(vec![Secret::new("t")]);
+        let expected = [
+            ("e", Action::Echo, Rule::Anyone),
+            ("j", Action::Join { channel: None }, Rule::Anyone),
+            ("l", leave, Rule::Identified),
+            ("p", publish(None, None, PublishTo::All), Rule::Anyone),
+            (
+                "c",
+                publish(Some("room"), Some("chat"), PublishTo::Others),
+                Rule::Anyone,
+            ),
+            ("r", reply(ReplyData::None), Rule::Anyone),
+            (
+                "the text",
+                reply(ReplyData::Text("hi".to_owned())),
+                Rule::Anyone,
+            ),
+            ("b", reply(ReplyData::Bytes(b"hi".into())), tokens),
+        ];
+        let setting = |(name, action, allow): (&str, _, _)| {
+            (name.to_owned(), CommandSetting { action, allow })
+        };
+        assert_eq!(read.commands, expected.map(setting).into());
+    }
+
+    #[test]
+    fn every_key_of_a_channel_reaches_the_route() {
+        let read = read(
+            "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n\
+             [[routes]]\npath = '/a'\ndialect = 'easyws'\n\
+             hooks = { backend = 'app' }\njwt = { key_file = 'f' }\n\
+             [[routes.channels]]\nname = 'news'\npublish = 'nobody'\n\
+             [[routes.channels]]\nname = 'hall'\ncreate = 'first-join'\njoin = 'identified'\n\
+             [[routes.channels]]\nname = 'user:{user}'\njoin = 'owner'\npublish = 'hook'\n\
+             [[routes.channels]]\nname = '*'\ncreate = 'first-join'\n\
+             join = { tokens = ['a', 'b'] }\npublish = { claim = 'role', value = 'admin' }",
+        );
+        let channels = read.expect("valid").routes.remove(0).channels;
+        let setting = |name: &str, create, join, publish| ChannelSetting {
+            name: name.to_owned(),
+            create,
+            join,
+            publish,
+        };
+        let tokens = Rule::Tokens(vec![Secret::new("a"), Secret::new("b")]);
+        let claim = Rule::Claim {
+            name: "role".to_owned(),
+            value: "admin".to_owned(),
+        };
+        let expected = [
+            setting("news", Create::Advance, Rule::Anyone, Rule::Nobody),
+            setting("hall", Create::FirstJoin, Rule::Identified, Rule::Anyone),
+            setting("user:{user}", Create::FirstJoin, Rule::Owner, Rule::Hook),
+            setting("*", Create::FirstJoin, tokens, claim),
+        ];
+        assert_eq!(channels, expected);
     }
 
     #[test]

@@ -128,3 +128,145 @@ fn parse(text: &str, limits: &Limits) -> Result<ChannelPattern, String> {
 
 /// More would take too long to look through for the pattern that fits.
 const CHANNELS_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Overrides;
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
+    const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
+
+    fn channel(name: &str, more: &str) -> String {
+        format!("{WSRV}[[routes.channels]]\nname = '{name}'\n{more}")
+    }
+
+    #[test]
+    fn a_channel_has_a_name_or_a_pattern() {
+        let key = "f.toml:5: routes[0].channels[0].name";
+        for (bad, problem) in [
+            ("", "\"\" is empty"),
+            ("a*b*", "\"a*b*\" has more than one \"*\" or \"{user}\""),
+            (
+                "{id}",
+                "\"{id}\" has a brace that is not that of \"{user}\"",
+            ),
+        ] {
+            check(&channel(bad, ""), &format!("{key}: {problem}"));
+        }
+        let long = "a".repeat(8_193);
+        check(
+            &channel(&long, ""),
+            &format!("{key}: has 8193 bytes, allowed are 1 to 8192 (limits.name_bytes_max)"),
+        );
+        assert!(read(&channel(&long[1..], "")).is_ok());
+        check(
+            &format!("{WSRV}[[routes.channels]]\njoin = 'anyone'"),
+            "f.toml:4: routes[0].channels[0]: a channel needs the key \"name\", such as \"room-*\"",
+        );
+        check(
+            &channel("a", "role = 'anyone'"),
+            "f.toml:6: unknown key \"routes[0].channels[0].role\"; allowed here: name, create, \
+             join, publish",
+        );
+        check(
+            &format!("{WSRV}channels = 'a'"),
+            "f.toml:4: routes[0].channels: must be [[routes.channels]] tables; found a string",
+        );
+    }
+
+    #[test]
+    fn only_a_name_exists_in_advance() {
+        let key = "f.toml:6: routes[0].channels[0].create";
+        check(
+            &channel("room-*", "create = 'advance'"),
+            &format!(
+                "{key}: \"advance\" is for a name, and \"room-*\" is a pattern; allowed is \
+                 \"first-join\""
+            ),
+        );
+        check(
+            &channel("room", "create = 'later'"),
+            &format!("{key}: \"later\" is unknown, allowed are \"advance\", \"first-join\""),
+        );
+        assert!(read(&channel("room", "create = 'advance'")).is_ok());
+        assert!(read(&channel("room-*", "create = 'first-join'")).is_ok());
+    }
+
+    #[test]
+    fn a_namespace_has_a_channel_once() {
+        let shared = |route: &str, names: &[&str]| {
+            let channel = |name: &&str| format!("[[routes.channels]]\nname = '{name}'\n");
+            let channels: String = names.iter().map(channel).collect();
+            format!("{route}namespace = 'n'\n{channels}")
+        };
+        check(
+            &shared(WSRV, &["a", "b", "a"]),
+            "f.toml:10: routes[0].channels[2].name: \"a\" is taken by routes[0].channels[0].name",
+        );
+        let wsrv = shared(WSRV, &["a", "room-*"]);
+        check(
+            &format!("{wsrv}{}", shared(EASYWS, &["room-*"])),
+            "f.toml:14: routes[1].channels[0].name: \"room-*\" is taken by \
+             routes[0].channels[1].name",
+        );
+        assert!(read(&format!("{wsrv}{}", shared(EASYWS, &["room-1"]))).is_ok());
+        let elsewhere = shared(EASYWS, &["room-*"]).replace("'n'", "'m'");
+        assert!(read(&format!("{wsrv}{elsewhere}")).is_ok());
+    }
+
+    #[test]
+    fn a_namespace_has_not_too_many_channels() {
+        let named = |letter: char| (0..512).map(move |index| format!("{letter}{index}"));
+        let mut config =
+            read(&format!("{WSRV}namespace = 'n'\n{EASYWS}namespace = 'n'")).expect("valid");
+        config.routes[0].channels = named('a').map(ChannelSetting::new).collect();
+        config.routes[1].channels = named('b').map(ChannelSetting::new).collect();
+        assert_eq!(config.validate(), Ok(()));
+        config.routes[1].channels.push(ChannelSetting::new("*"));
+        let error = config.validate().expect_err("one too many");
+        assert_eq!(
+            error.to_string(),
+            "routes[1].channels: with these, the namespace has 1025 channels, allowed are 0 to 1024"
+        );
+    }
+
+    #[test]
+    fn a_session_is_put_on_single_channels_and_not_too_many() {
+        let open = |channels: &str| format!("{WSRV}join_on_open = [{channels}]");
+        check(
+            &open("'a', 'room-*'"),
+            "f.toml:4: routes[0].join_on_open[1]: \"room-*\" is a pattern of many channels; \
+             allowed is one channel, with or without {user}",
+        );
+        check(
+            &open("'a', ''"),
+            "f.toml:4: routes[0].join_on_open[1]: \"\" is empty",
+        );
+        check(
+            &open(&"'a',".repeat(129)),
+            "f.toml:4: routes[0].join_on_open: lists 129 channels, allowed are 0 to 128 \
+             (limits.channels_per_session_max)",
+        );
+        check(
+            &format!("{WSRV}join_on_open = 'a'"),
+            "f.toml:4: routes[0].join_on_open: must be a list such as [\"lobby\"]; found a string",
+        );
+        check(
+            &open("1"),
+            "f.toml:4: routes[0].join_on_open[0]: must be a string; found an integer",
+        );
+        assert!(read(&open(&"'a',".repeat(128))).is_ok());
+        assert!(read(&open("'global', 'user:{user}'")).is_ok());
+    }
+}

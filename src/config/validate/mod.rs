@@ -268,6 +268,46 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_not_where_the_gateway_itself_is() {
+        check(
+            &format!("{WS}push_path = '/health'"),
+            "f.toml:4: routes[0].push_path: \"/health\" is taken by health_path",
+        );
+        check(
+            &format!("health_path = '/ws'\n{WS}"),
+            "f.toml:3: routes[0].path: \"/ws\" is taken by health_path",
+        );
+        check(
+            &format!("health_path = 'health'\n{WS}"),
+            "f.toml:1: health_path: \"health\" does not start with \"/\"",
+        );
+        let nowhere = read(&format!("health_path = ''\n{WS}push_path = '/health'"));
+        assert_eq!(nowhere.expect("valid").health_path, None);
+        let elsewhere = read(&format!("health_path = '/up'\n{WS}push_path = '/health'"));
+        let elsewhere = elsewhere.expect("valid").health_path;
+        assert_eq!(elsewhere.as_deref(), Some("/up"));
+
+        let taken = "is taken by the server API, as all under /api/ is (api.enabled)";
+        for path in ["/api/", "/api/push", "/api/v1/push"] {
+            check(
+                &format!("{WS}push_path = '{path}'"),
+                &format!("f.toml:4: routes[0].push_path: \"{path}\" {taken}"),
+            );
+            let off = format!("api.enabled = false\n{WS}push_path = '{path}'");
+            assert_eq!(read(&off).err(), None);
+        }
+        check(
+            "[[routes]]\ndialect = 'echo'\npath = '/api/{id}'",
+            &format!("f.toml:3: routes[0].path: \"/api/{{id}}\" {taken}"),
+        );
+        check(
+            "health_path = '/api/health'",
+            &format!("f.toml:1: health_path: \"/api/health\" {taken}"),
+        );
+        assert_eq!(read(&format!("{WS}push_path = '/api'")).err(), None);
+    }
+
+    #[test]
     fn there_is_at_least_one_route_and_not_too_many() {
         check(
             "\nroutes = []",

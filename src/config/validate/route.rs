@@ -200,7 +200,10 @@ const HEADER_NAME_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Config, Overrides, PushFrame, Sender, Tokens};
+    use super::super::super::{
+        Action, ChannelSetting, CommandSetting, DialectName, Hooks, Jwt, JwtKeys, OnFailure,
+        Overrides, PushFrame, Secret, Sender, TokenSource, Tokens,
+    };
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
@@ -215,7 +218,6 @@ mod tests {
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
-    const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
     const FORGE: &str = "[[routes]]\npath = '/forge'\ndialect = 'projectforge'\n";
 
     #[test]
@@ -263,44 +265,6 @@ mod tests {
              drop_path",
         );
         assert!(read(&format!("{WS}push_secret = 'a'\ndrop_path = '/d'")).is_ok());
-    }
-
-    #[test]
-    fn tokens_and_users_have_a_length_that_a_registration_can_have() {
-        let tokens = |token: &str, user: &str| {
-            format!("limits.name_bytes_max = 16\n{WS}[routes.tokens]\n'{token}' = '{user}'")
-        };
-        let expected = "f.toml:5: routes[0].tokens: tokens and users have 1 to 16 bytes \
-                        (limits.name_bytes_max)";
-        let long = "a".repeat(17);
-        check(&tokens("", "jack"), expected);
-        check(&tokens("aaa", ""), expected);
-        check(&tokens(&long, "jack"), expected);
-        check(&tokens("aaa", &long), expected);
-        assert!(read(&tokens(&long[1..], &long[1..])).is_ok());
-    }
-
-    #[test]
-    fn a_token_is_one_that_a_client_can_show() {
-        let tokens = |dialect: &str, token: &str| {
-            read(&format!("{dialect}tokens = {{ \"{token}\" = 'jack' }}"))
-        };
-        let bad = "a token of a config never reaches a client's header";
-        for token in ["a b", "a,b", "a=", "\u{e9}"] {
-            let error = tokens(EDK, token).expect_err(bad);
-            let expected = "f.toml:4: routes[0].tokens: tokens are sent as a subprotocol, and have \
-                letters, digits and !#$%&'*+-.^_`|~ only";
-            assert_eq!(error, expected, "{token}");
-        }
-        for token in ["a;b", "a\\u0022", "a\\\\b", "\u{e9}", "a\\tb"] {
-            let error = tokens(EASYWS, token).expect_err(bad);
-            let expected = "f.toml:4: routes[0].tokens: tokens are sent in a cookie, and have \
-                printable ASCII characters only, without quotes, semicolons and backslashes";
-            assert_eq!(error, expected, "{token}");
-        }
-        assert!(tokens(EDK, "eyJhbGciOiJIUzI1NiJ9.e30.s-i_g").is_ok());
-        assert!(tokens(EASYWS, "a b,c=").is_ok());
-        assert!(tokens(WS, "a;b \u{e9}").is_ok());
     }
 
     #[test]
@@ -453,6 +417,34 @@ mod tests {
         let secret = || Secret::new("a");
         let cases: &[(Spoil, &str)] = &[
             (|it| it.tokens = Some(Tokens::default()), "tokens"),
+            (
+                |it| it.token_from = Some(vec![TokenSource::Bearer]),
+                "token_from",
+            ),
+            (|it| it.anonymous = true, "anonymous"),
+            (
+                |it| it.jwt = Some(Jwt::new(JwtKeys::Pem("f".into()))),
+                "jwt",
+            ),
+            (
+                |it| {
+                    it.hooks = Some(Hooks {
+                        backend: "app".to_owned(),
+                        on: Vec::new(),
+                        on_failure: OnFailure::Fail,
+                    });
+                },
+                "hooks",
+            ),
+            (
+                |it| {
+                    let echo = CommandSetting::new(Action::Echo);
+                    it.commands.insert("echo".to_owned(), echo);
+                },
+                "commands",
+            ),
+            (|it| it.channels.push(ChannelSetting::new("a")), "channels"),
+            (|it| it.join_on_open.push("a".to_owned()), "join_on_open"),
             (|it| it.push_path = Some("/p".to_owned()), "push_path"),
             (|it| it.drop_path = Some("/p".to_owned()), "drop_path"),
             (|it| it.trust_user_header = Some(true), "trust_user_header"),

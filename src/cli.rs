@@ -421,13 +421,17 @@ mod tests {
   wserver       ws://127.0.0.1:8080/ws            send {{"token":"jack","event":"topic1"}}
     push        http://127.0.0.1:8080/push
     drop        http://127.0.0.1:8080/drop
+    playground  http://127.0.0.1:8080/playground/ws
   edk           ws://127.0.0.1:8080/edk           x-user-id: jack, Sec-WebSocket-Protocol: token
                                                   any message goes to all
   wsrv          ws://127.0.0.1:8080/wsrv          send {{"cmd":"join","data":"room"}}, then
                                                   {say}
+    playground  http://127.0.0.1:8080/playground/wsrv
   easyws        ws://127.0.0.1:8080/easyws        {easyws}
+    playground  http://127.0.0.1:8080/playground/easyws
   projectforge  ws://127.0.0.1:8080/projectforge  with ?ch=room, twice: one sees the other come
                                                   {forge}
+    playground  http://127.0.0.1:8080/playground/projectforge
   echo          ws://127.0.0.1:8080/echo          what you send comes back
   api           http://127.0.0.1:8080/api/v1/     no key is needed
   health        http://127.0.0.1:8080/health

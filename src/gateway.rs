@@ -15,6 +15,7 @@ use crate::driver::stop::{Ending, StopFlag};
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
 use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
+use crate::hooks::Backends;
 use crate::id::ShardId;
 use crate::metrics::Counters;
 use crate::public_id::IdCipher;
@@ -37,6 +38,7 @@ pub struct Gateway {
     threads: Vec<JoinHandle<()>>,
     core: Arc<HandleCore>,
     watchdog: Option<Watchdog>,
+    backends: Arc<Backends>,
 }
 
 /// A gateway that has not started: its config and the functions of the embedding program.
@@ -67,6 +69,11 @@ impl Gateway {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The backends that hooks ask.
+    pub(crate) fn backends(&self) -> &Arc<Backends> {
+        &self.backends
     }
 
     /// How many shards it has.
@@ -222,6 +229,7 @@ impl Builder {
     pub fn start(self) -> Result<Gateway, Error> {
         self.config.validate().map_err(Error::Config)?;
         let builtin = Builtin::open(&self.config)?;
+        let backends = Arc::clone(builtin.backends());
         let setups = self.all_setups(builtin);
         let is_embedded = !self.setups.is_empty();
         let Self {
@@ -262,6 +270,7 @@ impl Builder {
             threads,
             core,
             watchdog,
+            backends,
         })
     }
 }

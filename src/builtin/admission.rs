@@ -81,7 +81,7 @@ impl Admitter {
         })
     }
 
-    /// Whether upgrade requests are judged. Where tokens stand in messages, only a hook judges them.
+    /// Whether upgrade requests are judged; where tokens stand in messages, only a hook does that.
     pub(super) fn admits(&self) -> bool {
         self.asks(HookKind::Open) || !self.reads_messages
     }

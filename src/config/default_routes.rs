@@ -9,6 +9,7 @@ use super::{Action, ChannelSetting, CommandSetting, DialectName, PublishTo, Repl
 pub(super) fn default_routes() -> Vec<Route> {
     vec![
         Route {
+            playground_path: playground("ws"),
             push_path: Some("/push".to_owned()),
             drop_path: Some("/drop".to_owned()),
             ..Route::new("/ws", DialectName::Wserver)
@@ -21,20 +22,29 @@ pub(super) fn default_routes() -> Vec<Route> {
         },
         Route {
             commands: chat(),
+            playground_path: playground("wsrv"),
             ..Route::new("/wsrv", DialectName::Wsrv)
         },
-        // Its clients may be only on channels that are declared.
+        // Its clients may be only on channels that are declared, and hear of those that are not.
         Route {
             commands: chat(),
-            channels: vec![ChannelSetting::new("*")],
+            channels: vec![ChannelSetting::new("room*")],
+            playground_path: playground("easyws"),
             ..Route::new("/easyws", DialectName::Easyws)
         },
         Route {
             commands: chat(),
+            playground_path: playground("projectforge"),
             ..Route::new("/projectforge", DialectName::Projectforge)
         },
         Route::new("/echo", DialectName::Echo),
     ]
+}
+
+/// Where a page to try a route is served. There is none for `edk`, since a browser cannot send the
+/// header that names its user.
+fn playground(name: &str) -> Option<String> {
+    Some(format!("/playground/{name}"))
 }
 
 /// Whatever a chat needs, and a first thing to say.

@@ -303,6 +303,7 @@ mod tests {
         for route in others {
             assert_eq!(route.name(), route.dialect.as_str());
             let plain = Route {
+                playground_path: None,
                 commands: BTreeMap::new(),
                 channels: Vec::new(),
                 join_on_open: Vec::new(),
@@ -340,7 +341,7 @@ mod tests {
             let data = ReplyData::Text("world".to_owned());
             assert_eq!(route.commands["hello"].action, Action::Reply { data });
         }
-        assert_eq!(easyws.channels, [ChannelSetting::new("*")]);
+        assert_eq!(easyws.channels, [ChannelSetting::new("room*")]);
         assert_eq!(edk.join_on_open, ["lobby"]);
         let to_the_lobby = Action::Publish {
             channel: Some("lobby".to_owned()),

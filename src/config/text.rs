@@ -193,7 +193,7 @@ dialect = "wserver"
 # origin = "any"
 
 # Where a page to try the route is served, but not of an "echo" route. Without this key, nowhere.
-# playground_path = "/playground"
+playground_path = "/playground/ws"
 
 # The channels that a session is put on when it opens, whatever their rules, but not on an "echo"
 # route. {user} is the name of its user; where it has none, that channel is left out.
@@ -272,6 +272,7 @@ const WSRV: &str = r#"
 [[routes]]
 path = "/wsrv"
 dialect = "wsrv"
+playground_path = "/playground/wsrv"
 
 # Which token names which user. With this table any other token is refused.
 # tokens = { "aaa" = "jack", "bbb" = "jack" }
@@ -321,6 +322,7 @@ const OTHER_ROUTES: &str = r#"
 [[routes]]
 path = "/easyws"
 dialect = "easyws"
+playground_path = "/playground/easyws"
 
 # Which token, in the cookie "auth", names which user. With this table any other token is refused.
 # tokens = { "aaa" = "jack", "bbb" = "jack" }
@@ -335,11 +337,11 @@ hello = { action = "reply", data = "world" }
 # A channel, or all that fit a pattern, and who may do what there; not on an "echo" route. It holds
 # in the route's namespace, which may have 1024 of them. Of two patterns that fit, the first counts,
 # but a name goes before a pattern. A channel that fits none is open to anyone, but clients of
-# "easyws" can be only on those that fit one, so here all do.
+# "easyws" can be only on those that fit one.
 [[routes.channels]]
 
 # A name, or a pattern: one * for any text, or one {user} for the name of a user.
-name = "*"
+name = "room*"
 
 # When it begins to exist: in "advance", or with the "first-join", and then it is forgotten when the
 # last leaves. Without this key, a name does in advance; a pattern has no other than "first-join".
@@ -359,6 +361,7 @@ name = "*"
 [[routes]]
 path = "/projectforge"
 dialect = "projectforge"
+playground_path = "/playground/projectforge"
 
 # What others know a sender by: "session" (its id) or "user" (the name of its user).
 # from = "session"
@@ -458,7 +461,6 @@ mod tests {
                     name: None,
                     namespace: None,
                     origin: None,
-                    playground_path: None,
                     tokens: None,
                     jwt: None,
                     token_from: None,
@@ -485,7 +487,6 @@ mod tests {
                 panic!("six routes, not {:?}", config.routes);
             };
             assert_eq!(wserver.namespace.as_deref(), Some("ws"));
-            assert!(wserver.playground_path.is_some());
             let is_header = matches!(wserver.push_auth, PushAuth::Header { .. });
             assert_eq!(is_header, is_opaque);
             assert_eq!(wserver.jwt.is_some(), !is_opaque);

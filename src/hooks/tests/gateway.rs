@@ -2,15 +2,15 @@
 //! and in which order.
 
 use super::backend::{Asked, PATIENCE, TestBackend};
-use crate::config::{Backend, Config, DialectName, HookKind, Hooks, OnFailure, Route};
+use crate::Gateway;
+use crate::config::{
+    Backend, ChannelSetting, Config, DialectName, HookKind, Hooks, OnFailure, Route, Rule,
+};
 use crate::hooks::client::Backends;
-use crate::hooks::{Asker, HookClient, Question};
-use crate::{Builder, Failure, Gateway};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::num::NonZeroU8;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::protocol::Role;
@@ -27,9 +27,13 @@ fn config(dialect: DialectName, backend: &TestBackend) -> Config {
     let mut route = Route::new("/x", dialect);
     route.hooks = Some(Hooks {
         backend: "b".to_owned(),
-        on: HookKind::ALL.to_vec(),
+        on: vec![HookKind::Open, HookKind::Message, HookKind::Close],
         on_failure: OnFailure::Fail,
     });
+    route.channels = vec![ChannelSetting {
+        join: Rule::Hook,
+        ..ChannelSetting::new("secret")
+    }];
     Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         shards: NonZeroU8::new(1),
@@ -40,58 +44,13 @@ fn config(dialect: DialectName, backend: &TestBackend) -> Config {
     }
 }
 
-/// A gateway on which everything is left to the hooks.
-fn builder(config: &Config, backends: &Arc<Backends>) -> Builder {
-    let (settings, backends) = (config.clone(), Arc::clone(backends));
-    Gateway::builder(config.clone()).shard(move |setup| {
-        let shard = backends.on_shard(setup.shard_index()).expect("usable");
-        let mut route = setup.route("/x");
-        let handle = route.handle_of_route();
-        let hooks = HookClient::new(&shard, &settings, &settings.routes[0], handle);
-        let hooks = hooks.expect("the route has hooks");
-        let client = || Rc::clone(&hooks);
-        let (open, message, opened, closed, join) =
-            (client(), client(), client(), client(), client());
-        route.admit(move |upgrade| {
-            let hooks = Rc::clone(&open);
-            async move { hooks.open(&upgrade, upgrade.token(), None, None).await }
-        });
-        route.fallback(move |cx| {
-            let hooks = Rc::clone(&message);
-            async move { hooks.message(cx).await }
-        });
-        route.on_open(move |session| {
-            let hooks = Rc::clone(&opened);
-            async move { hooks.opened(session).await }
-        });
-        route.on_close(move |session| {
-            let hooks = Rc::clone(&closed);
-            async move { hooks.closed(session).await }
-        });
-        route.channel_with("secret", move |joining| {
-            let hooks = Rc::clone(&join);
-            async move {
-                let asker = match &joining.session {
-                    Some(session) => Asker::Session(session),
-                    None => Asker::Connecting {
-                        user: joining.user.as_deref(),
-                        token: joining.token.as_deref(),
-                    },
-                };
-                let allowed = hooks.allows(asker, Question::Join(&joining.channel)).await;
-                allowed.then_some(()).ok_or_else(|| Failure::new(1, "no"))
-            }
-        });
-    })
-}
-
 impl Stage {
     fn new(dialect: DialectName, change: impl FnOnce(&mut Config)) -> Self {
         let backend = TestBackend::start();
         let mut config = config(dialect, &backend);
         change(&mut config);
-        let backends = Backends::open(&config).expect("usable");
-        let gateway = builder(&config, &backends).start().expect("it starts");
+        let gateway = Gateway::builder(config).start().expect("it starts");
+        let backends = Arc::clone(gateway.backends());
         Self {
             gateway,
             backend,

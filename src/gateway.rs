@@ -71,9 +71,10 @@ impl Gateway {
         self.address
     }
 
-    /// The backends that hooks ask.
-    pub(crate) fn backends(&self) -> &Arc<Backends> {
-        &self.backends
+    /// How each backend that hooks ask does, as `/health` tells: name, state, counts, last error.
+    #[must_use]
+    pub fn backend_reports(&self) -> Vec<serde_json::Value> {
+        self.backends.report()
     }
 
     /// How many shards it has.
@@ -235,13 +236,13 @@ impl Builder {
         let Self {
             config, embedder, ..
         } = self;
-        let mut host = host_settings(&config, embedder.token.is_some())?;
+        let asks = embedder.token.is_some();
+        let mut host = host_settings(&config, asks, start::unix_ms(), &backends)?;
         let prepared = start::prepare(&config).map_err(Error::Start)?;
         let keys = start::random_keys().map_err(Error::Start)?;
         let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
         shard.ids = IdCipher::new(keys[0]);
         shard.home_key = HomeKey(keys[1]);
-        shard.started_unix_ms = start::unix_ms();
         let stop = Arc::new(StopFlag::default());
         let core = handle_core(&config, &host, &prepared.exchange);
         let watchdog = Watchdog::new(&config, prepared.exchange.shards());
@@ -301,9 +302,11 @@ impl Simulation {
     /// If the config breaks a rule, or names a file that cannot be read.
     pub fn new(builder: Builder, exchange: &Arc<Exchange>) -> Result<Self, Error> {
         builder.config.validate().map_err(Error::Config)?;
-        let settings = host_settings(&builder.config, builder.embedder.token.is_some())?;
+        let builtin = Builtin::open(&builder.config)?;
+        let asks = builder.embedder.token.is_some();
+        let settings = host_settings(&builder.config, asks, 0, builtin.backends())?;
         let core = handle_core(&builder.config, &settings, exchange);
-        let setups = builder.all_setups(Builtin::open(&builder.config)?);
+        let setups = builder.all_setups(builtin);
         Ok(Self {
             builder,
             setups,

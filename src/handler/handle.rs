@@ -220,12 +220,9 @@ impl Handle {
         session: PublicId,
         act: impl FnOnce(&mut Host, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
-        let Some((id, _)) = self.core.ids.open(session) else {
+        let Some(id) = self.session_of(session) else {
             return Pending::failed(HandleError::NoSession);
         };
-        if id.shard().index() >= self.core.exchange.shards() {
-            return Pending::failed(HandleError::NoSession);
-        }
         self.ask(id.shard(), move |host, reply: ReplyTo<T>| {
             match host.find(session) {
                 Some(id) => act(host, id, reply),
@@ -234,8 +231,18 @@ impl Handle {
         })
     }
 
+    /// The session that a public id names, if it is one of this gateway's.
+    pub(super) fn session_of(&self, id: PublicId) -> Option<SessionId> {
+        let (session, _) = self.core.ids.open(id)?;
+        (session.shard().index() < self.shards_count()).then_some(session)
+    }
+
+    pub(crate) fn shards_count(&self) -> usize {
+        self.core.exchange.shards()
+    }
+
     /// Has a shard do something.
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         shard: ShardId,
         act: impl FnOnce(&mut Host, ReplyTo<T>) + Send + 'static,
@@ -249,7 +256,7 @@ impl Handle {
     }
 
     /// Has every shard look something up.
-    fn gather<T: Send + 'static>(
+    pub(super) fn gather<T: Send + 'static>(
         &self,
         look: impl Fn(&Host) -> Vec<T> + Clone + Send + 'static,
     ) -> Gathered<T> {
@@ -467,7 +474,11 @@ impl RouteHandle {
         self.index
     }
 
-    fn route_index(&self) -> u16 {
+    pub(crate) fn namespace(&self) -> u16 {
+        self.info().namespace
+    }
+
+    pub(super) fn route_index(&self) -> u16 {
         u16::try_from(self.index).expect("routes are few")
     }
 }

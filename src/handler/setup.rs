@@ -358,11 +358,6 @@ impl RouteSetup<'_> {
         self.setup.route(path)
     }
 
-    /// Notes that this cannot be set up: the gateway does not start.
-    pub(crate) fn complain(&mut self, problem: String) {
-        self.setup.complain(problem);
-    }
-
     fn declare(&mut self, name: &str, wish: Wish, gate: Gate) -> &mut Self {
         let Some((info, program)) = self.parts() else {
             return self;

@@ -6,12 +6,10 @@ use crate::Gateway;
 use crate::config::{
     Backend, ChannelSetting, Config, DialectName, HookKind, Hooks, OnFailure, Route, Rule,
 };
-use crate::hooks::client::Backends;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::num::NonZeroU8;
-use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::protocol::Role;
 use tungstenite::{Message as Frame, WebSocket};
@@ -20,7 +18,6 @@ use tungstenite::{Message as Frame, WebSocket};
 struct Stage {
     gateway: Gateway,
     backend: TestBackend,
-    backends: Arc<Backends>,
 }
 
 fn config(dialect: DialectName, backend: &TestBackend) -> Config {
@@ -50,12 +47,7 @@ impl Stage {
         let mut config = config(dialect, &backend);
         change(&mut config);
         let gateway = Gateway::builder(config).start().expect("it starts");
-        let backends = Arc::clone(gateway.backends());
-        Self {
-            gateway,
-            backend,
-            backends,
-        }
+        Self { gateway, backend }
     }
 
     fn connect(&self, path: &str, headers: &str) -> Client {
@@ -317,7 +309,7 @@ fn nonsense_changes_nothing() {
         );
         assert_eq!(failed["status"], 999_999_999);
         assert_eq!((stage.members("room"), stage.members("lobby")), (0, 1));
-        assert_eq!(stage.backends.report()[0]["state"], health);
+        assert_eq!(stage.gateway.backend_reports()[0]["state"], health);
     }
     session.say(&request("chat", "t"));
     stage.next("message").ok(r#"{"join":["room"],"reply":{}}"#);
@@ -367,7 +359,7 @@ fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
     stage.backend = TestBackend::start();
     let client = stage.connect("/x", "");
     assert_eq!(client.refused(), unavailable);
-    let report = stage.backends.report().remove(0);
+    let report = stage.gateway.backend_reports().remove(0);
     assert_eq!(report["state"], "down");
     assert!(
         report["last_error"]
@@ -523,6 +515,6 @@ fn a_backend_that_restarts_between_two_messages_is_not_missed() {
         drop(std::mem::replace(&mut stage.backend, TestBackend::start()));
         stage.backend = TestBackend::start_at(address);
     }
-    assert_eq!(stage.backends.report()[0]["failed"], 0);
+    assert_eq!(stage.gateway.backend_reports()[0]["failed"], 0);
     stage.end();
 }

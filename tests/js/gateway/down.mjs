@@ -6,7 +6,7 @@ import { Backend, Gateway, backendTable, done } from "./world.mjs";
 const held = [];
 let next = () => ({ reply: { data: "up" } });
 const answers = {
-  open: () => ({ admit: true, user: "jack" }),
+  open: ({ user }) => ({ admit: true, user: user ?? "jack" }),
   message: (asked, response) => next(asked, response),
 };
 let backend = await Backend.start(answers);

@@ -64,6 +64,7 @@ pub mod cli;
 pub mod close;
 pub mod config;
 pub mod content;
+mod cookie;
 pub mod dialect;
 pub mod driver;
 pub mod embedder;

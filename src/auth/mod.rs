@@ -1,17 +1,21 @@
-//! Who a client is, by a token that it shows: JSON Web Tokens, their keys, and where tokens are
-//! looked for.
+//! Who a client is, by the token that it shows: where in a request the token is, and what a JSON
+//! Web Token says (RFC 7519).
 //!
 //! ```text
-//!   upgrade request --> source.rs: the first place that has a token
-//!                          |
-//!                          v
-//!   file of keys ------> jwt.rs --> the user that the token names, and its claims
-//!     (keys.rs, read again when it has changed)
+//!   request --find_token--> token --JwtVerifier--> user, claims
+//!                                       |
+//!                                  keys of the config, or of a file that is
+//!                                  read again when it has changed
 //! ```
 //!
-//! Nothing here knows routes or sessions. A client is never told why its token is refused.
+//! A token is believed or not, and nothing is remembered of it: a session lives on when its token
+//! expires. Which routes ask for one, and what a client is told whose token is refused, is not
+//! known here.
 
+#[cfg(test)]
+mod fixtures;
 mod jwt;
+mod key_file;
 mod keys;
 mod source;
 

@@ -120,7 +120,7 @@ impl Admitter {
     pub(super) async fn admit(&self, upgrade: Upgrade) -> Result<Admission, Rejection> {
         let token: Option<Box<str>> = match upgrade.token() {
             Some(token) => Some(token.into()),
-            None => find_token(&self.sources, &upgrade.head()),
+            None => find_token(&self.sources, upgrade.head()),
         };
         let (user, claims) = self.identify(&upgrade, token.as_deref())?;
         let mut admission = match &self.hooks {

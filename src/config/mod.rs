@@ -35,7 +35,8 @@ pub use self::route::{DialectName, Origin, PushFrame, Route, Schema, Sender};
 pub use self::rule::{ChannelSetting, Create, Rule};
 pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;
-use self::words::{quoted, spelled};
+pub(crate) use self::words::quoted;
+use self::words::spelled;
 
 pub use crate::limits::{ApiLimits, BackendLimits, Heartbeat, Http, Limits, Ring, RouteLimits};
 

@@ -43,7 +43,7 @@ pub(super) fn unknown(word: &str, allowed: &[&str]) -> String {
 }
 
 /// In quotes and with everything but printable ASCII escaped, so that a complaint stays one line.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_default())
 }
 

@@ -49,6 +49,12 @@ impl<'r> RequestHead<'r> {
         let headers: &'r HeaderMap = &self.head.headers;
         headers.get(name).map(hyper::header::HeaderValue::as_bytes)
     }
+
+    /// The values of all headers of this name.
+    pub(crate) fn header_values(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {
+        let values = self.head.headers.get_all(name).into_iter();
+        values.map(hyper::header::HeaderValue::as_bytes)
+    }
 }
 
 /// An upgrade request that waits to be admitted.

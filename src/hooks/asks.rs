@@ -101,7 +101,7 @@ pub(crate) fn open(
     upgrade: &Upgrade,
     token: Option<&str>,
     user: Option<&str>,
-    claims: Option<&serde_json::Value>,
+    claims: Option<&serde_json::Map<String, serde_json::Value>>,
 ) -> Vec<u8> {
     let (head, route) = (upgrade.head(), upgrade.route());
     let parameters = upgrade.parameters.iter();
@@ -211,7 +211,7 @@ struct OpenAsk<'a> {
     request: RequestAsk<'a>,
     token: Option<&'a str>,
     user: Option<&'a str>,
-    claims: Option<&'a serde_json::Value>,
+    claims: Option<&'a serde_json::Map<String, serde_json::Value>>,
     channel: Option<&'a str>,
 }
 

@@ -70,7 +70,7 @@ impl HookClient {
         upgrade: &Upgrade,
         token: Option<&str>,
         user: Option<&str>,
-        claims: Option<&serde_json::Value>,
+        claims: Option<&serde_json::Map<String, serde_json::Value>>,
     ) -> Result<Admission, Rejection> {
         let body = |id| asks::open(id, upgrade, token, user, claims);
         let read = |json: &[u8]| answers::read_open(json, &self.bounds);

@@ -244,3 +244,26 @@ fn a_quiet_session_owns_no_outbox_and_no_decoder() {
     room.shard.free_spare();
     assert_eq!(LIVE_BYTES.get(), after_one);
 }
+
+/// A channel that nobody is on any more is forgotten with its name.
+#[test]
+fn a_million_names_leave_no_bytes_behind() {
+    const AT_ONCE: usize = 100;
+    let mut room = Room::of(AT_ONCE);
+    let mut round = |first: usize, names: usize| {
+        for name in (first..first + names).step_by(AT_ONCE) {
+            let name_of = |index: usize| format!("a channel that is soon forgotten, {index}");
+            for (index, &id) in room.sessions.iter().enumerate() {
+                room.shard.join(id, &name_of(name + index));
+            }
+            for (index, &id) in room.sessions.iter().enumerate() {
+                assert!(room.shard.leave_channel(id, &name_of(name + index)));
+            }
+        }
+        room.shard.free_spare();
+        LIVE_BYTES.get()
+    };
+    let before = round(0, 10_000);
+    let after = round(10_000, 1_000_000);
+    assert!(after * 10 <= before * 11, "{before} became {after}");
+}

@@ -31,6 +31,11 @@ fn backends_push_look_and_disconnect() {
 }
 
 #[test]
+fn a_million_names_leave_nothing_behind() {
+    check("names.mjs");
+}
+
+#[test]
 fn hooks_decide_in_every_language() {
     check("hooks.mjs");
 }

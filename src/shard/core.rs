@@ -4,6 +4,7 @@ use super::channels::Channels;
 use super::claims::Claims;
 use super::connection::{Connection, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
+use super::dirty::DirtyQueues;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
 use super::outbox::Outboxes;
@@ -74,8 +75,7 @@ pub struct Shard {
     pub(super) scratch: Scratch,
     /// Where answers are worded.
     pub(super) answer_bytes: Vec<u8>,
-    pub(super) dirty: VecDeque<u32>,
-    pub(super) urgent: VecDeque<u32>,
+    pub(super) dirty: DirtyQueues,
     pub(super) messages: VecDeque<(ShardId, MailboxMessage)>,
     pub(super) closes: VecDeque<(ConnectionId, CloseStep)>,
     pub(super) questions: VecDeque<Question>,
@@ -160,8 +160,7 @@ impl Shard {
             outboxes,
             scratch: Scratch::new(),
             answer_bytes: Vec::new(),
-            dirty: VecDeque::new(),
-            urgent: VecDeque::new(),
+            dirty: DirtyQueues::default(),
             messages: VecDeque::new(),
             closes: VecDeque::new(),
             questions: VecDeque::new(),
@@ -252,15 +251,12 @@ impl Shard {
         connection.last_input = now;
         connection.last_ping = now;
         connection.since = now;
-        let len = u32::try_from(greeting.len()).expect("a head is small");
-        let pushed = self
-            .outboxes
-            .push(&mut connection.outbox, frame, len, u32::MAX);
+        let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("an empty outbox has room for a greeting");
         connection.outbox.keep_first();
+        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
         self.sessions_count += 1;
         self.counters.sessions_opened += 1;
-        self.mark_dirty(id.slot(), true);
         self.schedule(id);
         if self.settings.routes[usize::from(route)].watches {
             self.begin_watching(id);
@@ -272,17 +268,29 @@ impl Shard {
     }
 
     /// The socket took `taken` bytes of what [`Shard::poll_send`] lent; the send is over.
+    #[inline]
     pub fn handle_sent(&mut self, id: ConnectionId, taken: u32) {
         let connection = self
             .connections
             .get_mut(id)
             .expect("a slot outlives its operations");
         self.outboxes.settle(&mut connection.outbox, taken);
+        if !connection.is_open() {
+            self.after_last_sends(id);
+        } else if !connection.outbox.is_empty() {
+            self.dirty.mark(&mut connection.outbox, id.slot());
+        }
+    }
+
+    /// A send to what is no session any more is over.
+    #[cold]
+    fn after_last_sends(&mut self, id: ConnectionId) {
+        let connection = self.connections.get_mut(id).expect("just seen");
         if connection.phase == Phase::Gone {
             // Nothing may be queued for it any more: its descriptor is about to be closed.
             self.outboxes.clear(&mut connection.outbox);
         } else if !connection.outbox.is_empty() {
-            self.mark_dirty(id.slot(), false);
+            self.dirty.mark(&mut connection.outbox, id.slot());
         } else if connection.phase == Phase::Closing {
             self.begin_draining(id);
         }
@@ -363,23 +371,22 @@ impl Shard {
     /// What is to be sent next, to whom. It stays where it is until [`Shard::handle_sent`].
     ///
     /// The first call after a batch seals what was encoded in it.
+    #[inline]
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.outboxes.batches.seal();
         let (id, outbox) = loop {
-            let (slot, urgent) = match self.urgent.pop_front() {
-                Some(slot) => (slot, true),
-                None => (self.dirty.pop_front()?, false),
-            };
+            let (slot, is_urgent) = self.dirty.pop()?;
             let Some((id, connection)) = self.connections.entry_mut(slot) else {
                 continue;
             };
-            if urgent {
-                connection.queued_urgent = false;
+            let outbox = &mut connection.outbox;
+            if is_urgent {
+                outbox.queued_urgent = false;
             } else {
-                connection.queued = false;
+                outbox.queued = false;
             }
-            if connection.is_dirty() {
-                break (id, &mut connection.outbox);
+            if outbox.is_dirty() {
+                break (id, outbox);
             }
         };
         Some((id, self.outboxes.lend(outbox)))
@@ -394,7 +401,7 @@ impl Shard {
     /// Whether [`Shard::poll_send`] may have something.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
-        !self.urgent.is_empty() || !self.dirty.is_empty()
+        !self.dirty.is_empty()
     }
 
     /// The next connection to be shut or closed.
@@ -430,10 +437,7 @@ impl Shard {
     /// Frees what is kept for the next batch; for a shard that has been idle for a while.
     pub fn free_spare(&mut self) {
         self.outboxes.free_spare();
-        if self.dirty.is_empty() && self.urgent.is_empty() {
-            self.dirty = VecDeque::new();
-            self.urgent = VecDeque::new();
-        }
+        self.dirty.free_spare();
     }
 
     /// Whether memory was given up since the last call, so that collecting it may pay.
@@ -509,10 +513,11 @@ impl Shard {
             self.outboxes.invariants(&connection.outbox);
             open += usize::from(connection.phase == Phase::Open);
             partial += self.decoders[id.index()].partial_bytes();
-            let queued = connection.queued || connection.queued_urgent;
+            let outbox = &connection.outbox;
+            let queued = outbox.queued || outbox.queued_urgent;
             if connection.phase != Phase::Gone {
                 assert!(
-                    queued || !connection.is_dirty(),
+                    queued || !outbox.is_dirty(),
                     "{id} is dirty and forgotten"
                 );
             }
@@ -525,40 +530,6 @@ impl Shard {
         }
         assert_eq!(open, self.sessions_count);
         assert_eq!(partial, self.partial_bytes);
-    }
-
-    pub(super) fn mark_dirty(&mut self, slot: u32, urgent: bool) {
-        let connection = self
-            .connections
-            .slot_mut(slot)
-            .expect("only what is there gets dirty");
-        mark(connection, slot, urgent, &mut self.dirty, &mut self.urgent);
-    }
-}
-
-impl Connection {
-    fn is_dirty(&self) -> bool {
-        !self.outbox.is_empty() && !self.outbox.is_lent()
-    }
-}
-
-/// Queues a session that is owed something, unless it is queued or being sent to.
-pub(super) fn mark(
-    connection: &mut Connection,
-    slot: u32,
-    urgent: bool,
-    dirty_queue: &mut VecDeque<u32>,
-    urgent_queue: &mut VecDeque<u32>,
-) {
-    if connection.outbox.is_lent() || connection.queued_urgent {
-        return;
-    }
-    if urgent {
-        connection.queued_urgent = true;
-        urgent_queue.push_back(slot);
-    } else if !connection.queued {
-        connection.queued = true;
-        dirty_queue.push_back(slot);
     }
 }
 

@@ -95,18 +95,13 @@ impl Shard {
             self.counters.bytes_dropped +=
                 u64::from(self.outboxes.drop_unsent(&mut connection.outbox));
         }
-        let mut len = 0;
         let frame = self.outboxes.batches.put(CLOSE_BYTES_MAX, |out| {
-            let start = out.len();
             crate::ws::encoder::put_close(out, end.code(), reason);
-            len = u32::try_from(out.len() - start).expect("a control frame");
         });
         // The last frame of a session is owed in any case.
-        let pushed = self
-            .outboxes
-            .push(&mut connection.outbox, frame, len, u32::MAX);
+        let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("bounded by outbox_bytes_max and one control frame");
-        self.mark_dirty(id.slot(), true);
+        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
     }
 
     /// Takes a session out of every list; what it is owed may still go out.

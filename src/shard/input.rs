@@ -1,7 +1,7 @@
 //! What a shard does with bytes from a client.
 
 use super::connection::Phase;
-use super::core::{Shard, mark};
+use super::core::Shard;
 use super::outbox::HEADROOM_BYTES;
 use super::question::{Ask, Question, Request};
 use super::settings::{ChannelRule, TokenRule};
@@ -361,18 +361,11 @@ impl Shard {
             .outboxes
             .batches
             .put(len, |out| encoder::put_frame(out, opcode, payload));
-        let len = u32::try_from(len).expect("it fits the outbox");
         let pushed = self
             .outboxes
-            .push(&mut connection.outbox, frame, len, bytes_max);
+            .push(&mut connection.outbox, frame, bytes_max);
         pushed.expect("looked at a moment ago");
-        mark(
-            connection,
-            id.slot(),
-            true,
-            &mut self.dirty,
-            &mut self.urgent,
-        );
+        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! What a shard does with a publication: names it, routes it, applies it.
 
-use super::batches::{Batches, FrameRef};
+use super::batches::{Batches, Span};
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
-use super::core::{Shard, mark};
+use super::core::Shard;
+use super::dirty::DirtyQueues;
 use super::input::opcode;
 use super::outbox::{Outboxes, Overflow};
 use super::presence::WATCHERS;
@@ -17,19 +18,18 @@ use crate::id::{ConnectionId, SessionId, ShardId};
 use crate::ws::encoder;
 use rand_core::RngCore;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A publication as it is worded in one encoding.
 #[derive(Clone, Copy)]
 struct Wording {
     encoding: EncodingId,
-    frame: FrameRef,
-    len: u32,
+    frame: Span,
     payload_len: u32,
 }
 
-/// A publication in every encoding that somebody needed so far.
+/// A publication in every encoding that somebody needed so far. Holds the batches of its frames:
+/// whoever needs one later finds it even if nobody before had room for it.
 struct Wordings<'p> {
     publication: &'p Publication<'p>,
     words: SmallVec<[Wording; 2]>,
@@ -46,34 +46,56 @@ impl Wordings<'_> {
             return *known;
         }
         let bytes_needed = self.publication.content.data.bytes().len() + HEAD_BYTES_MAX;
-        let (mut len, mut payload_len) = (0, 0);
+        let mut payload_len = 0;
         let frame = batches.put(bytes_needed, |out| {
-            let before = out.len();
             let start = encoder::begin(out);
             let payload_at = out.len();
             let kind = route.dialect.encode(self.publication, &route.options, out);
             payload_len = out.len() - payload_at;
             encoder::end(out, start, opcode(kind));
-            len = out.len() - before;
         });
         let word = Wording {
             encoding: route.encoding,
             frame,
-            len: u32::try_from(len).expect("a message is far below 4 GiB"),
-            payload_len: u32::try_from(payload_len).expect("less than its frame"),
+            payload_len: u32::try_from(payload_len).expect("a message is far below 4 GiB"),
         };
+        batches.hold(frame.batch);
         self.words.push(word);
         word
     }
+
+    /// Everybody has been given what they need.
+    fn release(&mut self, batches: &mut Batches) {
+        for word in self.words.drain(..) {
+            batches.release(word.frame.batch);
+        }
+    }
 }
 
-/// Counts those who hold a word's batch since the last call, all at once.
-fn hold(outboxes: &mut Outboxes, word: Option<Wording>, holders: &mut u32) {
-    if let Some(word) = word {
-        outboxes
-            .batches
-            .hold_by(word.frame.batch, std::mem::take(holders));
-    }
+/// What each session of one route is owed now, and how many have been given it.
+#[derive(Clone, Copy)]
+struct Parcel {
+    /// `None` while nobody has been given anything.
+    route: Option<u16>,
+    frame: Span,
+    payload_len: u32,
+    outbox_bytes_max: u32,
+    /// How many hold the frame's batch since it was last told so.
+    holders: u32,
+}
+
+impl Parcel {
+    const NONE: Self = Self {
+        route: None,
+        frame: Span {
+            batch: 0,
+            start: 0,
+            end: 0,
+        },
+        payload_len: 0,
+        outbox_bytes_max: 0,
+        holders: 0,
+    };
 }
 
 /// The parts of a shard that delivering a publication touches.
@@ -81,74 +103,81 @@ struct Delivery<'s> {
     settings: &'s ShardSettings,
     connections: &'s mut ConnectionTable<Connection>,
     outboxes: &'s mut Outboxes,
-    dirty: &'s mut VecDeque<u32>,
-    urgent: &'s mut VecDeque<u32>,
+    dirty: &'s mut DirtyQueues,
     wordings: Wordings<'s>,
-    word: Option<Wording>,
-    holders: u32,
+    parcel: Parcel,
     reached: u32,
     slow: SmallVec<[u32; 8]>,
 }
 
 impl Delivery<'_> {
-    /// Adds the publication to the outbox of one session.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the body of a fan-out's loops")]
-    fn give_to(&mut self, slot: u32) {
-        let connection = self.connections.slot_mut(slot).expect("listed while open");
-        let route = &self.settings.routes[usize::from(connection.route)];
-        let Wording {
-            frame,
-            len,
-            payload_len,
-            ..
-        } = match self.word {
-            Some(word) if word.encoding == route.encoding => word,
-            before => {
-                hold(self.outboxes, before, &mut self.holders);
-                *self
-                    .word
-                    .insert(self.wordings.of(route, &mut self.outboxes.batches))
-            }
-        };
-        let outbox = &mut connection.outbox;
-        match self
-            .outboxes
-            .push_unheld(outbox, frame, len, route.outbox_bytes_max)
-        {
-            Ok(holds) => {
-                self.holders += u32::from(holds);
-                self.reached += 1;
-                connection.messages_sent = connection.messages_sent.wrapping_add(1);
-                connection.bytes_sent += u64::from(payload_len);
-                mark(connection, slot, false, self.dirty, self.urgent);
-            }
-            Err(Overflow) => self.slow.push(slot),
-        }
-    }
-
-    /// The same for each of these, except some.
+    /// Adds the publication to the outbox of each of these sessions: the loop of a fan-out.
+    ///
+    /// What is the same from one session to the next is in `parcel` and not looked up again.
     #[inline]
-    fn give(&mut self, slots: impl Iterator<Item = u32>, except: &[u32]) {
-        if except.is_empty() {
-            for slot in slots {
-                self.give_to(slot);
+    fn give(&mut self, slots: impl Iterator<Item = u32>) {
+        let (mut parcel, mut reached) = (self.parcel, 0);
+        for slot in slots {
+            let connection = self.connections.slot_mut(slot).expect("listed while open");
+            if parcel.route != Some(connection.route) {
+                let route = connection.route;
+                parcel = self.parcel_for(route, parcel);
             }
-        } else {
-            for slot in slots {
-                if !except.contains(&slot) {
-                    self.give_to(slot);
-                }
-            }
+            let connection = self.connections.slot_mut(slot).expect("listed while open");
+            let outbox = &mut connection.outbox;
+            let pushed = self
+                .outboxes
+                .push_unheld(outbox, parcel.frame, parcel.outbox_bytes_max);
+            let Ok(holds) = pushed else {
+                self.slow.push(slot);
+                continue;
+            };
+            parcel.holders += u32::from(holds);
+            reached += 1;
+            self.dirty.mark(outbox, slot);
+            connection.messages_sent = connection.messages_sent.wrapping_add(1);
+            connection.bytes_sent += u64::from(parcel.payload_len);
+        }
+        self.parcel = parcel;
+        self.reached += reached;
+    }
+
+    /// What a session of another route than the one before is owed.
+    #[inline(never)]
+    fn parcel_for(&mut self, route: u16, before: Parcel) -> Parcel {
+        self.hold(before);
+        let settings = &self.settings.routes[usize::from(route)];
+        let word = self.wordings.of(settings, &mut self.outboxes.batches);
+        Parcel {
+            route: Some(route),
+            frame: word.frame,
+            payload_len: word.payload_len,
+            outbox_bytes_max: settings.outbox_bytes_max,
+            holders: 0,
         }
     }
-}
 
-impl Delivery<'_> {
+    /// Counts those who hold a parcel's batch, all at once.
+    fn hold(&mut self, parcel: Parcel) {
+        if parcel.holders > 0 {
+            let batches = &mut self.outboxes.batches;
+            batches.hold_by(parcel.frame.batch, parcel.holders);
+        }
+    }
+
+    /// [`Delivery::give`] to all but some.
+    fn give_except(&mut self, slots: impl Iterator<Item = u32>, except: &[u32]) {
+        if except.is_empty() {
+            self.give(slots);
+        } else {
+            self.give(slots.filter(|slot| !except.contains(slot)));
+        }
+    }
+
     /// The same for one session, if it is open.
     fn give_one(&mut self, id: ConnectionId) {
         if self.connections.get(id).is_some_and(Connection::is_open) {
-            self.give_to(id.slot());
+            self.give(std::iter::once(id.slot()));
         }
     }
 
@@ -162,7 +191,7 @@ impl Delivery<'_> {
         let all = self.connections.iter();
         let there = all.filter(|(_, connection)| is_there(connection));
         slots.extend(there.map(|(id, _)| id.slot()));
-        self.give(slots.drain(..), except);
+        self.give_except(slots.drain(..), except);
     }
 }
 
@@ -244,13 +273,11 @@ impl Shard {
             connections: &mut self.connections,
             outboxes: &mut self.outboxes,
             dirty: &mut self.dirty,
-            urgent: &mut self.urgent,
             wordings: Wordings {
                 publication: shown.as_ref().unwrap_or(publication),
                 words: SmallVec::new(),
             },
-            word: None,
-            holders: 0,
+            parcel: Parcel::NONE,
             reached: 0,
             slow: SmallVec::new(),
         };
@@ -261,7 +288,7 @@ impl Shard {
                 event,
             } => {
                 for members in self.users.reached(namespace, name, event) {
-                    delivery.give(members.iter().map(|member| member.slot), &[]);
+                    delivery.give(members.iter().map(|member| member.slot));
                 }
             }
             Audience::Channel {
@@ -271,7 +298,7 @@ impl Shard {
             } => {
                 let except = slots_here(self.id, delivery.connections, except);
                 let members = self.channels.members(namespace, name).iter();
-                delivery.give(members.map(|member| member.slot), &except);
+                delivery.give_except(members.map(|member| member.slot), &except);
             }
             Audience::Session(session) => delivery.give_one(session.connection()),
             Audience::Everyone { namespace, except } => {
@@ -279,14 +306,9 @@ impl Shard {
                 delivery.give_everyone(namespace, &except, &mut self.slots);
             }
         }
-        let Delivery {
-            word,
-            mut holders,
-            reached,
-            slow,
-            ..
-        } = delivery;
-        hold(&mut self.outboxes, word, &mut holders);
+        delivery.hold(delivery.parcel);
+        delivery.wordings.release(&mut delivery.outboxes.batches);
+        let Delivery { reached, slow, .. } = delivery;
 
         self.counters.publications += 1;
         self.counters.deliveries += u64::from(reached);

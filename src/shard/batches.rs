@@ -56,22 +56,23 @@ pub struct Span {
     pub batch: u32,
     /// Where it begins there.
     pub start: u32,
-    /// Where it ends there.
-    pub end: u32,
+    /// How many bytes it has.
+    pub len: u32,
 }
 
 impl Span {
-    /// How many bytes it has.
+    /// Nothing, nowhere.
+    pub const EMPTY: Self = Self {
+        batch: NONE,
+        start: 0,
+        len: 0,
+    };
+
+    /// Where it ends in its batch.
     #[must_use]
     #[inline]
-    pub fn len(self) -> u32 {
-        self.end - self.start
-    }
-
-    /// Whether it has none.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.start == self.end
+    pub fn end(self) -> u32 {
+        self.start + self.len
     }
 }
 
@@ -110,7 +111,7 @@ impl Batches {
         Span {
             batch: index,
             start: offset(start),
-            end,
+            len: end - offset(start),
         }
     }
 
@@ -146,7 +147,7 @@ impl Batches {
     /// The bytes of a span.
     #[must_use]
     pub fn bytes(&self, span: Span) -> &[u8] {
-        &self.entries[span.batch as usize].bytes[span.start as usize..span.end as usize]
+        &self.entries[span.batch as usize].bytes[span.start as usize..][..span.len as usize]
     }
 
     /// [`Batches::bytes`] that are about to be lent.
@@ -168,7 +169,7 @@ impl Batches {
         span.start == 0 || ends.binary_search(&span.start).is_ok()
     }
 
-    /// Where the first frame of a span ends, or what is left of it.
+    /// Where the first frame of a span ends.
     #[must_use]
     pub fn first_frame_end(&self, span: Span) -> u32 {
         let ends = &self.entries[span.batch as usize].ends;
@@ -186,7 +187,7 @@ impl Batches {
     /// The copy does not move while others are added behind it: the buffer has its full size from
     /// the beginning, and what does not fit goes into another.
     pub fn gather(&mut self, spans: &[Span]) -> Span {
-        let bytes: u32 = spans.iter().map(|span| span.len()).sum();
+        let bytes: u32 = spans.iter().map(|span| span.len).sum();
         let index = self.gathering_with_room_for(bytes as usize, spans);
         let target = &mut self.entries[index as usize];
         let (mut copy, mut ends) = (
@@ -199,11 +200,14 @@ impl Batches {
             copy.extend_from_slice(self.bytes(span));
             let source = &self.entries[span.batch as usize].ends;
             let from = source.partition_point(|&end| end <= span.start);
-            let inside = source[from..].iter().take_while(|&&end| end <= span.end);
+            let inside = source[from..].iter().take_while(|&&end| end <= span.end());
             ends.extend(inside.map(|end| end - span.start + base));
         }
-        let end = start + bytes;
-        assert_eq!(ends.last(), Some(&end), "a span ends with a frame");
+        assert_eq!(
+            ends.last(),
+            Some(&(start + bytes)),
+            "a span ends with a frame"
+        );
         assert_eq!(copy.capacity(), capacity, "lent bytes do not move");
 
         let target = &mut self.entries[index as usize];
@@ -211,7 +215,7 @@ impl Batches {
         Span {
             batch: index,
             start,
-            end,
+            len: bytes,
         }
     }
 
@@ -370,17 +374,18 @@ mod tests {
         let mut batches = Batches::new(64);
         let first = put(&mut batches, b"one");
         let second = put(&mut batches, b"two");
-        assert_eq!((first.batch, first.end), (second.batch, second.start));
-        let both = Span {
-            end: second.end,
-            ..first
-        };
+        assert_eq!((first.batch, first.end()), (second.batch, second.start));
+        let both = Span { len: 6, ..first };
         assert_eq!(batches.bytes(both), b"onetwo");
         batches.hold(first.batch);
         batches.seal();
         assert_eq!(batches.first_frame_end(both), 3);
         assert_eq!(batches.first_frame_end(second), 6);
-        let torn = Span { start: 1, ..both };
+        let torn = Span {
+            start: 1,
+            len: 5,
+            ..both
+        };
         assert!(batches.begins_with_frame(second) && !batches.begins_with_frame(torn));
         batches.invariants();
         batches.release(first.batch);
@@ -429,7 +434,11 @@ mod tests {
         let two = put(&mut batches, b"two");
         batches.hold(one.batch);
         batches.seal();
-        let torn = Span { start: 1, ..one };
+        let torn = Span {
+            start: 1,
+            len: 2,
+            ..one
+        };
         let gathered = batches.gather(&[torn, two]);
         assert_eq!(batches.bytes(gathered), b"netwo");
         assert_eq!(batches.first_frame_end(gathered), 2);

@@ -1,10 +1,10 @@
 //! Where a shard keeps its connections: an array of slots, each with its present name.
 //!
-//! The array gives dense storage, and what left a slot leaves it free for the next; the names go
-//! stale safely. Removing a connection gives its slot a name of the next generation, so every copy
-//! of the old [`ConnectionId`] (in a completion, in a question under way, in a request still
-//! waiting) misses from then on, at the cost of one compare. The name lies beside the connection, in
-//! the same cache line, and not in an array of its own: whoever looks for one needs the other.
+//! The array gives dense storage, and a slot that was left is given to the next; the names go stale
+//! safely. Removing a connection gives its slot a name of the next generation, so every copy of the
+//! old [`ConnectionId`] (in a completion, in a question under way, in a request still waiting)
+//! misses from then on, at the cost of one compare. The name lies beside the connection, in the same
+//! cache line, since whoever looks for the one needs the other.
 
 use crate::id::{ConnectionId, SLOTS_MAX};
 
@@ -27,6 +27,10 @@ struct Entry<C> {
     name: ConnectionId,
     connection: Option<C>,
 }
+
+/// All slots of a table, for a loop over many of them.
+#[derive(Debug)]
+pub struct SlotsMut<'t, C>(&'t mut [Entry<C>]);
 
 impl<C> ConnectionTable<C> {
     /// What one connection takes, with its name.
@@ -77,7 +81,10 @@ impl<C> ConnectionTable<C> {
     #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut C> {
         let entry = self.entries.get_mut(id.index())?;
-        entry.connection.as_mut().filter(|_| entry.name == id)
+        if entry.name != id {
+            return None;
+        }
+        entry.connection.as_mut()
     }
 
     /// The connection, for reading; `None` if the id is stale.
@@ -85,13 +92,16 @@ impl<C> ConnectionTable<C> {
     #[inline]
     pub fn get(&self, id: ConnectionId) -> Option<&C> {
         let entry = self.entries.get(id.index())?;
-        entry.connection.as_ref().filter(|_| entry.name == id)
+        if entry.name != id {
+            return None;
+        }
+        entry.connection.as_ref()
     }
 
-    /// Whatever connection lies in `slot` now; `None` if it is free.
+    /// Every slot, by its index.
     #[inline]
-    pub fn slot_mut(&mut self, slot: u32) -> Option<&mut C> {
-        self.entries.get_mut(slot as usize)?.connection.as_mut()
+    pub fn slots_mut(&mut self) -> SlotsMut<'_, C> {
+        SlotsMut(&mut self.entries)
     }
 
     /// Whatever connection lies in `slot` now, with its name; `None` if it is free.
@@ -136,6 +146,14 @@ impl<C> ConnectionTable<C> {
         let is_free = |slot: &usize| self.entries[*slot].connection.is_none();
         let vacant = (0..self.entries.len()).filter(is_free);
         assert!(vacant.eq(free.iter().map(|&slot| slot as usize)));
+    }
+}
+
+impl<C> SlotsMut<'_, C> {
+    /// Whatever connection lies in `slot` now; `None` if it is free.
+    #[inline]
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut C> {
+        self.0.get_mut(slot as usize)?.connection.as_mut()
     }
 }
 

@@ -7,7 +7,7 @@ use super::connection_table::ConnectionTable;
 use super::dirty::DirtyQueues;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
-use super::outbox::Outboxes;
+use super::outbox::{Marks, Outboxes};
 use super::presence::Sighting;
 use super::publication::{ClaimMessage, MailboxMessage, Ticket};
 use super::question::{Answer, Question};
@@ -375,16 +375,12 @@ impl Shard {
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.outboxes.batches.seal();
         let (id, outbox) = loop {
-            let (slot, is_urgent) = self.dirty.pop()?;
+            let (slot, queue) = self.dirty.pop()?;
             let Some((id, connection)) = self.connections.entry_mut(slot) else {
                 continue;
             };
             let outbox = &mut connection.outbox;
-            if is_urgent {
-                outbox.queued_urgent = false;
-            } else {
-                outbox.queued = false;
-            }
+            outbox.marks.clear(queue);
             if outbox.is_dirty() {
                 break (id, outbox);
             }
@@ -514,12 +510,10 @@ impl Shard {
             open += usize::from(connection.phase == Phase::Open);
             partial += self.decoders[id.index()].partial_bytes();
             let outbox = &connection.outbox;
-            let queued = outbox.queued || outbox.queued_urgent;
+            let queued =
+                outbox.marks.have(Marks::QUEUED) || outbox.marks.have(Marks::QUEUED_URGENT);
             if connection.phase != Phase::Gone {
-                assert!(
-                    queued || !outbox.is_dirty(),
-                    "{id} is dirty and forgotten"
-                );
+                assert!(queued || !outbox.is_dirty(), "{id} is dirty and forgotten");
             }
             if connection.phase != Phase::Open {
                 assert!(!self.users.is_bound(id.slot()));
@@ -617,6 +611,45 @@ mod tests {
         assert_eq!(publish(&mut shard, &large), 0);
         assert_eq!(send_all(&mut shard), b"greeting\x88\x0a\x03\xf0too slow");
         assert_eq!(shard.counters().ended("slow_consumer"), 1);
+    }
+
+    #[test]
+    fn a_frame_that_the_first_had_no_room_for_is_there_for_the_next() {
+        let mut config = Config::default();
+        config.routes.truncate(2);
+        for route in &mut config.routes {
+            route.namespace = Some("one".to_owned());
+        }
+        let settings = Arc::new(crate::gateway::shard_settings(&config, false));
+        let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
+        // Of two languages, in turn, so that their frames of one publication lie in two batches.
+        for route in [0, 1, 0] {
+            let id = shard.handle_accepted().expect("there is room");
+            shard.handle_upgraded(id, route, b"greeting", false);
+        }
+        send_all(&mut shard);
+        let large = vec![b'x'; 700 << 10];
+        let content = Content {
+            data: Data::Bytes(&large),
+            ..Content::default()
+        };
+        let slow = shard.connections.id_of(0).expect("it is there");
+        let slow = Audience::Session(SessionId::new(shard.id, slow));
+        assert_eq!(shard.publish(slow, &content, None), 1);
+        let everyone = Audience::Everyone {
+            namespace: 0,
+            except: &[],
+        };
+        assert_eq!(shard.publish(everyone, &content, None), 2);
+        let mut sent = vec![Vec::new(); 3];
+        while let Some((id, bytes)) = shard.poll_send() {
+            let taken = u32::try_from(bytes.len()).expect("below 4 GiB");
+            sent[id.index()] = bytes.to_vec();
+            shard.handle_sent(id, taken);
+        }
+        shard.invariants();
+        assert!(sent[1].len() > large.len() && sent[2].len() > large.len());
+        assert!(sent[1] != sent[2], "each in its own language");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! wait behind a publication to ten thousand others. A session stands in each of them at most once.
 //! Whether it is still owed something is looked at when its turn comes.
 
-use super::outbox::Outbox;
+use super::outbox::{Marks, Outbox};
 
 /// The slots of the sessions to be sent to.
 #[derive(Debug, Default)]
@@ -33,29 +33,36 @@ impl DirtyQueues {
     /// Queues a session that is owed something, unless it is queued or being sent to.
     #[inline]
     pub(super) fn mark(&mut self, outbox: &mut Outbox, slot: u32) {
-        if !(outbox.is_lent() | outbox.queued | outbox.queued_urgent) {
-            outbox.queued = true;
+        if !outbox.marks.have(Marks::LENT_OR_QUEUED) {
+            outbox.marks.set(Marks::QUEUED);
             self.usual.push(slot);
         }
     }
 
-    /// The same in the queue that goes first.
+    /// The same for one that is known not to be queued nor being sent to.
+    #[inline]
+    pub(super) fn mark_idle(&mut self, outbox: &mut Outbox, slot: u32) {
+        outbox.marks = Marks::QUEUED;
+        self.usual.push(slot);
+    }
+
+    /// [`DirtyQueues::mark`] in the queue that goes first.
     pub(super) fn mark_urgent(&mut self, outbox: &mut Outbox, slot: u32) {
-        if !outbox.is_lent() && !outbox.queued_urgent {
-            outbox.queued_urgent = true;
+        if !outbox.marks.have(Marks::LENT_OR_URGENT) {
+            outbox.marks.set(Marks::QUEUED_URGENT);
             self.urgent.push(slot);
         }
     }
 
-    /// Who is next, and whether it is urgent.
+    /// Who is next, and the mark of the queue in which it stood; the caller is to clear it.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<(u32, bool)> {
-        if !self.urgent.is_empty()
-            && let Some(slot) = self.urgent.pop()
-        {
-            return Some((slot, true));
+    pub(super) fn pop(&mut self) -> Option<(u32, Marks)> {
+        if !self.urgent.is_empty() {
+            let slot = self.urgent.pop()?;
+            return Some((slot, Marks::QUEUED_URGENT));
         }
-        self.usual.pop().map(|slot| (slot, false))
+        let slot = self.usual.pop()?;
+        Some((slot, Marks::QUEUED))
     }
 
     /// Whether nobody is queued.
@@ -103,5 +110,50 @@ impl SlotQueue {
             self.next = 0;
         }
         self.slots.reserve(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Prng;
+    use std::collections::VecDeque;
+
+    /// Random marks and turns against two plain queues; what is read takes no memory for long.
+    #[test]
+    fn agrees_with_two_plain_queues() {
+        for seed in 0..50 {
+            let mut prng = Prng::from_seed(seed);
+            let mut queues = DirtyQueues::default();
+            let mut outboxes = [Outbox::EMPTY; 40];
+            let (mut usual, mut urgent) = (VecDeque::new(), VecDeque::new());
+            for _ in 0..2000 {
+                let slot = prng.range(0, 39);
+                let outbox = &mut outboxes[slot as usize];
+                if prng.chance(1, 2) {
+                    let expected = match urgent.pop_front() {
+                        Some(slot) => Some((slot, Marks::QUEUED_URGENT)),
+                        None => usual.pop_front().map(|slot| (slot, Marks::QUEUED)),
+                    };
+                    let next = queues.pop();
+                    assert_eq!(next, expected, "seed {seed}");
+                    if let Some((slot, queue)) = next {
+                        outboxes[slot as usize].marks.clear(queue);
+                    }
+                } else if prng.chance(1, 5) {
+                    if !urgent.contains(&slot) {
+                        urgent.push_back(slot);
+                    }
+                    queues.mark_urgent(outbox, slot);
+                } else {
+                    if !usual.contains(&slot) && !urgent.contains(&slot) {
+                        usual.push_back(slot);
+                    }
+                    queues.mark(outbox, slot);
+                }
+                assert_eq!(queues.is_empty(), usual.is_empty() && urgent.is_empty());
+                assert!(queues.usual.slots.capacity() <= 4 * outboxes.len());
+            }
+        }
     }
 }

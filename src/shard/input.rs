@@ -361,9 +361,7 @@ impl Shard {
             .outboxes
             .batches
             .put(len, |out| encoder::put_frame(out, opcode, payload));
-        let pushed = self
-            .outboxes
-            .push(&mut connection.outbox, frame, bytes_max);
+        let pushed = self.outboxes.push(&mut connection.outbox, frame, bytes_max);
         pushed.expect("looked at a moment ago");
         self.dirty.mark_urgent(&mut connection.outbox, id.slot());
         Ok(())

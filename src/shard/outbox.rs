@@ -25,14 +25,12 @@ pub struct Outbox {
     /// The last of the spans behind the first, or [`NONE`].
     tail: u32,
     bytes: u32,
-    lent: bool,
-    /// The first frame may not be dropped, although nothing of it may have been sent.
-    kept: bool,
-    /// Whether its session stands in the queue of those to be sent to.
-    pub(super) queued: bool,
-    /// The same for the queue that goes first.
-    pub(super) queued_urgent: bool,
+    pub(super) marks: Marks,
 }
+
+/// What is true of an outbox, one bit each, so that a fan-out looks at all of them at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Marks(u8);
 
 /// The outboxes' common store: batches and list nodes.
 ///
@@ -61,17 +59,10 @@ struct Node {
 impl Outbox {
     /// An outbox that owes nothing.
     pub const EMPTY: Self = Self {
-        first: Span {
-            batch: NONE,
-            start: 0,
-            end: 0,
-        },
+        first: Span::EMPTY,
         tail: NONE,
         bytes: 0,
-        lent: false,
-        kept: false,
-        queued: false,
-        queued_urgent: false,
+        marks: Marks::NONE,
     };
 
     /// Bytes owed and not yet taken by the socket.
@@ -90,19 +81,82 @@ impl Outbox {
     /// it would mean anything without it.
     pub fn keep_first(&mut self) {
         assert!(!self.is_empty());
-        self.kept = true;
+        self.marks.set(Marks::KEPT);
     }
 
     /// Whether a send is under way.
     #[must_use]
     pub fn is_lent(&self) -> bool {
-        self.lent
+        self.marks.have(Marks::LENT)
+    }
+
+    /// Whether nothing is owed and its session stands in no queue.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_empty() && self.marks == Marks::NONE
+    }
+
+    /// Owes a frame where nothing was owed: [`Outboxes::push_unheld`] for what [is
+    /// idle](Outbox::is_idle), which has room for anything.
+    #[inline]
+    pub(super) fn begin(&mut self, frame: Span) {
+        self.first = frame;
+        self.bytes = frame.len;
+    }
+
+    /// Owes a frame that lies right behind all that is owed, if it does and there is room:
+    /// [`Outboxes::push_unheld`] for what has been owed something else in this turn. It is queued
+    /// already, since nothing of an open batch is lent.
+    #[inline]
+    pub(super) fn extend(&mut self, frame: Span, bytes_max: u32) -> bool {
+        let bytes = self.bytes.saturating_add(frame.len);
+        let is_next = self.first.batch == frame.batch && self.first.end() == frame.start;
+        let extends = self.tail == NONE && !self.is_empty() && is_next && bytes <= bytes_max;
+        if extends {
+            self.first.len += frame.len;
+            self.bytes = bytes;
+        }
+        extends
     }
 
     /// Whether something is owed and no send is under way.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        !self.is_empty() && !self.lent
+        !self.is_empty() && !self.is_lent()
+    }
+}
+
+impl Marks {
+    pub(super) const NONE: Self = Self(0);
+    /// A send is under way.
+    const LENT: Self = Self(1);
+    /// The first frame may not be dropped, although nothing of it may have been sent.
+    const KEPT: Self = Self(2);
+    /// The session stands in the queue of those to be sent to.
+    pub(super) const QUEUED: Self = Self(4);
+    /// The same for the queue that goes first.
+    pub(super) const QUEUED_URGENT: Self = Self(8);
+    /// What a send that took everything ends.
+    const LENT_AND_KEPT: Self = Self(1 | 2);
+    /// The session need not be queued.
+    pub(super) const LENT_OR_QUEUED: Self = Self(1 | 4 | 8);
+    /// The session need not be queued to go first.
+    pub(super) const LENT_OR_URGENT: Self = Self(1 | 8);
+
+    /// Whether any of these is among them.
+    #[inline]
+    pub(super) fn have(self, any: Self) -> bool {
+        self.0 & any.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, marks: Self) {
+        self.0 |= marks.0;
+    }
+
+    #[inline]
+    pub(super) fn clear(&mut self, marks: Self) {
+        self.0 &= !marks.0;
     }
 }
 
@@ -131,46 +185,42 @@ impl Outboxes {
         frame: Span,
         bytes_max: u32,
     ) -> Result<(), Overflow> {
-        let holds = self.push_unheld(outbox, frame, bytes_max)?;
-        self.batches.hold_by(frame.batch, u32::from(holds));
+        if self.push_unheld(outbox, frame, bytes_max)? == Pushed::Holds {
+            self.batches.hold(frame.batch);
+        }
         Ok(())
     }
 
-    /// [`Outboxes::push`] for a caller that adds one frame to many outboxes: true if the outbox
-    /// holds the frame's batch once more now, which the caller is to count before the batch is
-    /// sealed, by [`Batches::hold_by`].
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "the loop of a fan-out; a tenth of its instructions"
-    )]
+    /// [`Outboxes::push`] for a caller that adds one frame to many outboxes and counts those that
+    /// hold its batch once more now itself, by [`Batches::hold_by`], before the batch is sealed.
+    #[inline]
     pub fn push_unheld(
         &mut self,
         outbox: &mut Outbox,
         frame: Span,
         bytes_max: u32,
-    ) -> Result<bool, Overflow> {
+    ) -> Result<Pushed, Overflow> {
         let before = outbox.bytes;
-        let bytes = before.checked_add(frame.len()).ok_or(Overflow)?;
+        let bytes = before.checked_add(frame.len).ok_or(Overflow)?;
         if bytes > bytes_max && before > HEADROOM_BYTES {
             return Err(Overflow);
         }
-        outbox.bytes = bytes;
         if before == 0 {
-            outbox.first = frame;
-            return Ok(true);
+            outbox.begin(frame);
+            return Ok(Pushed::Holds);
         }
+        outbox.bytes = bytes;
         let last = match outbox.tail {
             NONE => &mut outbox.first,
             tail => &mut self.nodes[tail as usize].span,
         };
         // Frames are only ever added to an open batch, and nothing of an open batch is lent.
-        if last.batch == frame.batch && last.end == frame.start {
-            last.end = frame.end;
-            return Ok(false);
+        if last.batch == frame.batch && last.end() == frame.start {
+            last.len += frame.len;
+            return Ok(Pushed::HeldBefore);
         }
         self.append(outbox, frame);
-        Ok(true)
+        Ok(Pushed::Holds)
     }
 
     /// Lends the bytes to be sent next; they stay where they are until [`Outboxes::settle`].
@@ -181,10 +231,10 @@ impl Outboxes {
     #[inline]
     pub fn lend(&mut self, outbox: &mut Outbox) -> &[u8] {
         assert!(outbox.is_dirty(), "one send at a time, of something");
-        if outbox.tail != NONE && outbox.bytes <= self.gather_bytes_max {
-            self.gather(outbox);
+        if outbox.tail != NONE {
+            self.gather_few(outbox);
         }
-        outbox.lent = true;
+        outbox.marks.set(Marks::LENT);
         self.batches.sealed_bytes(outbox.first)
     }
 
@@ -195,16 +245,14 @@ impl Outboxes {
     /// If no send is under way, or more was taken than was lent.
     #[inline]
     pub fn settle(&mut self, outbox: &mut Outbox, taken: u32) {
-        assert!(outbox.lent, "no send to settle");
-        let lent = outbox.first.len();
-        assert!(taken <= lent);
-        outbox.lent = false;
+        assert!(outbox.is_lent(), "no send to settle");
+        let lent = outbox.first.len;
         outbox.bytes -= taken;
-        if taken < lent {
+        if taken != lent {
             self.settle_part(outbox, taken);
             return;
         }
-        outbox.kept = false;
+        outbox.marks.clear(Marks::LENT_AND_KEPT);
         self.batches.release(outbox.first.batch);
         if outbox.tail != NONE {
             outbox.first = self.take_behind(outbox);
@@ -213,10 +261,15 @@ impl Outboxes {
 
     /// The socket took less than it was lent: the rest begins somewhere in the span.
     #[cold]
-    fn settle_part(&mut self, outbox: &mut Outbox, taken: u32) {
+    fn settle_part(&self, outbox: &mut Outbox, taken: u32) {
+        assert!(taken < outbox.first.len);
+        outbox.marks.clear(Marks::LENT);
         let frame_end = self.batches.first_frame_end(outbox.first);
         outbox.first.start += taken;
-        outbox.kept &= outbox.first.start < frame_end;
+        outbox.first.len -= taken;
+        if outbox.first.start >= frame_end {
+            outbox.marks.clear(Marks::KEPT);
+        }
     }
 
     /// Forgets every frame of which nothing has been sent or lent; returns how many bytes.
@@ -228,13 +281,13 @@ impl Outboxes {
             return 0;
         }
         let first = outbox.first;
-        let is_torn = outbox.kept || !self.batches.begins_with_frame(first);
-        let end = match (outbox.lent, is_torn) {
-            (true, _) => first.end,
-            (false, true) => self.batches.first_frame_end(first),
-            (false, false) => first.start,
+        let keeps = outbox.marks.have(Marks::KEPT) || !self.batches.begins_with_frame(first);
+        let len = match (outbox.is_lent(), keeps) {
+            (true, _) => first.len,
+            (false, true) => self.batches.first_frame_end(first) - first.start,
+            (false, false) => 0,
         };
-        self.truncate(outbox, end)
+        self.truncate(outbox, len)
     }
 
     /// Forgets everything.
@@ -244,18 +297,17 @@ impl Outboxes {
     /// If a send is under way: the kernel still reads those bytes.
     pub fn clear(&mut self, outbox: &mut Outbox) {
         assert!(!outbox.is_lent(), "what the kernel holds is not freed");
-        outbox.kept = false;
+        outbox.marks.clear(Marks::KEPT);
         if !outbox.is_empty() {
-            self.truncate(outbox, outbox.first.start);
+            self.truncate(outbox, 0);
         }
     }
 
-    /// Forgets what is behind `end` in the first span, and all other spans; returns how many bytes.
-    fn truncate(&mut self, outbox: &mut Outbox, end: u32) -> u32 {
+    /// Forgets what is behind the first `len` bytes of the first span; returns how many bytes.
+    fn truncate(&mut self, outbox: &mut Outbox, len: u32) -> u32 {
         let before = outbox.bytes;
         self.forget_behind(outbox);
-        outbox.first.end = end;
-        outbox.bytes = outbox.first.len();
+        (outbox.first.len, outbox.bytes) = (len, len);
         if outbox.is_empty() {
             self.batches.release(outbox.first.batch);
         }
@@ -291,7 +343,7 @@ impl Outboxes {
         self.append(outbox, copy);
         spans.clear();
         self.scratch = spans;
-        copy.len()
+        copy.len
     }
 
     /// Frees what is kept for reuse, as far as nothing is in use; for an idle shard.
@@ -305,13 +357,14 @@ impl Outboxes {
 
     /// Asserts what the type promises of one outbox. Linear in its spans: for tests.
     pub fn invariants(&self, outbox: &Outbox) {
-        assert!(!outbox.is_empty() || (outbox.tail == NONE && !outbox.lent && !outbox.kept));
+        let is_clean = outbox.tail == NONE && !outbox.marks.have(Marks::LENT_AND_KEPT);
+        assert!(!outbox.is_empty() || is_clean);
         for (index, span) in self.spans(outbox).enumerate() {
-            assert!(span.start < span.end);
+            assert!(span.len > 0);
             let begins = self.batches.begins_with_frame(span);
             assert!(begins || index == 0, "only the first span may be torn");
         }
-        let sum: u32 = self.spans(outbox).map(Span::len).sum();
+        let sum: u32 = self.spans(outbox).map(|span| span.len).sum();
         assert_eq!(sum, outbox.bytes);
     }
 
@@ -369,17 +422,22 @@ impl Outboxes {
         }
     }
 
-    /// Replaces all spans by one copy of them.
+    /// Replaces all spans by one copy of them, if they are not too many bytes.
     ///
     /// A frame that is partly sent loses what was sent of it, and what is left is kept.
     #[cold]
-    fn gather(&mut self, outbox: &mut Outbox) {
+    fn gather_few(&mut self, outbox: &mut Outbox) {
+        if outbox.bytes > self.gather_bytes_max {
+            return;
+        }
         let mut spans = std::mem::take(&mut self.scratch);
         spans.extend(self.spans(outbox));
         let copy = self.batches.gather(&spans);
         // Held before the old spans go, which may be the last holders of the same batch.
         self.batches.hold(copy.batch);
-        outbox.kept |= !self.batches.begins_with_frame(outbox.first);
+        if !self.batches.begins_with_frame(outbox.first) {
+            outbox.marks.set(Marks::KEPT);
+        }
         self.forget_behind(outbox);
         self.batches.release(outbox.first.batch);
         outbox.first = copy;
@@ -400,6 +458,15 @@ impl Outboxes {
         self.nodes.push(Node { span, next: index });
         index
     }
+}
+
+/// The frame is owed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pushed {
+    /// The outbox holds its batch once more now.
+    Holds,
+    /// It lies right behind what was owed, and is held with it.
+    HeldBefore,
 }
 
 /// The outbox had no room. The session is reading slower than it is being written to.
@@ -569,11 +636,7 @@ mod tests {
         let large = store
             .batches
             .put(2000, |out| out.resize(out.len() + 2000, 0));
-        assert_eq!(
-            store.push(&mut outbox, large, 4),
-            Ok(()),
-            "it keeps up"
-        );
+        assert_eq!(store.push(&mut outbox, large, 4), Ok(()), "it keeps up");
         let more = store.batches.put(1, |out| out.push(b'!'));
         assert_eq!(store.push(&mut outbox, more, 2004), Err(Overflow));
         store.invariants(&outbox);

@@ -1,4 +1,25 @@
 //! What a shard does with a publication: names it, routes it, applies it.
+//!
+//! Nearly all that a gateway does is done once for each session that a publication reaches, so that
+//! way is short. It goes through one cache line per session, that of its entry in the table, three
+//! times: here, when it is sent, and when that send is over.
+//!
+//! ```text
+//!   publish    members [4][9][17]..        one list, found once
+//!                |
+//!   give         v          same route as the one before, and owed nothing, or only what lies
+//!                .          right before the frame?                  else: give_otherwise
+//!              entry 4 <-- span of the frame, marked as queued
+//!              queue  [..][4]
+//!                |
+//!   poll_send    v          queue -> entry -> batch: those bytes are lent
+//!                .
+//!   handle_sent  .          all taken: the batch has one holder less, the outbox is empty
+//! ```
+//!
+//! What does not differ between sessions is found once for all of them and waits in a [`Parcel`]:
+//! the frame, its length, the bound. The frame's batch is told once how many hold it.
+//! `scripts/instructions.sh` counts what all of this takes and holds it to a bound.
 
 use super::batches::{Batches, Span};
 use super::connection::Connection;
@@ -6,12 +27,13 @@ use super::connection_table::ConnectionTable;
 use super::core::Shard;
 use super::dirty::DirtyQueues;
 use super::input::opcode;
-use super::outbox::{Outboxes, Overflow};
+use super::outbox::{Outboxes, Overflow, Pushed};
 use super::presence::WATCHERS;
 use super::publication::{
     Audience, DropTarget, MailboxMessage, OwnedPublication, Publication, PublicationId, Ticket,
 };
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
+use super::users::Member;
 use crate::close::End;
 use crate::content::Content;
 use crate::id::{ConnectionId, SessionId, ShardId};
@@ -72,36 +94,23 @@ impl Wordings<'_> {
     }
 }
 
-/// What each session of one route is owed now, and how many have been given it.
+/// What each session of one route is given, and how many have been: what is the same from one
+/// session to the next, so that the loop of a fan-out looks nothing up but the session.
 #[derive(Clone, Copy)]
 struct Parcel {
-    /// `None` while nobody has been given anything.
-    route: Option<u16>,
+    /// The route, or [`NO_ROUTE`] as long as nobody has been given anything.
+    route: u32,
     frame: Span,
     payload_len: u32,
     outbox_bytes_max: u32,
-    /// How many hold the frame's batch since it was last told so.
-    holders: u32,
+    given: u32,
+    /// How many of them held the frame's batch before.
+    given_to_holders: u32,
 }
 
-impl Parcel {
-    const NONE: Self = Self {
-        route: None,
-        frame: Span {
-            batch: 0,
-            start: 0,
-            end: 0,
-        },
-        payload_len: 0,
-        outbox_bytes_max: 0,
-        holders: 0,
-    };
-}
-
-/// The parts of a shard that delivering a publication touches.
+/// The parts of a shard that giving a publication to a session touches, besides the session.
 struct Delivery<'s> {
     settings: &'s ShardSettings,
-    connections: &'s mut ConnectionTable<Connection>,
     outboxes: &'s mut Outboxes,
     dirty: &'s mut DirtyQueues,
     wordings: Wordings<'s>,
@@ -111,87 +120,108 @@ struct Delivery<'s> {
 }
 
 impl Delivery<'_> {
-    /// Adds the publication to the outbox of each of these sessions: the loop of a fan-out.
-    ///
-    /// What is the same from one session to the next is in `parcel` and not looked up again.
+    /// Gives the publication to each of these sessions: the loop of a fan-out. Only what is usual is
+    /// in it; everything else is behind one call.
     #[inline]
-    fn give(&mut self, slots: impl Iterator<Item = u32>) {
-        let (mut parcel, mut reached) = (self.parcel, 0);
+    fn give(
+        &mut self,
+        sessions: &mut ConnectionTable<Connection>,
+        slots: impl Iterator<Item = u32>,
+    ) {
+        let mut sessions = sessions.slots_mut();
         for slot in slots {
-            let connection = self.connections.slot_mut(slot).expect("listed while open");
-            if parcel.route != Some(connection.route) {
-                let route = connection.route;
-                parcel = self.parcel_for(route, parcel);
+            let session = sessions.get_mut(slot).expect("listed while open");
+            let outbox = &mut session.outbox;
+            if u32::from(session.route) != self.parcel.route {
+                self.give_otherwise(session, slot);
+            } else if outbox.is_idle() {
+                outbox.begin(self.parcel.frame);
+                self.dirty.mark_idle(outbox, slot);
+                self.count(session);
+            } else if outbox.extend(self.parcel.frame, self.parcel.outbox_bytes_max) {
+                self.parcel.given_to_holders += 1;
+                self.count(session);
+            } else {
+                self.give_otherwise(session, slot);
             }
-            let connection = self.connections.slot_mut(slot).expect("listed while open");
-            let outbox = &mut connection.outbox;
-            let pushed = self
-                .outboxes
-                .push_unheld(outbox, parcel.frame, parcel.outbox_bytes_max);
-            let Ok(holds) = pushed else {
-                self.slow.push(slot);
-                continue;
-            };
-            parcel.holders += u32::from(holds);
-            reached += 1;
-            self.dirty.mark(outbox, slot);
-            connection.messages_sent = connection.messages_sent.wrapping_add(1);
-            connection.bytes_sent += u64::from(parcel.payload_len);
         }
-        self.parcel = parcel;
-        self.reached += reached;
     }
 
-    /// What a session of another route than the one before is owed.
+    /// The same for a session of another route than the one before, or one that is behind.
     #[inline(never)]
-    fn parcel_for(&mut self, route: u16, before: Parcel) -> Parcel {
-        self.hold(before);
-        let settings = &self.settings.routes[usize::from(route)];
-        let word = self.wordings.of(settings, &mut self.outboxes.batches);
-        Parcel {
-            route: Some(route),
+    fn give_otherwise(&mut self, session: &mut Connection, slot: u32) {
+        if u32::from(session.route) != self.parcel.route {
+            self.end_parcel();
+            let route = &self.settings.routes[usize::from(session.route)];
+            let word = self.wordings.of(route, &mut self.outboxes.batches);
+            self.parcel = Parcel::new(session.route, route, word);
+        }
+        let Parcel {
+            frame,
+            outbox_bytes_max,
+            ..
+        } = self.parcel;
+        let outbox = &mut session.outbox;
+        match self.outboxes.push_unheld(outbox, frame, outbox_bytes_max) {
+            Ok(Pushed::Holds) => {}
+            Ok(Pushed::HeldBefore) => self.parcel.given_to_holders += 1,
+            Err(Overflow) => {
+                self.slow.push(slot);
+                return;
+            }
+        }
+        self.dirty.mark(outbox, slot);
+        self.count(session);
+    }
+
+    #[inline]
+    fn count(&mut self, session: &mut Connection) {
+        self.parcel.given += 1;
+        session.messages_sent = session.messages_sent.wrapping_add(1);
+        session.bytes_sent += u64::from(self.parcel.payload_len);
+    }
+
+    /// Counts those who hold the parcel's batch now, all at once.
+    fn end_parcel(&mut self) {
+        let Parcel {
+            frame,
+            given,
+            given_to_holders,
+            ..
+        } = std::mem::replace(&mut self.parcel, Parcel::NONE);
+        if given > 0 {
+            let batches = &mut self.outboxes.batches;
+            batches.hold_by(frame.batch, given - given_to_holders);
+            self.reached += given;
+        }
+    }
+
+    /// Everybody has been given what there was.
+    fn end(mut self) -> (u32, SmallVec<[u32; 8]>) {
+        self.end_parcel();
+        self.wordings.release(&mut self.outboxes.batches);
+        (self.reached, self.slow)
+    }
+}
+
+impl Parcel {
+    const NONE: Self = Self {
+        route: NO_ROUTE,
+        frame: Span::EMPTY,
+        payload_len: 0,
+        outbox_bytes_max: 0,
+        given: 0,
+        given_to_holders: 0,
+    };
+
+    fn new(index: u16, route: &RouteSettings, word: Wording) -> Self {
+        Self {
+            route: u32::from(index),
             frame: word.frame,
             payload_len: word.payload_len,
-            outbox_bytes_max: settings.outbox_bytes_max,
-            holders: 0,
+            outbox_bytes_max: route.outbox_bytes_max,
+            ..Self::NONE
         }
-    }
-
-    /// Counts those who hold a parcel's batch, all at once.
-    fn hold(&mut self, parcel: Parcel) {
-        if parcel.holders > 0 {
-            let batches = &mut self.outboxes.batches;
-            batches.hold_by(parcel.frame.batch, parcel.holders);
-        }
-    }
-
-    /// [`Delivery::give`] to all but some.
-    fn give_except(&mut self, slots: impl Iterator<Item = u32>, except: &[u32]) {
-        if except.is_empty() {
-            self.give(slots);
-        } else {
-            self.give(slots.filter(|slot| !except.contains(slot)));
-        }
-    }
-
-    /// The same for one session, if it is open.
-    fn give_one(&mut self, id: ConnectionId) {
-        if self.connections.get(id).is_some_and(Connection::is_open) {
-            self.give(std::iter::once(id.slot()));
-        }
-    }
-
-    /// The same for every session of a namespace, except some. `slots` is empty, and is so again.
-    fn give_everyone(&mut self, namespace: u16, except: &[u32], slots: &mut Vec<u32>) {
-        let routes = &self.settings.routes[..];
-        let is_there = |connection: &Connection| {
-            let route = &routes[usize::from(connection.route)];
-            connection.is_open() && route.namespace == namespace && !route.watches
-        };
-        let all = self.connections.iter();
-        let there = all.filter(|(_, connection)| is_there(connection));
-        slots.extend(there.map(|(id, _)| id.slot()));
-        self.give_except(slots.drain(..), except);
     }
 }
 
@@ -270,7 +300,6 @@ impl Shard {
         let shown = as_shown(publication);
         let mut delivery = Delivery {
             settings: &self.settings,
-            connections: &mut self.connections,
             outboxes: &mut self.outboxes,
             dirty: &mut self.dirty,
             wordings: Wordings {
@@ -281,6 +310,7 @@ impl Shard {
             reached: 0,
             slow: SmallVec::new(),
         };
+        let sessions = &mut self.connections;
         match publication.audience {
             Audience::User {
                 namespace,
@@ -288,7 +318,7 @@ impl Shard {
                 event,
             } => {
                 for members in self.users.reached(namespace, name, event) {
-                    delivery.give(members.iter().map(|member| member.slot));
+                    delivery.give(sessions, slots_of(members));
                 }
             }
             Audience::Channel {
@@ -296,19 +326,34 @@ impl Shard {
                 name,
                 except,
             } => {
-                let except = slots_here(self.id, delivery.connections, except);
-                let members = self.channels.members(namespace, name).iter();
-                delivery.give_except(members.map(|member| member.slot), &except);
+                let slots = slots_of(self.channels.members(namespace, name));
+                let except = slots_here(self.id, sessions, except);
+                if except.is_empty() {
+                    delivery.give(sessions, slots);
+                } else {
+                    delivery.give(sessions, slots.filter(|slot| !except.contains(slot)));
+                }
             }
-            Audience::Session(session) => delivery.give_one(session.connection()),
+            Audience::Session(session) => {
+                let id = session.connection();
+                if sessions.get(id).is_some_and(Connection::is_open) {
+                    delivery.give(sessions, std::iter::once(id.slot()));
+                }
+            }
             Audience::Everyone { namespace, except } => {
-                let except = slots_here(self.id, delivery.connections, except);
-                delivery.give_everyone(namespace, &except, &mut self.slots);
+                let except = slots_here(self.id, sessions, except);
+                let routes = &self.settings.routes[..];
+                let is_there = |&(id, session): &(ConnectionId, &Connection)| {
+                    let route = &routes[usize::from(session.route)];
+                    let listens = route.namespace == namespace && !route.watches;
+                    session.is_open() && listens && !except.contains(&id.slot())
+                };
+                let there = sessions.iter().filter(is_there);
+                self.slots.extend(there.map(|(id, _)| id.slot()));
+                delivery.give(sessions, self.slots.drain(..));
             }
         }
-        delivery.hold(delivery.parcel);
-        delivery.wordings.release(&mut delivery.outboxes.batches);
-        let Delivery { reached, slow, .. } = delivery;
+        let (reached, slow) = delivery.end();
 
         self.counters.publications += 1;
         self.counters.deliveries += u64::from(reached);
@@ -402,6 +447,10 @@ fn as_shown<'p>(publication: &Publication<'p>) -> Option<Publication<'p>> {
     }
 }
 
+fn slots_of(members: &[Member]) -> impl Iterator<Item = u32> {
+    members.iter().map(|member| member.slot)
+}
+
 /// The slots of those sessions that are on this shard.
 fn slots_here(
     shard: ShardId,
@@ -417,5 +466,7 @@ fn slots_here(
         .collect()
 }
 
+/// No route has this index.
+const NO_ROUTE: u32 = u32::MAX;
 /// What the head of a server's frame takes at most.
 const HEAD_BYTES_MAX: usize = 10;

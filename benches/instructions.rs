@@ -1,8 +1,8 @@
 //! How many instructions does a delivery take in the shard? A workload for `callgrind`.
 //!
-//! usage: instructions [PUBLICATIONS] [PER_TURN]
+//! usage: instructions [PUBLICATIONS] [TURN]
 //!
-//! Publishes so many times to 1,000 sessions, so many of them in each turn (one).
+//! Publishes so many times to 1,000 sessions, `TURN` of them at a time (one).
 //! `scripts/instructions.sh` runs it twice, with n and 2 n, so that the difference is n times 1,000
 //! deliveries and nothing else. No time is measured here, and the allocator is the system's, which
 //! valgrind knows.

@@ -3,8 +3,8 @@
 //! The array gives dense storage, and a slot that was left is given to the next; the names go stale
 //! safely. Removing a connection gives its slot a name of the next generation, so every copy of the
 //! old [`ConnectionId`] (in a completion, in a question under way, in a request still waiting)
-//! misses from then on, at the cost of one compare. The name lies beside the connection, in the same
-//! cache line, since whoever looks for the one needs the other.
+//! misses from then on, at the cost of one compare. The name lies beside the connection, in the
+//! same cache line, since whoever looks for the one needs the other.
 
 use crate::id::{ConnectionId, SLOTS_MAX};
 

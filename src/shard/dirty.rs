@@ -1,9 +1,9 @@
 //! Who is to be sent to next: the sessions that are owed something, in the order in which they
 //! became so.
 //!
-//! There are two queues, and the urgent one goes first: what a session itself has asked for does not
-//! wait behind a publication to ten thousand others. A session stands in each of them at most once.
-//! Whether it is still owed something is looked at when its turn comes.
+//! There are two queues, and the urgent one goes first: what a session itself has asked for does
+//! not wait behind a publication to ten thousand others. A session stands in each of them at most
+//! once. Whether it is still owed something is looked at when its turn comes.
 
 use super::outbox::{Marks, Outbox};
 

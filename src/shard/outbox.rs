@@ -2,10 +2,10 @@
 //!
 //! An outbox is a list of spans of shared batches. The first of them lies in the outbox itself, so
 //! that a session that keeps up is owed something at the price of a few stores: no node, no memory
-//! of its own, no look at the batch. Those behind it have nodes from one pool per shard, and a frame
-//! that lies right behind the last one only moves that one's end. At most one span is lent to the
-//! kernel at a time. Nothing in here ever waits, and no frame is ever cut in two or left half sent,
-//! but for a cut connection.
+//! of its own, no look at the batch. Those behind it have nodes from one pool per shard, and a
+//! frame that lies right behind the last one only makes that one longer. At most one span is lent
+//! to the kernel at a time. Nothing in here ever waits, and no frame is ever cut in two or left
+//! half sent, but for a cut connection.
 
 use super::batches::{Batches, Span};
 

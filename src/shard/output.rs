@@ -120,8 +120,8 @@ struct Delivery<'s> {
 }
 
 impl Delivery<'_> {
-    /// Gives the publication to each of these sessions: the loop of a fan-out. Only what is usual is
-    /// in it; everything else is behind one call.
+    /// Gives the publication to each of these sessions: the loop of a fan-out. Only what is usual
+    /// is in it; everything else is behind one call.
     #[inline]
     fn give(
         &mut self,

@@ -7,6 +7,7 @@ use super::connection_table::ConnectionTable;
 use super::dirty::DirtyQueues;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
+use super::input::kept_bytes;
 use super::outbox::{Marks, Outboxes};
 use super::presence::Sighting;
 use super::publication::{ClaimMessage, MailboxMessage, Ticket};
@@ -55,8 +56,8 @@ pub struct Shard {
     pub(super) settings: Arc<ShardSettings>,
     pub(super) now: Tick,
     pub(super) connections: ConnectionTable<Connection>,
-    /// One for each slot ever used.
-    pub(super) decoders: Vec<Decoder>,
+    /// One for each slot ever used: of sessions in the middle of a message, where that stands.
+    pub(super) decoders: Vec<Option<Box<Decoder>>>,
     pub(super) wheel: Wheel,
     /// By slot, like the decoders: what is seldom looked at.
     pub(super) profiles: Vec<SessionProfile>,
@@ -184,7 +185,7 @@ impl Shard {
             .insert(Connection::accepted(self.now))
             .ok()?;
         if self.decoders.len() <= id.index() {
-            self.decoders.resize_with(id.index() + 1, Decoder::new);
+            self.decoders.resize_with(id.index() + 1, || None);
             self.profiles
                 .resize_with(id.index() + 1, SessionProfile::default);
         }
@@ -508,7 +509,7 @@ impl Shard {
         for (id, connection) in self.connections.iter() {
             self.outboxes.invariants(&connection.outbox);
             open += usize::from(connection.phase == Phase::Open);
-            partial += self.decoders[id.index()].partial_bytes();
+            partial += kept_bytes(self.decoders[id.index()].as_deref());
             let outbox = &connection.outbox;
             let queued =
                 outbox.marks.have(Marks::QUEUED) || outbox.marks.have(Marks::QUEUED_URGENT);

@@ -2,6 +2,7 @@
 
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
+use super::input::kept_bytes;
 use crate::close::End;
 use crate::id::{ConnectionId, SessionId};
 
@@ -114,8 +115,8 @@ impl Shard {
         let connection = self.connections.get_mut(id).expect("what ends is there");
         assert!(connection.phase == Phase::Open, "a session ends once");
         (connection.phase, connection.since) = (Phase::Closing, self.now);
-        let decoder = std::mem::take(&mut self.decoders[id.index()]);
-        self.partial_bytes -= decoder.partial_bytes();
+        let decoder = self.decoders[id.index()].take();
+        self.partial_bytes -= kept_bytes(decoder.as_deref());
         let route = usize::from(connection.route);
         // Those on its channels may know it by its user.
         self.leave_channels(id, end);

@@ -260,9 +260,10 @@ impl Builder {
         let exchange = Arc::clone(&prepared.exchange);
         let threads = prepared.start(&common)?;
         // Nothing that the config sets up holds a shard.
-        let watchdog = match is_embedded {
-            true => Some(watchdog.start().map_err(Error::Start)?),
-            false => None,
+        let watchdog = if is_embedded {
+            Some(watchdog.start().map_err(Error::Start)?)
+        } else {
+            None
         };
         Ok(Gateway {
             address,

@@ -397,17 +397,18 @@ impl Api {
                 self.check_name("channel", &body.channel)?;
                 let (gateway, channel) = (handle.clone(), body.channel.into());
                 let session = id("session", &body.session)?;
-                Ok(match kind {
-                    Kind::Join => Call::Join {
+                Ok(if kind == Kind::Join {
+                    Call::Join {
                         gateway,
                         session,
                         channel,
-                    },
-                    _ => Call::Leave {
+                    }
+                } else {
+                    Call::Leave {
                         gateway,
                         session,
                         channel,
-                    },
+                    }
                 })
             }
             Kind::Disconnect => {

@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::{Api, ApiAnswer};
-use crate::handler::{Handle, MemberCount, Named, NamesPage, SessionInfo, SessionsOf};
+use crate::handler::{Handle, HandleError, MemberCount, Named, NamesPage, SessionInfo, SessionsOf};
 use crate::public_id::PublicId;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -50,7 +50,7 @@ impl Api {
             None => SessionsOf::Gateway,
             Some(path) => {
                 let route = handle.route(path);
-                let route = route.ok_or_else(|| no_route())?;
+                let route = route.ok_or_else(no_route)?;
                 SessionsOf::Route(u16::try_from(route.index()).expect("routes are few"))
             }
         };
@@ -82,10 +82,10 @@ impl Api {
             Some(text) => Some(text.parse().map_err(|_| ApiError::bad("after", AFTER))?),
         };
         let sessions = handle.page_of(of, after, limit).await;
-        let sessions = sessions.map_err(|error| match error {
-            crate::handler::HandleError::NoSession => ApiError::bad("after", AFTER),
-            other => other.into(),
-        })?;
+        if sessions == Err(HandleError::NoSession) {
+            return Err(ApiError::bad("after", AFTER));
+        }
+        let sessions = sessions?;
         let last = sessions.last().filter(|_| sessions.len() == limit);
         let next = last.map(|session| session.id.to_string());
         let items: Vec<Value> = sessions.iter().map(|it| self.session(it)).collect();

@@ -23,7 +23,7 @@ use crate::hooks::Backends;
 use bytes::Bytes;
 use error::ApiError;
 use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use idempotency::{Seen, Store};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,10 +58,24 @@ pub(crate) struct ApiAnswer {
 /// What is behind a path.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Endpoint {
+    /// Something that is done: a `POST`.
+    Act(Act),
+    /// Something that is looked at: a `GET`.
+    Look(Look),
+}
+
+/// What can be done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Act {
     /// One call.
     Call(calls::Kind),
     /// Several calls.
     Batch,
+}
+
+/// What can be looked at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Look {
     /// A page of sessions.
     Sessions,
     /// One session.
@@ -127,7 +141,7 @@ impl Api {
             let (scheme, key) = given.as_bytes().split_at_checked("Bearer ".len())?;
             scheme.eq_ignore_ascii_case(b"Bearer ").then_some(key)
         });
-        let given = bearer.or_else(|| headers.get("x-api-key").map(|it| it.as_bytes()))?;
+        let given = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes))?;
         let matching = |secret: &Secret| secret.matches(given);
         let found: Vec<bool> = self.settings.keys.iter().map(matching).collect();
         found.iter().position(|matches| *matches)
@@ -142,33 +156,30 @@ impl Api {
         let rest = path.strip_prefix(ROOT).unwrap_or_default();
         let parts: Vec<&str> = rest.split('/').collect();
         let endpoint = match parts[..] {
-            ["batch"] => Endpoint::Batch,
-            ["sessions"] => Endpoint::Sessions,
-            ["channels"] => Endpoint::Channels,
-            ["users"] => Endpoint::Users,
-            ["openapi.json"] => Endpoint::OpenApi,
-            ["sessions", id] if !id.is_empty() => Endpoint::Session(id.to_owned()),
+            ["batch"] => Endpoint::Act(Act::Batch),
+            ["sessions"] => Endpoint::Look(Look::Sessions),
+            ["channels"] => Endpoint::Look(Look::Channels),
+            ["users"] => Endpoint::Look(Look::Users),
+            ["openapi.json"] => Endpoint::Look(Look::OpenApi),
+            ["sessions", id] if !id.is_empty() => Endpoint::Look(Look::Session(id.to_owned())),
             ["channels", name, "members"] => {
                 let decoded = percent_encoding::percent_decode_str(name).decode_utf8();
                 match decoded {
-                    Ok(name) if self.is_name(&name) => Endpoint::Members(name.into_owned()),
+                    Ok(name) if self.is_name(&name) => {
+                        Endpoint::Look(Look::Members(name.into_owned()))
+                    }
                     _ => return Err(ApiError::bad("channel", "is not a channel's name").answer()),
                 }
             }
             [call] => match calls::Kind::of(call) {
-                Some(kind) => Endpoint::Call(kind),
+                Some(kind) => Endpoint::Act(Act::Call(kind)),
                 None => return Err(ApiError::not_found().answer()),
             },
             _ => return Err(ApiError::not_found().answer()),
         };
         let allow = match endpoint {
-            Endpoint::Call(_) | Endpoint::Batch => "POST",
-            Endpoint::Sessions
-            | Endpoint::Session(_)
-            | Endpoint::Channels
-            | Endpoint::Members(_)
-            | Endpoint::Users
-            | Endpoint::OpenApi => "GET",
+            Endpoint::Act(_) => "POST",
+            Endpoint::Look(_) => "GET",
         };
         if method == allow {
             return Ok(endpoint);
@@ -182,17 +193,16 @@ impl Api {
     pub(crate) async fn look(
         &self,
         handle: &Handle,
-        endpoint: &Endpoint,
+        what: &Look,
         query: Option<&str>,
     ) -> ApiAnswer {
-        let looked = match endpoint {
-            Endpoint::OpenApi => return ApiAnswer::new(200, Bytes::from_static(OPENAPI)),
-            Endpoint::Sessions => self.list_sessions(handle, query).await,
-            Endpoint::Session(id) => self.show_session(handle, id, query).await,
-            Endpoint::Members(channel) => self.list_members(handle, channel, query).await,
-            Endpoint::Channels => self.list_channels(handle, query).await,
-            Endpoint::Users => self.list_users(handle, query).await,
-            Endpoint::Call(_) | Endpoint::Batch => unreachable!("those have a body"),
+        let looked = match what {
+            Look::OpenApi => return ApiAnswer::new(200, Bytes::from_static(OPENAPI)),
+            Look::Sessions => self.list_sessions(handle, query).await,
+            Look::Session(id) => self.show_session(handle, id, query).await,
+            Look::Members(channel) => self.list_members(handle, channel, query).await,
+            Look::Channels => self.list_channels(handle, query).await,
+            Look::Users => self.list_users(handle, query).await,
         };
         looked.unwrap_or_else(ApiError::answer)
     }
@@ -201,15 +211,14 @@ impl Api {
     pub(crate) async fn act(
         &self,
         handle: &Handle,
-        endpoint: &Endpoint,
+        what: Act,
         headers: &HeaderMap,
         path: &str,
         body: &[u8],
     ) -> ApiAnswer {
-        let read = match endpoint {
-            Endpoint::Call(kind) => self.read_call(handle, *kind, body),
-            Endpoint::Batch => self.read_batch(handle, body),
-            _ => unreachable!("those have no body"),
+        let read = match what {
+            Act::Call(kind) => self.read_call(handle, kind, body),
+            Act::Batch => self.read_batch(handle, body),
         };
         let work = match read {
             Ok(work) => work,
@@ -294,5 +303,5 @@ impl fmt::Debug for Api {
     }
 }
 
-/// What all of it looks like, in the words of OpenAPI.
+/// What all of it looks like, in the words of `OpenAPI`.
 const OPENAPI: &[u8] = include_bytes!("openapi.json");

@@ -159,6 +159,7 @@ impl JwtVerifier {
     }
 
     /// How often the file with the keys has changed into something that holds none.
+    #[cfg(test)]
     pub(crate) fn reload_failures(&self) -> u64 {
         match &self.keys {
             Source::Config(_) => 0,

@@ -87,6 +87,7 @@ impl KeyFile {
     }
 
     /// How often the file has changed into something that holds no keys.
+    #[cfg(test)]
     pub(super) fn failures(&self) -> u64 {
         self.failures
     }

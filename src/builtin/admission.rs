@@ -31,6 +31,9 @@ enum Identity {
     Jwt(Arc<JwtVerifier>),
 }
 
+/// The user that was found, and what its token claims.
+type Identified = (Option<Box<str>>, Option<Claims>);
+
 /// Whether the clients of a route are admitted here. A table of tokens alone is looked into by the
 /// gateway itself where the language has a place for tokens.
 pub(super) fn is_wanted(route: &Route) -> bool {
@@ -142,20 +145,17 @@ impl Admitter {
     }
 
     /// Finds out who a client is, as far as the config knows.
-    fn identify(
-        &self,
-        upgrade: &Upgrade,
-        token: Option<&str>,
-    ) -> Result<(Option<Box<str>>, Option<Claims>), Rejection> {
+    fn identify(&self, upgrade: &Upgrade, token: Option<&str>) -> Result<Identified, Rejection> {
         let claimed = upgrade.claimed_user();
         if matches!(self.identity, Identity::None) || self.reads_messages {
             let trusted = claimed.filter(|_| self.trusts_header);
             return Ok((trusted.map(Into::into), None));
         }
         let Some(token) = token else {
-            return match self.anonymous {
-                true => Ok((None, None)),
-                false => Err(self.rejection.clone()),
+            return if self.anonymous {
+                Ok((None, None))
+            } else {
+                Err(self.rejection.clone())
             };
         };
         match self.user_of(token) {

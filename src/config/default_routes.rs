@@ -9,42 +9,36 @@ use super::{Action, ChannelSetting, CommandSetting, DialectName, PublishTo, Repl
 pub(super) fn default_routes() -> Vec<Route> {
     vec![
         Route {
-            playground_path: playground("ws"),
+            playground_path: Some("/playground/ws".to_owned()),
             push_path: Some("/push".to_owned()),
             drop_path: Some("/drop".to_owned()),
             ..Route::new("/ws", DialectName::Wserver)
         },
-        // Its messages have no command and name no channel.
+        // Its messages have no command and name no channel, and no page can send its header.
         Route {
             commands: named([("", publish(Some(LOBBY)))]),
             join_on_open: vec![LOBBY.to_owned()],
             ..Route::new("/edk", DialectName::Edk)
         },
         Route {
+            playground_path: Some("/playground/wsrv".to_owned()),
             commands: chat(),
-            playground_path: playground("wsrv"),
             ..Route::new("/wsrv", DialectName::Wsrv)
         },
         // Its clients may be only on channels that are declared, and hear of those that are not.
         Route {
+            playground_path: Some("/playground/easyws".to_owned()),
             commands: chat(),
             channels: vec![ChannelSetting::new("room*")],
-            playground_path: playground("easyws"),
             ..Route::new("/easyws", DialectName::Easyws)
         },
         Route {
+            playground_path: Some("/playground/projectforge".to_owned()),
             commands: chat(),
-            playground_path: playground("projectforge"),
             ..Route::new("/projectforge", DialectName::Projectforge)
         },
         Route::new("/echo", DialectName::Echo),
     ]
-}
-
-/// Where a page to try a route is served. There is none for `edk`, since a browser cannot send the
-/// header that names its user.
-fn playground(name: &str) -> Option<String> {
-    Some(format!("/playground/{name}"))
 }
 
 /// Whatever a chat needs, and a first thing to say.

@@ -2,7 +2,7 @@
 
 use super::answer::{self, Answer};
 use super::service::{self, Context, Line};
-use crate::api::{ApiAnswer, Endpoint};
+use crate::api::{ApiAnswer, Endpoint, Look};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
@@ -18,13 +18,17 @@ pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Inc
         Ok(endpoint) => endpoint,
         Err(wrong) => return worded(wrong),
     };
-    if endpoint != Endpoint::OpenApi && !context.api.admits(&head.headers) {
+    let is_for_all = endpoint == Endpoint::Look(Look::OpenApi);
+    if !is_for_all && !context.api.admits(&head.headers) {
         return worded(ApiAnswer::unauthorized());
     }
-    if head.method == Method::GET {
-        let query = head.uri.query();
-        return worded(context.api.look(&context.handle, &endpoint, query).await);
-    }
+    let what = match endpoint {
+        Endpoint::Act(what) => what,
+        Endpoint::Look(what) => {
+            let query = head.uri.query();
+            return worded(context.api.look(&context.handle, &what, query).await);
+        }
+    };
     let body = match service::whole_body(context, line, &head, body).await {
         Ok(body) => body,
         Err(refusal) => return worded(ApiAnswer::of_refused_body(refusal.status().as_u16())),
@@ -32,7 +36,7 @@ pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Inc
     let (handle, headers) = (&context.handle, &head.headers);
     let acted = context
         .api
-        .act(handle, &endpoint, headers, path, body.as_slice());
+        .act(handle, what, headers, path, body.as_slice());
     worded(acted.await)
 }
 

@@ -5,7 +5,7 @@ use super::{Api, ApiAnswer};
 use crate::content::Message;
 use crate::handler::{Handle, HandleError, Pending, RouteHandle, may_close};
 use crate::public_id::PublicId;
-use crate::spoken::SpokenData;
+use crate::spoken::{BadData, SpokenData};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -343,88 +343,106 @@ impl Api {
             Kind::Publish => {
                 let body: PublishBody<'_> = read(body)?;
                 placed(body.call)?;
-                self.check_name("channel", &body.channel)?;
-                let targets = self.targets(handle, body.route.as_deref())?;
-                let message = message(body.event, body.data, body.bytes.as_deref())?;
-                check_event(&targets, &message)?;
-                Ok(Call::Publish {
-                    targets,
-                    channel: body.channel.into(),
-                    message,
-                    except: ids("except", body.except)?,
-                })
+                self.check_publish(handle, body)
             }
             Kind::Push => {
                 let body: PushBody<'_> = read(body)?;
                 placed(body.call)?;
-                let message = message(body.event, body.data, body.bytes.as_deref())?;
-                let targets = self.targets(handle, body.route.as_deref())?;
-                match (body.user, body.session) {
-                    (Some(user), None) => {
-                        self.check_name("user", &user)?;
-                        check_event(&targets, &message)?;
-                        let user = user.into();
-                        Ok(Call::PushUser {
-                            targets,
-                            user,
-                            message,
-                        })
-                    }
-                    (None, Some(session)) => Ok(Call::PushSession {
-                        gateway: handle.clone(),
-                        session: id("session", &session)?,
-                        message,
-                    }),
-                    _ => Err(ApiError::malformed("needs either a user or a session")),
-                }
+                self.check_push(handle, body)
             }
             Kind::Broadcast => {
                 let body: BroadcastBody<'_> = read(body)?;
                 placed(body.call)?;
-                let targets = self.targets(handle, body.route.as_deref())?;
-                let message = message(body.event, body.data, body.bytes.as_deref())?;
-                check_event(&targets, &message)?;
-                let except = ids("except", body.except)?;
-                Ok(Call::Broadcast {
-                    targets,
-                    message,
-                    except,
-                })
+                self.check_broadcast(handle, body)
             }
             Kind::Join | Kind::Leave => {
                 let body: MemberBody<'_> = read(body)?;
                 placed(body.call)?;
-                self.check_name("channel", &body.channel)?;
-                let (gateway, channel) = (handle.clone(), body.channel.into());
-                let session = id("session", &body.session)?;
-                Ok(if kind == Kind::Join {
-                    Call::Join {
-                        gateway,
-                        session,
-                        channel,
-                    }
-                } else {
-                    Call::Leave {
-                        gateway,
-                        session,
-                        channel,
-                    }
-                })
+                self.check_membership(handle, kind == Kind::Join, body)
             }
             Kind::Disconnect => {
                 let body: DisconnectBody<'_> = read(body)?;
-                self.check_disconnect(handle, body, placed)
+                placed(body.call)?;
+                self.check_disconnect(handle, body)
             }
         }
+    }
+
+    fn check_publish(&self, handle: &Handle, body: PublishBody<'_>) -> Result<Call, ApiError> {
+        self.check_name("channel", &body.channel)?;
+        let targets = self.targets(handle, body.route.as_deref())?;
+        let message = message(body.event, body.data, body.bytes.as_deref())?;
+        check_event(&targets, &message)?;
+        Ok(Call::Publish {
+            targets,
+            channel: body.channel.into(),
+            message,
+            except: ids("except", body.except)?,
+        })
+    }
+
+    fn check_push(&self, handle: &Handle, body: PushBody<'_>) -> Result<Call, ApiError> {
+        let message = message(body.event, body.data, body.bytes.as_deref())?;
+        let targets = self.targets(handle, body.route.as_deref())?;
+        match (body.user, body.session) {
+            (Some(user), None) => {
+                self.check_name("user", &user)?;
+                check_event(&targets, &message)?;
+                Ok(Call::PushUser {
+                    targets,
+                    user: user.into(),
+                    message,
+                })
+            }
+            (None, Some(session)) => Ok(Call::PushSession {
+                gateway: handle.clone(),
+                session: id("session", &session)?,
+                message,
+            }),
+            _ => Err(ApiError::malformed("needs either a user or a session")),
+        }
+    }
+
+    fn check_broadcast(&self, handle: &Handle, body: BroadcastBody<'_>) -> Result<Call, ApiError> {
+        let targets = self.targets(handle, body.route.as_deref())?;
+        let message = message(body.event, body.data, body.bytes.as_deref())?;
+        check_event(&targets, &message)?;
+        Ok(Call::Broadcast {
+            targets,
+            message,
+            except: ids("except", body.except)?,
+        })
+    }
+
+    fn check_membership(
+        &self,
+        handle: &Handle,
+        joins: bool,
+        body: MemberBody<'_>,
+    ) -> Result<Call, ApiError> {
+        self.check_name("channel", &body.channel)?;
+        let (gateway, channel) = (handle.clone(), body.channel.into());
+        let session = id("session", &body.session)?;
+        Ok(if joins {
+            Call::Join {
+                gateway,
+                session,
+                channel,
+            }
+        } else {
+            Call::Leave {
+                gateway,
+                session,
+                channel,
+            }
+        })
     }
 
     fn check_disconnect(
         &self,
         handle: &Handle,
         body: DisconnectBody<'_>,
-        placed: impl Fn(Option<IgnoredAny>) -> Result<(), ApiError>,
     ) -> Result<Call, ApiError> {
-        placed(body.call)?;
         match (body.session, body.user) {
             (Some(session), None) => {
                 if body.event.is_some() {
@@ -468,7 +486,13 @@ fn message(
     let event: Box<str> = event.map_or_else(|| EVENT.into(), Into::into);
     let spoken = SpokenData { data, bytes };
     let message = spoken.message(event);
-    message.map_err(|problem| ApiError::bad("bytes", problem.to_string()))
+    message.map_err(|problem| {
+        let field = match problem {
+            BadData::Both | BadData::NotBase64 => "bytes",
+            BadData::NotText => "data",
+        };
+        ApiError::bad(field, problem.to_string())
+    })
 }
 
 /// Says that a language has no words for an event, before anything is done anywhere.

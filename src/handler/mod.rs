@@ -11,12 +11,12 @@
 //!
 //! Everything here runs on the session's shard: a call at once, and as a local task if it has to
 //! wait, in a tokio runtime of one thread with timers and I/O. It may be `!Send` and may use any
-//! tokio library that neither blocks in place nor wants a runtime of several threads. It never runs
-//! while the shard is borrowed; what it asks of the gateway is left in the shard's queue of commands
-//! and done in order.
+//! tokio library that neither blocks in place nor wants a runtime of several threads. It never
+//! runs while the shard is borrowed; what it asks of the gateway is left in the shard's queue of
+//! commands and done in order.
 //!
-//! What a config says is set up in the same way, before an embedder's setup; a handler of code takes
-//! the place of a command of the config's.
+//! What a config says is set up in the same way, before an embedder's setup; a handler of code
+//! takes the place of a command of the config's.
 //!
 //! Calls of one session are handled in the order of its messages, one after the other, except in
 //! languages whose clients match answers by name (`wsrv`). A handler that panics has failed, and

@@ -41,8 +41,8 @@ const memory = () => {
   const status = readFileSync(`/proc/${gateway.child.pid}/status`, "utf8");
   return Number(/RssAnon:\s+(\d+) kB/.exec(status)[1]);
 };
-// Memory is collected when a shard has been idle for a second: what is there when it has not changed
-// for two.
+// Memory is collected when a shard has been idle for a second: what is there when it has not
+// changed for two.
 const settled = async () => {
   let [last, polls] = [memory(), 0];
   for (let count = 0; polls < 20 && count < 300; count += 1) {

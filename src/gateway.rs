@@ -222,6 +222,7 @@ impl Builder {
     pub fn start(self) -> Result<Gateway, Error> {
         self.config.validate().map_err(Error::Config)?;
         let builtin = Builtin::open(&self.config)?;
+        let backends = Arc::clone(builtin.backends());
         let setups = self.all_setups(builtin);
         let is_embedded = !self.setups.is_empty();
         let Self {
@@ -234,6 +235,9 @@ impl Builder {
         shard.ids = IdCipher::new(keys[0]);
         shard.home_key = HomeKey(keys[1]);
         shard.started_unix_ms = start::unix_ms();
+        let keys = start::random_keys().map_err(Error::Start)?;
+        let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
+        api.settle(keys[0], Arc::new(move || backends.report()));
         let stop = Arc::new(StopFlag::default());
         let core = handle_core(&config, &host, &prepared.exchange);
         let watchdog = Watchdog::new(&config, prepared.exchange.shards());

@@ -56,6 +56,7 @@
 //! them and the kernel and runs handlers, `http` lets hyper parse requests from memory.
 //! ARCHITECTURE.md has the stories and the reasons.
 
+mod api;
 mod auth;
 mod builtin;
 pub mod channel_pattern;

@@ -1,8 +1,9 @@
 //! What a config says, in the units of those who need it: shards, hosts, handles.
 
 use super::Error;
+use crate::api::{self, Api};
 use crate::channel_pattern::ChannelPattern;
-use crate::config::{Config, DialectName, PushFrame, Route, Schema, Secret, Sender};
+use crate::config::{Config, Create, DialectName, PushFrame, Route, Schema, Secret, Sender};
 use crate::dialect::{self, Options, protobuf};
 use crate::driver::TurnLimits;
 use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
@@ -31,6 +32,7 @@ pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<Host
         paths: served_paths(config).into(),
         upgrades: upgrade_rules(config).into(),
         limits: host_limits(config),
+        api: Arc::new(Api::new(config)),
     })
 }
 
@@ -212,6 +214,14 @@ fn served_paths(config: &Config) -> Vec<ServedPath> {
             next_tap += 1;
         }
     }
+    if let Some(path) = config.health_path.clone() {
+        let what = Served::Health;
+        paths.push(ServedPath { path, what });
+    }
+    if config.serves_api() {
+        let (path, what) = (api::ROOT.to_owned(), Served::Api);
+        paths.push(ServedPath { path, what });
+    }
     paths
 }
 
@@ -246,8 +256,20 @@ pub(super) fn handle_core(
         ids: settings.shard.ids.clone(),
         routes: routes.collect(),
         names_bytes_max: settings.shard.name_bytes_max,
+        declared: declared_channels(config),
         next_home: AtomicUsize::new(0),
     })
+}
+
+/// The channels that exist while nobody is on them, with their namespaces.
+fn declared_channels(config: &Config) -> Box<[(Box<str>, u16)]> {
+    let routes = config.routes.iter().zip(config.namespaces());
+    let declared = routes.flat_map(|(route, namespace)| {
+        let channels = route.channels.iter();
+        let in_advance = channels.filter(|channel| channel.create == Create::Advance);
+        in_advance.map(move |channel| (channel.name.as_str().into(), namespace))
+    });
+    declared.collect()
 }
 
 pub(super) fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {

@@ -92,6 +92,15 @@ impl<C> ConnectionTable<C> {
             .map(|(slot, connection)| (self.names[slot], connection))
     }
 
+    /// Those in this slot and the later ones, with their names, in slot order.
+    pub fn iter_from(&self, slot: u32) -> impl Iterator<Item = (ConnectionId, &C)> {
+        let names = self.names.get(slot as usize..).unwrap_or_default();
+        names.iter().filter_map(|&id| {
+            let connection = self.connections.get(id.index())?;
+            Some((id, connection))
+        })
+    }
+
     /// How many connections are in the table.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -164,6 +173,12 @@ mod tests {
                 }
 
                 table.invariants();
+                let all: Vec<ConnectionId> = table.iter().map(|(id, _)| id).collect();
+                for from in [0, 3, u32::MAX] {
+                    let later = all.iter().filter(|id| id.slot() >= from);
+                    let listed = table.iter_from(from).map(|(id, _)| id);
+                    assert!(listed.eq(later.copied()), "seed {seed}, from {from}");
+                }
                 for (&id, &expected) in &model {
                     assert_eq!(table.get(id).copied(), expected, "seed {seed}, {id}");
                 }

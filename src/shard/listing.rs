@@ -36,6 +36,13 @@ impl Shard {
         .map(|(id, _)| id)
     }
 
+    /// The open sessions in this slot and the later ones, in slot order.
+    pub fn sessions_from(&self, slot: u32) -> impl Iterator<Item = ConnectionId> {
+        let all = self.connections.iter_from(slot);
+        all.filter(|(_, connection)| connection.phase == Phase::Open)
+            .map(|(id, _)| id)
+    }
+
     /// Index of a session's route; `None` if it is not open.
     #[must_use]
     pub fn route_of(&self, id: ConnectionId) -> Option<u16> {

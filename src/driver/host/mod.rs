@@ -8,14 +8,17 @@ mod calls;
 mod clients;
 mod embedding;
 mod held;
+mod pages;
 mod pushes;
 mod requests;
 mod taps;
 
 pub(crate) use self::embedding::{Claim, ReplyTo};
 use self::held::HeldInput;
+pub(crate) use self::pages::{NamesOf, SessionsOf};
 use self::pushes::TotalTo;
 use super::mailbox::{Post, ShardRing};
+use crate::api::Api;
 use crate::dialect::json::Scratch;
 use crate::embedder::Embedder;
 use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
@@ -118,6 +121,8 @@ pub(crate) struct HostSettings {
     pub(crate) upgrades: Arc<[UpgradeRules]>,
     /// The host's own bounds.
     pub(crate) limits: HostLimits,
+    /// The server API.
+    pub(crate) api: Arc<Api>,
 }
 
 /// What is to be done on the loop after a task has ended.
@@ -160,6 +165,10 @@ pub enum Served {
     Drop(u16, crate::config::PushAuth),
     /// A page.
     Page(bytes::Bytes),
+    /// The server API, under all that begins with this path.
+    Api,
+    /// How the gateway is.
+    Health,
 }
 
 impl Host {
@@ -435,6 +444,7 @@ impl Host {
     pub fn begin_stop(&mut self) {
         self.is_stopping = true;
         self.context.is_full.set(true);
+        self.context.is_stopping.set(true);
         self.shard.end_all(crate::close::End::Shutdown);
         self.notice_ends();
         let (shard, http) = (&mut self.shard, &self.http);
@@ -537,6 +547,8 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
         bodies_bytes: Cell::new(0),
         messages_bytes: Cell::new(0),
         is_full: Cell::new(false),
+        is_stopping: Cell::new(false),
+        api: Arc::clone(&settings.api),
     }
 }
 

@@ -1,0 +1,523 @@
+//! What can be asked to be done: read whole and checked before anything is done, then done by what
+//! an embedder could do.
+//!
+//! ```text
+//!   body --> members --> Call, with its routes found and its event checked --> Done, or a problem
+//! ```
+//!
+//! Nothing here knows HTTP.
+
+use super::Bounds;
+use super::answer::ApiAnswer;
+use super::members::Members;
+use super::problem::{Code, Problem, ProblemJson, field_of};
+use crate::close::REASON_BYTES_MAX;
+use crate::content::Message;
+use crate::handler::{Handle, HandleError, RouteHandle, Routes, may_close};
+use crate::public_id::PublicId;
+use crate::spoken::SpokenData;
+use serde::Serialize;
+use std::future::Future;
+use std::str::FromStr;
+
+/// The kinds of call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Publish,
+    Push,
+    Broadcast,
+    Join,
+    Leave,
+    Disconnect,
+}
+
+/// What a request asks to be done.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    calls: Vec<Call>,
+    /// Whether they came in a batch, so that each has a result of its own.
+    is_batch: bool,
+}
+
+/// One call, checked.
+#[derive(Debug)]
+struct Call {
+    act: Act,
+    /// Where a session is named: the route that it must be of, if one is named too.
+    on: Option<RouteHandle>,
+}
+
+#[derive(Debug)]
+enum Act {
+    Publish {
+        routes: Routes,
+        channel: String,
+        message: Message,
+        except: Vec<PublicId>,
+    },
+    PushUser {
+        routes: Routes,
+        user: String,
+        message: Message,
+    },
+    PushSession {
+        session: PublicId,
+        message: Message,
+    },
+    Broadcast {
+        routes: Routes,
+        message: Message,
+        except: Vec<PublicId>,
+    },
+    Join {
+        session: PublicId,
+        channel: String,
+    },
+    Leave {
+        session: PublicId,
+        channel: String,
+    },
+    Close {
+        session: PublicId,
+        code: u16,
+        reason: String,
+    },
+    DropUser {
+        routes: Routes,
+        user: String,
+        event: Option<String>,
+    },
+}
+
+/// What has come of a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Done {
+    Delivered(u64),
+    Joined(bool),
+    Left(bool),
+    Disconnected(u64),
+}
+
+/// Reads calls.
+struct Reader<'a> {
+    handle: &'a Handle,
+    bounds: &'a Bounds,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Publish,
+        Self::Push,
+        Self::Broadcast,
+        Self::Join,
+        Self::Leave,
+        Self::Disconnect,
+    ];
+
+    /// What it is called, in paths and in batches.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Push => "push",
+            Self::Broadcast => "broadcast",
+            Self::Join => "join",
+            Self::Leave => "leave",
+            Self::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|kind| kind.as_str() == word).ok_or(())
+    }
+}
+
+impl Asked {
+    /// Reads the body of one call.
+    pub(super) fn one(
+        kind: Kind,
+        body: &[u8],
+        handle: &Handle,
+        bounds: &Bounds,
+    ) -> Result<Self, Problem> {
+        let members = Members::of_body(body)?;
+        Ok(Self {
+            calls: vec![Reader { handle, bounds }.call(kind, members)?],
+            is_batch: false,
+        })
+    }
+
+    /// Reads the body of a batch.
+    pub(super) fn batch(body: &[u8], handle: &Handle, bounds: &Bounds) -> Result<Self, Problem> {
+        let mut members = Members::of_body(body)?;
+        let max = bounds.limits.batch_calls_max;
+        let list = members.list("calls", max, "api.batch_calls_max")?;
+        let list = list.ok_or_else(|| members.complain("calls", IS_MISSING))?;
+        members.end("batch")?;
+        let reader = Reader { handle, bounds };
+        let calls = list.iter().enumerate().map(|(index, element)| {
+            let mut members = Members::of_element(element, "calls", index)?;
+            let word = members.text("call")?;
+            let word = word.ok_or_else(|| members.complain("call", IS_MISSING))?;
+            let kind = word.parse().map_err(|()| {
+                let words = Kind::ALL.map(Kind::as_str).join(", ");
+                members.complain("call", &format!("must be one of {words}"))
+            })?;
+            reader.call(kind, members)
+        });
+        Ok(Self {
+            calls: calls.collect::<Result<_, Problem>>()?,
+            is_batch: true,
+        })
+    }
+
+    /// Does what is asked, in order.
+    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> ApiAnswer {
+        let mut results = Vec::with_capacity(self.calls.len());
+        for call in self.calls {
+            results.push(call.run(handle, bounds).await);
+        }
+        if self.is_batch {
+            return answer_of(&results);
+        }
+        match results.pop().expect("one call has one result") {
+            Ok(done) => ApiAnswer {
+                is_open: true,
+                ..ApiAnswer::new(200, &done)
+            },
+            Err(problem) => problem.answer(),
+        }
+    }
+}
+
+/// The answer to a batch.
+fn answer_of(results: &[Result<Done, Problem>]) -> ApiAnswer {
+    #[derive(Serialize)]
+    struct Batch<'r> {
+        results: Vec<ResultJson<'r>>,
+    }
+
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum ResultJson<'r> {
+        Done(Done),
+        Failed { error: ProblemJson<'r> },
+    }
+
+    let spelled = results.iter().map(|result| match result {
+        Ok(done) => ResultJson::Done(*done),
+        Err(problem) => ResultJson::Failed {
+            error: problem.json(),
+        },
+    });
+    let batch = Batch {
+        results: spelled.collect(),
+    };
+    let is_open = |result: &Result<Done, Problem>| match result {
+        Ok(_) => true,
+        Err(problem) => problem.code.is_open(),
+    };
+    ApiAnswer {
+        is_open: results.iter().any(is_open),
+        ..ApiAnswer::new(200, &batch)
+    }
+}
+
+impl Reader<'_> {
+    fn call(&self, kind: Kind, mut members: Members<'_>) -> Result<Call, Problem> {
+        let on = self.route(&mut members)?;
+        let routes = match &on {
+            Some(route) => route.alone(),
+            None => self.handle.all_routes(),
+        };
+        let (act, is_of_session) = match kind {
+            Kind::Publish => {
+                let channel = self.channel(&mut members)?;
+                let message = self.message(&mut members)?;
+                let except = self.except(&mut members)?;
+                let act = Act::Publish {
+                    routes,
+                    channel,
+                    message,
+                    except,
+                };
+                (act, false)
+            }
+            Kind::Broadcast => {
+                let message = self.message(&mut members)?;
+                let except = self.except(&mut members)?;
+                let act = Act::Broadcast {
+                    routes,
+                    message,
+                    except,
+                };
+                (act, false)
+            }
+            Kind::Push => self.push(&mut members, routes)?,
+            Kind::Join | Kind::Leave => {
+                let session = session(&mut members)?;
+                let channel = self.channel(&mut members)?;
+                let act = if kind == Kind::Join {
+                    Act::Join { session, channel }
+                } else {
+                    Act::Leave { session, channel }
+                };
+                (act, true)
+            }
+            Kind::Disconnect => self.disconnect(&mut members, routes)?,
+        };
+        members.end(kind.as_str())?;
+        act.check_event(on.as_ref())
+            .map_err(|why| members.complain("event", why))?;
+        let on = on.filter(|_| is_of_session);
+        Ok(Call { act, on })
+    }
+
+    fn push(&self, members: &mut Members<'_>, routes: Routes) -> Result<(Act, bool), Problem> {
+        let session = members.session("session")?;
+        let user = members.name("user", self.bounds.name_bytes_max)?;
+        let message = self.message(members)?;
+        match (session, user) {
+            (Some(session), None) => Ok((Act::PushSession { session, message }, true)),
+            (None, Some(user)) => {
+                let act = Act::PushUser {
+                    routes,
+                    user,
+                    message,
+                };
+                Ok((act, false))
+            }
+            (Some(_), Some(_)) => Err(members.complain("session", NOT_BOTH)),
+            (None, None) => Err(members.complain("user", NEITHER)),
+        }
+    }
+
+    fn disconnect(
+        &self,
+        members: &mut Members<'_>,
+        routes: Routes,
+    ) -> Result<(Act, bool), Problem> {
+        let session = members.session("session")?;
+        let user = members.name("user", self.bounds.name_bytes_max)?;
+        match (session, user) {
+            (Some(session), None) => {
+                let code = members.number("code")?.unwrap_or(NORMAL_CLOSURE);
+                let reason = members.text("reason")?.unwrap_or_default();
+                if reason.len() > REASON_BYTES_MAX {
+                    let rule = format!("must have at most {REASON_BYTES_MAX} bytes");
+                    return Err(members.complain("reason", &rule));
+                }
+                if !may_close(code, &reason) {
+                    return Err(members.complain("code", CODES));
+                }
+                let act = Act::Close {
+                    session,
+                    code,
+                    reason,
+                };
+                Ok((act, true))
+            }
+            (None, Some(user)) => {
+                let event = members.name("event", self.bounds.name_bytes_max)?;
+                let act = Act::DropUser {
+                    routes,
+                    user,
+                    event,
+                };
+                Ok((act, false))
+            }
+            (Some(_), Some(_)) => Err(members.complain("session", NOT_BOTH)),
+            (None, None) => Err(members.complain("user", NEITHER)),
+        }
+    }
+
+    fn route(&self, members: &mut Members<'_>) -> Result<Option<RouteHandle>, Problem> {
+        let Some(path) = members.text("route")? else {
+            return Ok(None);
+        };
+        match self.handle.route(&path) {
+            Some(route) => Ok(Some(route)),
+            None => Err(no_route(members.field("route"))),
+        }
+    }
+
+    fn channel(&self, members: &mut Members<'_>) -> Result<String, Problem> {
+        let channel = members.name("channel", self.bounds.name_bytes_max)?;
+        channel.ok_or_else(|| members.complain("channel", IS_MISSING))
+    }
+
+    fn except(&self, members: &mut Members<'_>) -> Result<Vec<PublicId>, Problem> {
+        let max = self.bounds.limits.except_sessions_max;
+        members.sessions("except", max, "api.except_sessions_max")
+    }
+
+    fn message(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
+        let event = members.name("event", self.bounds.name_bytes_max)?;
+        let bytes = members.text("bytes")?;
+        let spoken = SpokenData {
+            data: members.take("data"),
+            bytes: bytes.as_deref(),
+        };
+        let message = spoken.message(event.unwrap_or_else(|| EVENT.to_owned()));
+        message.map_err(|bad| {
+            Problem::of_field(members.field(field_of(bad)), format!("the body {bad}"))
+        })
+    }
+}
+
+impl Act {
+    /// Sees whether the languages of whoever is meant have words for the event. That of a session
+    /// is known if its route is named; else its shard sees to it.
+    fn check_event(&self, on: Option<&RouteHandle>) -> Result<(), &'static str> {
+        let checked = match self {
+            Self::Publish {
+                routes, message, ..
+            }
+            | Self::Broadcast {
+                routes, message, ..
+            }
+            | Self::PushUser {
+                routes, message, ..
+            } => routes.check_event(message.borrow().event),
+            Self::PushSession { message, .. } => {
+                let event = message.borrow().event;
+                return on.map_or(Ok(()), |route| route.dialect().check_event(event));
+            }
+            Self::Join { .. } | Self::Leave { .. } | Self::Close { .. } | Self::DropUser { .. } => {
+                Ok(())
+            }
+        };
+        match checked {
+            Err(HandleError::BadEvent(why)) => Err(why),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Call {
+    async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<Done, Problem> {
+        if let Some(route) = &self.on {
+            self.act.check_route(handle, route, bounds).await?;
+        }
+        let within = |pending| bounded(pending, bounds);
+        match self.act {
+            Act::Publish {
+                routes,
+                channel,
+                message,
+                except,
+            } => {
+                let pending = routes.publish_except(channel, message, &except);
+                within(pending).await.map(Done::Delivered)
+            }
+            Act::PushUser {
+                routes,
+                user,
+                message,
+            } => {
+                let event: Box<str> = message.borrow().event.into();
+                let pending = routes.push_user_event(user, event, message);
+                within(pending).await.map(Done::Delivered)
+            }
+            Act::PushSession { session, message } => {
+                let pending = handle.push_session(session, message);
+                within(pending).await.map(Done::Delivered)
+            }
+            Act::Broadcast {
+                routes,
+                message,
+                except,
+            } => {
+                let pending = routes.broadcast_except(message, &except);
+                within(pending).await.map(Done::Delivered)
+            }
+            Act::Join { session, channel } => {
+                let joined = bounded(handle.join(session, channel), bounds);
+                joined.await.map(Done::Joined)
+            }
+            Act::Leave { session, channel } => {
+                let left = bounded(handle.leave(session, channel), bounds);
+                left.await.map(Done::Left)
+            }
+            Act::Close {
+                session,
+                code,
+                reason,
+            } => {
+                let closed = bounded(handle.close(session, code, reason), bounds);
+                closed.await.map(|()| Done::Disconnected(1))
+            }
+            Act::DropUser {
+                routes,
+                user,
+                event,
+            } => {
+                let pending = routes.drop_user(user, event.as_deref());
+                within(pending).await.map(Done::Disconnected)
+            }
+        }
+    }
+}
+
+impl Act {
+    /// Sees that the session is one of this route, which it is as long as it lives.
+    async fn check_route(
+        &self,
+        handle: &Handle,
+        route: &RouteHandle,
+        bounds: &Bounds,
+    ) -> Result<(), Problem> {
+        let session = match self {
+            Self::PushSession { session, .. }
+            | Self::Join { session, .. }
+            | Self::Leave { session, .. }
+            | Self::Close { session, .. } => *session,
+            Self::Publish { .. }
+            | Self::PushUser { .. }
+            | Self::Broadcast { .. }
+            | Self::DropUser { .. } => return Ok(()),
+        };
+        // Nothing was done yet, whatever has become of this question.
+        let asked = bounded(handle.session(session), bounds).await;
+        match asked {
+            Ok(info) if info.path == route.path() => Ok(()),
+            Ok(_) => Err(HandleError::NoSession.into()),
+            Err(problem) if problem.code == Code::TimedOut => Err(HandleError::Busy.into()),
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+/// Waits for a result, for as long as shards have to answer.
+pub(super) async fn bounded<T>(
+    pending: impl Future<Output = Result<T, HandleError>>,
+    bounds: &Bounds,
+) -> Result<T, Problem> {
+    let result = tokio::time::timeout(bounds.answer_within, pending).await;
+    let result = result.unwrap_or(Err(HandleError::TimedOut));
+    result.map_err(Problem::from)
+}
+
+/// The session that a call is about.
+fn session(members: &mut Members<'_>) -> Result<PublicId, Problem> {
+    let session = members.session("session")?;
+    session.ok_or_else(|| members.complain("session", IS_MISSING))
+}
+
+/// There is no such route.
+pub(super) fn no_route(field: impl Into<String>) -> Problem {
+    Problem::new(Code::NoRoute, "no route of the config has this path").at(field)
+}
+
+/// The event of a publication that names none.
+const EVENT: &str = "message";
+const NORMAL_CLOSURE: u16 = 1000;
+const IS_MISSING: &str = "is missing";
+const NOT_BOTH: &str = "cannot be there together with user";
+const NEITHER: &str = "is missing, and so is session";
+const CODES: &str = "must be 1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";

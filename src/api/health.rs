@@ -1,0 +1,81 @@
+//! How the gateway is, for whoever decides whether it gets traffic, and more for whoever may know.
+//!
+//! ```text
+//!   {"status": "ok", "version": "0.1.0", "shards": 4}
+//!   {"status": "degraded", .., "sessions": 12, "backends": [{"name": "b", "state": "down", ..}]}
+//!   {"status": "stopping"}                                                                  503
+//! ```
+
+use super::answer::ApiAnswer;
+use super::calls::bounded;
+use super::{Api, Caller};
+use crate::handler::Handle;
+use hyper::HeaderMap;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Says how the backends of hooks are, one JSON object for each, with a member `state` that is
+/// `down` where one does not answer.
+pub(crate) type BackendReport = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    version: &'static str,
+    shards: usize,
+    #[serde(flatten)]
+    more: Option<More>,
+}
+
+/// What only those are told who may use the API.
+#[derive(Serialize)]
+struct More {
+    /// `None`: the shards have too much to do to say.
+    sessions: Option<usize>,
+    backends: Vec<Value>,
+}
+
+#[derive(Serialize)]
+struct Stopping {
+    status: &'static str,
+}
+
+impl Api {
+    /// How the gateway is.
+    pub(crate) async fn health(
+        &self,
+        headers: &HeaderMap,
+        handle: &Handle,
+        is_stopping: bool,
+    ) -> ApiAnswer {
+        if is_stopping {
+            let status = "stopping";
+            return ApiAnswer::new(503, &Stopping { status });
+        }
+        let backends = (self.backends)();
+        let is_down = |backend: &Value| backend["state"] == "down";
+        let status = if backends.iter().any(is_down) {
+            "degraded"
+        } else {
+            "ok"
+        };
+        let may_know = self.is_served && !matches!(self.caller(headers), Caller::Nobody);
+        let more = if may_know {
+            let counts = bounded(handle.sessions_count(), &self.bounds).await.ok();
+            Some(More {
+                sessions: counts.map(|counts| counts.into_iter().sum()),
+                backends,
+            })
+        } else {
+            None
+        };
+        let health = Health {
+            status,
+            version: env!("CARGO_PKG_VERSION"),
+            shards: handle.shards_count(),
+            more,
+        };
+        ApiAnswer::new(200, &health)
+    }
+}

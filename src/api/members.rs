@@ -113,14 +113,16 @@ impl<'b> Members<'b> {
         ids.collect()
     }
 
-    /// Takes a number.
+    /// Takes a whole number, however it is spelled.
     pub(super) fn number(&mut self, name: &str) -> Result<Option<u16>, Problem> {
         let Some(json) = self.take(name) else {
             return Ok(None);
         };
-        match serde_json::from_str(json.get()) {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(self.complain(name, "must be a whole number from 0 to 65535")),
+        let number: Option<f64> = serde_json::from_str(json.get()).ok();
+        let mut all = 0..=u16::MAX;
+        match number.and_then(|number| all.find(|&it| f64::from(it) == number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.complain(name, "must be a whole number from 0 to 65535")),
         }
     }
 

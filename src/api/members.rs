@@ -119,10 +119,12 @@ impl<'b> Members<'b> {
             return Ok(None);
         };
         let number: Option<f64> = serde_json::from_str(json.get()).ok();
-        let mut all = 0..=u16::MAX;
-        match number.and_then(|number| all.find(|&it| f64::from(it) == number)) {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.complain(name, "must be a whole number from 0 to 65535")),
+        let nearest = number.and_then(|number| format!("{number:.0}").parse::<u16>().ok());
+        match (number, nearest) {
+            (Some(number), Some(nearest)) if number.total_cmp(&nearest.into()).is_eq() => {
+                Ok(Some(nearest))
+            }
+            _ => Err(self.complain(name, "must be a whole number from 0 to 65535")),
         }
     }
 
@@ -137,13 +139,11 @@ impl<'b> Members<'b> {
             return Ok(None);
         };
         let mut reader = serde_json::Deserializer::from_str(json.get());
-        match ListSeed(max as usize).deserialize(&mut reader) {
-            Ok(list) => Ok(Some(list)),
-            Err(_) => {
-                let rule = format!("must be an array of at most {max} ({limit})");
-                Err(self.complain(name, &rule))
-            }
-        }
+        let list = ListSeed(max as usize).deserialize(&mut reader);
+        list.map(Some).map_err(|_| {
+            let rule = format!("must be an array of at most {max} ({limit})");
+            self.complain(name, &rule)
+        })
     }
 
     /// What is said of a member.
@@ -178,7 +178,7 @@ fn bad_request(message: String) -> Problem {
     Problem::new(super::problem::Code::BadRequest, message)
 }
 
-/// What serde_json says, without where it says so.
+/// What `serde_json` says, without where it says so.
 fn words_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
@@ -315,6 +315,27 @@ mod tests {
             ),
         ] {
             assert_eq!(problem(body), expected);
+        }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_spelled_as_a_fraction() {
+        for (spelled, expected) in [
+            ("1000", Some(1000)),
+            ("1000.0", Some(1000)),
+            ("1e3", Some(1000)),
+            ("65535", Some(65_535)),
+            ("0", Some(0)),
+            ("65536", None),
+            ("-1", None),
+            ("1000.5", None),
+            ("1e999", None),
+            ("\"1000\"", None),
+            ("null", None),
+        ] {
+            let body = format!("{{\"code\": {spelled}}}");
+            let mut members = Members::of_body(body.as_bytes()).ok().expect("JSON");
+            assert_eq!(members.number("code").ok().flatten(), expected, "{spelled}");
         }
     }
 

@@ -121,7 +121,7 @@ impl Api {
             is_served: config.serves_api(),
             keys: config.api.keys.as_slice().into(),
             bounds: Bounds {
-                limits: config.api.limits.clone(),
+                limits: config.api.limits,
                 name_bytes_max: config.limits.name_bytes_max as usize,
                 answer_within: Duration::from_millis(config.http.push_timeout_ms.into()),
             },
@@ -252,7 +252,9 @@ impl Api {
             let (scheme, key) = given.as_bytes().split_at_checked(BEARER.len())?;
             scheme.eq_ignore_ascii_case(BEARER).then_some(key)
         });
-        let own = headers.get(&API_KEY).map(|given| given.as_bytes());
+        let own = headers
+            .get(&API_KEY)
+            .map(hyper::header::HeaderValue::as_bytes);
         let mut caller = Caller::Nobody;
         for given in [bearer, own].into_iter().flatten() {
             for (index, key) in self.keys.iter().enumerate() {

@@ -65,15 +65,17 @@ pub(super) trait Walk: Send + 'static {
 /// Begins a walk at a shard.
 pub(super) fn walk<W: Walk>(handle: &Handle, first: ShardId, walk: W) -> Pending<W::Answer> {
     let exchange = Arc::clone(handle.exchange());
-    handle.ask(first, move |host, reply| go_on(exchange, walk, host, reply))
+    handle.ask(first, move |host, reply| {
+        go_on(&exchange, walk, host, reply);
+    })
 }
 
-fn go_on<W: Walk>(exchange: Arc<Exchange>, mut walk: W, host: &Host, reply: ReplyTo<W::Answer>) {
+fn go_on<W: Walk>(exchange: &Arc<Exchange>, mut walk: W, host: &Host, reply: ReplyTo<W::Answer>) {
     match walk.visit(host) {
         None => reply.answer(Ok(walk.answer())),
         Some(next) => {
-            let onward = Arc::clone(&exchange);
-            let command = move |host: &mut Host| go_on(onward, walk, host, reply);
+            let onward = Arc::clone(exchange);
+            let command = move |host: &mut Host| go_on(&onward, walk, host, reply);
             // There was room for it where it began.
             exchange.command_in_any_case(next, Box::new(command));
         }

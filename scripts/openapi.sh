@@ -55,8 +55,8 @@ if [ "$(cat "$venv/installed" 2> /dev/null)" != "${tools[*]}" ]; then
 fi
 exec 9>&-
 
-# The longest names have room in a path, and what is made up hardly has as many bytes. There is no easyws route: its events
-# have rules of their own, which the document cannot know.
+# The longest names have room in a path, and what is made up hardly has as many bytes. There is no
+# easyws route: its events have rules of their own, which the document cannot know.
 cat > "$work/gateway.toml" <<T
 limits.name_bytes_max = 1_000
 api.keys = ["$key"]

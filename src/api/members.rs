@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 /// The members of one object that have not been taken.
+#[derive(Debug)]
 pub(super) struct Members<'b> {
     found: Vec<(&'static str, &'b RawValue)>,
     /// What its members are called by, as seen from the whole body: nothing, or `calls[3].`.
@@ -268,7 +269,7 @@ mod tests {
     use super::*;
 
     fn problem(body: &[u8]) -> String {
-        let problem = Members::of_body(body).err().expect("it is not well formed");
+        let problem = Members::of_body(body).expect_err("it is not well formed");
         let json = serde_json::to_value(problem.json()).expect("JSON");
         format!(
             "{} | {}",
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn an_object_has_members_that_are_known_each_once() {
         let body = br#" {"session": 1, "data": [1.0, null], "user": "a\u0062"} "#;
-        let mut members = Members::of_body(body).ok().expect("well formed");
+        let mut members = Members::of_body(body).expect("well formed");
         assert_eq!(members.take("data").map(RawValue::get), Some("[1.0, null]"));
         assert_eq!(members.take("data").map(RawValue::get), None);
         assert_eq!(members.text("user"), Ok(Some("ab".to_owned())));
@@ -334,7 +335,7 @@ mod tests {
             ("null", None),
         ] {
             let body = format!("{{\"code\": {spelled}}}");
-            let mut members = Members::of_body(body.as_bytes()).ok().expect("JSON");
+            let mut members = Members::of_body(body.as_bytes()).expect("JSON");
             assert_eq!(members.number("code").ok().flatten(), expected, "{spelled}");
         }
     }
@@ -342,10 +343,10 @@ mod tests {
     #[test]
     fn a_list_ends_where_there_is_no_room() {
         let body = br#"{"calls": [1, 2]}"#;
-        let mut members = Members::of_body(body).ok().expect("well formed");
+        let mut members = Members::of_body(body).expect("well formed");
         let list = members.list("calls", 2, "limit").expect("two have room");
         assert_eq!(list.expect("it is there").len(), 2);
-        let mut members = Members::of_body(body).ok().expect("well formed");
+        let mut members = Members::of_body(body).expect("well formed");
         let problem = members.list("calls", 1, "limit").expect_err("too many");
         let expected = "calls must be an array of at most 1 (limit)";
         assert_eq!(problem, Problem::of_field("calls", expected));

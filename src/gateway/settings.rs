@@ -2,8 +2,9 @@
 
 use super::Error;
 use crate::api::{self, Api};
+use crate::builtin;
 use crate::channel_pattern::ChannelPattern;
-use crate::config::{Config, Create, DialectName, PushFrame, Route, Schema, Secret, Sender};
+use crate::config::{Config, DialectName, PushFrame, Route, Schema, Secret, Sender};
 use crate::dialect::{self, Options, protobuf};
 use crate::driver::TurnLimits;
 use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
@@ -263,12 +264,9 @@ pub(super) fn handle_core(
 
 /// The channels that exist while nobody is on them, with their namespaces.
 fn declared_channels(config: &Config) -> Box<[(Box<str>, u16)]> {
-    let routes = config.routes.iter().zip(config.namespaces());
-    let declared = routes.flat_map(|(route, namespace)| {
-        let channels = route.channels.iter();
-        let in_advance = channels.filter(|channel| channel.create == Create::Advance);
-        in_advance.map(move |channel| (channel.name.as_str().into(), namespace))
-    });
+    let namespaces = config.namespaces();
+    let declared = builtin::channels_in_advance(config);
+    let declared = declared.map(|(route, name)| (name.into(), namespaces[route]));
     declared.collect()
 }
 

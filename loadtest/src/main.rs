@@ -20,6 +20,8 @@ mod gateway;
 mod limits;
 mod procfs;
 mod progress;
+#[expect(dead_code, reason = "the scenarios come next")]
+mod protocol;
 mod push;
 mod rounds;
 mod stats;

@@ -17,6 +17,8 @@ mod failure;
 mod figures;
 mod floor;
 mod gateway;
+#[expect(dead_code, reason = "the scenarios come next")]
+mod judge;
 mod limits;
 mod procfs;
 mod progress;
@@ -24,6 +26,8 @@ mod progress;
 mod protocol;
 mod push;
 mod rounds;
+#[expect(dead_code, reason = "the scenarios come next")]
+mod stamp;
 mod stats;
 mod wire;
 

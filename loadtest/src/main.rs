@@ -13,6 +13,7 @@ mod cli;
 mod clock;
 mod cores;
 mod crowd;
+mod engine;
 mod failure;
 mod figures;
 mod floor;
@@ -29,6 +30,7 @@ mod rounds;
 #[expect(dead_code, reason = "the scenarios come next")]
 mod stamp;
 mod stats;
+mod team;
 mod wire;
 
 use std::process::ExitCode;

@@ -41,6 +41,60 @@ pub(crate) fn cpu_since_ns(pid: u32, before_ns: u64) -> Outcome<u64> {
     })
 }
 
+/// Nanoseconds that all threads of `pid` have waited for a CPU that somebody else had.
+///
+/// # Errors
+///
+/// As [`cpu_ns`].
+pub(crate) fn waited_ns(pid: u32) -> Outcome<u64> {
+    let mut total = 0;
+    for thread in threads(pid)? {
+        let path = format!("/proc/{pid}/task/{thread}/schedstat");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        total += text
+            .split_ascii_whitespace()
+            .nth(1)
+            .and_then(|word| word.parse::<u64>().ok())
+            .unwrap_or_default();
+    }
+    Ok(total)
+}
+
+/// How often the threads of `pid` gave up a CPU, of their own will and against it.
+///
+/// # Errors
+///
+/// The process has ended.
+pub(crate) fn switches(pid: u32) -> Outcome<(u64, u64)> {
+    let mut total = (0, 0);
+    for thread in threads(pid)? {
+        let path = format!("/proc/{pid}/task/{thread}/status");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        total.0 += parse_number(&text, "voluntary_ctxt_switches:").unwrap_or_default();
+        total.1 += parse_number(&text, "nonvoluntary_ctxt_switches:").unwrap_or_default();
+    }
+    Ok(total)
+}
+
+/// Bytes that the kernel holds for sockets and the structures around them: its slabs, and the
+/// pages of TCP's buffers.
+///
+/// # Errors
+///
+/// `/proc` does not say.
+pub(crate) fn kernel_bytes() -> Outcome<u64> {
+    let path = "/proc/meminfo";
+    let text = fs::read_to_string(path).attempt("read /proc/meminfo")?;
+    let slabs = parse_number(&text, "Slab:")
+        .ok_or_else(|| Failure::new(format!("{path} has no line Slab")))?;
+    let path = "/proc/net/sockstat";
+    let text = fs::read_to_string(path).attempt("read /proc/net/sockstat")?;
+    let pages = parse_tcp_pages(&text)
+        .ok_or_else(|| Failure::new(format!("{path} has no pages of TCP")))?;
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    Ok(slabs * 1024 + pages * page)
+}
+
 /// Bytes of anonymous memory (`RssAnon`) that `pid` holds.
 ///
 /// # Errors
@@ -94,6 +148,19 @@ fn parse_anonymous_bytes(status: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// The number in the line that begins with `name`.
+fn parse_number(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn parse_tcp_pages(sockstat: &str) -> Option<u64> {
+    let line = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
+    let mut words = line.split_ascii_whitespace();
+    words.find(|word| *word == "mem")?;
+    words.next()?.parse().ok()
+}
+
 fn parse_cpus(cpuinfo: &str) -> (&str, usize) {
     let models = cpuinfo.lines().filter_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -120,6 +187,18 @@ mod tests {
         assert_eq!(parse_anonymous_bytes(status), Some(512 * 1024));
         assert_eq!(parse_anonymous_bytes("RssFile:\t 388 kB\n"), None);
         assert_eq!(parse_anonymous_bytes("RssAnon:\t 388 pages\n"), None);
+    }
+
+    #[test]
+    fn numbers_are_found_by_the_beginning_of_their_line() {
+        let text = "voluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\nSlab:   77 kB\n";
+        assert_eq!(parse_number(text, "voluntary_ctxt_switches:"), Some(12));
+        assert_eq!(parse_number(text, "nonvoluntary_ctxt_switches:"), Some(3));
+        assert_eq!(parse_number(text, "Slab:"), Some(77));
+        assert_eq!(parse_number(text, "Other:"), None);
+        let sockstat = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 0 alloc 6 mem 42\nUDP: mem 1\n";
+        assert_eq!(parse_tcp_pages(sockstat), Some(42));
+        assert_eq!(parse_tcp_pages("UDP: mem 1\n"), None);
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
             executable: arguments.gateway.gateway.clone(),
             config: Some(config.unwrap_or_else(|| quiet.path.clone())),
             shards: 1,
+            port: 0,
         },
         cores,
         pairs: arguments.pairs,

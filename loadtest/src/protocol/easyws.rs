@@ -30,7 +30,8 @@ impl Easyws {
 impl Protocol for Easyws {
     fn offers(&self, way: Way) -> bool {
         match way {
-            Way::Http | Way::Client | Way::Ask | Way::Wander => true,
+            Way::Http | Way::Client | Way::Ask => true,
+            Way::Wander => false, // joining and leaving are not answered
         }
     }
 
@@ -43,7 +44,7 @@ impl Protocol for Easyws {
 
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let message = match purpose {
-            Purpose::Receive => self.join(member.group),
+            Purpose::Receive => Some(format!("join: {}", channel(member.group)).into_bytes()),
             Purpose::Ask | Purpose::Wander => None,
         };
         Opening {
@@ -69,14 +70,6 @@ impl Protocol for Easyws {
 
     fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!("echo: {message}").into_bytes())
-    }
-
-    fn join(&self, group: usize) -> Option<Vec<u8>> {
-        Some(format!("join: {}", channel(group)).into_bytes())
-    }
-
-    fn leave(&self, group: usize) -> Option<Vec<u8>> {
-        Some(format!("leave: {}", channel(group)).into_bytes())
     }
 
     fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {

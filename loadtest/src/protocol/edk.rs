@@ -53,7 +53,8 @@ impl Protocol for Edk {
         match way {
             Way::Http => false,
             Way::Client => true,
-            Way::Ask | Way::Wander => self.schema == Schema::Builtin,
+            Way::Ask => self.schema == Schema::Builtin,
+            Way::Wander => false, // joining and leaving are not answered
         }
     }
 
@@ -73,7 +74,7 @@ impl Protocol for Edk {
 
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let message = match purpose {
-            Purpose::Receive => self.join(member.group),
+            Purpose::Receive => self.command("join", &channel(member.group)),
             Purpose::Ask | Purpose::Wander => None,
         };
         Opening {
@@ -100,14 +101,6 @@ impl Protocol for Edk {
 
     fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         self.command("echo", message)
-    }
-
-    fn join(&self, group: usize) -> Option<Vec<u8>> {
-        self.command("join", &channel(group))
-    }
-
-    fn leave(&self, group: usize) -> Option<Vec<u8>> {
-        self.command("leave", &channel(group))
     }
 
     fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {

@@ -30,7 +30,8 @@ impl Projectforge {
 impl Protocol for Projectforge {
     fn offers(&self, way: Way) -> bool {
         match way {
-            Way::Http | Way::Client | Way::Ask | Way::Wander => true,
+            Way::Http | Way::Client | Way::Ask => true,
+            Way::Wander => false, // joining and leaving are not answered
         }
     }
 
@@ -64,14 +65,6 @@ impl Protocol for Projectforge {
 
     fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!(r#"{{"channel":"","cmd":"echo","param":"{message}"}}"#).into_bytes())
-    }
-
-    fn join(&self, group: usize) -> Option<Vec<u8>> {
-        Some(format!(r#"{{"channel":"{}","cmd":"join"}}"#, channel(group)).into_bytes())
-    }
-
-    fn leave(&self, group: usize) -> Option<Vec<u8>> {
-        Some(format!(r#"{{"channel":"{}","cmd":"leave"}}"#, channel(group)).into_bytes())
     }
 
     fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {

@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &PushArguments) -> Outcome<bool> {
             executable: arguments.gateway.gateway.clone(),
             config: arguments.gateway.config.clone(),
             shards: arguments.shards,
+            port: 0,
         };
         let gateway = Gateway::start(&options, &cores)?;
         (gateway.target().clone(), Some(gateway))

@@ -18,16 +18,14 @@ mod failure;
 mod figures;
 mod floor;
 mod gateway;
-#[expect(dead_code, reason = "the scenarios come next")]
 mod judge;
 mod limits;
 mod procfs;
 mod progress;
-#[expect(dead_code, reason = "the scenarios come next")]
 mod protocol;
-mod push;
+mod report;
 mod rounds;
-#[expect(dead_code, reason = "the scenarios come next")]
+mod scenario;
 mod stamp;
 mod stats;
 mod team;
@@ -38,10 +36,18 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Arguments, Command};
+use crate::scenario::{connect, flow, idle};
 
 fn main() -> ExitCode {
     let holds = match Arguments::parse().command {
-        Command::Push(arguments) => push::run(&arguments),
+        Command::Push(arguments) => flow::push(&arguments),
+        Command::Channel(arguments) => flow::channel(&arguments),
+        Command::Rpc(arguments) => flow::rpc(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
+        Command::Idle(arguments) => idle::run(&arguments),
+        Command::Churn(arguments) => flow::churn(&arguments),
+        Command::Slow(arguments) => flow::slow(&arguments),
+        Command::Mixed(arguments) => flow::mixed(&arguments),
         Command::Floor(arguments) => floor::run(arguments),
         Command::Figures(arguments) => figures::run(&arguments),
         Command::FloorServer(arguments) => floor::ring::serve(arguments).map(|()| true),

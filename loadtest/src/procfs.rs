@@ -5,7 +5,9 @@
 //! kernel keeps exact at every switch of context.
 
 use std::fs;
+use std::time::Duration;
 
+use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 
 /// Nanoseconds that all threads of `pid` have spent on a CPU.
@@ -41,23 +43,42 @@ pub(crate) fn cpu_since_ns(pid: u32, before_ns: u64) -> Outcome<u64> {
     })
 }
 
-/// Nanoseconds that all threads of `pid` have waited for a CPU that somebody else had.
+/// Nanoseconds that this thread has waited for a CPU that somebody else had.
 ///
 /// # Errors
 ///
-/// As [`cpu_ns`].
-pub(crate) fn waited_ns(pid: u32) -> Outcome<u64> {
-    let mut total = 0;
-    for thread in threads(pid)? {
-        let path = format!("/proc/{pid}/task/{thread}/schedstat");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        total += text
-            .split_ascii_whitespace()
-            .nth(1)
-            .and_then(|word| word.parse::<u64>().ok())
-            .unwrap_or_default();
+/// The kernel was built without `CONFIG_SCHEDSTATS`.
+pub(crate) fn own_waited_ns() -> Outcome<u64> {
+    let path = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(path).attempt(&format!("read {path}"))?;
+    let waited = text.split_ascii_whitespace().nth(1).map(str::parse);
+    let unread = || Failure::new(format!("{path} reads `{}`", text.trim()));
+    waited.and_then(Result::ok).ok_or_else(unread)
+}
+
+/// Waits until the process has used less than a hundredth of a core for half a second.
+///
+/// # Errors
+///
+/// It does not within a minute.
+pub(crate) fn wait_until_idle(pid: u32) -> Outcome<()> {
+    let deadline = clock::now_ns() + 60 * SECOND_NS;
+    let mut still = 0;
+    let mut last = cpu_ns(pid)?;
+    while still < 5 {
+        if clock::now_ns() > deadline {
+            return Err(Failure::new("the server does not come to rest"));
+        }
+        clock::pause(Duration::from_millis(100));
+        let now = cpu_ns(pid)?;
+        still = if now.abs_diff(last) < MILLISECOND_NS {
+            still + 1
+        } else {
+            0
+        };
+        last = now;
     }
-    Ok(total)
+    Ok(())
 }
 
 /// How often the threads of `pid` gave up a CPU, of their own will and against it.

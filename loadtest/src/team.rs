@@ -79,6 +79,11 @@ impl Team {
         })
     }
 
+    /// How often sessions came or went.
+    pub(crate) fn moved(&self) -> u64 {
+        self.engines.iter().map(|engine| engine.moved).sum()
+    }
+
     /// Closes the books of all engines.
     pub(crate) fn accounts(&mut self) -> Accounts {
         let mut all = Accounts::default();
@@ -90,6 +95,11 @@ impl Team {
 
     /// Which of `members` engine `number` looks after.
     pub(crate) fn share(members: &[Member], number: usize, engines: usize) -> Vec<Member> {
-        members.iter().skip(number).step_by(engines).copied().collect()
+        members
+            .iter()
+            .skip(number)
+            .step_by(engines)
+            .copied()
+            .collect()
     }
 }

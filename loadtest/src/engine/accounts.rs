@@ -75,7 +75,11 @@ impl Accounts {
     pub(crate) fn verdict(&self) -> Verdict {
         let mut all = Verdict::default();
         for session in &self.sessions {
-            let mut sent = self.sent.get(&session.member.group).cloned().unwrap_or_default();
+            let mut sent = self
+                .sent
+                .get(&session.member.group)
+                .cloned()
+                .unwrap_or_default();
             if session.asked > 0 {
                 sent.push((run::asker_of(session.member), u64::from(session.asked)));
             }

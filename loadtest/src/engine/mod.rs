@@ -96,7 +96,9 @@ impl Shared {
             eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).attempt("make an eventfd")
         });
         Ok(Self {
-            slots: (0..engines * SLOTS_MAX).map(|_| AtomicU32::new(0)).collect(),
+            slots: (0..engines * SLOTS_MAX)
+                .map(|_| AtomicU32::new(0))
+                .collect(),
             owed: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             publishing: AtomicUsize::new(0),
@@ -180,8 +182,13 @@ impl Engine {
     pub(crate) fn new(setup: &Setup, shared: &Arc<Shared>, number: usize) -> Outcome<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).attempt("make an epoll")?;
         let bell = EventData::new_u64(BELL);
-        epoll::add(&epoll, &shared.bells[number], bell, EventFlags::IN | EventFlags::ET)
-            .attempt("watch an eventfd")?;
+        epoll::add(
+            &epoll,
+            &shared.bells[number],
+            bell,
+            EventFlags::IN | EventFlags::ET,
+        )
+        .attempt("watch an eventfd")?;
         Ok(Self {
             address: setup.target.address()?,
             setup: setup.clone(),
@@ -234,7 +241,9 @@ impl Engine {
             if self.open > before {
                 deadline = clock::now_ns() + PATIENCE_NS;
             } else if let Some(why) = self.tally.first_complaint() {
-                return Err(Failure::new(format!("a session could not be opened: {why}")));
+                return Err(Failure::new(format!(
+                    "a session could not be opened: {why}"
+                )));
             } else if clock::now_ns() > deadline {
                 return Err(Failure::new(format!(
                     "{} of {wanted} sessions are open, and nothing happens",

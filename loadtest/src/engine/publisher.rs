@@ -110,7 +110,10 @@ impl Publisher {
         }
         self.take_answers(has_ended, context);
         if has_ended && !self.unanswered.is_empty() {
-            self.fail(context, "a publishing connection was ended before it answered");
+            self.fail(
+                context,
+                "a publishing connection was ended before it answered",
+            );
         }
         self.pump(context);
         has_ended || self.is_closing
@@ -140,14 +143,18 @@ impl Publisher {
             }
             match reached {
                 Some(Some(n)) if context.setup.counts_receivers && n != u64::from(receivers) => {
-                    context.tally.complain(|| {
-                        format!("a publication reached {n} of {receivers} sessions")
-                    });
+                    context
+                        .tally
+                        .complain(|| format!("a publication reached {n} of {receivers} sessions"));
                 }
                 Some(_) => context.tally.answered += 1,
                 None => context.tally.complain(|| {
                     let body = &answer.body[..answer.body.len().min(200)];
-                    format!("a publication was answered {}: `{}`", answer.status, body.escape_ascii())
+                    format!(
+                        "a publication was answered {}: `{}`",
+                        answer.status,
+                        body.escape_ascii()
+                    )
                 }),
             }
         }

@@ -9,6 +9,7 @@ use super::wander::Published;
 use super::{Engine, PATIENCE_NS, SLOTS_MAX, Tally};
 use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Failure, Outcome};
+use crate::procfs;
 use crate::protocol::{Member, Way};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::stats::{SplitMix, count, float};
@@ -17,10 +18,7 @@ use crate::stats::{SplitMix, count, float};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Load {
     /// So many publications a second, whatever becomes of them.
-    Open {
-        rate: f64,
-        arrivals: Arrivals,
-    },
+    Open { rate: f64, arrivals: Arrivals },
     /// So many under way at once: the next when one has been received by all.
     Closed { outstanding: usize },
     /// So many at once: the next so many when all have been received by all.
@@ -70,6 +68,7 @@ impl Engine {
     /// The kernel fails us. What the server does wrong is counted.
     pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Tally> {
         clock::be_punctual()?;
+        let waited_ns = procfs::own_waited_ns()?;
         let complaints = std::mem::replace(&mut self.tally, Tally::new(phase.from_ns));
         if complaints.complaints().1 > 0 {
             self.tally.add(&complaints); // between phases nothing should have happened
@@ -88,14 +87,19 @@ impl Engine {
                     let schedule = Schedule::new(phase.begin_ns, rate, arrivals, seed);
                     self.publish_on(schedule, phase, &mut prng)?;
                 }
-                Load::Closed { outstanding } => self.publish_in(outstanding, false, phase, &mut prng)?,
-                Load::Batches { outstanding } => self.publish_in(outstanding, true, phase, &mut prng)?,
+                Load::Closed { outstanding } => {
+                    self.publish_in(outstanding, false, phase, &mut prng)?
+                }
+                Load::Batches { outstanding } => {
+                    self.publish_in(outstanding, true, phase, &mut prng)?
+                }
             }
         } else {
             self.move_until(phase, &mut prng)?;
         }
         self.shared.publishing.fetch_sub(1, Ordering::SeqCst);
         self.drain(phase.patience_ns)?;
+        self.tally.waited_ns = procfs::own_waited_ns()?.saturating_sub(waited_ns);
         Ok(std::mem::replace(&mut self.tally, Tally::new(0)))
     }
 
@@ -143,7 +147,9 @@ impl Engine {
         }
         loop {
             let now_ns = clock::now_ns();
-            if now_ns >= phase.until_ns || quiet.for_ns(self.tally.events, now_ns) > phase.patience_ns {
+            if now_ns >= phase.until_ns
+                || quiet.for_ns(self.tally.events, now_ns) > phase.patience_ns
+            {
                 return Ok(());
             }
             let is_free = |slot: &usize| self.shared.slots[*slot].load(Ordering::Relaxed) == 0;
@@ -196,7 +202,9 @@ impl Engine {
         stamp.write(self.setup.bytes, &mut self.text);
         let (setup, seconds) = (&self.setup, clock::unix_seconds());
         let authority = &setup.target.authority;
-        let bytes = setup.protocol.request(authority, group, &self.text, seconds);
+        let bytes = setup
+            .protocol
+            .request(authority, group, &self.text, seconds);
         let published = is_kept.then_some(self.published.len());
         if is_kept {
             self.published.push(Published {
@@ -222,7 +230,9 @@ impl Engine {
     fn publish_by_client(&mut self, due_ns: u64, slot: u16) {
         let speakers = self.setup.speakers.clamp(1, self.sessions.len().max(1));
         let Some(number) = self.next_open(speakers) else {
-            return self.tally.complain(|| "no session is open to publish".to_owned());
+            return self
+                .tally
+                .complain(|| "no session is open to publish".to_owned());
         };
         let state = &mut self.sessions[number].state;
         let member = state.member;
@@ -235,7 +245,9 @@ impl Engine {
 
     fn ask(&mut self, due_ns: u64, slot: u16) {
         let Some(number) = self.next_open(self.sessions.len()) else {
-            return self.tally.complain(|| "no session is open to ask".to_owned());
+            return self
+                .tally
+                .complain(|| "no session is open to ask".to_owned());
         };
         let state = &mut self.sessions[number].state;
         let publisher = asker_of(state.member);
@@ -245,7 +257,10 @@ impl Engine {
     }
 
     /// Has a session say a stamped message.
-    #[expect(clippy::too_many_arguments, reason = "they are one stamp and who receives it")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are one stamp and who receives it"
+    )]
     fn speak(
         &mut self,
         number: usize,
@@ -340,7 +355,13 @@ impl Engine {
                     >= self.shared.owed.load(Ordering::SeqCst);
             // Also when all is there: a duplicate may be on its way.
             let quiet_ns = quiet.for_ns(self.progress(), clock::now_ns());
-            if quiet_ns > if is_complete { DUPLICATE_NS } else { patience_ns } {
+            if quiet_ns
+                > if is_complete {
+                    DUPLICATE_NS
+                } else {
+                    patience_ns
+                }
+            {
                 return Ok(());
             }
         }
@@ -366,7 +387,10 @@ impl Engine {
             let now_ns = clock::now_ns();
             if now_ns > deadline {
                 let probed = self.shared.probed.load(Ordering::Relaxed);
-                let why = self.tally.first_complaint().unwrap_or("nothing was refused");
+                let why = self
+                    .tally
+                    .first_complaint()
+                    .unwrap_or("nothing was refused");
                 return Err(Failure::new(format!(
                     "a publication reaches {probed} of {sessions} sessions ({why})"
                 )));
@@ -400,7 +424,10 @@ impl Engine {
             let authority = &self.setup.target.authority;
             let bytes = protocol.request(authority, group, PROBE, clock::unix_seconds());
             let publishers = self.publishers.len();
-            let Some((publisher, bytes)) = self.publishers.get_mut(group % publishers.max(1)).zip(bytes)
+            let Some((publisher, bytes)) = self
+                .publishers
+                .get_mut(group % publishers.max(1))
+                .zip(bytes)
             else {
                 return;
             };

@@ -139,7 +139,12 @@ impl Session {
 
     /// Says `payload`; it is written with the next flush.
     pub(super) fn say(&mut self, payload: &[u8], kind: Kind) {
-        put_message(payload, kind, self.state.member.session, self.pipe.unwritten());
+        put_message(
+            payload,
+            kind,
+            self.state.member.session,
+            self.pipe.unwritten(),
+        );
     }
 
     /// Says goodbye and stops writing.
@@ -218,7 +223,9 @@ impl Session {
         let head = std::mem::take(head);
         if !is_upgraded(&head[..end]) {
             let shown = head[..head.len().min(300)].escape_ascii();
-            context.tally.complain(|| format!("an upgrade was answered `{shown}`"));
+            context
+                .tally
+                .complain(|| format!("an upgrade was answered `{shown}`"));
             return self.finish(End::Refused, context);
         }
         self.state.be_upgraded(self.pipe.unwritten(), context);
@@ -256,7 +263,9 @@ impl Session {
         });
         if let Err(wrong) = fed {
             let session = self.state.member.session;
-            context.tally.complain(|| format!("session {session}: {wrong}"));
+            context
+                .tally
+                .complain(|| format!("session {session}: {wrong}"));
             self.finish(End::Cut, context);
         } else if self.state.end.is_some() {
             self.pipe.flush();
@@ -274,8 +283,14 @@ impl Session {
         if let Some(wandering) = &mut self.state.wandering {
             wandering.ended(clock::now_ns());
         } else if self.state.pace == Pace::Eager && !context.setup.may_end {
-            let when = if was_open { "early" } else { "before it was open" };
-            context.tally.complain(|| format!("session {session} was {end}, {when}"));
+            let when = if was_open {
+                "early"
+            } else {
+                "before it was open"
+            };
+            context
+                .tally
+                .complain(|| format!("session {session} was {end}, {when}"));
         }
     }
 }
@@ -349,7 +364,9 @@ impl State {
             }
             Heard::Refused(why) => {
                 let session = self.member.session;
-                context.tally.complain(|| format!("session {session} was refused: {why}"));
+                context
+                    .tally
+                    .complain(|| format!("session {session} was refused: {why}"));
             }
             Heard::Greeting | Heard::Taken => {}
         }
@@ -363,7 +380,8 @@ impl State {
                     context.tally.deliver(stamp.due_ns, context.now_ns);
                     return; // nobody waits for it
                 }
-                if self.judge.receive(stamp.publisher, stamp.sequence) == Received::Fresh {
+                let received = self.judge.receive(stamp.publisher, stamp.sequence);
+                if received == Received::Fresh && self.pace == Pace::Eager {
                     context.tally.deliver(stamp.due_ns, context.now_ns);
                     if stamp.slot != NO_SLOT {
                         context.shared.arrive(stamp.slot, context.engine);
@@ -371,9 +389,13 @@ impl State {
                 }
             }
             None if message == PROBE.as_bytes() => {
-                if !self.is_probed {
+                let is_counted = self.pace == Pace::Eager && self.wandering.is_none();
+                if is_counted && !self.is_probed {
                     self.is_probed = true;
-                    context.shared.probed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    context
+                        .shared
+                        .probed
+                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
             }
             Some(_) | None => {
@@ -402,7 +424,9 @@ fn put_message(payload: &[u8], kind: Kind, session: usize, out: &mut Vec<u8>) {
 
 /// Any mask will do against a server that is not attacked; each session has its own.
 fn mask_of(session: usize) -> [u8; 4] {
-    let mixed = u32::try_from(session & 0xff_ffff).unwrap_or(1).wrapping_mul(0x9e37_79b1);
+    let mixed = u32::try_from(session & 0xff_ffff)
+        .unwrap_or(1)
+        .wrapping_mul(0x9e37_79b1);
     (mixed | 1).to_be_bytes()
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     pub(crate) series: Vec<u64>,
     /// Deliveries that the other engines have not been told of.
     fresh: u64,
+    /// Nanoseconds that this engine's thread waited for a CPU that others had.
+    pub(crate) waited_ns: u64,
     /// Grows with everything that happens.
     pub(super) events: u64,
     /// Publications, by index, that were answered, and when.
@@ -53,11 +55,17 @@ impl Tally {
             last_ns: 0,
             series: Vec::new(),
             fresh: 0,
+            waited_ns: 0,
             events: 0,
             answers: Vec::new(),
             complaints: Vec::new(),
             complaints_count: 0,
         }
+    }
+
+    /// When measuring began.
+    pub(crate) const fn from_ns(&self) -> u64 {
+        self.from_ns
     }
 
     /// Notes a message that was due at `due_ns` and came at `now_ns`.
@@ -69,7 +77,8 @@ impl Tally {
         }
         self.delivered += 1;
         self.last_ns = now_ns;
-        self.latency.saturating_record(now_ns.saturating_sub(due_ns));
+        self.latency
+            .saturating_record(now_ns.saturating_sub(due_ns));
         let tenth = now_ns.saturating_sub(self.from_ns) / (100 * MILLISECOND_NS);
         let tenth = usize::try_from(tenth).unwrap_or(usize::MAX).min(TENTHS_MAX);
         if self.series.len() <= tenth {
@@ -83,7 +92,8 @@ impl Tally {
         self.published_all += 1;
         if due_ns >= self.from_ns {
             self.published += 1;
-            self.lateness.saturating_record(now_ns.saturating_sub(due_ns));
+            self.lateness
+                .saturating_record(now_ns.saturating_sub(due_ns));
         }
     }
 
@@ -113,14 +123,19 @@ impl Tally {
 
     /// Adds what another engine has counted in the same phase.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.latency.add(&other.latency).expect("the bounds are the same");
-        self.lateness.add(&other.lateness).expect("the bounds are the same");
+        self.latency
+            .add(&other.latency)
+            .expect("the bounds are the same");
+        self.lateness
+            .add(&other.lateness)
+            .expect("the bounds are the same");
         self.delivered += other.delivered;
         self.published += other.published;
         self.published_all += other.published_all;
         self.answered += other.answered;
         self.asked += other.asked;
         self.last_ns = self.last_ns.max(other.last_ns);
+        self.waited_ns = self.waited_ns.max(other.waited_ns);
         if self.series.len() < other.series.len() {
             self.series.resize(other.series.len(), 0);
         }
@@ -128,7 +143,8 @@ impl Tally {
             *sum += more;
         }
         let room = COMPLAINTS_SHOWN_MAX.saturating_sub(self.complaints.len());
-        self.complaints.extend(other.complaints.iter().take(room).cloned());
+        self.complaints
+            .extend(other.complaints.iter().take(room).cloned());
         self.complaints_count += other.complaints_count;
     }
 

@@ -236,6 +236,9 @@ mod tests {
         wandering.received(0, 7, 3);
         wandering.ended(9);
         let stay = wandering.stays[0];
-        assert_eq!((stay.joined_ns, stay.leaving_ns, stay.left_ns), (Some(3), Some(9), Some(9)));
+        assert_eq!(
+            (stay.joined_ns, stay.leaving_ns, stay.left_ns),
+            (Some(3), Some(9), Some(9))
+        );
     }
 }

@@ -12,19 +12,18 @@ mod table;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::ValueEnum;
 
 use self::fanout::Fanout;
 use self::table::Row;
 use crate::cli::FiguresArguments;
-use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
+use crate::clock;
 use crate::cores::Cores;
 use crate::crowd::Crowd;
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::gateway::{Gateway, GatewayOptions};
-use crate::procfs;
+use crate::procfs::{self, wait_until_idle};
 use crate::rounds::{self, Asking, EVENT};
 use crate::stats::count;
 use crate::wire::{self, Target};
@@ -166,31 +165,6 @@ impl Bench {
     fn start_gateway(&self) -> Outcome<Gateway> {
         Gateway::start(&self.options, &self.cores)
     }
-}
-
-/// Waits until the process has used less than a hundredth of a core for half a second.
-///
-/// # Errors
-///
-/// It does not within a minute.
-fn wait_until_idle(pid: u32) -> Outcome<()> {
-    let deadline = clock::now_ns() + 60 * SECOND_NS;
-    let mut still = 0;
-    let mut last = procfs::cpu_ns(pid)?;
-    while still < 5 {
-        if clock::now_ns() > deadline {
-            return Err(Failure::new("the gateway does not come to rest"));
-        }
-        clock::pause(Duration::from_millis(100));
-        let now = procfs::cpu_ns(pid)?;
-        still = if now.abs_diff(last) < MILLISECOND_NS {
-            still + 1
-        } else {
-            0
-        };
-        last = now;
-    }
-    Ok(())
 }
 
 /// Pushes `pushes` messages to each of the first `users` users of `crowd`, who have one session

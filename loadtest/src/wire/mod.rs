@@ -20,9 +20,7 @@
 //! Written from the protocol's description alone. Names are put into JSON as they are: the callers
 //! make them of letters, digits and hyphens.
 
-#[expect(dead_code, reason = "the scenarios come next")]
 pub(crate) mod frames;
-#[expect(dead_code, reason = "the scenarios come next")]
 pub(crate) mod http;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};

@@ -71,10 +71,11 @@ impl Accounts {
         }
     }
 
-    /// The verdict over all sessions. One that reads slowly and was let go may miss the end.
+    /// The verdict over all sessions but those that come and go, who are judged by when they were
+    /// there. One that reads slowly and was let go may miss the end.
     pub(crate) fn verdict(&self) -> Verdict {
         let mut all = Verdict::default();
-        for session in &self.sessions {
+        for session in self.sessions.iter().filter(|session| session.wandering.is_none()) {
             let mut sent = self
                 .sent
                 .get(&session.member.group)

@@ -65,6 +65,9 @@ pub(crate) enum Hello {
     Register(&'static str, fn(usize) -> String),
 }
 
+/// Every session is the same user's.
+pub(crate) const HELLO_FAN_OUT: Hello = Hello::Register(wire::EVENT, |_| wire::user_name(0));
+
 impl Crowd {
     /// No sessions yet, of the server at `target`.
     ///

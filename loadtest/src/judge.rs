@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::stats::count;
 
 /// What went wrong, in messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Verdict {
     /// Sent and never received.
     pub(crate) lost: u64,

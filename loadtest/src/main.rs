@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Command::Churn(arguments) => flow::churn(&arguments),
         Command::Slow(arguments) => flow::slow(&arguments),
         Command::Mixed(arguments) => flow::mixed(&arguments),
-        Command::Floor(arguments) => floor::run(arguments),
+        Command::Floor(arguments) => floor::run(&arguments),
         Command::Figures(arguments) => figures::run(&arguments),
         Command::FloorServer(arguments) => floor::ring::serve(arguments).map(|()| true),
         Command::EpollServer => floor::epoll::serve().map(|()| true),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 
-/// Nanoseconds that all threads of `pid` have spent on a CPU.
+/// Nanoseconds that all threads of `pid` and of its descendants have spent on a CPU.
 ///
 /// A thread that has ended takes its time with it, so ask about processes whose threads stay.
 ///
@@ -19,8 +19,8 @@ use crate::failure::{Attempt as _, Failure, Outcome};
 /// The process has ended, or the kernel was built without `CONFIG_SCHEDSTATS`.
 pub(crate) fn cpu_ns(pid: u32) -> Outcome<u64> {
     let mut total = 0;
-    for thread in threads(pid)? {
-        let path = format!("/proc/{pid}/task/{thread}/schedstat");
+    for task in tasks(pid)? {
+        let path = format!("{task}/schedstat");
         // A thread may end between the listing and the reading; its process is still there.
         if let Ok(text) = fs::read_to_string(&path) {
             total += parse_schedstat(&text)
@@ -81,15 +81,15 @@ pub(crate) fn wait_until_idle(pid: u32) -> Outcome<()> {
     Ok(())
 }
 
-/// How often the threads of `pid` gave up a CPU, of their own will and against it.
+/// How often the threads of `pid` and of its descendants gave up a CPU, of their own will and against it.
 ///
 /// # Errors
 ///
 /// The process has ended.
 pub(crate) fn switches(pid: u32) -> Outcome<(u64, u64)> {
     let mut total = (0, 0);
-    for thread in threads(pid)? {
-        let path = format!("/proc/{pid}/task/{thread}/status");
+    for task in tasks(pid)? {
+        let path = format!("{task}/status");
         let text = fs::read_to_string(&path).unwrap_or_default();
         total.0 += parse_number(&text, "voluntary_ctxt_switches:").unwrap_or_default();
         total.1 += parse_number(&text, "nonvoluntary_ctxt_switches:").unwrap_or_default();
@@ -116,12 +116,21 @@ pub(crate) fn kernel_bytes() -> Outcome<u64> {
     Ok(slabs * 1024 + pages * page)
 }
 
-/// Bytes of anonymous memory (`RssAnon`) that `pid` holds.
+/// Bytes of anonymous memory (`RssAnon`) that `pid` and its descendants hold.
 ///
 /// # Errors
 ///
 /// The process has ended.
 pub(crate) fn anonymous_bytes(pid: u32) -> Outcome<u64> {
+    let own = anonymous_bytes_of(pid)?;
+    // A child may end while it is looked at.
+    let children = descendants(pid)
+        .into_iter()
+        .filter_map(|child| anonymous_bytes_of(child).ok());
+    Ok(own + children.sum::<u64>())
+}
+
+fn anonymous_bytes_of(pid: u32) -> Outcome<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).attempt(&format!("read {path}"))?;
     parse_anonymous_bytes(&text)
@@ -147,6 +156,38 @@ pub(crate) fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let (model, count) = parse_cpus(&cpus);
     format!("Linux {}, {count} x {model}", kernel.trim())
+}
+
+/// The folders of all threads of `pid` and of its descendants: some servers work in children.
+fn tasks(pid: u32) -> Outcome<Vec<String>> {
+    let mut tasks = Vec::new();
+    let folder = |pid: u32, thread: u32| format!("/proc/{pid}/task/{thread}");
+    tasks.extend(threads(pid)?.into_iter().map(|thread| folder(pid, thread)));
+    for child in descendants(pid) {
+        let threads = threads(child).unwrap_or_default(); // it may have ended
+        tasks.extend(threads.into_iter().map(|thread| folder(child, thread)));
+    }
+    Ok(tasks)
+}
+
+/// The children of `pid`, theirs, and so on.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut next = vec![pid];
+    while let Some(parent) = next.pop() {
+        for thread in threads(parent).unwrap_or_default() {
+            let path = format!("/proc/{parent}/task/{thread}/children");
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let children = text
+                .split_ascii_whitespace()
+                .filter_map(|word| word.parse().ok());
+            for child in children {
+                all.push(child);
+                next.push(child);
+            }
+        }
+    }
+    all
 }
 
 fn threads(pid: u32) -> Outcome<Vec<u32>> {

@@ -284,7 +284,7 @@ pub(crate) struct SlowArguments {
 }
 
 /// The arguments of `floor`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct FloorArguments {
     /// How many sockets to send to
     #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
@@ -294,9 +294,16 @@ pub(crate) struct FloorArguments {
     #[arg(long, default_value_t = 1, value_parser = frames_count)]
     pub(crate) frames: usize,
 
-    /// For how long
+    /// Bytes of payload in a frame
+    #[arg(long, default_value_t = 128, value_parser = message_bytes)]
+    pub(crate) bytes: usize,
+
+    /// For how long, a round a second
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
+
+    #[command(flatten)]
+    pub(crate) destination: Destination,
 }
 
 /// The arguments of `figures`.
@@ -333,30 +340,37 @@ pub(crate) struct FloorServerArguments {
     /// How many frames to send to each at a time
     #[arg(long)]
     pub(crate) frames: usize,
+
+    /// Bytes of payload in a frame
+    #[arg(long)]
+    pub(crate) bytes: usize,
 }
 
 /// The arguments of the hidden `reader`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReaderArguments {
-    /// Where the server listens
-    #[arg(long)]
-    pub(crate) target: String,
-
-    /// The server's process
-    #[arg(long)]
-    pub(crate) pid: u32,
-
     /// How many sessions to open
     #[arg(long)]
     pub(crate) clients: usize,
 
-    /// Frames per session and batch
+    /// Bytes in a message
     #[arg(long)]
-    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
 
-    /// What the server is, and how it is asked for the frames
+    /// Who publishes
     #[arg(long, value_enum)]
-    pub(crate) asking: crate::rounds::Asking,
+    pub(crate) via: crate::rounds::Asking,
+
+    /// Publishing connections or clients
+    #[arg(long)]
+    pub(crate) publishers: usize,
+
+    /// Requests that one of them may have unanswered
+    #[arg(long)]
+    pub(crate) pipeline: usize,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -75,7 +75,11 @@ impl Accounts {
     /// there. One that reads slowly and was let go may miss the end.
     pub(crate) fn verdict(&self) -> Verdict {
         let mut all = Verdict::default();
-        for session in self.sessions.iter().filter(|session| session.wandering.is_none()) {
+        for session in self
+            .sessions
+            .iter()
+            .filter(|session| session.wandering.is_none())
+        {
             let mut sent = self
                 .sent
                 .get(&session.member.group)

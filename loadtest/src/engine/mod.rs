@@ -30,7 +30,6 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub(crate) use self::accounts::{Accounts, SessionAccount};
-pub(crate) use self::pipe::End;
 use self::pipe::Pipe;
 use self::publisher::Publisher;
 pub(crate) use self::run::{Load, Mix, Phase};

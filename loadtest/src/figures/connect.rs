@@ -4,7 +4,6 @@ use super::table::Row;
 use super::{BOOTSTRAP_SEED, Bench, STORM_AT_A_TIME, push_to_each, wait_until_idle};
 use crate::crowd::{Crowd, Hello};
 use crate::failure::Outcome;
-use crate::rounds::EVENT;
 use crate::stats::{Interval, count, float};
 use crate::{limits, procfs, wire};
 
@@ -20,7 +19,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
         crowd.grow(
             CONNECTIONS,
             STORM_AT_A_TIME,
-            Hello::Register(EVENT, wire::user_name),
+            Hello::Register(wire::EVENT, wire::user_name),
         )?;
         // The register messages are behind the last byte that is answered.
         wait_until_idle(gateway.pid())?;

@@ -11,7 +11,6 @@ use crate::clock;
 use crate::crowd::{Crowd, Hello};
 use crate::failure::Outcome;
 use crate::gateway::Gateway;
-use crate::rounds::EVENT;
 use crate::stats::{count, float};
 use crate::{limits, procfs, wire};
 
@@ -20,7 +19,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let sessions = bench.memory_sessions;
     limits::make_room_for(sessions)?;
     let gateway = bench.start_gateway()?;
-    let hello = Hello::Register(EVENT, wire::user_name);
+    let hello = Hello::Register(wire::EVENT, wire::user_name);
     let mut crowd = Crowd::new(gateway.target())?;
 
     crowd.grow(BASE_SESSIONS, STORM_AT_A_TIME, hello)?;

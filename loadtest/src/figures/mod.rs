@@ -15,18 +15,17 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use self::fanout::Fanout;
+use self::fanout::{Fanout, Pushers};
 use self::table::Row;
 use crate::cli::FiguresArguments;
 use crate::clock;
 use crate::cores::Cores;
 use crate::crowd::Crowd;
-use crate::failure::{Attempt as _, Failure, Outcome};
+use crate::failure::{Attempt as _, Outcome};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::procfs::{self, wait_until_idle};
-use crate::rounds::{self, Asking, EVENT};
 use crate::stats::count;
-use crate::wire::{self, Target};
+use crate::wire::{self, EVENT, Target};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -144,17 +143,17 @@ struct Bench {
 
 impl Bench {
     fn measure(&self, name: Name) -> Outcome<Vec<Row>> {
-        let fanout = |clients, frames, asking, bound| Fanout {
+        let fanout = |clients, frames, pushers, bound| Fanout {
             clients,
             frames,
-            asking,
+            pushers,
             bound,
         };
         match name {
-            Name::Fanout1000 => fanout(1_000, 1, Asking::Connections, 1.15).measure(self),
-            Name::Fanout10000 => fanout(10_000, 1, Asking::Connections, 1.15).measure(self),
-            Name::Window1000 => fanout(1_000, 16, Asking::Connections, 1.3).measure(self),
-            Name::Pipelined1000 => fanout(1_000, 16, Asking::Pipeline, 1.5).measure(self),
+            Name::Fanout1000 => fanout(1_000, 1, Pushers::Many, 1.15).measure(self),
+            Name::Fanout10000 => fanout(10_000, 1, Pushers::Many, 1.15).measure(self),
+            Name::Window1000 => fanout(1_000, 16, Pushers::Many, 1.3).measure(self),
+            Name::Pipelined1000 => fanout(1_000, 16, Pushers::One, 1.5).measure(self),
             Name::Syscalls => syscalls::measure(self),
             Name::Memory => memory::measure(self),
             Name::Connect => connect::measure(self),
@@ -174,8 +173,8 @@ impl Bench {
 ///
 /// One does not arrive, or reaches another number of sessions than one.
 fn push_to_each(crowd: &mut Crowd, target: &Target, users: usize, pushes: usize) -> Outcome<()> {
-    let frame_bytes = count(rounds::fan_out_frame().len());
-    let message = rounds::message();
+    let frame_bytes = count(wire::fan_out_frame().len());
+    let message = wire::message();
     let mut first = 0;
     while first < users {
         let end = users.min(first + PIPELINED_MAX.div_ceil(pushes));

@@ -14,7 +14,6 @@ use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::floor::Floor;
 use crate::progress::Progress;
-use crate::rounds::{self, EVENT};
 use crate::stats::{Interval, count, duration, float, latencies, median};
 use crate::wire::{self, Target};
 
@@ -79,8 +78,8 @@ impl Pair {
         Ok(Self {
             session: connect()?,
             publisher: connect()?,
-            request: rounds::fan_out_request(target),
-            frame: vec![0; rounds::fan_out_frame().len()],
+            request: wire::fan_out_request(target),
+            frame: vec![0; wire::fan_out_frame().len()],
             answers: Answers::default(),
         })
     }
@@ -97,7 +96,7 @@ impl Pair {
             self.session.read_exact(&mut byte).attempt("read a 101")?;
             head.push(byte[0]);
         }
-        let register = wire::register_message(&wire::user_name(0), EVENT);
+        let register = wire::register_message(&wire::user_name(0), wire::EVENT);
         let frame = wire::masked_text_frame(register.as_bytes(), [1, 2, 3, 4]);
         self.session.write_all(&frame).attempt("register")?;
 

@@ -13,10 +13,10 @@ use super::Bench;
 use super::table::Row;
 use crate::clock;
 use crate::crowd::Crowd;
+use crate::crowd::HELLO_FAN_OUT;
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::rounds::{self, HELLO_FAN_OUT};
 use crate::stats::{count, float};
-use crate::{gateway, limits, procfs};
+use crate::{gateway, limits, procfs, wire};
 
 /// How pushes follow each other.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +37,8 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     }
     limits::make_room_for(SESSIONS)?;
     let gateway = bench.start_gateway()?;
-    let request = rounds::fan_out_request(gateway.target());
-    let frame_bytes = rounds::fan_out_frame().len();
+    let request = wire::fan_out_request(gateway.target());
+    let frame_bytes = wire::fan_out_frame().len();
     let mut crowd = Crowd::new(gateway.target())?;
     crowd.grow(SESSIONS, 64, HELLO_FAN_OUT)?;
     crowd.add_publishers(1)?;

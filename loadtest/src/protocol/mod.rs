@@ -35,8 +35,6 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
-pub(crate) use self::floor::Floor;
-
 /// Whoever is to receive: session number `session`, of group number `group`.
 ///
 /// A group is who receives the same publications: a user of `wserver`, elsewhere a channel or topic.
@@ -156,6 +154,18 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         seconds: u64,
     ) -> Option<Vec<u8>>;
 
+    /// A batch of `count` frames, each with a message as long as `message`, for a server that
+    /// knows no protocol and sends on what it is given; `None` for every real one.
+    fn trigger(
+        &self,
+        _authority: &str,
+        _message: &str,
+        _frames: &[u8],
+        _count: usize,
+    ) -> Option<Vec<u8>> {
+        None
+    }
+
     /// A client's message that publishes `message` to the group it is on; `None` without
     /// [`Way::Client`].
     fn say(&self, _group: usize, _message: &str) -> Option<Vec<u8>> {
@@ -213,6 +223,9 @@ pub(crate) enum Name {
     Pusher,
     /// NATS over WebSocket; publishing is a client's
     Nats,
+    /// None at all: what the floor is triggered by
+    #[value(hide = true)]
+    Floor,
 }
 
 /// What can be said about a protocol beyond its name.
@@ -270,6 +283,7 @@ impl Name {
             Self::Topics => Arc::new(topics::Topics::new(options)),
             Self::Pusher => Arc::new(pusher::Pusher::new(options)),
             Self::Nats => Arc::new(nats::Nats::new(options)),
+            Self::Floor => Arc::new(floor::Floor::new()),
         }
     }
 
@@ -283,7 +297,7 @@ impl Name {
             | Self::Edk
             | Self::EdkBuiltin
             | Self::Echo => true,
-            Self::Topics | Self::Pusher | Self::Nats => false,
+            Self::Topics | Self::Pusher | Self::Nats | Self::Floor => false,
         }
     }
 

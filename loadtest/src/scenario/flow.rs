@@ -38,10 +38,23 @@ enum Besides {
     Churn(usize, f64),
 }
 
-const HTTP: Mix = Mix {
+/// All by HTTP.
+pub(crate) const HTTP: Mix = Mix {
     http: 1,
     client: 0,
     ask: 0,
+};
+/// All by clients.
+pub(crate) const CLIENT: Mix = Mix {
+    http: 0,
+    client: 1,
+    ask: 0,
+};
+/// Commands only.
+pub(crate) const ASK: Mix = Mix {
+    http: 0,
+    client: 0,
+    ask: 1,
 };
 
 /// `loadtest push`.
@@ -83,14 +96,7 @@ pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
     });
     let (mix, title) = match via {
         Via::Http => (HTTP, "channel: written to by HTTP"),
-        Via::Client => {
-            let client = Mix {
-                http: 0,
-                client: 1,
-                ask: 0,
-            };
-            (client, "channel: written to by a member")
-        }
+        Via::Client => (CLIENT, "channel: written to by a member"),
     };
     Flow {
         title,
@@ -115,11 +121,7 @@ pub(crate) fn rpc(arguments: &RpcArguments) -> Outcome<bool> {
         title: "rpc: commands and their replies",
         arguments: flow,
         groups: flow.crowd.clients,
-        mix: Mix {
-            http: 0,
-            client: 0,
-            ask: 1,
-        },
+        mix: ASK,
         purpose: Purpose::Ask,
         load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
         besides: Besides::Nothing,
@@ -340,6 +342,7 @@ impl Flow<'_> {
                 Besides::Churn(_, moves) => moves,
                 Besides::Nothing | Besides::Slow(..) => 0.0,
             },
+            is_shown: true,
         }
     }
 

@@ -14,39 +14,41 @@ use crate::team::Team;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) load: Load,
-    pub(super) mix: Mix,
-    pub(super) warm_up_s: f64,
-    pub(super) measured_s: f64,
-    pub(super) patience_s: f64,
-    pub(super) seed: u64,
-    pub(super) moves: f64,
+pub(crate) struct Plan {
+    pub(crate) load: Load,
+    pub(crate) mix: Mix,
+    pub(crate) warm_up_s: f64,
+    pub(crate) measured_s: f64,
+    pub(crate) patience_s: f64,
+    pub(crate) seed: u64,
+    pub(crate) moves: f64,
+    /// Whether a person sees how far it has come.
+    pub(crate) is_shown: bool,
 }
 
 /// What it came to.
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
-    pub(super) tally: Tally,
-    pub(super) load: Load,
+pub(crate) struct Sample {
+    pub(crate) tally: Tally,
+    pub(crate) load: Load,
     /// For how long was measured.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// From the beginning of measuring until all had come.
-    pub(super) wall_ns: u64,
+    pub(crate) wall_ns: u64,
     /// What the server used in that time; `None` for one of unknown process.
-    pub(super) server: Option<Usage>,
+    pub(crate) server: Option<Usage>,
     /// What this program did.
-    pub(super) own_ns: u64,
+    pub(crate) own_ns: u64,
 }
 
 /// What a process used.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Usage {
-    pub(super) cpu_ns: u64,
-    pub(super) switches_voluntary: u64,
-    pub(super) switches_forced: u64,
+pub(crate) struct Usage {
+    pub(crate) cpu_ns: u64,
+    pub(crate) switches_voluntary: u64,
+    pub(crate) switches_forced: u64,
     /// Anonymous memory at the end.
-    pub(super) anonymous_bytes: u64,
+    pub(crate) anonymous_bytes: u64,
 }
 
 impl Usage {
@@ -77,8 +79,8 @@ impl Usage {
 /// # Errors
 ///
 /// The kernel fails us, or the server's process has ended.
-pub(super) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome<Sample> {
-    let begin_ns = clock::now_ns() + 20 * MILLISECOND_NS;
+pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome<Sample> {
+    let begin_ns = clock::now_ns() + LEAD_NS;
     let from_ns = begin_ns + nanoseconds(plan.warm_up_s);
     let until_ns = from_ns + nanoseconds(plan.measured_s);
     let phase = Phase {
@@ -95,7 +97,13 @@ pub(super) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
     let shared = Arc::clone(team.shared());
     shared.begin_phase();
     let watch = |is_done: &dyn Fn() -> bool| -> Outcome<(Option<Usage>, u64, u64)> {
-        pause_until(from_ns);
+        // Where nothing is under way before, nothing of it may be missed.
+        let is_cold = plan.warm_up_s <= 0.0;
+        pause_until(if is_cold {
+            from_ns - LEAD_NS / 2
+        } else {
+            from_ns
+        });
         let before = pid.map(Usage::until_now).transpose()?;
         let (own_before, started_ns) = (clock::own_cpu_ns(), clock::now_ns());
         let tenths = (until_ns - from_ns) / (100 * MILLISECOND_NS);
@@ -104,9 +112,11 @@ pub(super) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
             clock::pause(POLL);
             let now_ns = clock::now_ns();
             let done = now_ns.saturating_sub(from_ns) / (100 * MILLISECOND_NS);
-            progress.at(done.min(tenths), now_ns, || {
-                format!("{} delivered", shared.delivered.load(Ordering::Relaxed))
-            });
+            if plan.is_shown {
+                progress.at(done.min(tenths), now_ns, || {
+                    format!("{} delivered", shared.delivered.load(Ordering::Relaxed))
+                });
+            }
         }
         progress.finish();
         let own_ns = clock::own_cpu_ns() - own_before;
@@ -132,12 +142,12 @@ pub(super) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
 
 impl Sample {
     /// Messages received a second: of what was due while measuring, until the last had come.
-    pub(super) fn deliveries_per_s(&self) -> f64 {
+    pub(crate) fn deliveries_per_s(&self) -> f64 {
         float(self.tally.delivered) / self.delivering_s()
     }
 
     /// Whether the server took what it was given about as fast as it was given.
-    pub(super) fn keeps_up(&self) -> bool {
+    pub(crate) fn keeps_up(&self) -> bool {
         let late_s = self.delivering_s() - self.seconds;
         late_s < 0.02 * self.seconds + 0.05 && self.tally.complaints().1 == 0
     }
@@ -149,24 +159,24 @@ impl Sample {
     }
 
     /// The server's nanoseconds for each message that a session received.
-    pub(super) fn server_ns_each(&self) -> Option<f64> {
+    pub(crate) fn server_ns_each(&self) -> Option<f64> {
         let server = self.server?;
         Some(float(server.cpu_ns) / float(self.tally.delivered.max(1)))
     }
 
     /// The latency, in nanoseconds, that this share of messages did not exceed.
-    pub(super) fn latency_ns(&self, quantile: f64) -> f64 {
+    pub(crate) fn latency_ns(&self, quantile: f64) -> f64 {
         float(self.tally.latency.value_at_quantile(quantile))
     }
 
     /// How much of one core this program needed.
-    pub(super) fn own_share(&self) -> f64 {
+    pub(crate) fn own_share(&self) -> f64 {
         float(self.own_ns) / float(self.wall_ns.max(1))
     }
 }
 
 /// `seconds` in nanoseconds.
-pub(super) fn nanoseconds(seconds: f64) -> u64 {
+pub(crate) fn nanoseconds(seconds: f64) -> u64 {
     u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -175,4 +185,6 @@ fn pause_until(moment_ns: u64) {
     clock::pause(Duration::from_nanos(left));
 }
 
+/// From the order to the first publication.
+const LEAD_NS: u64 = 20 * MILLISECOND_NS;
 const POLL: Duration = Duration::from_millis(5);

@@ -6,7 +6,7 @@
 pub(crate) mod connect;
 pub(crate) mod flow;
 pub(crate) mod idle;
-mod measure;
+pub(crate) mod measure;
 mod outcome;
 mod stays;
 
@@ -40,7 +40,11 @@ impl Scene {
     /// # Errors
     ///
     /// It could not be started, or another server than Campanile is meant and none is named.
-    fn prepare(server: &ServerArguments, crowd: &CrowdArguments, own: Name) -> Outcome<Self> {
+    pub(crate) fn prepare(
+        server: &ServerArguments,
+        crowd: &CrowdArguments,
+        own: Name,
+    ) -> Outcome<Self> {
         limits::make_room_for(crowd.clients + 512)?;
         let name = server.protocol.unwrap_or(own);
         let protocol = name.build(&server.protocol_options());
@@ -84,7 +88,7 @@ impl Scene {
     }
 
     /// What every engine needs to know, with members in groups of these sizes.
-    fn setup(&self, crowd: &CrowdArguments, groups: Vec<u32>, bytes: usize) -> Setup {
+    pub(crate) fn setup(&self, crowd: &CrowdArguments, groups: Vec<u32>, bytes: usize) -> Setup {
         Setup {
             target: self.target.clone(),
             protocol: Arc::clone(&self.protocol),
@@ -127,7 +131,7 @@ impl Scene {
 }
 
 /// `sessions` members of `groups` groups, dealt out in turn, from session `from` on.
-fn members(from: usize, sessions: usize, groups: usize) -> Vec<Member> {
+pub(crate) fn members(from: usize, sessions: usize, groups: usize) -> Vec<Member> {
     (from..from + sessions)
         .map(|session| Member {
             session,
@@ -137,7 +141,7 @@ fn members(from: usize, sessions: usize, groups: usize) -> Vec<Member> {
 }
 
 /// How many of `members` each of `groups` groups has.
-fn sizes(members: &[Member], groups: usize) -> Vec<u32> {
+pub(crate) fn sizes(members: &[Member], groups: usize) -> Vec<u32> {
     let mut sizes = vec![0; groups];
     for member in members {
         sizes[member.group] += 1;

@@ -172,6 +172,26 @@ fn text_frame_head(length: usize, mask_bit: u8) -> Vec<u8> {
     }
 }
 
+/// The push that every figure of fan-out sends: 128 bytes to every session of one user.
+pub(crate) fn fan_out_request(target: &Target) -> Vec<u8> {
+    target.push_request(&user_name(0), EVENT, &message())
+}
+
+/// The frame that it must arrive in.
+pub(crate) fn fan_out_frame() -> Vec<u8> {
+    text_frame(message().as_bytes())
+}
+
+/// The message of every measured push.
+pub(crate) fn message() -> String {
+    "m".repeat(MESSAGE_BYTES)
+}
+
+/// The event that sessions of the figures register for.
+pub(crate) const EVENT: &str = "news";
+/// Bytes in a message of the figures.
+pub(crate) const MESSAGE_BYTES: usize = 128;
+
 /// A user's name of 36 characters, in the form of a UUID, different for every index.
 pub(crate) fn user_name(index: usize) -> String {
     format!("{index:08x}-0000-4000-8000-{index:012x}")

@@ -11,6 +11,7 @@
 mod answers;
 mod cli;
 mod clock;
+mod compare;
 mod cores;
 mod crowd;
 mod engine;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Mixed(arguments) => flow::mixed(&arguments),
         Command::Floor(arguments) => floor::run(&arguments),
         Command::Figures(arguments) => figures::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::FloorServer(arguments) => floor::ring::serve(arguments).map(|()| true),
         Command::EpollServer => floor::epoll::serve().map(|()| true),
         Command::Tied { program } => gateway::become_tied(&program).map(|()| true),

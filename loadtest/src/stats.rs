@@ -38,6 +38,11 @@ impl Interval {
         }
     }
 
+    /// Whether the two have a value in common.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        self.low <= other.high && other.low <= self.high
+    }
+
     /// Whether a bound from above holds: the lower end of the interval is within it.
     pub(crate) fn is_within(self, bound: f64) -> bool {
         self.low <= bound

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::shared::{CrowdArguments, LoadArguments, ServerArguments};
+use crate::compare::Measure;
 use crate::figures::Name;
 use crate::report::Destination;
 use crate::stamp::{BYTES_MAX, BYTES_MIN};
@@ -115,6 +116,36 @@ pub(crate) enum Command {
     /// gateway, with its 95 % bootstrap interval; it holds when the interval's lower end is within
     /// the bound. The gateway runs with one shard. Ends with 1 if a figure does not hold.
     Figures(FiguresArguments),
+
+    /// Compare servers, in turn, against the floor of each round
+    ///
+    /// The servers are in a TOML file; the first is the one the others are held against:
+    ///
+    ///   rounds = 15                      # these are the defaults
+    ///   round_seconds = 1.0
+    ///   subscribers = [1000, 10000]
+    ///   bytes = [64, 512, 16384]
+    ///   outstanding = [1, 16]
+    ///   measures = ["fanout", "rpc", "knee", "half_load", "connect", "idle"]
+    ///   long_rounds = 5                  # of knee, connect and idle
+    ///   p99_max_ms = 10.0                # what a knee must keep
+    ///   idle_sessions = 10000
+    ///   connect_sessions = 2000
+    ///   batch_bytes_max = 1073741824     # larger cells of fanout are left out
+    ///
+    ///   [[server]]
+    ///   name = "campanile"
+    ///   command = ["target/release/campanile", "--listen", "127.0.0.1:{port}", "--shards", "1"]
+    ///   protocol = "wserver"             # as --protocol of the scenarios
+    ///   via = "http"                     # or "client"
+    ///   rpc_protocol = "wsrv"            # none: no part in rpc
+    ///   connections = 1                  # one for each outstanding publication; 0: pipelined on one
+    ///   # path, publish_path, rpc_path, publish_header = "Name: value", app = "ID:KEY:SECRET"
+    ///
+    /// {port} is a free port; the server must listen on it, on loopback, within 30 s. It is told to
+    /// stop by a signal; its children are counted with it.
+    #[command(verbatim_doc_comment)]
+    Compare(CompareArguments),
 
     /// The floor's server process
     #[command(hide = true)]
@@ -328,6 +359,56 @@ pub(crate) struct FiguresArguments {
     /// Which gateway to start
     #[command(flatten)]
     pub(crate) gateway: GatewayArguments,
+}
+
+/// The arguments of `compare`; what is given here goes before the file.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompareArguments {
+    /// The servers and the measures
+    pub(crate) file: PathBuf,
+
+    /// Take only these measures
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) measures: Vec<Measure>,
+
+    /// Compare only these servers
+    #[arg(long, value_name = "SERVER", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Rounds of fanout, rpc and half_load
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) rounds: Option<usize>,
+
+    /// Rounds of knee, connect and idle
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) long_rounds: Option<usize>,
+
+    /// Seconds of a round
+    #[arg(long, value_parser = seconds)]
+    pub(crate) round_seconds: Option<f64>,
+
+    /// Subscribers in the cells of fanout
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one)]
+    pub(crate) subscribers: Vec<usize>,
+
+    /// Bytes in a message
+    #[arg(long, value_delimiter = ',', value_parser = message_bytes)]
+    pub(crate) bytes: Vec<usize>,
+
+    /// Publications outstanding
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one)]
+    pub(crate) outstanding: Vec<usize>,
+
+    /// Connections of the measure idle
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) idle_sessions: Option<usize>,
+
+    /// Connections of the measure connect
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) connect_sessions: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) destination: Destination,
 }
 
 /// The arguments of the hidden `floor-server`.

@@ -63,6 +63,10 @@ pub(crate) struct Destination {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Write the tables as Markdown too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<std::path::PathBuf>,
+
     /// Write one self-contained HTML page with the curves too
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<std::path::PathBuf>,
@@ -122,11 +126,6 @@ impl Report {
         self.is_clean = false;
     }
 
-    /// Whether all was as it should be.
-    pub(crate) const fn is_clean(&self) -> bool {
-        self.is_clean
-    }
-
     /// Shows the report where it is wanted.
     ///
     /// # Errors
@@ -136,6 +135,9 @@ impl Report {
         if let Some(path) = &destination.report {
             write_page(path, &page::render(self))?;
         }
+        if let Some(path) = &destination.markdown {
+            write_page(path, &self.as_markdown())?;
+        }
         if destination.json {
             let text = serde_json::to_string_pretty(self).attempt("word the report")?;
             println!("{text}");
@@ -143,6 +145,30 @@ impl Report {
             self.print();
         }
         Ok(self.is_clean)
+    }
+
+    fn as_markdown(&self) -> String {
+        let Self {
+            title,
+            command,
+            version,
+            machine,
+            date,
+            ..
+        } = self;
+        let mut text = format!("# {title}\n\n- {machine}; {date}; {version}\n- `{command}`\n");
+        for Row { label, text: words } in &self.rows {
+            text.push_str(&format!("- {}: {words}\n", label.trim()));
+        }
+        for table in &self.tables {
+            text.push_str(&format!("\n## {}\n\n{}", table.title, table.as_markdown()));
+        }
+        for (what, lines) in [("Wrong", &self.complaints), ("Warning", &self.warnings)] {
+            for line in lines {
+                text.push_str(&format!("\n{what}: {line}\n"));
+            }
+        }
+        text
     }
 
     fn print(&self) {
@@ -165,6 +191,17 @@ impl Report {
 }
 
 impl Table {
+    /// The table in Markdown.
+    fn as_markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let mut text = line(&self.heads);
+        text.push_str(&line(&vec!["---".to_owned(); self.heads.len()]));
+        for row in &self.rows {
+            text.push_str(&line(row));
+        }
+        text
+    }
+
     /// The table in columns, as wide as they need be.
     pub(crate) fn as_text(&self) -> String {
         let columns = self.heads.len();

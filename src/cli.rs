@@ -3,6 +3,8 @@
 //! It turns arguments and the environment into a [`Config`] and words the lines that tell an
 //! operator where to connect. It prints nothing and ends nothing: that is for `main` to do.
 
+mod hints;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -57,7 +59,8 @@ pub struct Serve {
     /// [default: info]
     #[arg(long, value_name = "LEVEL|json", env = "CAMPANILE_LOG", value_parser = Log::from_str)]
     pub log: Option<Log>,
-    /// Start even if everyone who reaches the port may push, tap, or say who they are
+    /// Start even if everyone who reaches the port may push, tap, use the server API, or say who
+    /// they are
     #[arg(long)]
     pub insecure: bool,
 }
@@ -78,7 +81,8 @@ A flag goes before the environment, the environment before the config file, and 
 before the defaults.
 
 Without a config file, /ws (with /push and /drop), /edk, /wsrv, /easyws, /projectforge and /echo \
-are served on 127.0.0.1:8080.";
+are served on 127.0.0.1:8080, with commands to chat by, and beside them the server API under \
+/api/v1/ and /health.";
 
 /// The config to serve with.
 ///
@@ -126,10 +130,16 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
     );
     let paths = config.routes.iter().map(|route| route.path.len());
     let width = format!("ws://{near}").len() + paths.max().unwrap_or(0).min(PATH_COLUMNS_MAX);
+    let mut put = |what: &str, where_to: &str, hint: &str| {
+        let line = format!("  {what:<12}  {where_to:<width$}  {hint}");
+        writeln!(text, "{}", line.trim_end()).expect(INTO_A_STRING);
+    };
     for route in first.into_iter().chain(others) {
-        let (dialect, url) = (route.dialect.as_str(), format!("ws://{near}{}", route.path));
-        let hint = how_to_try(config, route);
-        writeln!(text, "  {dialect:<12}  {url:<width$}  {hint}").expect(INTO_A_STRING);
+        let url = format!("ws://{near}{}", route.path);
+        let mut hints = hints::how_to_try(config, route).into_iter();
+        let hint = hints.next().unwrap_or_default();
+        put(route.dialect.as_str(), &url, &hint);
+        hints.for_each(|hint| put("", "", &hint));
         let rows = [
             ("  push", "http", route.push_path.as_ref()),
             ("  drop", "http", route.drop_path.as_ref()),
@@ -138,8 +148,21 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
         ];
         for (what, scheme, path) in rows {
             let Some(path) = path else { continue };
-            writeln!(text, "  {what:<12}  {scheme}://{near}{path}").expect(INTO_A_STRING);
+            put(what, &format!("{scheme}://{near}{path}"), "");
         }
+    }
+    if config.serves_api() {
+        let hint = match config.api.keys[..] {
+            [] => "no key is needed",
+            _ => "Authorization: Bearer <key>",
+        };
+        put("api", &format!("http://{near}/api/v1/"), hint);
+    }
+    if let Some(path) = &config.health_path {
+        put("health", &format!("http://{near}{path}"), "");
+    }
+    for backend in &config.backends {
+        put("backend", &backend.name, &asked_by(config, &backend.name));
     }
 
     if let Some(route) = first {
@@ -157,21 +180,17 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
     text
 }
 
-/// What to do with a first session, in a few words.
-fn how_to_try(config: &Config, route: &Route) -> String {
-    // With a table of tokens only the operator knows a token, and it is not shown here.
-    let has_tokens = route.tokens.is_some();
-    let token = if has_tokens { "<token>" } else { "jack" };
-    match route.dialect {
-        DialectName::Edk if has_tokens || !config.trusts_user_header(route) => {
-            "Sec-WebSocket-Protocol: <token>".to_owned()
-        }
-        DialectName::Edk => "x-user-id: jack, Sec-WebSocket-Protocol: token".to_owned(),
-        DialectName::Wsrv => r#"send {"cmd":"hello","seqno":"1"}"#.to_owned(),
-        DialectName::Easyws => format!("cookie auth={token}, send hello: world"),
-        DialectName::Projectforge => "with ?ch=room, twice: one sees the other come".to_owned(),
-        DialectName::Wserver => format!(r#"send {{"token":"{token}","event":"topic1"}}"#),
-        DialectName::Echo => "what you send comes back".to_owned(),
+/// The routes whose hooks ask this backend.
+fn asked_by(config: &Config, backend: &str) -> String {
+    let asks = |route: &&Route| {
+        let hooks = route.hooks.as_ref();
+        hooks.is_some_and(|hooks| hooks.backend == backend)
+    };
+    let routes = config.routes.iter().filter(asks);
+    let paths: Vec<&str> = routes.map(|route| route.path.as_str()).collect();
+    match &paths[..] {
+        [] => "asked by no route".to_owned(),
+        paths => format!("asked by {}", paths.join(", ")),
     }
 }
 
@@ -180,9 +199,10 @@ fn put_a_push_to_try(text: &mut String, route: &Route, near: SocketAddr) {
     let Some(push_path) = &route.push_path else {
         return;
     };
-    let user = match route.tokens {
-        None => "jack",
-        Some(_) => "<its user>",
+    let user = if hints::shows_token(route) {
+        "<its user>"
+    } else {
+        "jack"
     };
     let url = in_shell_quotes(format!("http://{near}{push_path}"));
     let header = match &route.push_auth {
@@ -221,9 +241,8 @@ fn what_is_open(config: &Config) -> Vec<&'static str> {
     let can_push = |it: &Route| is_pushed_to(it) && it.push_auth == PushAuth::None;
     let can_watch = |it: &Route| it.tap_path.is_some() && it.tap_secret.is_none();
     let can_be_anyone = |it: &Route| {
-        let is_known = it.tokens.is_some() || it.authenticated_by_code;
         let is_meant = it.trust_user_header.is_some();
-        config.trusts_user_header(it) && !is_known && !is_meant
+        config.trusts_user_header(it) && !it.authenticates() && !is_meant
     };
     let mut open = Vec::new();
     if config.routes.iter().any(can_push) {
@@ -231,6 +250,9 @@ fn what_is_open(config: &Config) -> Vec<&'static str> {
     }
     if config.routes.iter().any(can_watch) {
         open.push("watch all traffic");
+    }
+    if config.serves_api() && config.api.keys.is_empty() {
+        open.push("use the server API");
     }
     if config.routes.iter().any(can_be_anyone) {
         open.push("say who they are");
@@ -391,21 +413,37 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         let curl = "curl -X POST http://127.0.0.1:8080/push \
                     -d '{\"userId\":\"jack\",\"event\":\"topic1\",\"message\":\"Hello World\"}'";
+        let say = r#"{"cmd":"publish","data":{"channel":"room","data":"hi"}}"#;
+        let easyws = "cookie auth=jack, send join: room, then publish: room hi";
+        let forge = r#"send {"channel":"room","cmd":"publish","param":"hi"}"#;
         let expected = format!(
             r#"campanile {version} is ready on 127.0.0.1:8080 with 2 shards
   wserver       ws://127.0.0.1:8080/ws            send {{"token":"jack","event":"topic1"}}
     push        http://127.0.0.1:8080/push
     drop        http://127.0.0.1:8080/drop
+    playground  http://127.0.0.1:8080/playground/ws
   edk           ws://127.0.0.1:8080/edk           x-user-id: jack, Sec-WebSocket-Protocol: token
-  wsrv          ws://127.0.0.1:8080/wsrv          send {{"cmd":"hello","seqno":"1"}}
-  easyws        ws://127.0.0.1:8080/easyws        cookie auth=jack, send hello: world
+                                                  any message goes to all
+  wsrv          ws://127.0.0.1:8080/wsrv          send {{"cmd":"join","data":"room"}}, then
+                                                  {say}
+    playground  http://127.0.0.1:8080/playground/wsrv
+  easyws        ws://127.0.0.1:8080/easyws        {easyws}
+    playground  http://127.0.0.1:8080/playground/easyws
   projectforge  ws://127.0.0.1:8080/projectforge  with ?ch=room, twice: one sees the other come
+                                                  {forge}
+    playground  http://127.0.0.1:8080/playground/projectforge
   echo          ws://127.0.0.1:8080/echo          what you send comes back
+  api           http://127.0.0.1:8080/api/v1/     no key is needed
+  health        http://127.0.0.1:8080/health
 Push to the first, from another terminal:
   {curl}
 "#
         );
         assert_eq!(text, expected);
+        for line in text.lines() {
+            let is_row = line.starts_with(' ') && !line.contains("curl");
+            assert!(!is_row || line.len() <= 110, "{line}");
+        }
     }
 
     #[test]
@@ -487,10 +525,60 @@ Push to the first, from another terminal:
   projectforge  ws://127.0.0.1:80/a/{{very}}/long/{{path}}/to/{{connect}}/to  \
              with ?ch=room, twice: one sees the other come
     tap         ws://127.0.0.1:80/tap
+  api           http://127.0.0.1:80/api/v1/                no key is needed
+  health        http://127.0.0.1:80/health
 "
         );
         let bound = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
         assert_eq!(welcome(&config, bound, 1), expected);
+    }
+
+    #[test]
+    fn the_gateway_says_who_asks_whom_and_where_it_is_asked_itself() {
+        let text = "
+            health_path = '/up'
+            [api]
+            keys = ['hush']
+            [[backends]]
+            name = 'app'
+            url = 'http://127.0.0.1:9000/hush'
+            secret = 'hush'
+            [[backends]]
+            name = 'other'
+            url = 'http://127.0.0.1:9001/hush'
+            [[routes]]
+            path = '/a'
+            dialect = 'echo'
+            [[routes]]
+            path = '/b'
+            dialect = 'easyws'
+            hooks = { backend = 'app', on = ['open'] }
+            [[routes]]
+            path = '/c'
+            dialect = 'wsrv'
+            hooks = { backend = 'app', on = ['close'] }";
+        let config = Config::from_toml("a.toml", text, &Overrides::default()).expect("valid");
+        let rows = |config: &Config| -> Vec<String> {
+            let bound = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+            let text = welcome(config, bound, 1);
+            assert!(!text.contains("hush"), "{text}");
+            let rows = text.lines().filter(|line| !line.contains("ws://"));
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            rows.skip(1).map(words).collect()
+        };
+        let backends = [
+            "backend app asked by /b, /c",
+            "backend other asked by no route",
+        ];
+        let all = [
+            "api http://127.0.0.1:80/api/v1/ Authorization: Bearer <key>",
+            "health http://127.0.0.1:80/up",
+        ];
+        assert_eq!(rows(&config), [all, backends].concat());
+        let mut silent = config;
+        silent.api.enabled = Some(false);
+        silent.health_path = None;
+        assert_eq!(rows(&silent), backends);
     }
 
     #[test]
@@ -507,8 +595,11 @@ Push to the first, from another terminal:
             Some(open.trim_end_matches(" (--insecure).\n").to_owned())
         };
         let secret = || crate::config::Secret::new("hush");
-        let all = "push and watch all traffic and say who they are";
+        let all = "push and watch all traffic and use the server API and say who they are";
         assert_eq!(warning(&config).as_deref(), Some(all));
+        config.api.keys = vec![secret()];
+        let three = "push and watch all traffic and say who they are";
+        assert_eq!(warning(&config).as_deref(), Some(three));
         config.listen.set_ip(Ipv4Addr::LOCALHOST.into());
         assert_eq!(warning(&config), None);
         config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
@@ -518,6 +609,10 @@ Push to the first, from another terminal:
         config.routes[4].tap_secret = Some(secret());
         assert_eq!(warning(&config).as_deref(), Some("say who they are"));
         config.routes[1].trust_user_header = Some(true);
+        assert_eq!(warning(&config), None);
+        config.api.keys.clear();
+        assert_eq!(warning(&config).as_deref(), Some("use the server API"));
+        config.api.enabled = Some(false);
         assert_eq!(warning(&config), None);
     }
 

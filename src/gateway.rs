@@ -1,28 +1,27 @@
 //! The embedder's handle: build a gateway, start it, stop it.
 
+mod error;
 mod settings;
 
+pub use self::error::Error;
 pub use self::settings::shard_settings;
 use self::settings::{handle_core, host_settings, turn_limits};
-use crate::builtin;
-use crate::config::{Config, ConfigError};
+use crate::builtin::{self, Builtin};
+use crate::config::Config;
 use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
-use crate::driver::start_error::StartError;
 use crate::driver::stop::{Ending, StopFlag};
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
-use crate::handler::{
-    Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup, SetupError,
-};
+use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
+use crate::hooks::Backends;
 use crate::id::ShardId;
 use crate::metrics::Counters;
 use crate::public_id::IdCipher;
 use crate::shard::claims::HomeKey;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
@@ -39,6 +38,7 @@ pub struct Gateway {
     threads: Vec<JoinHandle<()>>,
     core: Arc<HandleCore>,
     watchdog: Option<Watchdog>,
+    backends: Arc<Backends>,
 }
 
 /// A gateway that has not started: its config and the functions of the embedding program.
@@ -55,26 +55,6 @@ pub(crate) type Setups = Arc<[SetupFn]>;
 /// One of them.
 pub(crate) type SetupFn = Arc<dyn Fn(&mut Setup) + Send + Sync>;
 
-/// Why a gateway did not start.
-#[derive(Debug)]
-pub enum Error {
-    /// The config is not valid.
-    Config(ConfigError),
-    /// A descriptor set cannot be used.
-    Descriptor {
-        /// The path of the route that names it.
-        path: String,
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// What the embedder has set up cannot be.
-    Setup(SetupError),
-    /// The machine does not give what is needed.
-    Start(StartError),
-}
-
 impl Gateway {
     /// Prepares a gateway that runs with `config`.
     pub fn builder(config: Config) -> Builder {
@@ -89,6 +69,12 @@ impl Gateway {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How each backend that hooks ask does, as `/health` tells: name, state, counts, last error.
+    #[must_use]
+    pub fn backend_reports(&self) -> Vec<serde_json::Value> {
+        self.backends.report()
     }
 
     /// How many shards it has.
@@ -206,12 +192,11 @@ impl Builder {
     }
 
     /// What every shard sets up: what the config says, then what the embedder does.
-    fn all_setups(&self) -> Setups {
+    fn all_setups(&self, builtin: Builtin) -> Setups {
         if !builtin::is_wanted(&self.config) {
             return Arc::clone(&self.setups);
         }
-        let config = Arc::new(self.config.clone());
-        let configured: SetupFn = Arc::new(move |setup| builtin::set_up(setup, &config));
+        let configured: SetupFn = Arc::new(move |setup| builtin.set_up(setup));
         [configured]
             .into_iter()
             .chain(self.setups.iter().cloned())
@@ -243,19 +228,21 @@ impl Builder {
     /// [`Error::Config`] if the config breaks a rule; [`Error::Start`] if the machine does not give
     /// what is needed: the port, `io_uring`, lockable memory, open files.
     pub fn start(self) -> Result<Gateway, Error> {
-        let setups = self.all_setups();
+        self.config.validate().map_err(Error::Config)?;
+        let builtin = Builtin::open(&self.config)?;
+        let backends = Arc::clone(builtin.backends());
+        let setups = self.all_setups(builtin);
         let is_embedded = !self.setups.is_empty();
         let Self {
             config, embedder, ..
         } = self;
-        config.validate().map_err(Error::Config)?;
-        let mut host = host_settings(&config, embedder.token.is_some())?;
+        let asks = embedder.token.is_some();
+        let mut host = host_settings(&config, asks, start::unix_ms(), &backends)?;
         let prepared = start::prepare(&config).map_err(Error::Start)?;
         let keys = start::random_keys().map_err(Error::Start)?;
         let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
         shard.ids = IdCipher::new(keys[0]);
         shard.home_key = HomeKey(keys[1]);
-        shard.started_unix_ms = start::unix_ms();
         let stop = Arc::new(StopFlag::default());
         let core = handle_core(&config, &host, &prepared.exchange);
         let watchdog = Watchdog::new(&config, prepared.exchange.shards());
@@ -273,9 +260,10 @@ impl Builder {
         let exchange = Arc::clone(&prepared.exchange);
         let threads = prepared.start(&common)?;
         // Nothing that the config sets up holds a shard.
-        let watchdog = match is_embedded {
-            true => Some(watchdog.start().map_err(Error::Start)?),
-            false => None,
+        let watchdog = if is_embedded {
+            Some(watchdog.start().map_err(Error::Start)?)
+        } else {
+            None
         };
         Ok(Gateway {
             address,
@@ -284,6 +272,7 @@ impl Builder {
             threads,
             core,
             watchdog,
+            backends,
         })
     }
 }
@@ -299,9 +288,9 @@ impl fmt::Debug for Builder {
 }
 
 /// What all shards of a gateway have in common, for a simulation that plays the driver.
-#[derive(Debug)]
 pub struct Simulation {
     builder: Builder,
+    setups: Setups,
     settings: HostSettings,
     core: Arc<HandleCore>,
 }
@@ -314,10 +303,14 @@ impl Simulation {
     /// If the config breaks a rule, or names a file that cannot be read.
     pub fn new(builder: Builder, exchange: &Arc<Exchange>) -> Result<Self, Error> {
         builder.config.validate().map_err(Error::Config)?;
-        let settings = host_settings(&builder.config, builder.embedder.token.is_some())?;
+        let builtin = Builtin::open(&builder.config)?;
+        let asks = builder.embedder.token.is_some();
+        let settings = host_settings(&builder.config, asks, 0, builtin.backends())?;
         let core = handle_core(&builder.config, &settings, exchange);
+        let setups = builder.all_setups(builtin);
         Ok(Self {
             builder,
+            setups,
             settings,
             core,
         })
@@ -338,7 +331,7 @@ impl Simulation {
             settings: self.settings.clone(),
         };
         let watch = start::watch_of_nobody(&self.builder.config);
-        start::make_host(parts, &self.builder.all_setups(), watch).map_err(Error::Setup)
+        start::make_host(parts, &self.setups, watch).map_err(Error::Setup)
     }
 
     /// The gateway, from no shard.
@@ -348,22 +341,11 @@ impl Simulation {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Debug for Simulation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Descriptor {
-                path,
-                file,
-                problem,
-            } => write!(f, "route {path}: {}: {problem}", file.display()),
-            Self::Setup(error) => error.fmt(f),
-            Self::Start(error) => error.fmt(f),
-        }
+        self.builder.fmt(f)
     }
 }
-
-impl std::error::Error for Error {}
 
 /// What is granted to the destructors of what embedders keep, when no grace is.
 const LEAVING: Duration = Duration::from_millis(500);

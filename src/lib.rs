@@ -56,17 +56,21 @@
 //! them and the kernel and runs handlers, `http` lets hyper parse requests from memory.
 //! ARCHITECTURE.md has the stories and the reasons.
 
+mod api;
+mod auth;
 mod builtin;
 pub mod channel_pattern;
 pub mod cli;
 pub mod close;
 pub mod config;
 pub mod content;
+mod cookie;
 pub mod dialect;
 pub mod driver;
 pub mod embedder;
 pub mod gateway;
 pub mod handler;
+mod hooks;
 mod http;
 pub mod id;
 pub mod limits;

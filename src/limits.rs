@@ -475,6 +475,13 @@ pub const SHUTDOWN_GRACE_MS: Setting = Setting {
     allowed: Allowed::between(0, 600_000),
 };
 
+/// How far clocks may differ where a JSON Web Token is checked: a key of a route's `jwt`.
+pub const JWT_LEEWAY_S: Setting = Setting {
+    key: "leeway_s",
+    doc: &[" Seconds for which a token is good before `nbf` and after `exp`."],
+    allowed: Allowed::between(0, 300),
+};
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -509,6 +516,10 @@ mod tests {
         check(RouteLimits::SETTINGS, |key| {
             RouteLimits::default().number(key)
         });
+        check(BackendLimits::SETTINGS, |key| {
+            BackendLimits::default().number(key)
+        });
+        check(ApiLimits::SETTINGS, |key| ApiLimits::default().number(key));
     }
 
     #[test]
@@ -589,6 +600,8 @@ mod tests {
             Http::SETTINGS,
             Ring::SETTINGS,
             RouteLimits::SETTINGS,
+            BackendLimits::SETTINGS,
+            ApiLimits::SETTINGS,
         ];
         for setting in tables.concat() {
             let ends = ["_max", "_ms", "_entries", "_count", "_bytes", "entries_min"];

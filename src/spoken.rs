@@ -28,6 +28,7 @@ pub(crate) struct SpokenData<'s> {
 pub(crate) enum BadData {
     Both,
     NotBase64,
+    NotText,
 }
 
 impl fmt::Display for BadData {
@@ -35,6 +36,7 @@ impl fmt::Display for BadData {
         f.write_str(match self {
             Self::Both => "has both \"data\" and \"bytes\"",
             Self::NotBase64 => "\"bytes\" is not base64",
+            Self::NotText => "\"data\" has half of a surrogate pair",
         })
     }
 }
@@ -49,14 +51,15 @@ impl SpokenData<'_> {
                 Ok(bytes) => Ok(Payload::Bytes(bytes.into())),
                 Err(_) => Err(BadData::NotBase64),
             },
-            (Some(json), None) => Ok(match json.get() {
-                "null" => Payload::None,
-                text if text.starts_with('"') => {
-                    let text = serde_json::from_str::<Box<str>>(text);
-                    Payload::Text(text.expect("it has been read as JSON"))
-                }
-                json => Payload::Json(Bytes::copy_from_slice(json.as_bytes())),
-            }),
+            (Some(json), None) => match json.get() {
+                "null" => Ok(Payload::None),
+                // Its escapes have not been looked at: there may be no text that they stand for.
+                text if text.starts_with('"') => match serde_json::from_str::<Box<str>>(text) {
+                    Ok(text) => Ok(Payload::Text(text)),
+                    Err(_) => Err(BadData::NotText),
+                },
+                json => Ok(Payload::Json(Bytes::copy_from_slice(json.as_bytes()))),
+            },
         }
     }
 
@@ -146,6 +149,7 @@ mod tests {
         assert_eq!(payload(None, Some("CgRjaGF0")), bytes);
         assert_eq!(payload(None, Some("CgRjaGF0=")), Err(BadData::NotBase64));
         assert_eq!(payload(Some("1"), Some("")), Err(BadData::Both));
+        assert_eq!(payload(Some(r#""\ud800""#), None), Err(BadData::NotText));
     }
 
     #[test]

@@ -26,6 +26,16 @@ fn rules_say_who_may_join_publish_and_command() {
 }
 
 #[test]
+fn backends_push_look_and_disconnect() {
+    check("api.mjs");
+}
+
+#[test]
+fn a_million_names_leave_nothing_behind() {
+    check("names.mjs");
+}
+
+#[test]
 fn hooks_decide_in_every_language() {
     check("hooks.mjs");
 }

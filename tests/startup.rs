@@ -73,9 +73,22 @@ fn a_bad_config_is_one_line_for_check_and_for_serving() {
         gather_bytes_max, pushes_in_flight_max";
     let unknown = format!("2: unknown key \"limits.bogus\"; allowed here: {allowed}");
     let small = "2: limits.outbox_bytes_max: 12 is too small, allowed are 4096 to 1073741824";
+    let wsrv = "[[routes]]\npath = '/a'\ndialect = 'wsrv'\n";
+    let backend = "4: routes[0].hooks.backend: \"app\" is unknown, there are no [[backends]]";
+    let secret = "4: routes[0].jwt.secret: has 4 bytes, allowed are 32 to 4096";
+    let channel = "7: routes[0].channels[1].name: \"a\" is taken by routes[0].channels[0].name";
     for (text, complaint) in [
         ("[limits]\nbogus = 1", unknown.as_str()),
         ("[limits]\noutbox_bytes_max = 12", small),
+        (
+            &format!("{wsrv}hooks = {{ backend = 'app', on = ['open'] }}"),
+            backend,
+        ),
+        (&format!("{wsrv}jwt = {{ secret = 'hush' }}"), secret),
+        (
+            &format!("{wsrv}{}", "[[routes.channels]]\nname = 'a'\n".repeat(2)),
+            channel,
+        ),
     ] {
         let path = config_file(text);
         let path = path.to_str().expect("a plain path");
@@ -110,6 +123,23 @@ fn everyone_may_push_only_where_nobody_else_comes() {
         "listen: 0.0.0.0:0 is not a loopback address, and /push is open to everyone who reaches \
          it; give its route a push_secret or a push_header, or start with --insecure",
     );
+}
+
+#[test]
+fn everyone_may_use_the_server_api_only_where_nobody_else_comes() {
+    let text = "listen = '0.0.0.0:0'\n[api]\nenabled = true\n\
+        [[routes]]\npath = '/a'\ndialect = 'echo'";
+    let path = config_file(text);
+    let path = path.to_str().expect("a plain path");
+    assert_refuses(
+        campanile(&["check", "--config", path]),
+        &format!(
+            "{path}:1: listen: 0.0.0.0:0 is not a loopback address, and the server API is open to \
+             everyone who reaches it; give it keys, or start with --insecure"
+        ),
+    );
+    let checked = run(campanile(&["check", "--insecure", "--config", path]));
+    assert_eq!(checked.output, format!("{path}: ok\n"));
 }
 
 #[test]

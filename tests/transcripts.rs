@@ -80,9 +80,9 @@ fn three_simulated_shards_keep_every_transcript() {
 
 #[test]
 fn the_executable_keeps_every_transcript() {
-    let shared = Process::start(process::gateway(None));
+    let shared = Process::start(process::gateway(Some(script::PLAIN)));
     hold(real_scripts(false), |script| {
-        if script.config.is_empty() {
+        if script.config == script::PLAIN {
             return run::run(script, &mut RealWorld::new(shared.address));
         }
         let own = Process::start(process::gateway(Some(&script.config)));

@@ -172,7 +172,8 @@ fn publication_of(
             data: address.data,
             bytes: None,
         };
-        let data = spoken.payload().expect("it says nothing twice");
+        let data = spoken.payload();
+        let data = data.map_err(|problem| Failure::error(problem.to_string()))?;
         return Ok((channel.into(), data));
     }
     let end = data.iter().position(|&byte| byte == b' ');

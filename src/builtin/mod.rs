@@ -3,7 +3,8 @@
 //! ```text
 //!   [routes.commands]     --> actions.rs     handlers: echo, join, leave, publish, reply, hook
 //!   [[routes.channels]]   --> rules.rs       validators of channels, and of their publishers
-//!   tokens, jwt, hooks    --> admission.rs   admit, authenticate, open, message, close
+//!   tokens, jwt, hooks    --> admission.rs   admit, authenticate
+//!   hooks                 --> hooks/         open, message, close
 //! ```
 //!
 //! Everything here is set up on each shard as an embedder would, by the public functions of
@@ -11,18 +12,87 @@
 //! of the config.
 
 mod actions;
+mod admission;
 mod rules;
 
-use crate::config::{Config, Create, Route, Rule};
+use crate::auth::JwtVerifier;
+use crate::config::{Action, Config, Create, HookKind, Route, Rule};
+use crate::gateway::Error;
 use crate::handler::{RouteSetup, Setup};
+use crate::hooks::{Backends, HookClient};
+use admission::Admitter;
 use rules::Judge;
 use std::rc::Rc;
+use std::sync::Arc;
 
-/// Sets up what a config says, on one shard.
-pub(crate) fn set_up(setup: &mut Setup, config: &Config) {
-    for route in &config.routes {
-        if !is_plain(route) {
-            set_up_route(&mut setup.route(&route.path), route);
+/// What a config says, with what it leaves to files.
+pub(crate) struct Builtin {
+    config: Config,
+    backends: Arc<Backends>,
+    /// By route.
+    verifiers: Vec<Option<Arc<JwtVerifier>>>,
+}
+
+impl Builtin {
+    /// Reads what a config leaves to files.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be used.
+    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
+        let names_max = config.limits.name_bytes_max as usize;
+        let verifier = |route: &Route| {
+            let Some(jwt) = &route.jwt else {
+                return Ok(None);
+            };
+            match JwtVerifier::open(jwt, names_max) {
+                Ok(verifier) => Ok(Some(Arc::new(verifier))),
+                Err(error) => Err(Error::Keys {
+                    path: route.path.clone(),
+                    problem: error.to_string(),
+                }),
+            }
+        };
+        Ok(Self {
+            config: config.clone(),
+            backends: Backends::open(config)?,
+            verifiers: config
+                .routes
+                .iter()
+                .map(verifier)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The backends that hooks ask.
+    pub(crate) fn backends(&self) -> &Arc<Backends> {
+        &self.backends
+    }
+
+    /// Sets up everything on one shard.
+    pub(crate) fn set_up(&self, setup: &mut Setup) {
+        let backends = match self.backends.on_shard(setup.shard_index()) {
+            Ok(backends) => backends,
+            Err(error) => {
+                setup.complain(error.to_string());
+                return;
+            }
+        };
+        for (route, verifier) in self.config.routes.iter().zip(&self.verifiers) {
+            if !is_plain(route) {
+                let mut setup = setup.route(&route.path);
+                let hooks =
+                    HookClient::new(&backends, &self.config, route, setup.handle_of_route());
+                set_up_commands(&mut setup, route, hooks.as_ref());
+                set_up_channels(&mut setup, route, hooks.as_ref());
+                if let Some(hooks) = &hooks {
+                    set_up_hooks(&mut setup, hooks);
+                }
+                let admitter = Admitter::new(&self.config, route, verifier.as_ref(), hooks);
+                if let Some(admitter) = admitter {
+                    set_up_admission(&mut setup, admitter);
+                }
+            }
         }
     }
 }
@@ -34,18 +104,52 @@ pub(crate) fn is_wanted(config: &Config) -> bool {
 
 /// Whether nothing of a route is done here.
 fn is_plain(route: &Route) -> bool {
-    route.commands.is_empty() && route.channels.is_empty()
+    route.commands.is_empty()
+        && route.channels.is_empty()
+        && route.hooks.is_none()
+        && !admission::is_wanted(route)
 }
 
-fn set_up_route(setup: &mut RouteSetup<'_>, route: &Route) {
-    for (command, setting) in &route.commands {
-        let judge = Judge::new(&setting.allow, None);
-        let handler = actions::handler(command, &setting.action, judge);
-        setup.handle_configured(command, handler);
+fn set_up_admission(setup: &mut RouteSetup<'_>, admitter: Admitter) {
+    let admitter = Rc::new(admitter);
+    if admitter.authenticates() {
+        let admitter = Rc::clone(&admitter);
+        setup.authenticate(move |token| {
+            let admitter = Rc::clone(&admitter);
+            async move { admitter.authenticate(&token).await }
+        });
     }
+    if admitter.admits() {
+        setup.admit(move |upgrade| {
+            let admitter = Rc::clone(&admitter);
+            async move { admitter.admit(upgrade).await }
+        });
+    }
+}
+
+fn set_up_commands(setup: &mut RouteSetup<'_>, route: &Route, hooks: Option<&Rc<HookClient>>) {
+    for (command, setting) in &route.commands {
+        let judge = Judge::new(&setting.allow, None, hooks);
+        if let (Action::Hook, Some(hooks)) = (&setting.action, hooks) {
+            let (judge, hooks) = (Rc::new(judge), Rc::clone(hooks));
+            setup.handle_configured(command, move |cx| {
+                let (judge, hooks) = (Rc::clone(&judge), Rc::clone(&hooks));
+                async move {
+                    judge.judge_command(&cx).await?;
+                    hooks.message(cx).await
+                }
+            });
+        } else {
+            let handler = actions::handler(command, &setting.action, judge);
+            setup.handle_configured(command, handler);
+        }
+    }
+}
+
+fn set_up_channels(setup: &mut RouteSetup<'_>, route: &Route, hooks: Option<&Rc<HookClient>>) {
     for channel in &route.channels {
         let name = channel.name.as_str();
-        let judge = |rule: &Rule| Rc::new(Judge::new(rule, Some(name)));
+        let judge = |rule: &Rule| Rc::new(Judge::new(rule, Some(name), hooks));
         if channel.join == Rule::Anyone {
             setup.channel(name);
         } else if channel.join == Rule::Nobody {
@@ -54,7 +158,7 @@ fn set_up_route(setup: &mut RouteSetup<'_>, route: &Route) {
             let judge = judge(&channel.join);
             setup.channel_with(name, move |joining| {
                 let judge = Rc::clone(&judge);
-                async move { judge.judge_joining(&joining).await }
+                async move { judge.judge_join(&joining).await }
             });
         }
         if channel.publish == Rule::Nobody {
@@ -63,9 +167,34 @@ fn set_up_route(setup: &mut RouteSetup<'_>, route: &Route) {
             let judge = judge(&channel.publish);
             setup.publishers(name, move |joining| {
                 let judge = Rc::clone(&judge);
-                async move { judge.judge_joining(&joining).await }
+                async move { judge.judge_publish(&joining).await }
             });
         }
+    }
+}
+
+/// The hooks that are told, and the one that handles what no command does.
+fn set_up_hooks(setup: &mut RouteSetup<'_>, hooks: &Rc<HookClient>) {
+    if hooks.asks(HookKind::Open) {
+        let hooks = Rc::clone(hooks);
+        setup.on_open(move |session| {
+            let hooks = Rc::clone(&hooks);
+            async move { hooks.opened(session).await }
+        });
+    }
+    if hooks.asks(HookKind::Message) {
+        let hooks = Rc::clone(hooks);
+        setup.fallback(move |cx| {
+            let hooks = Rc::clone(&hooks);
+            async move { hooks.message(cx).await }
+        });
+    }
+    if hooks.asks(HookKind::Close) {
+        let hooks = Rc::clone(hooks);
+        setup.on_close(move |session| {
+            let hooks = Rc::clone(&hooks);
+            async move { hooks.closed(session).await }
+        });
     }
 }
 

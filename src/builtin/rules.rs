@@ -1,41 +1,51 @@
 //! Whether a client may: what a [`Rule`] of the config means for one of them.
 
+use crate::auth::Claims;
 use crate::channel_pattern::{ChannelPattern, Fit};
 use crate::config::{Rule, Secret};
 use crate::content::{Denial, Failure};
-use crate::handler::{Context, Joining};
+use crate::handler::{Context, Joining, Values};
+use crate::hooks::{Asker, HookClient, Question};
+use std::rc::Rc;
 
 /// Judges clients by one rule.
 pub(super) struct Judge {
     rule: Rule,
     /// The channels that it is the rule of, which may name a user.
     channels: Option<ChannelPattern>,
+    hooks: Option<Rc<HookClient>>,
 }
 
 /// Who wants something.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Who<'w> {
     user: Option<&'w str>,
     token: Option<&'w str>,
+    values: &'w Values,
+    asker: Asker<'w>,
 }
 
 impl Judge {
     /// For a rule of commands, or of the channels that have a name or fit a pattern.
-    pub(super) fn new(rule: &Rule, channels: Option<&str>) -> Self {
+    pub(super) fn new(rule: &Rule, channels: Option<&str>, hooks: Option<&Rc<HookClient>>) -> Self {
         let parse = |name| ChannelPattern::parse(name).expect("the config has checked it");
         Self {
             rule: rule.clone(),
             channels: channels.map(parse),
+            hooks: hooks.cloned(),
         }
     }
 
-    /// Whether a client may join or publish.
-    pub(super) async fn judge_joining(&self, joining: &Joining) -> Result<(), Failure> {
-        let who = Who {
-            user: joining.user.as_deref(),
-            token: joining.token.as_deref(),
-        };
-        self.verdict(who, Some(&joining.channel))
+    /// Whether a client may join.
+    pub(super) async fn judge_join(&self, joining: &Joining) -> Result<(), Failure> {
+        let question = Question::Join(&joining.channel);
+        self.verdict(Who::of(joining), question).await
+    }
+
+    /// Whether a client may publish.
+    pub(super) async fn judge_publish(&self, joining: &Joining) -> Result<(), Failure> {
+        let question = Question::Publish(&joining.channel);
+        self.verdict(Who::of(joining), question).await
     }
 
     /// Whether a client may give a command.
@@ -44,18 +54,27 @@ impl Judge {
         let who = Who {
             user: session.user(),
             token: session.token(),
+            values: session.values(),
+            asker: Asker::Session(session),
         };
-        self.verdict(who, None)
+        self.verdict(who, Question::Command(cx.command())).await
     }
 
-    fn verdict(&self, who: Who<'_>, channel: Option<&str>) -> Result<(), Failure> {
+    async fn verdict(&self, who: Who<'_>, question: Question<'_>) -> Result<(), Failure> {
         let allowed = match &self.rule {
             Rule::Anyone => true,
             Rule::Nobody => false,
             Rule::Identified => who.user.is_some(),
-            Rule::Owner => self.is_owner(who, channel),
+            Rule::Owner => self.is_owner(who, question),
             Rule::Tokens(tokens) => who.token.is_some_and(|token| is_among(tokens, token)),
-            Rule::Claim { .. } | Rule::Hook => false,
+            Rule::Claim { name, value } => {
+                let claims = who.values.get::<Claims>();
+                claims.is_some_and(|claims| claims.holds(name, value))
+            }
+            Rule::Hook => match &self.hooks {
+                Some(hooks) => hooks.allows(who.asker, question).await,
+                None => false,
+            },
         };
         if allowed {
             Ok(())
@@ -65,15 +84,29 @@ impl Judge {
     }
 
     /// Whether the channel's name names the client's user.
-    fn is_owner(&self, who: Who<'_>, channel: Option<&str>) -> bool {
-        let fit = self
-            .channels
-            .as_ref()
-            .zip(channel)
-            .and_then(|(pattern, channel)| pattern.fit(channel));
-        match fit {
+    fn is_owner(&self, who: Who<'_>, question: Question<'_>) -> bool {
+        let (Question::Join(channel) | Question::Publish(channel)) = question else {
+            return false;
+        };
+        let pattern = self.channels.as_ref();
+        match pattern.and_then(|pattern| pattern.fit(channel)) {
             Some(Fit::Names(user)) => who.user == Some(user),
             Some(Fit::Fits) | None => false,
+        }
+    }
+}
+
+impl<'w> Who<'w> {
+    fn of(joining: &'w Joining) -> Self {
+        let (user, token) = (joining.user.as_deref(), joining.token.as_deref());
+        Self {
+            user,
+            token,
+            values: &joining.values,
+            asker: match &joining.session {
+                Some(session) => Asker::Session(session),
+                None => Asker::Connecting { user, token },
+            },
         }
     }
 }

@@ -14,3 +14,6 @@ pub struct Api {
     /// The bounds of what is asked.
     pub limits: ApiLimits,
 }
+
+/// Where the server API is; while it is served, nothing else is there.
+pub(super) const API_ROOT: &str = "/api/";

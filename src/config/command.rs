@@ -1,4 +1,12 @@
 //! What the gateway itself does with a command, so that a route is of use without any program.
+//!
+//! Where the config does not say which channel is meant, the message does. It is the message's own
+//! channel, in a language that has such, and otherwise in its data:
+//!
+//! ```text
+//!   join, leave   "room"          {"channel": "room"}                 room
+//!   publish                       {"channel": "room", "data": ...}    room hi
+//! ```
 
 use super::rule::Rule;
 

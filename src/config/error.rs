@@ -96,6 +96,18 @@ impl Places {
         }
     }
 
+    /// A complaint about `key`, which the file may not have: then it is laid to the innermost table
+    /// around it that the file has.
+    pub(super) fn complain_within(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let mut keys = vec![key];
+        let mut rest = key;
+        while let Some(end) = rest.rfind(['.', '[']) {
+            rest = &rest[..end];
+            keys.push(rest);
+        }
+        self.complain_of_either(&keys, problem)
+    }
+
     /// A complaint about the text at `offset`, or about all of it.
     pub(super) fn complain_at(&self, offset: Option<usize>, problem: String) -> ConfigError {
         ConfigError {
@@ -144,5 +156,17 @@ mod tests {
             "f.toml: c: no"
         );
         assert_eq!(Places::default().complain("c", "no").to_string(), "c: no");
+    }
+
+    #[test]
+    fn what_a_file_lacks_is_laid_to_the_innermost_table_it_has() {
+        let mut places = Places::of("f.toml", "a = 1\nb = 2\n");
+        places.note("a[0]", 0);
+        places.note("a[0].b", 6);
+        let line = |key: &str| places.complain_within(key, "no").to_string();
+        assert_eq!(line("a[0].b"), "f.toml:2: a[0].b: no");
+        assert_eq!(line("a[0].b.c[3].d"), "f.toml:2: a[0].b: no");
+        assert_eq!(line("a[0].c"), "f.toml:1: a[0]: no");
+        assert_eq!(line("a[1].b"), "f.toml: a[1].b: no");
     }
 }

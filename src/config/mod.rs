@@ -8,6 +8,7 @@ mod api;
 mod backend;
 mod command;
 mod credentials;
+mod default_routes;
 mod error;
 mod file;
 mod route;
@@ -34,7 +35,8 @@ pub use self::route::{DialectName, Origin, PushFrame, Route, Schema, Sender};
 pub use self::rule::{ChannelSetting, Create, Rule};
 pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;
-use self::words::{quoted, spelled};
+pub(crate) use self::words::quoted;
+use self::words::spelled;
 
 pub use crate::limits::{ApiLimits, BackendLimits, Heartbeat, Http, Limits, Ring, RouteLimits};
 
@@ -49,7 +51,8 @@ pub struct Config {
     pub shards: Option<NonZeroU8>,
     /// Whether each shard's thread stays on one core.
     pub pin: bool,
-    /// Whether everyone may push, tap and say who they are on an address that is not loopback.
+    /// Whether everyone may push, tap, use the server API and say who they are on an address that
+    /// is not loopback.
     pub insecure: bool,
     /// How much is logged, and in which form.
     pub log: Log,
@@ -109,7 +112,8 @@ pub struct Shards(pub Option<NonZeroU8>);
 
 impl Default for Config {
     /// What is served without a config file, on 127.0.0.1:8080: `/ws` with `/push` and `/drop` for
-    /// `wserver`, and for each of the other languages a path that is called like it.
+    /// `wserver`, and for each of the other languages a path that is called like it, with commands
+    /// and channels for strangers to chat.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
@@ -121,18 +125,7 @@ impl Default for Config {
             api: Api::default(),
             health_path: Some("/health".to_owned()),
             backends: Vec::new(),
-            routes: vec![
-                Route {
-                    push_path: Some("/push".to_owned()),
-                    drop_path: Some("/drop".to_owned()),
-                    ..Route::new("/ws", DialectName::Wserver)
-                },
-                Route::new("/edk", DialectName::Edk),
-                Route::new("/wsrv", DialectName::Wsrv),
-                Route::new("/easyws", DialectName::Easyws),
-                Route::new("/projectforge", DialectName::Projectforge),
-                Route::new("/echo", DialectName::Echo),
-            ],
+            routes: default_routes::default_routes(),
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
             http: Http::default(),
@@ -174,8 +167,9 @@ impl Config {
     }
 
     /// Checks what whoever is given a config may rely on: every number is in its range, paths are
-    /// well formed and no two alike, a route has only what its language has a use for, and where
-    /// others can reach it, pushing and tapping are guarded and clients do not say who they are.
+    /// well formed and no two alike, a route has only what its language has a use for, what it
+    /// names is there, and where others can reach it, pushing, tapping and the server API are
+    /// guarded and clients do not say who they are.
     ///
     /// # Errors
     ///
@@ -309,7 +303,14 @@ mod tests {
         };
         for route in others {
             assert_eq!(route.name(), route.dialect.as_str());
-            assert_eq!(*route, Route::new(route.path.clone(), route.dialect));
+            let plain = Route {
+                playground_path: None,
+                commands: BTreeMap::new(),
+                channels: Vec::new(),
+                join_on_open: Vec::new(),
+                ..route.clone()
+            };
+            assert_eq!(plain, Route::new(route.path.clone(), route.dialect));
         }
         assert_eq!(ws.dialect, DialectName::Wserver);
         assert_eq!(ws.push_path.as_deref(), Some("/push"));
@@ -319,6 +320,42 @@ mod tests {
         assert_eq!(*echo, Route::new("/echo", DialectName::Echo));
         assert_eq!(echo.limits.outbox_bytes_max, 32 << 20);
         assert_eq!(echo.limits.message_bytes_max, 16 << 20);
+    }
+
+    #[test]
+    fn strangers_can_chat_by_default_in_every_language_that_has_words_for_it() {
+        let routes = Config::default().routes;
+        let [ws, edk, wsrv, easyws, projectforge, echo] = &routes[..] else {
+            panic!("six routes, not {routes:?}");
+        };
+        for route in [wsrv, easyws, projectforge] {
+            let commands = route.commands.iter();
+            let actions = commands.map(|(name, it)| (name.as_str(), it.action.as_str()));
+            let expected = [
+                ("echo", "echo"),
+                ("hello", "reply"),
+                ("join", "join"),
+                ("leave", "leave"),
+                ("publish", "publish"),
+            ];
+            assert!(actions.eq(expected), "{:?}", route.dialect);
+            let data = ReplyData::Text("world".to_owned());
+            assert_eq!(route.commands["hello"].action, Action::Reply { data });
+        }
+        assert_eq!(easyws.channels, [ChannelSetting::new("room*")]);
+        assert_eq!(edk.join_on_open, ["lobby"]);
+        let to_the_lobby = Action::Publish {
+            channel: Some("lobby".to_owned()),
+            event: None,
+            to: PublishTo::All,
+        };
+        assert_eq!(edk.commands[""], CommandSetting::new(to_the_lobby));
+        for route in [ws, echo] {
+            assert!(route.commands.is_empty() && route.join_on_open.is_empty());
+        }
+        for route in [ws, edk, wsrv, projectforge, echo] {
+            assert!(route.channels.is_empty());
+        }
     }
 
     #[test]
@@ -445,7 +482,15 @@ mod tests {
             path = '/e'
             dialect = 'projectforge'
             tap_path = '/tap'
-            tap_secret = 'hush'";
+            tap_secret = 'hush'
+            jwt = { secret = 'hush hush hush hush hush hush hush' }
+            commands = { a = { action = 'echo', allow = { tokens = ['hush'] } } }
+            [[backends]]
+            name = 'app'
+            url = 'http://127.0.0.1/'
+            secret = 'hush'
+            [api]
+            keys = ['hush']";
         let config = read(text, &Overrides::default()).expect("valid");
         let header = PushAuth::Header {
             name: "x-key".to_owned(),

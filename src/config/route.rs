@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::words::spelled;
-use super::{ChannelSetting, CommandSetting, Hooks, Jwt, PushAuth, Secret, TokenSource, Tokens};
+use super::{
+    ChannelSetting, CommandSetting, HookKind, Hooks, Jwt, PushAuth, Secret, TokenSource, Tokens,
+};
 use crate::limits::{
     ECHO_OUTBOX_BYTES_MAX, Heartbeat, Limits, OUTBOX_BYTES_CEILING, RouteLimits,
     WSRV_IDLE_TIMEOUT_MS,
@@ -43,8 +45,9 @@ pub struct Route {
     /// Which token names which user. On a `wserver` route the token is in the registration, and one
     /// that is not in the table is ignored; on an `easyws` route it is the value of the cookie
     /// `auth`, on an `edk` route what is in `Sec-WebSocket-Protocol`, and one that is not in the
-    /// table is refused. `None`: on a `wserver` route every token is the name of its user, on the
-    /// others every token is let in.
+    /// table is refused; for `wsrv` and `projectforge` it is where `token_from` says. `None`: on a
+    /// `wserver` route every token is the name of its user, on the others every token is let in.
+    /// Not for `echo`.
     pub tokens: Option<Tokens>,
     /// How a JSON Web Token is checked that is the client's token; its user is the client's. Not
     /// together with `tokens`, and not for `echo`.
@@ -67,8 +70,8 @@ pub struct Route {
     /// name of its user; where it has none, that channel is left out.
     pub join_on_open: Vec<String>,
     /// Whether the embedding program finds out by itself who connects, with a function that no
-    /// config can see. It has no key in a file. An `edk` route needs it where neither
-    /// `trust_user_header` nor `tokens` says who a client is.
+    /// config can see. It has no key in a file. An `edk` route needs it where none of
+    /// `trust_user_header`, `tokens`, `jwt` and a hook on `open` says who a client is.
     pub authenticated_by_code: bool,
     /// Where messages are pushed; `None` is nowhere. Only for `wserver`.
     pub push_path: Option<String>,
@@ -224,6 +227,16 @@ impl Route {
         }
     }
 
+    /// Whether something says what a client's token is worth: a table, a key, a backend, or the
+    /// program that embeds the gateway.
+    pub fn authenticates(&self) -> bool {
+        let asks = |hooks: &Hooks| hooks.asks(HookKind::Open) || hooks.asks(HookKind::Authenticate);
+        self.tokens.is_some()
+            || self.jwt.is_some()
+            || self.hooks.as_ref().is_some_and(asks)
+            || self.authenticated_by_code
+    }
+
     /// From which pages browsers may connect. Unless the route says so itself, it is as in the
     /// original: the same origin for `easyws` and `projectforge`, any for the others.
     pub fn origin(&self) -> &Origin {
@@ -331,7 +344,8 @@ pub(super) const ROUTE_KEYS: &[RouteKey] = {
     const WSRV: &[DialectName] = &[Wsrv];
     const PROJECTFORGE: &[DialectName] = &[Projectforge];
     const WSERVER: &[DialectName] = &[Wserver];
-    const TOKENS: &[DialectName] = &[Edk, Easyws, Wserver];
+    const TOKEN_ANYWHERE: &[DialectName] = &[Wsrv, Projectforge];
+    const COMMANDS: &[DialectName] = &[Edk, Wsrv, Easyws, Projectforge];
     const ALL_BUT_ECHO: &[DialectName] = &[Edk, Wsrv, Easyws, Projectforge, Wserver];
     let has_descriptor = |route: &Route| matches!(route.schema, Schema::Descriptor { .. });
     &[
@@ -343,7 +357,16 @@ pub(super) const ROUTE_KEYS: &[RouteKey] = {
         RouteKey::only_for(ALL_BUT_ECHO, "playground_path", |it| {
             it.playground_path.is_some()
         }),
-        RouteKey::only_for(TOKENS, "tokens", |it| it.tokens.is_some()),
+        RouteKey::only_for(ALL_BUT_ECHO, "tokens", |it| it.tokens.is_some()),
+        RouteKey::only_for(TOKEN_ANYWHERE, "token_from", |it| it.token_from.is_some()),
+        RouteKey::only_for(TOKEN_ANYWHERE, "anonymous", |it| it.anonymous),
+        RouteKey::only_for(ALL_BUT_ECHO, "jwt", |it| it.jwt.is_some()),
+        RouteKey::only_for(ALL_BUT_ECHO, "hooks", |it| it.hooks.is_some()),
+        RouteKey::only_for(COMMANDS, "commands", |it| !it.commands.is_empty()),
+        RouteKey::only_for(ALL_BUT_ECHO, "channels", |it| !it.channels.is_empty()),
+        RouteKey::only_for(ALL_BUT_ECHO, "join_on_open", |it| {
+            !it.join_on_open.is_empty()
+        }),
         RouteKey::only_for(WSERVER, "push_path", |it| it.push_path.is_some()),
         RouteKey::only_for(WSERVER, "drop_path", |it| it.drop_path.is_some()),
         RouteKey::only_for(WSERVER, "push_secret", |it| {

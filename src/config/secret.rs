@@ -80,8 +80,8 @@ impl Secret {
         std::hint::black_box(difference) == 0
     }
 
-    /// The text itself, for whoever checks what it is made of.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    /// The text itself, for whoever checks what it is made of, or shows it to a backend.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }

@@ -6,7 +6,10 @@
 use std::fmt::Write as _;
 
 use super::route::{DialectName, ROUTE_KEYS, Route};
-use crate::limits::{Heartbeat, Http, Limits, Ring, RouteLimits, SHUTDOWN_GRACE_MS, Setting};
+use crate::limits::{
+    ApiLimits, BackendLimits, Heartbeat, Http, Limits, Ring, RouteLimits, SHUTDOWN_GRACE_MS,
+    Setting,
+};
 
 /// What `campanile config` prints. Reading it gives [`Config::default`](super::Config::default).
 #[must_use]
@@ -16,6 +19,9 @@ pub fn default_text() -> String {
 
     let mut text = String::from(HEAD);
     put_setting(&mut text, "", &SHUTDOWN_GRACE_MS, Some(5_000));
+    text.push_str(HEALTH_AND_API);
+    let api = ApiLimits::default();
+    put_settings(&mut text, "", ApiLimits::SETTINGS, |key| api.number(key));
     text.push_str("\n# What sessions may hold and how much is done at once.\n[limits]\n");
     put_settings(&mut text, "", Limits::SETTINGS, |key| limits.number(key));
     text.push_str("\n# When a silent session is asked and when it is given up.\n[heartbeat]\n");
@@ -29,12 +35,18 @@ pub fn default_text() -> String {
     );
     text.push_str("# memory is halved, with a warning, until it does.\n[ring]\n");
     put_settings(&mut text, "", Ring::SETTINGS, |key| ring.number(key));
+    text.push_str(BACKENDS);
+    let backend = BackendLimits::default();
+    put_settings(&mut text, "# ", BackendLimits::SETTINGS, |key| {
+        backend.number(key)
+    });
     text.push_str(FIRST_ROUTE);
     put_route_settings(&mut text, DialectName::Wserver, |_| true);
     text.push_str(TOKENS_AND_EDK);
     text.push_str(WSRV);
     let is_for_all = |key: &str| ROUTE_KEYS.iter().any(|it| it.key == key && it.is_for_all());
     put_route_settings(&mut text, DialectName::Wsrv, |key| !is_for_all(key));
+    text.push_str(COMMANDS);
     text.push_str(OTHER_ROUTES);
     text
 }
@@ -93,8 +105,9 @@ const HEAD: &str = r#"# The config of Campanile, complete: every key with its de
 
 # Address and port for clients and pushers.
 # Where it is not loopback, the gateway refuses to start unless every route that can be pushed to
-# has a push_secret or a push_header, every tap has a tap_secret, and every "edk" route has tokens
-# or says whether to trust_user_header.
+# has a push_secret or a push_header, every tap has a tap_secret, a server API that is enabled has
+# keys, and every "edk" route has tokens, a jwt or hooks on "open", or says whether to
+# trust_user_header.
 listen = "127.0.0.1:8080"
 
 # Shards, each a thread with its own sessions: "auto" is one for each core that the process may run
@@ -104,12 +117,47 @@ shards = "auto"
 # Keep each shard's thread on one core.
 pin = true
 
-# Start even if everyone who reaches the port may push, tap, or say who they are.
+# Start even if everyone who reaches the port may push, tap, use the server API, or say who they
+# are.
 insecure = false
 
 # How much is logged: "error", "warn", "info", "debug", "trace", or "json", which is as much as
 # "info", each line a JSON object.
 log = "info"
+"#;
+
+const HEALTH_AND_API: &str = r#"
+# Where GET says how the gateway is, for whatever watches over it: a path, or "" for nowhere.
+health_path = "/health"
+
+# The server API, under /api/v1/: a backend in any language publishes, pushes, joins, disconnects
+# and lists there, with JSON over HTTP.
+[api]
+
+# Whether it is served. Without this key it is where it has keys, where only this machine can
+# connect, and with --insecure. Where it is, no other path may be under /api/.
+# enabled = true
+
+# What a request must show, as "Authorization: Bearer <key>" or "X-Api-Key: <key>": one of these.
+# At most 64, so that keys can be changed one after the other. Without this key, nothing.
+# keys = ["..."]
+"#;
+
+const BACKENDS: &str = r#"
+# A program of your own that routes ask by their hooks, with JSON over HTTP. At most 64 of them.
+# [[backends]]
+
+# What routes call it: 1 to 64 letters, digits and "_.-".
+# name = "app"
+
+# Where hooks are posted to, by http or https.
+# url = "http://127.0.0.1:9000/campanile"
+
+# Sent as "Authorization: Bearer <secret>", so that it knows who asks. Without this key, nothing.
+# secret = "..."
+
+# A PEM file of certificates that are trusted beside the system's, for https.
+# ca_file = "ca.pem"
 "#;
 
 const FIRST_ROUTE: &str = r#"
@@ -145,7 +193,28 @@ dialect = "wserver"
 # origin = "any"
 
 # Where a page to try the route is served, but not of an "echo" route. Without this key, nowhere.
-# playground_path = "/playground"
+playground_path = "/playground/ws"
+
+# The channels that a session is put on when it opens, whatever their rules, but not on an "echo"
+# route. {user} is the name of its user; where it has none, that channel is left out.
+# join_on_open = ["global", "user:{user}"]
+
+# What a backend is asked or told, but not by an "echo" route:
+#   "open"          whether a client may connect, as whom and with what
+#   "message"       what to do about a message that no command handles, but not for "wserver"
+#   "close"         that a session has ended
+#   "authenticate"  which user a token names, for "wserver" without tokens and jwt
+# The list may be empty if a rule or a command says "hook". on_failure is for a message that the
+# backend did not answer: "fail" has it fail, in the words of the language, and "close" closes the
+# session with 1013.
+# hooks = { backend = "app", on = ["open", "close"], on_failure = "fail" }
+
+# Take clients' tokens for JSON Web Tokens, but not on an "echo" route, and not beside the key
+# tokens. They are checked with one of: a secret of at least 32 bytes (HS256), a key_file with one
+# public key in PEM, a jwks_file with a set of them (RS256, ES256). Files are read again when they
+# change. issuer and audience are what a token must say, if anything; user_claim names the user,
+# "sub" without it; leeway_s is 0 to 300 seconds by which clocks may differ, 0 without it.
+# jwt = { key_file = "jwt.pem", issuer = "https://a.example", user_claim = "sub", leeway_s = 0 }
 
 # Where messages are pushed with POST, for "wserver" only. Without this key, nowhere.
 push_path = "/push"
@@ -187,17 +256,33 @@ dialect = "edk"
 # schema = "opaque"
 
 # With "descriptor", the compiled FileDescriptorSet, the full name of the message in it, and, if
-# there is one, the string field that selects the handler.
+# there is one, the string field that selects the command.
 # schema = "descriptor"
 # descriptor_set = "ws.binpb"
 # message = "ws.Message"
 # command_field = "type"
+
+# Opaque messages have no command, which is the command "", and name no channel. Here all sessions
+# are on one, and what one of them says goes to all. More about commands is below, at "wsrv".
+join_on_open = ["lobby"]
+commands = { "" = { action = "publish", channel = "lobby" } }
 "#;
 
 const WSRV: &str = r#"
 [[routes]]
 path = "/wsrv"
 dialect = "wsrv"
+playground_path = "/playground/wsrv"
+
+# Which token names which user. With this table any other token is refused.
+# tokens = { "aaa" = "jack", "bbb" = "jack" }
+
+# Where tokens are taken from, for "wsrv" and "projectforge" only: the first that is there of 1 to 8
+# of "bearer" (behind "Authorization: Bearer"), "header:NAME", "cookie:NAME" and "query:NAME".
+# token_from = ["bearer", "query:token"]
+
+# Let in clients without a token, as nobody, for "wsrv" and "projectforge" only.
+# anonymous = false
 
 # The type of frame that a push goes in: "binary" or "text". A response goes in one of the type in
 # which its request came.
@@ -207,17 +292,76 @@ dialect = "wsrv"
 # idle_timeout_ms = 30_000
 "#;
 
+const COMMANDS: &str = r#"
+# What the gateway itself does with commands, but not of "wserver" and "echo", which have none. At
+# most 256 of them, each with what is done, or with a table of that and more:
+#   echo     answers with the data of the command
+#   join     puts the sender on a channel, if the channel's rule allows it
+#   leave    takes the sender off a channel
+#   publish  publishes the data to a channel that the sender is on, if the channel's rule allows it
+#   reply    answers with data, which is a text or anything else as JSON, or with bytes, in base64
+#   hook     asks the backend of the route's hooks, as "message" among them would
+# For example:
+#   home = { action = "join", channel = "user:{user}" }
+#   chat = { action = "publish", channel = "room", event = "chat", to = "others" }
+#   look = { action = "reply", data = { doors = ["north", "east"] }, allow = "identified" }
+# Where no channel is given, the message names it: "projectforge" has a place for it, elsewhere the
+# data are "room" or {"channel": "room"} to join and leave, {"channel": "room", "data": "hi"} to
+# publish, or as text: room, and: room hi. Where no event is given, it is the command. A publication
+# goes to "all" on the channel or to "others", all but the sender. Who may give the command is a
+# rule, such as channels have, below at "easyws"; without one, anyone.
+[routes.commands]
+echo = "echo"
+join = "join"
+leave = "leave"
+publish = "publish"
+hello = { action = "reply", data = "world" }
+"#;
+
 const OTHER_ROUTES: &str = r#"
 [[routes]]
 path = "/easyws"
 dialect = "easyws"
+playground_path = "/playground/easyws"
 
 # Which token, in the cookie "auth", names which user. With this table any other token is refused.
 # tokens = { "aaa" = "jack", "bbb" = "jack" }
 
+[routes.commands]
+echo = "echo"
+join = "join"
+leave = "leave"
+publish = "publish"
+hello = { action = "reply", data = "world" }
+
+# A channel, or all that fit a pattern, and who may do what there; not on an "echo" route. It holds
+# in the route's namespace, which may have 1024 of them. Of two patterns that fit, the first counts,
+# but a name goes before a pattern. A channel that fits none is open to anyone, but clients of
+# "easyws" can be only on those that fit one.
+[[routes.channels]]
+
+# A name, or a pattern: one * for any text, or one {user} for the name of a user.
+name = "room*"
+
+# When it begins to exist: in "advance", or with the "first-join", and then it is forgotten when the
+# last leaves. Without this key, a name does in advance; a pattern has no other than "first-join".
+# create = "first-join"
+
+# Who may join, and who may publish by a command:
+#   "anyone"      anyone
+#   "nobody"      no client; the server API and hooks are not asked
+#   "identified"  clients that have a user
+#   "owner"       the user whom {user} in the name stands for
+#   "hook"        whom the backend of the route's hooks allows
+#   { tokens = ["..."] }                  clients that connected with one of these tokens
+#   { claim = "role", value = "admin" }   clients whose JWT says so
+# join = "anyone"
+# publish = "anyone"
+
 [[routes]]
 path = "/projectforge"
 dialect = "projectforge"
+playground_path = "/playground/projectforge"
 
 # What others know a sender by: "session" (its id) or "user" (the name of its user).
 # from = "session"
@@ -226,6 +370,13 @@ dialect = "projectforge"
 # to it must show as "Authorization: Bearer <secret>". Without these keys, nowhere, and nothing.
 # tap_path = "/tap"
 # tap_secret = "..."
+
+[routes.commands]
+echo = "echo"
+join = "join"
+leave = "leave"
+publish = "publish"
+hello = { action = "reply", data = "world" }
 
 [[routes]]
 path = "/echo"
@@ -236,7 +387,7 @@ dialect = "echo"
 mod tests {
     use std::fmt::Debug;
 
-    use super::super::{Config, Overrides, PushAuth, Schema};
+    use super::super::{Backend, Config, HookKind, Overrides, PushAuth, Schema, Secret};
     use super::*;
 
     fn read(text: &str) -> Config {
@@ -271,17 +422,31 @@ mod tests {
 
     #[test]
     fn what_is_commented_out_can_be_put_in() {
-        // Both ways to authorize a push are shown, and two schemas, and one at a time is allowed.
+        // Two ways to authorize a push are shown, to know users, and of what messages are; one at a
+        // time is allowed.
         let opaque = [
             "push_secret",
             "schema = \"descriptor\"",
             "descriptor_set",
             "message = ",
             "command_field",
+            "jwt",
         ];
-        let descriptor = ["push_header", "schema = \"opaque\""];
+        let descriptor = [
+            "push_header",
+            "schema = \"opaque\"",
+            "[routes.tokens]",
+            "\"aaa\"",
+            "\"bbb\"",
+        ];
         for (unwanted, is_opaque) in [(&opaque[..], true), (&descriptor[..], false)] {
             let config = read(&uncommented(unwanted));
+            assert_eq!(config.api.enabled, Some(true));
+            assert_eq!(config.api.keys, [Secret::new("...")]);
+            let mut backend = Backend::new("app", "http://127.0.0.1:9000/campanile");
+            backend.secret = Some(Secret::new("..."));
+            backend.ca_file = Some("ca.pem".into());
+            assert_eq!(config.backends, [backend]);
             let default = Config::default();
             for (route, default) in config.routes.iter().zip(&default.routes) {
                 let dialect = route.dialect;
@@ -296,8 +461,11 @@ mod tests {
                     name: None,
                     namespace: None,
                     origin: None,
-                    playground_path: None,
                     tokens: None,
+                    jwt: None,
+                    token_from: None,
+                    hooks: None,
+                    join_on_open: default.join_on_open.clone(),
                     push_auth: PushAuth::None,
                     trust_user_header: None,
                     schema: Schema::Opaque,
@@ -308,18 +476,26 @@ mod tests {
                 assert_eq!(rest, *default);
 
                 let jack = route.tokens.as_ref().and_then(|tokens| tokens.user("bbb"));
-                let has_tokens = ["edk", "easyws", "wserver"].contains(&dialect.as_str());
+                let has_tokens = match dialect {
+                    DialectName::Wserver => is_opaque,
+                    DialectName::Edk | DialectName::Wsrv | DialectName::Easyws => true,
+                    DialectName::Projectforge | DialectName::Echo => false,
+                };
                 assert_eq!(jack, has_tokens.then_some("jack"), "{dialect:?}");
             }
-            let [wserver, edk, _, _, projectforge, _] = &config.routes[..] else {
+            let [wserver, edk, wsrv, _, projectforge, _] = &config.routes[..] else {
                 panic!("six routes, not {:?}", config.routes);
             };
             assert_eq!(wserver.namespace.as_deref(), Some("ws"));
-            assert!(wserver.playground_path.is_some());
             let is_header = matches!(wserver.push_auth, PushAuth::Header { .. });
             assert_eq!(is_header, is_opaque);
+            assert_eq!(wserver.jwt.is_some(), !is_opaque);
+            assert_eq!(wserver.join_on_open, ["global", "user:{user}"]);
+            let on = wserver.hooks.as_ref().map(|hooks| &hooks.on[..]);
+            assert_eq!(on, Some(&[HookKind::Open, HookKind::Close][..]));
             assert_eq!(edk.schema == Schema::Opaque, is_opaque);
             assert_eq!(edk.trust_user_header, Some(true));
+            assert!(wsrv.token_from.is_some());
             assert!(projectforge.tap_path.is_some() && projectforge.tap_secret.is_some());
         }
     }
@@ -331,9 +507,35 @@ mod tests {
             let is_printed = text.lines().any(|line| {
                 let code = line.strip_prefix("# ").unwrap_or(line);
                 let is_table = code == format!("[routes.{}]", key.key);
-                is_table || code.starts_with(&format!("{} = ", key.key))
+                let is_list = code == format!("[[routes.{}]]", key.key);
+                is_table || is_list || code.starts_with(&format!("{} = ", key.key))
             });
             assert!(is_printed, "{}", key.key);
+        }
+    }
+
+    #[test]
+    fn examples_can_be_taken_as_they_stand() {
+        let text = default_text();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("#   "));
+        let examples: Vec<&str> = lines.filter(|line| line.contains(" = { action")).collect();
+        assert_eq!(examples.len(), 3);
+        let examples = examples.join("\n");
+        let route = "[[routes]]\npath = '/a'\ndialect = 'wsrv'\n[routes.commands]\n";
+        let config = read(&format!("{route}{examples}"));
+        assert_eq!(config.routes[0].commands.len(), 3);
+    }
+
+    #[test]
+    fn every_action_rule_and_hook_is_explained() {
+        let text = default_text();
+        let words = ["echo", "join", "leave", "publish", "reply", "hook"];
+        for word in words {
+            assert!(text.contains(&format!("\n#   {word} ")), "{word}");
+        }
+        let rules = ["anyone", "nobody", "identified", "owner", "hook"];
+        for word in rules.iter().chain(HookKind::SPELLINGS) {
+            assert!(text.contains(&format!("\n#   \"{word}\" ")), "{word}");
         }
     }
 
@@ -358,6 +560,16 @@ mod tests {
 
         // As the issue and io.md have them.
         const EXPECTED: &[(&str, Keys)] = &[
+            (
+                "[api]",
+                &[
+                    ("batch_calls_max", "1_000"),
+                    ("page_items_max", "1_000"),
+                    ("idempotency_keys_max", "100_000"),
+                    ("idempotency_ttl_ms", "600_000"),
+                    ("idempotency_answer_bytes_max", "65_536"),
+                ],
+            ),
             (
                 "[limits]",
                 &[
@@ -412,14 +624,30 @@ mod tests {
                     ("entries_min", "256"),
                 ],
             ),
+            (
+                "# [[backends]]",
+                &[
+                    ("timeout_ms", "5_000"),
+                    ("connect_timeout_ms", "1_000"),
+                    ("requests_in_flight_max", "64"),
+                    ("requests_waiting_max", "4_096"),
+                    ("retries_max", "2"),
+                    ("retry_delay_ms", "100"),
+                    ("answer_bytes_max", "1_048_576"),
+                    ("values_bytes_max", "16_384"),
+                ],
+            ),
         ];
         let config = Config::default();
         let tables = [
+            fields(config.api.limits),
             fields(config.limits),
             fields(config.heartbeat),
             fields(config.http),
             fields(config.ring),
+            fields(BackendLimits::default()),
         ];
+        assert_eq!(tables.len(), EXPECTED.len());
 
         let text = default_text();
         for ((head, expected), fields) in EXPECTED.iter().zip(&tables) {
@@ -432,7 +660,8 @@ mod tests {
 
             let lines: Vec<&str> = table.lines().collect();
             for (key, value) in *expected {
-                let wanted = format!("{key} = {value}");
+                let before = if head.starts_with('#') { "# " } else { "" };
+                let wanted = format!("{before}{key} = {value}");
                 let at = lines
                     .iter()
                     .position(|line| *line == wanted)

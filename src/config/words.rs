@@ -43,12 +43,41 @@ pub(super) fn unknown(word: &str, allowed: &[&str]) -> String {
 }
 
 /// In quotes and with everything but printable ASCII escaped, so that a complaint stays one line.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_default())
+}
+
+/// The key `name` of the table `table`, spelled as in a file. A name that must be quoted there is
+/// quoted here, so that a complaint stays one line.
+pub(super) fn key_in(table: &str, name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let name = if !name.is_empty() && name.bytes().all(is_plain) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    };
+    if table.is_empty() {
+        name
+    } else {
+        format!("{table}.{name}")
+    }
 }
 
 /// Each word in quotes, with commas between them.
 pub(super) fn quoted_list(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_spelled_as_in_a_file() {
+        assert_eq!(key_in("", "listen"), "listen");
+        assert_eq!(key_in("routes[0]", "push_path"), "routes[0].push_path");
+        assert_eq!(key_in("a", ""), "a.\"\"");
+        assert_eq!(key_in("a", "b.c\n"), "a.\"b.c\\n\"");
+    }
 }

@@ -39,6 +39,7 @@ use super::{
     UpgradeRequest,
 };
 use crate::content::{Correlation, Data, Denial, Outcome, Reply};
+use crate::cookie;
 use crate::shard::publication::Publication;
 use crate::ws::{Kind, handshake};
 use std::borrow::Cow;
@@ -66,7 +67,7 @@ impl Dialect for Easyws {
         request: &UpgradeRequest<'r>,
         _: &Options,
     ) -> Result<Credentials<'r>, Rejection> {
-        let token = auth_cookie(request).ok_or(REJECTION)?;
+        let token = cookie::find(request.header("cookie"), COOKIE).ok_or(REJECTION)?;
         let is_offered = handshake::subprotocols(request.headers.iter().copied())
             .any(|offered| offered == SUBPROTOCOL);
         Ok(Credentials {
@@ -195,51 +196,7 @@ fn text_or_replacement(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).unwrap_or("\u{fffd}")
 }
 
-/// The value of the first cookie named `auth` that Go would read (`net/http`, `readCookies`).
-///
-/// ```text
-///   Cookie: a=b; auth =x           the name without blanks around it, exact
-///   Cookie: auth="a, b"            quotes around the whole value are taken off
-///   Cookie: auth                   no value is an empty one
-///   Cookie: auth=\; auth=y         a value Go forbids: passed over, and the next one counts
-/// ```
-///
-/// Semicolons separate cookies even between quotes. Allowed in a value, quoted or not, is printable
-/// ASCII with spaces, but no quote, semicolon or backslash.
-fn auth_cookie<'r>(request: &UpgradeRequest<'r>) -> Option<&'r str> {
-    let cookies = request
-        .header("cookie")
-        .flat_map(|line| line.split(|&byte| byte == b';'));
-    cookies.map(trim).find_map(|cookie| {
-        let equals = cookie.iter().position(|&byte| byte == b'=');
-        let (name, value) = cookie.split_at(equals.unwrap_or(cookie.len()));
-        if trim(name) != COOKIE {
-            return None;
-        }
-        let value = value.strip_prefix(b"=").unwrap_or(value);
-        let unquoted = value
-            .strip_prefix(b"\"")
-            .and_then(|value| value.strip_suffix(b"\""));
-        let value = unquoted.unwrap_or(value);
-        let is_valid = value
-            .iter()
-            .all(|byte| matches!(byte, b' '..=b'~') && !b"\";\\".contains(byte));
-        is_valid.then(|| str::from_utf8(value).expect("it is ASCII"))
-    })
-}
-
-/// Without the white space around it, as Go's `net/textproto` sees it.
-fn trim(bytes: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| b" \t\r\n".contains(byte);
-    let start = bytes.iter().position(|byte| !is_blank(byte));
-    let end = bytes.iter().rposition(|byte| !is_blank(byte));
-    match (start, end) {
-        (Some(start), Some(end)) => &bytes[start..=end],
-        (None, _) | (_, None) => &[],
-    }
-}
-
-const COOKIE: &[u8] = b"auth";
+const COOKIE: &str = "auth";
 const SUBPROTOCOL: &str = "cmd.fossores.de";
 const REJECTION: Rejection = Rejection {
     status: 403,

@@ -48,8 +48,8 @@ impl Dialect for Wsrv {
 
     fn habits(&self) -> Habits {
         Habits {
-            acknowledges: true,
             alive_by_messages: true,
+            acknowledges: true,
             concurrent: true,
             appends_handlers: true,
             json_data: true,

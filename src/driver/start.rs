@@ -502,7 +502,8 @@ fn random_seeds() -> Result<Seeds, StartError> {
     })
 }
 
-fn random_bytes() -> Result<[u8; 32], StartError> {
+/// Bytes that nobody can guess, from the kernel.
+pub(crate) fn random_bytes() -> Result<[u8; 32], StartError> {
     let mut bytes = [0; 32];
     rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
         .map_err(|error| StartError::Thread(error.into()))?;

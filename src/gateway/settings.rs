@@ -1,6 +1,7 @@
 //! What a config says, in the units of those who need it: shards, hosts, handles.
 
 use super::Error;
+use crate::api::Api;
 use crate::channel_pattern::ChannelPattern;
 use crate::config::{Config, DialectName, PushFrame, Route, Schema, Secret, Sender};
 use crate::dialect::{self, Options, protobuf};
@@ -8,6 +9,7 @@ use crate::driver::TurnLimits;
 use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
 use crate::driver::mailbox::Exchange;
 use crate::handler::{HandleCore, RouteInfo};
+use crate::hooks::Backends;
 use crate::http::{UpgradeRules, playground};
 use crate::public_id::IdCipher;
 use crate::shard::claims::HomeKey;
@@ -20,8 +22,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// Reads what a config leaves to files, and puts everything into the units of those who need it.
-pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<HostSettings, Error> {
+/// Tick zero is `started_unix_ms` milliseconds after 1970.
+pub(super) fn host_settings(
+    config: &Config,
+    ask_for_users: bool,
+    started_unix_ms: u64,
+    backends: &Arc<Backends>,
+) -> Result<HostSettings, Error> {
     let mut shard = shard_settings(config, ask_for_users);
+    shard.started_unix_ms = started_unix_ms;
+    let namespaces = config.namespaces();
+    let api = Api::new(config, &namespaces, started_unix_ms, Arc::clone(backends));
     for (route, settings) in config.routes.iter().zip(&mut shard.routes) {
         settings.options.schema = schema_of(route)?;
     }
@@ -30,6 +41,8 @@ pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<Host
         shard: Arc::new(shard),
         paths: served_paths(config).into(),
         upgrades: upgrade_rules(config).into(),
+        api: Arc::new(api),
+        health_path: config.health_path.as_deref().map(Into::into),
         limits: host_limits(config),
     })
 }

@@ -49,6 +49,12 @@ impl<'r> RequestHead<'r> {
         let headers: &'r HeaderMap = &self.head.headers;
         headers.get(name).map(hyper::header::HeaderValue::as_bytes)
     }
+
+    /// The values of all headers of this name.
+    pub(crate) fn header_values(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {
+        let values = self.head.headers.get_all(name).into_iter();
+        values.map(hyper::header::HeaderValue::as_bytes)
+    }
 }
 
 /// An upgrade request that waits to be admitted.
@@ -118,6 +124,7 @@ impl Upgrade {
 #[derive(Debug, Default)]
 pub struct Admission {
     pub(crate) user: Option<Box<str>>,
+    pub(crate) token: Option<Box<str>>,
     pub(crate) profile: Profile,
     pub(crate) channels: Vec<Box<str>>,
     pub(crate) values: Rc<Values>,
@@ -144,6 +151,13 @@ impl Admission {
     #[must_use]
     pub fn user(mut self, user: impl Into<Box<str>>) -> Self {
         self.user = Some(user.into());
+        self
+    }
+
+    /// With the token that it showed, where its language has no place for one.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Box<str>>) -> Self {
+        self.token = Some(token.into());
         self
     }
 

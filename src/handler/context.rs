@@ -10,6 +10,7 @@ use crate::shard::Request;
 use crate::ws::Kind;
 use garde::Validate;
 use serde::de::DeserializeOwned;
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
@@ -17,12 +18,23 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub struct Context {
     session: Session,
-    request: Rc<Request>,
+    call: Rc<Call>,
 }
 
+/// What all clones of one call's context share.
+struct Call {
+    request: Request,
+    farewell: RefCell<Option<Farewell>>,
+}
+
+/// How a session is closed: a code and a reason that may be sent.
+pub(crate) type Farewell = (u16, Box<str>);
+
 impl Context {
-    pub(crate) fn new(session: Session, request: Rc<Request>) -> Self {
-        Self { session, request }
+    pub(crate) fn new(session: Session, request: Request) -> Self {
+        let farewell = RefCell::default();
+        let call = Rc::new(Call { request, farewell });
+        Self { session, call }
     }
 
     /// The session that the call came from.
@@ -40,39 +52,39 @@ impl Context {
     /// The command; empty where the message has none.
     #[must_use]
     pub fn command(&self) -> &str {
-        &self.request.correlation.command
+        &self.call.request.correlation.command
     }
 
     /// The client's name for its request (`seqno` in `wsrv`); empty if it gave none.
     #[must_use]
     pub fn request_id(&self) -> &str {
-        &self.request.correlation.id
+        &self.call.request.correlation.id
     }
 
     /// The channel that the message is about (`projectforge`); empty if it names none. The sender
     /// need not be on it.
     #[must_use]
     pub fn channel(&self) -> &str {
-        &self.request.correlation.channel
+        &self.call.request.correlation.channel
     }
 
     /// Who the client says it is (`projectforge`); empty if it says nothing. Not to be believed.
     #[must_use]
     pub fn claimed_from(&self) -> &str {
-        &self.request.from
+        &self.call.request.from
     }
 
     /// The type of frame that the message came in.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.request.correlation.kind
+        self.call.request.correlation.kind
     }
 
     /// Its data as they came: JSON in `wsrv` and `projectforge`, any bytes elsewhere; `None` if it
     /// has none.
     #[must_use]
     pub fn data(&self) -> Option<&[u8]> {
-        self.request.data.as_deref()
+        self.call.request.data.as_deref()
     }
 
     /// Its data as text; `None` if it has none, or they are not UTF-8.
@@ -162,6 +174,17 @@ impl Context {
         self.route().close(self.session.id(), code, reason)
     }
 
+    /// Closes this session behind the response to this call, with a code and a reason that may be
+    /// sent.
+    pub(crate) fn close_behind_response(&self, code: u16, reason: Box<str>) {
+        self.call.farewell.replace(Some((code, reason)));
+    }
+
+    /// How the session is to be closed behind the response, if it is.
+    pub(crate) fn take_farewell(&self) -> Option<Farewell> {
+        self.call.farewell.take()
+    }
+
     /// The session's public id.
     #[must_use]
     pub fn session_id(&self) -> PublicId {
@@ -191,7 +214,7 @@ impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("session", &self.session)
-            .field("request", &self.request)
+            .field("request", &self.call.request)
             .finish()
     }
 }

@@ -183,9 +183,7 @@ impl Handle {
     /// 3000 to 4999; the reason has at most 123 bytes.
     pub fn close(&self, session: PublicId, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
         let reason = reason.into();
-        if !matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999)
-            || reason.len() > REASON_BYTES_MAX
-        {
+        if !may_close(code, &reason) {
             return Pending::failed(HandleError::BadClose);
         }
         self.on_session(session, move |host, id| host.close(id, code, &reason))
@@ -194,6 +192,11 @@ impl Handle {
     /// How many sessions there are, of all routes.
     pub fn sessions_count(&self) -> Gathered<usize> {
         self.gather(|host| vec![host.sessions_count()])
+    }
+
+    /// The longest name of a user, an event or a channel, in bytes.
+    pub(crate) fn names_bytes_max(&self) -> usize {
+        self.core.names_bytes_max
     }
 
     fn is_name(&self, name: &str) -> bool {
@@ -217,12 +220,9 @@ impl Handle {
         session: PublicId,
         act: impl FnOnce(&mut Host, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
-        let Some((id, _)) = self.core.ids.open(session) else {
+        let Some(id) = self.session_of(session) else {
             return Pending::failed(HandleError::NoSession);
         };
-        if id.shard().index() >= self.core.exchange.shards() {
-            return Pending::failed(HandleError::NoSession);
-        }
         self.ask(id.shard(), move |host, reply: ReplyTo<T>| {
             match host.find(session) {
                 Some(id) => act(host, id, reply),
@@ -231,8 +231,18 @@ impl Handle {
         })
     }
 
+    /// The session that a public id names, if it is one of this gateway's.
+    pub(super) fn session_of(&self, id: PublicId) -> Option<SessionId> {
+        let (session, _) = self.core.ids.open(id)?;
+        (session.shard().index() < self.shards_count()).then_some(session)
+    }
+
+    pub(crate) fn shards_count(&self) -> usize {
+        self.core.exchange.shards()
+    }
+
     /// Has a shard do something.
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         shard: ShardId,
         act: impl FnOnce(&mut Host, ReplyTo<T>) + Send + 'static,
@@ -246,7 +256,7 @@ impl Handle {
     }
 
     /// Has every shard look something up.
-    fn gather<T: Send + 'static>(
+    pub(super) fn gather<T: Send + 'static>(
         &self,
         look: impl Fn(&Host) -> Vec<T> + Clone + Send + 'static,
     ) -> Gathered<T> {
@@ -464,9 +474,19 @@ impl RouteHandle {
         self.index
     }
 
-    fn route_index(&self) -> u16 {
+    pub(crate) fn namespace(&self) -> u16 {
+        self.info().namespace
+    }
+
+    pub(super) fn route_index(&self) -> u16 {
         u16::try_from(self.index).expect("routes are few")
     }
+}
+
+/// Whether a close frame may have this code and this reason.
+pub(crate) fn may_close(code: u16, reason: &str) -> bool {
+    matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999)
+        && reason.len() <= REASON_BYTES_MAX
 }
 
 impl fmt::Display for HandleError {

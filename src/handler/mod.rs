@@ -9,10 +9,14 @@
 //!   session ends    --> on_close
 //! ```
 //!
-//! Everything here runs as local tasks on the session's shard, in a tokio runtime of one thread
-//! with timers and I/O: it may be `!Send` and may use any tokio library that neither blocks in
-//! place nor wants a runtime of several threads. It never runs while the shard is borrowed; what it
-//! asks of the gateway is left in the shard's queue of commands and done in order.
+//! Everything here runs on the session's shard: a call at once, and as a local task if it has to
+//! wait, in a tokio runtime of one thread with timers and I/O. It may be `!Send` and may use any
+//! tokio library that neither blocks in place nor wants a runtime of several threads. It never
+//! runs while the shard is borrowed; what it asks of the gateway is left in the shard's queue of
+//! commands and done in order.
+//!
+//! What a config says is set up in the same way, before an embedder's setup; a handler of code
+//! takes the place of a command of the config's.
 //!
 //! Calls of one session are handled in the order of its messages, one after the other, except in
 //! languages whose clients match answers by name (`wsrv`). A handler that panics has failed, and
@@ -25,6 +29,7 @@ mod context;
 mod gates;
 mod handle;
 mod info;
+mod pages;
 mod pending;
 mod program;
 pub mod projectforge;
@@ -50,8 +55,10 @@ pub use words::{EncodeError, IntoResponse, Response};
 
 pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
+pub(crate) use context::Farewell;
 pub(crate) use gates::{Gate, ValidateFn, Wish};
-pub(crate) use handle::{Command, HandleCore, RouteInfo};
+pub(crate) use handle::{Command, HandleCore, RouteInfo, may_close};
+pub(crate) use pages::{Named, NamesPage, SessionsOf};
 pub(crate) use program::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use session::SessionState;
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};

@@ -135,7 +135,8 @@ impl Setup {
         Label(index)
     }
 
-    fn complain(&mut self, problem: String) {
+    /// Notes that this cannot be set up: the gateway does not start.
+    pub(crate) fn complain(&mut self, problem: String) {
         self.error.get_or_insert(SetupError(problem));
     }
 }

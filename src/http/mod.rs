@@ -5,6 +5,7 @@
 //! the driver's loop may call the shard, and waits for the reply.
 
 mod answer;
+mod api;
 mod connection;
 mod embedded;
 mod pipe;

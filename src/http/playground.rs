@@ -5,12 +5,17 @@ use bytes::Bytes;
 
 /// The page for a route of this language at this path. It works without anything from elsewhere.
 pub(crate) fn page(dialect: DialectName, path: &str) -> Bytes {
-    let (first, subprotocol) = match dialect {
-        DialectName::Wserver => (r#"{"token":"jack","event":"topic1"}"#, ""),
-        DialectName::Wsrv => (r#"{"cmd":"echo","seqno":"1","data":{}}"#, ""),
-        DialectName::Easyws => ("listen: test", "cmd.fossores.de"),
-        DialectName::Projectforge => (r#"{"cmd":"ping","param":{}}"#, ""),
-        DialectName::Edk | DialectName::Echo => ("hello", ""),
+    let (first, subprotocol, cookie, query) = match dialect {
+        DialectName::Wserver => (r#"{"token":"jack","event":"topic1"}"#, "", "", ""),
+        DialectName::Wsrv => (r#"{"cmd":"join","seqno":"1","data":"room"}"#, "", "", ""),
+        DialectName::Easyws => ("listen: room", "cmd.fossores.de", "auth", ""),
+        DialectName::Projectforge => (
+            r#"{"channel":"room","cmd":"publish","param":"hi"}"#,
+            "",
+            "",
+            "?ch=room",
+        ),
+        DialectName::Edk | DialectName::Echo => ("hello", "", "", ""),
     };
     // A path of the config has no character that means anything in HTML or JavaScript but `&` and
     // the quote, which it cannot have.
@@ -18,6 +23,8 @@ pub(crate) fn page(dialect: DialectName, path: &str) -> Bytes {
         .replace("{{dialect}}", dialect.as_str())
         .replace("{{first}}", &first.replace('"', "&quot;"))
         .replace("{{subprotocol}}", subprotocol)
+        .replace("{{cookie}}", cookie)
+        .replace("{{query}}", query)
         .into()
 }
 

@@ -1,7 +1,8 @@
 //! What is served over HTTP, and what a request asks of the shard.
 
 use super::answer::{self, Answer};
-use super::{embedded, upgrade};
+use super::{api, embedded, upgrade};
+use crate::api::Api;
 use crate::config::{Origin, PushAuth, Secret};
 use crate::dialect::{Rejection, wserver};
 use crate::driver::host::{Claim, Served, ServedPath};
@@ -40,6 +41,10 @@ pub(crate) struct Context {
     /// By route: what an upgrade request must show beside what its language asks.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
     pub(crate) embedder: Arc<Embedder>,
+    pub(crate) api: Arc<Api>,
+    pub(crate) health_path: Option<Arc<str>>,
+    /// The gateway is going away.
+    pub(crate) is_stopping: Cell<bool>,
     pub(crate) body_bytes_max: usize,
     pub(crate) partial_bytes_max: usize,
     /// What requests want from the shard, in the order in which they asked.
@@ -181,6 +186,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
 async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if context.api.is_at(path) || context.is_health(path) {
+        // In a box of its own, too.
+        return Box::pin(api::serve(context, line, head, body)).await;
+    }
     let Some((route, parameters)) = context.find(&head) else {
         let request = Request::from_parts(head, body);
         return Box::pin(embedded::serve(context, line, request)).await;
@@ -235,6 +245,10 @@ struct PushRules<'c> {
 }
 
 impl Context {
+    fn is_health(&self, path: &str) -> bool {
+        self.health_path.as_deref() == Some(path)
+    }
+
     /// What is served for this request: what has its very path, else a pattern that fits, else
     /// what an embedder's matcher picks.
     fn find(&self, head: &Parts) -> Option<(&HttpRoute, Parameters)> {
@@ -358,6 +372,16 @@ async fn admitted_body(
         Some(Ok(false)) | None => return Err(answer::empty(StatusCode::UNAUTHORIZED)),
         Some(Err(_)) => return Err(answer::internal_error()),
     }
+    whole_body(context, line, head, body).await
+}
+
+/// A body, once it is there.
+pub(super) async fn whole_body(
+    context: &Context,
+    line: &Line,
+    head: &Parts,
+    body: Incoming,
+) -> Result<RequestBody, Answer> {
     let declared = head
         .headers
         .get(CONTENT_LENGTH)

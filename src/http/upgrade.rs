@@ -90,33 +90,51 @@ async fn judge(
         ))));
     }
 
+    let subprotocol = credentials.subprotocol.as_deref().map(Into::into);
+    let admitted = settle_channels(context, line.id, index, credentials, admission).await?;
+    if route.exclusive {
+        claim(context, line, route, &admitted.admission).await?;
+    }
+    Ok(Box::new(GrantedUpgrade {
+        route: index,
+        accept,
+        subprotocol,
+        admitted,
+    }))
+}
+
+/// Finds the channels that a session is on from the start: the one that the client names, if it
+/// may be on it, those that it was admitted with, and those of the route.
+async fn settle_channels(
+    context: &Context,
+    id: ConnectionId,
+    index: u16,
+    credentials: Credentials<'_>,
+    mut admission: Admission,
+) -> Result<Admitted, Box<Answer>> {
+    let shown = credentials.token.as_deref().map(Into::into);
+    let token: Option<Box<str>> = admission.token.take().or(shown);
     let mut wants_fresh_channel = false;
     match credentials.channel {
         ChannelWish::None => {}
         ChannelWish::Named(channel) => {
-            let token = credentials.token.as_deref().map(Into::into);
-            let channel = may_join(context, line.id, index, &admission, token, &channel).await?;
+            let token = token.clone();
+            let channel = may_join(context, id, index, &admission, token, &channel).await?;
             admission.channels.insert(0, channel);
         }
         ChannelWish::Fresh => wants_fresh_channel = admission.channels.is_empty(),
     }
     let user = admission.user.as_deref();
-    let on_open = route.joins_on_open.iter();
+    let on_open = context.settings.routes[usize::from(index)]
+        .joins_on_open
+        .iter();
     let on_open: Vec<Box<str>> = on_open.filter_map(|name| name.name_for(user)).collect();
     admission.channels.extend(on_open);
-    if route.exclusive {
-        claim(context, line, route, &admission).await?;
-    }
-    Ok(Box::new(GrantedUpgrade {
-        route: index,
-        accept,
-        subprotocol: credentials.subprotocol.map(|it| it.as_ref().into()),
-        admitted: Admitted {
-            admission,
-            token: credentials.token.map(|it| it.as_ref().into()),
-            wants_fresh_channel,
-        },
-    }))
+    Ok(Admitted {
+        admission,
+        token,
+        wants_fresh_channel,
+    })
 }
 
 /// Asks the embedder, or the config's tokens, whom the credentials stand for.

@@ -7,27 +7,31 @@
 //! A batch is sealed before the first byte of it is lent out, and a sealed batch is never written
 //! again: whatever the kernel was told about it stays true until the last holder lets go.
 
-use slab::Slab;
-
 /// All batches of one shard.
 ///
 /// ```text
 ///   batch   [frame 0][frame 1  ][frame 2]....      open: more may follow
-///   ends     ^8       ^19        ^27
+///   ends             ^8         ^19      ^27
+///   span             |- 8 to 27 --------|          what one session is owed of it
 /// ```
 ///
 /// Invariants, checked by [`Batches::invariants`]:
 ///
 /// - At most one batch is open, and nothing of it has been lent.
-/// - `ends` never decreases, and its last member is the length of the batch.
+/// - A batch is in use exactly while somebody holds it; the open one holds itself.
+/// - `ends` increases, and its last member is the length of the batch.
 /// - `bytes_held` is the sum of the capacities of all batches in use.
 #[derive(Debug)]
 pub struct Batches {
-    entries: Slab<Batch>,
-    open: Option<u32>,
-    /// Where scattered ranges are copied together; has its full capacity from the start.
-    gathering: Option<u32>,
-    spare: Vec<Vec<u8>>,
+    entries: Vec<Batch>,
+    /// Those entries that are not in use.
+    free: Vec<u32>,
+    /// The batch that is open, or [`NONE`].
+    open: u32,
+    /// Where scattered spans are copied together, or [`NONE`]; has its full capacity from the
+    /// start.
+    gathering: u32,
+    spare: Vec<(Vec<u8>, Vec<u32>)>,
     /// How many batches have been opened.
     opened: u64,
     batch_bytes_max: usize,
@@ -35,34 +39,41 @@ pub struct Batches {
     shrank: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Batch {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     holders: u32,
-    sealed: bool,
     /// How many batches had been opened before it.
     sequence: u64,
 }
 
-/// One frame in one batch. Stays good while somebody holds the batch.
+/// Bytes that lie next to each other in one batch: a frame, or several, of the first of which the
+/// beginning may be missing. Stays good while somebody holds the batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct FrameRef {
+pub struct Span {
     /// The batch it lies in.
     pub batch: u32,
-    /// Its index among the batch's frames.
-    pub frame: u32,
+    /// Where it begins there.
+    pub start: u32,
+    /// How many bytes it has.
+    pub len: u32,
 }
 
-/// Frames that were copied next to each other.
-#[derive(Clone, Copy, Debug)]
-pub struct GatheredFrames {
-    /// The batch they lie in.
-    pub batch: u32,
-    /// Index of the first of them.
-    pub first: u32,
-    /// Index of the last of them.
-    pub last: u32,
+impl Span {
+    /// Nothing, nowhere.
+    pub const EMPTY: Self = Self {
+        batch: NONE,
+        start: 0,
+        len: 0,
+    };
+
+    /// Where it ends in its batch.
+    #[must_use]
+    #[inline]
+    pub fn end(self) -> u32 {
+        self.start + self.len
+    }
 }
 
 impl Batches {
@@ -71,9 +82,10 @@ impl Batches {
     pub fn new(batch_bytes_max: usize) -> Self {
         assert!(batch_bytes_max > 0);
         Self {
-            entries: Slab::new(),
-            open: None,
-            gathering: None,
+            entries: Vec::new(),
+            free: Vec::new(),
+            open: NONE,
+            gathering: NONE,
             spare: Vec::new(),
             opened: 0,
             batch_bytes_max,
@@ -87,30 +99,28 @@ impl Batches {
     /// `bytes_needed` is how long the frame will be at most: a frame that does not fit behind the
     /// ones before it begins a batch of its own. Whoever wants the frame to outlive the turn calls
     /// [`Batches::hold`].
-    pub fn put(&mut self, bytes_needed: usize, write: impl FnOnce(&mut Vec<u8>)) -> FrameRef {
+    pub fn put(&mut self, bytes_needed: usize, write: impl FnOnce(&mut Vec<u8>)) -> Span {
         let index = self.open_with_room_for(bytes_needed);
         let batch = &mut self.entries[index as usize];
         let (start, capacity) = (batch.bytes.len(), batch.bytes.capacity());
         write(&mut batch.bytes);
         assert!(batch.bytes.len() > start, "a frame has at least a head");
         self.bytes_held += batch.bytes.capacity() - capacity;
-        batch.ends.push(offset(batch.bytes.len()));
-        FrameRef {
+        let end = offset(batch.bytes.len());
+        batch.ends.push(end);
+        Span {
             batch: index,
-            frame: offset(batch.ends.len() - 1),
+            start: offset(start),
+            len: end - offset(start),
         }
     }
 
     /// Ends the open batch: its bytes may be lent from now on and never change again.
     #[inline]
     pub fn seal(&mut self) {
-        let Some(index) = self.open.take() else {
-            return;
-        };
-        let batch = &mut self.entries[index as usize];
-        batch.sealed = true;
-        if batch.holders == 0 {
-            self.discard(index);
+        if self.open != NONE {
+            let index = std::mem::replace(&mut self.open, NONE);
+            self.release(index);
         }
     }
 
@@ -129,26 +139,41 @@ impl Batches {
     pub fn release(&mut self, batch: u32) {
         let entry = &mut self.entries[batch as usize];
         entry.holders -= 1;
-        if entry.holders == 0 && entry.sealed {
-            if self.gathering == Some(batch) {
-                self.gathering = None;
-            }
+        if entry.holders == 0 {
             self.discard(batch);
         }
     }
 
-    /// The bytes of frames `first` to `last`, both included.
+    /// The bytes of a span.
     #[must_use]
-    pub fn range(&self, batch: u32, first: u32, last: u32) -> &[u8] {
-        let entry = &self.entries[batch as usize];
-        &entry.bytes[entry.start(first)..entry.ends[last as usize] as usize]
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        &self.entries[span.batch as usize].bytes[span.start as usize..][..span.len as usize]
     }
 
-    /// How many bytes frames `first` to `last` have.
+    /// [`Batches::bytes`] that are about to be lent.
+    ///
+    /// # Panics
+    ///
+    /// If the batch was not sealed.
     #[must_use]
-    pub fn range_len(&self, batch: u32, first: u32, last: u32) -> u32 {
-        let entry = &self.entries[batch as usize];
-        entry.ends[last as usize] - offset(entry.start(first))
+    #[inline]
+    pub fn sealed_bytes(&self, span: Span) -> &[u8] {
+        assert!(span.batch != self.open, "what is lent never changes again");
+        self.bytes(span)
+    }
+
+    /// Whether a frame begins where this span does.
+    #[must_use]
+    pub fn begins_with_frame(&self, span: Span) -> bool {
+        let ends = &self.entries[span.batch as usize].ends;
+        span.start == 0 || ends.binary_search(&span.start).is_ok()
+    }
+
+    /// Where the first frame of a span ends.
+    #[must_use]
+    pub fn first_frame_end(&self, span: Span) -> u32 {
+        let ends = &self.entries[span.batch as usize].ends;
+        ends[ends.partition_point(|&end| end <= span.start)]
     }
 
     /// Whether at least one batch lies between this one and the latest.
@@ -157,52 +182,40 @@ impl Batches {
         self.opened - self.entries[batch as usize].sequence > 2
     }
 
-    /// [`Batches::range`] without its first `skip` bytes, for bytes that are about to be lent.
+    /// Copies spans together into a batch that is sealed from the start; nobody holds the copy yet.
     ///
-    /// # Panics
-    ///
-    /// If the batch was not sealed.
-    #[must_use]
-    #[inline]
-    pub fn sealed_range(&self, batch: u32, first: u32, last: u32, skip: u32) -> &[u8] {
-        let entry = &self.entries[batch as usize];
-        assert!(entry.sealed, "what is lent never changes again");
-        &entry.bytes[entry.start(first) + skip as usize..entry.ends[last as usize] as usize]
-    }
-
-    /// Copies ranges together, frame by frame, into a batch that is sealed from the start. Returns
-    /// the first frame there; the others follow it.
-    ///
-    /// A range is its first frame, its last frame's index, and how many bytes of the first frame to
-    /// leave out. The copy does not move while others are added behind it: the buffer has its full
-    /// size from the beginning, and what does not fit goes into another.
-    pub fn gather(&mut self, ranges: &[(FrameRef, u32, u32)], bytes: usize) -> GatheredFrames {
-        let index = self.gathering_with_room_for(bytes, ranges);
+    /// The copy does not move while others are added behind it: the buffer has its full size from
+    /// the beginning, and what does not fit goes into another.
+    pub fn gather(&mut self, spans: &[Span]) -> Span {
+        let bytes: u32 = spans.iter().map(|span| span.len).sum();
+        let index = self.gathering_with_room_for(bytes as usize, spans);
         let target = &mut self.entries[index as usize];
         let (mut copy, mut ends) = (
             std::mem::take(&mut target.bytes),
             std::mem::take(&mut target.ends),
         );
-        let (start, capacity, first) = (copy.len(), copy.capacity(), offset(ends.len()));
-        for &(frame, last, skip) in ranges {
-            // Where the range would have begun in the copy, had nothing been left out before it.
-            let begins = offset(self.entries[frame.batch as usize].start(frame.frame)) + skip;
-            let base = offset(copy.len()).wrapping_sub(begins);
-            copy.extend_from_slice(&self.range(frame.batch, frame.frame, last)[skip as usize..]);
-            let source = &self.entries[frame.batch as usize].ends;
-            let copied = &source[frame.frame as usize..=last as usize];
-            ends.extend(copied.iter().map(|end| end.wrapping_add(base)));
+        let (start, capacity) = (offset(copy.len()), copy.capacity());
+        for &span in spans {
+            let base = offset(copy.len());
+            copy.extend_from_slice(self.bytes(span));
+            let source = &self.entries[span.batch as usize].ends;
+            let from = source.partition_point(|&end| end <= span.start);
+            let inside = source[from..].iter().take_while(|&&end| end <= span.end());
+            ends.extend(inside.map(|end| end - span.start + base));
         }
-        assert_eq!(copy.len() - start, bytes);
+        assert_eq!(
+            ends.last(),
+            Some(&(start + bytes)),
+            "a span ends with a frame"
+        );
         assert_eq!(copy.capacity(), capacity, "lent bytes do not move");
 
-        let last = offset(ends.len() - 1);
         let target = &mut self.entries[index as usize];
         (target.bytes, target.ends) = (copy, ends);
-        GatheredFrames {
+        Span {
             batch: index,
-            first,
-            last,
+            start,
+            len: bytes,
         }
     }
 
@@ -226,13 +239,13 @@ impl Batches {
     /// How many batches are in use.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.free.len()
     }
 
     /// Whether no batch is in use.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Whether buffers were freed since the last call.
@@ -249,86 +262,89 @@ impl Batches {
     /// Asserts what the type promises. Linear in the batches: for tests and the simulator.
     pub fn invariants(&self) {
         let mut held = 0;
-        for (index, batch) in &self.entries {
+        for (index, batch) in self.entries.iter().enumerate() {
+            let is_free = self.free.iter().any(|&free| free as usize == index);
+            assert_eq!(batch.holders == 0, is_free, "freed with its last holder");
             held += batch.bytes.capacity();
-            assert!(batch.ends.is_sorted());
+            assert!(batch.ends.is_sorted_by(|one, next| one < next));
             assert_eq!(
                 batch.ends.last().map_or(0, |&end| end as usize),
                 batch.bytes.len()
             );
-            assert_eq!(batch.sealed, self.open != u32::try_from(index).ok());
-            assert!(
-                batch.holders > 0 || !batch.sealed,
-                "freed with its last holder"
-            );
+            assert!(!is_free || batch.bytes.capacity() == 0);
         }
         assert_eq!(held, self.bytes_held);
+        assert!(self.open == NONE || self.entries[self.open as usize].holders > 0);
+        assert!(self.gathering == NONE || self.entries[self.gathering as usize].holders > 0);
     }
 
     fn open_with_room_for(&mut self, bytes_needed: usize) -> u32 {
-        if let Some(index) = self.open {
-            let batch = &self.entries[index as usize];
-            if batch.bytes.len() + bytes_needed <= self.batch_bytes_max || batch.bytes.is_empty() {
-                return index;
+        if let Some(batch) = self.entries.get(self.open as usize) {
+            let fits = batch.bytes.len() + bytes_needed <= self.batch_bytes_max;
+            if fits || batch.bytes.is_empty() {
+                return self.open;
             }
             self.seal();
         }
-        let index = self.insert(bytes_needed.min(self.batch_bytes_max), false);
-        self.open = Some(index);
-        index
+        self.open = self.insert(bytes_needed.min(self.batch_bytes_max));
+        self.opened += 1;
+        self.hold(self.open);
+        self.open
     }
 
-    fn gathering_with_room_for(&mut self, bytes: usize, from: &[(FrameRef, u32, u32)]) -> u32 {
+    fn gathering_with_room_for(&mut self, bytes: usize, from: &[Span]) -> u32 {
         // A batch is not copied into itself.
-        let reads_it = |index| from.iter().any(|(frame, ..)| frame.batch == index);
-        if let Some(index) = self.gathering.filter(|&index| !reads_it(index)) {
-            let batch = &self.entries[index as usize];
-            if batch.bytes.len() + bytes <= batch.bytes.capacity() {
-                return index;
-            }
+        let reads_it = from.iter().any(|span| span.batch == self.gathering);
+        if let Some(batch) = self.entries.get(self.gathering as usize)
+            && !reads_it
+            && batch.bytes.len() + bytes <= batch.bytes.capacity()
+        {
+            return self.gathering;
         }
-        let index = self.insert(self.batch_bytes_max.max(bytes), true);
-        self.gathering = Some(index);
-        index
+        self.gathering = self.insert(self.batch_bytes_max.max(bytes));
+        self.gathering
     }
 
-    fn insert(&mut self, capacity: usize, sealed: bool) -> u32 {
-        let mut bytes = self.spare.pop().unwrap_or_default();
+    /// Puts an empty batch into use, which nobody holds yet.
+    fn insert(&mut self, capacity: usize) -> u32 {
+        let (mut bytes, ends) = self.spare.pop().unwrap_or_default();
         if bytes.capacity() < capacity {
             bytes = Vec::with_capacity(capacity.max(CAPACITY_MIN));
         }
         self.bytes_held += bytes.capacity();
-        let sequence = self.opened;
-        self.opened += u64::from(!sealed);
         let batch = Batch {
             bytes,
-            ends: Vec::new(),
+            ends,
             holders: 0,
-            sealed,
-            sequence,
+            sequence: self.opened,
         };
-        u32::try_from(self.entries.insert(batch)).expect("bounded by the bytes held")
+        if let Some(index) = self.free.pop() {
+            self.entries[index as usize] = batch;
+            return index;
+        }
+        self.entries.push(batch);
+        offset(self.entries.len() - 1)
     }
 
     #[cold]
     fn discard(&mut self, index: u32) {
-        let mut batch = self.entries.remove(index as usize);
-        self.bytes_held -= batch.bytes.capacity();
-        if batch.bytes.capacity() <= self.batch_bytes_max && self.spare.len() < SPARE_MAX {
-            batch.bytes.clear();
-            self.spare.push(batch.bytes);
+        let Batch {
+            mut bytes,
+            mut ends,
+            ..
+        } = std::mem::take(&mut self.entries[index as usize]);
+        self.free.push(index);
+        if self.gathering == index {
+            self.gathering = NONE;
+        }
+        self.bytes_held -= bytes.capacity();
+        if bytes.capacity() <= self.batch_bytes_max && self.spare.len() < SPARE_MAX {
+            bytes.clear();
+            ends.clear();
+            self.spare.push((bytes, ends));
         } else {
             self.shrank = true;
         }
-    }
-}
-
-impl Batch {
-    #[inline]
-    fn start(&self, frame: u32) -> usize {
-        frame
-            .checked_sub(1)
-            .map_or(0, |before| self.ends[before as usize] as usize)
     }
 }
 
@@ -340,12 +356,16 @@ fn offset(at: usize) -> u32 {
 const CAPACITY_MIN: usize = 4096;
 /// Buffers kept for the next turns; more would be memory that an idle shard has no use for.
 const SPARE_MAX: usize = 4;
+/// No batch has this index.
+const NONE: u32 = u32::MAX;
+
+const _: () = assert!(size_of::<Batch>() == 64, "found by a shift");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn put(batches: &mut Batches, frame: &[u8]) -> FrameRef {
+    fn put(batches: &mut Batches, frame: &[u8]) -> Span {
         batches.put(frame.len(), |out| out.extend_from_slice(frame))
     }
 
@@ -354,11 +374,19 @@ mod tests {
         let mut batches = Batches::new(64);
         let first = put(&mut batches, b"one");
         let second = put(&mut batches, b"two");
-        assert_eq!((first.batch, second.frame), (second.batch, 1));
-        assert_eq!(batches.range(first.batch, 0, 1), b"onetwo");
+        assert_eq!((first.batch, first.end()), (second.batch, second.start));
+        let both = Span { len: 6, ..first };
+        assert_eq!(batches.bytes(both), b"onetwo");
         batches.hold(first.batch);
         batches.seal();
-        assert_eq!(batches.range_len(first.batch, 1, 1), 3);
+        assert_eq!(batches.first_frame_end(both), 3);
+        assert_eq!(batches.first_frame_end(second), 6);
+        let torn = Span {
+            start: 1,
+            len: 5,
+            ..both
+        };
+        assert!(batches.begins_with_frame(second) && !batches.begins_with_frame(torn));
         batches.invariants();
         batches.release(first.batch);
         assert!(batches.is_empty());
@@ -373,13 +401,21 @@ mod tests {
         let second = put(&mut batches, b"6789");
         batches.hold(second.batch);
         assert_ne!(first.batch, second.batch);
-        assert_eq!(batches.sealed_range(first.batch, 0, 0, 0), b"12345");
+        assert_eq!(batches.sealed_bytes(first), b"12345");
         let large = put(&mut batches, &[b'x'; 100]);
         batches.hold(large.batch);
-        assert_eq!(large.frame, 0);
+        assert_eq!(large.start, 0);
         let after = put(&mut batches, b"y");
         assert_ne!(after.batch, large.batch);
         batches.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "never changes again")]
+    fn what_may_still_be_written_is_not_lent() {
+        let mut batches = Batches::new(8);
+        let frame = put(&mut batches, b"open");
+        assert!(batches.sealed_bytes(frame).is_empty());
     }
 
     #[test]
@@ -395,23 +431,26 @@ mod tests {
     fn gathered_bytes_stay_where_they_are() {
         let mut batches = Batches::new(64);
         let one = put(&mut batches, b"one");
-        put(&mut batches, b"two");
+        let two = put(&mut batches, b"two");
         batches.hold(one.batch);
         batches.seal();
-        let gathered = batches.gather(&[(one, 1, 1)], 5);
-        assert_eq!(
-            batches.range(gathered.batch, gathered.last, gathered.last),
-            b"two"
-        );
+        let torn = Span {
+            start: 1,
+            len: 2,
+            ..one
+        };
+        let gathered = batches.gather(&[torn, two]);
+        assert_eq!(batches.bytes(gathered), b"netwo");
+        assert_eq!(batches.first_frame_end(gathered), 2);
         batches.hold(gathered.batch);
-        let before = batches.range(gathered.batch, 0, 0).as_ptr();
+        let before = batches.bytes(gathered).as_ptr();
         for _ in 0..100 {
-            let more = batches.gather(&[(one, 0, 0)], 3);
+            let more = batches.gather(&[one]);
             batches.hold(more.batch);
-            assert_eq!(batches.range(more.batch, more.first, more.last), b"one");
+            assert_eq!(batches.bytes(more), b"one");
         }
-        assert_eq!(batches.range(gathered.batch, 0, 0), b"ne");
-        assert_eq!(batches.range(gathered.batch, 0, 0).as_ptr(), before);
+        assert_eq!(batches.bytes(gathered), b"netwo");
+        assert_eq!(batches.bytes(gathered).as_ptr(), before);
         batches.invariants();
     }
 }

@@ -1,5 +1,6 @@
 //! What a shard remembers about one connection, and when it must look at it again.
 
+use super::connection_table::ConnectionTable;
 use super::outbox::Outbox;
 use super::settings::{RouteSettings, ShardSettings};
 use crate::time::Tick;
@@ -23,10 +24,6 @@ pub(super) struct Connection {
     /// Calls of its that are being handled.
     pub(super) calls_in_flight: u16,
     pub(super) phase: Phase,
-    /// Whether it stands in the queue of sessions to be sent to.
-    pub(super) queued: bool,
-    /// The same for the queue that goes first.
-    pub(super) queued_urgent: bool,
     /// Whether the peer has said that nothing more will come.
     pub(super) peer_ended: bool,
     /// Whether a question about its last message is open; nothing more is read until the answer.
@@ -80,8 +77,6 @@ impl Connection {
             route: 0,
             calls_in_flight: 0,
             phase: Phase::Http(HttpPhase::Head),
-            queued: false,
-            queued_urgent: false,
             peer_ended: false,
             waiting: false,
             registered: false,
@@ -111,8 +106,9 @@ impl Connection {
     }
 
     /// Whether it is a session that has not begun to end.
+    #[inline]
     pub(super) fn is_open(&self) -> bool {
-        self.phase == Phase::Open
+        matches!(self.phase, Phase::Open)
     }
 
     /// Whether nothing more may be read of it for now: it waits for an answer, or has not taken
@@ -149,6 +145,6 @@ impl Connection {
 }
 
 const _: () = assert!(
-    size_of::<Connection>() <= 64,
-    "fan-out touches one of these per session"
+    ConnectionTable::<Connection>::ENTRY_BYTES == 64,
+    "fan-out touches one cache line per session"
 );

@@ -1,128 +1,159 @@
-//! Where a shard keeps its connections: a slab, plus the present name of every slot.
+//! Where a shard keeps its connections: an array of slots, each with its present name.
 //!
-//! The slab gives dense storage and a free list; the names go stale safely. Removing a connection
-//! gives its slot a name of the next generation, so every copy of the old [`ConnectionId`] (in a
-//! completion, in a question under way, in a request still waiting) misses from then on, at the
-//! cost of one compare.
+//! The array gives dense storage, and a slot that was left is given to the next; the names go stale
+//! safely. Removing a connection gives its slot a name of the next generation, so every copy of the
+//! old [`ConnectionId`] (in a completion, in a question under way, in a request still waiting)
+//! misses from then on, at the cost of one compare. The name lies beside the connection, in the
+//! same cache line, since whoever looks for the one needs the other.
 
 use crate::id::{ConnectionId, SLOTS_MAX};
-use slab::Slab;
 
 /// The connections of one shard, found by [`ConnectionId`] in constant time.
 ///
 /// Invariants, checked by [`ConnectionTable::invariants`]:
 ///
-/// - `names[slot]` is the name of the connection now in `slot`, or of the next one.
+/// - `entries[slot].name` is the name of the connection now in `slot`, or of the next one.
+/// - `free` are the slots without a connection, each once.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
-    connections: Slab<C>,
     /// One per slot ever used; never shrinks, since a forgotten name could be issued twice.
-    names: Vec<ConnectionId>,
+    entries: Vec<Entry<C>>,
+    free: Vec<u32>,
 }
 
+#[derive(Debug)]
+#[repr(align(64))]
+struct Entry<C> {
+    name: ConnectionId,
+    connection: Option<C>,
+}
+
+/// All slots of a table, for a loop over many of them.
+#[derive(Debug)]
+pub struct SlotsMut<'t, C>(&'t mut [Entry<C>]);
+
 impl<C> ConnectionTable<C> {
+    /// What one connection takes, with its name.
+    pub const ENTRY_BYTES: usize = size_of::<Entry<C>>();
+
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            connections: Slab::new(),
-            names: Vec::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
         }
     }
 
     /// Files a connection and names it, or hands it back when every slot is taken.
     pub fn insert(&mut self, connection: C) -> Result<ConnectionId, C> {
-        if self.connections.len() >= SLOTS_MAX as usize {
+        if let Some(slot) = self.free.pop() {
+            let entry = &mut self.entries[slot as usize];
+            entry.connection = Some(connection);
+            return Ok(entry.name);
+        }
+        let slot = self.entries.len();
+        if slot >= SLOTS_MAX as usize {
             return Err(connection);
         }
-        let slot = self.connections.insert(connection);
-        if slot == self.names.len() {
-            let slot = u32::try_from(slot).expect("slots fit a u32");
-            self.names.push(ConnectionId::new(slot, GENERATION_FIRST));
-        }
-        Ok(self.names[slot])
+        let slot = u32::try_from(slot).expect("slots fit a u32");
+        let name = ConnectionId::new(slot, GENERATION_FIRST);
+        self.entries.push(Entry {
+            name,
+            connection: Some(connection),
+        });
+        Ok(name)
     }
 
     /// Takes the connection out and retires its id; `None` if the id was already stale.
     pub fn remove(&mut self, id: ConnectionId) -> Option<C> {
-        let slot = self.resolve(id)?;
-        let connection = self.connections.try_remove(slot)?;
-        self.names[slot] = ConnectionId::new(id.slot(), generation_after(id.generation()));
+        let entry = self.entries.get_mut(id.index())?;
+        if entry.name != id {
+            return None;
+        }
+        let connection = entry.connection.take()?;
+        entry.name = ConnectionId::new(id.slot(), generation_after(id.generation()));
+        self.free.push(id.slot());
         Some(connection)
     }
 
     /// The connection, for reading and writing; `None` if the id is stale.
     #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut C> {
-        let slot = self.resolve(id)?;
-        self.connections.get_mut(slot)
+        let entry = self.entries.get_mut(id.index())?;
+        if entry.name != id {
+            return None;
+        }
+        entry.connection.as_mut()
     }
 
     /// The connection, for reading; `None` if the id is stale.
     #[must_use]
+    #[inline]
     pub fn get(&self, id: ConnectionId) -> Option<&C> {
-        self.connections.get(self.resolve(id)?)
+        let entry = self.entries.get(id.index())?;
+        if entry.name != id {
+            return None;
+        }
+        entry.connection.as_ref()
     }
 
-    /// Whatever connection lies in `slot` now; `None` if it is free.
+    /// Every slot, by its index.
     #[inline]
-    pub fn slot_mut(&mut self, slot: u32) -> Option<&mut C> {
-        self.connections.get_mut(slot as usize)
+    pub fn slots_mut(&mut self) -> SlotsMut<'_, C> {
+        SlotsMut(&mut self.entries)
     }
 
     /// Whatever connection lies in `slot` now, with its name; `None` if it is free.
     #[inline]
     pub fn entry_mut(&mut self, slot: u32) -> Option<(ConnectionId, &mut C)> {
-        let connection = self.connections.get_mut(slot as usize)?;
-        Some((self.names[slot as usize], connection))
+        let entry = self.entries.get_mut(slot as usize)?;
+        Some((entry.name, entry.connection.as_mut()?))
     }
 
     /// The name of the connection that lies in `slot` now; `None` if it is free.
     #[must_use]
     pub fn id_of(&self, slot: u32) -> Option<ConnectionId> {
-        self.connections
-            .contains(slot as usize)
-            .then(|| self.names[slot as usize])
+        let entry = self.entries.get(slot as usize)?;
+        entry.connection.is_some().then_some(entry.name)
     }
 
     /// Every connection with its name, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &C)> {
-        self.connections
-            .iter()
-            .map(|(slot, connection)| (self.names[slot], connection))
+        let entries = self.entries.iter();
+        entries.filter_map(|entry| Some((entry.name, entry.connection.as_ref()?)))
     }
 
     /// How many connections are in the table.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.connections.len()
+        self.entries.len() - self.free.len()
     }
 
     /// Whether the table holds no connection at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
+        self.len() == 0
     }
 
     /// Asserts what the type promises. Linear in the table: for tests and the simulator.
     pub fn invariants(&self) {
-        assert!(self.connections.len() <= self.names.len());
-        assert!(
-            self.names
-                .iter()
-                .zip(0..)
-                .all(|(name, slot)| name.slot() == slot)
-        );
-        for (id, _) in self.iter() {
-            assert_eq!(self.resolve(id), Some(id.index()));
+        for (entry, slot) in self.entries.iter().zip(0..) {
+            assert_eq!(entry.name.slot(), slot);
         }
+        let mut free = self.free.clone();
+        free.sort_unstable();
+        let is_free = |slot: &usize| self.entries[*slot].connection.is_none();
+        let vacant = (0..self.entries.len()).filter(is_free);
+        assert!(vacant.eq(free.iter().map(|&slot| slot as usize)));
     }
+}
 
-    /// The slot an id speaks of, unless that slot has since moved on to a later generation.
+impl<C> SlotsMut<'_, C> {
+    /// Whatever connection lies in `slot` now; `None` if it is free.
     #[inline]
-    fn resolve(&self, id: ConnectionId) -> Option<usize> {
-        let slot = id.index();
-        (self.names.get(slot) == Some(&id)).then_some(slot)
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut C> {
+        self.0.get_mut(slot as usize)?.connection.as_mut()
     }
 }
 

@@ -4,9 +4,11 @@ use super::channels::Channels;
 use super::claims::Claims;
 use super::connection::{Connection, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
+use super::dirty::DirtyQueues;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
-use super::outbox::Outboxes;
+use super::input::kept_bytes;
+use super::outbox::{Marks, Outboxes};
 use super::presence::Sighting;
 use super::publication::{ClaimMessage, MailboxMessage, Ticket};
 use super::question::{Answer, Question};
@@ -54,8 +56,8 @@ pub struct Shard {
     pub(super) settings: Arc<ShardSettings>,
     pub(super) now: Tick,
     pub(super) connections: ConnectionTable<Connection>,
-    /// One for each slot ever used.
-    pub(super) decoders: Vec<Decoder>,
+    /// One for each slot ever used: of sessions in the middle of a message, where that stands.
+    pub(super) decoders: Vec<Option<Box<Decoder>>>,
     pub(super) wheel: Wheel,
     /// By slot, like the decoders: what is seldom looked at.
     pub(super) profiles: Vec<SessionProfile>,
@@ -74,8 +76,7 @@ pub struct Shard {
     pub(super) scratch: Scratch,
     /// Where answers are worded.
     pub(super) answer_bytes: Vec<u8>,
-    pub(super) dirty: VecDeque<u32>,
-    pub(super) urgent: VecDeque<u32>,
+    pub(super) dirty: DirtyQueues,
     pub(super) messages: VecDeque<(ShardId, MailboxMessage)>,
     pub(super) closes: VecDeque<(ConnectionId, CloseStep)>,
     pub(super) questions: VecDeque<Question>,
@@ -160,8 +161,7 @@ impl Shard {
             outboxes,
             scratch: Scratch::new(),
             answer_bytes: Vec::new(),
-            dirty: VecDeque::new(),
-            urgent: VecDeque::new(),
+            dirty: DirtyQueues::default(),
             messages: VecDeque::new(),
             closes: VecDeque::new(),
             questions: VecDeque::new(),
@@ -185,7 +185,7 @@ impl Shard {
             .insert(Connection::accepted(self.now))
             .ok()?;
         if self.decoders.len() <= id.index() {
-            self.decoders.resize_with(id.index() + 1, Decoder::new);
+            self.decoders.resize_with(id.index() + 1, || None);
             self.profiles
                 .resize_with(id.index() + 1, SessionProfile::default);
         }
@@ -252,15 +252,12 @@ impl Shard {
         connection.last_input = now;
         connection.last_ping = now;
         connection.since = now;
-        let len = u32::try_from(greeting.len()).expect("a head is small");
-        let pushed = self
-            .outboxes
-            .push(&mut connection.outbox, frame, len, u32::MAX);
+        let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("an empty outbox has room for a greeting");
         connection.outbox.keep_first();
+        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
         self.sessions_count += 1;
         self.counters.sessions_opened += 1;
-        self.mark_dirty(id.slot(), true);
         self.schedule(id);
         if self.settings.routes[usize::from(route)].watches {
             self.begin_watching(id);
@@ -272,17 +269,29 @@ impl Shard {
     }
 
     /// The socket took `taken` bytes of what [`Shard::poll_send`] lent; the send is over.
+    #[inline]
     pub fn handle_sent(&mut self, id: ConnectionId, taken: u32) {
         let connection = self
             .connections
             .get_mut(id)
             .expect("a slot outlives its operations");
         self.outboxes.settle(&mut connection.outbox, taken);
+        if !connection.is_open() {
+            self.after_last_sends(id);
+        } else if !connection.outbox.is_empty() {
+            self.dirty.mark(&mut connection.outbox, id.slot());
+        }
+    }
+
+    /// A send to what is no session any more is over.
+    #[cold]
+    fn after_last_sends(&mut self, id: ConnectionId) {
+        let connection = self.connections.get_mut(id).expect("just seen");
         if connection.phase == Phase::Gone {
             // Nothing may be queued for it any more: its descriptor is about to be closed.
             self.outboxes.clear(&mut connection.outbox);
         } else if !connection.outbox.is_empty() {
-            self.mark_dirty(id.slot(), false);
+            self.dirty.mark(&mut connection.outbox, id.slot());
         } else if connection.phase == Phase::Closing {
             self.begin_draining(id);
         }
@@ -363,23 +372,18 @@ impl Shard {
     /// What is to be sent next, to whom. It stays where it is until [`Shard::handle_sent`].
     ///
     /// The first call after a batch seals what was encoded in it.
+    #[inline]
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.outboxes.batches.seal();
         let (id, outbox) = loop {
-            let (slot, urgent) = match self.urgent.pop_front() {
-                Some(slot) => (slot, true),
-                None => (self.dirty.pop_front()?, false),
-            };
+            let (slot, queue) = self.dirty.pop()?;
             let Some((id, connection)) = self.connections.entry_mut(slot) else {
                 continue;
             };
-            if urgent {
-                connection.queued_urgent = false;
-            } else {
-                connection.queued = false;
-            }
-            if connection.is_dirty() {
-                break (id, &mut connection.outbox);
+            let outbox = &mut connection.outbox;
+            outbox.marks.clear(queue);
+            if outbox.is_dirty() {
+                break (id, outbox);
             }
         };
         Some((id, self.outboxes.lend(outbox)))
@@ -394,7 +398,7 @@ impl Shard {
     /// Whether [`Shard::poll_send`] may have something.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
-        !self.urgent.is_empty() || !self.dirty.is_empty()
+        !self.dirty.is_empty()
     }
 
     /// The next connection to be shut or closed.
@@ -430,10 +434,7 @@ impl Shard {
     /// Frees what is kept for the next batch; for a shard that has been idle for a while.
     pub fn free_spare(&mut self) {
         self.outboxes.free_spare();
-        if self.dirty.is_empty() && self.urgent.is_empty() {
-            self.dirty = VecDeque::new();
-            self.urgent = VecDeque::new();
-        }
+        self.dirty.free_spare();
     }
 
     /// Whether memory was given up since the last call, so that collecting it may pay.
@@ -508,13 +509,12 @@ impl Shard {
         for (id, connection) in self.connections.iter() {
             self.outboxes.invariants(&connection.outbox);
             open += usize::from(connection.phase == Phase::Open);
-            partial += self.decoders[id.index()].partial_bytes();
-            let queued = connection.queued || connection.queued_urgent;
+            partial += kept_bytes(self.decoders[id.index()].as_deref());
+            let outbox = &connection.outbox;
+            let queued =
+                outbox.marks.have(Marks::QUEUED) || outbox.marks.have(Marks::QUEUED_URGENT);
             if connection.phase != Phase::Gone {
-                assert!(
-                    queued || !connection.is_dirty(),
-                    "{id} is dirty and forgotten"
-                );
+                assert!(queued || !outbox.is_dirty(), "{id} is dirty and forgotten");
             }
             if connection.phase != Phase::Open {
                 assert!(!self.users.is_bound(id.slot()));
@@ -525,40 +525,6 @@ impl Shard {
         }
         assert_eq!(open, self.sessions_count);
         assert_eq!(partial, self.partial_bytes);
-    }
-
-    pub(super) fn mark_dirty(&mut self, slot: u32, urgent: bool) {
-        let connection = self
-            .connections
-            .slot_mut(slot)
-            .expect("only what is there gets dirty");
-        mark(connection, slot, urgent, &mut self.dirty, &mut self.urgent);
-    }
-}
-
-impl Connection {
-    fn is_dirty(&self) -> bool {
-        !self.outbox.is_empty() && !self.outbox.is_lent()
-    }
-}
-
-/// Queues a session that is owed something, unless it is queued or being sent to.
-pub(super) fn mark(
-    connection: &mut Connection,
-    slot: u32,
-    urgent: bool,
-    dirty_queue: &mut VecDeque<u32>,
-    urgent_queue: &mut VecDeque<u32>,
-) {
-    if connection.outbox.is_lent() || connection.queued_urgent {
-        return;
-    }
-    if urgent {
-        connection.queued_urgent = true;
-        urgent_queue.push_back(slot);
-    } else if !connection.queued {
-        connection.queued = true;
-        dirty_queue.push_back(slot);
     }
 }
 
@@ -646,6 +612,45 @@ mod tests {
         assert_eq!(publish(&mut shard, &large), 0);
         assert_eq!(send_all(&mut shard), b"greeting\x88\x0a\x03\xf0too slow");
         assert_eq!(shard.counters().ended("slow_consumer"), 1);
+    }
+
+    #[test]
+    fn a_frame_that_the_first_had_no_room_for_is_there_for_the_next() {
+        let mut config = Config::default();
+        config.routes.truncate(2);
+        for route in &mut config.routes {
+            route.namespace = Some("one".to_owned());
+        }
+        let settings = Arc::new(crate::gateway::shard_settings(&config, false));
+        let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
+        // Of two languages, in turn, so that their frames of one publication lie in two batches.
+        for route in [0, 1, 0] {
+            let id = shard.handle_accepted().expect("there is room");
+            shard.handle_upgraded(id, route, b"greeting", false);
+        }
+        send_all(&mut shard);
+        let large = vec![b'x'; 700 << 10];
+        let content = Content {
+            data: Data::Bytes(&large),
+            ..Content::default()
+        };
+        let slow = shard.connections.id_of(0).expect("it is there");
+        let slow = Audience::Session(SessionId::new(shard.id, slow));
+        assert_eq!(shard.publish(slow, &content, None), 1);
+        let everyone = Audience::Everyone {
+            namespace: 0,
+            except: &[],
+        };
+        assert_eq!(shard.publish(everyone, &content, None), 2);
+        let mut sent = vec![Vec::new(); 3];
+        while let Some((id, bytes)) = shard.poll_send() {
+            let taken = u32::try_from(bytes.len()).expect("below 4 GiB");
+            sent[id.index()] = bytes.to_vec();
+            shard.handle_sent(id, taken);
+        }
+        shard.invariants();
+        assert!(sent[1].len() > large.len() && sent[2].len() > large.len());
+        assert!(sent[1] != sent[2], "each in its own language");
     }
 
     #[test]

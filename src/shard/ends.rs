@@ -2,6 +2,7 @@
 
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
+use super::input::kept_bytes;
 use crate::close::End;
 use crate::id::{ConnectionId, SessionId};
 
@@ -95,18 +96,13 @@ impl Shard {
             self.counters.bytes_dropped +=
                 u64::from(self.outboxes.drop_unsent(&mut connection.outbox));
         }
-        let mut len = 0;
         let frame = self.outboxes.batches.put(CLOSE_BYTES_MAX, |out| {
-            let start = out.len();
             crate::ws::encoder::put_close(out, end.code(), reason);
-            len = u32::try_from(out.len() - start).expect("a control frame");
         });
         // The last frame of a session is owed in any case.
-        let pushed = self
-            .outboxes
-            .push(&mut connection.outbox, frame, len, u32::MAX);
+        let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("bounded by outbox_bytes_max and one control frame");
-        self.mark_dirty(id.slot(), true);
+        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
     }
 
     /// Takes a session out of every list; what it is owed may still go out.
@@ -119,8 +115,8 @@ impl Shard {
         let connection = self.connections.get_mut(id).expect("what ends is there");
         assert!(connection.phase == Phase::Open, "a session ends once");
         (connection.phase, connection.since) = (Phase::Closing, self.now);
-        let decoder = std::mem::take(&mut self.decoders[id.index()]);
-        self.partial_bytes -= decoder.partial_bytes();
+        let decoder = self.decoders[id.index()].take();
+        self.partial_bytes -= kept_bytes(decoder.as_deref());
         let route = usize::from(connection.route);
         // Those on its channels may know it by its user.
         self.leave_channels(id, end);

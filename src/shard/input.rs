@@ -1,17 +1,17 @@
 //! What a shard does with bytes from a client.
 
 use super::connection::Phase;
-use super::core::{Shard, mark};
+use super::core::Shard;
 use super::outbox::HEADROOM_BYTES;
 use super::question::{Ask, Question, Request};
 use super::settings::{ChannelRule, TokenRule};
 use super::users::NotBound;
-use crate::close::End;
+use crate::close::{End, ProtocolError};
 use crate::content::{Content, Correlation, Data, Denial, Outcome};
 use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::id::{ConnectionId, SessionId};
 use crate::limits::OUTBOX_BYTES_CEILING;
-use crate::ws::{Event, Kind, OpCode, Payload, encoder};
+use crate::ws::{Decoder, Event, Kind, OpCode, Payload, encoder};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -44,11 +44,7 @@ impl Shard {
                 return at;
             }
             let bytes_max = route.message_bytes_max;
-            let decoder = &mut self.decoders[id.index()];
-            let held = decoder.partial_bytes();
-            let step = decoder.step(&mut input[at..], bytes_max);
-            self.partial_bytes = self.partial_bytes - held + decoder.partial_bytes();
-            let applied = match step {
+            let applied = match self.decode(id, &mut input[at..], bytes_max) {
                 Ok((taken, event)) => {
                     at += taken;
                     event.map_or(Ok(()), |event| self.apply(id, event))
@@ -62,6 +58,28 @@ impl Shard {
         at
     }
 
+    /// [`Decoder::step`] with the session's decoder, which is made when something is begun that the
+    /// input does not end, and goes with its end.
+    fn decode<'m>(
+        &mut self,
+        id: ConnectionId,
+        input: &'m mut [u8],
+        bytes_max: usize,
+    ) -> Result<(usize, Option<Event<'m>>), ProtocolError> {
+        let kept = &mut self.decoders[id.index()];
+        let held = kept_bytes(kept.as_deref());
+        let mut new = Decoder::new();
+        let decoder = kept.as_deref_mut().unwrap_or(&mut new);
+        let step = decoder.step(input, bytes_max);
+        if decoder.is_at_rest() {
+            *kept = None;
+        } else if kept.is_none() {
+            *kept = Some(Box::new(new));
+        }
+        self.partial_bytes = self.partial_bytes - held + kept_bytes(kept.as_deref());
+        step
+    }
+
     /// Keeps what unfinished messages and, outside the shard, `bodies_bytes` of unfinished requests
     /// hold within bounds: the sessions with the largest are ended until it fits.
     pub fn bound_partial_bytes(&mut self, bodies_bytes: usize) {
@@ -71,7 +89,7 @@ impl Shard {
             let largest = self
                 .connections
                 .iter()
-                .max_by_key(|(id, _)| self.decoders[id.index()].partial_bytes())
+                .max_by_key(|(id, _)| kept_bytes(self.decoders[id.index()].as_deref()))
                 .map(|(id, _)| id);
             self.end(
                 largest.expect("somebody holds those bytes"),
@@ -361,20 +379,16 @@ impl Shard {
             .outboxes
             .batches
             .put(len, |out| encoder::put_frame(out, opcode, payload));
-        let len = u32::try_from(len).expect("it fits the outbox");
-        let pushed = self
-            .outboxes
-            .push(&mut connection.outbox, frame, len, bytes_max);
+        let pushed = self.outboxes.push(&mut connection.outbox, frame, bytes_max);
         pushed.expect("looked at a moment ago");
-        mark(
-            connection,
-            id.slot(),
-            true,
-            &mut self.dirty,
-            &mut self.urgent,
-        );
+        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
         Ok(())
     }
+}
+
+/// What a session's decoder holds, itself included.
+pub(super) fn kept_bytes(decoder: Option<&Decoder>) -> usize {
+    decoder.map_or(0, |it| size_of::<Decoder>() + it.partial_bytes())
 }
 
 /// The most memory, in bytes, that is kept for wording the next answer.

@@ -36,6 +36,13 @@ impl Shard {
         .map(|(id, _)| id)
     }
 
+    /// The open sessions, each with the index of its route, in the order of their slots.
+    pub fn sessions(&self) -> impl Iterator<Item = (ConnectionId, u16)> {
+        let all = self.connections.iter();
+        all.filter(|(_, connection)| connection.phase == Phase::Open)
+            .map(|(id, connection)| (id, connection.route))
+    }
+
     /// Index of a session's route; `None` if it is not open.
     #[must_use]
     pub fn route_of(&self, id: ConnectionId) -> Option<u16> {

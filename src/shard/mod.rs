@@ -12,6 +12,7 @@ mod connection;
 pub mod connection_table;
 mod core;
 mod deadlines;
+mod dirty;
 mod ends;
 mod exclusive;
 pub mod hash;

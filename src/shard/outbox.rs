@@ -1,67 +1,68 @@
 //! What a session is owed but the socket has not taken yet.
 //!
-//! An outbox is a list of ranges of frames in shared batches. Its nodes come from one pool per
-//! shard, so a session that is owed nothing owns no memory, and adding a frame that lies right
-//! behind the last one costs two stores. At most one range is lent to the kernel at a time. Nothing
-//! in here ever waits, and no frame is ever cut in two or left half sent, but for a cut connection.
+//! An outbox is a list of spans of shared batches. The first of them lies in the outbox itself, so
+//! that a session that keeps up is owed something at the price of a few stores: no node, no memory
+//! of its own, no look at the batch. Those behind it have nodes from one pool per shard, and a
+//! frame that lies right behind the last one only makes that one longer. At most one span is lent
+//! to the kernel at a time. Nothing in here ever waits, and no frame is ever cut in two or left
+//! half sent, but for a cut connection.
 
-use super::batches::{Batches, FrameRef};
+use super::batches::{Batches, Span};
 
-/// One session's share: where its list begins and how far its first range has been sent.
+/// One session's share.
 ///
 /// ```text
-///            taken     bytes of the first frame that the socket has
-///            |
-///   head -> [frame .. | .. ][frame][frame] -> [frame][frame] -> tail
-///           \____________________________/
-///             lent: held by the send in flight
+///   first [ .. frame][frame]      lent as a whole; sent bytes go from its beginning
+///
+///   tail ------------------------------------.
+///         .-> [frame] -> [frame][frame] -> [frame] --.    the spans behind the first, in a ring
+///         \------------------------------------------/    whose last one leads to its first
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Outbox {
-    head: u32,
+    /// Without meaning while nothing is owed.
+    first: Span,
+    /// The last of the spans behind the first, or [`NONE`].
     tail: u32,
-    taken: u32,
     bytes: u32,
-    lent: u32,
-    /// The first frame may not be dropped, as a rule because the socket has its beginning already.
-    torn: bool,
+    pub(super) marks: Marks,
 }
+
+/// What is true of an outbox, one bit each, so that a fan-out looks at all of them at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Marks(u8);
 
 /// The outboxes' common store: batches and list nodes.
 ///
 /// Invariants, checked by [`Outboxes::invariants`] for one outbox:
 ///
-/// - `bytes` is what its ranges hold, less `taken`.
-/// - `taken` is less than the length of the first frame.
-/// - `lent` is zero, or what was left of the first range when it was lent.
+/// - `bytes` is what its spans hold, and every span holds something.
+/// - What is lent is the first span, and nothing is added to it meanwhile.
+/// - Every span ends where a frame does, and begins where one does, but for the first.
 #[derive(Debug)]
 pub struct Outboxes {
     /// The frames themselves.
     pub batches: Batches,
-    ranges: Vec<Range>,
+    nodes: Vec<Node>,
     free: u32,
-    ranges_used: u32,
+    nodes_used: u32,
     gather_bytes_max: u32,
-    scratch: Vec<(FrameRef, u32, u32)>,
+    scratch: Vec<Span>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Range {
-    batch: u32,
-    first: u32,
-    last: u32,
+struct Node {
+    span: Span,
     next: u32,
 }
 
 impl Outbox {
     /// An outbox that owes nothing.
     pub const EMPTY: Self = Self {
-        head: NONE,
+        first: Span::EMPTY,
         tail: NONE,
-        taken: 0,
         bytes: 0,
-        lent: 0,
-        torn: false,
+        marks: Marks::NONE,
     };
 
     /// Bytes owed and not yet taken by the socket.
@@ -73,85 +74,153 @@ impl Outbox {
     /// Whether nothing is owed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.head == NONE
+        self.bytes == 0
     }
 
     /// Makes sure that [`Outboxes::drop_unsent`] keeps the first frame: nothing that comes behind
     /// it would mean anything without it.
     pub fn keep_first(&mut self) {
         assert!(!self.is_empty());
-        self.torn = true;
+        self.marks.set(Marks::KEPT);
     }
 
     /// Whether a send is under way.
     #[must_use]
     pub fn is_lent(&self) -> bool {
-        self.lent > 0
+        self.marks.have(Marks::LENT)
+    }
+
+    /// Whether nothing is owed and its session stands in no queue.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_empty() && self.marks == Marks::NONE
+    }
+
+    /// Owes a frame where nothing was owed: [`Outboxes::push_unheld`] for what [is
+    /// idle](Outbox::is_idle), which has room for anything.
+    #[inline]
+    pub(super) fn begin(&mut self, frame: Span) {
+        self.first = frame;
+        self.bytes = frame.len;
+    }
+
+    /// Owes a frame that lies right behind all that is owed, if it does and there is room:
+    /// [`Outboxes::push_unheld`] for what has been owed something else in this turn. It is queued
+    /// already, since nothing of an open batch is lent.
+    #[inline]
+    pub(super) fn extend(&mut self, frame: Span, bytes_max: u32) -> bool {
+        let bytes = self.bytes.saturating_add(frame.len);
+        let is_next = self.first.batch == frame.batch && self.first.end() == frame.start;
+        let extends = self.tail == NONE && !self.is_empty() && is_next && bytes <= bytes_max;
+        if extends {
+            self.first.len += frame.len;
+            self.bytes = bytes;
+        }
+        extends
+    }
+
+    /// Whether something is owed and no send is under way.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.is_empty() && !self.is_lent()
+    }
+}
+
+impl Marks {
+    pub(super) const NONE: Self = Self(0);
+    /// A send is under way.
+    const LENT: Self = Self(1);
+    /// The first frame may not be dropped, although nothing of it may have been sent.
+    const KEPT: Self = Self(2);
+    /// The session stands in the queue of those to be sent to.
+    pub(super) const QUEUED: Self = Self(4);
+    /// The same for the queue that goes first.
+    pub(super) const QUEUED_URGENT: Self = Self(8);
+    /// What a send that took everything ends.
+    const LENT_AND_KEPT: Self = Self(1 | 2);
+    /// The session need not be queued.
+    pub(super) const LENT_OR_QUEUED: Self = Self(1 | 4 | 8);
+    /// The session need not be queued to go first.
+    pub(super) const LENT_OR_URGENT: Self = Self(1 | 8);
+
+    /// Whether any of these is among them.
+    #[inline]
+    pub(super) fn have(self, any: Self) -> bool {
+        self.0 & any.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, marks: Self) {
+        self.0 |= marks.0;
+    }
+
+    #[inline]
+    pub(super) fn clear(&mut self, marks: Self) {
+        self.0 &= !marks.0;
     }
 }
 
 impl Outboxes {
-    /// An empty store. Scattered ranges of together at most `gather_bytes_max` bytes are copied
+    /// An empty store. Scattered spans of together at most `gather_bytes_max` bytes are copied
     /// into one, so that one send takes them.
     #[must_use]
     pub fn new(batch_bytes_max: usize, gather_bytes_max: u32) -> Self {
         Self {
             batches: Batches::new(batch_bytes_max),
-            ranges: Vec::new(),
+            nodes: Vec::new(),
             free: NONE,
-            ranges_used: 0,
+            nodes_used: 0,
             gather_bytes_max,
             scratch: Vec::new(),
         }
     }
 
-    /// Owes one more frame of `len` bytes, unless more than a greeting or a pong is owed already
-    /// and both together are more than `bytes_max`. A session that keeps up can be sent a message
-    /// of any size.
+    /// Owes one more frame, unless more than a greeting or a pong is owed already and both together
+    /// are more than `bytes_max`. A session that keeps up can be sent a message of any size.
     ///
     /// A refused frame leaves no trace.
     pub fn push(
         &mut self,
         outbox: &mut Outbox,
-        frame: FrameRef,
-        len: u32,
+        frame: Span,
         bytes_max: u32,
     ) -> Result<(), Overflow> {
-        let holds = self.push_unheld(outbox, frame, len, bytes_max)?;
-        self.batches.hold_by(frame.batch, u32::from(holds));
+        if self.push_unheld(outbox, frame, bytes_max)? == Pushed::Holds {
+            self.batches.hold(frame.batch);
+        }
         Ok(())
     }
 
-    /// [`Outboxes::push`] for a caller that adds one frame to many outboxes: true if the outbox
-    /// holds the frame's batch once more now, which the caller is to count before the batch is
-    /// sealed, by [`Batches::hold_by`].
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "the loop of a fan-out; a tenth of its instructions"
-    )]
+    /// [`Outboxes::push`] for a caller that adds one frame to many outboxes and counts those that
+    /// hold its batch once more now itself, by [`Batches::hold_by`], before the batch is sealed.
+    #[inline]
     pub fn push_unheld(
         &mut self,
         outbox: &mut Outbox,
-        frame: FrameRef,
-        len: u32,
+        frame: Span,
         bytes_max: u32,
-    ) -> Result<bool, Overflow> {
-        let bytes = outbox.bytes.checked_add(len).ok_or(Overflow)?;
-        if bytes > bytes_max && outbox.bytes > HEADROOM_BYTES {
+    ) -> Result<Pushed, Overflow> {
+        let before = outbox.bytes;
+        let bytes = before.checked_add(frame.len).ok_or(Overflow)?;
+        if bytes > bytes_max && before > HEADROOM_BYTES {
             return Err(Overflow);
         }
-        outbox.bytes = bytes;
-        if outbox.tail != NONE {
-            let tail = &mut self.ranges[outbox.tail as usize];
-            // Frames are only ever added to an open batch, and nothing of an open batch is lent.
-            if tail.batch == frame.batch && tail.last + 1 == frame.frame {
-                tail.last = frame.frame;
-                return Ok(false);
-            }
+        if before == 0 {
+            outbox.begin(frame);
+            return Ok(Pushed::Holds);
         }
-        self.append_unheld(outbox, frame.batch, frame.frame, frame.frame);
-        Ok(true)
+        outbox.bytes = bytes;
+        let last = match outbox.tail {
+            NONE => &mut outbox.first,
+            tail => &mut self.nodes[tail as usize].span,
+        };
+        // Frames are only ever added to an open batch, and nothing of an open batch is lent.
+        if last.batch == frame.batch && last.end() == frame.start {
+            last.len += frame.len;
+            return Ok(Pushed::HeldBefore);
+        }
+        self.append(outbox, frame);
+        Ok(Pushed::Holds)
     }
 
     /// Lends the bytes to be sent next; they stay where they are until [`Outboxes::settle`].
@@ -161,18 +230,12 @@ impl Outboxes {
     /// If nothing is owed, a send is under way, or the frames' batch was not sealed.
     #[inline]
     pub fn lend(&mut self, outbox: &mut Outbox) -> &[u8] {
-        assert!(!outbox.is_lent(), "one send at a time");
-        let mut head = self.ranges[outbox.head as usize];
-        if head.next != NONE && outbox.bytes <= self.gather_bytes_max {
-            self.gather(outbox);
-            head = self.ranges[outbox.head as usize];
+        assert!(outbox.is_dirty(), "one send at a time, of something");
+        if outbox.tail != NONE {
+            self.gather_few(outbox);
         }
-        let Range {
-            batch, first, last, ..
-        } = head;
-        let bytes = self.batches.sealed_range(batch, first, last, outbox.taken);
-        outbox.lent = u32::try_from(bytes.len()).expect("an outbox counts in u32");
-        bytes
+        outbox.marks.set(Marks::LENT);
+        self.batches.sealed_bytes(outbox.first)
     }
 
     /// Ends the send under way, of which the socket took `taken` bytes.
@@ -183,31 +246,29 @@ impl Outboxes {
     #[inline]
     pub fn settle(&mut self, outbox: &mut Outbox, taken: u32) {
         assert!(outbox.is_lent(), "no send to settle");
-        assert!(taken <= outbox.lent);
-        let whole = taken == outbox.lent;
-        outbox.lent = 0;
+        let lent = outbox.first.len;
         outbox.bytes -= taken;
-        if whole {
-            (outbox.taken, outbox.torn) = (0, false);
-            self.remove_head(outbox);
-        } else {
+        if taken != lent {
             self.settle_part(outbox, taken);
+            return;
+        }
+        outbox.marks.clear(Marks::LENT_AND_KEPT);
+        self.batches.release(outbox.first.batch);
+        if outbox.tail != NONE {
+            outbox.first = self.take_behind(outbox);
         }
     }
 
-    /// The socket took less than it was lent: finds where the rest begins.
+    /// The socket took less than it was lent: the rest begins somewhere in the span.
     #[cold]
-    fn settle_part(&mut self, outbox: &mut Outbox, taken: u32) {
-        outbox.taken += taken;
-        let head = &mut self.ranges[outbox.head as usize];
-        loop {
-            let frame_len = self.batches.range_len(head.batch, head.first, head.first);
-            if outbox.taken < frame_len {
-                break;
-            }
-            outbox.taken -= frame_len;
-            outbox.torn = false;
-            head.first += 1;
+    fn settle_part(&self, outbox: &mut Outbox, taken: u32) {
+        assert!(taken < outbox.first.len);
+        outbox.marks.clear(Marks::LENT);
+        let frame_end = self.batches.first_frame_end(outbox.first);
+        outbox.first.start += taken;
+        outbox.first.len -= taken;
+        if outbox.first.start >= frame_end {
+            outbox.marks.clear(Marks::KEPT);
         }
     }
 
@@ -216,33 +277,17 @@ impl Outboxes {
     /// What is under way, or partly sent, must still go out whole: a client that got half a frame
     /// can make nothing of what follows.
     pub fn drop_unsent(&mut self, outbox: &mut Outbox) -> u32 {
-        let before = outbox.bytes;
         if outbox.is_empty() {
             return 0;
         }
-        let keep_head = outbox.is_lent() || outbox.taken > 0 || outbox.torn;
-        let mut next = outbox.head;
-        if keep_head {
-            let head = self.ranges[outbox.head as usize];
-            let last = if outbox.is_lent() {
-                head.last
-            } else {
-                head.first
-            };
-            self.ranges[outbox.head as usize].last = last;
-            self.ranges[outbox.head as usize].next = NONE;
-            outbox.tail = outbox.head;
-            outbox.bytes = self.batches.range_len(head.batch, head.first, last) - outbox.taken;
-            next = head.next;
-        } else {
-            *outbox = Outbox::EMPTY;
-        }
-        while next != NONE {
-            let range = self.free_range(next);
-            self.batches.release(range.batch);
-            next = range.next;
-        }
-        before - outbox.bytes
+        let first = outbox.first;
+        let keeps = outbox.marks.have(Marks::KEPT) || !self.batches.begins_with_frame(first);
+        let len = match (outbox.is_lent(), keeps) {
+            (true, _) => first.len,
+            (false, true) => self.batches.first_frame_end(first) - first.start,
+            (false, false) => 0,
+        };
+        self.truncate(outbox, len)
     }
 
     /// Forgets everything.
@@ -252,171 +297,176 @@ impl Outboxes {
     /// If a send is under way: the kernel still reads those bytes.
     pub fn clear(&mut self, outbox: &mut Outbox) {
         assert!(!outbox.is_lent(), "what the kernel holds is not freed");
-        (outbox.taken, outbox.torn) = (0, false);
-        self.drop_unsent(outbox);
+        outbox.marks.clear(Marks::KEPT);
+        if !outbox.is_empty() {
+            self.truncate(outbox, 0);
+        }
+    }
+
+    /// Forgets what is behind the first `len` bytes of the first span; returns how many bytes.
+    fn truncate(&mut self, outbox: &mut Outbox, len: u32) -> u32 {
+        let before = outbox.bytes;
+        self.forget_behind(outbox);
+        (outbox.first.len, outbox.bytes) = (len, len);
+        if outbox.is_empty() {
+            self.batches.release(outbox.first.batch);
+        }
+        before - outbox.bytes
     }
 
     /// Whether the session has fallen more than one batch behind.
     #[must_use]
     pub fn is_behind(&self, outbox: &Outbox) -> bool {
-        !outbox.is_empty() && self.batches.is_old(self.ranges[outbox.head as usize].batch)
+        !outbox.is_empty() && self.batches.is_old(outbox.first.batch)
     }
 
     /// What the session holds of the batches' memory, each batch divided among its holders: about
-    /// what is freed when all of those who are behind are gone. Linear in its ranges.
+    /// what is freed when all of those who are behind are gone. Linear in its spans.
     #[must_use]
     pub fn share_bytes(&self, outbox: &Outbox) -> usize {
-        let (mut sum, mut next) = (0, outbox.head);
-        while next != NONE {
-            let range = self.ranges[next as usize];
-            sum += self.batches.share_bytes(range.batch);
-            next = range.next;
-        }
-        sum
+        let spans = self.spans(outbox);
+        spans.map(|span| self.batches.share_bytes(span.batch)).sum()
     }
 
     /// Copies what is owed beyond the send under way out of the shared batches, so that these can
     /// go; returns how many bytes.
     pub fn copy_out(&mut self, outbox: &mut Outbox) -> u32 {
-        if !outbox.is_lent() {
+        if !outbox.is_lent() || outbox.tail == NONE {
             return 0;
         }
-        let head = self.ranges[outbox.head as usize];
-        if head.next == NONE {
-            return 0;
-        }
-        // The head stays where it is; what is behind it becomes an outbox of its own for a moment.
-        let mut behind = Outbox {
-            head: head.next,
-            tail: outbox.tail,
-            bytes: outbox.bytes - outbox.lent,
-            ..Outbox::EMPTY
-        };
-        self.gather(&mut behind);
-        self.ranges[outbox.head as usize].next = behind.head;
-        outbox.tail = behind.tail;
-        behind.bytes
+        let mut spans = std::mem::take(&mut self.scratch);
+        spans.extend(self.spans_behind(outbox.tail));
+        let copy = self.batches.gather(&spans);
+        // Held before the old spans go, which may be the last holders of the same batch.
+        self.batches.hold(copy.batch);
+        self.forget_behind(outbox);
+        self.append(outbox, copy);
+        spans.clear();
+        self.scratch = spans;
+        copy.len
     }
 
     /// Frees what is kept for reuse, as far as nothing is in use; for an idle shard.
     pub fn free_spare(&mut self) {
         self.batches.free_spare();
-        if self.ranges_used == 0 {
-            self.ranges = Vec::new();
+        if self.nodes_used == 0 {
+            self.nodes = Vec::new();
             self.free = NONE;
         }
     }
 
-    /// Asserts what the type promises of one outbox. Linear in its ranges: for tests.
+    /// Asserts what the type promises of one outbox. Linear in its spans: for tests.
     pub fn invariants(&self, outbox: &Outbox) {
-        assert_eq!(outbox.head == NONE, outbox.tail == NONE);
-        let (mut sum, mut next) = (0, outbox.head);
-        while next != NONE {
-            let range = self.ranges[next as usize];
-            assert!(range.first <= range.last);
-            sum += self.batches.range_len(range.batch, range.first, range.last);
-            assert_eq!(range.next == NONE, next == outbox.tail);
-            next = range.next;
+        let is_clean = outbox.tail == NONE && !outbox.marks.have(Marks::LENT_AND_KEPT);
+        assert!(!outbox.is_empty() || is_clean);
+        for (index, span) in self.spans(outbox).enumerate() {
+            assert!(span.len > 0);
+            let begins = self.batches.begins_with_frame(span);
+            assert!(begins || index == 0, "only the first span may be torn");
         }
-        assert_eq!(sum - outbox.taken, outbox.bytes);
-        if outbox.head == NONE {
-            assert_eq!((outbox.taken, outbox.lent), (0, 0));
-            return;
-        }
-        let head = self.ranges[outbox.head as usize];
-        assert!(outbox.taken < self.batches.range_len(head.batch, head.first, head.first));
-        let left = self.batches.range_len(head.batch, head.first, head.last) - outbox.taken;
-        assert!(outbox.lent == 0 || outbox.lent == left);
+        let sum: u32 = self.spans(outbox).map(|span| span.len).sum();
+        assert_eq!(sum, outbox.bytes);
     }
 
-    fn append(&mut self, outbox: &mut Outbox, batch: u32, first: u32, last: u32) {
-        self.batches.hold(batch);
-        self.append_unheld(outbox, batch, first, last);
+    /// What is owed, in order.
+    fn spans(&self, outbox: &Outbox) -> impl Iterator<Item = Span> {
+        let first = (!outbox.is_empty()).then_some(outbox.first);
+        first.into_iter().chain(self.spans_behind(outbox.tail))
     }
 
-    #[inline]
-    fn append_unheld(&mut self, outbox: &mut Outbox, batch: u32, first: u32, last: u32) {
-        let range = Range {
-            batch,
-            first,
-            last,
-            next: NONE,
-        };
-        let index = self.insert_range(range);
-        if outbox.tail == NONE {
-            outbox.head = index;
-        } else {
-            self.ranges[outbox.tail as usize].next = index;
+    fn spans_behind(&self, tail: u32) -> impl Iterator<Item = Span> {
+        let (mut at, mut is_over) = (tail, tail == NONE);
+        std::iter::from_fn(move || {
+            if is_over {
+                return None;
+            }
+            at = self.nodes[at as usize].next;
+            is_over = at == tail;
+            Some(self.nodes[at as usize].span)
+        })
+    }
+
+    /// Adds a span behind all others.
+    fn append(&mut self, outbox: &mut Outbox, span: Span) {
+        let index = self.insert_node(span);
+        if outbox.tail != NONE {
+            let tail = &mut self.nodes[outbox.tail as usize];
+            let first_behind = std::mem::replace(&mut tail.next, index);
+            self.nodes[index as usize].next = first_behind;
         }
         outbox.tail = index;
     }
 
-    #[inline]
-    fn remove_head(&mut self, outbox: &mut Outbox) {
-        let range = self.free_range(outbox.head);
-        self.batches.release(range.batch);
-        outbox.head = range.next;
-        if range.next == NONE {
-            outbox.tail = NONE;
-        }
-    }
-
-    /// Replaces all ranges by one copy of them.
+    /// Takes the span right behind the first one out of the list.
     ///
-    /// A frame that is partly sent loses what was sent of it, and what is left is marked as torn.
-    #[cold]
-    fn gather(&mut self, outbox: &mut Outbox) {
-        let mut ranges = std::mem::take(&mut self.scratch);
-        let (mut skip, mut next) = (outbox.taken, outbox.head);
-        while next != NONE {
-            let range = self.ranges[next as usize];
-            let first = FrameRef {
-                batch: range.batch,
-                frame: range.first,
-            };
-            ranges.push((first, range.last, std::mem::take(&mut skip)));
-            next = range.next;
+    /// # Panics
+    ///
+    /// If there is none.
+    fn take_behind(&mut self, outbox: &mut Outbox) -> Span {
+        let index = self.nodes[outbox.tail as usize].next;
+        let Node { span, next } = self.nodes[index as usize];
+        if index == outbox.tail {
+            outbox.tail = NONE;
+        } else {
+            self.nodes[outbox.tail as usize].next = next;
         }
-        let bytes = outbox.bytes;
-        let gathered = self.batches.gather(&ranges, bytes as usize);
-        // Held before the old ranges go, which may be the last holders of the same batch.
-        self.batches.hold(gathered.batch);
-        ranges.clear();
-        self.scratch = ranges;
-
-        let torn = outbox.taken > 0 || outbox.torn;
-        self.clear(outbox);
-        self.append(outbox, gathered.batch, gathered.first, gathered.last);
-        (outbox.bytes, outbox.torn) = (bytes, torn);
-        self.batches.release(gathered.batch);
+        self.nodes[index as usize].next = std::mem::replace(&mut self.free, index);
+        self.nodes_used -= 1;
+        span
     }
 
-    #[inline]
-    fn insert_range(&mut self, range: Range) -> u32 {
-        self.ranges_used += 1;
+    fn forget_behind(&mut self, outbox: &mut Outbox) {
+        while outbox.tail != NONE {
+            let span = self.take_behind(outbox);
+            self.batches.release(span.batch);
+        }
+    }
+
+    /// Replaces all spans by one copy of them, if they are not too many bytes.
+    ///
+    /// A frame that is partly sent loses what was sent of it, and what is left is kept.
+    #[cold]
+    fn gather_few(&mut self, outbox: &mut Outbox) {
+        if outbox.bytes > self.gather_bytes_max {
+            return;
+        }
+        let mut spans = std::mem::take(&mut self.scratch);
+        spans.extend(self.spans(outbox));
+        let copy = self.batches.gather(&spans);
+        // Held before the old spans go, which may be the last holders of the same batch.
+        self.batches.hold(copy.batch);
+        if !self.batches.begins_with_frame(outbox.first) {
+            outbox.marks.set(Marks::KEPT);
+        }
+        self.forget_behind(outbox);
+        self.batches.release(outbox.first.batch);
+        outbox.first = copy;
+        spans.clear();
+        self.scratch = spans;
+    }
+
+    /// Makes a node that leads to itself.
+    fn insert_node(&mut self, span: Span) -> u32 {
+        self.nodes_used += 1;
         let index = self.free;
-        let Some(unused) = self.ranges.get_mut(index as usize) else {
-            return self.grow(range);
-        };
-        self.free = unused.next;
-        *unused = range;
+        if let Some(unused) = self.nodes.get_mut(index as usize) {
+            self.free = unused.next;
+            *unused = Node { span, next: index };
+            return index;
+        }
+        let index = u32::try_from(self.nodes.len()).expect("bounded by the bytes owed");
+        self.nodes.push(Node { span, next: index });
         index
     }
+}
 
-    /// No node is free: makes one more.
-    #[cold]
-    fn grow(&mut self, range: Range) -> u32 {
-        self.ranges.push(range);
-        u32::try_from(self.ranges.len() - 1).expect("bounded by the bytes owed")
-    }
-
-    fn free_range(&mut self, index: u32) -> Range {
-        self.ranges_used -= 1;
-        let slot = &mut self.ranges[index as usize];
-        let range = *slot;
-        slot.next = std::mem::replace(&mut self.free, index);
-        range
-    }
+/// The frame is owed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pushed {
+    /// The outbox holds its batch once more now.
+    Holds,
+    /// It lies right behind what was owed, and is held with it.
+    HeldBefore,
 }
 
 /// The outbox had no room. The session is reading slower than it is being written to.
@@ -430,7 +480,7 @@ const NONE: u32 = u32::MAX;
 
 const _: () = {
     assert!(size_of::<Outbox>() == 24);
-    assert!(size_of::<Range>() == 16);
+    assert!(size_of::<Node>() == 16);
 };
 
 #[cfg(test)]
@@ -487,7 +537,7 @@ mod tests {
                 assert_eq!(model.delivered, model.accepted, "seed {seed}");
             }
             assert_eq!(
-                (store.batches.len(), store.ranges_used),
+                (store.batches.len(), store.nodes_used),
                 (0, 0),
                 "seed {seed}"
             );
@@ -504,12 +554,11 @@ mod tests {
             }
         }
 
-        fn push(&mut self, store: &mut Outboxes, at: FrameRef, frame: &[u8], bytes_max: u32) {
-            let len = u32::try_from(frame.len()).expect("small");
+        fn push(&mut self, store: &mut Outboxes, at: Span, frame: &[u8], bytes_max: u32) {
             let owed = self.accepted.len() - self.delivered.len();
             let fits = owed + frame.len() <= bytes_max as usize;
             let expected = fits || owed <= HEADROOM_BYTES as usize;
-            let pushed = store.push(&mut self.outbox, at, len, bytes_max);
+            let pushed = store.push(&mut self.outbox, at, bytes_max);
             assert_eq!(pushed.is_ok(), expected);
             if expected {
                 self.accepted.extend_from_slice(frame);
@@ -566,7 +615,7 @@ mod tests {
         let mut outbox = Outbox::EMPTY;
         for _ in 0..3 {
             let frame = store.batches.put(4, |out| out.extend_from_slice(b"abcd"));
-            assert_eq!(store.push(&mut outbox, frame, 4, 100), Ok(()));
+            assert_eq!(store.push(&mut outbox, frame, 100), Ok(()));
         }
         store.batches.seal();
         assert_eq!(store.lend(&mut outbox).len(), 12);
@@ -583,17 +632,13 @@ mod tests {
         let mut store = Outboxes::new(64, 0);
         let mut outbox = Outbox::EMPTY;
         let frame = store.batches.put(4, |out| out.extend_from_slice(b"four"));
-        assert_eq!(store.push(&mut outbox, frame, 4, 4), Ok(()));
+        assert_eq!(store.push(&mut outbox, frame, 4), Ok(()));
         let large = store
             .batches
             .put(2000, |out| out.resize(out.len() + 2000, 0));
-        assert_eq!(
-            store.push(&mut outbox, large, 2000, 4),
-            Ok(()),
-            "it keeps up"
-        );
+        assert_eq!(store.push(&mut outbox, large, 4), Ok(()), "it keeps up");
         let more = store.batches.put(1, |out| out.push(b'!'));
-        assert_eq!(store.push(&mut outbox, more, 1, 2004), Err(Overflow));
+        assert_eq!(store.push(&mut outbox, more, 2004), Err(Overflow));
         store.invariants(&outbox);
         assert_eq!(outbox.bytes(), 2004);
     }

@@ -1,35 +1,57 @@
 //! What a shard does with a publication: names it, routes it, applies it.
+//!
+//! Nearly all that a gateway does is done once for each session that a publication reaches, so that
+//! way is short. It goes through one cache line per session, that of its entry in the table, three
+//! times: here, when it is sent, and when that send is over.
+//!
+//! ```text
+//!   publish    members [4][9][17]..        one list, found once
+//!                |
+//!   give         v          same route as the one before, and owed nothing, or only what lies
+//!                .          right before the frame?                  else: give_otherwise
+//!              entry 4 <-- span of the frame, marked as queued
+//!              queue  [..][4]
+//!                |
+//!   poll_send    v          queue -> entry -> batch: those bytes are lent
+//!                .
+//!   handle_sent  .          all taken: the batch has one holder less, the outbox is empty
+//! ```
+//!
+//! What does not differ between sessions is found once for all of them and waits in a [`Parcel`]:
+//! the frame, its length, the bound. The frame's batch is told once how many hold it.
+//! `scripts/instructions.sh` counts what all of this takes and holds it to a bound.
 
-use super::batches::{Batches, FrameRef};
+use super::batches::{Batches, Span};
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
-use super::core::{Shard, mark};
+use super::core::Shard;
+use super::dirty::DirtyQueues;
 use super::input::opcode;
-use super::outbox::{Outboxes, Overflow};
+use super::outbox::{Outboxes, Overflow, Pushed};
 use super::presence::WATCHERS;
 use super::publication::{
     Audience, DropTarget, MailboxMessage, OwnedPublication, Publication, PublicationId, Ticket,
 };
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
+use super::users::Member;
 use crate::close::End;
 use crate::content::Content;
 use crate::id::{ConnectionId, SessionId, ShardId};
 use crate::ws::encoder;
 use rand_core::RngCore;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A publication as it is worded in one encoding.
 #[derive(Clone, Copy)]
 struct Wording {
     encoding: EncodingId,
-    frame: FrameRef,
-    len: u32,
+    frame: Span,
     payload_len: u32,
 }
 
-/// A publication in every encoding that somebody needed so far.
+/// A publication in every encoding that somebody needed so far. Holds the batches of its frames:
+/// whoever needs one later finds it even if nobody before had room for it.
 struct Wordings<'p> {
     publication: &'p Publication<'p>,
     words: SmallVec<[Wording; 2]>,
@@ -46,123 +68,160 @@ impl Wordings<'_> {
             return *known;
         }
         let bytes_needed = self.publication.content.data.bytes().len() + HEAD_BYTES_MAX;
-        let (mut len, mut payload_len) = (0, 0);
+        let mut payload_len = 0;
         let frame = batches.put(bytes_needed, |out| {
-            let before = out.len();
             let start = encoder::begin(out);
             let payload_at = out.len();
             let kind = route.dialect.encode(self.publication, &route.options, out);
             payload_len = out.len() - payload_at;
             encoder::end(out, start, opcode(kind));
-            len = out.len() - before;
         });
         let word = Wording {
             encoding: route.encoding,
             frame,
-            len: u32::try_from(len).expect("a message is far below 4 GiB"),
-            payload_len: u32::try_from(payload_len).expect("less than its frame"),
+            payload_len: u32::try_from(payload_len).expect("a message is far below 4 GiB"),
         };
+        batches.hold(frame.batch);
         self.words.push(word);
         word
     }
-}
 
-/// Counts those who hold a word's batch since the last call, all at once.
-fn hold(outboxes: &mut Outboxes, word: Option<Wording>, holders: &mut u32) {
-    if let Some(word) = word {
-        outboxes
-            .batches
-            .hold_by(word.frame.batch, std::mem::take(holders));
+    /// Everybody has been given what they need.
+    fn release(&mut self, batches: &mut Batches) {
+        for word in self.words.drain(..) {
+            batches.release(word.frame.batch);
+        }
     }
 }
 
-/// The parts of a shard that delivering a publication touches.
+/// What each session of one route is given, and how many have been: what is the same from one
+/// session to the next, so that the loop of a fan-out looks nothing up but the session.
+#[derive(Clone, Copy)]
+struct Parcel {
+    /// The route, or [`NO_ROUTE`] as long as nobody has been given anything.
+    route: u32,
+    frame: Span,
+    payload_len: u32,
+    outbox_bytes_max: u32,
+    given: u32,
+    /// How many of them held the frame's batch before.
+    given_to_holders: u32,
+}
+
+/// The parts of a shard that giving a publication to a session touches, besides the session.
 struct Delivery<'s> {
     settings: &'s ShardSettings,
-    connections: &'s mut ConnectionTable<Connection>,
     outboxes: &'s mut Outboxes,
-    dirty: &'s mut VecDeque<u32>,
-    urgent: &'s mut VecDeque<u32>,
+    dirty: &'s mut DirtyQueues,
     wordings: Wordings<'s>,
-    word: Option<Wording>,
-    holders: u32,
+    parcel: Parcel,
     reached: u32,
     slow: SmallVec<[u32; 8]>,
 }
 
 impl Delivery<'_> {
-    /// Adds the publication to the outbox of one session.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the body of a fan-out's loops")]
-    fn give_to(&mut self, slot: u32) {
-        let connection = self.connections.slot_mut(slot).expect("listed while open");
-        let route = &self.settings.routes[usize::from(connection.route)];
-        let Wording {
-            frame,
-            len,
-            payload_len,
-            ..
-        } = match self.word {
-            Some(word) if word.encoding == route.encoding => word,
-            before => {
-                hold(self.outboxes, before, &mut self.holders);
-                *self
-                    .word
-                    .insert(self.wordings.of(route, &mut self.outboxes.batches))
+    /// Gives the publication to each of these sessions: the loop of a fan-out. Only what is usual
+    /// is in it; everything else is behind one call.
+    #[inline]
+    fn give(
+        &mut self,
+        sessions: &mut ConnectionTable<Connection>,
+        slots: impl Iterator<Item = u32>,
+    ) {
+        let mut sessions = sessions.slots_mut();
+        for slot in slots {
+            let session = sessions.get_mut(slot).expect("listed while open");
+            let outbox = &mut session.outbox;
+            if u32::from(session.route) != self.parcel.route {
+                self.give_otherwise(session, slot);
+            } else if outbox.is_idle() {
+                outbox.begin(self.parcel.frame);
+                self.dirty.mark_idle(outbox, slot);
+                self.count(session);
+            } else if outbox.extend(self.parcel.frame, self.parcel.outbox_bytes_max) {
+                self.parcel.given_to_holders += 1;
+                self.count(session);
+            } else {
+                self.give_otherwise(session, slot);
             }
-        };
-        let outbox = &mut connection.outbox;
-        match self
-            .outboxes
-            .push_unheld(outbox, frame, len, route.outbox_bytes_max)
-        {
-            Ok(holds) => {
-                self.holders += u32::from(holds);
-                self.reached += 1;
-                connection.messages_sent = connection.messages_sent.wrapping_add(1);
-                connection.bytes_sent += u64::from(payload_len);
-                mark(connection, slot, false, self.dirty, self.urgent);
-            }
-            Err(Overflow) => self.slow.push(slot),
         }
     }
 
-    /// The same for each of these, except some.
-    #[inline]
-    fn give(&mut self, slots: impl Iterator<Item = u32>, except: &[u32]) {
-        if except.is_empty() {
-            for slot in slots {
-                self.give_to(slot);
-            }
-        } else {
-            for slot in slots {
-                if !except.contains(&slot) {
-                    self.give_to(slot);
-                }
+    /// The same for a session of another route than the one before, or one that is behind.
+    #[inline(never)]
+    fn give_otherwise(&mut self, session: &mut Connection, slot: u32) {
+        if u32::from(session.route) != self.parcel.route {
+            self.end_parcel();
+            let route = &self.settings.routes[usize::from(session.route)];
+            let word = self.wordings.of(route, &mut self.outboxes.batches);
+            self.parcel = Parcel::new(session.route, route, word);
+        }
+        let Parcel {
+            frame,
+            outbox_bytes_max,
+            ..
+        } = self.parcel;
+        let outbox = &mut session.outbox;
+        match self.outboxes.push_unheld(outbox, frame, outbox_bytes_max) {
+            Ok(Pushed::Holds) => {}
+            Ok(Pushed::HeldBefore) => self.parcel.given_to_holders += 1,
+            Err(Overflow) => {
+                self.slow.push(slot);
+                return;
             }
         }
+        self.dirty.mark(outbox, slot);
+        self.count(session);
+    }
+
+    #[inline]
+    fn count(&mut self, session: &mut Connection) {
+        self.parcel.given += 1;
+        session.messages_sent = session.messages_sent.wrapping_add(1);
+        session.bytes_sent += u64::from(self.parcel.payload_len);
+    }
+
+    /// Counts those who hold the parcel's batch now, all at once.
+    fn end_parcel(&mut self) {
+        let Parcel {
+            frame,
+            given,
+            given_to_holders,
+            ..
+        } = std::mem::replace(&mut self.parcel, Parcel::NONE);
+        if given > 0 {
+            let batches = &mut self.outboxes.batches;
+            batches.hold_by(frame.batch, given - given_to_holders);
+            self.reached += given;
+        }
+    }
+
+    /// Everybody has been given what there was.
+    fn end(mut self) -> (u32, SmallVec<[u32; 8]>) {
+        self.end_parcel();
+        self.wordings.release(&mut self.outboxes.batches);
+        (self.reached, self.slow)
     }
 }
 
-impl Delivery<'_> {
-    /// The same for one session, if it is open.
-    fn give_one(&mut self, id: ConnectionId) {
-        if self.connections.get(id).is_some_and(Connection::is_open) {
-            self.give_to(id.slot());
-        }
-    }
+impl Parcel {
+    const NONE: Self = Self {
+        route: NO_ROUTE,
+        frame: Span::EMPTY,
+        payload_len: 0,
+        outbox_bytes_max: 0,
+        given: 0,
+        given_to_holders: 0,
+    };
 
-    /// The same for every session of a namespace, except some. `slots` is empty, and is so again.
-    fn give_everyone(&mut self, namespace: u16, except: &[u32], slots: &mut Vec<u32>) {
-        let routes = &self.settings.routes[..];
-        let is_there = |connection: &Connection| {
-            let route = &routes[usize::from(connection.route)];
-            connection.is_open() && route.namespace == namespace && !route.watches
-        };
-        let all = self.connections.iter();
-        let there = all.filter(|(_, connection)| is_there(connection));
-        slots.extend(there.map(|(id, _)| id.slot()));
-        self.give(slots.drain(..), except);
+    fn new(index: u16, route: &RouteSettings, word: Wording) -> Self {
+        Self {
+            route: u32::from(index),
+            frame: word.frame,
+            payload_len: word.payload_len,
+            outbox_bytes_max: route.outbox_bytes_max,
+            ..Self::NONE
+        }
     }
 }
 
@@ -241,19 +300,17 @@ impl Shard {
         let shown = as_shown(publication);
         let mut delivery = Delivery {
             settings: &self.settings,
-            connections: &mut self.connections,
             outboxes: &mut self.outboxes,
             dirty: &mut self.dirty,
-            urgent: &mut self.urgent,
             wordings: Wordings {
                 publication: shown.as_ref().unwrap_or(publication),
                 words: SmallVec::new(),
             },
-            word: None,
-            holders: 0,
+            parcel: Parcel::NONE,
             reached: 0,
             slow: SmallVec::new(),
         };
+        let sessions = &mut self.connections;
         match publication.audience {
             Audience::User {
                 namespace,
@@ -261,7 +318,7 @@ impl Shard {
                 event,
             } => {
                 for members in self.users.reached(namespace, name, event) {
-                    delivery.give(members.iter().map(|member| member.slot), &[]);
+                    delivery.give(sessions, slots_of(members));
                 }
             }
             Audience::Channel {
@@ -269,24 +326,34 @@ impl Shard {
                 name,
                 except,
             } => {
-                let except = slots_here(self.id, delivery.connections, except);
-                let members = self.channels.members(namespace, name).iter();
-                delivery.give(members.map(|member| member.slot), &except);
+                let slots = slots_of(self.channels.members(namespace, name));
+                let except = slots_here(self.id, sessions, except);
+                if except.is_empty() {
+                    delivery.give(sessions, slots);
+                } else {
+                    delivery.give(sessions, slots.filter(|slot| !except.contains(slot)));
+                }
             }
-            Audience::Session(session) => delivery.give_one(session.connection()),
+            Audience::Session(session) => {
+                let id = session.connection();
+                if sessions.get(id).is_some_and(Connection::is_open) {
+                    delivery.give(sessions, std::iter::once(id.slot()));
+                }
+            }
             Audience::Everyone { namespace, except } => {
-                let except = slots_here(self.id, delivery.connections, except);
-                delivery.give_everyone(namespace, &except, &mut self.slots);
+                let except = slots_here(self.id, sessions, except);
+                let routes = &self.settings.routes[..];
+                let is_there = |&(id, session): &(ConnectionId, &Connection)| {
+                    let route = &routes[usize::from(session.route)];
+                    let listens = route.namespace == namespace && !route.watches;
+                    session.is_open() && listens && !except.contains(&id.slot())
+                };
+                let there = sessions.iter().filter(is_there);
+                self.slots.extend(there.map(|(id, _)| id.slot()));
+                delivery.give(sessions, self.slots.drain(..));
             }
         }
-        let Delivery {
-            word,
-            mut holders,
-            reached,
-            slow,
-            ..
-        } = delivery;
-        hold(&mut self.outboxes, word, &mut holders);
+        let (reached, slow) = delivery.end();
 
         self.counters.publications += 1;
         self.counters.deliveries += u64::from(reached);
@@ -380,6 +447,10 @@ fn as_shown<'p>(publication: &Publication<'p>) -> Option<Publication<'p>> {
     }
 }
 
+fn slots_of(members: &[Member]) -> impl Iterator<Item = u32> {
+    members.iter().map(|member| member.slot)
+}
+
 /// The slots of those sessions that are on this shard.
 fn slots_here(
     shard: ShardId,
@@ -395,5 +466,7 @@ fn slots_here(
         .collect()
 }
 
+/// No route has this index.
+const NO_ROUTE: u32 = u32::MAX;
 /// What the head of a server's frame takes at most.
 const HEAD_BYTES_MAX: usize = 10;

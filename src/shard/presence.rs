@@ -93,11 +93,7 @@ impl Shard {
     /// Whether an open session is on a channel of its namespace.
     #[must_use]
     pub fn is_on_channel(&self, id: ConnectionId, channel: &str) -> bool {
-        self.is_open(id) && {
-            let namespace = self.namespace_of(id);
-            let name = channel.as_bytes();
-            self.channels.is_member(id.slot(), namespace, name)
-        }
+        self.is_open(id) && self.is_member(id, channel.as_bytes())
     }
 
     /// Takes a session that ends off all its channels, and tells the others there, unless everybody

@@ -153,6 +153,12 @@ impl Decoder {
         }
     }
 
+    /// Whether it is between two messages and has nothing of the next: as good as a new one.
+    #[inline]
+    pub fn is_at_rest(&self) -> bool {
+        self.head_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
     /// Bytes of heap held for an unfinished message or control frame, counted by capacity.
     pub fn partial_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
@@ -165,6 +171,7 @@ impl Decoder {
         assert!(usize::from(self.head_len) < HEAD_BYTES_MAX);
         assert!(self.frame.is_none() || self.head_len == 0);
         assert!(self.frame.is_some() || self.left == 0);
+        assert!(!self.is_at_rest() || self.partial.is_none());
         if let Some(partial) = &self.partial {
             assert!(!partial.message.is_empty() || !partial.control.is_empty());
             assert!(partial.message.is_empty() || self.message.is_some());

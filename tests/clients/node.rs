@@ -42,8 +42,10 @@ pub(crate) fn run(script: &str, arguments: &[&str]) {
     let errors = collect(child.stderr.take().expect("piped above"));
     let output = output.recv_timeout(PATIENCE);
     if output.is_err() {
-        // It ends what it has started, too. Fails only if it has ended already.
-        drop(kill_process(Pid::from_child(&child), Signal::TERM));
+        // It ends what it has started, too.
+        match kill_process(Pid::from_child(&child), Signal::TERM) {
+            Ok(()) | Err(_) => {} // it has ended already
+        }
     }
     // What it wrote has come to an end, and so has it.
     let status = child.wait().expect("it is our child");

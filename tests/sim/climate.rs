@@ -47,6 +47,10 @@ pub(crate) fn config(climate: &Climate) -> Config {
         config.routes.push(yields);
     }
     for route in &mut config.routes {
+        // The model knows what clients and handlers do, and no program of the config's.
+        route.commands.clear();
+        route.channels.clear();
+        route.join_on_open.clear();
         if climate.is_watched && route.dialect == DialectName::Projectforge {
             route.tap_path = Some("/tap".to_owned());
         }

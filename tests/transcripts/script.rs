@@ -6,7 +6,7 @@ use crate::text::Text;
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) name: String,
-    /// TOML; empty for the default config.
+    /// TOML, complete: [`PLAIN`] where it says nothing of routes.
     pub(crate) config: String,
     /// Whether it is for a gateway with the handlers of `fixture.rs`.
     pub(crate) wants_handlers: bool,
@@ -84,6 +84,9 @@ impl Script {
             );
         }
         assert!(!script.steps.is_empty(), "{name}: says nothing");
+        if !script.config.contains("routes") {
+            script.config.push_str(PLAIN);
+        }
         script
     }
 
@@ -194,3 +197,28 @@ fn parse_word(text: &str, said: bool) -> Option<Word> {
         _ => None,
     }
 }
+
+/// The routes of the default config without what the config has the gateway do by itself: the
+/// transcripts are about the languages.
+pub(crate) const PLAIN: &str = "
+    [[routes]]
+    path = '/ws'
+    dialect = 'wserver'
+    push_path = '/push'
+    drop_path = '/drop'
+    [[routes]]
+    path = '/edk'
+    dialect = 'edk'
+    [[routes]]
+    path = '/wsrv'
+    dialect = 'wsrv'
+    [[routes]]
+    path = '/easyws'
+    dialect = 'easyws'
+    [[routes]]
+    path = '/projectforge'
+    dialect = 'projectforge'
+    [[routes]]
+    path = '/echo'
+    dialect = 'echo'
+";

@@ -5,6 +5,12 @@
 //! key that nobody knows is an error, not a comment. Ranges are checked here, where the line is at
 //! hand; what concerns more than one key is left to `validate/`.
 
+mod backends;
+mod channels;
+mod commands;
+mod hooks;
+mod json;
+mod jwt;
 mod reader;
 mod route;
 
@@ -13,10 +19,18 @@ use std::str::FromStr;
 
 use toml::de::DeTable;
 
+use self::backends::BACKEND_KEYS;
+use self::channels::{CHANNEL_KEYS, RULE_KEYS};
+use self::commands::COMMAND_KEYS;
+use self::hooks::HOOKS_KEYS;
+use self::jwt::JWT_KEYS;
 use self::reader::{Entry, Reader};
 use super::error::{ConfigError, Places};
 use super::route::ROUTE_KEYS;
-use super::{Config, Heartbeat, Http, Limits, Ring, Shards, parse_listen};
+use super::{
+    Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Ring, Secret, Shards,
+    parse_listen,
+};
 use crate::limits::{RouteLimits, SHUTDOWN_GRACE_MS, Setting};
 
 /// Reads `text`, which came from the file `name`. Every key it sets has its line in the places.
@@ -38,12 +52,18 @@ const TOP_KEYS: &[&str] = &[
     "insecure",
     "log",
     "shutdown_grace_ms",
+    "health_path",
+    "api",
     "limits",
     "heartbeat",
     "http",
     "ring",
+    "backends",
     "routes",
 ];
+
+/// What may stand in `[api]` beside its numbers.
+const API_KEYS: &[&str] = &["enabled", "keys"];
 
 /// What may stand in a `push_header`.
 const HEADER_KEYS: &[&str] = &["name", "value"];
@@ -66,6 +86,11 @@ impl Reader {
                         .and_then(|number| u32::try_from(number).ok())
                         .expect("its range fits and has no \"auto\"");
                 }
+                "health_path" => {
+                    let path = self.string(&entry)?;
+                    config.health_path = (!path.is_empty()).then(|| path.to_owned());
+                }
+                "api" => config.api = self.api(&entry)?,
                 "limits" => self.settings(&entry, Limits::SETTINGS, |key, number| {
                     config.limits.set(key, number);
                 })?,
@@ -78,6 +103,7 @@ impl Reader {
                 "ring" => self.settings(&entry, Ring::SETTINGS, |key, number| {
                     config.ring.set(key, number);
                 })?,
+                "backends" => config.backends = self.backends(&entry)?,
                 // Routes inherit from the limits, which may come later in the file.
                 "routes" => routes = Some(entry),
                 _ => return Err(self.unknown(&entry, TOP_KEYS)),
@@ -104,14 +130,44 @@ impl Reader {
     ) -> Result<(), ConfigError> {
         let wrong = format!("must be a table, [{}]", whole.key);
         for entry in self.table(whole, &wrong)? {
-            let setting = settings.iter().find(|setting| setting.key == entry.key);
-            let Some(setting) = setting else {
-                let keys: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
-                return Err(self.unknown(&entry, &keys));
-            };
-            set(setting.key, self.number(&entry, setting)?);
+            self.setting(&entry, &[], settings, &mut set)?;
         }
         Ok(())
+    }
+
+    /// One number of a table that has other keys too.
+    fn setting(
+        &self,
+        entry: &Entry<'_>,
+        others: &[&str],
+        settings: &[Setting],
+        mut set: impl FnMut(&str, Option<u64>),
+    ) -> Result<(), ConfigError> {
+        let setting = settings.iter().find(|setting| setting.key == entry.key);
+        let Some(setting) = setting else {
+            let mut keys = others.to_vec();
+            keys.extend(settings.iter().map(|setting| setting.key));
+            return Err(self.unknown(entry, &keys));
+        };
+        set(setting.key, self.number(entry, setting)?);
+        Ok(())
+    }
+
+    fn api(&mut self, whole: &Entry<'_>) -> Result<Api, ConfigError> {
+        let mut api = Api::default();
+        for entry in self.table(whole, "must be a table, [api]")? {
+            match entry.key {
+                "enabled" => api.enabled = Some(self.boolean(&entry)?),
+                "keys" => {
+                    let keys = self.strings(&entry, "must be a list such as [\"...\"]")?;
+                    api.keys = keys.into_iter().map(Secret::new).collect();
+                }
+                _ => self.setting(&entry, API_KEYS, ApiLimits::SETTINGS, |key, number| {
+                    api.limits.set(key, number);
+                })?,
+            }
+        }
+        Ok(api)
     }
 
     /// A number of shards: a word or a bare number.
@@ -161,10 +217,23 @@ fn is_known_key(key: &str) -> bool {
         Heartbeat::SETTINGS,
         Http::SETTINGS,
         Ring::SETTINGS,
+        ApiLimits::SETTINGS,
+        BackendLimits::SETTINGS,
+        RouteLimits::SETTINGS,
     ];
-    TOP_KEYS.contains(&key)
+    let tables = [
+        TOP_KEYS,
+        API_KEYS,
+        BACKEND_KEYS,
+        HEADER_KEYS,
+        JWT_KEYS,
+        HOOKS_KEYS,
+        CHANNEL_KEYS,
+        RULE_KEYS,
+        COMMAND_KEYS,
+    ];
+    tables.concat().contains(&key)
         || ROUTE_KEYS.iter().any(|route_key| route_key.key == key)
-        || HEADER_KEYS.contains(&key)
         || settings
             .iter()
             .any(|table| table.iter().any(|setting| setting.key == key))
@@ -187,11 +256,12 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_those_that_are_allowed() {
-        const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, limits, \
-            heartbeat, http, ring, routes";
+        const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, health_path, \
+            api, limits, heartbeat, http, ring, backends, routes";
         const ROUTE: &str = "path, dialect, name, namespace, origin, playground_path, tokens, \
-            push_path, drop_path, push_secret, push_header, message_bytes_max, outbox_bytes_max, \
-            ping_interval_ms, idle_timeout_ms, registration_timeout_ms";
+            jwt, hooks, channels, join_on_open, push_path, drop_path, push_secret, push_header, \
+            message_bytes_max, outbox_bytes_max, ping_interval_ms, idle_timeout_ms, \
+            registration_timeout_ms";
         check(
             "# one\n\nlimts = 1",
             &format!("f.toml:3: unknown key \"limts\"; allowed here: {TOP}"),
@@ -371,6 +441,16 @@ mod tests {
             "a b",
             "f.toml:1: not valid TOML: key with no value, expected `=`",
         );
+        for (table, key) in [("[api]", "keys"), ("[[backends]]", "secret")] {
+            let text = format!("{table}\n{key} = hush");
+            let result = Config::from_toml("f.toml", &text, &Overrides::default());
+            let error = result.expect_err("not TOML").to_string();
+            assert!(
+                error.starts_with(&format!("f.toml:2: {key}: not valid TOML: ")),
+                "{error}"
+            );
+            assert!(!error.contains("hush"), "{error}");
+        }
     }
 
     #[test]
@@ -380,6 +460,16 @@ mod tests {
         check(
             "[limits]\n[http]\n[limits]",
             "f.toml:3: duplicate key \"limits\"",
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_quoted_in_a_file_is_quoted_in_a_complaint() {
+        check(
+            "\"a\\nb\" = 1\n",
+            "f.toml:1: unknown key \"\"a\\nb\"\"; allowed here: listen, shards, pin, insecure, \
+             log, shutdown_grace_ms, health_path, api, limits, heartbeat, http, ring, backends, \
+             routes",
         );
     }
 

@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use super::super::Secret;
 use super::super::error::{ConfigError, Places};
+use super::super::words::key_in;
 use crate::limits::Setting;
 
 /// Reads a file and remembers where its keys are.
@@ -30,11 +32,7 @@ impl Reader {
             .iter()
             .map(|(key, value)| Entry {
                 key: key.get_ref(),
-                path: if path.is_empty() {
-                    key.get_ref().to_string()
-                } else {
-                    format!("{path}.{}", key.get_ref())
-                },
+                path: key_in(path, key.get_ref()),
                 value: value.get_ref(),
                 span: key.span(),
             })
@@ -57,9 +55,40 @@ impl Reader {
         Ok(self.entries(&entry.path, table))
     }
 
+    /// The tables of an array of them, in order.
+    pub(super) fn tables<'t>(
+        &mut self,
+        whole: &Entry<'t>,
+        wrong: &str,
+    ) -> Result<Vec<(Entry<'t>, &'t DeTable<'t>)>, ConfigError> {
+        let mut tables = Vec::new();
+        for entry in self.array(whole, wrong)? {
+            let Some(table) = entry.value.as_table() else {
+                return Err(self.wrong_type(&entry, wrong));
+            };
+            tables.push((entry, table));
+        }
+        Ok(tables)
+    }
+
     pub(super) fn string<'t>(&self, entry: &Entry<'t>) -> Result<&'t str, ConfigError> {
         let text = entry.value.as_str();
         text.ok_or_else(|| self.wrong_type(entry, "must be a string"))
+    }
+
+    /// A string of which nothing is ever shown.
+    pub(super) fn secret(&self, entry: &Entry<'_>) -> Result<Secret, ConfigError> {
+        self.string(entry).map(Secret::new)
+    }
+
+    /// The strings of an array, each with its line noted.
+    pub(super) fn strings<'t>(
+        &mut self,
+        whole: &Entry<'t>,
+        wrong: &str,
+    ) -> Result<Vec<&'t str>, ConfigError> {
+        let elements = self.array(whole, wrong)?;
+        elements.iter().map(|entry| self.string(entry)).collect()
     }
 
     pub(super) fn boolean(&self, entry: &Entry<'_>) -> Result<bool, ConfigError> {
@@ -124,6 +153,18 @@ impl Reader {
         Ok(Some(
             u64::try_from(number).expect("every range is one of u64"),
         ))
+    }
+
+    /// Complains that a table lacks a key; `whole` is the table, `what` begins the sentence.
+    pub(super) fn missing(
+        &self,
+        whole: &Entry<'_>,
+        what: &str,
+        key: &str,
+        hint: &str,
+    ) -> ConfigError {
+        let problem = format!("{what} the key \"{key}\", {hint}");
+        self.places.complain(&whole.path, problem)
     }
 
     pub(super) fn wrong_type(&self, entry: &Entry<'_>, wrong: &str) -> ConfigError {

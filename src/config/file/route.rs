@@ -11,10 +11,12 @@ use toml::de::DeTable;
 use super::super::error::ConfigError;
 use super::super::route::ROUTE_KEYS;
 use super::super::words::{quoted, quoted_list, unknown};
-use super::super::{Config, DialectName, Origin, PushAuth, Route, Schema, Secret, Tokens};
+use super::super::{Config, DialectName, Origin, PushAuth, Route, Schema, Tokens};
 use super::HEADER_KEYS;
 use super::reader::{Entry, Reader};
 use crate::limits::RouteLimits;
+
+const NEEDS: &str = "a route needs";
 
 /// How schemas are spelled.
 const SCHEMAS: &[&str] = &["opaque", "builtin", "descriptor"];
@@ -30,10 +32,7 @@ impl Reader {
     ) -> Result<Vec<Route>, ConfigError> {
         let wrong = "must be [[routes]] tables";
         let mut routes = Vec::new();
-        for entry in self.array(entry, wrong)? {
-            let Some(table) = entry.value.as_table() else {
-                return Err(self.wrong_type(&entry, wrong));
-            };
+        for (entry, table) in self.tables(entry, wrong)? {
             routes.push(self.route(&entry, table, config)?);
         }
         Ok(routes)
@@ -48,7 +47,7 @@ impl Reader {
         let entries = self.entries(&whole.path, table);
         let Some(entry) = entries.iter().find(|entry| entry.key == "dialect") else {
             let allowed = quoted_list(DialectName::SPELLINGS);
-            return Err(self.missing(whole, "dialect", &format!("allowed are {allowed}")));
+            return Err(self.missing(whole, NEEDS, "dialect", &format!("allowed are {allowed}")));
         };
         let dialect = self.parsed(entry, DialectName::from_str)?;
         let mut route = Route::new("", dialect);
@@ -60,7 +59,7 @@ impl Reader {
         }
         route.schema = self.schema(&entries)?;
         if !entries.iter().any(|entry| entry.key == "path") {
-            return Err(self.missing(whole, "path", "such as \"/ws\""));
+            return Err(self.missing(whole, NEEDS, "path", "such as \"/ws\""));
         }
         Ok(route)
     }
@@ -76,6 +75,16 @@ impl Reader {
             "origin" => route.origin = Some(self.origin(entry)?),
             "playground_path" => route.playground_path = Some(string(self)?),
             "tokens" => route.tokens = Some(self.tokens(entry)?),
+            "token_from" => route.token_from = Some(self.token_from(entry)?),
+            "anonymous" => route.anonymous = self.boolean(entry)?,
+            "jwt" => route.jwt = Some(self.jwt(entry)?),
+            "hooks" => route.hooks = Some(self.hooks(entry)?),
+            "commands" => route.commands = self.commands(entry)?,
+            "channels" => route.channels = self.channels(entry)?,
+            "join_on_open" => {
+                let channels = self.strings(entry, "must be a list such as [\"lobby\"]")?;
+                route.join_on_open = channels.into_iter().map(ToOwned::to_owned).collect();
+            }
             "push_path" => route.push_path = Some(string(self)?),
             "drop_path" => route.drop_path = Some(string(self)?),
             "push_secret" | "push_header" if route.push_auth != PushAuth::None => {
@@ -83,7 +92,7 @@ impl Reader {
                 return Err(self.places.complain(&entry.path, problem));
             }
             "push_secret" => {
-                let secret = Secret::new(string(self)?);
+                let secret = self.secret(entry)?;
                 route.push_auth = PushAuth::Bearer { secret };
             }
             "push_header" => route.push_auth = self.push_header(entry)?,
@@ -92,7 +101,7 @@ impl Reader {
             "push_frame" => route.push_frame = self.parsed(entry, FromStr::from_str)?,
             "from" => route.from = self.parsed(entry, FromStr::from_str)?,
             "tap_path" => route.tap_path = Some(string(self)?),
-            "tap_secret" => route.tap_secret = Some(Secret::new(string(self)?)),
+            "tap_secret" => route.tap_secret = Some(self.secret(entry)?),
             key => {
                 let mut settings = RouteLimits::SETTINGS.iter();
                 let setting = settings.find(|setting| setting.key == key);
@@ -115,12 +124,10 @@ impl Reader {
             }
             None => {}
         }
-        let wrong = format!("must be one of {ALLOWED}");
-        let mut list = Vec::new();
-        for entry in self.array(entry, &wrong)? {
-            list.push(self.string(&entry)?.to_owned());
-        }
-        Ok(Origin::List(list))
+        let list = self.strings(entry, &format!("must be one of {ALLOWED}"))?;
+        Ok(Origin::List(
+            list.into_iter().map(ToOwned::to_owned).collect(),
+        ))
     }
 
     /// What the keys of a schema say together.
@@ -165,7 +172,7 @@ impl Reader {
         for entry in self.table(whole, wrong)? {
             match entry.key {
                 "name" => name = Some(self.string(&entry)?.to_ascii_lowercase()),
-                "value" => value = Some(Secret::new(self.string(&entry)?)),
+                "value" => value = Some(self.secret(&entry)?),
                 _ => return Err(self.unknown(&entry, HEADER_KEYS)),
             }
         }
@@ -193,11 +200,6 @@ impl Reader {
         Ok(tokens.into_iter().collect())
     }
 
-    fn missing(&self, whole: &Entry<'_>, key: &str, hint: &str) -> ConfigError {
-        let problem = format!("a route needs the key \"{key}\", {hint}");
-        self.places.complain(&whole.path, problem)
-    }
-
     /// Complains about a key that no route has, or none of this dialect.
     fn is_of_route(&self, entry: &Entry<'_>, dialect: DialectName) -> Result<(), ConfigError> {
         let known = ROUTE_KEYS.iter().find(|known| known.key == entry.key);
@@ -220,7 +222,10 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Overrides, PushFrame, Sender};
+    use super::super::super::{
+        Action, Backend, ChannelSetting, CommandSetting, Create, HookKind, Hooks, Jwt, JwtKeys,
+        OnFailure, Overrides, PublishTo, PushFrame, ReplyData, Rule, Secret, Sender, TokenSource,
+    };
     use super::*;
 
     fn read(text: &str) -> Result<Config, ConfigError> {
@@ -275,7 +280,20 @@ mod tests {
                 "playground_path = '/p'",
                 "edk wsrv easyws projectforge wserver",
             ),
-            ("tokens = {}", "edk easyws wserver"),
+            ("tokens = {}", "edk wsrv easyws projectforge wserver"),
+            ("token_from = ['bearer']", "wsrv projectforge"),
+            ("anonymous = true", "wsrv projectforge"),
+            (
+                "jwt = { key_file = 'f' }",
+                "edk wsrv easyws projectforge wserver",
+            ),
+            (
+                "hooks = { backend = 'b' }",
+                "edk wsrv easyws projectforge wserver",
+            ),
+            ("commands = {}", "edk wsrv easyws projectforge"),
+            ("channels = []", "edk wsrv easyws projectforge wserver"),
+            ("join_on_open = []", "edk wsrv easyws projectforge wserver"),
             ("push_path = '/p'", "wserver"),
             ("drop_path = '/p'", "wserver"),
             ("push_secret = 'x'", "wserver"),
@@ -415,6 +433,134 @@ mod tests {
         expected.tap_path = Some("/t".to_owned());
         expected.tap_secret = Some(Secret::new("s"));
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn every_key_about_users_and_hooks_reaches_the_route() {
+        let text = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n\
+            [[routes]]\npath = '/a'\ndialect = 'wsrv'\n\
+            token_from = ['bearer', 'header:X-Token', 'cookie:session', 'query:token']\n\
+            anonymous = true\njoin_on_open = ['global', 'user:{user}']\n\
+            [routes.jwt]\nsecret = '0123456789abcdef0123456789abcdef'\nissuer = 'i'\n\
+            audience = 'a'\nuser_claim = 'uid'\nleeway_s = 300\n\
+            [routes.hooks]\nbackend = 'app'\non = ['open', 'message', 'close']\n\
+            on_failure = 'close'";
+        let config = read(text).expect("valid");
+        let expected = Route {
+            jwt: Some(Jwt {
+                keys: JwtKeys::Secret(Secret::new("0123456789abcdef0123456789abcdef")),
+                issuer: Some("i".to_owned()),
+                audience: Some("a".to_owned()),
+                user_claim: "uid".to_owned(),
+                leeway_s: 300,
+            }),
+            token_from: Some(vec![
+                TokenSource::Bearer,
+                TokenSource::Header("x-token".to_owned()),
+                TokenSource::Cookie("session".to_owned()),
+                TokenSource::Query("token".to_owned()),
+            ]),
+            anonymous: true,
+            hooks: Some(Hooks {
+                backend: "app".to_owned(),
+                on: vec![HookKind::Open, HookKind::Message, HookKind::Close],
+                on_failure: OnFailure::Close,
+            }),
+            join_on_open: vec!["global".to_owned(), "user:{user}".to_owned()],
+            ..Route::new("/a", DialectName::Wsrv)
+        };
+        assert_eq!(config.routes, [expected]);
+        assert_eq!(config.backends, [Backend::new("app", "http://127.0.0.1/")]);
+
+        let keys = |line: &str| {
+            let jwt = route("edk", line).jwt;
+            jwt.map(|jwt| {
+                assert_eq!(jwt, Jwt::new(jwt.keys.clone()));
+                jwt.keys
+            })
+        };
+        let pem = JwtKeys::Pem("a.pem".into());
+        assert_eq!(keys("jwt = { key_file = 'a.pem' }"), Some(pem));
+        let jwks = JwtKeys::Jwks("a.json".into());
+        assert_eq!(keys("jwt = { jwks_file = 'a.json' }"), Some(jwks));
+    }
+
+    #[test]
+    fn every_key_of_a_command_reaches_the_route() {
+        let read = route(
+            "wsrv",
+            "tokens = { t = 'jack' }\n[routes.commands]\ne = 'echo'\nj = 'join'\n\
+             l = { action = 'leave', channel = 'user:{user}', allow = 'identified' }\n\
+             p = 'publish'\n\
+             c = { action = 'publish', channel = 'room', event = 'chat', to = 'others' }\n\
+             r = 'reply'\n'the text' = { action = 'reply', data = 'hi' }\n\
+             b = { action = 'reply', bytes = 'aGk=', allow = { tokens = ['t'] } }",
+        );
+        let publish = |channel: Option<&str>, event: Option<&str>, to| Action::Publish {
+            channel: channel.map(ToOwned::to_owned),
+            event: event.map(ToOwned::to_owned),
+            to,
+        };
+        let reply = |data| Action::Reply { data };
+        let leave = Action::Leave {
+            channel: Some("user:{user}".to_owned()),
+        };
+        let tokens = Rule::Tokens(vec![Secret::new("t")]);
+        let expected = [
+            ("e", Action::Echo, Rule::Anyone),
+            ("j", Action::Join { channel: None }, Rule::Anyone),
+            ("l", leave, Rule::Identified),
+            ("p", publish(None, None, PublishTo::All), Rule::Anyone),
+            (
+                "c",
+                publish(Some("room"), Some("chat"), PublishTo::Others),
+                Rule::Anyone,
+            ),
+            ("r", reply(ReplyData::None), Rule::Anyone),
+            (
+                "the text",
+                reply(ReplyData::Text("hi".to_owned())),
+                Rule::Anyone,
+            ),
+            ("b", reply(ReplyData::Bytes(b"hi".into())), tokens),
+        ];
+        let setting = |(name, action, allow): (&str, _, _)| {
+            (name.to_owned(), CommandSetting { action, allow })
+        };
+        assert_eq!(read.commands, expected.map(setting).into());
+    }
+
+    #[test]
+    fn every_key_of_a_channel_reaches_the_route() {
+        let read = read(
+            "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n\
+             [[routes]]\npath = '/a'\ndialect = 'easyws'\n\
+             hooks = { backend = 'app' }\njwt = { key_file = 'f' }\n\
+             [[routes.channels]]\nname = 'news'\npublish = 'nobody'\n\
+             [[routes.channels]]\nname = 'hall'\ncreate = 'first-join'\njoin = 'identified'\n\
+             [[routes.channels]]\nname = 'user:{user}'\njoin = 'owner'\npublish = 'hook'\n\
+             [[routes.channels]]\nname = '*'\ncreate = 'first-join'\n\
+             join = { tokens = ['a', 'b'] }\npublish = { claim = 'role', value = 'admin' }",
+        );
+        let channels = read.expect("valid").routes.remove(0).channels;
+        let setting = |name: &str, create, join, publish| ChannelSetting {
+            name: name.to_owned(),
+            create,
+            join,
+            publish,
+        };
+        let tokens = Rule::Tokens(vec![Secret::new("a"), Secret::new("b")]);
+        let claim = Rule::Claim {
+            name: "role".to_owned(),
+            value: "admin".to_owned(),
+        };
+        let expected = [
+            setting("news", Create::Advance, Rule::Anyone, Rule::Nobody),
+            setting("hall", Create::FirstJoin, Rule::Identified, Rule::Anyone),
+            setting("user:{user}", Create::FirstJoin, Rule::Owner, Rule::Hook),
+            setting("*", Create::FirstJoin, tokens, claim),
+        ];
+        assert_eq!(channels, expected);
     }
 
     #[test]

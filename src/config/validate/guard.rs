@@ -8,9 +8,13 @@ use super::super::{Config, DialectName, PushAuth, Route};
 
 /// Checks that nothing is open to everyone who reaches the gateway, unless the operator meant it.
 pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let must_be_guarded = !config.insecure && !config.is_loopback();
+    if must_be_guarded && let Some(problem) = api_is_open(config) {
+        return Err(places.complain_of_either(&["listen", "api.enabled"], problem));
+    }
     for (index, route) in config.routes.iter().enumerate() {
         let whole = format!("routes[{index}]");
-        if !config.insecure && !config.is_loopback() {
+        if must_be_guarded {
             let problem = push_is_open(config, route).or_else(|| tap_is_open(config, route));
             if let Some(problem) = problem {
                 return Err(places.complain_of_either(&["listen", &whole], problem));
@@ -26,6 +30,17 @@ pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError>
         }
     }
     Ok(())
+}
+
+fn api_is_open(config: &Config) -> Option<String> {
+    let is_open = config.serves_api() && config.api.keys.is_empty();
+    is_open.then(|| {
+        format!(
+            "{} is not a loopback address, and the server API is open to everyone who reaches it; \
+             give it keys, or start with --insecure",
+            config.listen
+        )
+    })
 }
 
 fn push_is_open(config: &Config, route: &Route) -> Option<String> {
@@ -53,8 +68,7 @@ fn tap_is_open(config: &Config, route: &Route) -> Option<String> {
 /// A language whose sessions each have a user from the start needs somebody who names them.
 fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
     let is_named = config.trusts_user_header(route)
-        || route.tokens.is_some()
-        || route.authenticated_by_code
+        || route.authenticates()
         || route.dialect != DialectName::Edk;
     if is_named {
         return None;
@@ -63,15 +77,16 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
     Some(match route.trust_user_header {
         Some(_) => format!(
             "nothing says who a client of {path} is: the header x-user-id is not believed; give \
-             its route tokens, or trust_user_header = true, or, in a program that embeds the \
-             gateway, a function that authenticates (authenticated_by_code)"
+             its route tokens, a jwt or hooks on \"open\", or trust_user_header = true, or, in a \
+             program that embeds the gateway, a function that authenticates \
+             (authenticated_by_code)"
         ),
         None => format!(
             "{} is not a loopback address, so the header x-user-id is not believed, and nothing \
-             else says who a client of {path} is; give its route tokens, or trust_user_header = \
-             true if whatever stands in front of the gateway sets that header itself, or, in a \
-             program that embeds the gateway, a function that authenticates \
-             (authenticated_by_code), or start with --insecure",
+             else says who a client of {path} is; give its route tokens, a jwt or hooks on \
+             \"open\", or trust_user_header = true if whatever stands in front of the gateway sets \
+             that header itself, or, in a program that embeds the gateway, a function that \
+             authenticates (authenticated_by_code), or start with --insecure",
             config.listen
         ),
     })
@@ -96,6 +111,7 @@ mod tests {
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
+    const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
     const FORGE: &str = "[[routes]]\npath = '/forge'\ndialect = 'projectforge'\n";
 
     #[test]
@@ -161,8 +177,43 @@ mod tests {
     }
 
     #[test]
+    fn an_open_server_api_is_refused_where_others_can_reach_it() {
+        let listen = "\nlisten = '0.0.0.0:80'\n";
+        let problem = "0.0.0.0:80 is not a loopback address, and the server API is open to \
+            everyone who reaches it; give it keys, or start with --insecure";
+        let enabled = "[api]\nenabled = true\n";
+        check(
+            &format!("{listen}{enabled}{FORGE}"),
+            &format!("f.toml:2: listen: {problem}"),
+        );
+        let overrides = Overrides {
+            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            ..Overrides::default()
+        };
+        let error = Config::from_toml("f.toml", &format!("{enabled}{FORGE}"), &overrides);
+        let error = error.expect_err("open").to_string();
+        assert_eq!(error, format!("f.toml:2: api.enabled: {problem}"));
+
+        let serves = |text: &str| read(text).map(|config| config.serves_api());
+        assert_eq!(serves(&format!("{enabled}{FORGE}")), Ok(true));
+        assert_eq!(serves(FORGE), Ok(true), "only this machine can use it");
+        assert_eq!(
+            serves(&format!("{listen}{FORGE}")),
+            Ok(false),
+            "nobody asked for it"
+        );
+        let keys = format!("{listen}[api]\nkeys = ['a']\n{FORGE}");
+        assert_eq!(serves(&keys), Ok(true));
+        let meant = format!("insecure = true{listen}{enabled}{FORGE}");
+        assert_eq!(serves(&meant), Ok(true));
+        let off = format!("[api]\nenabled = false\nkeys = ['a']\n{FORGE}");
+        assert_eq!(serves(&off), Ok(false));
+    }
+
+    #[test]
     fn somebody_says_who_a_client_of_edk_is() {
-        const CURES: &str = "give its route tokens, or trust_user_header = true";
+        const CURES: &str = "give its route tokens, a jwt or hooks on \"open\", or \
+            trust_user_header = true";
         const IN_CODE: &str = "or, in a program that embeds the gateway, a function that \
             authenticates (authenticated_by_code)";
         let listen = "\nlisten = '0.0.0.0:80'\n";
@@ -181,9 +232,14 @@ mod tests {
             format!("{listen}{EDK}tokens = {{ a = 'jack' }}"),
             format!("insecure = true{listen}{EDK}"),
             format!("{EDK}trust_user_header = false\ntokens = {{ a = 'jack' }}"),
+            format!("{listen}{EDK}jwt = {{ key_file = 'f' }}"),
+            format!("{listen}{EDK}hooks = {{ backend = 'app', on = ['open'] }}\n{APP}"),
         ] {
             assert!(read(&text).is_ok(), "{text}");
         }
+
+        let told = format!("{listen}{EDK}hooks = {{ backend = 'app', on = ['close'] }}\n{APP}");
+        assert!(read(&told).is_err(), "a backend that is not asked");
 
         // Said on purpose, it holds everywhere.
         let distrusted = format!("{EDK}trust_user_header = false\n");

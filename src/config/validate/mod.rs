@@ -3,20 +3,33 @@
 //! Each rule looks at the finished [`Config`] and complains in terms of its keys; the places supply
 //! the line where there is one. The first broken rule is reported.
 
+mod access;
+mod backends;
+mod channels;
+mod commands;
 mod guard;
+mod hooks;
 mod path;
 mod route;
+mod rule;
+mod texts;
 
 use self::path::PathsTaken;
 use super::Config;
 use super::error::{ConfigError, Places};
-use crate::limits::{Heartbeat, Http, Limits, Ring, RouteLimits, SHUTDOWN_GRACE_MS, Setting};
+use crate::limits::{
+    ApiLimits, BackendLimits, Heartbeat, Http, JWT_LEEWAY_S, Limits, Ring, RouteLimits,
+    SHUTDOWN_GRACE_MS, Setting,
+};
 
 /// Checks everything that a config promises to whoever reads it.
 pub(super) fn validate(config: &Config, places: &Places) -> Result<(), ConfigError> {
     numbers_are_in_range(config, places)?;
     rings_fit_each_other(config, places)?;
+    backends::check_api(config, places)?;
+    backends::check(config, places)?;
     routes_are_sound(config, places)?;
+    channels::check(config, places)?;
     whole_messages_fit(config, places)?;
     guard::check(config, places)
 }
@@ -45,11 +58,25 @@ fn numbers_are_in_range(config: &Config, places: &Places) -> Result<(), ConfigEr
     })?;
     check("http.", Http::SETTINGS, &|key| config.http.number(key))?;
     check("ring.", Ring::SETTINGS, &|key| config.ring.number(key))?;
+    check("api.", ApiLimits::SETTINGS, &|key| {
+        config.api.limits.number(key)
+    })?;
+    for (index, backend) in config.backends.iter().enumerate() {
+        let table = format!("backends[{index}].");
+        check(&table, BackendLimits::SETTINGS, &|key| {
+            backend.limits.number(key)
+        })?;
+    }
     for (index, route) in config.routes.iter().enumerate() {
         let table = format!("routes[{index}].");
         check(&table, RouteLimits::SETTINGS, &|key| {
             route.limits.number(key)
         })?;
+        if let Some(jwt) = &route.jwt {
+            check(&format!("{table}jwt."), &[JWT_LEEWAY_S], &|_| {
+                Some(jwt.leeway_s.into())
+            })?;
+        }
     }
     Ok(())
 }
@@ -84,7 +111,12 @@ fn routes_are_sound(config: &Config, places: &Places) -> Result<(), ConfigError>
         return Err(places.complain("routes", problem));
     }
 
-    let mut taken = PathsTaken::default();
+    let mut taken = PathsTaken::new(config.serves_api());
+    if let Some(path) = &config.health_path {
+        let key = "health_path";
+        let result = taken.take(path, key, false);
+        result.map_err(|problem| places.complain(key, problem))?;
+    }
     for (index, route) in config.routes.iter().enumerate() {
         let paths = [
             ("path", Some(&route.path)),
@@ -100,10 +132,8 @@ fn routes_are_sound(config: &Config, places: &Places) -> Result<(), ConfigError>
             let result = taken.take(path, &key, is_pattern);
             result.map_err(|problem| places.complain(&key, problem))?;
         }
-        route::check(route, &config.limits).map_err(|(key, problem)| {
-            let in_route = format!("routes[{index}].{key}");
-            let whole = format!("routes[{index}]");
-            places.complain_of_either(&[&in_route, &whole], problem)
+        route::check(route, config).map_err(|(key, problem)| {
+            places.complain_within(&format!("routes[{index}].{key}"), problem)
         })?;
     }
     Ok(())
@@ -235,6 +265,46 @@ mod tests {
              routes[0].path",
         );
         assert!(read(&format!("{forge}{ECHO}")).is_ok());
+    }
+
+    #[test]
+    fn a_path_is_not_where_the_gateway_itself_is() {
+        check(
+            &format!("{WS}push_path = '/health'"),
+            "f.toml:4: routes[0].push_path: \"/health\" is taken by health_path",
+        );
+        check(
+            &format!("health_path = '/ws'\n{WS}"),
+            "f.toml:3: routes[0].path: \"/ws\" is taken by health_path",
+        );
+        check(
+            &format!("health_path = 'health'\n{WS}"),
+            "f.toml:1: health_path: \"health\" does not start with \"/\"",
+        );
+        let nowhere = read(&format!("health_path = ''\n{WS}push_path = '/health'"));
+        assert_eq!(nowhere.expect("valid").health_path, None);
+        let elsewhere = read(&format!("health_path = '/up'\n{WS}push_path = '/health'"));
+        let elsewhere = elsewhere.expect("valid").health_path;
+        assert_eq!(elsewhere.as_deref(), Some("/up"));
+
+        let taken = "is taken by the server API, as all under /api/ is (api.enabled)";
+        for path in ["/api/", "/api/push", "/api/v1/push"] {
+            check(
+                &format!("{WS}push_path = '{path}'"),
+                &format!("f.toml:4: routes[0].push_path: \"{path}\" {taken}"),
+            );
+            let off = format!("api.enabled = false\n{WS}push_path = '{path}'");
+            assert_eq!(read(&off).err(), None);
+        }
+        check(
+            "[[routes]]\ndialect = 'echo'\npath = '/api/{id}'",
+            &format!("f.toml:3: routes[0].path: \"/api/{{id}}\" {taken}"),
+        );
+        check(
+            "health_path = '/api/health'",
+            &format!("f.toml:1: health_path: \"/api/health\" {taken}"),
+        );
+        assert_eq!(read(&format!("{WS}push_path = '/api'")).err(), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use matchit::{InsertError, Router};
 
+use super::super::api::API_ROOT;
 use super::super::words::quoted;
 
 /// The paths that have been seen, each with the key that it stands under.
@@ -14,12 +15,28 @@ use super::super::words::quoted;
 pub(super) struct PathsTaken {
     router: Router<()>,
     keys: BTreeMap<String, String>,
+    /// Whether everything under [`API_ROOT`] is.
+    api: bool,
 }
 
 impl PathsTaken {
+    /// Nothing is taken, but for what the server API needs, if it is served.
+    pub(super) fn new(serves_api: bool) -> Self {
+        Self {
+            api: serves_api,
+            ..Self::default()
+        }
+    }
+
     /// Takes `path` for `key`, or says why it cannot be. Only a pattern may have parameters.
     pub(super) fn take(&mut self, path: &str, key: &str, is_pattern: bool) -> Result<(), String> {
         check_path(path, is_pattern)?;
+        if self.api && path.starts_with(API_ROOT) {
+            return Err(format!(
+                "{} is taken by the server API, as all under {API_ROOT} is (api.enabled)",
+                quoted(path)
+            ));
+        }
         if let Some(other) = self.keys.get(path) {
             return Err(format!("{} is taken by {other}", quoted(path)));
         }

@@ -3,27 +3,25 @@
 //! Each rule names the key that it complains about; the caller knows which route it is. Whether
 //! what a route has is guarded well enough is for `guard.rs` to judge.
 
-use super::super::route::{NAME_BYTES_MAX, ROUTE_KEYS, is_name};
+use super::super::route::{ROUTE_KEYS, is_name};
 use super::super::words::quoted;
-use super::super::{DialectName, Limits, Origin, PushAuth, Route, Schema, Secret};
+use super::super::{Config, Origin, PushAuth, Route, Schema};
+use super::texts::{Complaint, check_header_value, check_length, complain, is_token, not_a_name};
+use super::{access, channels, commands, hooks};
 
-/// A key and what is wrong with it.
-pub(super) type Complaint = (String, String);
-
-/// Checks everything about a route but its numbers and paths.
-pub(super) fn check(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+/// Checks everything about a route but its numbers, its paths and the channels of its namespace.
+pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
     dialect_has_use_for(route)?;
     check_name(route)?;
     check_namespace(route)?;
     check_origin(route)?;
-    check_tokens(route, limits).map_err(|problem| ("tokens".to_owned(), problem))?;
+    access::check(route, &config.limits)?;
+    hooks::check(route, config)?;
+    commands::check(route, &config.limits)?;
+    channels::check_join_on_open(route, &config.limits)?;
     check_push_auth(route)?;
     check_schema(route)?;
     check_tap_secret(route)
-}
-
-fn complain(key: &str, problem: impl Into<String>) -> Result<(), Complaint> {
-    Err((key.to_owned(), problem.into()))
 }
 
 /// For routes made in code: the file has already complained about keys a dialect lacks.
@@ -40,24 +38,16 @@ fn dialect_has_use_for(route: &Route) -> Result<(), Complaint> {
 
 fn check_name(route: &Route) -> Result<(), Complaint> {
     match &route.name {
-        Some(name) if !is_name(name) => {
-            let problem = format!(
-                "{} is not a name, allowed are 1 to {NAME_BYTES_MAX} letters, digits and \"_.-\"",
-                quoted(name)
-            );
-            complain("name", problem)
-        }
+        Some(name) if !is_name(name) => complain("name", not_a_name(name)),
         _ => Ok(()),
     }
 }
 
 fn check_namespace(route: &Route) -> Result<(), Complaint> {
-    let bytes = route.namespace.as_ref().map_or(1, String::len);
-    if (1..=NAMESPACE_BYTES_MAX).contains(&bytes) {
-        return Ok(());
+    match &route.namespace {
+        Some(namespace) => check_length("namespace", namespace, NAMESPACE_BYTES_MAX),
+        None => Ok(()),
     }
-    let problem = format!("has {bytes} bytes, allowed are 1 to {NAMESPACE_BYTES_MAX}");
-    complain("namespace", problem)
 }
 
 fn check_origin(route: &Route) -> Result<(), Complaint> {
@@ -132,8 +122,7 @@ fn check_push_auth(route: &Route) -> Result<(), Complaint> {
             "push_secret"
         }
         PushAuth::Header { name, value } => {
-            let is_long = name.len() > HEADER_NAME_BYTES_MAX;
-            if name.is_empty() || is_long || !name.bytes().all(is_token_byte) {
+            if name.len() > HEADER_NAME_BYTES_MAX || !is_token(name) {
                 let problem = format!(
                     "{} is not the name of a header, such as \"X-Api-Key\"",
                     quoted(name)
@@ -163,69 +152,6 @@ fn check_tap_secret(route: &Route) -> Result<(), Complaint> {
     match route.tap_path {
         Some(_) => Ok(()),
         None => complain("tap_secret", "guards nothing: the route has no tap_path"),
-    }
-}
-
-/// A value that cannot be sent in a header could never be shown, and nobody could push or tap.
-fn check_header_value(secret: &Secret, inner_spaces: bool) -> Result<(), String> {
-    let bytes = secret.as_bytes();
-    let is_allowed = |byte: &u8| byte.is_ascii_graphic() || (inner_spaces && *byte == b' ');
-    let has_space_around = bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ');
-    if bytes.is_empty() || bytes.len() > SECRET_BYTES_MAX {
-        let length = bytes.len();
-        Err(format!(
-            "has {length} characters, allowed are 1 to {SECRET_BYTES_MAX}"
-        ))
-    } else if has_space_around || !bytes.iter().all(is_allowed) {
-        let spaces = if inner_spaces {
-            ", and spaces between them"
-        } else {
-            ""
-        };
-        Err(format!(
-            "has a character that is not allowed; allowed are visible ASCII characters{spaces}"
-        ))
-    } else {
-        Ok(())
-    }
-}
-
-/// A user's name that no session could have, and a token that no client could show, would be a
-/// silent dead end.
-fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
-    let Some(tokens) = &route.tokens else {
-        return Ok(());
-    };
-    let max = limits.name_bytes_max as usize;
-    let is_bad = |name: &str| name.is_empty() || name.len() > max;
-    if tokens
-        .iter()
-        .any(|(token, user)| is_bad(token) || is_bad(user))
-    {
-        return Err(format!(
-            "tokens and users have 1 to {max} bytes (limits.name_bytes_max)"
-        ));
-    }
-    let (is_allowed, rule): (fn(u8) -> bool, &str) = match route.dialect {
-        DialectName::Edk => (
-            is_token_byte,
-            "tokens are sent as a subprotocol, and have letters, digits and !#$%&'*+-.^_`|~ only",
-        ),
-        DialectName::Easyws => (
-            |byte| (b' '..=b'~').contains(&byte) && !b"\";\\".contains(&byte),
-            "tokens are sent in a cookie, and have printable ASCII characters only, without \
-             quotes, semicolons and backslashes",
-        ),
-        DialectName::Wsrv
-        | DialectName::Projectforge
-        | DialectName::Wserver
-        | DialectName::Echo => (|_| true, ""),
-    };
-    let mut bytes = tokens.iter().flat_map(|(token, _)| token.bytes());
-    if bytes.all(is_allowed) {
-        Ok(())
-    } else {
-        Err(rule.to_owned())
     }
 }
 
@@ -267,20 +193,17 @@ fn is_identifier(name: &str) -> bool {
     !name.is_empty() && !starts_with_digit && name.bytes().all(is_part)
 }
 
-/// A byte of what RFC 9110 (5.6.2) calls a token.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 const NAMESPACE_BYTES_MAX: usize = 256;
 const ORIGINS_MAX: usize = 64;
 const ORIGIN_BYTES_MAX: usize = 512;
 const HEADER_NAME_BYTES_MAX: usize = 256;
-const SECRET_BYTES_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Config, Overrides, PushFrame, Sender, Tokens};
+    use super::super::super::{
+        Action, ChannelSetting, CommandSetting, DialectName, Hooks, Jwt, JwtKeys, OnFailure,
+        Overrides, PushFrame, Secret, Sender, TokenSource, Tokens,
+    };
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
@@ -295,7 +218,6 @@ mod tests {
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
-    const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
     const FORGE: &str = "[[routes]]\npath = '/forge'\ndialect = 'projectforge'\n";
 
     #[test]
@@ -343,44 +265,6 @@ mod tests {
              drop_path",
         );
         assert!(read(&format!("{WS}push_secret = 'a'\ndrop_path = '/d'")).is_ok());
-    }
-
-    #[test]
-    fn tokens_and_users_have_a_length_that_a_registration_can_have() {
-        let tokens = |token: &str, user: &str| {
-            format!("limits.name_bytes_max = 16\n{WS}[routes.tokens]\n'{token}' = '{user}'")
-        };
-        let expected = "f.toml:5: routes[0].tokens: tokens and users have 1 to 16 bytes \
-                        (limits.name_bytes_max)";
-        let long = "a".repeat(17);
-        check(&tokens("", "jack"), expected);
-        check(&tokens("aaa", ""), expected);
-        check(&tokens(&long, "jack"), expected);
-        check(&tokens("aaa", &long), expected);
-        assert!(read(&tokens(&long[1..], &long[1..])).is_ok());
-    }
-
-    #[test]
-    fn a_token_is_one_that_a_client_can_show() {
-        let tokens = |dialect: &str, token: &str| {
-            read(&format!("{dialect}tokens = {{ \"{token}\" = 'jack' }}"))
-        };
-        let bad = "a token of a config never reaches a client's header";
-        for token in ["a b", "a,b", "a=", "\u{e9}"] {
-            let error = tokens(EDK, token).expect_err(bad);
-            let expected = "f.toml:4: routes[0].tokens: tokens are sent as a subprotocol, and have \
-                letters, digits and !#$%&'*+-.^_`|~ only";
-            assert_eq!(error, expected, "{token}");
-        }
-        for token in ["a;b", "a\\u0022", "a\\\\b", "\u{e9}", "a\\tb"] {
-            let error = tokens(EASYWS, token).expect_err(bad);
-            let expected = "f.toml:4: routes[0].tokens: tokens are sent in a cookie, and have \
-                printable ASCII characters only, without quotes, semicolons and backslashes";
-            assert_eq!(error, expected, "{token}");
-        }
-        assert!(tokens(EDK, "eyJhbGciOiJIUzI1NiJ9.e30.s-i_g").is_ok());
-        assert!(tokens(EASYWS, "a b,c=").is_ok());
-        assert!(tokens(WS, "a;b \u{e9}").is_ok());
     }
 
     #[test]
@@ -533,6 +417,34 @@ mod tests {
         let secret = || Secret::new("a");
         let cases: &[(Spoil, &str)] = &[
             (|it| it.tokens = Some(Tokens::default()), "tokens"),
+            (
+                |it| it.token_from = Some(vec![TokenSource::Bearer]),
+                "token_from",
+            ),
+            (|it| it.anonymous = true, "anonymous"),
+            (
+                |it| it.jwt = Some(Jwt::new(JwtKeys::Pem("f".into()))),
+                "jwt",
+            ),
+            (
+                |it| {
+                    it.hooks = Some(Hooks {
+                        backend: "app".to_owned(),
+                        on: Vec::new(),
+                        on_failure: OnFailure::Fail,
+                    });
+                },
+                "hooks",
+            ),
+            (
+                |it| {
+                    let echo = CommandSetting::new(Action::Echo);
+                    it.commands.insert("echo".to_owned(), echo);
+                },
+                "commands",
+            ),
+            (|it| it.channels.push(ChannelSetting::new("a")), "channels"),
+            (|it| it.join_on_open.push("a".to_owned()), "join_on_open"),
             (|it| it.push_path = Some("/p".to_owned()), "push_path"),
             (|it| it.drop_path = Some("/p".to_owned()), "drop_path"),
             (|it| it.trust_user_header = Some(true), "trust_user_header"),
@@ -579,7 +491,7 @@ mod tests {
         for (push_auth, key) in push_auths {
             let mut route = Route::new("/a", DialectName::Echo);
             route.push_auth = push_auth;
-            let error = super::check(&route, &Limits::default()).expect_err(key);
+            let error = super::check(&route, &Config::default()).expect_err(key);
             assert_eq!(error.0, key);
         }
     }

@@ -7,8 +7,8 @@ use super::Host;
 use crate::content::{Cause, Correlation, Failure, Outcome};
 use crate::embedder::Panicked;
 use crate::handler::{
-    Admitted, CallChain, Context, Gate, Guarded, Joining, Label, LocalFuture, Next, Registered,
-    Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
+    Admitted, CallChain, Context, Farewell, Gate, Guarded, Joining, Label, LocalFuture, Next,
+    Registered, Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
 };
 use crate::id::{ConnectionId, SessionId};
 use crate::shard::{Answer, Ask, Question, Request};
@@ -18,6 +18,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
 
 impl Host {
     /// Takes the shard's questions to whoever answers them. The shard is not borrowed meanwhile.
@@ -132,26 +133,55 @@ impl Host {
             state.calls_bytes.set(add(state.calls_bytes.get()));
         };
         load(self, &state, true);
-        let future = self.chain(state, request);
-        self.spawn(future, move |host, (outcome, correlation)| {
+        let mut future = self.chain(state, request);
+        let done = move |host: &mut Self, called: Called| {
             load(host, &tasks.0, false);
-            host.answer(
-                session,
-                &Answer::Call {
-                    outcome,
-                    correlation,
-                },
-            );
+            host.conclude(session, called);
             tasks.end(host);
-        });
+        };
+        // Most handlers have nothing to wait for: they are done at once, and cost no task.
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        match future.as_mut().poll(&mut cx) {
+            Poll::Pending => self.spawn(future, move |host, called| {
+                done(host, called);
+                host.resume(session.connection());
+            }),
+            Poll::Ready(called) if self.post.exchange().has_commands(self.id) => {
+                // What its handlers have asked for is done first.
+                self.finish_behind(move |host| {
+                    done(host, called);
+                    host.resume(session.connection());
+                });
+            }
+            Poll::Ready(called) => done(self, called),
+        }
+    }
+
+    /// Answers a call, and closes its session behind the answer if a handler wants that.
+    fn conclude(&mut self, session: SessionId, called: Called) {
+        let Called {
+            outcome,
+            correlation,
+            farewell,
+        } = called;
+        let answer = Answer::Call {
+            outcome,
+            correlation,
+        };
+        self.shard.handle_answer(session, &answer);
+        self.close_behind(session, farewell);
+    }
+
+    /// Has something done behind the commands that have been left.
+    fn finish_behind(&mut self, then: impl FnOnce(&mut Self) + 'static) {
+        self.tasks_count += 1;
+        self.done.borrow_mut().push_back(Box::new(then));
+        let exchange = self.post.exchange();
+        exchange.command_in_any_case(self.id, Box::new(Self::do_next));
     }
 
     /// What a call goes through.
-    fn chain(
-        &self,
-        state: Rc<SessionState>,
-        request: Request,
-    ) -> LocalFuture<(Outcome, Correlation)> {
+    fn chain(&self, state: Rc<SessionState>, request: Request) -> LocalFuture<Called> {
         let CallChain {
             chain,
             label,
@@ -161,7 +191,8 @@ impl Host {
         let watch = self.watch.clone();
         Box::pin(async move {
             let correlation = request.correlation.clone();
-            let cx = Context::new(Session::new(state), Rc::new(request));
+            let cx = Context::new(Session::new(state), request);
+            let call = cx.clone();
             let next = Next::new(chain);
             let is_observed = !observers.is_empty();
             let work = Box::pin(async move {
@@ -190,7 +221,11 @@ impl Host {
                     Cause::Denied(_) => unreachable!("it is an outcome of its own"),
                 }
             }
-            (outcome, correlation)
+            Called {
+                outcome,
+                correlation,
+                farewell: call.take_farewell(),
+            }
         })
     }
 
@@ -262,10 +297,15 @@ impl Host {
             }
         });
         self.spawn(future, move |host, opened| {
-            if let Some((outcome, correlation)) = opened {
-                host.shard.say(session.connection(), &correlation, &outcome);
-            }
-            host.answer(session, &Answer::Opened);
+            let farewell = opened.and_then(|called| {
+                let connection = session.connection();
+                host.shard
+                    .say(connection, &called.correlation, &called.outcome);
+                called.farewell
+            });
+            host.shard.handle_answer(session, &Answer::Opened);
+            host.close_behind(session, farewell);
+            host.resume(session.connection());
             tasks.end(host);
         });
     }
@@ -339,6 +379,14 @@ impl Host {
         self.resume(session.connection());
     }
 
+    /// Closes a session behind what it was answered, if a handler wants that: what it has said
+    /// since is not looked at then.
+    fn close_behind(&mut self, session: SessionId, farewell: Option<Farewell>) {
+        if let Some((code, reason)) = farewell {
+            self.close(session, code, &reason);
+        }
+    }
+
     pub(super) fn state_of(&self, session: SessionId) -> Option<Rc<SessionState>> {
         let state = self.sessions.get(session.connection().index())?.as_ref()?;
         (state.session == session).then(|| Rc::clone(state))
@@ -354,6 +402,13 @@ async fn run_each(functions: Vec<Registered<SessionFn>>, state: &Rc<SessionState
             Ok(()) | Err(Panicked) => {} // the next one runs all the same
         }
     }
+}
+
+/// What has come of a call.
+struct Called {
+    outcome: Outcome,
+    correlation: Correlation,
+    farewell: Option<Farewell>,
 }
 
 /// One task at work for a session; the embedder hears of the session's end when there is none.

@@ -139,7 +139,7 @@ impl Host {
             .collect()
     }
 
-    fn info_of(&self, id: ConnectionId) -> Option<SessionInfo> {
+    pub(super) fn info_of(&self, id: ConnectionId) -> Option<SessionInfo> {
         let route = self.shard.route_of(id)?;
         let state = self.state_of(SessionId::new(self.id, id));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -8,6 +8,7 @@ mod calls;
 mod clients;
 mod embedding;
 mod held;
+mod pages;
 mod pushes;
 mod requests;
 mod taps;
@@ -16,6 +17,7 @@ pub(crate) use self::embedding::{Claim, ReplyTo};
 use self::held::HeldInput;
 use self::pushes::TotalTo;
 use super::mailbox::{Post, ShardRing};
+use crate::api::Api;
 use crate::dialect::json::Scratch;
 use crate::embedder::Embedder;
 use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
@@ -116,6 +118,10 @@ pub(crate) struct HostSettings {
     pub(crate) paths: Arc<[ServedPath]>,
     /// By route: what an upgrade request must show.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
+    /// The server API.
+    pub(crate) api: Arc<Api>,
+    /// Where the gateway says how it is.
+    pub(crate) health_path: Option<Arc<str>>,
     /// The host's own bounds.
     pub(crate) limits: HostLimits,
 }
@@ -434,6 +440,7 @@ impl Host {
     /// Begins to stop: ends every session, lets requests under way be answered, takes no more.
     pub fn begin_stop(&mut self) {
         self.is_stopping = true;
+        self.context.is_stopping.set(true);
         self.context.is_full.set(true);
         self.shard.end_all(crate::close::End::Shutdown);
         self.notice_ends();
@@ -531,6 +538,9 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
         watch,
         upgrades: Arc::clone(&settings.upgrades),
         embedder: Arc::clone(&parts.embedder),
+        api: Arc::clone(&settings.api),
+        health_path: settings.health_path.clone(),
+        is_stopping: Cell::new(false),
         body_bytes_max: settings.limits.body_bytes_max,
         partial_bytes_max: settings.shard.partial_bytes_max,
         asks: RefCell::default(),

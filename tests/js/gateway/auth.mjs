@@ -147,6 +147,7 @@ assert.equal((await gateway.refused(forge(keyed("RS256", rsa.privateKey, "r"))))
 // What is broken is not taken: the keys that were there go on.
 writeFileSync(jwksFile, "{");
 await passes(forge(keyed("RS256", other.privateKey, "o")));
+writeFileSync(jwksFile, JSON.stringify({ keys: [jwk(other.publicKey, "o")] }));
 
 // edk: the user is the token's, and a header may not say otherwise.
 const edk = keyed("RS256", other.privateKey, "o");

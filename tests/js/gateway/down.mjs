@@ -6,7 +6,7 @@ import { Backend, Gateway, backendTable, done } from "./world.mjs";
 const held = [];
 let next = () => ({ reply: { data: "up" } });
 const answers = {
-  open: () => ({ admit: true, user: "jack" }),
+  open: ({ user }) => ({ admit: true, user: user ?? "jack" }),
   message: (asked, response) => next(asked, response),
 };
 let backend = await Backend.start(answers);
@@ -131,6 +131,10 @@ forge.send(JSON.stringify({ cmd: "a" }));
 assert.deepEqual((await forge.closed).code, 1011);
 easy.send("a: x");
 edk.send(Buffer.from("0a00", "hex"));
+// Each is tried again, and given up before the backend is back.
+const failed = async () => (await gateway.request("GET", "/health")).body.backends[0].failed;
+const before = 2 + (await failed());
+while ((await failed()) < before);
 
 // Up again, on the same port: the sessions that stayed are served as before.
 backend = await Backend.start(answers, port);

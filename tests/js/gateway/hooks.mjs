@@ -77,7 +77,7 @@ const hello = `push_frame = "text"
 [routes.commands]
 hello = { action = "reply", data = "world" }`;
 const gateway = await Gateway.start(`
-${backendTable(backend, 'secret = "between us"')}
+${backendTable(backend, 'secret = "between-us"')}
 ${route("wsrv", hello)}
 ${route("easyws")}
 ${route("projectforge")}
@@ -100,7 +100,7 @@ assert.equal((await gateway.refused("/wsrv?wish=no"))[0], 403);
 // wsrv
 const client = await gateway.connect("/wsrv?wish=hello&x=%20", { headers: { "x-extra": "1" } });
 const [opened] = backend.of("open").slice(-1);
-assert.equal(opened.headers.authorization, "Bearer between us");
+assert.equal(opened.headers.authorization, "Bearer between-us");
 assert.deepEqual([opened.route, opened.dialect, opened.request.path], ["/wsrv", "wsrv", "/wsrv"]);
 assert.equal(opened.request.query, "wish=hello&x=%20");
 assert.deepEqual(opened.request.headers["x-extra"], ["1"]);

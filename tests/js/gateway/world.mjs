@@ -35,7 +35,15 @@ export function file(name, text) {
 export class Gateway {
   static async start(config, flags = ["--shards", "2"]) {
     const path = file(`campanile-${children.size}.toml`, config);
-    const args = ["--listen", "127.0.0.1:0", "--log", "warn", ...flags, "--config", path];
+    const args = [
+      "--listen",
+      "127.0.0.1:0",
+      "--log",
+      process.env.CAMPANILE_TEST_LOG ?? "warn",
+      ...flags,
+      "--config",
+      path,
+    ];
     return Gateway.#spawn(args);
   }
 

@@ -1,0 +1,302 @@
+//! Keys in a file, read again when it has changed.
+//!
+//! ```text
+//!   look at the file -- same as last time, and settled --> nothing to do
+//!        |
+//!      read it ------- same bytes ----------------------> nothing to do
+//!        |
+//!      parse it ------ bad -----------------------------> the old keys stay; warn once, count
+//!        |
+//!      new keys
+//! ```
+//!
+//! Whatever becomes of the file, there are always the keys that it held last. A file that is
+//! written twice within one tick of its clock looks the same after both writes; so one that was
+//! written a moment before it was read is not settled, and is read again until it is.
+
+use super::keys::{KeyError, Keys};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A file and the keys that it held when they could last be read.
+#[derive(Clone)]
+pub(super) struct KeyFile {
+    path: PathBuf,
+    form: Form,
+    keys: Keys,
+    /// What was read last, whether keys came of it or not.
+    content: Vec<u8>,
+    /// What the file looked like just before that.
+    seen: Option<Stamp>,
+    /// Whether a file that still looks so is sure to be the same.
+    is_settled: bool,
+    /// Why the file could not be read when it was last tried; `None` if it could.
+    unreadable: Option<String>,
+    failures: u64,
+}
+
+/// What is in a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Form {
+    /// One public key.
+    Pem,
+    /// A set of keys.
+    Jwks,
+}
+
+/// What a file looks like from outside; a changed file is likely to look different.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified_s: i64,
+    modified_ns: i64,
+}
+
+impl KeyFile {
+    /// Reads the file for the first time.
+    pub(super) fn open(path: &Path, form: Form) -> Result<Self, KeyError> {
+        let (stamp, content) =
+            look_and_read(path).map_err(|problem| KeyError::of_file(path, problem))?;
+        let keys = form
+            .parse(path, &content)
+            .map_err(|problem| KeyError::of_file(path, problem))?;
+        Ok(Self {
+            path: path.to_owned(),
+            form,
+            keys,
+            content,
+            seen: Some(stamp),
+            is_settled: false, // nobody has said what time it is
+            unreadable: None,
+            failures: 0,
+        })
+    }
+
+    /// Whether the file is sure to be as it was when it was read.
+    pub(super) fn is_current(&self) -> bool {
+        self.is_settled && look(&self.path).ok() == self.seen
+    }
+
+    /// The keys that the file held when it could last be read.
+    pub(super) fn held(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// How often the file has changed into something that holds no keys.
+    #[cfg(test)]
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Reads the file again.
+    pub(super) fn read_again(&mut self, now_unix_s: u64) {
+        let file = self.path.display();
+        let (stamp, content) = match look_and_read(&self.path) {
+            Ok(read) => read,
+            Err(problem) => {
+                self.is_settled = false;
+                if self.unreadable.as_ref() != Some(&problem) {
+                    tracing::warn!(%file, problem, "the keys are gone, keeping the old ones");
+                    self.failures += 1;
+                    self.unreadable = Some(problem);
+                }
+                return;
+            }
+        };
+        self.seen = Some(stamp);
+        self.is_settled = stamp.is_settled(now_unix_s);
+        self.unreadable = None;
+        if content == self.content {
+            return;
+        }
+        match self.form.parse(&self.path, &content) {
+            Ok(keys) => {
+                tracing::info!(%file, "the keys have changed");
+                self.keys = keys;
+            }
+            Err(problem) => {
+                tracing::warn!(%file, problem, "the new keys are bad, keeping the old ones");
+                self.failures += 1;
+            }
+        }
+        self.content = content;
+    }
+}
+
+impl Form {
+    fn parse(self, path: &Path, content: &[u8]) -> Result<Keys, String> {
+        match self {
+            Self::Pem => Keys::pem(content),
+            Self::Jwks => {
+                let (keys, unusable) = Keys::jwks(content)?;
+                for reason in unusable {
+                    tracing::warn!(file = %path.display(), reason, "a key is passed over");
+                }
+                Ok(keys)
+            }
+        }
+    }
+}
+
+impl Stamp {
+    fn is_settled(self, now_unix_s: u64) -> bool {
+        let now_s = i64::try_from(now_unix_s).unwrap_or(i64::MAX);
+        now_s.abs_diff(self.modified_s) > SETTLED_AFTER_S
+    }
+}
+
+/// What the file looks like; only a regular file can be read without waiting.
+fn look(path: &Path) -> Result<Stamp, String> {
+    let file = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if !file.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    if file.len() > KEY_FILE_BYTES_MAX {
+        return Err(TOO_LONG.to_owned());
+    }
+    Ok(Stamp {
+        device: file.dev(),
+        inode: file.ino(),
+        length: file.len(),
+        modified_s: file.mtime(),
+        modified_ns: file.mtime_nsec(),
+    })
+}
+
+/// The look comes first: a change in between makes the next look different.
+fn look_and_read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
+    let stamp = look(path)?;
+    let mut content = Vec::new();
+    let read = File::open(path).and_then(|file| {
+        let mut file = file.take(KEY_FILE_BYTES_MAX + 1);
+        file.read_to_end(&mut content)
+    });
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if content.len() as u64 > KEY_FILE_BYTES_MAX {
+        return Err(TOO_LONG.to_owned());
+    }
+    Ok((stamp, content))
+}
+
+/// A longer file is an error.
+const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
+const TOO_LONG: &str = "has more than 1048576 bytes";
+/// Longer than a tick of any usual file system's clock.
+const SETTLED_AFTER_S: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{NOW, SECRET, Scratch, Signer, key_file, set};
+    use super::*;
+    use serde_json::json;
+
+    /// Whether what this signer signs is checked with the keys in the file at this time.
+    fn believes(file: &mut KeyFile, signer: &Signer, now_unix_s: u64) -> bool {
+        let token = signer.sign(&json!({}));
+        let (message, signature) = token.rsplit_once('.').expect("it has three parts");
+        refresh(file, now_unix_s);
+        let key = file.held().choose("RS256", None);
+        key.is_ok_and(|key| key.has_signed(message, signature))
+    }
+
+    fn refresh(file: &mut KeyFile, now_unix_s: u64) {
+        if !file.is_current() {
+            file.read_again(now_unix_s);
+        }
+    }
+
+    fn open(scratch: &Scratch, form: Form) -> KeyFile {
+        KeyFile::open(&scratch.path(), form).expect("the keys are good")
+    }
+
+    fn signers() -> [Signer; 2] {
+        ["rsa", "rsa-other"].map(Signer::rsa)
+    }
+
+    #[test]
+    fn a_file_written_in_place_is_seen() {
+        let [old, new] = signers();
+        let scratch = Scratch::new(&key_file("rsa.public"));
+        let mut file = open(&scratch, Form::Pem);
+        assert!(believes(&mut file, &old, NOW));
+        assert!(file.is_settled);
+        scratch.write(&key_file("rsa-other.public"), NOW - 999);
+        assert!(believes(&mut file, &new, NOW));
+        assert!(!believes(&mut file, &old, NOW));
+    }
+
+    #[test]
+    fn a_file_put_in_its_place_is_seen_though_it_looks_as_old() {
+        let [_, new] = signers();
+        let scratch = Scratch::new(&key_file("rsa.public"));
+        let mut file = open(&scratch, Form::Pem);
+        refresh(&mut file, NOW);
+        assert!(file.is_settled);
+        let seen = file.seen;
+        scratch.replace(&key_file("rsa-other.public"), NOW - 1_000);
+        assert!(believes(&mut file, &new, NOW));
+        let inodes = [seen, file.seen].map(|stamp| stamp.map_or(0, |stamp| stamp.inode));
+        assert_ne!(inodes[0], inodes[1], "and nothing else tells them apart");
+    }
+
+    #[test]
+    fn a_file_written_twice_within_one_tick_is_seen() {
+        let [old, new] = signers();
+        for later in [0, 100] {
+            let scratch = Scratch::new(&key_file("rsa.public"));
+            scratch.write(&key_file("rsa.public"), NOW);
+            let mut file = open(&scratch, Form::Pem);
+            assert!(believes(&mut file, &old, NOW));
+            let seen = file.seen;
+            scratch.write(&key_file("rsa-other.public"), NOW);
+            assert_eq!(look(&scratch.path()).ok(), seen, "it looks the same");
+            assert!(believes(&mut file, &new, NOW + later));
+            assert_eq!(file.is_settled, later > 0);
+        }
+    }
+
+    #[test]
+    fn a_settled_file_is_not_read_again() {
+        let [old, _] = signers();
+        let scratch = Scratch::new(&key_file("rsa.public"));
+        let mut file = open(&scratch, Form::Pem);
+        refresh(&mut file, NOW);
+        // Nobody could do this with a clock that goes on.
+        scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
+        assert!(believes(&mut file, &old, NOW));
+    }
+
+    #[test]
+    fn a_file_that_comes_back_as_it_was_is_no_news() {
+        let [old, _] = signers();
+        let scratch = Scratch::new(&key_file("rsa.public"));
+        let mut file = open(&scratch, Form::Pem);
+        for failures in 1..=2 {
+            scratch.remove();
+            assert!(believes(&mut file, &old, NOW));
+            assert!(believes(&mut file, &old, NOW));
+            assert_eq!(file.failures(), failures);
+            scratch.write(&key_file("rsa.public"), NOW - 1_000);
+            assert!(believes(&mut file, &old, NOW));
+            assert_eq!(file.failures(), failures);
+        }
+    }
+
+    #[test]
+    fn a_set_that_loses_its_usable_keys_keeps_the_old_ones() {
+        let [old, _] = signers();
+        let scratch = Scratch::new(&set(&[old.jwk(None)]));
+        let mut file = open(&scratch, Form::Jwks);
+        let mut retired = old.jwk(None);
+        retired["use"] = json!("enc");
+        scratch.replace(&set(&[retired]), NOW - 900);
+        assert!(believes(&mut file, &old, NOW));
+        assert_eq!(file.failures(), 1);
+        scratch.replace(&set(&[Signer::secret(SECRET).jwk(None)]), NOW - 800);
+        assert!(!believes(&mut file, &old, NOW));
+    }
+}

@@ -1,0 +1,23 @@
+//! Who a client is, by the token that it shows: where in a request the token is, and what a JSON
+//! Web Token says (RFC 7519).
+//!
+//! ```text
+//!   request --find_token--> token --JwtVerifier--> user, claims
+//!                                       |
+//!                                  keys of the config, or of a file that is
+//!                                  read again when it has changed
+//! ```
+//!
+//! A token is believed or not, and nothing is remembered of it: a session lives on when its token
+//! expires. Which routes ask for one, and what a client is told whose token is refused, is not
+//! known here.
+
+#[cfg(test)]
+mod fixtures;
+mod jwt;
+mod key_file;
+mod keys;
+mod source;
+
+pub(crate) use jwt::{Claims, JwtVerifier};
+pub(crate) use source::{default_sources, find_token};

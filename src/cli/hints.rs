@@ -1,0 +1,290 @@
+//! What an operator is told to try first on a route, in lines that fit behind its URL.
+//!
+//! Only what the config has is told: commands and channels that anyone may use. No secret and no
+//! token is shown; `<token>` stands for one that the operator knows.
+
+use crate::channel_pattern::ChannelPattern;
+use crate::config::{
+    Action, ChannelSetting, Config, DialectName, HookKind, PublishTo, Route, Rule, TokenSource,
+};
+
+/// What to do with a first session.
+pub(super) fn how_to_try(config: &Config, route: &Route) -> Vec<String> {
+    let token = if shows_token(route) {
+        "<token>"
+    } else {
+        "jack"
+    };
+    match route.dialect {
+        DialectName::Edk => try_edk(config, route),
+        DialectName::Wsrv => {
+            let first = first_command(route);
+            let mut lines = Vec::from_iter(where_the_token_goes(route));
+            match chat(config, route) {
+                Some((join, publish, room)) => lines.extend([
+                    format!(r#"send {{"cmd":"{join}","data":"{room}"}}, then"#),
+                    format!(r#"{{"cmd":"{publish}","data":{{"channel":"{room}","data":"hi"}}}}"#),
+                ]),
+                None => lines.push(format!(r#"send {{"cmd":"{first}","seqno":"1"}}"#)),
+            }
+            lines
+        }
+        DialectName::Easyws => vec![match chat(config, route) {
+            Some((join, publish, room)) => {
+                format!("cookie auth={token}, send {join}: {room}, then {publish}: {room} hi")
+            }
+            None => format!("cookie auth={token}, send {}: world", first_command(route)),
+        }],
+        DialectName::Projectforge => {
+            let mut lines = Vec::from_iter(where_the_token_goes(route));
+            let room = room(config, route).unwrap_or("room");
+            lines.push(format!("with ?ch={room}, twice: one sees the other come"));
+            if let Some(publish) = command(route, is_publish) {
+                lines.push(format!(
+                    r#"send {{"channel":"{room}","cmd":"{publish}","param":"hi"}}"#
+                ));
+            }
+            lines
+        }
+        DialectName::Wserver => vec![format!(r#"send {{"token":"{token}","event":"topic1"}}"#)],
+        DialectName::Echo => vec!["what you send comes back".to_owned()],
+    }
+}
+
+/// Whether a client names its user by a token that only the operator knows.
+pub(super) fn shows_token(route: &Route) -> bool {
+    let asks = |kind| route.hooks.as_ref().is_some_and(|hooks| hooks.asks(kind));
+    match route.dialect {
+        // Its tokens are in messages, and most of what knows users looks at upgrades.
+        DialectName::Wserver => {
+            route.tokens.is_some() || route.jwt.is_some() || asks(HookKind::Authenticate)
+        }
+        DialectName::Edk
+        | DialectName::Wsrv
+        | DialectName::Easyws
+        | DialectName::Projectforge
+        | DialectName::Echo => route.authenticates(),
+    }
+}
+
+fn try_edk(config: &Config, route: &Route) -> Vec<String> {
+    let is_shown = shows_token(route) || !config.trusts_user_header(route);
+    let mut lines = vec![if is_shown {
+        "Sec-WebSocket-Protocol: <token>".to_owned()
+    } else {
+        "x-user-id: jack, Sec-WebSocket-Protocol: token".to_owned()
+    }];
+    let said = route.commands.get("").map(|command| &command.action);
+    if let Some(Action::Publish {
+        channel: Some(channel),
+        to,
+        ..
+    }) = said
+        && route.join_on_open.contains(channel)
+    {
+        let whom = match to {
+            PublishTo::All => "all",
+            PublishTo::Others => "all others",
+        };
+        lines.push(format!("any message goes to {whom}"));
+    }
+    lines
+}
+
+/// Where a token is taken from that has to be shown.
+fn where_the_token_goes(route: &Route) -> Option<String> {
+    if !shows_token(route) || route.anonymous {
+        return None;
+    }
+    let first = route.token_from.as_ref().and_then(|it| it.first());
+    Some(match first.unwrap_or(&TokenSource::Bearer) {
+        TokenSource::Bearer => "Authorization: Bearer <token>".to_owned(),
+        TokenSource::Header(name) => format!("{name}: <token>"),
+        TokenSource::Cookie(name) => format!("cookie {name}=<token>"),
+        TokenSource::Query(name) => format!("with ?{name}=<token>"),
+    })
+}
+
+/// The commands to join and to publish by, and a channel for it.
+fn chat<'c>(config: &'c Config, route: &'c Route) -> Option<(&'c str, &'c str, &'c str)> {
+    let join = command(route, |it| matches!(it, Action::Join { channel: None }))?;
+    Some((join, command(route, is_publish)?, room(config, route)?))
+}
+
+fn is_publish(action: &Action) -> bool {
+    matches!(action, Action::Publish { channel: None, .. })
+}
+
+/// A command that anyone may give and that does what is wanted.
+fn command(route: &Route, does: impl Fn(&Action) -> bool) -> Option<&str> {
+    let mut commands = route.commands.iter();
+    let found = commands.find(|(name, command)| {
+        is_plain(name) && command.allow == Rule::Anyone && does(&command.action)
+    });
+    found.map(|(name, _)| name.as_str())
+}
+
+/// The command to try where there is no chat.
+fn first_command(route: &Route) -> &str {
+    if route.commands.contains_key("hello") {
+        return "hello";
+    }
+    command(route, |_| true).unwrap_or("hello")
+}
+
+/// A channel that anyone may join and publish to.
+fn room<'c>(config: &'c Config, route: &Route) -> Option<&'c str> {
+    let shares = |other: &&Route| {
+        let is_same = other.namespace.is_some() && other.namespace == route.namespace;
+        is_same || std::ptr::eq(*other, route)
+    };
+    let channels = || {
+        config
+            .routes
+            .iter()
+            .filter(shares)
+            .flat_map(|it| &it.channels)
+    };
+    let fits = |channel: &ChannelSetting| {
+        ChannelPattern::parse(&channel.name).is_ok_and(|it| it.fit(ROOM).is_some())
+    };
+    let open = |channel: &'c ChannelSetting| {
+        let is_open = channel.join == Rule::Anyone && channel.publish == Rule::Anyone;
+        match is_open {
+            true if is_plain(&channel.name) => Some(channel.name.as_str()),
+            true if fits(channel) => Some(ROOM),
+            _ => None,
+        }
+    };
+    let undeclared = || {
+        let is_free = route.dialect != DialectName::Easyws && !channels().any(fits);
+        is_free.then_some(ROOM)
+    };
+    channels().find_map(open).or_else(undeclared)
+}
+
+/// Whether a word stands for itself in every language.
+fn is_plain(word: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=WORD_COLUMNS_MAX).contains(&word.len()) && word.bytes().all(is_part)
+}
+
+const ROOM: &str = "room";
+/// Longer ones are left for the operator to find.
+const WORD_COLUMNS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+
+    /// The hints for the first route of this config.
+    fn hints(text: &str) -> Vec<String> {
+        let config = Config::from_toml("f.toml", text, &Overrides::default());
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        how_to_try(&config, &config.routes[0])
+    }
+
+    fn route(dialect: &str, lines: &str) -> String {
+        let backend = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
+        format!("{backend}[[routes]]\npath = '/a'\ndialect = '{dialect}'\n{lines}\n")
+    }
+
+    const CHAT: &str = "commands = { enter = 'join', say = 'publish', a = 'echo' }\n";
+
+    #[test]
+    fn commands_are_called_as_the_config_calls_them() {
+        let say = r#"{"cmd":"say","data":{"channel":"room","data":"hi"}}"#;
+        assert_eq!(
+            hints(&route("wsrv", CHAT)),
+            [r#"send {"cmd":"enter","data":"room"}, then"#, say]
+        );
+        assert_eq!(
+            hints(&route("projectforge", CHAT)),
+            [
+                "with ?ch=room, twice: one sees the other come",
+                r#"send {"channel":"room","cmd":"say","param":"hi"}"#
+            ]
+        );
+        // What not everyone may do, or what is not plain, is no hint.
+        let nobody = "{ action = 'join', allow = 'nobody' }";
+        let elsewhere = "{ action = 'join', channel = 'a' }";
+        for (name, join, first) in [
+            ("join", nobody, "publish"),
+            ("join", elsewhere, "join"),
+            ("'j\"'", "'join'", "publish"),
+        ] {
+            let commands = format!("commands = {{ {name} = {join}, publish = 'publish' }}");
+            let hint = format!(r#"send {{"cmd":"{first}","seqno":"1"}}"#);
+            assert_eq!(hints(&route("wsrv", &commands)), [hint], "{commands}");
+        }
+        let none = r#"send {"cmd":"hello","seqno":"1"}"#;
+        assert_eq!(hints(&route("wsrv", "")), [none]);
+    }
+
+    #[test]
+    fn the_channel_is_one_that_anyone_may_use() {
+        let easyws = |channels: &str| {
+            let hints = hints(&route("easyws", &format!("{CHAT}channels = [{channels}]")));
+            hints.concat()
+        };
+        let chat =
+            |room: &str| format!("cookie auth=jack, send enter: {room}, then say: {room} hi");
+        assert_eq!(easyws("{ name = '*' }"), chat("room"));
+        assert_eq!(easyws("{ name = 'r*' }"), chat("room"));
+        assert_eq!(easyws("{ name = 'hall' }"), chat("hall"));
+        let no_chat = "cookie auth=jack, send a: world";
+        for none in ["", "{ name = 'x*' }", "{ name = '*', publish = 'nobody' }"] {
+            assert_eq!(easyws(none), no_chat, "{none}");
+        }
+        // Elsewhere a channel need not be declared, but if it is, its rule counts.
+        let wsrv = |channels: &str| {
+            let hints = hints(&route("wsrv", &format!("{CHAT}channels = [{channels}]")));
+            hints.concat().contains("\"room\"")
+        };
+        assert!(wsrv(""));
+        assert!(wsrv("{ name = 'x*', join = 'nobody' }"));
+        assert!(!wsrv("{ name = 'r*', join = 'nobody' }"));
+    }
+
+    #[test]
+    fn a_token_is_shown_where_it_is_looked_for() {
+        let jwt = "jwt = { key_file = 'f' }\n";
+        let first = |dialect: &str, lines: &str| {
+            let mut lines = hints(&route(dialect, lines));
+            lines.remove(0)
+        };
+        assert_eq!(first("wsrv", jwt), "Authorization: Bearer <token>");
+        for (source, expected) in [
+            ("bearer", "Authorization: Bearer <token>"),
+            ("header:X-Token", "x-token: <token>"),
+            ("cookie:session", "cookie session=<token>"),
+            ("query:token", "with ?token=<token>"),
+        ] {
+            let lines = format!("{jwt}token_from = ['{source}', 'query:b']");
+            assert_eq!(first("projectforge", &lines), expected);
+        }
+        let anonymous = format!("{jwt}anonymous = true");
+        assert!(first("wsrv", &anonymous).starts_with("send "));
+        let open = "hooks = { backend = 'app', on = ['open'] }";
+        assert!(first("easyws", open).starts_with("cookie auth=<token>, "));
+        assert_eq!(first("edk", open), "Sec-WebSocket-Protocol: <token>");
+        let registration = |token: &str| format!(r#"send {{"token":"{token}","event":"topic1"}}"#);
+        assert_eq!(first("wserver", jwt), registration("<token>"));
+        assert_eq!(first("wserver", open), registration("jack"));
+        let authenticate = open.replace("open", "authenticate");
+        assert_eq!(first("wserver", &authenticate), registration("<token>"));
+    }
+
+    #[test]
+    fn a_message_of_edk_goes_to_those_who_are_there() {
+        let edk = |to: &str, open: &str| {
+            let publish = format!("{{ action = 'publish', channel = 'lobby', to = '{to}' }}");
+            let lines = format!("join_on_open = ['{open}']\ncommands = {{ '' = {publish} }}");
+            hints(&route("edk", &lines)).split_off(1)
+        };
+        assert_eq!(edk("all", "lobby"), ["any message goes to all"]);
+        assert_eq!(edk("others", "lobby"), ["any message goes to all others"]);
+        assert!(edk("all", "hall").is_empty());
+    }
+}

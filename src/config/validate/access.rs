@@ -1,0 +1,387 @@
+//! How a route finds out who a client is: its tokens, where they are taken from, and its JWTs.
+
+use super::super::{DialectName, Jwt, JwtKeys, Limits, Route, TokenSource};
+use super::texts::{Complaint, SECRET_BYTES_MAX, check_length, complain, is_token_byte};
+
+/// Checks what a route says about its clients' tokens.
+pub(super) fn check(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+    check_tokens(route, limits).map_err(|problem| ("tokens".to_owned(), problem))?;
+    check_jwt(route)?;
+    check_sources(route)?;
+    if route.anonymous && !route.authenticates() {
+        let problem = format!("lets everyone in as nobody anyway: {NOTHING_ASKS}");
+        return complain("anonymous", problem);
+    }
+    Ok(())
+}
+
+/// A user's name that no session could have, and a token that no client could show, would be a
+/// silent dead end.
+fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
+    let Some(tokens) = &route.tokens else {
+        return Ok(());
+    };
+    let max = limits.name_bytes_max as usize;
+    let is_bad = |name: &str| name.is_empty() || name.len() > max;
+    if tokens
+        .iter()
+        .any(|(token, user)| is_bad(token) || is_bad(user))
+    {
+        return Err(format!(
+            "tokens and users have 1 to {max} bytes (limits.name_bytes_max)"
+        ));
+    }
+    let (is_allowed, rule): TokenBytes = match route.dialect {
+        DialectName::Edk => (
+            is_token_byte,
+            "tokens are sent as a subprotocol, and have letters, digits and !#$%&'*+-.^_`|~ only",
+        ),
+        DialectName::Easyws => (is_cookie_byte, IN_A_COOKIE),
+        DialectName::Wsrv | DialectName::Projectforge => tokens_of_sources(route),
+        DialectName::Wserver | DialectName::Echo => (|_| true, ""),
+    };
+    let mut bytes = tokens.iter().flat_map(|(token, _)| token.bytes());
+    if bytes.all(is_allowed) {
+        Ok(())
+    } else {
+        Err(rule.to_owned())
+    }
+}
+
+/// Which bytes a token may have, and what is said of others.
+type TokenBytes = (fn(u8) -> bool, &'static str);
+
+/// Where several places are looked at, one of them has to take it.
+fn tokens_of_sources(route: &Route) -> TokenBytes {
+    let Some(sources) = &route.token_from else {
+        // A query takes everything.
+        return (|_| true, "");
+    };
+    let has = |wanted: fn(&TokenSource) -> bool| sources.iter().any(wanted);
+    if has(|it| matches!(it, TokenSource::Query(_))) {
+        (|_| true, "")
+    } else if has(|it| matches!(it, TokenSource::Bearer | TokenSource::Header(_))) {
+        (
+            |byte| byte.is_ascii_graphic(),
+            "tokens are sent in a header, and have visible ASCII characters only",
+        )
+    } else {
+        (is_cookie_byte, IN_A_COOKIE)
+    }
+}
+
+fn is_cookie_byte(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) && !b"\";\\".contains(&byte)
+}
+
+const IN_A_COOKIE: &str = "tokens are sent in a cookie, and have printable ASCII characters only, \
+    without quotes, semicolons and backslashes";
+
+fn check_jwt(route: &Route) -> Result<(), Complaint> {
+    let Some(jwt) = &route.jwt else {
+        return Ok(());
+    };
+    if route.tokens.is_some() {
+        return complain("jwt", "a route has tokens or a jwt, not both");
+    }
+    let Jwt {
+        keys,
+        issuer,
+        audience,
+        user_claim,
+        ..
+    } = jwt;
+    match keys {
+        JwtKeys::Secret(secret) => {
+            let bytes = secret.as_bytes().len();
+            if !(JWT_SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes) {
+                let problem = format!(
+                    "has {bytes} bytes, allowed are {JWT_SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}"
+                );
+                return complain("jwt.secret", problem);
+            }
+        }
+        JwtKeys::Pem(file) if file.as_os_str().is_empty() => {
+            return complain("jwt.key_file", "is empty, and a file is wanted");
+        }
+        JwtKeys::Jwks(file) if file.as_os_str().is_empty() => {
+            return complain("jwt.jwks_file", "is empty, and a file is wanted");
+        }
+        JwtKeys::Pem(_) | JwtKeys::Jwks(_) => {}
+    }
+    for (key, value) in [("jwt.issuer", issuer), ("jwt.audience", audience)] {
+        if let Some(value) = value {
+            check_length(key, value, CLAIM_VALUE_BYTES_MAX)?;
+        }
+    }
+    check_length("jwt.user_claim", user_claim, CLAIM_NAME_BYTES_MAX)
+}
+
+fn check_sources(route: &Route) -> Result<(), Complaint> {
+    let Some(sources) = &route.token_from else {
+        return Ok(());
+    };
+    let count = sources.len();
+    if !(1..=TOKEN_SOURCES_MAX).contains(&count) {
+        let problem = format!("lists {count} places, allowed are 1 to {TOKEN_SOURCES_MAX}");
+        return complain("token_from", problem);
+    }
+    for (index, source) in sources.iter().enumerate() {
+        // One made in code is held to what one in a file can be.
+        let read: Result<TokenSource, String> = source.to_string().parse();
+        match read {
+            Ok(read) if read == *source => {}
+            Ok(_) => {
+                let problem = "the name of a header must be in lower case";
+                return complain(&format!("token_from[{index}]"), problem);
+            }
+            Err(problem) => return complain(&format!("token_from[{index}]"), problem),
+        }
+    }
+    if route.authenticates() {
+        return Ok(());
+    }
+    complain("token_from", format!("is of no use: {NOTHING_ASKS}"))
+}
+
+const NOTHING_ASKS: &str = "nothing asks for a token; give the route tokens, a jwt, or hooks on \
+    \"open\"";
+/// RFC 7518 (3.2): a key of HS256 is at least as long as its hash.
+const JWT_SECRET_BYTES_MIN: usize = 32;
+const TOKEN_SOURCES_MAX: usize = 8;
+pub(super) const CLAIM_NAME_BYTES_MAX: usize = 256;
+pub(super) const CLAIM_VALUE_BYTES_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Config, Overrides};
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+    const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
+    const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
+    const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
+
+    #[test]
+    fn tokens_and_users_have_a_length_that_a_registration_can_have() {
+        let tokens = |token: &str, user: &str| {
+            format!("limits.name_bytes_max = 16\n{WS}[routes.tokens]\n'{token}' = '{user}'")
+        };
+        let expected = "f.toml:5: routes[0].tokens: tokens and users have 1 to 16 bytes \
+                        (limits.name_bytes_max)";
+        let long = "a".repeat(17);
+        check(&tokens("", "jack"), expected);
+        check(&tokens("aaa", ""), expected);
+        check(&tokens(&long, "jack"), expected);
+        check(&tokens("aaa", &long), expected);
+        assert!(read(&tokens(&long[1..], &long[1..])).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_one_that_a_client_can_show() {
+        let tokens = |dialect: &str, token: &str| {
+            read(&format!("{dialect}tokens = {{ \"{token}\" = 'jack' }}"))
+        };
+        let bad = "a token of a config never reaches a client's header";
+        for token in ["a b", "a,b", "a=", "\u{e9}"] {
+            let error = tokens(EDK, token).expect_err(bad);
+            let expected = "f.toml:4: routes[0].tokens: tokens are sent as a subprotocol, and have \
+                letters, digits and !#$%&'*+-.^_`|~ only";
+            assert_eq!(error, expected, "{token}");
+        }
+        for token in ["a;b", "a\\u0022", "a\\\\b", "\u{e9}", "a\\tb"] {
+            let error = tokens(EASYWS, token).expect_err(bad);
+            let expected = "f.toml:4: routes[0].tokens: tokens are sent in a cookie, and have \
+                printable ASCII characters only, without quotes, semicolons and backslashes";
+            assert_eq!(error, expected, "{token}");
+        }
+        assert!(tokens(EDK, "eyJhbGciOiJIUzI1NiJ9.e30.s-i_g").is_ok());
+        assert!(tokens(EASYWS, "a b,c=").is_ok());
+        assert!(tokens(WS, "a;b \u{e9}").is_ok());
+    }
+
+    #[test]
+    fn a_token_is_one_that_one_of_its_places_can_hold() {
+        let tokens = |sources: &str, token: &str| {
+            read(&format!(
+                "{WSRV}tokens = {{ \"{token}\" = 'jack' }}\n{sources}"
+            ))
+        };
+        let header = "f.toml:4: routes[0].tokens: tokens are sent in a header, and have visible \
+            ASCII characters only";
+        let cookie = "f.toml:4: routes[0].tokens: tokens are sent in a cookie, and have printable \
+            ASCII characters only, without quotes, semicolons and backslashes";
+        for (sources, token, expected) in [
+            ("", "\u{e9} b", Ok(())),
+            ("token_from = ['bearer', 'query:t']", "\u{e9} b", Ok(())),
+            ("token_from = ['bearer', 'cookie:t']", "a b", Err(header)),
+            ("token_from = ['header:x-token']", "\u{e9}", Err(header)),
+            ("token_from = ['header:x-token']", "a;b", Ok(())),
+            ("token_from = ['cookie:t']", "a;b", Err(cookie)),
+            ("token_from = ['cookie:t']", "a b", Ok(())),
+        ] {
+            let result = tokens(sources, token).map(drop);
+            assert_eq!(result, expected.map_err(str::to_owned), "{sources} {token}");
+        }
+    }
+
+    #[test]
+    fn a_place_for_tokens_is_named_and_somebody_looks_there() {
+        const NOTHING: &str = "nothing asks for a token; give the route tokens, a jwt, or hooks \
+            on \"open\"";
+        let tokens = format!("{WSRV}tokens = {{ a = 'jack' }}\n");
+        for bad in [
+            "basic",
+            "bearer:a",
+            "header",
+            "header:",
+            "cookie:a b",
+            "query:",
+            "",
+        ] {
+            check(
+                &format!("{tokens}token_from = ['bearer', '{bad}']"),
+                &format!(
+                    "f.toml:5: routes[0].token_from[1]: \"{bad}\" is no place for a token, allowed \
+                     are \"bearer\", \"header:NAME\", \"cookie:NAME\" and \"query:NAME\""
+                ),
+            );
+        }
+        for count in [0, 9] {
+            check(
+                &format!("{tokens}token_from = [{}]", "'bearer',".repeat(count)),
+                &format!(
+                    "f.toml:5: routes[0].token_from: lists {count} places, allowed are 1 to 8"
+                ),
+            );
+        }
+        check(
+            &format!("{tokens}token_from = 'bearer'"),
+            "f.toml:5: routes[0].token_from: must be a list such as [\"bearer\", \"query:token\"]; \
+             found a string",
+        );
+        check(
+            &format!("{WSRV}token_from = ['bearer']"),
+            &format!("f.toml:4: routes[0].token_from: is of no use: {NOTHING}"),
+        );
+        check(
+            &format!("{WSRV}anonymous = true"),
+            &format!("f.toml:4: routes[0].anonymous: lets everyone in as nobody anyway: {NOTHING}"),
+        );
+        assert!(read(&format!("{WSRV}anonymous = false")).is_ok());
+
+        let app = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
+        let both = "token_from = ['bearer']\nanonymous = true\n";
+        for known in [
+            "tokens = { a = 'jack' }",
+            "jwt = { key_file = 'f' }",
+            "hooks = { backend = 'app', on = ['open'] }",
+        ] {
+            assert!(
+                read(&format!("{app}{WSRV}{both}{known}")).is_ok(),
+                "{known}"
+            );
+        }
+        let told = "hooks = { backend = 'app', on = ['close'] }";
+        assert!(read(&format!("{app}{WSRV}{both}{told}")).is_err());
+
+        let mut config = read(WSRV).expect("valid");
+        config.routes[0].authenticated_by_code = true;
+        config.routes[0].anonymous = true;
+        config.routes[0].token_from = Some(vec![TokenSource::Query("t".to_owned())]);
+        assert_eq!(config.validate(), Ok(()));
+        let bad = [
+            (
+                TokenSource::Header("X-Token".to_owned()),
+                "the name of a header must be in lower case",
+            ),
+            (
+                TokenSource::Cookie(String::new()),
+                "\"cookie:\" is no place for a token, allowed are \"bearer\", \"header:NAME\", \
+                 \"cookie:NAME\" and \"query:NAME\"",
+            ),
+        ];
+        for (source, problem) in bad {
+            config.routes[0].token_from = Some(vec![source]);
+            let error = config.validate().expect_err("no file can say so");
+            assert_eq!(
+                error.to_string(),
+                format!("routes[0].token_from[0]: {problem}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_jwt_is_checked_with_something_and_by_nothing_else() {
+        let refused = |jwt: &str, expected: &str| {
+            check(
+                &format!("{EDK}jwt = {jwt}"),
+                &format!("f.toml:4: routes[0].jwt{expected}"),
+            );
+        };
+        let one = ": must have exactly one of secret, key_file and jwks_file";
+        refused("{}", one);
+        refused("{ issuer = 'a' }", one);
+        refused("{ key_file = 'a', jwks_file = 'b' }", one);
+        refused("{ secret = 'hush', jwks_file = 'b' }", one);
+        refused(
+            "'hush'",
+            ": must be a table such as { jwks_file = \"jwks.json\" }; found a string",
+        );
+        check(
+            &format!("{EDK}jwt = {{ key = 'hush' }}"),
+            "f.toml:4: unknown key \"routes[0].jwt.key\"; allowed here: secret, key_file, \
+             jwks_file, issuer, audience, user_claim, leeway_s",
+        );
+        refused(
+            "{ secret = ['hush'] }",
+            ".secret: must be a string; found an array",
+        );
+        let secret = |length: usize| format!("{{ secret = '{}' }}", "s".repeat(length));
+        refused(&secret(31), ".secret: has 31 bytes, allowed are 32 to 4096");
+        refused(
+            &secret(4_097),
+            ".secret: has 4097 bytes, allowed are 32 to 4096",
+        );
+        assert!(read(&format!("{EDK}jwt = {}", secret(32))).is_ok());
+        for key in ["key_file", "jwks_file"] {
+            let problem = format!(".{key}: is empty, and a file is wanted");
+            refused(&format!("{{ {key} = '' }}"), &problem);
+        }
+        for (key, max) in [("issuer", 1_024), ("audience", 1_024), ("user_claim", 256)] {
+            for length in [0, max + 1] {
+                let value = "a".repeat(length);
+                let problem = format!(".{key}: has {length} bytes, allowed are 1 to {max}");
+                refused(
+                    &format!("{{ key_file = 'f', {key} = '{value}' }}"),
+                    &problem,
+                );
+            }
+        }
+        refused(
+            "{ key_file = 'f', leeway_s = 301 }",
+            ".leeway_s: 301 is too large, allowed are 0 to 300",
+        );
+        check(
+            &format!("{EDK}tokens = {{ a = 'b' }}\njwt = {{ key_file = 'f' }}"),
+            "f.toml:5: routes[0].jwt: a route has tokens or a jwt, not both",
+        );
+
+        let mut config = read(&format!("{EDK}jwt = {{ key_file = 'f' }}")).expect("valid");
+        if let Some(jwt) = &mut config.routes[0].jwt {
+            jwt.leeway_s = 301;
+        }
+        let error = config.validate().expect_err("too much leeway");
+        assert_eq!(error.key.as_deref(), Some("routes[0].jwt.leeway_s"));
+    }
+}

@@ -1,0 +1,272 @@
+//! The channels of a namespace and their rules, and names of channels wherever they stand.
+
+use std::collections::BTreeMap;
+
+use super::super::error::{ConfigError, Places};
+use super::super::words::quoted;
+use super::super::{ChannelSetting, Config, Create, Limits, Route};
+use super::rule::{self, Surroundings};
+use super::texts::{Complaint, complain};
+use crate::channel_pattern::ChannelPattern;
+
+/// What has been seen of a namespace.
+#[derive(Default)]
+struct Declared<'c> {
+    has_jwt: bool,
+    /// The key under which each name or pattern stands.
+    keys: BTreeMap<&'c str, String>,
+}
+
+/// Checks the channels of all routes.
+pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let namespaces = config.namespaces();
+    let mut declared: BTreeMap<u16, Declared<'_>> = BTreeMap::new();
+    for (route, namespace) in config.routes.iter().zip(&namespaces) {
+        declared.entry(*namespace).or_default().has_jwt |= route.jwt.is_some();
+    }
+
+    for ((index, route), namespace) in config.routes.iter().enumerate().zip(&namespaces) {
+        let declared = declared.entry(*namespace).or_default();
+        for (channel, channel_index) in route.channels.iter().zip(0_usize..) {
+            let whole = format!("routes[{index}].channels[{channel_index}]");
+            let around = Surroundings {
+                names_user: false,
+                claims: if declared.has_jwt {
+                    Ok(())
+                } else {
+                    Err("a claim is one of a JWT, and no route of the namespace has a jwt")
+                },
+                hooks: route.hooks.is_some(),
+                limits: &config.limits,
+            };
+            let checked =
+                check_channel(channel, around).and_then(|()| declared.take(channel, &whole));
+            checked.map_err(|(key, problem)| {
+                places.complain_within(&format!("{whole}.{key}"), problem)
+            })?;
+        }
+        if declared.keys.len() > CHANNELS_MAX {
+            let problem = format!(
+                "with these, the namespace has {} channels, allowed are 0 to {CHANNELS_MAX}",
+                declared.keys.len()
+            );
+            return Err(places.complain_within(&format!("routes[{index}].channels"), problem));
+        }
+    }
+    Ok(())
+}
+
+impl<'c> Declared<'c> {
+    /// Takes the name or pattern of a channel that stands under `whole`, if nobody else has it.
+    fn take(&mut self, channel: &'c ChannelSetting, whole: &str) -> Result<(), Complaint> {
+        let key = format!("{whole}.name");
+        match self.keys.insert(&channel.name, key) {
+            None => Ok(()),
+            Some(other) => {
+                let problem = format!("{} is taken by {other}", quoted(&channel.name));
+                complain("name", problem)
+            }
+        }
+    }
+}
+
+fn check_channel(channel: &ChannelSetting, around: Surroundings<'_>) -> Result<(), Complaint> {
+    let parsed = parse(&channel.name, around.limits);
+    let pattern = parsed.map_err(|problem| ("name".to_owned(), problem))?;
+    if channel.create == Create::Advance && pattern.name().is_none() {
+        let problem = format!(
+            "\"advance\" is for a name, and {} is a pattern; allowed is \"first-join\"",
+            quoted(&channel.name)
+        );
+        return complain("create", problem);
+    }
+    let around = Surroundings {
+        names_user: pattern.names_user(),
+        ..around
+    };
+    rule::check(&channel.join, "join", around)?;
+    rule::check(&channel.publish, "publish", around)
+}
+
+/// Checks the channels that a session is put on when it opens.
+pub(super) fn check_join_on_open(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+    let (count, max) = (route.join_on_open.len(), limits.channels_per_session_max);
+    if count > max as usize {
+        let problem = format!(
+            "lists {count} channels, allowed are 0 to {max} (limits.channels_per_session_max)"
+        );
+        return complain("join_on_open", problem);
+    }
+    for (index, channel) in route.join_on_open.iter().enumerate() {
+        check_one(channel, limits)
+            .map_err(|problem| (format!("join_on_open[{index}]"), problem))?;
+    }
+    Ok(())
+}
+
+/// Checks what names one channel, with or without the name of a user in it.
+pub(super) fn check_one(text: &str, limits: &Limits) -> Result<(), String> {
+    let pattern = parse(text, limits)?;
+    if pattern.name().is_some() || pattern.names_user() {
+        return Ok(());
+    }
+    let text = quoted(text);
+    Err(format!(
+        "{text} is a pattern of many channels; allowed is one channel, with or without {{user}}"
+    ))
+}
+
+fn parse(text: &str, limits: &Limits) -> Result<ChannelPattern, String> {
+    let (bytes, max) = (text.len(), limits.name_bytes_max);
+    if bytes > max as usize {
+        return Err(format!(
+            "has {bytes} bytes, allowed are 1 to {max} (limits.name_bytes_max)"
+        ));
+    }
+    ChannelPattern::parse(text).map_err(|problem| format!("{} {problem}", quoted(text)))
+}
+
+/// More would take too long to look through for the pattern that fits.
+const CHANNELS_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Overrides;
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
+    const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
+
+    fn channel(name: &str, more: &str) -> String {
+        format!("{WSRV}[[routes.channels]]\nname = '{name}'\n{more}")
+    }
+
+    #[test]
+    fn a_channel_has_a_name_or_a_pattern() {
+        let key = "f.toml:5: routes[0].channels[0].name";
+        for (bad, problem) in [
+            ("", "\"\" is empty"),
+            ("a*b*", "\"a*b*\" has more than one \"*\" or \"{user}\""),
+            (
+                "{id}",
+                "\"{id}\" has a brace that is not that of \"{user}\"",
+            ),
+        ] {
+            check(&channel(bad, ""), &format!("{key}: {problem}"));
+        }
+        let long = "a".repeat(8_193);
+        check(
+            &channel(&long, ""),
+            &format!("{key}: has 8193 bytes, allowed are 1 to 8192 (limits.name_bytes_max)"),
+        );
+        assert!(read(&channel(&long[1..], "")).is_ok());
+        check(
+            &format!("{WSRV}[[routes.channels]]\njoin = 'anyone'"),
+            "f.toml:4: routes[0].channels[0]: a channel needs the key \"name\", such as \"room-*\"",
+        );
+        check(
+            &channel("a", "role = 'anyone'"),
+            "f.toml:6: unknown key \"routes[0].channels[0].role\"; allowed here: name, create, \
+             join, publish",
+        );
+        check(
+            &format!("{WSRV}channels = 'a'"),
+            "f.toml:4: routes[0].channels: must be [[routes.channels]] tables; found a string",
+        );
+    }
+
+    #[test]
+    fn only_a_name_exists_in_advance() {
+        let key = "f.toml:6: routes[0].channels[0].create";
+        check(
+            &channel("room-*", "create = 'advance'"),
+            &format!(
+                "{key}: \"advance\" is for a name, and \"room-*\" is a pattern; allowed is \
+                 \"first-join\""
+            ),
+        );
+        check(
+            &channel("room", "create = 'later'"),
+            &format!("{key}: \"later\" is unknown, allowed are \"advance\", \"first-join\""),
+        );
+        assert!(read(&channel("room", "create = 'advance'")).is_ok());
+        assert!(read(&channel("room-*", "create = 'first-join'")).is_ok());
+    }
+
+    #[test]
+    fn a_namespace_has_a_channel_once() {
+        let shared = |route: &str, names: &[&str]| {
+            let channel = |name: &&str| format!("[[routes.channels]]\nname = '{name}'\n");
+            let channels: String = names.iter().map(channel).collect();
+            format!("{route}namespace = 'n'\n{channels}")
+        };
+        check(
+            &shared(WSRV, &["a", "b", "a"]),
+            "f.toml:10: routes[0].channels[2].name: \"a\" is taken by routes[0].channels[0].name",
+        );
+        let wsrv = shared(WSRV, &["a", "room-*"]);
+        check(
+            &format!("{wsrv}{}", shared(EASYWS, &["room-*"])),
+            "f.toml:14: routes[1].channels[0].name: \"room-*\" is taken by \
+             routes[0].channels[1].name",
+        );
+        assert!(read(&format!("{wsrv}{}", shared(EASYWS, &["room-1"]))).is_ok());
+        let elsewhere = shared(EASYWS, &["room-*"]).replace("'n'", "'m'");
+        assert!(read(&format!("{wsrv}{elsewhere}")).is_ok());
+    }
+
+    #[test]
+    fn a_namespace_has_not_too_many_channels() {
+        let named = |letter: char| (0..512).map(move |index| format!("{letter}{index}"));
+        let mut config =
+            read(&format!("{WSRV}namespace = 'n'\n{EASYWS}namespace = 'n'")).expect("valid");
+        config.routes[0].channels = named('a').map(ChannelSetting::new).collect();
+        config.routes[1].channels = named('b').map(ChannelSetting::new).collect();
+        assert_eq!(config.validate(), Ok(()));
+        config.routes[1].channels.push(ChannelSetting::new("*"));
+        let error = config.validate().expect_err("one too many");
+        assert_eq!(
+            error.to_string(),
+            "routes[1].channels: with these, the namespace has 1025 channels, allowed are 0 to 1024"
+        );
+    }
+
+    #[test]
+    fn a_session_is_put_on_single_channels_and_not_too_many() {
+        let open = |channels: &str| format!("{WSRV}join_on_open = [{channels}]");
+        check(
+            &open("'a', 'room-*'"),
+            "f.toml:4: routes[0].join_on_open[1]: \"room-*\" is a pattern of many channels; \
+             allowed is one channel, with or without {user}",
+        );
+        check(
+            &open("'a', ''"),
+            "f.toml:4: routes[0].join_on_open[1]: \"\" is empty",
+        );
+        check(
+            &open(&"'a',".repeat(129)),
+            "f.toml:4: routes[0].join_on_open: lists 129 channels, allowed are 0 to 128 \
+             (limits.channels_per_session_max)",
+        );
+        check(
+            &format!("{WSRV}join_on_open = 'a'"),
+            "f.toml:4: routes[0].join_on_open: must be a list such as [\"lobby\"]; found a string",
+        );
+        check(
+            &open("1"),
+            "f.toml:4: routes[0].join_on_open[0]: must be a string; found an integer",
+        );
+        assert!(read(&open(&"'a',".repeat(128))).is_ok());
+        assert!(read(&open("'global', 'user:{user}'")).is_ok());
+    }
+}

@@ -1,0 +1,343 @@
+//! What the gateway itself does with commands: that a client can give them, and that their answers
+//! can be worded.
+
+use serde::de::IgnoredAny;
+
+use super::super::words::{key_in, quoted};
+use super::super::{Action, CommandSetting, Limits, ReplyData, Route};
+use super::channels;
+use super::rule::{self, Surroundings};
+use super::texts::{Complaint, complain};
+use crate::dialect::{self, Dialect};
+
+/// Checks the commands of a route.
+pub(super) fn check(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+    let count = route.commands.len();
+    if count > COMMANDS_MAX {
+        let problem = format!("has {count} commands, allowed are 0 to {COMMANDS_MAX}");
+        return complain("commands", problem);
+    }
+    let dialect = dialect::named(route.dialect.as_str());
+    let dialect = dialect.expect("every dialect of the config is built in");
+    for (name, command) in &route.commands {
+        let key = key_in("commands", name);
+        check_name(name, dialect, limits).or_else(|problem| complain(&key, problem))?;
+        check_action(name, command, dialect, limits)
+            .map_err(|(part, problem)| (format!("{key}.{part}"), problem))?;
+        if command.action == Action::Hook && route.hooks.is_none() {
+            let problem = "\"hook\" asks the backend of the route's hooks, and the route has none";
+            return complain(&format!("{key}.action"), problem);
+        }
+        let around = Surroundings {
+            names_user: false,
+            claims: match &route.jwt {
+                Some(_) => Ok(()),
+                None => Err("a claim is one of a JWT, and the route has no jwt"),
+            },
+            hooks: route.hooks.is_some(),
+            limits,
+        };
+        rule::check(&command.allow, &format!("{key}.allow"), around)?;
+    }
+    Ok(())
+}
+
+/// A message without a command has the empty name, where the language has such messages.
+fn check_name(name: &str, dialect: &dyn Dialect, limits: &Limits) -> Result<(), String> {
+    is_short(name, limits)?;
+    let checked = dialect.check_command(name);
+    checked.map_err(|problem| format!("{} cannot be a command: {problem}", quoted(name)))
+}
+
+fn check_action(
+    name: &str,
+    command: &CommandSetting,
+    dialect: &dyn Dialect,
+    limits: &Limits,
+) -> Result<(), Complaint> {
+    match &command.action {
+        Action::Echo | Action::Hook => Ok(()),
+        Action::Join { channel } | Action::Leave { channel } => {
+            check_channel(channel.as_ref(), limits)
+        }
+        Action::Publish { channel, event, .. } => {
+            check_channel(channel.as_ref(), limits)?;
+            let spoken = event.as_ref().map_or(name, String::as_str);
+            is_short(spoken, limits).or_else(|problem| complain("event", problem))?;
+            dialect.check_event(spoken).or_else(|problem| {
+                let spoken = quoted(spoken);
+                let cure = match event {
+                    Some(_) => "",
+                    None => "; give the command an event of another name",
+                };
+                complain(
+                    "event",
+                    format!("{spoken} cannot be an event: {problem}{cure}"),
+                )
+            })
+        }
+        Action::Reply { data } => match data {
+            ReplyData::Json(json) if serde_json::from_str::<IgnoredAny>(json).is_err() => {
+                complain("data", "is not JSON")
+            }
+            ReplyData::None | ReplyData::Text(_) | ReplyData::Json(_) | ReplyData::Bytes(_) => {
+                Ok(())
+            }
+        },
+    }
+}
+
+fn check_channel(channel: Option<&String>, limits: &Limits) -> Result<(), Complaint> {
+    match channel {
+        Some(channel) => {
+            channels::check_one(channel, limits).map_err(|problem| ("channel".to_owned(), problem))
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_short(name: &str, limits: &Limits) -> Result<(), String> {
+    let (bytes, max) = (name.len(), limits.name_bytes_max);
+    if bytes <= max as usize {
+        return Ok(());
+    }
+    Err(format!(
+        "has {bytes} bytes, allowed are 0 to {max} (limits.name_bytes_max)"
+    ))
+}
+
+/// More are a program.
+const COMMANDS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Config, Overrides};
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
+    const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
+    const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
+
+    #[track_caller]
+    fn refused(command: &str, expected: &str) {
+        check(
+            &format!("{WSRV}[routes.commands]\n{command}"),
+            &format!("f.toml:5: routes[0].commands{expected}"),
+        );
+    }
+
+    #[test]
+    fn a_command_does_one_thing_with_what_it_has_a_use_for() {
+        const ACTIONS: &str = "\"echo\", \"join\", \"leave\", \"publish\", \"reply\", \"hook\"";
+        refused(
+            "a = 'jion'",
+            &format!(".a: \"jion\" is unknown, allowed are {ACTIONS}"),
+        );
+        refused(
+            "a = { action = 'jion' }",
+            &format!(".a.action: \"jion\" is unknown, allowed are {ACTIONS}"),
+        );
+        refused(
+            "a = 1",
+            ".a: must be an action such as \"join\", or a table such as { action = \"reply\", data \
+             = \"...\" }; found an integer",
+        );
+        refused(
+            "a = { channel = 'b' }",
+            ".a: a command needs the key \"action\", such as \"join\"",
+        );
+        check(
+            &format!("{WSRV}commands = 'join'"),
+            "f.toml:4: routes[0].commands: must be a table of lines such as join = \"join\"; found \
+             a string",
+        );
+        check(
+            &format!("{WSRV}[routes.commands]\na = {{ action = 'join', room = 'b' }}"),
+            "f.toml:5: unknown key \"routes[0].commands.a.room\"; allowed here: action, channel, \
+             allow",
+        );
+        let lines = [
+            ("channel = 'c'", "join leave publish"),
+            ("event = 'e'", "publish"),
+            ("to = 'others'", "publish"),
+            ("data = 1", "reply"),
+            ("bytes = 'aGk='", "reply"),
+            ("allow = 'nobody'", "echo join leave publish reply"),
+        ];
+        let allowed_for = [
+            ("echo", "action, allow"),
+            ("join", "action, channel, allow"),
+            ("leave", "action, channel, allow"),
+            ("publish", "action, channel, event, to, allow"),
+            ("reply", "action, data, bytes, allow"),
+        ];
+        for (action, allowed) in allowed_for {
+            for (line, actions) in lines {
+                let (key, _) = line.split_once(' ').expect("a key and a value");
+                let text =
+                    format!("{WSRV}[routes.commands]\n\"a b\" = {{ {line}, action = '{action}' }}");
+                let expected = format!(
+                    "f.toml:5: routes[0].commands.\"a b\".{key}: the action \"{action}\" has no \
+                     such key; allowed here: {allowed}"
+                );
+                let is_allowed = actions.split(' ').any(|it| it == action);
+                let error = (!is_allowed).then_some(expected);
+                assert_eq!(read(&text).err(), error, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_is_one_that_a_client_can_give() {
+        check(
+            &format!("{EASYWS}[routes.commands]\n\"a:b\" = 'echo'"),
+            "f.toml:5: routes[0].commands.\"a:b\": \"a:b\" cannot be a command: command may not \
+             contain a colon",
+        );
+        assert!(read(&format!("{WSRV}[routes.commands]\n\"a:b\" = 'echo'")).is_ok());
+        assert!(read(&format!("{EDK}commands = {{ \"\" = 'echo' }}")).is_ok());
+        let long = "a".repeat(8_193);
+        let key = format!("{long}: has 8193 bytes, allowed are 0 to 8192 (limits.name_bytes_max)");
+        refused(&format!("{long} = 'echo'"), &format!(".{key}"));
+        let many = |count: usize| {
+            let line = |index: usize| format!("a{index} = 'echo'\n");
+            let lines: String = (0..count).map(line).collect();
+            read(&format!("{WSRV}[routes.commands]\n{lines}")).map(drop)
+        };
+        assert_eq!(many(256), Ok(()));
+        let error = "f.toml:4: routes[0].commands: has 257 commands, allowed are 0 to 256";
+        assert_eq!(many(257), Err(error.to_owned()));
+    }
+
+    #[test]
+    fn a_command_is_about_one_channel() {
+        for action in ["join", "leave", "publish"] {
+            let line =
+                |channel: &str| format!("a = {{ action = '{action}', channel = '{channel}' }}");
+            refused(
+                &line("room-*"),
+                ".a.channel: \"room-*\" is a pattern of many channels; allowed is one channel, \
+                 with or without {user}",
+            );
+            refused(
+                &line("{id}"),
+                ".a.channel: \"{id}\" has a brace that is not that of \"{user}\"",
+            );
+            let good = line("user:{user}");
+            assert!(
+                read(&format!("{WSRV}[routes.commands]\n{good}")).is_ok(),
+                "{good}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_published_has_an_event_that_can_be_worded() {
+        let commands = |lines: &str| format!("{EASYWS}[routes.commands]\n{lines}");
+        check(
+            &commands("a = { action = 'publish', event = 'b:c' }"),
+            "f.toml:5: routes[0].commands.a.event: \"b:c\" cannot be an event: command may not \
+             contain a colon",
+        );
+        check(
+            &commands("\"\" = 'publish'"),
+            "f.toml:5: routes[0].commands.\"\": \"\" cannot be an event: command may not be empty; \
+             give the command an event of another name",
+        );
+        assert!(read(&commands("\"\" = { action = 'publish', event = 'say' }")).is_ok());
+        let long = "a".repeat(8_193);
+        refused(
+            &format!("a = {{ action = 'publish', event = '{long}' }}"),
+            ".a.event: has 8193 bytes, allowed are 0 to 8192 (limits.name_bytes_max)",
+        );
+        refused(
+            "a = { action = 'publish', to = 'some' }",
+            ".a.to: \"some\" is unknown, allowed are \"all\", \"others\"",
+        );
+    }
+
+    #[test]
+    fn a_hook_needs_the_hooks_of_its_route() {
+        let problem = "\"hook\" asks the backend of the route's hooks, and the route has none";
+        refused("a = 'hook'", &format!(".a: {problem}"));
+        refused("a = { action = 'hook' }", &format!(".a.action: {problem}"));
+    }
+
+    #[test]
+    fn a_constant_answer_is_text_json_or_bytes() {
+        let json = |value: &str| {
+            let text =
+                format!("{WSRV}[routes.commands]\na = {{ action = 'reply', data = {value} }}");
+            let mut config = read(&text)?;
+            let command = config.routes[0].commands.remove("a").expect("it is there");
+            let Action::Reply {
+                data: ReplyData::Json(json),
+            } = command.action
+            else {
+                panic!("not JSON: {command:?}");
+            };
+            Ok(json)
+        };
+        for (value, expected) in [
+            ("true", "true"),
+            ("-7", "-7"),
+            ("1_000", "1000"),
+            ("0xff", "255"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("+1.5", "1.5"),
+            ("2e3", "2000.0"),
+            ("[]", "[]"),
+            ("[1, 'a\"', [true]]", r#"[1,"a\"",[true]]"#),
+            ("{ z = 1, a = { b = 'c' } }", r#"{"z":1,"a":{"b":"c"}}"#),
+            (
+                "{ \"a\\u0001 b\" = \"\u{e9}\" }",
+                "{\"a\\u0001 b\":\"\u{e9}\"}",
+            ),
+        ] {
+            assert_eq!(json(value).as_deref(), Ok(expected), "{value}");
+        }
+        let not_json = |value: &str, expected: &str| {
+            let expected = format!("f.toml:5: routes[0].commands.a.data{expected}");
+            assert_eq!(json(value), Err(expected), "{value}");
+        };
+        not_json(
+            "1979-05-27",
+            ": must be what JSON has, a string for one; found a date or time",
+        );
+        not_json(
+            "{ b = [1979-05-27] }",
+            ".b[0]: must be what JSON has, a string for one; found a date or time",
+        );
+        not_json("nan", ": nan is no number in JSON");
+        not_json("[-inf]", "[0]: -inf is no number in JSON");
+        not_json(
+            "9223372036854775808",
+            ": 9223372036854775808 has more than 64 bits",
+        );
+
+        refused(
+            "a = { action = 'reply', bytes = 'a' }",
+            ".a.bytes: is not base64, such as \"aGk=\"",
+        );
+        refused(
+            "a = { action = 'reply', data = '', bytes = '' }",
+            ".a.bytes: a reply has data or bytes, not both",
+        );
+        let mut config = Config::default();
+        let data = ReplyData::Json("{".to_owned());
+        let broken = CommandSetting::new(Action::Reply { data });
+        config.routes[2].commands.insert("a".to_owned(), broken);
+        let error = config.validate().expect_err("no JSON");
+        assert_eq!(error.to_string(), "routes[2].commands.a.data: is not JSON");
+    }
+}

@@ -1,0 +1,178 @@
+//! What a route may ask of a backend.
+
+use super::super::words::{quoted, quoted_list, unknown};
+use super::super::{Action, Config, DialectName, HookKind, Route, Rule};
+use super::texts::{Complaint, complain};
+
+/// Checks a route's hooks.
+pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
+    let Some(hooks) = &route.hooks else {
+        return Ok(());
+    };
+    if config.backend(&hooks.backend).is_none() {
+        let names = config.backends.iter().map(|it| it.name.as_str());
+        let problem = match &names.collect::<Vec<_>>()[..] {
+            [] => {
+                let name = quoted(&hooks.backend);
+                format!("{name} is unknown, there are no [[backends]]")
+            }
+            names => unknown(&hooks.backend, names),
+        };
+        return complain("hooks.backend", problem);
+    }
+    for (index, kind) in hooks.on.iter().enumerate() {
+        let problem = match kind {
+            HookKind::Message if route.dialect == DialectName::Wserver => {
+                "\"message\" is for dialects with commands, and \"wserver\" has none"
+            }
+            HookKind::Authenticate if route.dialect != DialectName::Wserver => {
+                "\"authenticate\" is for \"wserver\", where messages have a token; elsewhere \
+                 \"open\" says who a client is"
+            }
+            HookKind::Authenticate if route.tokens.is_some() || route.jwt.is_some() => {
+                "\"authenticate\" does not go together with tokens or a jwt, which say what a \
+                 token is worth"
+            }
+            HookKind::Open | HookKind::Authenticate | HookKind::Message | HookKind::Close => {
+                continue;
+            }
+        };
+        return complain(&format!("hooks.on[{index}]"), problem);
+    }
+    if hooks.on.is_empty() && !asks_by_rule_or_command(route) {
+        let allowed = quoted_list(HookKind::SPELLINGS);
+        let problem = format!(
+            "nothing is asked of the backend: no rule and no command says \"hook\", and on is \
+             empty; allowed are {allowed}"
+        );
+        return complain("hooks.on", problem);
+    }
+    Ok(())
+}
+
+/// Whether the backend is asked by something else than an event.
+fn asks_by_rule_or_command(route: &Route) -> bool {
+    let mut channels = route.channels.iter();
+    let mut commands = route.commands.values();
+    channels.any(|it| it.join == Rule::Hook || it.publish == Rule::Hook)
+        || commands.any(|it| it.action == Action::Hook || it.allow == Rule::Hook)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Overrides;
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let result = Config::from_toml("f.toml", text, &Overrides::default());
+        result.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    }
+
+    const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+    const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
+    const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
+
+    #[test]
+    fn hooks_ask_a_backend_that_is_there() {
+        let hooks = "hooks = { backend = 'app', on = ['open'] }";
+        check(
+            &format!("{WS}{hooks}"),
+            "f.toml:4: routes[0].hooks.backend: \"app\" is unknown, there are no [[backends]]",
+        );
+        let others = APP.replace("app", "web") + &APP.replace("app", "api");
+        check(
+            &format!("{others}{WS}{hooks}"),
+            "f.toml:10: routes[0].hooks.backend: \"app\" is unknown, allowed are \"web\", \"api\"",
+        );
+        assert!(read(&format!("{others}{APP}{WS}{hooks}")).is_ok());
+        assert!(read(&format!("{WS}{hooks}\n{APP}")).is_ok(), "in any order");
+        check(
+            &format!("{APP}{WS}hooks = {{ on = ['open'] }}"),
+            "f.toml:7: routes[0].hooks: hooks need the key \"backend\", the name of one of the \
+             [[backends]]",
+        );
+        check(
+            &format!("{APP}{WS}hooks = 'app'"),
+            "f.toml:7: routes[0].hooks: must be a table such as { backend = \"app\", on = \
+             [\"open\"] }; found a string",
+        );
+        check(
+            &format!("{APP}{WS}hooks = {{ backend = 'app', of = [] }}"),
+            "f.toml:7: unknown key \"routes[0].hooks.of\"; allowed here: backend, on, on_failure",
+        );
+    }
+
+    #[test]
+    fn a_backend_is_asked_what_the_language_has() {
+        let hooks = |route: &str, on: &str| {
+            format!("{APP}{route}hooks = {{ backend = 'app', on = [{on}] }}")
+        };
+        let key = "f.toml:7: routes[0].hooks.on";
+        check(
+            &hooks(WS, "'open', 'join'"),
+            &format!(
+                "{key}[1]: \"join\" is unknown, allowed are \"open\", \"authenticate\", \
+                 \"message\", \"close\""
+            ),
+        );
+        check(
+            &format!("{APP}{WS}hooks = {{ backend = 'app', on = 'open' }}"),
+            &format!("{key}: must be a list such as [\"open\", \"close\"]; found a string"),
+        );
+        check(
+            &hooks(WS, "'open', 'message'"),
+            &format!(
+                "{key}[1]: \"message\" is for dialects with commands, and \"wserver\" has none"
+            ),
+        );
+        check(
+            &hooks(WSRV, "'authenticate'"),
+            &format!(
+                "{key}[0]: \"authenticate\" is for \"wserver\", where messages have a token; \
+                 elsewhere \"open\" says who a client is"
+            ),
+        );
+        for known in ["tokens = { a = 'b' }", "jwt = { key_file = 'f' }"] {
+            check(
+                &format!("{}\n{known}", hooks(WS, "'authenticate'")),
+                &format!(
+                    "{key}[0]: \"authenticate\" does not go together with tokens or a jwt, which \
+                     say what a token is worth"
+                ),
+            );
+        }
+        assert!(read(&hooks(WS, "'open', 'authenticate', 'close'")).is_ok());
+        assert!(read(&hooks(WSRV, "'open', 'message', 'close'")).is_ok());
+        check(
+            &format!("{APP}{WSRV}hooks = {{ backend = 'app', on = [], on_failure = 'retry' }}"),
+            "f.toml:7: routes[0].hooks.on_failure: \"retry\" is unknown, allowed are \"fail\", \
+             \"close\"",
+        );
+    }
+
+    #[test]
+    fn hooks_on_nothing_need_a_rule_or_command_that_asks() {
+        let route = format!("{APP}{WSRV}hooks = {{ backend = 'app', on = [] }}\n");
+        let problem = "nothing is asked of the backend: no rule and no command says \"hook\", and \
+            on is empty; allowed are \"open\", \"authenticate\", \"message\", \"close\"";
+        check(&route, &format!("f.toml:7: routes[0].hooks.on: {problem}"));
+        let absent = route.replace(", on = []", "");
+        check(&absent, &format!("f.toml:7: routes[0].hooks: {problem}"));
+        for asks in [
+            "commands = { a = 'hook' }",
+            "commands = { a = { action = 'echo', allow = 'hook' } }",
+            "channels = [{ name = 'a', join = 'hook' }]",
+            "channels = [{ name = 'a', publish = 'hook' }]",
+        ] {
+            assert!(read(&format!("{route}{asks}")).is_ok(), "{asks}");
+            assert!(read(&format!("{absent}{asks}")).is_ok(), "{asks}");
+        }
+        let silent = "commands = { a = 'echo' }\nchannels = [{ name = 'a' }]";
+        assert!(read(&format!("{route}{silent}")).is_err());
+    }
+}

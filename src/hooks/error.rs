@@ -1,0 +1,42 @@
+//! Why a hook has no answer, for the log and the health report.
+
+use super::answers::Nonsense;
+use std::fmt;
+
+/// Why a hook has no answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum HookError {
+    /// Too many wait for the backend already; nothing was sent.
+    Busy,
+    /// There was none within `timeout_ms`.
+    TimedOut,
+    /// The backend cannot be connected to; nothing was sent.
+    Unreachable(String),
+    /// The connection was lost before the whole answer had come.
+    Lost(String),
+    /// The answer has a status that is not one of success.
+    Status(u16),
+    /// The answer is not one.
+    Nonsense(String),
+}
+
+impl fmt::Display for HookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("too many hooks wait for it (requests_waiting_max)"),
+            Self::TimedOut => f.write_str("no answer in time (timeout_ms)"),
+            Self::Unreachable(why) => write!(f, "cannot be connected to: {why}"),
+            Self::Lost(why) => write!(f, "the connection was lost: {why}"),
+            Self::Status(status) => write!(f, "answered with status {status}"),
+            Self::Nonsense(why) => write!(f, "answered nonsense: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for HookError {}
+
+impl From<Nonsense> for HookError {
+    fn from(nonsense: Nonsense) -> Self {
+        Self::Nonsense(nonsense.into_text())
+    }
+}

@@ -1,0 +1,519 @@
+//! The way to a backend: what is sent how often, what is bounded, what the report says.
+
+use super::backend::{Asked, PATIENCE, TestBackend};
+use crate::config::{Backend, Config, Secret};
+use crate::hooks::HookError;
+use crate::hooks::answers::read_allow;
+use crate::hooks::asks::Hook;
+use crate::hooks::client::{BackendClient, Backends};
+use serde_json::Value;
+use std::net::{Ipv4Addr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::task::LocalSet;
+
+/// A backend of the config that is tried again at once.
+fn config(url: String) -> Backend {
+    let mut backend = Backend::new("b", url);
+    backend.limits.retry_delay_ms = 1;
+    backend.limits.timeout_ms = 20_000;
+    backend
+}
+
+fn open(backend: Backend) -> Result<Arc<Backends>, String> {
+    let config = Config {
+        backends: vec![backend],
+        ..Config::default()
+    };
+    Backends::open(&config).map_err(|error| error.to_string())
+}
+
+/// Runs a test with a client of the backend.
+fn run(backend: Backend, test: impl AsyncFnOnce(Rc<BackendClient>, Arc<Backends>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let work = async {
+        let backends = open(backend).expect("it can be asked");
+        let shard = backends.on_shard(0).expect("it could be asked before");
+        let client = shard.find("b").expect("there is one");
+        test(client, backends).await;
+    };
+    let work = async { tokio::time::timeout(PATIENCE * 2, work).await };
+    let ended = LocalSet::new().block_on(&runtime.expect("a runtime"), work);
+    ended.expect("nothing hangs");
+}
+
+async fn ask(client: &BackendClient, hook: Hook) -> Result<bool, HookError> {
+    let body = |id| format!(r#"{{"hook":"{}","id":"{id}"}}"#, hook.as_str()).into_bytes();
+    client.ask(hook, body, read_allow).await
+}
+
+/// Asks, and has each request answered by `script`; how many they were, all of one id.
+async fn ask_with(
+    client: &BackendClient,
+    backend: &mut TestBackend,
+    hook: Hook,
+    script: impl Fn(Asked),
+) -> (Result<bool, HookError>, usize) {
+    let mut ids = Vec::new();
+    let mut asking = Box::pin(ask(client, hook));
+    let result = loop {
+        tokio::select! {
+            biased;
+            asked = backend.next() => {
+                ids.push(asked.header("campanile-hook-id").expect("an id").to_owned());
+                script(asked);
+            }
+            result = &mut asking => break result,
+        }
+    };
+    backend.expect_nothing();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    (result, ids.len())
+}
+
+fn report(backends: &Backends) -> Value {
+    backends.report().remove(0)
+}
+
+const YES: &str = r#"{"allow":true}"#;
+
+#[test]
+fn a_hook_says_what_it_is_and_who_asks() {
+    let mut backend = TestBackend::start();
+    let mut config = config(backend.url());
+    config.secret = Some(Secret::new("s3cret"));
+    run(config, async |client, backends| {
+        let mut ids = Vec::new();
+        for hook in [Hook::Open, Hook::Message] {
+            let (result, asked) = tokio::join!(ask(&client, hook), async {
+                let asked = backend.next().await;
+                assert!(
+                    asked.head.starts_with("POST /hooks?v=1 HTTP/1.1\r\n"),
+                    "{}",
+                    asked.head
+                );
+                assert_eq!(asked.header("content-type"), Some("application/json"));
+                assert_eq!(asked.header("campanile-hook"), Some(hook.as_str()));
+                assert_eq!(asked.header("authorization"), Some("Bearer s3cret"));
+                assert_eq!(asked.connection, 0, "it is kept alive");
+                let id = asked.header("campanile-hook-id").expect("an id").to_owned();
+                assert_eq!(asked.body["id"], id);
+                asked.ok(YES);
+                id
+            });
+            assert_eq!(result, Ok(true));
+            ids.push(asked);
+        }
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!(
+            (ids[0].len(), &ids[0][14..15]),
+            (36, "4"),
+            "a UUID of version 4"
+        );
+        let report = report(&backends);
+        assert_eq!(report["state"], "up");
+        assert_eq!(
+            (&report["answered"], &report["failed"]),
+            (&2.into(), &0.into())
+        );
+        assert!(!format!("{report} {backends:?}").contains("s3cret"));
+    });
+}
+
+#[test]
+fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
+    // What becomes of an answer, and whether it may be asked for again.
+    type Script = fn(Asked);
+    let scripts: &[(&str, Script, bool)] = &[
+        ("lost", |asked| asked.write_and_close(""), true),
+        (
+            "half a head",
+            |asked| asked.write_and_close("HTTP/1.1 200 O"),
+            true,
+        ),
+        (
+            "half a body",
+            |asked| asked.write_and_close("HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"allo"),
+            true,
+        ),
+        ("502", |asked| asked.answer(502, ""), true),
+        ("503", |asked| asked.answer(503, "later"), true),
+        ("504", |asked| asked.answer(504, ""), true),
+        ("500", |asked| asked.answer(500, YES), false),
+        ("401", |asked| asked.answer(401, YES), false),
+        ("201", |asked| asked.answer(201, YES), false),
+        (
+            "a redirect",
+            |asked| asked.write("HTTP/1.1 307 X\r\nLocation: /hooks\r\nContent-Length: 0\r\n\r\n"),
+            false,
+        ),
+        (
+            "not HTTP",
+            |asked| asked.write_and_close("hello there\r\n\r\n"),
+            false,
+        ),
+        ("not JSON", |asked| asked.ok("{\"allow\":true"), false),
+        (
+            "no such member",
+            |asked| asked.ok("{\"allow\":true,\"deny\":1}"),
+            false,
+        ),
+        ("nothing", |asked| asked.ok(""), false),
+    ];
+    for &(what, script, is_worth_it) in scripts {
+        for hook in [
+            Hook::Message,
+            Hook::Open,
+            Hook::Authenticate,
+            Hook::Join,
+            Hook::Command,
+        ] {
+            let mut backend = TestBackend::start();
+            run(config(backend.url()), async |client, backends| {
+                let (result, count) = ask_with(&client, &mut backend, hook, script).await;
+                let expected = if is_worth_it && hook != Hook::Message {
+                    3
+                } else {
+                    1
+                };
+                assert_eq!(count, expected, "{what}: {hook:?}");
+                let error = result.expect_err(what);
+                let report = report(&backends);
+                assert_eq!(report["tried_again"], expected - 1, "{what}: {hook:?}");
+                assert_eq!(
+                    (&report["state"], &report["failed"]),
+                    (&"down".into(), &1.into())
+                );
+                assert_eq!(report["last_error"], error.to_string());
+            });
+        }
+    }
+}
+
+#[test]
+fn each_failure_is_called_what_it_is() {
+    type Case = (fn(Asked), fn(&HookError) -> bool);
+    let scripts: &[Case] = &[
+        (
+            |it| it.write_and_close(""),
+            |it| matches!(it, HookError::Lost(_)),
+        ),
+        (|it| it.answer(500, ""), |it| *it == HookError::Status(500)),
+        (
+            |it| it.answer(302, ""),
+            |it| matches!(it, HookError::Nonsense(_)),
+        ),
+        (
+            |it| it.write_and_close("?\r\n\r\n"),
+            |it| matches!(it, HookError::Nonsense(_)),
+        ),
+        (|it| it.ok("[]"), |it| matches!(it, HookError::Nonsense(_))),
+    ];
+    let mut backend = TestBackend::start();
+    run(config(backend.url()), async |client, _| {
+        for (script, is_expected) in scripts {
+            let (result, _) = ask_with(&client, &mut backend, Hook::Message, script).await;
+            let error = result.expect_err("a failure");
+            assert!(is_expected(&error), "{error:?}");
+        }
+    });
+}
+
+#[test]
+fn a_second_try_may_succeed() {
+    let mut backend = TestBackend::start();
+    run(config(backend.url()), async |client, backends| {
+        let (result, ()) = tokio::join!(ask(&client, Hook::Publish), async {
+            backend.next().await.write_and_close("");
+            backend.next().await.answer(503, "");
+            backend.next().await.ok(YES);
+        });
+        assert_eq!(result, Ok(true));
+        let report = report(&backends);
+        assert_eq!(
+            (&report["state"], &report["tried_again"]),
+            (&"up".into(), &2.into())
+        );
+        assert_eq!(
+            (&report["answered"], &report["failed"]),
+            (&1.into(), &0.into())
+        );
+        assert_eq!(report["last_error"], HookError::Status(503).to_string());
+    });
+}
+
+#[test]
+fn whatever_was_not_sent_is_tried_again_until_the_backend_is_there() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("it listens");
+    drop(listener);
+    let mut config = config(format!("http://{address}/"));
+    config.limits.retries_max = 3;
+    run(config, async |client, backends| {
+        for (hook, tried_again) in [(Hook::Message, 3), (Hook::Open, 6)] {
+            let error = ask(&client, hook).await.expect_err("nobody listens");
+            assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
+            assert!(error.to_string().contains("refused"), "{error}");
+            let report = report(&backends);
+            assert_eq!(
+                (&report["state"], &report["tried_again"]),
+                (&"down".into(), &tried_again.into())
+            );
+        }
+        let mut backend = TestBackend::start_at(address);
+        let (result, count) = ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+        assert_eq!((result, count), (Ok(true), 1));
+        assert_eq!(report(&backends)["state"], "up");
+    });
+}
+
+#[test]
+fn a_restart_between_two_messages_fails_neither() {
+    let mut backend = TestBackend::start();
+    run(config(backend.url()), async |client, backends| {
+        for _ in 0..20 {
+            let (result, count) =
+                ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+            assert_eq!((result, count), (Ok(true), 1));
+            let address = backend.address;
+            let stopping = std::mem::replace(&mut backend, TestBackend::start());
+            assert_eq!(stopping.stop(), address);
+            backend = TestBackend::start_at(address);
+        }
+        let report = report(&backends);
+        assert_eq!(
+            (&report["answered"], &report["failed"]),
+            (&20.into(), &0.into())
+        );
+        assert_eq!(
+            report["tried_again"], 0,
+            "a new connection is no second try"
+        );
+    });
+}
+
+#[test]
+fn a_backend_that_says_nothing_is_given_up_in_time() {
+    let mut backend = TestBackend::start();
+    let mut config = config(backend.url());
+    config.limits.timeout_ms = 100;
+    run(config, async |client, backends| {
+        let held = async { backend.next().await };
+        let (result, held) = tokio::join!(ask(&client, Hook::Open), held);
+        assert_eq!(result, Err(HookError::TimedOut));
+        let report = report(&backends);
+        assert_eq!(
+            (&report["state"], &report["in_flight"]),
+            (&"down".into(), &0.into())
+        );
+        held.ok(YES); // too late, and on a connection that nobody uses any more
+        backend.expect_nothing();
+    });
+}
+
+#[test]
+fn waiting_for_a_turn_is_part_of_the_time() {
+    let mut backend = TestBackend::start();
+    let mut config = config(backend.url());
+    config.limits.requests_in_flight_max = 1;
+    config.limits.timeout_ms = 300;
+    run(config, async |client, backends| {
+        let asks = (0..3).map(|_| {
+            let client = Rc::clone(&client);
+            tokio::task::spawn_local(async move { ask(&client, Hook::Open).await })
+        });
+        let asks: Vec<_> = asks.collect();
+        let held = backend.next().await; // and never answered, like those that may follow
+        for ask in asks {
+            assert_eq!(ask.await.expect("no panic"), Err(HookError::TimedOut));
+        }
+        let report = report(&backends);
+        assert_eq!(
+            (&report["waiting"], &report["in_flight"]),
+            (&0.into(), &0.into())
+        );
+        drop(held);
+    });
+}
+
+#[test]
+fn a_longer_answer_than_may_be_is_not_read_to_its_end() {
+    let mut backend = TestBackend::start();
+    let mut config = config(backend.url());
+    config.limits.answer_bytes_max = 1_024;
+    run(config, async |client, _| {
+        let fits = format!("{YES}{}", " ".repeat(1_024 - YES.len()));
+        let (result, _) = ask_with(&client, &mut backend, Hook::Open, |it| it.ok(&fits)).await;
+        assert_eq!(result, Ok(true));
+        let declared = "HTTP/1.1 200 OK\r\nContent-Length: 1025\r\n\r\n"; // and nothing else
+        let chunk = format!("200\r\n{}\r\n", " ".repeat(512));
+        let chunks = chunk.repeat(3); // and no last one
+        let endless = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        for answer in [declared, &endless] {
+            let (result, count) =
+                ask_with(&client, &mut backend, Hook::Open, |it| it.write(answer)).await;
+            let too_long = HookError::Nonsense("more than 1024 bytes".to_owned());
+            assert_eq!((result, count), (Err(too_long), 1));
+        }
+    });
+}
+
+#[test]
+fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
+    let mut backend = TestBackend::start();
+    let mut config = config(backend.url());
+    config.limits.requests_in_flight_max = 3;
+    config.limits.requests_waiting_max = 2;
+    run(config, async |client, backends| {
+        let tasks: Vec<_> = (0..5)
+            .map(|_| {
+                let client = Rc::clone(&client);
+                tokio::task::spawn_local(async move { ask(&client, Hook::Message).await })
+            })
+            .collect();
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(backend.next().await);
+        }
+        let report = |state: &str, in_flight: u32, waiting: u32| {
+            let report = report(&backends);
+            assert_eq!(report["state"], state);
+            assert_eq!(report["in_flight"], in_flight);
+            assert_eq!(report["waiting"], waiting);
+        };
+        report("unknown", 3, 2);
+        backend.expect_nothing();
+        assert_eq!(ask(&client, Hook::Message).await, Err(HookError::Busy));
+        report("unknown", 3, 2);
+        for _ in 0..2 {
+            held.remove(0).ok(YES);
+            held.push(backend.next().await);
+            backend.expect_nothing();
+        }
+        report("up", 3, 0);
+        for asked in held {
+            asked.ok(YES);
+        }
+        for task in tasks {
+            assert_eq!(task.await.expect("no panic"), Ok(true));
+        }
+        report("up", 0, 0);
+    });
+}
+
+#[test]
+fn who_gives_up_makes_room() {
+    let mut backend = TestBackend::start();
+    let mut config = config(backend.url());
+    config.limits.requests_in_flight_max = 1;
+    config.limits.requests_waiting_max = 0;
+    run(config, async |client, backends| {
+        let mut asking = Box::pin(ask(&client, Hook::Message));
+        let held = tokio::select! {
+            held = backend.next() => held,
+            result = &mut asking => panic!("{result:?}"),
+        };
+        assert_eq!(ask(&client, Hook::Message).await, Err(HookError::Busy));
+        drop(asking);
+        assert_eq!(report(&backends)["in_flight"], 0);
+        let (result, _) = ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+        assert_eq!(result, Ok(true));
+        drop(held);
+    });
+}
+
+#[test]
+fn a_close_needs_no_answer_but_success() {
+    let mut backend = TestBackend::start();
+    run(config(backend.url()), async |client, _| {
+        for (status, body) in [(200, "whatever"), (204, ""), (202, "[")] {
+            let body = |asked: Asked| asked.answer(status, body);
+            let telling = client.ask(Hook::Close, |_| b"{}".to_vec(), |_| Ok(()));
+            let (told, ()) = tokio::join!(telling, async { body(backend.next().await) });
+            assert_eq!(told, Ok(()));
+        }
+    });
+}
+
+#[test]
+fn a_user_in_the_url_is_shown_to_the_backend_and_to_nobody_else() {
+    let mut backend = TestBackend::start();
+    let url = backend.url().replace("http://", "http://ada:l%40ve@");
+    run(config(url), async |client, backends| {
+        let (result, ()) = tokio::join!(ask(&client, Hook::Open), async {
+            let asked = backend.next().await;
+            assert_eq!(asked.header("authorization"), Some("Basic YWRhOmxAdmU="));
+            asked.write_and_close("");
+            backend.next().await.ok(YES);
+        });
+        assert_eq!(result, Ok(true));
+        let shown = format!("{} {backends:?} {client:?}", report(&backends));
+        assert!(
+            !shown.contains("ada") && !shown.contains("l%40ve"),
+            "{shown}"
+        );
+    });
+}
+
+#[test]
+fn tls_trusts_the_authority_that_the_config_names_and_no_stranger() {
+    let mut backend = TestBackend::start_tls();
+    let mut config = config(backend.tls_url());
+    config.limits.retries_max = 0;
+    run(config.clone(), async |client, _| {
+        let error = ask(&client, Hook::Open).await.expect_err("who is that?");
+        assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    });
+    backend.expect_nothing();
+    let ca_file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/hooks/tests/tls/ca.pem");
+    config.ca_file = Some(ca_file.into());
+    run(config, async |client, _| {
+        for _ in 0..2 {
+            let (result, count) =
+                ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+            assert_eq!((result, count), (Ok(true), 1));
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_can_never_be_asked_is_named_at_start() {
+    let complaint = |change: &dyn Fn(&mut Backend)| {
+        let mut backend = config("http://127.0.0.1:9/".to_owned());
+        change(&mut backend);
+        open(backend).expect_err("it is not usable")
+    };
+    for url in [
+        "",
+        "127.0.0.1:9",
+        "ftp://127.0.0.1/",
+        "http://",
+        "http://:9/",
+    ] {
+        let complaint = complaint(&|it| it.url = url.to_owned());
+        assert!(
+            complaint.starts_with("backend b: its url is not"),
+            "{complaint}"
+        );
+    }
+    assert_eq!(
+        complaint(&|it| it.ca_file = Some("/nowhere/ca.pem".into())),
+        "backend b: ca_file /nowhere/ca.pem: No such file or directory (os error 2)"
+    );
+    let not_pem = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    assert_eq!(
+        complaint(&|it| it.ca_file = Some(not_pem.into())),
+        format!("backend b: ca_file {not_pem}: it has no certificate")
+    );
+    let both = complaint(&|it| {
+        it.url = "http://ada:love@127.0.0.1:9/".to_owned();
+        it.secret = Some(Secret::new("s3cret"));
+    });
+    assert_eq!(
+        both,
+        "backend b: it has both a secret and a user in its url"
+    );
+}

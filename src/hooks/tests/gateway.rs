@@ -1,0 +1,520 @@
+//! Hooks in a real gateway, on its ring and its runtime: what a backend is told, what clients hear,
+//! and in which order.
+
+use super::backend::{Asked, PATIENCE, TestBackend};
+use crate::Gateway;
+use crate::config::{
+    Backend, ChannelSetting, Config, DialectName, HookKind, Hooks, OnFailure, Route, Rule,
+};
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::num::NonZeroU8;
+use std::time::Duration;
+use tungstenite::protocol::Role;
+use tungstenite::{Message as Frame, WebSocket};
+
+/// A gateway with a route `/x` that asks a backend about everything.
+struct Stage {
+    gateway: Gateway,
+    backend: TestBackend,
+}
+
+fn config(dialect: DialectName, backend: &TestBackend) -> Config {
+    let mut route = Route::new("/x", dialect);
+    route.hooks = Some(Hooks {
+        backend: "b".to_owned(),
+        on: vec![HookKind::Open, HookKind::Message, HookKind::Close],
+        on_failure: OnFailure::Fail,
+    });
+    route.channels = vec![ChannelSetting {
+        join: Rule::Hook,
+        ..ChannelSetting::new("secret")
+    }];
+    Config {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        shards: NonZeroU8::new(1),
+        pin: false,
+        backends: vec![Backend::new("b", backend.url())],
+        routes: vec![route],
+        ..Config::default()
+    }
+}
+
+impl Stage {
+    fn new(dialect: DialectName, change: impl FnOnce(&mut Config)) -> Self {
+        let backend = TestBackend::start();
+        let mut config = config(dialect, &backend);
+        change(&mut config);
+        let gateway = Gateway::builder(config).start().expect("it starts");
+        Self { gateway, backend }
+    }
+
+    fn connect(&self, path: &str, headers: &str) -> Client {
+        let socket = TcpStream::connect(self.gateway.local_addr()).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        let mut client = Client(socket);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {headers}\r\n"
+        );
+        client.0.write_all(request.as_bytes()).expect("it reads");
+        client
+    }
+
+    /// A session that is admitted with `answer`.
+    fn open(&mut self, path: &str, headers: &str, answer: &Value) -> Session {
+        let client = self.connect(path, headers);
+        let asked = self.next("open");
+        asked.ok(&answer.to_string());
+        client.session()
+    }
+
+    /// The next request, which is this hook.
+    #[track_caller]
+    fn next(&mut self, hook: &str) -> Asked {
+        let asked = self.backend.wait();
+        assert_eq!(asked.hook(), hook);
+        assert_eq!(asked.header("campanile-hook"), Some(hook));
+        asked
+    }
+
+    fn members(&self, channel: &str) -> usize {
+        let route = self.gateway.route("/x").expect("in the config");
+        route.members(channel).wait().expect("not busy").len()
+    }
+
+    fn end(self) {
+        drop(self.backend);
+        let _counters = self.gateway.stop(Duration::ZERO);
+    }
+}
+
+/// A client whose upgrade is being judged.
+struct Client(TcpStream);
+
+impl Client {
+    /// The head and the body of the answer.
+    fn answer(&mut self) -> (String, String) {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            self.0.read_exact(&mut byte).expect("an answer comes");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("ASCII").to_ascii_lowercase();
+        let len = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; len.map_or(0, |len| len.parse().expect("a length"))];
+        self.0.read_exact(&mut body).expect("a body comes");
+        (head, String::from_utf8(body).expect("text"))
+    }
+
+    fn session(mut self) -> Session {
+        let (head, body) = self.answer();
+        assert!(head.starts_with("http/1.1 101 "), "{head}{body}");
+        Session(WebSocket::from_raw_socket(self.0, Role::Client, None))
+    }
+
+    #[track_caller]
+    fn refused(mut self) -> (u16, String) {
+        let (head, body) = self.answer();
+        (head[9..12].parse().expect("a status"), body)
+    }
+}
+
+/// A client that has been let in.
+struct Session(WebSocket<TcpStream>);
+
+impl Session {
+    fn say(&mut self, text: &str) {
+        self.0.send(Frame::text(text)).expect("the gateway reads");
+    }
+
+    #[track_caller]
+    fn hear(&mut self) -> String {
+        let frame = self.0.read().expect("a message comes");
+        assert!(frame.is_text() || frame.is_binary(), "{frame:?}");
+        String::from_utf8(frame.into_data().to_vec()).expect("text")
+    }
+
+    /// The next message, as JSON.
+    #[track_caller]
+    fn hear_json(&mut self) -> Value {
+        serde_json::from_str(&self.hear()).expect("JSON")
+    }
+
+    #[track_caller]
+    fn closing(&mut self) -> (u16, String) {
+        let frame = self.0.read().expect("a frame comes");
+        let Frame::Close(Some(close)) = frame else {
+            panic!("{frame:?}");
+        };
+        (close.code.into(), close.reason.to_string())
+    }
+}
+
+fn request(cmd: &str, seqno: &str) -> String {
+    json!({"cmd": cmd, "seqno": seqno, "data": {"t": "hi"}}).to_string()
+}
+
+fn reply(seqno: &str, data: &Value) -> Value {
+    json!({"cmd": "chat", "seqno": seqno, "status": 0, "msg": "ok", "data": data})
+}
+
+fn lobby() -> Value {
+    json!({"admit": true, "channels": ["lobby"], "values": {"n": 1}})
+}
+
+#[test]
+fn an_upgrade_is_told_to_the_backend_as_it_came() {
+    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let headers =
+        "X-Note: a\r\nCookie: auth=t0ken\r\nx-note: b\r\nTE: trailers\r\nX-Bad: \u{e9}\r\n";
+    let client = stage.connect("/x?room=3&n=%20", headers);
+    let asked = stage.next("open");
+    let body = &asked.body;
+    assert_eq!(
+        (&body["route"], &body["dialect"]),
+        (&"/x".into(), &"easyws".into())
+    );
+    assert_eq!(body["token"], "t0ken");
+    for null in ["user", "claims", "channel"] {
+        assert_eq!(body.get(null), Some(&Value::Null), "{null}");
+    }
+    let expected = json!({
+        "method": "GET",
+        "path": "/x",
+        "query": "room=3&n=%20",
+        "headers": {
+            "cookie": ["auth=t0ken"],
+            "host": ["x"],
+            "sec-websocket-version": ["13"],
+            "x-bad": ["\u{e9}"],
+            "x-note": ["a", "b"],
+        },
+        "parameters": {},
+    });
+    assert_eq!(body["request"], expected);
+    asked.ok(r#"{"admit":true}"#);
+    drop(client.session());
+    assert_eq!(stage.next("close").body["session"]["values"], json!({}));
+    stage.end();
+}
+
+#[test]
+fn a_session_is_what_the_backend_makes_of_it() {
+    let mut stage = Stage::new(DialectName::Wsrv, |_| {});
+    let mut session = stage.open(
+        "/x",
+        "",
+        &json!({
+            "admit": true, "user": "ada", "profile": {"name": "Ada", "fields": {"k": "v"}},
+            "channels": ["lobby"], "values": {"n": 1},
+            "message": {"event": "hello", "data": {"a": 1}},
+        }),
+    );
+    let hello = session.hear_json();
+    assert_eq!(
+        (&hello["cmd"], &hello["data"]),
+        (&"hello".into(), &json!({"a": 1}))
+    );
+
+    session.say(&request("chat", "s1"));
+    let asked = stage.next("message");
+    let id = asked.body["session"]["id"].clone();
+    let told = json!({
+        "id": id, "number": 1, "user": "ada", "name": "Ada", "fields": {"k": "v"},
+        "values": {"n": 1},
+    });
+    assert_eq!(asked.body["session"], told);
+    for (key, said) in [("command", "chat"), ("request_id", "s1"), ("channel", "")] {
+        assert_eq!(asked.body[key], said);
+    }
+    assert_eq!(asked.body["data"], json!({"t": "hi"}));
+    assert_eq!(asked.body.get("bytes"), None);
+    asked.ok(&json!({
+        "join": ["room"], "leave": ["no"], "values": {"n": 2}, "reply": {"data": {"ok": true}},
+        "push": [
+            {"channel": "lobby", "event": "others", "except_sender": true},
+            {"channel": "room", "event": "joined", "data": 1},
+            {"user": "ada", "event": "user", "data": 2},
+            {"session": id, "event": "session", "data": 3},
+            {"everyone": true, "event": "everyone", "data": 4},
+        ],
+    })
+    .to_string());
+    for (event, data) in [("joined", 1), ("user", 2), ("session", 3), ("everyone", 4)] {
+        let push = session.hear_json();
+        assert_eq!((&push["cmd"], &push["data"]), (&event.into(), &data.into()));
+    }
+    assert_eq!(session.hear_json(), reply("s1", &json!({"ok": true})));
+
+    session.say(&request("chat", "s2"));
+    let asked = stage.next("message");
+    assert_eq!(asked.body["session"]["values"], json!({"n": 2}));
+    asked.answer(204, "");
+    assert_eq!(session.hear_json(), reply("s2", &json!({})));
+
+    drop(session);
+    let asked = stage.next("close");
+    let told = ["id", "values"].map(|key| asked.body["session"][key].clone());
+    assert_eq!(told, [id, json!({"n": 2})]);
+    asked.answer(204, "");
+    stage.end();
+}
+
+#[test]
+fn a_session_is_closed_behind_the_response() {
+    let mut stage = Stage::new(DialectName::Wsrv, |_| {});
+    let mut session = stage.open("/x", "", &lobby());
+    session.say(&request("chat", "s3"));
+    let close = r#"{"leave":["room"],"failure":{"status":7,"message":"no"},
+                    "close":{"code":4001,"reason":"bye"}}"#;
+    stage.next("message").ok(close);
+    let failed = session.hear_json();
+    assert_eq!(
+        (&failed["seqno"], &failed["status"], &failed["msg"]),
+        (&"s3".into(), &7.into(), &"no".into())
+    );
+    assert_eq!(session.closing(), (4001, "bye".to_owned()));
+    stage.next("close").ok("");
+    stage.end();
+}
+
+#[test]
+fn nonsense_changes_nothing() {
+    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+        config.limits.channels_per_session_max = 2;
+    });
+    let mut session = stage.open("/x", "", &lobby());
+    let worst = r#"{"join":["room"],"push":[{"everyone":true,"event":"x"}],"values":{},
+                    "reply":{},"close":{"code":1}}"#;
+    let many = r#"{"join":["room","b"],"push":[{"everyone":true,"event":"x"}],"values":{}}"#;
+    for (nonsense, health) in [
+        (worst, "down"),
+        (r#"{"join":["room"],"reply":{"data":1},"extra":1}"#, "down"),
+        (many, "up"), // it is the session that has no room for it
+    ] {
+        session.say(&request("chat", "s"));
+        let asked = stage.next("message");
+        assert_eq!(asked.body["session"]["values"], json!({"n": 1}));
+        asked.ok(nonsense);
+        let failed = session.hear_json();
+        assert_eq!(
+            (&failed["seqno"], &failed["msg"]),
+            (&"s".into(), &"backend unavailable".into())
+        );
+        assert_eq!(failed["status"], 999_999_999);
+        assert_eq!((stage.members("room"), stage.members("lobby")), (0, 1));
+        assert_eq!(stage.gateway.backend_reports()[0]["state"], health);
+    }
+    session.say(&request("chat", "t"));
+    stage.next("message").ok(r#"{"join":["room"],"reply":{}}"#);
+    assert_eq!(session.hear_json(), reply("t", &json!({})));
+    assert_eq!(stage.members("room"), 1);
+    stage.end();
+}
+
+#[test]
+fn a_session_whose_message_failed_is_closed_where_that_is_wanted() {
+    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+        let hooks = config.routes[0].hooks.as_mut().expect("it has some");
+        hooks.on_failure = OnFailure::Close;
+    });
+    let mut session = stage.open("/x", "", &lobby());
+    session.say(&request("chat", "s"));
+    stage.next("message").answer(500, "");
+    assert_eq!(session.closing(), (1013, "backend unavailable".to_owned()));
+    stage.end();
+}
+
+#[test]
+fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
+    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+        config.backends[0].limits.retry_delay_ms = 1;
+        config.backends[0].limits.retries_max = 1;
+    });
+    let client = stage.connect("/x", "");
+    stage
+        .next("open")
+        .ok(r#"{"admit":false,"status":418,"body":"tea only\n"}"#);
+    assert_eq!(client.refused(), (418, "tea only\n".to_owned()));
+    let unavailable = (503, "the backend does not answer, try again\n".to_owned());
+    let client = stage.connect("/x", "");
+    stage.next("open").ok(r#"{"admit":true,"user":""}"#);
+    assert_eq!(client.refused(), unavailable);
+    let client = stage.connect("/x", "");
+    let first = stage.next("open");
+    let id = first.body["id"].clone();
+    first.write_and_close("");
+    let second = stage.next("open");
+    assert_eq!(second.body["id"], id);
+    second.answer(503, "");
+    assert_eq!(client.refused(), unavailable);
+    // And when it is not there at all.
+    let address = stage.backend.address;
+    stage.backend = TestBackend::start();
+    let client = stage.connect("/x", "");
+    assert_eq!(client.refused(), unavailable);
+    let report = stage.gateway.backend_reports().remove(0);
+    assert_eq!(report["state"], "down");
+    assert!(
+        report["last_error"]
+            .as_str()
+            .is_some_and(|it| it.contains("refused")),
+        "{report}"
+    );
+    stage.backend = TestBackend::start_at(address);
+    drop(stage.open("/x", "", &lobby()));
+    stage.end();
+}
+
+#[test]
+fn messages_of_one_session_are_asked_about_in_turn_and_hold_up_nobody_else() {
+    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let mut first = stage.open("/x", "Cookie: auth=a\r\n", &json!({"admit": true}));
+    let mut second = stage.open("/x", "Cookie: auth=b\r\n", &json!({"admit": true}));
+    first.say("a: 1");
+    first.say("b: 2");
+    let held = stage.next("message");
+    assert_eq!(
+        (&held.body["command"], &held.body["data"]),
+        (&"a".into(), &"1".into())
+    );
+    second.say("c: 3");
+    let asked = stage.next("message");
+    assert_eq!(asked.body["command"], "c");
+    asked.ok(r#"{"reply":{"data":"three"}}"#);
+    assert_eq!(second.hear(), "c: three");
+    stage.backend.expect_nothing();
+    held.ok(r#"{"reply":{"event":"z","data":"one"}}"#);
+    let asked = stage.next("message");
+    assert_eq!(asked.body["command"], "b");
+    asked.ok("{}"); // this language has no word for that
+    first.say("d: 4");
+    stage
+        .next("message")
+        .ok(r#"{"reply":{"bytes":"Zm91cg=="}}"#);
+    assert_eq!(
+        (first.hear(), first.hear()),
+        ("z: one".to_owned(), "d: four".to_owned())
+    );
+    stage.end();
+}
+
+#[test]
+fn what_comes_behind_the_message_that_closes_is_not_asked_about() {
+    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let mut session = stage.open("/x", "Cookie: auth=a\r\n", &json!({"admit": true}));
+    session.say("a: 1");
+    session.say("b: 2");
+    let close = r#"{"reply":{"data":"last"},"close":{"code":1000}}"#;
+    stage.next("message").ok(close);
+    assert_eq!(session.hear(), "a: last");
+    assert_eq!(session.closing(), (1000, String::new()));
+    stage.next("close").ok("");
+    stage.backend.expect_nothing();
+    stage.end();
+}
+
+#[test]
+fn bytes_are_base64_in_both_directions() {
+    let mut stage = Stage::new(DialectName::Edk, |config| {
+        config.routes[0].authenticated_by_code = true;
+    });
+    let mut session = stage.open(
+        "/x",
+        "Sec-WebSocket-Protocol: t\r\n",
+        &json!({"admit": true, "user": "ada"}),
+    );
+    session
+        .0
+        .send(Frame::binary(&b"\x0a\x01x"[..]))
+        .expect("the gateway reads");
+    let asked = stage.next("message");
+    assert_eq!(
+        (&asked.body["bytes"], asked.body.get("data")),
+        (&"CgF4".into(), None)
+    );
+    asked.ok(r#"{"reply":{"bytes":"CgF5"}}"#);
+    assert_eq!(session.hear(), "\u{a}\u{1}y");
+    stage.end();
+}
+
+#[test]
+fn a_backend_decides_who_joins() {
+    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let mut session = stage.open(
+        "/x",
+        "Cookie: auth=a\r\n",
+        &json!({"admit": true, "user": "ada"}),
+    );
+    for (answer, heard) in [
+        (r#"{"allow":false}"#, "websocket: not authorized"),
+        (r#"{"allow":1}"#, "websocket: not authorized"),
+        (r#"{"allow":true}"#, "e: done"),
+    ] {
+        session.say("listen: secret");
+        session.say("e: x");
+        let asked = stage.next("join");
+        assert_eq!(
+            (&asked.body["channel"], &asked.body["user"]),
+            (&"secret".into(), &"ada".into())
+        );
+        assert_eq!(
+            (&asked.body["token"], &asked.body["session"]["number"]),
+            (&"a".into(), &1.into())
+        );
+        assert_eq!(asked.body.get("command"), None);
+        asked.ok(answer);
+        stage.next("message").ok(r#"{"reply":{"data":"done"}}"#);
+        assert_eq!(session.hear(), heard);
+        if heard != "e: done" {
+            assert_eq!(
+                (session.hear(), stage.members("secret")),
+                ("e: done".to_owned(), 0)
+            );
+        }
+    }
+    assert_eq!(stage.members("secret"), 1);
+    stage.end();
+}
+
+#[test]
+fn a_client_that_connects_to_a_channel_is_asked_about_without_a_session() {
+    let mut stage = Stage::new(DialectName::Projectforge, |_| {});
+    for (allow, status) in [(false, 403), (true, 101)] {
+        let client = stage.connect("/x?ch=secret", "");
+        let asked = stage.next("open");
+        assert_eq!(asked.body["channel"], "secret");
+        asked.ok(r#"{"admit":true,"user":"ada"}"#);
+        let asked = stage.next("join");
+        assert_eq!(
+            (&asked.body["session"], &asked.body["user"]),
+            (&Value::Null, &"ada".into())
+        );
+        asked.ok(&json!({"allow": allow}).to_string());
+        assert_eq!(client.refused().0, status);
+    }
+    stage.end();
+}
+
+#[test]
+fn a_backend_that_restarts_between_two_messages_is_not_missed() {
+    let mut stage = Stage::new(DialectName::Wsrv, |_| {});
+    let mut session = stage.open("/x", "", &lobby());
+    for round in 0..10 {
+        let seqno = format!("s{round}");
+        session.say(&request("chat", &seqno));
+        stage.next("message").ok("{}");
+        assert_eq!(session.hear_json(), reply(&seqno, &json!({})));
+        let address = stage.backend.address;
+        drop(std::mem::replace(&mut stage.backend, TestBackend::start()));
+        stage.backend = TestBackend::start_at(address);
+    }
+    assert_eq!(stage.gateway.backend_reports()[0]["failed"], 0);
+    stage.end();
+}

@@ -1,0 +1,249 @@
+// The server API: each call, what is wrong with calls, keys, batches, pages, idempotency keys.
+
+import assert from "node:assert/strict";
+import { Gateway, done } from "./world.mjs";
+
+const gateway = await Gateway.start(
+  `
+[api]
+keys = ["old-key", "new-key"]
+batch_calls_max = 3
+idempotency_answer_bytes_max = 1_024
+[[routes]]
+path = "/forge"
+dialect = "projectforge"
+namespace = "town"
+[[routes]]
+path = "/wsrv"
+dialect = "wsrv"
+push_frame = "text"
+namespace = "town"
+tokens = { "of-jack" = "jack", "of-jill" = "jill" }
+[[routes.channels]]
+name = "declared"
+[[routes]]
+path = "/easyws"
+dialect = "easyws"
+[[routes]]
+path = "/ws"
+dialect = "wserver"
+push_path = "/push"
+push_secret = "x"
+`,
+  ["--shards", "4"],
+);
+const key = { authorization: "Bearer new-key" };
+const post = (name, body, headers = {}) =>
+  gateway.request("POST", `/api/v1/${name}`, body, { ...key, ...headers });
+const get = (path, headers = key) => gateway.request("GET", `/api/v1/${path}`, undefined, headers);
+const ok = async (name, body, headers) => {
+  const { status, body: answer } = await post(name, body, headers);
+  assert.equal(status, 200, JSON.stringify(answer));
+  return answer;
+};
+const fails = async (name, body, status, code, field) => {
+  const answer = await post(name, body);
+  const { error } = answer.body;
+  assert.deepEqual([answer.status, error.code, error.field], [status, code, field]);
+  return error.message;
+};
+
+// Keys: any of them, in either header, and nothing else.
+for (const headers of [
+  { authorization: "Bearer old-key" },
+  { authorization: "bearer new-key" },
+  { "x-api-key": "old-key" },
+]) {
+  assert.equal((await get("sessions", headers)).status, 200);
+}
+for (const headers of [{}, { authorization: "Bearer no" }, { "x-api-key": "new-ke" }]) {
+  const { status, headers: said, body } = await get("sessions", headers);
+  assert.deepEqual([status, body.error.code], [401, "unauthorized"]);
+  assert.equal(said.get("www-authenticate"), "Bearer");
+}
+const document = (await get("openapi.json", {})).body;
+assert.equal(document.openapi, "3.1.0");
+
+// Paths and methods; every one that the document has is there, and no other.
+for (const [path, methods] of Object.entries(document.paths)) {
+  for (const method of ["GET", "POST", "DELETE"]) {
+    const real = path.replace("{id}", crypto.randomUUID()).replace("{name}", "x");
+    const body = method === "POST" ? {} : undefined;
+    const { status, headers } = await gateway.request(method, real, body, key);
+    const isThere = method.toLowerCase() in methods;
+    assert.equal(status === 405, !isThere, `${method} ${path}: ${status}`);
+    if (!isThere) assert.equal(headers.get("allow"), Object.keys(methods)[0].toUpperCase());
+  }
+}
+for (const path of ["", "no", "sessions/", "sessions/a/b", "channels/a", "publish/x"]) {
+  assert.equal((await get(path)).status, 404, path);
+}
+assert.equal((await get(`channels/${"x".repeat(9_000)}/members`)).status, 400);
+
+// What a call may not be, and where it is wrong.
+const nobody = "00000000-0000-4000-8000-000000000000";
+await fails("publish", "[]", 400, "bad_request");
+await fails("publish", '{"channel":"a","channel":"b"}', 400, "bad_request");
+await fails("publish", { channel: "a", what: 1 }, 400, "bad_request");
+await fails("publish", { channel: "a", call: "publish" }, 400, "bad_request", "call");
+await fails("publish", { channel: "" }, 400, "bad_request", "channel");
+await fails("publish", { channel: "a", route: "/no" }, 400, "bad_request", "route");
+await fails("publish", { channel: "a", data: 1, bytes: "AA==" }, 400, "bad_request", "bytes");
+await fails("publish", { channel: "a", bytes: "?" }, 400, "bad_request", "bytes");
+await fails("publish", { channel: "a", except: ["x"] }, 400, "bad_request", "except");
+const why = await fails("publish", { channel: "a", event: "a:b" }, 400, "bad_request", "event");
+assert.equal(why, "/easyws: command may not contain a colon");
+await fails("push", { data: 1 }, 400, "bad_request");
+await fails("push", { user: "a", session: nobody }, 400, "bad_request");
+await fails("push", { session: "a" }, 400, "bad_request", "session");
+await fails("push", { session: nobody, data: 1 }, 404, "no_session");
+await fails("join", { session: nobody, channel: "a" }, 404, "no_session");
+await fails("disconnect", { session: nobody, code: 1005 }, 400, "bad_request", "code");
+await fails("disconnect", { user: "a", code: 4000 }, 400, "bad_request", "code");
+await fails("disconnect", {}, 400, "bad_request");
+
+// Each call, and what clients see of it.
+const jack = await gateway.connect("/wsrv?token=of-jack");
+const forge = await gateway.connect("/forge?ch=room");
+const { items } = (await get("sessions?route=/wsrv")).body;
+assert.deepEqual([items.length, items[0].users, items[0].channels], [1, ["jack"], []]);
+const id = items[0].id;
+assert.ok(Math.abs(items[0].opened_ms - Date.now()) < 60_000);
+assert.deepEqual((await get(`sessions/${id}`)).body.id, id);
+assert.equal((await get(`sessions/${nobody}`)).status, 404);
+assert.deepEqual(await ok("join", { session: id, channel: "room" }), { joined: true });
+assert.deepEqual(await ok("join", { session: id, channel: "room" }), { joined: false });
+const publish = { channel: "room", event: "news", data: { n: 1e2 } };
+assert.deepEqual(await ok("publish", publish), { delivered: 2 });
+assert.deepEqual(await ok("publish", { ...publish, except: [id] }), { delivered: 1 });
+assert.deepEqual(await ok("publish", { ...publish, route: "/easyws" }), { delivered: 0 });
+assert.deepEqual(await ok("push", { user: "jack", data: "to you" }), { delivered: 1 });
+assert.deepEqual(await ok("push", { session: id, event: "e", bytes: "AAE=" }), { delivered: 1 });
+assert.deepEqual(await ok("broadcast", { data: null }), { delivered: 2 });
+const seen = [];
+while (seen.length < 4) {
+  const { cmd, data } = await jack.nextJson();
+  seen.push([cmd, data]);
+}
+assert.deepEqual(seen, [
+  ["news", { n: 100 }],
+  ["message", "to you"],
+  ["e", "AAE="],
+  ["message", null],
+]);
+for (const cmd of ["news", "news", "message"]) assert.equal((await forge.nextJson()).cmd, cmd);
+const channels = (await get("channels?route=/forge")).body;
+assert.deepEqual(channels.items, [
+  { name: "declared", sessions: 0, routes: ["/forge", "/wsrv"] },
+  { name: "room", sessions: 2, routes: ["/forge", "/wsrv"] },
+]);
+assert.deepEqual((await get("channels?prefix=r&limit=1")).body.next, "room");
+assert.deepEqual((await get("channels?after=room")).body, { items: [], next: null });
+const users = (await get("users")).body.items;
+assert.deepEqual(users, [{ name: "jack", sessions: 1, routes: ["/forge", "/wsrv"] }]);
+for (const query of ["limit=0", "limit=1001", "limit=x", "what=1", "after=x", "route=/no"]) {
+  assert.equal((await get(`sessions?${query}`)).status, 400, query);
+}
+assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: true });
+assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: false });
+
+// A batch is done in order, or, if anything in it is wrong, not at all.
+const batch = (calls) => post("batch", { calls });
+const before = await batch([
+  { call: "push", user: "jack", data: "no" },
+  { call: "publish", channel: "" },
+]);
+assert.deepEqual([before.status, before.body.error.field], [400, "calls[1].channel"]);
+for (const [calls, field] of [
+  [[{ call: "what" }], "calls[0].call"],
+  [[{}], "calls[0]"],
+  [[1], "calls[0]"],
+  [Array(4).fill({ call: "broadcast" }), "calls"],
+]) {
+  const { status, body } = await batch(calls);
+  assert.deepEqual([status, body.error.field], [400, field]);
+}
+const done3 = await batch([
+  { call: "push", user: "jack", data: 1 },
+  { call: "push", session: nobody, data: 1 },
+  { call: "push", user: "jack", data: 2 },
+]);
+assert.equal(done3.status, 200);
+const { results } = done3.body;
+assert.deepEqual([results[0], results[2]], [{ delivered: 1 }, { delivered: 1 }]);
+assert.equal(results[1].error.code, "no_session");
+assert.deepEqual([(await jack.nextJson()).data, (await jack.nextJson()).data], [1, 2]);
+
+// What is sent again under its key is done once, also at the same time and on any shard.
+const again = (body, name, headers) =>
+  post("push", body, { "idempotency-key": name, connection: "close", ...headers });
+const first = await again({ user: "jack", data: "once" }, "k1");
+const second = await again({ user: "jack", data: "once" }, "k1");
+assert.deepEqual([first.status, second.status, second.body], [200, 200, first.body]);
+assert.deepEqual(
+  [first.headers.get("idempotent-replayed"), second.headers.get("idempotent-replayed")],
+  [null, "true"],
+);
+assert.equal((await again({ user: "jack", data: "other" }, "k1")).status, 422);
+assert.equal((await again({ user: "jack", data: "once" }, "")).status, 400);
+assert.equal((await again({ user: "jack", data: "once" }, "a b")).status, 400);
+const race = await Promise.all(
+  Array.from({ length: 40 }, () => again({ user: "jack", data: "raced" }, "k2")),
+);
+for (const { status } of race) assert.ok(status === 200 || status === 409, String(status));
+// What was refused may be tried again; another API key has keys of its own.
+assert.equal((await again({ user: "" }, "k3")).status, 400);
+assert.equal((await again({ user: "jack", data: "tried" }, "k3")).status, 200);
+const old = { authorization: "Bearer old-key" };
+assert.equal((await again({ user: "jack", data: "mine" }, "k3", old)).status, 200);
+const heard = [];
+while (heard.length < 4) heard.push((await jack.nextJson()).data);
+assert.deepEqual(heard, ["once", "raced", "tried", "mine"]);
+
+// Ends.
+assert.deepEqual(await ok("disconnect", { user: "nobody" }), { disconnected: 0 });
+assert.deepEqual(await ok("disconnect", { session: id, code: 4000, reason: "bye" }), {
+  disconnected: 1,
+});
+assert.deepEqual(await jack.closed, { code: 4000, reason: "bye", wasClean: true });
+const ws = await gateway.connect("/ws");
+ws.send(JSON.stringify({ token: "jill", event: "e" }));
+while ((await ok("push", { user: "jill", event: "e", data: "x" })).delivered === 0);
+assert.deepEqual(await ok("disconnect", { user: "jill", event: "f" }), { disconnected: 0 });
+assert.deepEqual(await ok("disconnect", { user: "jill", event: "e" }), { disconnected: 1 });
+await ws.closed;
+
+// Pages: every session once, in no more requests than it takes.
+const crowd = [];
+for (let count = 0; count < 1_250; count += 250) {
+  crowd.push(
+    ...(await Promise.all(Array.from({ length: 250 }, () => gateway.connect("/forge?ch=crowd")))),
+  );
+}
+for (const [path, count] of [
+  ["channels/crowd/members", 1_250],
+  ["sessions", 1_251],
+]) {
+  const found = new Set();
+  let [next, pages] = ["", 0];
+  do {
+    const { body } = await get(`${path}?limit=400${next && `&after=${next}`}`);
+    body.items.forEach((item) => found.add(item.id));
+    next = body.next;
+    pages += 1;
+  } while (next !== null);
+  assert.deepEqual([found.size, pages], [count, 4], path);
+}
+
+// Health: everything only for those who show a key.
+const health = (headers) => gateway.request("GET", "/health", undefined, headers);
+assert.deepEqual(Object.keys((await health({})).body), ["status", "version"]);
+const whole = (await health(key)).body;
+assert.deepEqual(
+  [whole.status, whole.shards, whole.sessions, whole.backends],
+  ["ok", 4, 1_251, []],
+);
+assert.equal((await gateway.request("POST", "/health")).status, 405);
+for (const client of crowd) client.socket.terminate();
+await gateway.stop();
+done();

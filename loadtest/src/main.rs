@@ -8,12 +8,10 @@
     reason = "a command line tool: reports go to standard output, progress to standard error"
 )]
 
-mod answers;
 mod cli;
 mod clock;
 mod compare;
 mod cores;
-mod crowd;
 mod engine;
 mod failure;
 mod figures;

@@ -38,7 +38,7 @@ use crate::scenario::measure::{Plan, Sample, measure};
 use crate::scenario::{self, Scene};
 use crate::stats::{SplitMix, float};
 use crate::team::Team;
-use crate::wire::Target;
+use crate::wire::{Target, frames};
 use crate::{clock, gateway, limits};
 
 /// Who publishes.
@@ -337,11 +337,18 @@ impl Rounds {
     }
 }
 
-/// How long the trigger for `frames` messages of `bytes` is: as long as the pushes of the same.
-pub(crate) fn trigger_bytes(target: &Target, bytes: usize, frames: usize) -> usize {
+/// The push of a message of `bytes`: what a floor's trigger is as long as.
+pub(crate) fn request(target: &Target, bytes: usize) -> Vec<u8> {
     let protocol = Name::Wserver.build(&Options::default());
     let request = protocol.request(&target.authority, 0, &"m".repeat(bytes), 0);
-    request.map_or(0, |request| request.len() * frames)
+    request.unwrap_or_default()
+}
+
+/// The frame that such a message arrives in.
+pub(crate) fn frame(bytes: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frames::put_plain(frames::TEXT, "m".repeat(bytes).as_bytes(), &mut frame);
+    frame
 }
 
 /// What a reader of a server that this program started needs to know of it.

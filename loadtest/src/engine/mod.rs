@@ -16,6 +16,7 @@ mod publisher;
 mod run;
 mod schedule;
 mod session;
+mod steps;
 mod tally;
 mod wander;
 
@@ -36,6 +37,7 @@ pub(crate) use self::run::{Load, Mix, Phase};
 pub(crate) use self::schedule::Arrivals;
 pub(crate) use self::session::Pace;
 use self::session::{Context, Session, State};
+pub(crate) use self::steps::Until;
 pub(crate) use self::tally::Tally;
 pub(crate) use self::wander::{Membership, Published, Wandering};
 use crate::clock::{self, SECOND_NS};

@@ -190,6 +190,18 @@ impl Engine {
         let groups = self.setup.groups.len();
         let (number, group) = (self.turn % self.publishers.len(), self.turn % groups);
         self.turn += 1;
+        self.publish_to(number, group, due_ns, slot, is_kept);
+    }
+
+    /// Publishes to `group` on publishing connection `number`.
+    pub(super) fn publish_to(
+        &mut self,
+        number: usize,
+        group: usize,
+        due_ns: u64,
+        slot: u16,
+        is_kept: bool,
+    ) {
         let receivers = self.setup.groups[group];
         let publisher = &mut self.publishers[number];
         let sequence = publisher.sent[group];

@@ -12,10 +12,10 @@ use super::wander::Wandering;
 use super::{Setup, Shared, Tally};
 use crate::clock;
 use crate::judge::{Judge, Received};
-use crate::protocol::{Heard, Kind, Member, Purpose, Upgrade};
+use crate::protocol::{Heard, Kind, Member, Purpose};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::wire::frames::{self, Event, Frames};
-use crate::wire::{SAMPLE_ACCEPT, SAMPLE_KEY, Target, http};
+use crate::wire::{self, SAMPLE_ACCEPT, http};
 
 /// What the engine lends to whoever takes what has come.
 pub(super) struct Context<'a> {
@@ -112,7 +112,7 @@ impl Session {
     /// A session that is connecting and will upgrade.
     pub(super) fn new(mut pipe: Pipe, state: State, setup: &Setup) -> Self {
         if let Some(upgrade) = setup.protocol.upgrade(state.member, state.purpose) {
-            let request = upgrade_request(&setup.target, &upgrade);
+            let request = wire::upgrade_request(&setup.target, &upgrade);
             pipe.unwritten().extend_from_slice(&request);
         }
         Self {
@@ -428,20 +428,6 @@ fn mask_of(session: usize) -> [u8; 4] {
         .unwrap_or(1)
         .wrapping_mul(0x9e37_79b1);
     (mixed | 1).to_be_bytes()
-}
-
-fn upgrade_request(target: &Target, upgrade: &Upgrade) -> Vec<u8> {
-    let headers: String = upgrade
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
-    format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {SAMPLE_KEY}\r\n{headers}\r\n",
-        upgrade.path, target.authority
-    )
-    .into_bytes()
 }
 
 fn is_upgraded(head: &[u8]) -> bool {

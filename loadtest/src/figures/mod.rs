@@ -12,6 +12,7 @@ mod table;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 
@@ -20,12 +21,12 @@ use self::table::Row;
 use crate::cli::FiguresArguments;
 use crate::clock;
 use crate::cores::Cores;
-use crate::crowd::Crowd;
+use crate::engine::{Engine, Setup, Shared, Until};
 use crate::failure::{Attempt as _, Outcome};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::procfs::{self, wait_until_idle};
-use crate::stats::count;
-use crate::wire::{self, EVENT, Target};
+use crate::protocol::{Name as ProtocolName, Options};
+use crate::wire::MESSAGE_BYTES;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -166,31 +167,33 @@ impl Bench {
     }
 }
 
-/// Pushes `pushes` messages to each of the first `users` users of `crowd`, who have one session
-/// each, and reads them; many users' pushes are pipelined at a time.
+/// An engine for a gateway whose `groups` users have so many sessions each.
+fn engine(gateway: &Gateway, groups: Vec<u32>) -> Outcome<Engine> {
+    let setup = Setup {
+        target: gateway.target().clone(),
+        protocol: ProtocolName::Wserver.build(&Options::default()),
+        groups: groups.into(),
+        bytes: MESSAGE_BYTES,
+        speakers: 1,
+        sources: Vec::new(),
+        counts_receivers: true,
+        may_end: false,
+    };
+    Engine::new(&setup, &Arc::new(Shared::new(1)?), 0)
+}
+
+/// Pushes `pushes` messages to each of the first `users` users of `engine`, and reads them; many
+/// users' pushes are pipelined at a time.
 ///
 /// # Errors
 ///
-/// One does not arrive, or reaches another number of sessions than one.
-fn push_to_each(crowd: &mut Crowd, target: &Target, users: usize, pushes: usize) -> Outcome<()> {
-    let frame_bytes = count(wire::fan_out_frame().len());
-    let message = wire::message();
-    let mut first = 0;
-    while first < users {
-        let end = users.min(first + PIPELINED_MAX.div_ceil(pushes));
-        let requests: Vec<u8> = (first..end)
-            .flat_map(|user| {
-                let user = wire::user_name(user);
-                target.push_request(&user, EVENT, &message).repeat(pushes)
-            })
-            .collect();
-        let answers = count((end - first) * pushes);
-        let mark = crowd.mark();
-        crowd.push(0, &requests)?;
-        crowd.read_until(mark, answers * frame_bytes, answers)?;
-        first = end;
+/// One does not arrive, or reaches another number of sessions than the user has.
+fn push_to_each(engine: &mut Engine, users: usize, pushes: usize) -> Outcome<()> {
+    let at_once = PIPELINED_MAX.div_ceil(pushes);
+    for first in (0..users).step_by(at_once) {
+        engine.step(first..users.min(first + at_once), pushes, Until::Delivered)?;
     }
-    crowd.check_all_equal()
+    engine.check()
 }
 
 /// As many pushes as fit into a socket's buffer, whatever the kernel's defaults.

@@ -7,7 +7,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::failure::{Attempt as _, Outcome};
-use crate::wire;
+use crate::{rounds, wire};
 
 /// The floor's process: accepts the session, then the publisher, and serves until that ends.
 ///
@@ -22,9 +22,9 @@ pub(crate) fn serve() -> Outcome<()> {
         stream.set_nodelay(true).attempt("set TCP_NODELAY")?;
     }
 
-    let frame = wire::fan_out_frame();
+    let frame = rounds::frame(wire::MESSAGE_BYTES);
     let answer = wire::push_answer(1);
-    let trigger_bytes = wire::fan_out_request(&target).len();
+    let trigger_bytes = rounds::request(&target, wire::MESSAGE_BYTES).len();
     let watch = epoll::create(CreateFlags::CLOEXEC).attempt("make an epoll")?;
     epoll::add(&watch, &publisher, EventData::new_u64(0), EventFlags::IN)
         .attempt("watch the publisher")?;

@@ -41,8 +41,8 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
         .collect::<Outcome<Vec<_>>>()?;
     let control = accept()?;
 
-    let frame = frames_bytes(arguments.bytes);
-    let trigger = rounds::trigger_bytes(&target, arguments.bytes, arguments.frames);
+    let frame = rounds::frame(arguments.bytes).len();
+    let trigger = rounds::request(&target, arguments.bytes).len() * arguments.frames;
     let ring = Ring::new(&control, trigger.max(1))?;
     BareLoop {
         ring,
@@ -52,13 +52,6 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
         trigger_bytes: trigger,
     }
     .run()
-}
-
-/// Bytes of one frame around a message of `bytes`.
-fn frames_bytes(bytes: usize) -> usize {
-    let mut frame = Vec::new();
-    wire::frames::put_plain(wire::frames::TEXT, &vec![b'm'; bytes], &mut frame);
-    frame.len()
 }
 
 struct BareLoop {

@@ -54,21 +54,19 @@ pub(crate) enum Received {
 impl Judge {
     /// Notes message `sequence` of `publisher`.
     pub(crate) fn receive(&mut self, publisher: u32, sequence: u32) -> Received {
-        let track = match self
+        let known = self
             .tracks
             .iter()
-            .position(|track| track.publisher == publisher)
-        {
-            Some(index) => &mut self.tracks[index],
-            None => {
-                self.tracks.push(Track {
-                    publisher,
-                    next: 0,
-                    missing: BTreeSet::new(),
-                });
-                self.tracks.last_mut().expect("just pushed")
-            }
-        };
+            .position(|track| track.publisher == publisher);
+        let index = known.unwrap_or_else(|| {
+            self.tracks.push(Track {
+                publisher,
+                next: 0,
+                missing: BTreeSet::new(),
+            });
+            self.tracks.len() - 1
+        });
+        let track = &mut self.tracks[index];
         if sequence == track.next {
             track.next += 1;
             return Received::Fresh;

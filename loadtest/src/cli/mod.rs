@@ -1,6 +1,7 @@
 //! The command line: what can be asked of this program, explained to whoever asks.
 
 mod shared;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,33 +14,9 @@ use crate::figures::Name;
 use crate::report::Destination;
 use crate::stamp::{BYTES_MAX, BYTES_MIN};
 
-/// Measures push gateways from outside, and judges every message.
-///
-/// It knows the wire, never a server's code. Start with:
-///
-///   loadtest push                         one push a millisecond, each to one of 1,000 sessions
-///   loadtest push --users 1 --rate 100    each push to all 1,000 sessions: the fan-out
-///   loadtest channel --outstanding 16     by a client to 1,000 members, 16 at once
-///   loadtest rpc --protocol echo --clients 1         one command's round trip
-///   loadtest push --users 1 --ramp --rate 50         up to the knee
-///   loadtest floor --clients 1000         what the kernel alone costs for the same bytes
-///
-/// Without --target it starts the `campanile` beside itself, on the first core, and runs on the
-/// second. To drive another server, name it and what it speaks:
-///
-///   loadtest channel --target ws://127.0.0.1:9001 --protocol topics --via http --pid 4711
-///
-/// In an open loop (--rate) what is due does not wait for what came before, so that a stall shows
-/// in the latency of everything that was due; latencies count from the moment a message was due.
-/// In a closed loop (--outstanding) the next goes when one has been received by all.
-///
-/// Every message carries its publisher, its number and its receiver. Lost, duplicated, reordered
-/// and misdelivered ones are counted.
-///
-/// Exit status: 0 when all is as it should be, 1 when a message or an answer was wrong or a figure
-/// does not hold, 2 when the measurement could not be made.
+/// Measures push gateways from outside, and judges every message
 #[derive(Debug, Parser)]
-#[command(version, verbatim_doc_comment, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_long_help = words::LOADTEST)]
 pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -118,33 +95,7 @@ pub(crate) enum Command {
     Figures(FiguresArguments),
 
     /// Compare servers, in turn, against the floor of each round
-    ///
-    /// The servers are in a TOML file; the first is the one the others are held against:
-    ///
-    ///   rounds = 15                      # these are the defaults
-    ///   round_seconds = 1.0
-    ///   subscribers = [1000, 10000]
-    ///   bytes = [64, 512, 16384]
-    ///   outstanding = [1, 16]
-    ///   measures = ["fanout", "rpc", "knee", "half_load", "connect", "idle"]
-    ///   long_rounds = 5                  # of knee, connect and idle
-    ///   p99_max_ms = 10.0                # what a knee must keep
-    ///   idle_sessions = 10000
-    ///   connect_sessions = 2000
-    ///   batch_bytes_max = 1073741824     # larger cells of fanout are left out
-    ///
-    ///   [[server]]
-    ///   name = "campanile"
-    ///   command = ["target/release/campanile", "--listen", "127.0.0.1:{port}", "--shards", "1"]
-    ///   protocol = "wserver"             # as --protocol of the scenarios
-    ///   via = "http"                     # or "client"
-    ///   rpc_protocol = "wsrv"            # none: no part in rpc
-    ///   connections = 1                  # one for each outstanding publication; 0: pipelined on one
-    ///   # path, publish_path, rpc_path, publish_header = "Name: value", app = "ID:KEY:SECRET"
-    ///
-    /// {port} is a free port; the server must listen on it, on loopback, within 30 s. It is told to
-    /// stop by a signal; its children are counted with it.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, after_long_help = words::COMPARE)]
     Compare(CompareArguments),
 
     /// The floor's server process
@@ -375,11 +326,11 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// Rounds of fanout, rpc and half_load
+    /// Rounds of the measures that are short
     #[arg(long, value_parser = at_least_one)]
     pub(crate) rounds: Option<usize>,
 
-    /// Rounds of knee, connect and idle
+    /// Rounds of those that are long: knee, connect and idle
     #[arg(long, value_parser = at_least_one)]
     pub(crate) long_rounds: Option<usize>,
 

@@ -27,6 +27,18 @@ struct Part<'a> {
     values: Vec<f64>,
 }
 
+/// A measure that another command of this program takes, one server after the other.
+struct OneByOne<'a> {
+    title: &'a str,
+    key: &'a str,
+    /// All but the number of sessions, which is the last.
+    arguments: &'a [&'a str],
+    sessions: usize,
+    /// Its name in the command's report.
+    figure: &'a str,
+    word: fn(f64) -> String,
+}
+
 impl<'a> Bench<'a> {
     pub(super) const fn new(config: &'a Config, cores: &'a Cores, report: Report) -> Self {
         Self {
@@ -53,25 +65,25 @@ impl<'a> Bench<'a> {
         for measure in measures {
             match measure {
                 Measure::Fanout => self.all_fanouts()?,
-                Measure::Rpc => self.rpc()?,
-                Measure::Knee => self.knee()?,
-                Measure::HalfLoad => self.half_load()?,
-                Measure::Connect => self.one_by_one(
-                    "CPU per connect, from connect to member",
-                    "connect",
-                    &["connect", "--repeat", "1", "--clients"],
-                    self.config.connect_sessions,
-                    "storm: server_cpu_ns_per_session",
-                    &duration,
-                ),
-                Measure::Idle => self.one_by_one(
-                    "anonymous memory per idle connection",
-                    "idle",
-                    &["idle", "--clients"],
-                    self.config.idle_sessions,
-                    "process_bytes_per_session",
-                    &|bytes| format!("{bytes:.0} bytes"),
-                ),
+                Measure::Rpc => self.rpc(),
+                Measure::Knee => self.knee(),
+                Measure::HalfLoad => self.half_load(),
+                Measure::Connect => self.one_by_one(&OneByOne {
+                    title: "CPU per connect, from connect to member",
+                    key: "connect",
+                    arguments: &["connect", "--repeat", "1", "--clients"],
+                    sessions: self.config.connect_sessions,
+                    figure: "storm: server_cpu_ns_per_session",
+                    word: duration,
+                }),
+                Measure::Idle => self.one_by_one(&OneByOne {
+                    title: "anonymous memory per idle connection",
+                    key: "idle",
+                    arguments: &["idle", "--clients"],
+                    sessions: self.config.idle_sessions,
+                    figure: "process_bytes_per_session",
+                    word: |bytes| format!("{bytes:.0} bytes"),
+                }),
             }
         }
         Ok(())
@@ -210,7 +222,7 @@ impl<'a> Bench<'a> {
     }
 
     /// The round trip of one command.
-    fn rpc(&mut self) -> Outcome<()> {
+    fn rpc(&mut self) {
         let what = "round trip of one command of 64 bytes on one connection".to_owned();
         eprintln!("{what}");
         let mut parts = self.parts(&what, &|contender| contender.asker(64));
@@ -223,7 +235,6 @@ impl<'a> Bench<'a> {
         }
         self.judge(&what, &mut parts);
         self.add_latencies(&what, "rpc", &parts);
-        Ok(())
     }
 
     /// CPU, p50 and p99 of servers against the first.
@@ -278,7 +289,7 @@ impl<'a> Bench<'a> {
     }
 
     /// The highest rate that is sustained, by bisection.
-    fn knee(&mut self) -> Outcome<()> {
+    fn knee(&mut self) {
         let (clients, bytes) = (KNEE_SUBSCRIBERS, KNEE_BYTES);
         let what = format!(
             "most deliveries a second with p99 below {} ms, {clients} subscribers, {bytes} bytes",
@@ -303,16 +314,15 @@ impl<'a> Bench<'a> {
             .map(|part| median(&part.values) / float(count(clients)));
         self.knees = knees.collect();
         self.add_values(&what, "knee", &parts, &|rate| format!("{rate:.0}"));
-        Ok(())
     }
 
     /// Latencies at a load that every server can bear.
-    fn half_load(&mut self) -> Outcome<()> {
+    fn half_load(&mut self) {
         let lowest = self.knees.iter().copied().fold(f64::INFINITY, f64::min);
         if !(lowest.is_finite() && lowest > 0.0) {
             self.report
-                .warn("half_load: needs a knee of every server first");
-            return Ok(());
+                .warn("half_load: not measured, for not every server has a knee");
+            return;
         }
         let (clients, rate) = (KNEE_SUBSCRIBERS, lowest / 2.0);
         let what = format!(
@@ -334,23 +344,14 @@ impl<'a> Bench<'a> {
         }
         self.judge(&what, &mut parts);
         self.add_latencies(&what, "half_load", &parts);
-        Ok(())
     }
 
     /// A figure of another command, each time of a server that was started for it.
-    fn one_by_one(
-        &mut self,
-        what: &str,
-        key: &str,
-        arguments: &[&str],
-        sessions: usize,
-        figure: &str,
-        word: &dyn Fn(f64) -> String,
-    ) {
-        let what = format!("{what}, {sessions} connections");
+    fn one_by_one(&mut self, measure: &OneByOne<'_>) {
+        let sessions = measure.sessions.to_string();
+        let what = format!("{}, {sessions} connections", measure.title);
         eprintln!("{what}");
-        let sessions = sessions.to_string();
-        let arguments = [arguments, &[sessions.as_str()]].concat();
+        let arguments = [measure.arguments, &[sessions.as_str()]].concat();
         let mut all: Vec<Samples> = Vec::new();
         for server in &self.config.servers {
             all.push(Samples {
@@ -361,7 +362,7 @@ impl<'a> Bench<'a> {
         for _ in 0..self.config.long_rounds {
             for (server, samples) in self.config.servers.iter().zip(&mut all) {
                 let measured = Contender::start(server, self.cores)
-                    .and_then(|contender| contender.figure(&arguments, figure));
+                    .and_then(|contender| contender.figure(&arguments, measure.figure));
                 match measured {
                     Ok(value) => samples.values.push(value),
                     Err(failure) => {
@@ -372,7 +373,7 @@ impl<'a> Bench<'a> {
             }
         }
         all.retain(|samples| samples.values.len() == self.config.long_rounds);
-        self.add_samples(&what, key, &all, word);
+        self.add_samples(&what, measure.key, &all, &measure.word);
     }
 
     fn add_values(

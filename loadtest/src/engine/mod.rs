@@ -7,7 +7,7 @@
 //! ```text
 //!              Engine
 //!   sessions ----- Pipe ---- Frames ---- Protocol::read ---- Judge, Tally
-//!   publishers --- Pipe ---- Answers --- Protocol::reached -- Tally
+//!   publishers --- Pipe ---- Answers --- Protocol::answered - Tally
 //! ```
 
 mod accounts;
@@ -135,7 +135,7 @@ impl Shared {
         let before = left.fetch_sub(1, Ordering::Relaxed);
         if before == 1 && slot / SLOTS_MAX != engine {
             // A bell that cannot be rung rings already.
-            let _rung = rustix::io::write(&self.bells[slot / SLOTS_MAX], &1_u64.to_ne_bytes());
+            let _rung = rustix::io::write(&self.bells[slot / SLOTS_MAX], &RING);
         }
     }
 }
@@ -191,10 +191,10 @@ impl Engine {
         )
         .attempt("watch an eventfd")?;
         Ok(Self {
-            address: setup.target.address()?,
             setup: setup.clone(),
             shared: Arc::clone(shared),
             number,
+            address: setup.target.address()?,
             epoll,
             scratch: vec![0; SCRATCH_BYTES],
             sessions: Vec::new(),
@@ -441,6 +441,8 @@ fn index(data: u64) -> usize {
     usize::try_from(data).expect("it was made from an index")
 }
 
+/// The number one, as an eventfd counts, which is so in either order of bytes.
+const RING: [u8; 8] = [1; 8];
 const BELL: u64 = u64::MAX;
 const PUBLISHER_BIT: u64 = 1 << 63;
 const EVENTS_MAX: usize = 512;

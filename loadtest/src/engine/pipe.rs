@@ -132,12 +132,9 @@ impl Pipe {
             return match self.stream.read(scratch) {
                 Ok(0) => Read::Ended(End::Cut),
                 Ok(bytes) => Read::Bytes(bytes, bytes == scratch.len()),
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => continue,
-                    ErrorKind::WouldBlock => Read::Nothing,
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Read::Ended(End::Reset),
-                    _ => Read::Ended(End::Refused),
-                },
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Nothing,
+                Err(_) => Read::Ended(End::Reset),
             };
         }
     }

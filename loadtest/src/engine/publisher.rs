@@ -11,6 +11,7 @@ use rustix::event::epoll::EventFlags;
 use super::pipe::{Pipe, Read};
 use super::session::Context;
 use crate::clock;
+use crate::protocol::Answered;
 use crate::stamp::NO_SLOT;
 use crate::wire::http::Answers;
 
@@ -131,7 +132,8 @@ impl Publisher {
                 return context.tally.complain(|| "an answer to nothing".to_owned());
             };
             context.tally.events += 1;
-            let reached = context.setup.protocol.reached(answer.status, &answer.body);
+            let protocol = &context.setup.protocol;
+            let answered = protocol.answered(answer.status, &answer.body);
             let Some(receivers) = request.receivers else {
                 continue; // a probe: whether it arrives is what counts
             };
@@ -141,14 +143,16 @@ impl Publisher {
             if let Some(published) = request.published {
                 context.tally.answers.push((published, clock::now_ns()));
             }
-            match reached {
-                Some(Some(n)) if context.setup.counts_receivers && n != u64::from(receivers) => {
+            match answered {
+                Answered::Reached(n)
+                    if context.setup.counts_receivers && n != u64::from(receivers) =>
+                {
                     context
                         .tally
                         .complain(|| format!("a publication reached {n} of {receivers} sessions"));
                 }
-                Some(_) => context.tally.answered += 1,
-                None => context.tally.complain(|| {
+                Answered::Taken | Answered::Reached(_) => context.tally.answered += 1,
+                Answered::Refused => context.tally.complain(|| {
                     let body = &answer.body[..answer.body.len().min(200)];
                     format!(
                         "a publication was answered {}: `{}`",

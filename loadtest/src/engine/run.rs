@@ -89,10 +89,10 @@ impl Engine {
                     self.publish_on(schedule, phase, &mut prng)?;
                 }
                 Load::Closed { outstanding } => {
-                    self.publish_in(outstanding, false, phase, &mut prng)?
+                    self.publish_in(outstanding, false, phase, &mut prng)?;
                 }
                 Load::Batches { outstanding } => {
-                    self.publish_in(outstanding, true, phase, &mut prng)?
+                    self.publish_in(outstanding, true, phase, &mut prng)?;
                 }
             }
         } else {

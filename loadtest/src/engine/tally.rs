@@ -64,7 +64,7 @@ impl Tally {
     }
 
     /// When measuring began.
-    pub(crate) const fn from_ns(&self) -> u64 {
+    pub(crate) const fn measured_from_ns(&self) -> u64 {
         self.from_ns
     }
 

@@ -22,13 +22,13 @@ use crate::stats::{SplitMix, count, float};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Membership {
     /// When joining was asked for.
-    pub(crate) asked_ns: u64,
+    pub(crate) asked: u64,
     /// When it was known to have happened: confirmed, or the first message came.
-    pub(crate) joined_ns: Option<u64>,
+    pub(crate) joined: Option<u64>,
     /// When leaving was asked for.
-    pub(crate) leaving_ns: Option<u64>,
+    pub(crate) leaving: Option<u64>,
     /// When it was known to have happened.
-    pub(crate) left_ns: Option<u64>,
+    pub(crate) left: Option<u64>,
 }
 
 /// A session's comings and goings, and what it received.
@@ -54,35 +54,35 @@ pub(crate) struct Published {
 impl Wandering {
     /// Whether the session is away, and known to be.
     pub(super) fn can_join(&self) -> bool {
-        self.stays.last().is_none_or(|stay| stay.left_ns.is_some())
+        self.stays.last().is_none_or(|stay| stay.left.is_some())
     }
 
     /// Whether it is a member, and known to be.
     pub(super) fn can_leave(&self) -> bool {
-        let is_there = |stay: &Membership| stay.joined_ns.is_some() && stay.leaving_ns.is_none();
+        let is_there = |stay: &Membership| stay.joined.is_some() && stay.leaving.is_none();
         self.stays.last().is_some_and(is_there)
     }
 
     pub(super) fn join(&mut self, now_ns: u64) {
         self.stays.push(Membership {
-            asked_ns: now_ns,
+            asked: now_ns,
             ..Membership::default()
         });
     }
 
     pub(super) fn leave(&mut self, now_ns: u64) {
         if let Some(stay) = self.stays.last_mut() {
-            stay.leaving_ns = Some(now_ns);
+            stay.leaving = Some(now_ns);
         }
     }
 
     /// The server confirmed what was asked for last.
     pub(super) fn confirmed(&mut self, now_ns: u64) {
         if let Some(stay) = self.stays.last_mut() {
-            if stay.leaving_ns.is_some() {
-                stay.left_ns = stay.left_ns.or(Some(now_ns));
+            if stay.leaving.is_some() {
+                stay.left = stay.left.or(Some(now_ns));
             } else {
-                stay.joined_ns = stay.joined_ns.or(Some(now_ns));
+                stay.joined = stay.joined.or(Some(now_ns));
             }
         }
     }
@@ -90,15 +90,15 @@ impl Wandering {
     /// The connection has ended.
     pub(super) fn ended(&mut self, now_ns: u64) {
         if let Some(stay) = self.stays.last_mut() {
-            stay.leaving_ns = stay.leaving_ns.or(Some(now_ns));
-            stay.left_ns = stay.left_ns.or(Some(now_ns));
+            stay.leaving = stay.leaving.or(Some(now_ns));
+            stay.left = stay.left.or(Some(now_ns));
         }
     }
 
     pub(super) fn received(&mut self, publisher: u32, sequence: u32, now_ns: u64) {
         self.received.push((publisher, sequence));
         if let Some(stay) = self.stays.last_mut() {
-            stay.joined_ns = stay.joined_ns.or(Some(now_ns));
+            stay.joined = stay.joined.or(Some(now_ns));
         }
     }
 }
@@ -117,12 +117,12 @@ impl Engine {
             Purpose::Receive
         };
         let from = self.sessions.len();
-        let asked_ns = clock::now_ns();
+        let asked = clock::now_ns();
         self.open(members, purpose, at_a_time)?;
         for session in &mut self.sessions[from..] {
             let mut wandering = Box::<Wandering>::default();
             if !by_words {
-                wandering.join(asked_ns); // a member by being connected, or once it receives
+                wandering.join(asked); // a member by being connected, or once it receives
             }
             session.state.wandering = Some(wandering);
             self.wanderers.push(session.state.index);
@@ -221,10 +221,10 @@ mod tests {
         wandering.confirmed(5);
         assert!(wandering.can_join());
         let stay = Membership {
-            asked_ns: 1,
-            joined_ns: Some(2),
-            leaving_ns: Some(4),
-            left_ns: Some(5),
+            asked: 1,
+            joined: Some(2),
+            leaving: Some(4),
+            left: Some(5),
         };
         assert_eq!(wandering.stays, [stay]);
     }
@@ -237,7 +237,7 @@ mod tests {
         wandering.ended(9);
         let stay = wandering.stays[0];
         assert_eq!(
-            (stay.joined_ns, stay.leaving_ns, stay.left_ns),
+            (stay.joined, stay.leaving, stay.left),
             (Some(3), Some(9), Some(9))
         );
     }

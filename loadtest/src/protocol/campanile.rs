@@ -5,7 +5,7 @@
 //!   200                    {"delivered":3}
 //! ```
 
-use super::{Options, channel, header_line, json, post};
+use super::{Answered, Options, channel, header_line, json, post};
 
 /// The server API of one gateway.
 #[derive(Clone, Debug)]
@@ -31,15 +31,19 @@ impl Api {
     }
 }
 
-/// What the API's answer says, as `Protocol::reached` does.
-pub(super) fn reached(status: u16, body: &[u8]) -> Option<Option<u64>> {
-    if status != 200 {
-        return None;
+/// What the API's answer says.
+pub(super) fn answered(status: u16, body: &[u8]) -> Answered {
+    if status == 200
+        && let Some(digits) = json::member(body, b"delivered")
+        && let Some(end) = digits.iter().position(|byte| !byte.is_ascii_digit())
+        && let Some(count) = str::from_utf8(&digits[..end])
+            .ok()
+            .and_then(|n| n.parse().ok())
+    {
+        Answered::Reached(count)
+    } else {
+        Answered::Refused
     }
-    let digits = json::member(body, b"delivered")?;
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
-    let count = str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
-    Some(Some(count))
 }
 
 #[cfg(test)]
@@ -64,8 +68,8 @@ mod tests {
 
     #[test]
     fn only_200_with_a_count_is_taken() {
-        assert_eq!(reached(200, br#"{"delivered":12}"#), Some(Some(12)));
-        assert_eq!(reached(200, br#"{"delivered":"x"}"#), None);
-        assert_eq!(reached(400, br#"{"delivered":12}"#), None);
+        assert_eq!(answered(200, br#"{"delivered":12}"#), Answered::Reached(12));
+        assert_eq!(answered(200, br#"{"delivered":"x"}"#), Answered::Refused);
+        assert_eq!(answered(400, br#"{"delivered":12}"#), Answered::Refused);
     }
 }

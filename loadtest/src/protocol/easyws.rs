@@ -9,7 +9,9 @@
 //! ```
 
 use super::campanile::{self, Api};
-use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::{
+    Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel,
+};
 
 /// The protocol.
 #[derive(Debug)]
@@ -85,8 +87,8 @@ impl Protocol for Easyws {
         }
     }
 
-    fn reached(&self, status: u16, body: &[u8]) -> Option<Option<u64>> {
-        campanile::reached(status, body)
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        campanile::answered(status, body)
     }
 }
 

@@ -51,10 +51,10 @@ impl Edk {
 impl Protocol for Edk {
     fn offers(&self, way: Way) -> bool {
         match way {
-            Way::Http => false,
             Way::Client => true,
             Way::Ask => self.schema == Schema::Builtin,
-            Way::Wander => false, // joining and leaving are not answered
+            // Over HTTP it takes base64; joining and leaving are not answered.
+            Way::Http | Way::Wander => false,
         }
     }
 
@@ -109,11 +109,11 @@ impl Protocol for Edk {
             Schema::Builtin => 2,
         };
         let mut left = payload;
-        while let Some((number, value, rest)) = take_field(left) {
-            if number == wanted {
-                return ear(Heard::Message(value));
+        while let Some(field) = take_field(left) {
+            if field.number == wanted {
+                return ear(Heard::Message(field.value));
             }
-            left = rest;
+            left = field.rest;
         }
     }
 }
@@ -130,8 +130,15 @@ fn put_field(number: u8, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-/// The first field of `bytes`, which must be length-delimited and of a small number, and the rest.
-fn take_field(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+/// A field, and what follows it.
+struct Field<'a> {
+    number: u8,
+    value: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// The first field of `bytes`, which must be length-delimited and of a small number.
+fn take_field(bytes: &[u8]) -> Option<Field<'_>> {
     let (tag, mut rest) = bytes.split_first()?;
     if tag & 7 != LENGTH_DELIMITED {
         return None;
@@ -143,7 +150,12 @@ fn take_field(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         length |= usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             let (value, rest) = rest.split_at_checked(length)?;
-            return Some((tag >> 3, value, rest));
+            let number = tag >> 3;
+            return Some(Field {
+                number,
+                value,
+                rest,
+            });
         }
     }
     None

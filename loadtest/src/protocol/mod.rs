@@ -119,6 +119,17 @@ pub(crate) enum Heard<'a> {
     Refused(String),
 }
 
+/// What the answer to a publication says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// It was taken.
+    Taken,
+    /// It was, and so many sessions receive it.
+    Reached(u64),
+    /// It was not.
+    Refused,
+}
+
 /// Takes what was heard.
 pub(crate) type Ear<'a> = &'a mut dyn FnMut(Heard<'_>);
 
@@ -193,10 +204,12 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     /// not whole yet. What a protocol does not care about is told to nobody.
     fn read(&self, rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>);
 
-    /// What the answer to a [`Protocol::request`] says: `Some(Some(n))` that it reached `n`
-    /// sessions, `Some(None)` that it was taken, `None` that it was not.
-    fn reached(&self, status: u16, _body: &[u8]) -> Option<Option<u64>> {
-        (200..300).contains(&status).then_some(None)
+    /// What the answer to a [`Protocol::request`] says.
+    fn answered(&self, status: u16, _body: &[u8]) -> Answered {
+        match status {
+            200..=299 => Answered::Taken,
+            _ => Answered::Refused,
+        }
     }
 }
 
@@ -342,7 +355,11 @@ mod tests {
                         format!("Message {}", String::from_utf8_lossy(message))
                     }
                     Heard::Wants(bytes) => format!("Wants {}", String::from_utf8_lossy(bytes)),
-                    other => format!("{other:?}"),
+                    other @ (Heard::Greeting
+                    | Heard::Joined
+                    | Heard::Left
+                    | Heard::Taken
+                    | Heard::Refused(_)) => format!("{other:?}"),
                 });
             });
         }

@@ -9,7 +9,9 @@
 //! ```
 
 use super::campanile::{self, Api};
-use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json};
+use super::{
+    Answered, Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json,
+};
 
 /// The protocol.
 #[derive(Debug)]
@@ -73,8 +75,8 @@ impl Protocol for Projectforge {
         }
     }
 
-    fn reached(&self, status: u16, body: &[u8]) -> Option<Option<u64>> {
-        campanile::reached(status, body)
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        campanile::answered(status, body)
     }
 }
 

@@ -12,6 +12,8 @@
 //!   {"name":"publish","channels":["room-0"],"data":"hi"}
 //! ```
 
+use std::fmt::Write as _;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
@@ -31,12 +33,12 @@ pub(super) struct Pusher {
 impl Pusher {
     pub(super) fn new(options: &Options) -> Self {
         let header = header_line(options.publish_header.as_deref());
-        let app = options.app.clone();
+        let app = &options.app;
         Self {
+            app: app.clone(),
             path: options.path_or(&format!("/app/{}", app.key)),
             publish_path: options.publish_path_or(&format!("/apps/{}/events", app.id)),
             headers: format!("Content-Type: application/json\r\n{header}"),
-            app,
         }
     }
 
@@ -115,7 +117,11 @@ impl Protocol for Pusher {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a String");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!   GET  /echo, Upgrade: websocket                   whatever is sent comes back
 //! ```
 
-use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
+use super::{Answered, Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
 use super::{channel, header_line, post};
 
 /// The protocol.
@@ -68,11 +68,15 @@ impl Protocol for Topics {
     }
 
     /// Some answer with the number of members and nothing else.
-    fn reached(&self, status: u16, body: &[u8]) -> Option<Option<u64>> {
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
         let count = str::from_utf8(body)
             .ok()
             .and_then(|text| text.trim().parse().ok());
-        (200..300).contains(&status).then_some(count)
+        match (status, count) {
+            (200..=299, Some(count)) => Answered::Reached(count),
+            (200..=299, None) => Answered::Taken,
+            _ => Answered::Refused,
+        }
     }
 }
 
@@ -103,8 +107,11 @@ mod tests {
     #[test]
     fn a_number_is_how_many_were_reached() {
         let topics = Topics::new(&Options::default());
-        assert_eq!(topics.reached(200, b"12"), Some(Some(12)));
-        assert_eq!(topics.reached(202, b"queued messages: 1\r\n"), Some(None));
-        assert_eq!(topics.reached(404, b"not found"), None);
+        assert_eq!(topics.answered(200, b"12"), Answered::Reached(12));
+        assert_eq!(
+            topics.answered(202, b"queued messages: 1\r\n"),
+            Answered::Taken
+        );
+        assert_eq!(topics.answered(404, b"not found"), Answered::Refused);
     }
 }

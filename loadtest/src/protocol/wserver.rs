@@ -17,8 +17,9 @@
 //!   |<--------------------------------------------------|
 //! ```
 
-use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
 use super::{header_line, post};
+use crate::wire::clients_reached;
 
 /// The protocol.
 #[derive(Debug)]
@@ -76,12 +77,11 @@ impl Protocol for Wserver {
         ear(Heard::Message(payload));
     }
 
-    fn reached(&self, status: u16, body: &[u8]) -> Option<Option<u64>> {
-        let count = str::from_utf8(body)
-            .ok()?
-            .strip_prefix("message sent to ")?
-            .strip_suffix(" clients")?;
-        (status == 200).then(|| Some(count.parse().ok()))?
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        match clients_reached(body) {
+            Some(count) if status == 200 => Answered::Reached(count),
+            _ => Answered::Refused,
+        }
     }
 }
 
@@ -126,14 +126,20 @@ mod tests {
     #[test]
     fn an_answer_counts_clients_and_nothing_else_passes() {
         let wserver = Wserver::new(&Options::default());
-        let reached = |status, body: &str| wserver.reached(status, body.as_bytes());
-        assert_eq!(reached(200, "message sent to 0 clients"), Some(Some(0)));
+        let answered = |status, body: &str| wserver.answered(status, body.as_bytes());
         assert_eq!(
-            reached(200, "message sent to 1000 clients"),
-            Some(Some(1000))
+            answered(200, "message sent to 0 clients"),
+            Answered::Reached(0)
         );
-        assert_eq!(reached(503, "message sent to 1 clients"), None);
-        assert_eq!(reached(200, "message sent to 1 client"), None);
-        assert_eq!(reached(200, "request data illegal"), None);
+        assert_eq!(
+            answered(200, "message sent to 1000 clients"),
+            Answered::Reached(1000)
+        );
+        assert_eq!(
+            answered(503, "message sent to 1 clients"),
+            Answered::Refused
+        );
+        assert_eq!(answered(200, "message sent to 1 client"), Answered::Refused);
+        assert_eq!(answered(200, "request data illegal"), Answered::Refused);
     }
 }

@@ -11,7 +11,7 @@
 //! ```
 
 use super::campanile::{self, Api};
-use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
 use super::{channel, json};
 
 /// The protocol.
@@ -105,8 +105,8 @@ impl Protocol for Wsrv {
         }
     }
 
-    fn reached(&self, status: u16, body: &[u8]) -> Option<Option<u64>> {
-        campanile::reached(status, body)
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        campanile::answered(status, body)
     }
 }
 

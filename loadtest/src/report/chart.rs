@@ -83,28 +83,29 @@ impl Chart {
             super::page::escaped(&self.y_name)
         ));
         for (index, line) in self.lines.iter().enumerate() {
-            put(self.line(index, line, &x, &y));
+            put(draw(index, line, &x, &y));
         }
         svg.push_str("</svg>\n");
         svg
     }
+}
 
-    fn line(&self, index: usize, line: &Line, x: &Axis, y: &Axis) -> String {
-        let color = COLORS[index % COLORS.len()];
-        let mut points = String::new();
-        for (at_x, at_y) in &line.points {
-            write!(points, "{:.1},{:.1} ", x.place(*at_x), y.place(*at_y))
-                .expect("writing to a String");
-        }
-        let legend = TOP + 16.0 * float(count(index)) + 12.0;
-        format!(
-            "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"1.8\" points=\"{}\"/>\
-             <text x=\"{:.1}\" y=\"{legend:.1}\" fill=\"{color}\">{}</text>",
-            points.trim_end(),
-            LEFT + 10.0,
-            super::page::escaped(&line.name)
-        )
+/// One line with its legend.
+fn draw(index: usize, line: &Line, x: &Axis, y: &Axis) -> String {
+    let color = COLORS[index % COLORS.len()];
+    let mut points = String::new();
+    for (at_x, at_y) in &line.points {
+        write!(points, "{:.1},{:.1} ", x.place(*at_x), y.place(*at_y))
+            .expect("writing to a String");
     }
+    let legend = TOP + 16.0 * float(count(index)) + 12.0;
+    format!(
+        "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"1.8\" points=\"{}\"/>\
+         <text x=\"{:.1}\" y=\"{legend:.1}\" fill=\"{color}\">{}</text>",
+        points.trim_end(),
+        LEFT + 10.0,
+        super::page::escaped(&line.name)
+    )
 }
 
 /// Where values lie on the page.

@@ -158,14 +158,17 @@ impl Report {
         } = self;
         let mut text = format!("# {title}\n\n- {machine}; {date}; {version}\n- `{command}`\n");
         for Row { label, text: words } in &self.rows {
-            text.push_str(&format!("- {}: {words}\n", label.trim()));
+            let line = format!("- {}: {words}\n", label.trim());
+            text.push_str(&line);
         }
         for table in &self.tables {
-            text.push_str(&format!("\n## {}\n\n{}", table.title, table.as_markdown()));
+            let table = format!("\n## {}\n\n{}", table.title, table.as_markdown());
+            text.push_str(&table);
         }
         for (what, lines) in [("Wrong", &self.complaints), ("Warning", &self.warnings)] {
             for line in lines {
-                text.push_str(&format!("\n{what}: {line}\n"));
+                let line = format!("\n{what}: {line}\n");
+                text.push_str(&line);
             }
         }
         text
@@ -214,7 +217,8 @@ impl Table {
         let line = |cells: &[String]| {
             let mut text = String::new();
             for (cell, width) in cells.iter().zip(&widths) {
-                text.push_str(&format!("{cell:<width$}  "));
+                let cell = format!("{cell:<width$}  ");
+                text.push_str(&cell);
             }
             format!("{}\n", text.trim_end())
         };

@@ -10,27 +10,18 @@ pub(super) fn render(report: &Report) -> String {
         escaped(&report.title)
     );
     for complaint in &report.complaints {
-        page.push_str(&format!(
-            "<p class=\"wrong\">Wrong: {}</p>\n",
-            escaped(complaint)
-        ));
+        page.push_str(&paragraph("wrong", "Wrong", complaint));
     }
     for warning in &report.warnings {
-        page.push_str(&format!(
-            "<p class=\"warning\">Warning: {}</p>\n",
-            escaped(warning)
-        ));
+        page.push_str(&paragraph("warning", "Warning", warning));
     }
     page.push_str(&rows(&report.rows));
     for table in &report.tables {
         page.push_str(&render_table(table));
     }
     for chart in &report.charts {
-        page.push_str(&format!(
-            "<h2>{}</h2>\n{}",
-            escaped(&chart.title),
-            chart.svg()
-        ));
+        let drawn = format!("<h2>{}</h2>\n{}", escaped(&chart.title), chart.svg());
+        page.push_str(&drawn);
     }
     page.push_str("<h2>To reproduce</h2>\n");
     let own = [
@@ -51,11 +42,17 @@ pub(super) fn render(report: &Report) -> String {
     page
 }
 
+fn paragraph(class: &str, name: &str, text: &str) -> String {
+    format!("<p class=\"{class}\">{name}: {}</p>\n", escaped(text))
+}
+
 fn rows(rows: &[Row]) -> String {
     let mut html = String::from("<table class=\"rows\">\n");
     for Row { label, text } in rows {
         let (label, text) = (escaped(label), escaped(text));
-        html.push_str(&format!("<tr><th>{label}</th><td>{text}</td></tr>\n"));
+        for part in ["<tr><th>", &label, "</th><td>", &text, "</td></tr>\n"] {
+            html.push_str(part);
+        }
     }
     html.push_str("</table>\n");
     html

@@ -89,11 +89,12 @@ pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
     let flow = &arguments.flow;
     let name = flow.server.protocol.unwrap_or(Name::Wsrv);
     let protocol = name.build(&flow.server.protocol_options());
-    let via = arguments.via.unwrap_or(if protocol.offers(Way::Client) {
+    let own = if protocol.offers(Way::Client) {
         Via::Client
     } else {
         Via::Http
-    });
+    };
+    let via = arguments.via.unwrap_or(own);
     let (mix, title) = match via {
         Via::Http => (HTTP, "channel: written to by HTTP"),
         Via::Client => (CLIENT, "channel: written to by a member"),
@@ -385,7 +386,7 @@ impl Flow<'_> {
         if matches!(self.besides, Besides::Slow(..)) {
             team.all(|_, engine| engine.catch_up(), |_| ())?;
         }
-        let moved: u64 = team.moved();
+        let moved = team.moved();
         let accounts = team.accounts();
         let mut verdict = accounts.verdict();
         match self.besides {

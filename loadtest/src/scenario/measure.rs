@@ -153,7 +153,11 @@ impl Sample {
     }
 
     fn delivering_s(&self) -> f64 {
-        let late_s = float(self.tally.last_ns.saturating_sub(self.tally.from_ns())) / 1e9;
+        let late_s = float(
+            self.tally
+                .last_ns
+                .saturating_sub(self.tally.measured_from_ns()),
+        ) / 1e9;
         // Where only the end of the measured time was quiet, that counts too.
         late_s.max(self.seconds)
     }

@@ -94,8 +94,8 @@ impl Scene {
             protocol: Arc::clone(&self.protocol),
             groups: groups.into(),
             bytes,
-            sources: crowd.sources.clone(),
             speakers: 1,
+            sources: crowd.sources.clone(),
             counts_receivers: true,
             may_end: false,
         }

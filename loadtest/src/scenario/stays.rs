@@ -71,16 +71,16 @@ fn is_surely_in(stay: &Membership, published: &Published) -> bool {
     let is_before = |moment: Option<u64>| moment.is_some_and(|joined| joined < published.sent_ns);
     let is_behind = published
         .answered_ns
-        .is_some_and(|answered| stay.leaving_ns.is_none_or(|leaving| answered < leaving));
-    is_before(stay.joined_ns) && is_behind
+        .is_some_and(|answered| stay.leaving.is_none_or(|leaving| answered < leaving));
+    is_before(stay.joined) && is_behind
 }
 
 /// Whether whoever was there may have received it.
 fn is_perhaps_in(stay: &Membership, published: &Published) -> bool {
     let began = published
         .answered_ns
-        .is_none_or(|answered| stay.asked_ns <= answered);
-    let ended = stay.left_ns.is_some_and(|left| left < published.sent_ns);
+        .is_none_or(|answered| stay.asked <= answered);
+    let ended = stay.left.is_some_and(|left| left < published.sent_ns);
     began && !ended
 }
 
@@ -89,10 +89,10 @@ mod tests {
     use super::*;
 
     const STAY: Membership = Membership {
-        asked_ns: 10,
-        joined_ns: Some(20),
-        leaving_ns: Some(80),
-        left_ns: Some(90),
+        asked: 10,
+        joined: Some(20),
+        leaving: Some(80),
+        left: Some(90),
     };
 
     fn published(sequence: u32, sent_ns: u64, answered_ns: u64) -> Published {

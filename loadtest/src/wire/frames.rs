@@ -130,8 +130,10 @@ impl Head {
         }
         let (bytes, payload_bytes) = match (second & 0x7f, rest) {
             (126, [high, low, ..]) => (4, usize::from(u16::from_be_bytes([*high, *low]))),
-            (127, [a, b, c, d, e, f, g, h, ..]) => {
-                let length = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            (127, rest) if rest.len() >= 8 => {
+                let length = rest
+                    .first_chunk()
+                    .map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 if length > PAYLOAD_BYTES_MAX {
                     return Err("a frame is longer than any message");
@@ -186,11 +188,11 @@ fn put_head(opcode: u8, mask_bit: u8, length: usize, out: &mut Vec<u8>) {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short), _) if short <= 125 => out.push(mask_bit | short),
         (_, Ok(length)) => {
-            out.push(mask_bit | 126);
+            out.push(mask_bit | 0x7e);
             out.extend_from_slice(&length.to_be_bytes());
         }
         _ => {
-            out.push(mask_bit | 127);
+            out.push(mask_bit | 0x7f);
             out.extend_from_slice(&crate::stats::count(length).to_be_bytes());
         }
     }

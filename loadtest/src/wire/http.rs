@@ -93,8 +93,11 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// A body, and how many bytes of the stream it takes.
+type Body = (Vec<u8>, usize);
+
 /// The body in the chunks at the start of `bytes` and how many bytes they take.
-fn unchunk(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ()> {
+fn unchunk(bytes: &[u8]) -> Result<Option<Body>, ()> {
     let mut body = Vec::new();
     let mut at = 0;
     loop {

@@ -59,11 +59,9 @@ impl Target {
 
 /// The request that opens a session.
 pub(crate) fn upgrade_request(target: &Target, upgrade: &Upgrade) -> Vec<u8> {
-    let headers: String = upgrade
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let lines = upgrade.headers.iter();
+    let lines = lines.map(|(name, value)| [name, ": ", value.as_str(), "\r\n"].concat());
+    let headers: String = lines.collect();
     format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {SAMPLE_KEY}\r\n{headers}\r\n",

@@ -4,9 +4,12 @@
 //! difference between two processes' moments means something. They are never wall-clock times; the
 //! one exception is the date under which a table of figures is printed.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::failure::{Attempt as _, Outcome};
 
 /// Nanoseconds in a second.
 pub(crate) const SECOND_NS: u64 = 1_000_000_000;
@@ -38,6 +41,28 @@ pub(crate) fn timespec(ns: u64) -> Timespec {
         tv_sec: seconds,
         tv_nsec: nanoseconds,
     }
+}
+
+/// Has this thread woken when it is due, not when it suits the kernel within 50 microseconds.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub(crate) fn be_punctual() -> Outcome<()> {
+    rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).attempt("set the timer's slack")
+}
+
+/// Nanoseconds that this process has spent on a CPU, threads that have ended included.
+pub(crate) fn own_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).expect("time on a CPU is positive");
+    let nanoseconds = u64::try_from(time.tv_nsec).expect("a timespec's nanoseconds are positive");
+    seconds * SECOND_NS + nanoseconds
+}
+
+/// Seconds since 1970, for protocols that sign the time.
+pub(crate) fn unix_seconds() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or_default()
 }
 
 /// Today's date in UTC, as `YYYY-MM-DD`.

@@ -52,6 +52,18 @@ impl Cores {
         }
     }
 
+    /// Lets `threads` client threads stand on the cores that are not the server's.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the mask.
+    pub(crate) fn spread_clients(&self, threads: usize) -> Outcome<()> {
+        match &self.allowed[..] {
+            [_, clients @ ..] if threads > 1 && clients.len() > 1 => stand_on(clients),
+            _ => self.stand_on_client(),
+        }
+    }
+
     /// Starts `command` on the server's core and returns to the client's.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub(crate) struct GatewayOptions {
     pub(crate) config: Option<PathBuf>,
     /// How many shards it runs.
     pub(crate) shards: u32,
+    /// The port to listen on; 0 for a free one.
+    pub(crate) port: u16,
 }
 
 /// A running gateway; stopped when dropped.
@@ -58,7 +60,8 @@ impl Gateway {
         let own = std::env::current_exe().attempt("find this program's own executable")?;
         let mut command = Command::new(own);
         command.arg("tied").arg(&executable);
-        command.args(["--listen", "127.0.0.1:0", "--shards"]);
+        let listen = format!("127.0.0.1:{}", options.port);
+        command.args(["--listen", &listen, "--shards"]);
         command.arg(options.shards.to_string());
         if let Some(config) = &options.config {
             command.arg("--config").arg(config);

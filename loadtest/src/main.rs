@@ -8,21 +8,26 @@
     reason = "a command line tool: reports go to standard output, progress to standard error"
 )]
 
-mod answers;
 mod cli;
 mod clock;
+mod compare;
 mod cores;
-mod crowd;
+mod engine;
 mod failure;
 mod figures;
 mod floor;
 mod gateway;
+mod judge;
 mod limits;
 mod procfs;
 mod progress;
-mod push;
+mod protocol;
+mod report;
 mod rounds;
+mod scenario;
+mod stamp;
 mod stats;
+mod team;
 mod wire;
 
 use std::process::ExitCode;
@@ -30,12 +35,21 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Arguments, Command};
+use crate::scenario::{connect, flow, idle};
 
 fn main() -> ExitCode {
     let holds = match Arguments::parse().command {
-        Command::Push(arguments) => push::run(&arguments),
-        Command::Floor(arguments) => floor::run(arguments),
+        Command::Push(arguments) => flow::push(&arguments),
+        Command::Channel(arguments) => flow::channel(&arguments),
+        Command::Rpc(arguments) => flow::rpc(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
+        Command::Idle(arguments) => idle::run(&arguments),
+        Command::Churn(arguments) => flow::churn(&arguments),
+        Command::Slow(arguments) => flow::slow(&arguments),
+        Command::Mixed(arguments) => flow::mixed(&arguments),
+        Command::Floor(arguments) => floor::run(&arguments),
         Command::Figures(arguments) => figures::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::FloorServer(arguments) => floor::ring::serve(arguments).map(|()| true),
         Command::EpollServer => floor::epoll::serve().map(|()| true),
         Command::Tied { program } => gateway::become_tied(&program).map(|()| true),

@@ -5,10 +5,12 @@
 //! kernel keeps exact at every switch of context.
 
 use std::fs;
+use std::time::Duration;
 
+use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 
-/// Nanoseconds that all threads of `pid` have spent on a CPU.
+/// Nanoseconds that all threads of `pid` and of its descendants have spent on a CPU.
 ///
 /// A thread that has ended takes its time with it, so ask about processes whose threads stay.
 ///
@@ -17,8 +19,8 @@ use crate::failure::{Attempt as _, Failure, Outcome};
 /// The process has ended, or the kernel was built without `CONFIG_SCHEDSTATS`.
 pub(crate) fn cpu_ns(pid: u32) -> Outcome<u64> {
     let mut total = 0;
-    for thread in threads(pid)? {
-        let path = format!("/proc/{pid}/task/{thread}/schedstat");
+    for task in tasks(pid)? {
+        let path = format!("{task}/schedstat");
         // A thread may end between the listing and the reading; its process is still there.
         if let Ok(text) = fs::read_to_string(&path) {
             total += parse_schedstat(&text)
@@ -41,12 +43,94 @@ pub(crate) fn cpu_since_ns(pid: u32, before_ns: u64) -> Outcome<u64> {
     })
 }
 
-/// Bytes of anonymous memory (`RssAnon`) that `pid` holds.
+/// Nanoseconds that this thread has waited for a CPU that somebody else had.
+///
+/// # Errors
+///
+/// The kernel was built without `CONFIG_SCHEDSTATS`.
+pub(crate) fn own_waited_ns() -> Outcome<u64> {
+    let path = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(path).attempt(&format!("read {path}"))?;
+    let waited = text.split_ascii_whitespace().nth(1).map(str::parse);
+    let unread = || Failure::new(format!("{path} reads `{}`", text.trim()));
+    waited.and_then(Result::ok).ok_or_else(unread)
+}
+
+/// Waits until the process has used less than a hundredth of a core for half a second.
+///
+/// # Errors
+///
+/// It does not within a minute.
+pub(crate) fn wait_until_idle(pid: u32) -> Outcome<()> {
+    let deadline = clock::now_ns() + 60 * SECOND_NS;
+    let mut still = 0;
+    let mut last = cpu_ns(pid)?;
+    while still < 5 {
+        if clock::now_ns() > deadline {
+            return Err(Failure::new("the server does not come to rest"));
+        }
+        clock::pause(Duration::from_millis(100));
+        let now = cpu_ns(pid)?;
+        still = if now.abs_diff(last) < MILLISECOND_NS {
+            still + 1
+        } else {
+            0
+        };
+        last = now;
+    }
+    Ok(())
+}
+
+/// How often the threads of `pid` and of its descendants gave up a CPU, of their own will and against it.
+///
+/// # Errors
+///
+/// The process has ended.
+pub(crate) fn switches(pid: u32) -> Outcome<(u64, u64)> {
+    let mut total = (0, 0);
+    for task in tasks(pid)? {
+        let path = format!("{task}/status");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        total.0 += parse_number(&text, "voluntary_ctxt_switches:").unwrap_or_default();
+        total.1 += parse_number(&text, "nonvoluntary_ctxt_switches:").unwrap_or_default();
+    }
+    Ok(total)
+}
+
+/// Bytes that the kernel holds for sockets and the structures around them: its slabs, and the
+/// pages of TCP's buffers.
+///
+/// # Errors
+///
+/// `/proc` does not say.
+pub(crate) fn kernel_bytes() -> Outcome<u64> {
+    let path = "/proc/meminfo";
+    let text = fs::read_to_string(path).attempt("read /proc/meminfo")?;
+    let slabs = parse_number(&text, "Slab:")
+        .ok_or_else(|| Failure::new(format!("{path} has no line Slab")))?;
+    let path = "/proc/net/sockstat";
+    let text = fs::read_to_string(path).attempt("read /proc/net/sockstat")?;
+    let pages = parse_tcp_pages(&text)
+        .ok_or_else(|| Failure::new(format!("{path} has no pages of TCP")))?;
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    Ok(slabs * 1024 + pages * page)
+}
+
+/// Bytes of anonymous memory (`RssAnon`) that `pid` and its descendants hold.
 ///
 /// # Errors
 ///
 /// The process has ended.
 pub(crate) fn anonymous_bytes(pid: u32) -> Outcome<u64> {
+    let own = anonymous_bytes_of(pid)?;
+    // A child may end while it is looked at.
+    let children = descendants(pid)
+        .into_iter()
+        .filter_map(|child| anonymous_bytes_of(child).ok());
+    Ok(own + children.sum::<u64>())
+}
+
+fn anonymous_bytes_of(pid: u32) -> Outcome<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).attempt(&format!("read {path}"))?;
     parse_anonymous_bytes(&text)
@@ -74,6 +158,38 @@ pub(crate) fn machine() -> String {
     format!("Linux {}, {count} x {model}", kernel.trim())
 }
 
+/// The folders of all threads of `pid` and of its descendants: some servers work in children.
+fn tasks(pid: u32) -> Outcome<Vec<String>> {
+    let mut tasks = Vec::new();
+    let folder = |pid: u32, thread: u32| format!("/proc/{pid}/task/{thread}");
+    tasks.extend(threads(pid)?.into_iter().map(|thread| folder(pid, thread)));
+    for child in descendants(pid) {
+        let threads = threads(child).unwrap_or_default(); // it may have ended
+        tasks.extend(threads.into_iter().map(|thread| folder(child, thread)));
+    }
+    Ok(tasks)
+}
+
+/// The children of `pid`, theirs, and so on.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut next = vec![pid];
+    while let Some(parent) = next.pop() {
+        for thread in threads(parent).unwrap_or_default() {
+            let path = format!("/proc/{parent}/task/{thread}/children");
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let children = text
+                .split_ascii_whitespace()
+                .filter_map(|word| word.parse().ok());
+            for child in children {
+                all.push(child);
+                next.push(child);
+            }
+        }
+    }
+    all
+}
+
 fn threads(pid: u32) -> Outcome<Vec<u32>> {
     let path = format!("/proc/{pid}/task");
     let entries = fs::read_dir(&path).attempt(&format!("list {path}"))?;
@@ -92,6 +208,19 @@ fn parse_anonymous_bytes(status: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// The number in the line that begins with `name`.
+fn parse_number(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn parse_tcp_pages(sockstat: &str) -> Option<u64> {
+    let line = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
+    let mut words = line.split_ascii_whitespace();
+    words.find(|word| *word == "mem")?;
+    words.next()?.parse().ok()
 }
 
 fn parse_cpus(cpuinfo: &str) -> (&str, usize) {
@@ -120,6 +249,18 @@ mod tests {
         assert_eq!(parse_anonymous_bytes(status), Some(512 * 1024));
         assert_eq!(parse_anonymous_bytes("RssFile:\t 388 kB\n"), None);
         assert_eq!(parse_anonymous_bytes("RssAnon:\t 388 pages\n"), None);
+    }
+
+    #[test]
+    fn numbers_are_found_by_the_beginning_of_their_line() {
+        let text = "voluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\nSlab:   77 kB\n";
+        assert_eq!(parse_number(text, "voluntary_ctxt_switches:"), Some(12));
+        assert_eq!(parse_number(text, "nonvoluntary_ctxt_switches:"), Some(3));
+        assert_eq!(parse_number(text, "Slab:"), Some(77));
+        assert_eq!(parse_number(text, "Other:"), None);
+        let sockstat = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 0 alloc 6 mem 42\nUDP: mem 1\n";
+        assert_eq!(parse_tcp_pages(sockstat), Some(42));
+        assert_eq!(parse_tcp_pages("UDP: mem 1\n"), None);
     }
 
     #[test]

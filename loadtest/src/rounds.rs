@@ -1,63 +1,105 @@
-//! Rounds of closed-loop fan-out, run by a client process of their own on command.
+//! Rounds of load, run by a client process of their own on command.
 //!
-//! A round lasts about as long as asked. In it, one batch of pushes after the other is sent, each
-//! when the last has been received by every session and answered. The server is idle at both ends
-//! of a round, so the CPU time it gained in between is the price of the deliveries in between.
-//!
-//! With several pushes outstanding, a batch is all of them, written one after the other as fast as
-//! this client can; a gateway that sends as soon as it has read the first pays for two sends.
-//!
-//! The process is told what to do on its standard input and answers on its standard output, a line
-//! each. A process of its own for each server, because the sockets of two servers' ten thousand
-//! clients do not fit into one process's open files.
+//! A process of its own for each server, because the sockets of two servers' ten thousand clients do
+//! not fit into one process's open files, and because a fresh client is the same for all. It is told
+//! what to do on its standard input and answers on its standard output, a JSON line each.
 //!
 //! ```text
-//!   figures                      reader
-//!      |            ready           |   all sessions open and registered
-//!      |<---------------------------|
-//!      | 1000                       |   milliseconds
-//!      |--------------------------->|
-//!      | 297000 1009876543 71234567 |   deliveries, server ns, client ns
-//!      |<---------------------------|
+//!   leader                                 reader
+//!      |            "ready"                  |   all sessions open and known to be members
+//!      |<------------------------------------|
+//!      | {"outstanding":16,"seconds":1}      |   a closed loop: batches of 16
+//!      | {"rate":50,"seconds":1}             |   an open loop
+//!      |------------------------------------>|
+//!      | {"deliveries":297000,..}            |
+//!      |<------------------------------------|
+//!      | "judge"                             |   the messages of all rounds
+//!      |------------------------------------>|
+//!      | {"lost":0,..}                       |
+//!      |<------------------------------------|
 //! ```
+//!
+//! The server is idle at both ends of a closed round, so the CPU time it gained in between is the
+//! price of the deliveries in between. With several outstanding, a batch is written as fast as this
+//! client can; a gateway that sends as soon as it has read the first pays for two sends.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
-use crate::cli::ReaderArguments;
-use crate::clock::{self, MILLISECOND_NS};
-use crate::crowd::{Crowd, Hello};
+use crate::cli::{CrowdArguments, ReaderArguments};
+use crate::engine::{Arrivals, Load, Mix};
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::stats::{count, float};
-use crate::wire::{self, Target};
-use crate::{gateway, limits, procfs};
+use crate::judge::Verdict;
+use crate::protocol::{Name, Options, Purpose, Way};
+use crate::scenario::measure::{Plan, Sample, measure};
+use crate::scenario::{self, Scene};
+use crate::stats::{SplitMix, float};
+use crate::team::Team;
+use crate::wire::{Target, frames};
+use crate::{clock, gateway, limits};
 
-/// How a batch of frames is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// Who publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Asking {
-    /// One trigger, for a floor, which knows how many frames to send for it.
-    Trigger,
-    /// One push per frame, each on a keep-alive connection of its own, written one after the other.
-    Connections,
-    /// One push per frame, all in one write on one connection.
-    Pipeline,
+    /// A backend, over HTTP; or whoever triggers a floor.
+    Http,
+    /// A member.
+    Client,
+    /// Each session for itself: commands and their replies.
+    Rpc,
+}
+
+/// One round.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub(crate) struct Order {
+    /// A closed loop: batches of so many.
+    #[serde(default)]
+    pub(crate) outstanding: Option<usize>,
+    /// An open loop: so many a second.
+    #[serde(default)]
+    pub(crate) rate: Option<f64>,
+    pub(crate) seconds: f64,
 }
 
 /// What one round came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Round {
-    /// Frames received, by all sessions together.
+    /// Messages received, by all sessions together.
     pub(crate) deliveries: u64,
+    pub(crate) deliveries_per_s: f64,
     /// The server's time on a CPU.
     pub(crate) server_ns: u64,
     /// The client's.
     pub(crate) client_ns: u64,
+    pub(crate) p50_ns: f64,
+    pub(crate) p99_ns: f64,
+    /// Whether the server took what it was given about as fast as it was given.
+    pub(crate) keeps_up: bool,
+    /// How long the client waited for a CPU that others had, as a share.
+    pub(crate) waiting: f64,
+    /// Publications that were refused, and whatever else was complained about.
+    pub(crate) complaints: u64,
 }
 
 impl Round {
+    fn of(sample: &Sample) -> Self {
+        Self {
+            deliveries: sample.tally.delivered,
+            deliveries_per_s: sample.deliveries_per_s(),
+            server_ns: sample.server.map_or(0, |server| server.cpu_ns),
+            client_ns: sample.own_ns,
+            p50_ns: sample.latency_ns(0.5),
+            p99_ns: sample.latency_ns(0.99),
+            keeps_up: sample.keeps_up(),
+            waiting: float(sample.tally.waited_ns) / float(sample.wall_ns.max(1)),
+            complaints: sample.tally.complaints().1,
+        }
+    }
+
     /// The server's nanoseconds per delivery.
     pub(crate) fn server_ns_each(self) -> f64 {
         float(self.server_ns) / float(self.deliveries.max(1))
@@ -67,40 +109,21 @@ impl Round {
     pub(crate) fn client_ns_each(self) -> f64 {
         float(self.client_ns) / float(self.deliveries.max(1))
     }
-
-    fn word(self) -> String {
-        format!("{} {} {}", self.deliveries, self.server_ns, self.client_ns)
-    }
-
-    fn read(line: &str) -> Option<Self> {
-        let mut numbers = line.split_ascii_whitespace().map(str::parse);
-        let round = Self {
-            deliveries: numbers.next()?.ok()?,
-            server_ns: numbers.next()?.ok()?,
-            client_ns: numbers.next()?.ok()?,
-        };
-        numbers.next().is_none().then_some(round)
-    }
 }
 
-/// The push that every figure of fan-out sends: 128 bytes to every session of one user.
-pub(crate) fn fan_out_request(target: &Target) -> Vec<u8> {
-    target.push_request(&wire::user_name(0), EVENT, &message())
-}
-
-/// The frame that it must arrive in.
-pub(crate) fn fan_out_frame() -> Vec<u8> {
-    wire::text_frame(message().as_bytes())
-}
-
-/// Every session is the same user's.
-pub(crate) const HELLO_FAN_OUT: Hello = Hello::Register(EVENT, |_| wire::user_name(0));
-/// The event that sessions of the figures register for.
-pub(crate) const EVENT: &str = "news";
-
-/// The message of every measured push.
-pub(crate) fn message() -> String {
-    "m".repeat(MESSAGE_BYTES)
+/// How a client process is to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct ReaderOptions {
+    /// Where the server listens, as a URL.
+    pub(crate) url: String,
+    pub(crate) pid: u32,
+    pub(crate) protocol: Name,
+    pub(crate) options: Options,
+    pub(crate) via: Asking,
+    pub(crate) clients: usize,
+    pub(crate) bytes: usize,
+    pub(crate) publishers: usize,
+    pub(crate) pipeline: usize,
 }
 
 /// A client process, seen from the one that commands it; stopped when dropped.
@@ -112,29 +135,39 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Starts the process and waits until its sessions are open and registered.
+    /// Starts the process and waits until its sessions are open and members.
     ///
     /// It runs where this process runs.
     ///
     /// # Errors
     ///
     /// It could not start, or said on standard error why it ended.
-    pub(crate) fn start(arguments: &ReaderArguments) -> Outcome<Self> {
+    pub(crate) fn start(options: &ReaderOptions) -> Outcome<Self> {
         let own = std::env::current_exe().attempt("find this program's own executable")?;
-        let asking = arguments
-            .asking
+        let via = options
+            .via
             .to_possible_value()
             .expect("no value is skipped");
-        let mut child = Command::new(own)
-            .args(["reader", "--target", &arguments.target])
-            .args(["--pid", &arguments.pid.to_string()])
-            .args(["--clients", &arguments.clients.to_string()])
-            .args(["--frames", &arguments.frames.to_string()])
-            .args(["--asking", asking.get_name()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .attempt("start a client process")?;
+        let app = &options.options.app;
+        let mut command = Command::new(own);
+        command
+            .args(["reader", "--target", &options.url])
+            .args(["--protocol", &options.protocol.as_str()])
+            .args(["--pid", &options.pid.to_string()])
+            .args(["--clients", &options.clients.to_string()])
+            .args(["--bytes", &options.bytes.to_string()])
+            .args(["--publishers", &options.publishers.to_string()])
+            .args(["--pipeline", &options.pipeline.to_string()])
+            .args(["--via", via.get_name()])
+            .args(["--app", &format!("{}:{}:{}", app.id, app.key, app.secret)]);
+        if let Some(path) = &options.options.publish_path {
+            command.args(["--publish-path", path]);
+        }
+        if let Some(header) = &options.options.publish_header {
+            command.args(["--publish-header", header]);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().attempt("start a client process")?;
         let orders = child.stdin.take().expect("it is piped");
         let results = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut reader = Self {
@@ -148,16 +181,40 @@ impl Reader {
         }
     }
 
-    /// Runs one round of about `milliseconds`.
+    /// Runs one round.
     ///
     /// # Errors
     ///
     /// The process ended; it said on standard error why.
-    pub(crate) fn round(&mut self, milliseconds: u64) -> Outcome<Round> {
-        writeln!(self.orders, "{milliseconds}").attempt("command a client process")?;
+    pub(crate) fn round(&mut self, order: Order) -> Outcome<Round> {
+        let order = serde_json::to_string(&order).attempt("word an order")?;
+        writeln!(self.orders, "{order}").attempt("command a client process")?;
         let line = self.line()?;
-        Round::read(&line)
-            .ok_or_else(|| Failure::new(format!("a client process reported `{line}`")))
+        serde_json::from_str(&line).attempt(&format!("a client process reported `{line}`"))
+    }
+
+    /// Runs one closed round of batches of `outstanding`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::round`].
+    pub(crate) fn batches(&mut self, outstanding: usize, seconds: f64) -> Outcome<Round> {
+        self.round(Order {
+            outstanding: Some(outstanding),
+            rate: None,
+            seconds,
+        })
+    }
+
+    /// Has the messages of all rounds judged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::round`].
+    pub(crate) fn judge(&mut self) -> Outcome<Verdict> {
+        writeln!(self.orders, "{JUDGE}").attempt("command a client process")?;
+        let line = self.line()?;
+        serde_json::from_str(&line).attempt(&format!("a client process reported `{line}`"))
     }
 
     fn line(&mut self) -> Outcome<String> {
@@ -176,131 +233,157 @@ impl Drop for Reader {
     }
 }
 
-/// The client process itself: opens, registers, then runs rounds until its input ends.
+/// The client process itself: opens, then runs rounds until its input ends.
 ///
 /// # Errors
 ///
-/// Anything that makes the figures meaningless: a lost or surplus byte, a refused push.
+/// Anything that makes the figures meaningless.
 pub(crate) fn serve(arguments: &ReaderArguments) -> Outcome<()> {
-    limits::make_room_for(arguments.clients + arguments.frames)?;
+    limits::make_room_for(arguments.clients + arguments.publishers)?;
     limits::end_with_parent()?;
-    let target = Target::parse(&arguments.target)?;
-    let mut loop_ = Loop::open(&target, arguments)?;
+    let mut rounds = Rounds::open(arguments)?;
     println!("{READY}");
-
     for line in std::io::stdin().lines() {
         let line = line.attempt("read an order")?;
-        let milliseconds = line.parse().attempt("read an order")?;
-        println!("{}", loop_.round(arguments.pid, milliseconds)?.word());
+        let answer = if line == JUDGE {
+            serde_json::to_string(&rounds.team.accounts().verdict())
+        } else {
+            let order = serde_json::from_str(&line).attempt("read an order")?;
+            serde_json::to_string(&rounds.run(order)?)
+        };
+        println!("{}", answer.attempt("word an answer")?);
     }
     Ok(())
 }
 
-/// A closed loop over a [`Crowd`].
-struct Loop {
-    crowd: Crowd,
-    /// Written on each publishing connection for each batch.
-    requests: Vec<u8>,
-    publishers: usize,
-    answers: u64,
-    sessions: u64,
-    deliveries: u64,
-    frame_bytes: u64,
+struct Rounds {
+    team: Team,
+    mix: Mix,
+    pid: u32,
+    prng: SplitMix,
 }
 
-impl Loop {
-    fn open(target: &Target, arguments: &ReaderArguments) -> Outcome<Self> {
-        let request = fan_out_request(target);
-        let frame_bytes = fan_out_frame().len();
-        let frames = arguments.frames;
-        let (publishers, per_publisher, hello) = match arguments.asking {
-            Asking::Trigger => (1, 1, Hello::Nothing),
-            Asking::Connections => (frames, 1, HELLO_FAN_OUT),
-            Asking::Pipeline => (1, frames, HELLO_FAN_OUT),
+impl Rounds {
+    fn open(arguments: &ReaderArguments) -> Outcome<Self> {
+        let pid = arguments.server.pid;
+        let pid = pid.ok_or_else(|| Failure::new("a reader must know the server's process"))?;
+        let groups = match arguments.via {
+            Asking::Http | Asking::Client => 1,
+            Asking::Rpc => arguments.clients,
         };
-
-        let mut crowd = Crowd::new(target)?;
-        crowd.grow(arguments.clients, OPENING_AT_A_TIME, hello)?;
-        crowd.add_publishers(publishers)?;
-        if arguments.asking != Asking::Trigger {
-            crowd.wait_until_registered(&request, frame_bytes)?;
+        let crowd = CrowdArguments {
+            clients: arguments.clients,
+            threads: 1,
+            sources: Vec::new(),
+        };
+        let scene = Scene::prepare(&arguments.server, &crowd, Name::Wserver)?;
+        let all = scenario::members(0, arguments.clients, groups);
+        let sizes = scenario::sizes(&all, groups);
+        let mut setup = scene.setup(&crowd, sizes, arguments.bytes);
+        setup.speakers = arguments.publishers;
+        let mut team = Team::new(&setup, 1)?;
+        let (mix, purpose) = match arguments.via {
+            Asking::Http => (scenario::flow::HTTP, Purpose::Receive),
+            Asking::Client => (scenario::flow::CLIENT, Purpose::Receive),
+            Asking::Rpc => (scenario::flow::ASK, Purpose::Ask),
+        };
+        team.first().open(&all, purpose, OPENING_AT_A_TIME)?;
+        if arguments.via == Asking::Http {
+            // Behind the sessions, for a floor takes as many as it is told and then its trigger.
+            team.first()
+                .add_publishers(arguments.publishers, arguments.pipeline)?;
+        }
+        let is_real = arguments.server.protocol != Some(Name::Floor);
+        if is_real && purpose == Purpose::Receive {
+            let way = if mix.http > 0 { Way::Http } else { Way::Client };
+            team.first().probe(way, all.len())?;
         }
         Ok(Self {
-            crowd,
-            requests: request.repeat(per_publisher),
-            publishers,
-            answers: count(publishers * per_publisher),
-            sessions: count(arguments.clients),
-            deliveries: count(arguments.clients * frames),
-            frame_bytes: count(frame_bytes),
+            team,
+            mix,
+            pid,
+            prng: SplitMix(clock::now_ns()),
         })
     }
 
-    fn round(&mut self, pid: u32, milliseconds: u64) -> Outcome<Round> {
-        let own = std::process::id();
-        self.batch()?; // caches, buffers and branch predictors are another round's by now
-        clock::pause(SETTLE);
-        let (server_before, client_before) = (procfs::cpu_ns(pid)?, procfs::cpu_ns(own)?);
-        let end_ns = clock::now_ns() + milliseconds * MILLISECOND_NS;
-        let mut deliveries = 0;
-        while clock::now_ns() < end_ns {
-            self.batch()?;
-            deliveries += self.deliveries;
+    fn run(&mut self, order: Order) -> Outcome<Round> {
+        let load = match (order.outstanding, order.rate) {
+            (Some(outstanding), None) => Load::Batches { outstanding },
+            (None, Some(rate)) => Load::Open {
+                rate,
+                arrivals: Arrivals::Constant,
+            },
+            _ => return Err(Failure::new("an order is either `outstanding` or `rate`")),
+        };
+        let plan = |measured_s| Plan {
+            load,
+            mix: self.mix,
+            warm_up_s: 0.0,
+            measured_s,
+            patience_s: 3.0,
+            seed: 1,
+            moves: 0.0,
+            is_shown: false,
+        };
+        let mut plan_of_round = plan(order.seconds);
+        plan_of_round.seed = self.prng.next();
+        // Caches, buffers and branch predictors are another round's by now.
+        measure(&mut self.team, &plan(0.01), None)?;
+        let sample = measure(&mut self.team, &plan_of_round, Some(self.pid))?;
+        if let Some(complaint) = sample.tally.complaints().0.first() {
+            eprintln!("reader: {complaint}");
         }
-        let client_ns = procfs::cpu_since_ns(own, client_before)?;
-        clock::pause(SETTLE);
-        let server_ns = procfs::cpu_since_ns(pid, server_before)?;
-        self.crowd.check_all_equal()?;
-        Ok(Round {
-            deliveries,
-            server_ns,
-            client_ns,
-        })
+        Ok(Round::of(&sample))
     }
+}
 
-    fn batch(&mut self) -> Outcome<()> {
-        let mark = self.crowd.mark();
-        for publisher in 0..self.publishers {
-            self.crowd.push(publisher, &self.requests)?;
-        }
-        let bytes = self.deliveries * self.frame_bytes;
-        self.crowd.read_until(mark, bytes, self.answers)?;
-        let reached = self.crowd.reached_since(mark);
-        if reached == self.answers * self.sessions {
-            Ok(())
-        } else {
-            Err(Failure::new(format!(
-                "{} pushes to {} sessions reached {reached}",
-                self.answers, self.sessions
-            )))
-        }
+/// The push of a message of `bytes`: what a floor's trigger is as long as.
+pub(crate) fn request(target: &Target, bytes: usize) -> Vec<u8> {
+    let protocol = Name::Wserver.build(&Options::default());
+    let request = protocol.request(&target.authority, 0, &"m".repeat(bytes), 0);
+    request.unwrap_or_default()
+}
+
+/// The frame that such a message arrives in.
+pub(crate) fn frame(bytes: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frames::put_plain(frames::TEXT, "m".repeat(bytes).as_bytes(), &mut frame);
+    frame
+}
+
+/// What a reader of a server that this program started needs to know of it.
+pub(crate) fn plain_options(url: &str, pid: u32, protocol: Name) -> ReaderOptions {
+    ReaderOptions {
+        url: url.to_owned(),
+        pid,
+        protocol,
+        options: Options::default(),
+        via: Asking::Http,
+        clients: 1,
+        bytes: 128,
+        publishers: 1,
+        pipeline: 1,
     }
 }
 
 const READY: &str = "ready";
-const MESSAGE_BYTES: usize = 128;
+const JUDGE: &str = "judge";
 const OPENING_AT_A_TIME: usize = 64;
-/// A server's time is exact once its thread has gone to sleep.
-const SETTLE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_round_reads_back_as_worded() {
-        let round = Round {
-            deliveries: 297_000,
-            server_ns: 1_009_876_543,
-            client_ns: 71,
+    fn an_order_and_a_round_read_back_as_worded() {
+        let order = Order {
+            outstanding: Some(16),
+            rate: None,
+            seconds: 0.5,
         };
-        assert_eq!(Round::read(&round.word()), Some(round));
-        assert_eq!(Round::read("1 2"), None);
-        assert_eq!(Round::read("1 2 3 4"), None);
-    }
-
-    #[test]
-    fn the_frame_has_128_bytes_of_payload() {
-        assert_eq!(fan_out_frame().len(), 4 + 128);
+        let text = serde_json::to_string(&order).expect("plain data");
+        assert_eq!(serde_json::from_str::<Order>(&text).ok(), Some(order));
+        let open: Order = serde_json::from_str(r#"{"rate":50,"seconds":1}"#).expect("an order");
+        assert_eq!((open.outstanding, open.rate), (None, Some(50.0)));
     }
 }

@@ -38,6 +38,11 @@ impl Interval {
         }
     }
 
+    /// Whether the two have a value in common.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        self.low <= other.high && other.low <= self.high
+    }
+
     /// Whether a bound from above holds: the lower end of the interval is within it.
     pub(crate) fn is_within(self, bound: f64) -> bool {
         self.low <= bound
@@ -107,10 +112,11 @@ pub(crate) fn duration(ns: f64) -> String {
 }
 
 /// `splitmix64`: enough randomness for resampling, from one number.
-struct SplitMix(u64);
+#[derive(Clone, Debug)]
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -119,9 +125,14 @@ impl SplitMix {
     }
 
     /// A number below `end`; the bias of the remainder is 2^-58 for the sample counts here.
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         let drawn = self.next() % count(end);
         usize::try_from(drawn).expect("below a usize")
+    }
+
+    /// A number from 0 to below 1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        float(self.next() >> 11) / 9_007_199_254_740_992.0 // 2^53
     }
 }
 

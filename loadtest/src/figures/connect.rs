@@ -1,12 +1,12 @@
 //! What a connection costs the server until it is registered: accept, HTTP, upgrade, register.
 
 use super::table::Row;
-use super::{BOOTSTRAP_SEED, Bench, STORM_AT_A_TIME, push_to_each, wait_until_idle};
-use crate::crowd::{Crowd, Hello};
+use super::{BOOTSTRAP_SEED, Bench, STORM_AT_A_TIME, engine, push_to_each, wait_until_idle};
 use crate::failure::Outcome;
-use crate::rounds::EVENT;
+use crate::protocol::Purpose;
+use crate::scenario::{members, sizes};
 use crate::stats::{Interval, count, float};
-use crate::{limits, procfs, wire};
+use crate::{limits, procfs};
 
 /// As many rounds as there are pairs, each with a new gateway, whose tables and pools grow in it.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
@@ -16,18 +16,15 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
         let gateway = bench.start_gateway()?;
         wait_until_idle(gateway.pid())?;
         let before = procfs::cpu_ns(gateway.pid())?;
-        let mut crowd = Crowd::new(gateway.target())?;
-        crowd.grow(
-            CONNECTIONS,
-            STORM_AT_A_TIME,
-            Hello::Register(EVENT, wire::user_name),
-        )?;
+        let all = members(0, CONNECTIONS, CONNECTIONS);
+        let mut engine = engine(&gateway, sizes(&all, CONNECTIONS))?;
+        engine.open(&all, Purpose::Receive, STORM_AT_A_TIME)?;
         // The register messages are behind the last byte that is answered.
         wait_until_idle(gateway.pid())?;
         let spent = procfs::cpu_since_ns(gateway.pid(), before)?;
         prices.push(float(spent) / float(count(CONNECTIONS)) / 1000.0);
-        crowd.add_publishers(1)?;
-        push_to_each(&mut crowd, gateway.target(), CONNECTIONS, 1)?; // so all had registered
+        engine.add_publishers(1, 16)?;
+        push_to_each(&mut engine, CONNECTIONS, 1)?; // so all had registered
     }
     let price = Interval::of(&prices, BOOTSTRAP_SEED);
     Ok(vec![Row::price(

@@ -2,13 +2,23 @@
 
 use super::table::Row;
 use super::{BOOTSTRAP_SEED, Bench};
-use crate::cli::ReaderArguments;
 use crate::clock;
-use crate::failure::Outcome;
-use crate::floor;
+use crate::failure::{Failure, Outcome};
+use crate::floor::{self, Shape};
 use crate::progress::Progress;
-use crate::rounds::{Asking, Reader};
-use crate::stats::{Interval, count, duration, median};
+use crate::protocol::Name as ProtocolName;
+use crate::rounds::{self, Reader, ReaderOptions};
+use crate::stats::{Interval, count, duration, float, median};
+use crate::wire::MESSAGE_BYTES;
+
+/// How several outstanding pushes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushers {
+    /// Each on a connection of its own.
+    Many,
+    /// Pipelined on one.
+    One,
+}
 
 /// A figure of fan-out.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +27,8 @@ pub(super) struct Fanout {
     pub(super) clients: usize,
     /// Pushes outstanding, and frames per send of the floor.
     pub(super) frames: usize,
-    /// How the gateway is asked for them.
-    pub(super) asking: Asking,
+    /// Over how many connections the gateway is asked for them.
+    pub(super) pushers: Pushers,
     /// What the ratio may be.
     pub(super) bound: f64,
 }
@@ -28,13 +38,13 @@ impl Fanout {
         let Self {
             clients,
             frames,
-            asking,
+            pushers,
             ..
         } = self;
-        match asking {
-            Asking::Pipeline => format!("pipelined-{clients} ({frames} on 1)"),
+        match pushers {
+            Pushers::One => format!("pipelined-{clients} ({frames} on 1)"),
             _ if frames == 1 => format!("fanout-{clients}"),
-            Asking::Trigger | Asking::Connections => {
+            Pushers::Many => {
                 format!("window-{clients} ({frames} on {frames})")
             }
         }
@@ -43,25 +53,33 @@ impl Fanout {
     /// Alternates rounds of the floor and of the gateway.
     pub(super) fn measure(self, bench: &Bench) -> Outcome<Vec<Row>> {
         let gateway = bench.start_gateway()?;
-        let mut gateway_reader = Reader::start(&ReaderArguments {
-            target: gateway.url(),
-            pid: gateway.pid(),
+        let (publishers, pipeline) = match self.pushers {
+            Pushers::Many => (self.frames, 1),
+            Pushers::One => (1, self.frames),
+        };
+        let mut gateway_reader = Reader::start(&ReaderOptions {
+            clients: self.clients,
+            publishers,
+            pipeline,
+            ..rounds::plain_options(&gateway.url(), gateway.pid(), ProtocolName::Wserver)
+        })?;
+        let shape = Shape {
             clients: self.clients,
             frames: self.frames,
-            asking: self.asking,
-        })?;
-        let (_floor, mut floor_reader) =
-            floor::start_with_reader(self.clients, self.frames, &bench.cores)?;
+            bytes: MESSAGE_BYTES,
+        };
+        let (_floor, mut floor_reader) = floor::start_with_reader(shape, &bench.cores)?;
 
         let (mut floors, mut gateways, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let mut client_each = 0.0_f64;
         let mut progress = Progress::new("pairs", count(bench.pairs));
         // The first pair finds cold caches and fresh sockets, and is not counted.
-        floor_reader.round(bench.round_ms)?;
-        gateway_reader.round(bench.round_ms)?;
+        let seconds = float(bench.round_ms) / 1000.0;
+        floor_reader.batches(self.frames, seconds)?;
+        gateway_reader.batches(self.frames, seconds)?;
         for pair in 0..bench.pairs {
-            let floor = floor_reader.round(bench.round_ms)?.server_ns_each();
-            let round = gateway_reader.round(bench.round_ms)?;
+            let floor = floor_reader.batches(self.frames, seconds)?.server_ns_each();
+            let round = gateway_reader.batches(self.frames, seconds)?;
             client_each = client_each.max(round.client_ns_each());
             let gateway = round.server_ns_each();
             floors.push(floor);
@@ -73,6 +91,12 @@ impl Fanout {
             });
         }
         progress.finish();
+        for reader in [&mut floor_reader, &mut gateway_reader] {
+            let verdict = reader.judge()?;
+            if !verdict.is_clean() {
+                return Err(Failure::new(format!("{}: {verdict:?}", self.name())));
+            }
+        }
 
         let gateway_each = median(&gateways);
         let words = [duration(median(&floors)), duration(gateway_each)];

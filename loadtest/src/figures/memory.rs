@@ -6,29 +6,30 @@
 use std::time::Duration;
 
 use super::table::Row;
-use super::{BASE_SESSIONS, Bench, STORM_AT_A_TIME, push_to_each, wait_until_idle};
+use super::{BASE_SESSIONS, Bench, STORM_AT_A_TIME, engine, push_to_each, wait_until_idle};
 use crate::clock;
-use crate::crowd::{Crowd, Hello};
 use crate::failure::Outcome;
 use crate::gateway::Gateway;
-use crate::rounds::EVENT;
+use crate::protocol::Purpose;
+use crate::scenario::{members, sizes};
 use crate::stats::{count, float};
-use crate::{limits, procfs, wire};
+use crate::{limits, procfs};
 
 /// One gateway, two rows.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let sessions = bench.memory_sessions;
     limits::make_room_for(sessions)?;
     let gateway = bench.start_gateway()?;
-    let hello = Hello::Register(EVENT, wire::user_name);
-    let mut crowd = Crowd::new(gateway.target())?;
+    let all = members(0, sessions, sessions);
+    let mut engine = engine(&gateway, sizes(&all, sessions))?;
+    let (base, rest) = all.split_at(BASE_SESSIONS);
 
-    crowd.grow(BASE_SESSIONS, STORM_AT_A_TIME, hello)?;
+    engine.open(base, Purpose::Receive, STORM_AT_A_TIME)?;
     let base = memory_at_rest(&gateway)?;
-    crowd.grow(sessions, STORM_AT_A_TIME, hello)?;
+    engine.open(rest, Purpose::Receive, STORM_AT_A_TIME)?;
     let after_storm = memory_at_rest(&gateway)?;
-    crowd.add_publishers(1)?;
-    push_to_each(&mut crowd, gateway.target(), sessions, PUSHES)?;
+    engine.add_publishers(1, PUSHES)?;
+    push_to_each(&mut engine, sessions, PUSHES)?;
     let after_burst = memory_at_rest(&gateway)?;
 
     let row = |figure: &str, bytes: u64| {

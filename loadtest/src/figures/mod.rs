@@ -12,22 +12,21 @@ mod table;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use self::fanout::Fanout;
+use self::fanout::{Fanout, Pushers};
 use self::table::Row;
 use crate::cli::FiguresArguments;
-use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
+use crate::clock;
 use crate::cores::Cores;
-use crate::crowd::Crowd;
-use crate::failure::{Attempt as _, Failure, Outcome};
+use crate::engine::{Engine, Setup, Shared, Until};
+use crate::failure::{Attempt as _, Outcome};
 use crate::gateway::{Gateway, GatewayOptions};
-use crate::procfs;
-use crate::rounds::{self, Asking, EVENT};
-use crate::stats::count;
-use crate::wire::{self, Target};
+use crate::procfs::{self, wait_until_idle};
+use crate::protocol::{Name as ProtocolName, Options};
+use crate::wire::MESSAGE_BYTES;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,6 +94,7 @@ pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
             executable: arguments.gateway.gateway.clone(),
             config: Some(config.unwrap_or_else(|| quiet.path.clone())),
             shards: 1,
+            port: 0,
         },
         cores,
         pairs: arguments.pairs,
@@ -144,17 +144,17 @@ struct Bench {
 
 impl Bench {
     fn measure(&self, name: Name) -> Outcome<Vec<Row>> {
-        let fanout = |clients, frames, asking, bound| Fanout {
+        let fanout = |clients, frames, pushers, bound| Fanout {
             clients,
             frames,
-            asking,
+            pushers,
             bound,
         };
         match name {
-            Name::Fanout1000 => fanout(1_000, 1, Asking::Connections, 1.15).measure(self),
-            Name::Fanout10000 => fanout(10_000, 1, Asking::Connections, 1.15).measure(self),
-            Name::Window1000 => fanout(1_000, 16, Asking::Connections, 1.3).measure(self),
-            Name::Pipelined1000 => fanout(1_000, 16, Asking::Pipeline, 1.5).measure(self),
+            Name::Fanout1000 => fanout(1_000, 1, Pushers::Many, 1.15).measure(self),
+            Name::Fanout10000 => fanout(10_000, 1, Pushers::Many, 1.15).measure(self),
+            Name::Window1000 => fanout(1_000, 16, Pushers::Many, 1.3).measure(self),
+            Name::Pipelined1000 => fanout(1_000, 16, Pushers::One, 1.5).measure(self),
             Name::Syscalls => syscalls::measure(self),
             Name::Memory => memory::measure(self),
             Name::Connect => connect::measure(self),
@@ -167,56 +167,33 @@ impl Bench {
     }
 }
 
-/// Waits until the process has used less than a hundredth of a core for half a second.
-///
-/// # Errors
-///
-/// It does not within a minute.
-fn wait_until_idle(pid: u32) -> Outcome<()> {
-    let deadline = clock::now_ns() + 60 * SECOND_NS;
-    let mut still = 0;
-    let mut last = procfs::cpu_ns(pid)?;
-    while still < 5 {
-        if clock::now_ns() > deadline {
-            return Err(Failure::new("the gateway does not come to rest"));
-        }
-        clock::pause(Duration::from_millis(100));
-        let now = procfs::cpu_ns(pid)?;
-        still = if now.abs_diff(last) < MILLISECOND_NS {
-            still + 1
-        } else {
-            0
-        };
-        last = now;
-    }
-    Ok(())
+/// An engine for a gateway whose `groups` users have so many sessions each.
+fn engine(gateway: &Gateway, groups: Vec<u32>) -> Outcome<Engine> {
+    let setup = Setup {
+        target: gateway.target().clone(),
+        protocol: ProtocolName::Wserver.build(&Options::default()),
+        groups: groups.into(),
+        bytes: MESSAGE_BYTES,
+        speakers: 1,
+        sources: Vec::new(),
+        counts_receivers: true,
+        may_end: false,
+    };
+    Engine::new(&setup, &Arc::new(Shared::new(1)?), 0)
 }
 
-/// Pushes `pushes` messages to each of the first `users` users of `crowd`, who have one session
-/// each, and reads them; many users' pushes are pipelined at a time.
+/// Pushes `pushes` messages to each of the first `users` users of `engine`, and reads them; many
+/// users' pushes are pipelined at a time.
 ///
 /// # Errors
 ///
-/// One does not arrive, or reaches another number of sessions than one.
-fn push_to_each(crowd: &mut Crowd, target: &Target, users: usize, pushes: usize) -> Outcome<()> {
-    let frame_bytes = count(rounds::fan_out_frame().len());
-    let message = rounds::message();
-    let mut first = 0;
-    while first < users {
-        let end = users.min(first + PIPELINED_MAX.div_ceil(pushes));
-        let requests: Vec<u8> = (first..end)
-            .flat_map(|user| {
-                let user = wire::user_name(user);
-                target.push_request(&user, EVENT, &message).repeat(pushes)
-            })
-            .collect();
-        let answers = count((end - first) * pushes);
-        let mark = crowd.mark();
-        crowd.push(0, &requests)?;
-        crowd.read_until(mark, answers * frame_bytes, answers)?;
-        first = end;
+/// One does not arrive, or reaches another number of sessions than the user has.
+fn push_to_each(engine: &mut Engine, users: usize, pushes: usize) -> Outcome<()> {
+    let at_once = PIPELINED_MAX.div_ceil(pushes);
+    for first in (0..users).step_by(at_once) {
+        engine.step(first..users.min(first + at_once), pushes, Until::Delivered)?;
     }
-    crowd.check_all_equal()
+    engine.check()
 }
 
 /// As many pushes as fit into a socket's buffer, whatever the kernel's defaults.

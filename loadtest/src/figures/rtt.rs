@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use super::table::Row;
 use super::{BOOTSTRAP_SEED, Bench};
-use crate::answers::{Answers, head_end};
 use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::floor::Floor;
 use crate::progress::Progress;
-use crate::rounds::{self, EVENT};
+use crate::protocol::{Member, Name, Options, Purpose};
+use crate::rounds;
 use crate::stats::{Interval, count, duration, float, latencies, median};
-use crate::wire::{self, Target};
+use crate::wire::http::{Answers, head_end};
+use crate::wire::{self, MESSAGE_BYTES, Target, frames};
 
 /// Alternates batches of the epoll loop and of the gateway.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
@@ -79,17 +80,24 @@ impl Pair {
         Ok(Self {
             session: connect()?,
             publisher: connect()?,
-            request: rounds::fan_out_request(target),
-            frame: vec![0; rounds::fan_out_frame().len()],
+            request: rounds::request(target, MESSAGE_BYTES),
+            frame: vec![0; rounds::frame(MESSAGE_BYTES).len()],
             answers: Answers::default(),
         })
     }
 
     /// Upgrades and registers the session, and waits until a push reaches it.
     fn register(&mut self, target: &Target) -> Outcome<()> {
-        let request = target.upgrade_request();
+        let wserver = Name::Wserver.build(&Options::default());
+        let member = Member {
+            session: 0,
+            group: 0,
+        };
+        let upgrade = wserver
+            .upgrade(member, Purpose::Receive)
+            .unwrap_or_default();
         self.session
-            .write_all(&request)
+            .write_all(&wire::upgrade_request(target, &upgrade))
             .attempt("write an upgrade")?;
         let mut head = Vec::new();
         let mut byte = [0];
@@ -97,8 +105,12 @@ impl Pair {
             self.session.read_exact(&mut byte).attempt("read a 101")?;
             head.push(byte[0]);
         }
-        let register = wire::register_message(&wire::user_name(0), EVENT);
-        let frame = wire::masked_text_frame(register.as_bytes(), [1, 2, 3, 4]);
+        let register = wserver
+            .opening(member, Purpose::Receive)
+            .message
+            .unwrap_or_default();
+        let mut frame = Vec::new();
+        frames::put_masked(frames::TEXT, &register, [1, 2, 3, 4], &mut frame);
         self.session.write_all(&frame).attempt("register")?;
 
         let deadline = clock::now_ns() + 10 * SECOND_NS;
@@ -136,8 +148,12 @@ impl Pair {
     fn answer(&mut self) -> Outcome<u64> {
         let mut scratch = [0; 4096];
         loop {
-            if let Some(reached) = self.answers.next_reached()? {
-                return Ok(reached);
+            let answer = self.answers.next(false).map_err(Failure::new)?;
+            if let Some(answer) = answer {
+                return wire::clients_reached(&answer.body).ok_or_else(|| {
+                    let shown = answer.body.escape_ascii();
+                    Failure::new(format!("a push was answered {}: `{shown}`", answer.status))
+                });
             }
             match self
                 .publisher

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Bench;
 use super::table::Row;
+use super::{Bench, engine};
 use crate::clock;
-use crate::crowd::Crowd;
+use crate::engine::{Engine, Until};
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::rounds::{self, HELLO_FAN_OUT};
+use crate::protocol::{Purpose, Way};
+use crate::scenario::{members, sizes};
 use crate::stats::{count, float};
 use crate::{gateway, limits, procfs};
 
@@ -37,12 +38,11 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     }
     limits::make_room_for(SESSIONS)?;
     let gateway = bench.start_gateway()?;
-    let request = rounds::fan_out_request(gateway.target());
-    let frame_bytes = rounds::fan_out_frame().len();
-    let mut crowd = Crowd::new(gateway.target())?;
-    crowd.grow(SESSIONS, 64, HELLO_FAN_OUT)?;
-    crowd.add_publishers(1)?;
-    crowd.wait_until_registered(&request, frame_bytes)?;
+    let all = members(0, SESSIONS, 1);
+    let mut engine = engine(&gateway, sizes(&all, 1))?;
+    engine.open(&all, Purpose::Receive, 64)?;
+    engine.add_publishers(1, 16)?;
+    engine.probe(Way::Http, SESSIONS)?;
 
     let mut rows = Vec::new();
     for (pace, figure, bound) in [
@@ -54,7 +54,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
             Ok(trace) => trace,
             Err(failure) => return Ok(vec![Row::missing(FIGURE, &failure.to_string())]),
         };
-        let pushes = push_at(&mut crowd, pace, &request, frame_bytes)?;
+        let pushes = push_at(&mut engine, pace)?;
         let calls = trace.finish()?;
         let total: u64 = calls.iter().map(|(_, calls)| calls).sum();
         let kinds: Vec<String> = calls
@@ -68,24 +68,20 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
 }
 
 /// Pushes and reads until all has come; returns how many pushes there were.
-fn push_at(crowd: &mut Crowd, pace: Pace, request: &[u8], frame_bytes: usize) -> Outcome<u64> {
-    let (batches, per_batch) = match pace {
-        Pace::Pipelined => (BATCHES, 16),
-        Pace::Following | Pace::Apart => (BATCHES, 1),
+fn push_at(engine: &mut Engine, pace: Pace) -> Outcome<u64> {
+    let per_batch = match pace {
+        Pace::Pipelined => 16,
+        Pace::Following | Pace::Apart => 1,
     };
-    let requests = request.repeat(per_batch);
-    let start = crowd.mark();
-    for _ in 0..batches {
+    for _ in 0..BATCHES {
         if matches!(pace, Pace::Apart) {
             clock::pause(Duration::from_millis(20));
         }
-        let mark = crowd.mark();
-        crowd.push(0, &requests)?;
-        crowd.read_until_answered(mark, count(per_batch))?;
+        engine.step(0..1, per_batch, Until::Answered)?;
     }
-    let pushes = count(batches * per_batch);
-    crowd.read_until(start, pushes * count(SESSIONS * frame_bytes), pushes)?;
-    Ok(pushes)
+    engine.wait_for(Until::Delivered)?;
+    engine.check()?;
+    Ok(count(BATCHES * per_batch))
 }
 
 /// A running `strace -c`.

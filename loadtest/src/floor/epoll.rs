@@ -22,9 +22,9 @@ pub(crate) fn serve() -> Outcome<()> {
         stream.set_nodelay(true).attempt("set TCP_NODELAY")?;
     }
 
-    let frame = rounds::fan_out_frame();
+    let frame = rounds::frame(wire::MESSAGE_BYTES);
     let answer = wire::push_answer(1);
-    let trigger_bytes = rounds::fan_out_request(&target).len();
+    let trigger_bytes = rounds::request(&target, wire::MESSAGE_BYTES).len();
     let watch = epoll::create(CreateFlags::CLOEXEC).attempt("make an epoll")?;
     epoll::add(&watch, &publisher, EventData::new_u64(0), EventFlags::IN)
         .attempt("watch the publisher")?;

@@ -10,66 +10,108 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use crate::cli::{FloorArguments, ReaderArguments};
+use crate::cli::FloorArguments;
 use crate::cores::Cores;
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::rounds::{Asking, Reader};
-use crate::stats::duration;
+use crate::protocol::Name;
+use crate::report::{Report, Table};
+use crate::rounds::{self, Reader, ReaderOptions};
+use crate::stats::{duration, median};
 use crate::wire::Target;
-use crate::{gateway, limits, procfs};
+use crate::{gateway, limits};
 
-/// Runs the command: one line a second, then the best and the median are the reader's to see.
+/// Runs the command: a row a second, then the median.
 ///
 /// # Errors
 ///
 /// The floor could not be started, or a byte was lost.
-pub(crate) fn run(arguments: FloorArguments) -> Outcome<bool> {
+pub(crate) fn run(arguments: &FloorArguments) -> Outcome<bool> {
     let FloorArguments {
         clients,
         frames,
+        bytes,
         seconds,
-    } = arguments;
+        ..
+    } = *arguments;
     let cores = Cores::find()?;
     cores.stand_on_client()?;
-    println!("{}; {}", procfs::machine(), cores.describe());
+    let mut report = Report::new("floor: what the kernel alone costs");
+    report.row("cores", cores.describe());
 
-    let (_floor, mut reader) = start_with_reader(clients, frames, &cores)?;
-    let mut costs = Vec::new();
+    let shape = Shape {
+        clients,
+        frames,
+        bytes,
+    };
+    let (_floor, mut reader) = start_with_reader(shape, &cores)?;
+    let (mut costs, mut own) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     for _ in 0..seconds {
-        let round = reader.round(1000)?;
+        let round = reader.batches(frames, 1.0)?;
         costs.push(round.server_ns_each());
-        println!(
-            "{} deliveries to {clients} sockets, {frames} at a time: {} of server CPU each \
-             (client {})",
-            round.deliveries,
+        own.push(round.client_ns_each());
+        rows.push(vec![
+            round.deliveries.to_string(),
             duration(round.server_ns_each()),
             duration(round.client_ns_each()),
-        );
+            duration(round.p50_ns),
+            duration(round.p99_ns),
+        ]);
     }
-    println!(
-        "median {} per delivery",
-        duration(crate::stats::median(&costs))
+    let heads = [
+        "deliveries",
+        "server CPU each",
+        "client CPU each",
+        "p50",
+        "p99",
+    ];
+    report.table(Table {
+        title: format!("to {clients} sockets, {frames} at a time, {bytes} bytes, a second each"),
+        heads: heads.map(str::to_owned).to_vec(),
+        rows,
+    });
+    let (cost, own) = (median(&costs), median(&own));
+    report.row(
+        "floor",
+        format!("median {} of server CPU per delivery", duration(cost)),
     );
-    Ok(true)
+    let ceiling = 1e9 / own;
+    let words = format!(
+        "{} per delivery: {ceiling:.0} a second at most",
+        duration(own)
+    );
+    report.row("own ceiling", words);
+    report.figure("server_cpu_ns_per_delivery", cost);
+    report.figure("own_cpu_ns_per_delivery", own);
+    let verdict = reader.judge()?;
+    if !verdict.is_clean() {
+        report.complain(format!("the floor's messages: {verdict:?}"));
+    }
+    report.deliver(&arguments.destination)
 }
 
-/// A floor of `clients` sockets and the client process that has filled them.
+/// The size of a floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Sockets.
+    pub(crate) clients: usize,
+    /// Frames at a time.
+    pub(crate) frames: usize,
+    /// Bytes in each.
+    pub(crate) bytes: usize,
+}
+
+/// A floor of that shape and the client process that has filled its sockets.
 ///
 /// # Errors
 ///
 /// One of them could not be started.
-pub(crate) fn start_with_reader(
-    clients: usize,
-    frames: usize,
-    cores: &Cores,
-) -> Outcome<(Floor, Reader)> {
-    let floor = Floor::start_ring(clients, frames, cores)?;
-    let reader = Reader::start(&ReaderArguments {
-        target: floor.url.clone(),
-        pid: floor.pid(),
-        clients,
-        frames,
-        asking: Asking::Trigger,
+pub(crate) fn start_with_reader(shape: Shape, cores: &Cores) -> Outcome<(Floor, Reader)> {
+    let floor = Floor::start_ring(shape, cores)?;
+    let reader = Reader::start(&ReaderOptions {
+        clients: shape.clients,
+        bytes: shape.bytes,
+        ..rounds::plain_options(&floor.url, floor.pid(), Name::Floor)
     })?;
     Ok((floor, reader))
 }
@@ -82,17 +124,23 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// The bare ring that sends `frames` frames to each of `clients` sockets per trigger.
+    /// The bare ring that sends frames to all of its sockets per trigger.
     ///
     /// # Errors
     ///
     /// It could not be started; it said on standard error why.
-    pub(crate) fn start_ring(clients: usize, frames: usize, cores: &Cores) -> Outcome<Self> {
-        let (clients, frames) = (clients.to_string(), frames.to_string());
-        Self::start(
-            &["floor-server", "--clients", &clients, "--frames", &frames],
-            cores,
-        )
+    pub(crate) fn start_ring(shape: Shape, cores: &Cores) -> Outcome<Self> {
+        let (clients, frames) = (shape.clients.to_string(), shape.frames.to_string());
+        let bytes = shape.bytes.to_string();
+        let sizes = [
+            "--clients",
+            &clients,
+            "--frames",
+            &frames,
+            "--bytes",
+            &bytes,
+        ];
+        Self::start(&[&["floor-server"], &sizes[..]].concat(), cores)
     }
 
     /// The epoll loop that answers one trigger with one frame on another socket.

@@ -1,8 +1,8 @@
 //! The floor of throughput: one `io_uring`, one thread, prepared bytes, nothing else.
 //!
 //! ```text
-//!   wait for a trigger  (as many bytes as an HTTP push; not looked at)
-//!   for each 1,024 sockets: queue a send of the same frames, enter, reap
+//!   wait for a trigger  (as many bytes as HTTP pushes of the same; not looked at)
+//!   for each 1,024 sockets: queue a send of its last bytes, which are frames, enter, reap
 //!   answer the trigger  (as many bytes as a gateway's answer), wait again
 //! ```
 //!
@@ -41,15 +41,15 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
         .collect::<Outcome<Vec<_>>>()?;
     let control = accept()?;
 
-    let frames = rounds::fan_out_frame().repeat(arguments.frames);
-    let trigger_bytes = rounds::fan_out_request(&target).len();
-    let ring = Ring::new(&control)?;
+    let frame = rounds::frame(arguments.bytes).len();
+    let trigger = rounds::request(&target, arguments.bytes).len() * arguments.frames;
+    let ring = Ring::new(&control, trigger.max(1))?;
     BareLoop {
         ring,
         sessions,
-        frames: frames.leak(),
+        frames_bytes: frame * arguments.frames,
         answer: wire::push_answer(arguments.clients).leak(),
-        trigger_bytes,
+        trigger_bytes: trigger,
     }
     .run()
 }
@@ -57,7 +57,7 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
 struct BareLoop {
     ring: Ring,
     sessions: Vec<TcpStream>,
-    frames: &'static [u8],
+    frames_bytes: usize,
     answer: &'static [u8],
     trigger_bytes: usize,
 }
@@ -65,7 +65,7 @@ struct BareLoop {
 impl BareLoop {
     fn run(mut self) -> Outcome<()> {
         let mut received = 0;
-        self.ring.queue_receive()?;
+        self.ring.queue_receive(received)?;
         loop {
             self.ring.enter(1)?;
             while let Some((what, result)) = self.ring.next_completion() {
@@ -74,29 +74,29 @@ impl BareLoop {
                     What::Received => {
                         received += result;
                         if received < self.trigger_bytes {
-                            self.ring.queue_receive()?;
+                            self.ring.queue_receive(received)?;
                         }
                     }
-                    What::Sent => check_length(result, self.answer)?,
+                    What::Sent => check_length(result, self.answer.len())?,
                 }
             }
             if received >= self.trigger_bytes {
-                received -= self.trigger_bytes;
+                received = 0;
                 self.send_to_all()?;
                 self.ring.queue_answer(self.answer)?;
-                self.ring.queue_receive()?;
+                self.ring.queue_receive(received)?;
             }
         }
     }
 
     fn send_to_all(&mut self) -> Outcome<()> {
         for some in self.sessions.chunks(SENDS_PER_ENTER) {
-            self.ring.queue_sends(some, self.frames)?;
+            self.ring.queue_sends(some, self.frames_bytes)?;
             self.ring.enter(0)?;
             let mut left = some.len();
             loop {
                 while let Some((_, result)) = self.ring.next_completion() {
-                    check_length(result, self.frames)?;
+                    check_length(result, self.frames_bytes)?;
                     left -= 1;
                 }
                 if left == 0 {
@@ -109,14 +109,12 @@ impl BareLoop {
     }
 }
 
-fn check_length(sent: usize, bytes: &[u8]) -> Outcome<()> {
-    if sent == bytes.len() {
+fn check_length(sent: usize, bytes: usize) -> Outcome<()> {
+    if sent == bytes {
         Ok(())
     } else {
-        Err(Failure::new(format!(
-            "a socket took {sent} of {} bytes",
-            bytes.len()
-        )))
+        let what = format!("a socket took {sent} of {bytes} bytes");
+        Err(Failure::new(what))
     }
 }
 
@@ -131,12 +129,15 @@ enum What {
 struct Ring {
     uring: IoUring,
     control: RawFd,
-    /// Leaked: the kernel may write here whenever it likes, and nobody reads it.
+    /// Leaked. The kernel writes here while a receive is queued and reads here while sends are;
+    /// the two never are at once, and nobody else looks.
     inbound: *mut u8,
+    inbound_bytes: usize,
 }
 
 impl Ring {
-    fn new(control: &TcpStream) -> Outcome<Self> {
+    /// With room for triggers of `inbound_bytes`.
+    fn new(control: &TcpStream, inbound_bytes: usize) -> Outcome<Self> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -147,18 +148,21 @@ impl Ring {
         Ok(Self {
             uring,
             control: control.as_raw_fd(),
-            inbound: vec![0_u8; INBOUND_BYTES].leak().as_mut_ptr(),
+            inbound: vec![0_u8; inbound_bytes].leak().as_mut_ptr(),
+            inbound_bytes,
         })
     }
 
-    fn queue_receive(&mut self) -> Outcome<()> {
-        let length = u32::try_from(INBOUND_BYTES).expect("a constant that fits");
-        let entry = opcode::Recv::new(types::Fd(self.control), self.inbound, length).build();
+    /// Receives what is lacking of a trigger of which `received` bytes are there.
+    fn queue_receive(&mut self, received: usize) -> Outcome<()> {
+        let at = self.inbound.wrapping_add(received);
+        let length = entry_length(self.inbound_bytes - received);
+        let entry = opcode::Recv::new(types::Fd(self.control), at, length).build();
         self.queue(&entry.user_data(RECEIVED))
     }
 
     fn queue_answer(&mut self, bytes: &'static [u8]) -> Outcome<()> {
-        self.queue(&send(self.control, bytes))
+        self.queue(&send(self.control, bytes.as_ptr(), bytes.len()))
     }
 
     fn queue(&mut self, entry: &Entry) -> Outcome<()> {
@@ -168,11 +172,14 @@ impl Ring {
         pushed.attempt("queue an operation")
     }
 
-    fn queue_sends(&mut self, sockets: &[TcpStream], bytes: &'static [u8]) -> Outcome<()> {
+    /// Sends the last `bytes` of the trigger to each of `sockets`.
+    fn queue_sends(&mut self, sockets: &[TcpStream], bytes: usize) -> Outcome<()> {
+        let from = self.inbound.wrapping_add(self.inbound_bytes - bytes);
         let mut queue = self.uring.submission();
         for socket in sockets {
-            let entry = send(socket.as_raw_fd(), bytes);
-            // SAFETY: the entry sends `bytes`, which live for ever.
+            let entry = send(socket.as_raw_fd(), from, bytes);
+            // SAFETY: the entry sends from the inbound buffer, which is leaked, and `bytes` are no
+            // more than it has.
             let pushed = unsafe { queue.push(&entry) };
             pushed.attempt("queue a send")?;
         }
@@ -202,15 +209,21 @@ impl Ring {
     }
 }
 
-fn send(socket: RawFd, bytes: &'static [u8]) -> Entry {
-    let length = u32::try_from(bytes.len()).expect("256 frames at most");
-    opcode::Send::new(types::Fd(socket), bytes.as_ptr(), length)
+/// A send that is complete only when all has been taken.
+fn send(socket: RawFd, bytes: *const u8, length: usize) -> Entry {
+    opcode::Send::new(types::Fd(socket), bytes, entry_length(length))
+        .flags(MSG_WAITALL)
         .build()
         .user_data(SENT)
 }
 
+fn entry_length(length: usize) -> u32 {
+    u32::try_from(length).expect("a batch is of megabytes at most")
+}
+
+/// Linux's value; without it a send may take less than it was given.
+const MSG_WAITALL: i32 = 0x100;
 const RECEIVED: u64 = 1;
 const SENT: u64 = 2;
 const SENDS_PER_ENTER: usize = 1024;
 const RING_ENTRIES: u32 = 2048;
-const INBOUND_BYTES: usize = 4096;

@@ -1,0 +1,544 @@
+//! The measures of a comparison: each takes its rounds from all servers in turn and fills a table.
+
+use super::Contender;
+use super::config::{Config, Measure};
+use super::samples::{Samples, compare};
+use crate::cores::Cores;
+use crate::failure::{Failure, Outcome};
+use crate::floor::{self, Shape};
+use crate::report::{Report, Table};
+use crate::rounds::{Order, Reader, Round};
+use crate::stats::{Interval, count, duration, float, median};
+
+/// The comparison under way.
+pub(super) struct Bench<'a> {
+    config: &'a Config,
+    cores: &'a Cores,
+    report: Report,
+    /// Of each server that has one, its lowest and its median knee, in publications a second.
+    knees: Vec<f64>,
+}
+
+/// A server that takes part in a measure, with its clients and its rounds so far.
+struct Part<'a> {
+    contender: Contender<'a>,
+    reader: Reader,
+    rounds: Vec<Round>,
+    values: Vec<f64>,
+}
+
+/// A measure that another command of this program takes, one server after the other.
+struct OneByOne<'a> {
+    title: &'a str,
+    key: &'a str,
+    /// All but the number of sessions, which is the last.
+    arguments: &'a [&'a str],
+    sessions: usize,
+    /// Its name in the command's report.
+    figure: &'a str,
+    word: fn(f64) -> String,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) const fn new(config: &'a Config, cores: &'a Cores, report: Report) -> Self {
+        Self {
+            config,
+            cores,
+            report,
+            knees: Vec::new(),
+        }
+    }
+
+    pub(super) fn into_report(self) -> Report {
+        self.report
+    }
+
+    /// Takes every measure that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// A floor fails. A server that does is left out.
+    pub(super) fn measure_all(&mut self) -> Outcome<()> {
+        let mut measures = self.config.measures.clone();
+        measures.sort_unstable();
+        measures.dedup();
+        for measure in measures {
+            match measure {
+                Measure::Fanout => self.all_fanouts()?,
+                Measure::Rpc => self.rpc(),
+                Measure::Knee => self.knee(),
+                Measure::HalfLoad => self.half_load(),
+                Measure::Connect => self.one_by_one(&OneByOne {
+                    title: "CPU per connect, from connect to member",
+                    key: "connect",
+                    arguments: &["connect", "--repeat", "1", "--clients"],
+                    sessions: self.config.connect_sessions,
+                    figure: "storm: server_cpu_ns_per_session",
+                    word: duration,
+                }),
+                Measure::Idle => self.one_by_one(&OneByOne {
+                    title: "anonymous memory per idle connection",
+                    key: "idle",
+                    arguments: &["idle", "--clients"],
+                    sessions: self.config.idle_sessions,
+                    figure: "process_bytes_per_session",
+                    word: |bytes| format!("{bytes:.0} bytes"),
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    fn all_fanouts(&mut self) -> Outcome<()> {
+        for clients in &self.config.subscribers {
+            for bytes in &self.config.bytes {
+                for frames in &self.config.outstanding {
+                    let shape = Shape {
+                        clients: *clients,
+                        frames: *frames,
+                        bytes: *bytes,
+                    };
+                    if clients * bytes * frames > self.config.batch_bytes_max {
+                        self.report
+                            .warn(format!("{}: left out, too many bytes", title(shape)));
+                    } else {
+                        self.fanout(shape)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One cell of the table of fan-outs.
+    fn fanout(&mut self, shape: Shape) -> Outcome<()> {
+        let what = title(shape);
+        eprintln!("{what}");
+        let (_floor, mut floor_reader) = floor::start_with_reader(shape, self.cores)?;
+        let start = |contender: &Contender<'_>| {
+            contender
+                .reader(shape.clients, shape.bytes, shape.frames)
+                .map(Some)
+        };
+        let mut parts = self.parts(&what, &start);
+        let seconds = self.config.round_seconds;
+        let mut floors = Vec::new();
+        for number in 0..self.config.rounds {
+            floors.push(floor_reader.batches(shape.frames, seconds)?);
+            self.round(&what, &mut parts, number, |part| {
+                let round = part.reader.batches(shape.frames, seconds)?;
+                part.rounds.push(round);
+                Ok(())
+            });
+        }
+        if !floor_reader.judge()?.is_clean() {
+            return Err(Failure::new("the floor lost messages"));
+        }
+        self.judge(&what, &mut parts);
+        self.add_fanout(&what, shape, &floors, &parts);
+        Ok(())
+    }
+
+    fn add_fanout(&mut self, what: &str, shape: Shape, floors: &[Round], parts: &[Part<'_>]) {
+        let of = |rounds: &[Round], value: fn(&Round) -> f64| -> Vec<f64> {
+            rounds.iter().map(value).collect()
+        };
+        let compared = |value: fn(&Round) -> f64| {
+            let servers: Vec<Samples> = parts
+                .iter()
+                .map(|part| Samples {
+                    name: part.contender.name().to_owned(),
+                    values: of(&part.rounds, value),
+                })
+                .collect();
+            compare(&servers, &of(floors, value), SEED)
+        };
+        let cpu = compared(|round| round.server_ns_each());
+        let p50 = compared(|round| round.p50_ns);
+        let p99 = compared(|round| round.p99_ns);
+        let heads = [
+            "server",
+            "CPU each",
+            "to floor [95 %]",
+            "against",
+            "p50",
+            "to floor",
+            "against",
+            "p99",
+            "to floor",
+            "against",
+            "per CPU second",
+            "client CPU each",
+        ];
+        let median_of = |value: fn(&Round) -> f64| median(&of(floors, value));
+        let floor_cpu = median_of(|round| round.server_ns_each());
+        let mut rows = vec![vec![
+            "floor".to_owned(),
+            duration(floor_cpu),
+            "1".to_owned(),
+            String::new(),
+            duration(median_of(|round| round.p50_ns)),
+            "1".to_owned(),
+            String::new(),
+            duration(median_of(|round| round.p99_ns)),
+            "1".to_owned(),
+            String::new(),
+            format!("{:.0}", 1e9 / floor_cpu),
+            duration(median_of(|round| round.client_ns_each())),
+        ]];
+        for (index, part) in parts.iter().enumerate() {
+            let (cpu, p50, p99) = (&cpu[index], &p50[index], &p99[index]);
+            let client = median(&of(&part.rounds, |round| round.client_ns_each()));
+            if client > cpu.value {
+                let name = &cpu.name;
+                self.report
+                    .warn(format!("{what}: against {name} the client needs more CPU"));
+            }
+            rows.push(vec![
+                cpu.name.clone(),
+                duration(cpu.value),
+                interval(cpu.ratio),
+                cpu.against.word().to_owned(),
+                duration(p50.value),
+                interval(p50.ratio),
+                p50.against.word().to_owned(),
+                duration(p99.value),
+                interval(p99.ratio),
+                p99.against.word().to_owned(),
+                format!("{:.0}", 1e9 / cpu.value),
+                duration(client),
+            ]);
+            let key = format!(
+                "fanout {} {} {} {}",
+                shape.clients, shape.bytes, shape.frames, cpu.name
+            );
+            self.report.figure(&format!("{key}: cpu_ns"), cpu.value);
+            self.report
+                .figure(&format!("{key}: cpu_to_floor"), cpu.ratio.median);
+            self.report.figure(&format!("{key}: p50_ns"), p50.value);
+            self.report.figure(&format!("{key}: p99_ns"), p99.value);
+        }
+        self.add_table(what, &heads, rows);
+    }
+
+    /// The round trip of one command.
+    fn rpc(&mut self) {
+        let what = "round trip of one command of 64 bytes on one connection".to_owned();
+        eprintln!("{what}");
+        let mut parts = self.parts(&what, &|contender| contender.asker(64));
+        let seconds = self.config.round_seconds;
+        for number in 0..self.config.rounds {
+            self.round(&what, &mut parts, number, |part| {
+                part.rounds.push(part.reader.batches(1, seconds)?);
+                Ok(())
+            });
+        }
+        self.judge(&what, &mut parts);
+        self.add_latencies(&what, "rpc", &parts);
+    }
+
+    /// CPU, p50 and p99 of servers against the first.
+    fn add_latencies(&mut self, what: &str, key: &str, parts: &[Part<'_>]) {
+        let Some(first) = parts.first() else {
+            return;
+        };
+        let compared = |value: fn(&Round) -> f64| {
+            let of = |part: &Part<'_>| -> Vec<f64> { part.rounds.iter().map(value).collect() };
+            let servers: Vec<Samples> = parts
+                .iter()
+                .map(|part| Samples {
+                    name: part.contender.name().to_owned(),
+                    values: of(part),
+                })
+                .collect();
+            compare(&servers, &of(first), SEED)
+        };
+        let cpu = compared(|round| round.server_ns_each());
+        let p50 = compared(|round| round.p50_ns);
+        let p99 = compared(|round| round.p99_ns);
+        let heads = [
+            "server",
+            "p50",
+            "to first [95 %]",
+            "against",
+            "p99",
+            "to first",
+            "against",
+            "CPU each",
+            "to first",
+            "against",
+        ];
+        let mut rows = Vec::new();
+        for ((p50, p99), cpu) in p50.iter().zip(&p99).zip(&cpu) {
+            let mut row = vec![p50.name.clone()];
+            for one in [p50, p99, cpu] {
+                row.push(duration(one.value));
+                row.push(interval(one.ratio));
+                row.push(one.against.word().to_owned());
+            }
+            rows.push(row);
+            let name = &p50.name;
+            self.report
+                .figure(&format!("{key} {name}: p50_ns"), p50.value);
+            self.report
+                .figure(&format!("{key} {name}: p99_ns"), p99.value);
+            self.report
+                .figure(&format!("{key} {name}: cpu_ns"), cpu.value);
+        }
+        self.add_table(what, &heads, rows);
+    }
+
+    /// The highest rate that is sustained, by bisection.
+    fn knee(&mut self) {
+        let (clients, bytes) = (KNEE_SUBSCRIBERS, KNEE_BYTES);
+        let what = format!(
+            "most deliveries a second with p99 below {} ms, {clients} subscribers, {bytes} bytes",
+            self.config.p99_max_ms
+        );
+        eprintln!("{what}");
+        let mut parts = self.parts(&what, &|contender| {
+            contender.reader(clients, bytes, KNEE_CONNECTIONS).map(Some)
+        });
+        let seconds = self.config.round_seconds;
+        let p99_max_ns = self.config.p99_max_ms * 1e6;
+        for number in 0..self.config.long_rounds {
+            self.round(&what, &mut parts, number, |part| {
+                let rate = find_knee(&mut part.reader, clients, seconds, p99_max_ns)?;
+                part.values.push(rate * float(count(clients)));
+                Ok(())
+            });
+        }
+        self.judge(&what, &mut parts);
+        let knees = parts
+            .iter()
+            .map(|part| median(&part.values) / float(count(clients)));
+        self.knees = knees.collect();
+        self.add_values(&what, "knee", &parts, &|rate| format!("{rate:.0}"));
+    }
+
+    /// Latencies at a load that every server can bear.
+    fn half_load(&mut self) {
+        let lowest = self.knees.iter().copied().fold(f64::INFINITY, f64::min);
+        if !(lowest.is_finite() && lowest > 0.0) {
+            self.report
+                .warn("half_load: not measured, for not every server has a knee");
+            return;
+        }
+        let (clients, rate) = (KNEE_SUBSCRIBERS, lowest / 2.0);
+        let what = format!(
+            "{rate:.0} publications a second to {clients}: half of the lowest knee, {KNEE_BYTES} \
+             bytes"
+        );
+        eprintln!("{what}");
+        let mut parts = self.parts(&what, &|contender| {
+            contender
+                .reader(clients, KNEE_BYTES, KNEE_CONNECTIONS)
+                .map(Some)
+        });
+        let seconds = self.config.round_seconds;
+        for number in 0..self.config.rounds {
+            self.round(&what, &mut parts, number, |part| {
+                part.rounds.push(part.reader.round(open(rate, seconds))?);
+                Ok(())
+            });
+        }
+        self.judge(&what, &mut parts);
+        self.add_latencies(&what, "half_load", &parts);
+    }
+
+    /// A figure of another command, each time of a server that was started for it.
+    fn one_by_one(&mut self, measure: &OneByOne<'_>) {
+        let sessions = measure.sessions.to_string();
+        let what = format!("{}, {sessions} connections", measure.title);
+        eprintln!("{what}");
+        let arguments = [measure.arguments, &[sessions.as_str()]].concat();
+        let mut all: Vec<Samples> = Vec::new();
+        for server in &self.config.servers {
+            all.push(Samples {
+                name: server.name.clone(),
+                values: Vec::new(),
+            });
+        }
+        for _ in 0..self.config.long_rounds {
+            for (server, samples) in self.config.servers.iter().zip(&mut all) {
+                let measured = Contender::start(server, self.cores)
+                    .and_then(|contender| contender.figure(&arguments, measure.figure));
+                match measured {
+                    Ok(value) => samples.values.push(value),
+                    Err(failure) => {
+                        self.report
+                            .warn(format!("{what}: {}: {failure}", server.name));
+                    }
+                }
+            }
+        }
+        all.retain(|samples| samples.values.len() == self.config.long_rounds);
+        self.add_samples(&what, measure.key, &all, &measure.word);
+    }
+
+    fn add_values(
+        &mut self,
+        what: &str,
+        key: &str,
+        parts: &[Part<'_>],
+        word: &dyn Fn(f64) -> String,
+    ) {
+        let all: Vec<Samples> = parts
+            .iter()
+            .map(|part| Samples {
+                name: part.contender.name().to_owned(),
+                values: part.values.clone(),
+            })
+            .collect();
+        self.add_samples(what, key, &all, word);
+    }
+
+    /// A table of one value of each server, against the first's.
+    fn add_samples(
+        &mut self,
+        what: &str,
+        key: &str,
+        all: &[Samples],
+        word: &dyn Fn(f64) -> String,
+    ) {
+        let Some(first) = all.first() else {
+            return;
+        };
+        let mut rows = Vec::new();
+        for one in compare(all, &first.values, SEED) {
+            self.report
+                .figure(&format!("{key} {}", one.name), one.value);
+            let (ratio, against) = (interval(one.ratio), one.against.word().to_owned());
+            rows.push(vec![one.name, word(one.value), ratio, against]);
+        }
+        self.add_table(
+            what,
+            &["server", "median", "to first [95 %]", "against"],
+            rows,
+        );
+    }
+
+    fn add_table(&mut self, title: &str, heads: &[&str], rows: Vec<Vec<String>>) {
+        let table = Table {
+            title: title.to_owned(),
+            heads: heads.iter().map(|head| (*head).to_owned()).collect(),
+            rows,
+        };
+        eprintln!("{}", table.as_text()); // at once: a later measure may fail or be interrupted
+        self.report.table(table);
+    }
+
+    /// Starts every server and its clients; one that fails is left out.
+    fn parts(
+        &mut self,
+        what: &str,
+        start: &dyn Fn(&Contender<'_>) -> Outcome<Option<Reader>>,
+    ) -> Vec<Part<'a>> {
+        let mut parts = Vec::new();
+        for server in &self.config.servers {
+            let started = Contender::start(server, self.cores)
+                .and_then(|contender| Ok((start(&contender)?, contender)));
+            match started {
+                Ok((Some(reader), contender)) => parts.push(Part {
+                    contender,
+                    reader,
+                    rounds: Vec::new(),
+                    values: Vec::new(),
+                }),
+                Ok((None, _)) => {} // it has nothing of the kind
+                Err(failure) => self
+                    .report
+                    .warn(format!("{what}: {}: {failure}", server.name)),
+            }
+        }
+        parts
+    }
+
+    /// Has every server do one round, in an order that differs from round to round.
+    fn round(
+        &mut self,
+        what: &str,
+        parts: &mut Vec<Part<'_>>,
+        number: usize,
+        mut work: impl FnMut(&mut Part<'_>) -> Outcome<()>,
+    ) {
+        let mut failed = Vec::new();
+        for turn in 0..parts.len() {
+            let index = (turn + number) % parts.len();
+            if let Err(failure) = work(&mut parts[index]) {
+                let name = parts[index].contender.name();
+                self.report.warn(format!("{what}: {name}: {failure}"));
+                failed.push(index);
+            }
+        }
+        failed.sort_unstable();
+        for index in failed.into_iter().rev() {
+            parts.remove(index);
+        }
+    }
+
+    /// Leaves out, aloud, whoever lost a message.
+    fn judge(&mut self, what: &str, parts: &mut Vec<Part<'_>>) {
+        for part in parts.iter_mut() {
+            let name = part.contender.name();
+            let complaints: u64 = part.rounds.iter().map(|round| round.complaints).sum();
+            match part.reader.judge() {
+                Ok(verdict) if verdict.is_clean() && complaints == 0 => {}
+                Ok(verdict) => self.report.complain(format!(
+                    "{what}: {name}: {} lost, {} duplicated, {} reordered, {} misdelivered, \
+                     {complaints} complaints",
+                    verdict.lost, verdict.duplicated, verdict.reordered, verdict.misdelivered
+                )),
+                Err(failure) => self.report.complain(format!("{what}: {name}: {failure}")),
+            }
+        }
+    }
+}
+
+/// The highest rate of publications, between a fifth and one and a half of what a closed loop
+/// reaches, at which p99 stays within the bound.
+fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64) -> Outcome<f64> {
+    let closed = reader.batches(KNEE_CONNECTIONS, seconds)?;
+    let capacity = closed.deliveries_per_s / float(count(clients));
+    let (mut low, mut high) = (0.0, capacity * 1.5);
+    let mut rate = capacity * 0.7;
+    for _ in 0..KNEE_STEPS {
+        let round = reader.round(open(rate, seconds))?;
+        if round.p99_ns <= p99_max_ns && round.keeps_up && round.complaints == 0 {
+            low = rate;
+        } else {
+            high = rate;
+        }
+        rate = f64::midpoint(low, high);
+    }
+    Ok(low)
+}
+
+const fn open(rate: f64, seconds: f64) -> Order {
+    Order {
+        outstanding: None,
+        rate: Some(rate),
+        seconds,
+    }
+}
+
+fn title(shape: Shape) -> String {
+    let Shape {
+        clients,
+        frames,
+        bytes,
+    } = shape;
+    format!("{clients} subscribers, {bytes} bytes, {frames} outstanding")
+}
+
+fn interval(interval: Interval) -> String {
+    let Interval { median, low, high } = interval;
+    format!("{median:.3} [{low:.3}, {high:.3}]")
+}
+
+const KNEE_SUBSCRIBERS: usize = 1_000;
+const KNEE_BYTES: usize = 512;
+const KNEE_CONNECTIONS: usize = 16;
+const KNEE_STEPS: usize = 7;
+/// Seeds every bootstrap: the same samples give the same table.
+const SEED: u64 = 0x6361_6d70;

@@ -1,0 +1,90 @@
+//! `loadtest compare`: several servers in turn, round by round, against the floor of each round.
+//!
+//! The engine behind `scripts/compare.sh`. Every server runs on the server's core, one client
+//! process for each runs on the client's, and only one pair is at work at a time. A server that
+//! fails a measure is left out of that one, and the report says so.
+
+mod config;
+mod contender;
+mod measures;
+mod samples;
+
+use std::fs;
+
+use self::config::Config;
+pub(crate) use self::config::Measure;
+use self::contender::Contender;
+use self::measures::Bench;
+use crate::cli::CompareArguments;
+use crate::cores::Cores;
+use crate::failure::{Attempt as _, Outcome};
+use crate::report::Report;
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// The file cannot be read, or a floor cannot be started.
+pub(crate) fn run(arguments: &CompareArguments) -> Outcome<bool> {
+    let path = &arguments.file;
+    let text = fs::read_to_string(path).attempt(&format!("read {}", path.display()))?;
+    let mut config = Config::parse(&text)?;
+    override_with(&mut config, arguments);
+    config.check()?;
+    let cores = Cores::find()?;
+    cores.stand_on_client()?;
+
+    let mut report = Report::new("comparison of push servers");
+    report.row("cores", cores.describe());
+    let names: Vec<&str> = config
+        .servers
+        .iter()
+        .map(|server| server.name.as_str())
+        .collect();
+    report.row("servers", names.join(", "));
+    report.row(
+        "rounds",
+        format!(
+            "{} of {} s, servers in turn",
+            config.rounds, config.round_seconds
+        ),
+    );
+    report.row(
+        "ratios",
+        "to the floor of the same round (or the first server's value, where there is no floor), \
+         medians with 95 % bootstrap intervals; overlapping intervals are equal",
+    );
+    for server in &config.servers {
+        report.row(&format!("  {}", server.name), server.command.join(" "));
+    }
+    let mut bench = Bench::new(&config, &cores, report);
+    bench.measure_all()?;
+    bench.into_report().deliver(&arguments.destination)
+}
+
+fn override_with(config: &mut Config, arguments: &CompareArguments) {
+    if !arguments.measures.is_empty() {
+        config.measures.clone_from(&arguments.measures);
+    }
+    if !arguments.subscribers.is_empty() {
+        config.subscribers.clone_from(&arguments.subscribers);
+    }
+    if !arguments.bytes.is_empty() {
+        config.bytes.clone_from(&arguments.bytes);
+    }
+    if !arguments.outstanding.is_empty() {
+        config.outstanding.clone_from(&arguments.outstanding);
+    }
+    if !arguments.only.is_empty() {
+        config
+            .servers
+            .retain(|server| arguments.only.contains(&server.name));
+    }
+    config.rounds = arguments.rounds.unwrap_or(config.rounds);
+    config.long_rounds = arguments.long_rounds.unwrap_or(config.long_rounds);
+    config.round_seconds = arguments.round_seconds.unwrap_or(config.round_seconds);
+    config.idle_sessions = arguments.idle_sessions.unwrap_or(config.idle_sessions);
+    config.connect_sessions = arguments
+        .connect_sessions
+        .unwrap_or(config.connect_sessions);
+}

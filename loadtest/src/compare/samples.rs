@@ -1,0 +1,123 @@
+//! Samples of several servers from the same rounds, and what may be said of them. Pure.
+//!
+//! What is compared is never two servers' figures from different times, but each server's ratio to
+//! the base of the same round: the floor where there is one, else the first server. A ratio has a
+//! 95 % interval by bootstrap over the rounds; where two servers' intervals overlap they are equal.
+
+use crate::stats::{Interval, median};
+
+/// One server's samples, a round each.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Samples {
+    pub(super) name: String,
+    pub(super) values: Vec<f64>,
+}
+
+/// What a row of a table says about one server.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Compared {
+    pub(super) name: String,
+    /// The median of its own values.
+    pub(super) value: f64,
+    /// Its ratios to the base.
+    pub(super) ratio: Interval,
+    /// Against the first server.
+    pub(super) against: Against,
+}
+
+/// How a server compares with the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Against {
+    /// It is the first.
+    Itself,
+    /// The intervals overlap.
+    Equal,
+    /// Its ratio is lower.
+    Less,
+    /// Its ratio is higher.
+    More,
+}
+
+impl Against {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Itself => "-",
+            Self::Equal => "equal",
+            Self::Less => "less",
+            Self::More => "more",
+        }
+    }
+}
+
+/// Compares `servers` with each other over `base`, which has a value for each round.
+///
+/// # Panics
+///
+/// A server has another number of rounds than the base, or none.
+pub(super) fn compare(servers: &[Samples], base: &[f64], seed: u64) -> Vec<Compared> {
+    let mut all: Vec<Compared> = Vec::new();
+    for server in servers {
+        assert_eq!(server.values.len(), base.len(), "rounds of {}", server.name);
+        let ratios: Vec<f64> = server
+            .values
+            .iter()
+            .zip(base)
+            .map(|(value, base)| value / base.max(f64::MIN_POSITIVE))
+            .collect();
+        let ratio = Interval::of(&ratios, seed);
+        let against = match all.first().map(|first| first.ratio) {
+            None => Against::Itself,
+            Some(first) if ratio.overlaps(first) => Against::Equal,
+            Some(first) if ratio.median < first.median => Against::Less,
+            Some(_) => Against::More,
+        };
+        all.push(Compared {
+            name: server.name.clone(),
+            value: median(&server.values),
+            ratio,
+            against,
+        });
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(name: &str, values: &[f64]) -> Samples {
+        Samples {
+            name: name.to_owned(),
+            values: values.to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_equal_and_what_does_not_is_less_or_more() {
+        let base = [1.0, 2.0, 1.0, 2.0, 1.0];
+        let servers = [
+            samples("first", &[1.1, 2.2, 1.2, 2.1, 1.1]),
+            samples("same", &[1.15, 2.1, 1.1, 2.3, 1.1]),
+            samples("dear", &[3.0, 6.0, 3.1, 6.1, 3.0]),
+            samples("cheap", &[0.5, 1.0, 0.5, 1.0, 0.5]),
+        ];
+        let against: Vec<Against> = compare(&servers, &base, 1)
+            .iter()
+            .map(|one| one.against)
+            .collect();
+        let expected = [
+            Against::Itself,
+            Against::Equal,
+            Against::More,
+            Against::Less,
+        ];
+        assert_eq!(against, expected);
+    }
+
+    #[test]
+    fn a_round_that_was_slow_for_all_changes_no_ratio() {
+        let quiet = compare(&[samples("a", &[2.0, 2.0, 2.0])], &[1.0, 1.0, 1.0], 1);
+        let noisy = compare(&[samples("a", &[2.0, 20.0, 2.0])], &[1.0, 10.0, 1.0], 1);
+        assert_eq!(quiet[0].ratio, noisy[0].ratio);
+    }
+}

@@ -1,0 +1,548 @@
+//! One phase: publish on a schedule or in a window, then wait until all has come.
+
+use std::sync::atomic::Ordering;
+
+use super::publisher::Request;
+use super::schedule::{Arrivals, Schedule};
+use super::session::{Context, Pace};
+use super::wander::Published;
+use super::{Engine, PATIENCE_NS, SLOTS_MAX, Tally};
+use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
+use crate::failure::{Failure, Outcome};
+use crate::procfs;
+use crate::protocol::{Member, Way};
+use crate::stamp::{NO_SLOT, PROBE, Stamp};
+use crate::stats::{SplitMix, count, float};
+use crate::wire::frames;
+
+/// How much is asked of the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Load {
+    /// So many publications a second, whatever becomes of them.
+    Open { rate: f64, arrivals: Arrivals },
+    /// So many under way at once: the next when one has been received by all.
+    Closed { outstanding: usize },
+    /// So many at once: the next so many when all have been received by all.
+    Batches { outstanding: usize },
+}
+
+/// In which proportions publications go which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mix {
+    pub(crate) http: u32,
+    pub(crate) client: u32,
+    pub(crate) ask: u32,
+}
+
+/// A phase. Moments are of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phase {
+    pub(crate) load: Load,
+    pub(crate) mix: Mix,
+    /// When the first is due.
+    pub(crate) begin_ns: u64,
+    /// When measuring begins; before it is the warm-up.
+    pub(crate) from_ns: u64,
+    /// When the last is due.
+    pub(crate) until_ns: u64,
+    /// For how long nothing may move before the rest counts as lost.
+    pub(crate) patience_ns: u64,
+    /// Seeds the arrivals, the mix and who comes and goes.
+    pub(crate) seed: u64,
+    /// Comings and goings a second, over all engines.
+    pub(crate) moves: f64,
+    /// Over how many engines `rate` and `moves` are spread, where all of them publish.
+    pub(crate) engines: usize,
+}
+
+impl Phase {
+    fn is_published_by(&self, engine: usize) -> bool {
+        engine == 0 || (self.mix.http == 0 && self.mix.client == 0)
+    }
+}
+
+impl Engine {
+    /// Runs a phase; returns what was counted in it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel fails us. What the server does wrong is counted.
+    pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Tally> {
+        clock::be_punctual()?;
+        let waited_ns = procfs::own_waited_ns()?;
+        let complaints = std::mem::replace(&mut self.tally, Tally::new(phase.from_ns));
+        if complaints.complaints().1 > 0 {
+            self.tally.add(&complaints); // between phases nothing should have happened
+        }
+        let mut prng = SplitMix(phase.seed ^ count(self.number) << 32);
+        if phase.is_published_by(self.number) {
+            match phase.load {
+                Load::Open { rate, arrivals } => {
+                    let engines = if phase.mix.http + phase.mix.client == 0 {
+                        phase.engines
+                    } else {
+                        1
+                    };
+                    let rate = rate / float(count(engines));
+                    let seed = prng.next();
+                    let schedule = Schedule::new(phase.begin_ns, rate, arrivals, seed);
+                    self.publish_on(schedule, phase, &mut prng)?;
+                }
+                Load::Closed { outstanding } => {
+                    self.publish_in(outstanding, false, phase, &mut prng)?;
+                }
+                Load::Batches { outstanding } => {
+                    self.publish_in(outstanding, true, phase, &mut prng)?;
+                }
+            }
+        } else {
+            self.move_until(phase, &mut prng)?;
+        }
+        self.shared.publishing.fetch_sub(1, Ordering::SeqCst);
+        self.drain(phase.patience_ns)?;
+        self.tally.waited_ns = procfs::own_waited_ns()?.saturating_sub(waited_ns);
+        Ok(std::mem::replace(&mut self.tally, Tally::new(0)))
+    }
+
+    /// The open loop.
+    fn publish_on(
+        &mut self,
+        mut schedule: Schedule,
+        phase: &Phase,
+        prng: &mut SplitMix,
+    ) -> Outcome<()> {
+        let mut moves = self.moves(phase, prng);
+        while schedule.due_ns() < phase.until_ns {
+            let mut now_ns = clock::now_ns();
+            let mut at_once = 0;
+            while schedule.due_ns() <= now_ns
+                && schedule.due_ns() < phase.until_ns
+                && at_once < AT_ONCE_MAX
+            {
+                self.publish(phase, schedule.due_ns(), NO_SLOT, prng);
+                schedule.advance();
+                at_once += 1;
+            }
+            self.move_some(&mut moves, phase, prng)?;
+            now_ns = clock::now_ns();
+            let next_ns = schedule.due_ns().min(moves.due_ns());
+            self.wait_paced(next_ns.saturating_sub(now_ns))?;
+        }
+        Ok(())
+    }
+
+    /// The closed loop: a window of `outstanding`, filled one by one or only when it is empty.
+    fn publish_in(
+        &mut self,
+        outstanding: usize,
+        is_batch: bool,
+        phase: &Phase,
+        prng: &mut SplitMix,
+    ) -> Outcome<()> {
+        let outstanding = outstanding.min(SLOTS_MAX);
+        let first = self.number * SLOTS_MAX;
+        let mut moves = self.moves(phase, prng);
+        let mut quiet = Quiet::new(self.tally.events);
+        while clock::now_ns() < phase.begin_ns {
+            self.wait_paced(phase.begin_ns.saturating_sub(clock::now_ns()))?;
+        }
+        loop {
+            let now_ns = clock::now_ns();
+            if now_ns >= phase.until_ns
+                || quiet.for_ns(self.tally.events, now_ns) > phase.patience_ns
+            {
+                return Ok(());
+            }
+            let is_free = |slot: &usize| self.shared.slots[*slot].load(Ordering::Relaxed) == 0;
+            let free: Vec<usize> = (first..first + outstanding).filter(is_free).collect();
+            if is_batch && free.len() == outstanding && self.pull_trigger(outstanding, now_ns) {
+                // all of the batch is under way
+            } else if !free.is_empty() && (!is_batch || free.len() == outstanding) {
+                for slot in free {
+                    let slot = u16::try_from(slot).expect("engines and slots are few");
+                    self.publish(phase, now_ns, slot, prng);
+                }
+            }
+            self.move_some(&mut moves, phase, prng)?;
+            self.wait_paced(20 * MILLISECOND_NS)?;
+        }
+    }
+
+    /// Publishes the next message.
+    fn publish(&mut self, phase: &Phase, due_ns: u64, slot: u16, prng: &mut SplitMix) {
+        let Mix { http, client, ask } = phase.mix;
+        let drawn = match http + client + ask {
+            0 => return,
+            // One way needs no dice.
+            total if total == http.max(client).max(ask) => 0,
+            total => u32::try_from(prng.below(index(total))).unwrap_or(0),
+        };
+        if drawn < http {
+            self.publish_by_http(due_ns, slot, phase.moves > 0.0);
+        } else if drawn < http + client {
+            self.publish_by_client(due_ns, slot);
+        } else {
+            self.ask(due_ns, slot);
+        }
+    }
+
+    fn publish_by_http(&mut self, due_ns: u64, slot: u16, is_kept: bool) {
+        let groups = self.setup.groups.len();
+        let (number, group) = (self.turn % self.publishers.len(), self.turn % groups);
+        self.turn += 1;
+        self.publish_to(number, group, due_ns, slot, is_kept);
+    }
+
+    /// Publishes to `group` on publishing connection `number`.
+    pub(super) fn publish_to(
+        &mut self,
+        number: usize,
+        group: usize,
+        due_ns: u64,
+        slot: u16,
+        is_kept: bool,
+    ) {
+        let receivers = self.setup.groups[group];
+        let publisher = &mut self.publishers[number];
+        let sequence = publisher.sent[group];
+        publisher.sent[group] += 1;
+        let stamp = Stamp {
+            publisher: narrow(number),
+            group: narrow(group),
+            slot,
+            sequence,
+            due_ns,
+        };
+        self.shared.owe(slot, receivers, 1);
+        stamp.write(self.setup.bytes, &mut self.text);
+        let (setup, seconds) = (&self.setup, clock::unix_seconds());
+        let authority = &setup.target.authority;
+        let bytes = setup
+            .protocol
+            .request(authority, group, &self.text, seconds);
+        let published = is_kept.then_some(self.published.len());
+        if is_kept {
+            self.published.push(Published {
+                publisher: stamp.publisher,
+                sequence,
+                group,
+                sent_ns: clock::now_ns(),
+                answered_ns: None,
+            });
+        }
+        let request = Request {
+            receivers: Some(receivers),
+            slot,
+            due_ns,
+            published,
+        };
+        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
+        let mut context = Context::new(setup, shared, self.number, tally);
+        let bytes = bytes.expect("the way was asked for only where it is offered");
+        publisher.push(bytes, request, &mut context);
+    }
+
+    /// Publishes a whole batch to a floor; `false` to a real server, where that cannot be done.
+    fn pull_trigger(&mut self, outstanding: usize, due_ns: u64) -> bool {
+        let receivers = self.setup.groups[0];
+        let slot = u16::try_from(self.number * SLOTS_MAX).expect("engines and slots are few");
+        let Some(publisher) = self.publishers.first_mut() else {
+            return false;
+        };
+        let mut frames = Vec::new();
+        for message in 0..narrow(outstanding) {
+            let stamp = Stamp {
+                publisher: 0,
+                group: 0,
+                slot,
+                sequence: publisher.sent[0] + message,
+                due_ns,
+            };
+            stamp.write(self.setup.bytes, &mut self.text);
+            frames::put_plain(frames::TEXT, self.text.as_bytes(), &mut frames);
+        }
+        let (protocol, authority) = (&self.setup.protocol, &self.setup.target.authority);
+        let Some(bytes) = protocol.trigger(authority, &self.text, &frames, outstanding) else {
+            return false;
+        };
+        publisher.sent[0] += narrow(outstanding);
+        self.shared.owe(slot, receivers * narrow(outstanding), 1);
+        let request = Request {
+            receivers: Some(receivers),
+            slot,
+            due_ns,
+            published: None,
+        };
+        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
+        publisher.push(
+            bytes,
+            request,
+            &mut Context::new(setup, shared, self.number, tally),
+        );
+        true
+    }
+
+    fn publish_by_client(&mut self, due_ns: u64, slot: u16) {
+        let speakers = self.setup.speakers.clamp(1, self.sessions.len().max(1));
+        let Some(number) = self.next_open(speakers) else {
+            return self
+                .tally
+                .complain(|| "no session is open to publish".to_owned());
+        };
+        let state = &mut self.sessions[number].state;
+        let member = state.member;
+        let receivers = self.setup.groups[member.group];
+        let sequence = state.said;
+        state.said += 1;
+        let publisher = speaker_of(member);
+        self.speak(number, publisher, sequence, due_ns, slot, receivers);
+    }
+
+    fn ask(&mut self, due_ns: u64, slot: u16) {
+        let Some(number) = self.next_open(self.sessions.len()) else {
+            return self
+                .tally
+                .complain(|| "no session is open to ask".to_owned());
+        };
+        let state = &mut self.sessions[number].state;
+        let publisher = asker_of(state.member);
+        let sequence = state.asked;
+        state.asked += 1;
+        self.speak(number, publisher, sequence, due_ns, slot, 1);
+    }
+
+    /// Has a session say a stamped message.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are one stamp and who receives it"
+    )]
+    fn speak(
+        &mut self,
+        number: usize,
+        publisher: u32,
+        sequence: u32,
+        due_ns: u64,
+        slot: u16,
+        receivers: u32,
+    ) {
+        let member = self.sessions[number].state.member;
+        let stamp = Stamp {
+            publisher,
+            group: narrow(member.group),
+            slot,
+            sequence,
+            due_ns,
+        };
+        self.shared.owe(slot, receivers, 0);
+        stamp.write(self.setup.bytes, &mut self.text);
+        let protocol = &self.setup.protocol;
+        let payload = if publisher >= ASKERS_FROM {
+            protocol.ask(member, &self.text)
+        } else {
+            protocol.say(member.group, &self.text)
+        };
+        let payload = payload.expect("the way was asked for only where it is offered");
+        self.sessions[number].say(&payload, protocol.kind());
+        self.unwritten.push(number);
+        self.tally.publish(due_ns, clock::now_ns());
+    }
+
+    /// The next of the first `sessions` sessions that is open, in turn.
+    fn next_open(&mut self, sessions: usize) -> Option<usize> {
+        for _ in 0..sessions {
+            let number = self.turn % sessions;
+            self.turn += 1;
+            if self.sessions[number].is_open() {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Waits, and lets slow sessions read their portion ten times a second.
+    pub(super) fn wait_paced(&mut self, timeout_ns: u64) -> Outcome<()> {
+        self.wait(timeout_ns.min(20 * MILLISECOND_NS))?;
+        self.read_paced(clock::now_ns(), false);
+        Ok(())
+    }
+
+    fn read_paced(&mut self, now_ns: u64, is_last: bool) {
+        if self.paced.is_empty() || (!is_last && now_ns < self.paced_ns) {
+            return;
+        }
+        self.paced_ns = now_ns + SECOND_NS / 10;
+        for index in &self.paced {
+            let session = &mut self.sessions[*index];
+            let budget = match session.state.pace {
+                _ if is_last => usize::MAX,
+                Pace::Slow(bytes) => (bytes / 10).max(1),
+                Pace::Never | Pace::Eager => continue,
+            };
+            let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
+            let mut context = Context::new(setup, shared, self.number, tally);
+            let flags = rustix::event::epoll::EventFlags::RDHUP; // as far as there is
+            session.read(&mut self.scratch, budget, flags, &mut context);
+        }
+    }
+
+    /// Lets slow sessions read all that there is, until nothing more comes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel fails us.
+    pub(crate) fn catch_up(&mut self) -> Outcome<()> {
+        let mut quiet = Quiet::new(self.tally.events);
+        while quiet.for_ns(self.tally.events, clock::now_ns()) < SECOND_NS / 2 {
+            self.read_paced(clock::now_ns(), true);
+            self.wait(10 * MILLISECOND_NS)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all is answered and delivered, or nothing has moved for `patience_ns`.
+    fn drain(&mut self, patience_ns: u64) -> Outcome<()> {
+        let mut quiet = Quiet::new(self.progress());
+        loop {
+            self.wait_paced(10 * MILLISECOND_NS)?;
+            let is_complete = self.shared.publishing.load(Ordering::SeqCst) == 0
+                && self.publishers.iter().all(super::Publisher::is_idle)
+                && self.shared.delivered.load(Ordering::SeqCst)
+                    >= self.shared.owed.load(Ordering::SeqCst);
+            // Also when all is there: a duplicate may be on its way.
+            let quiet_ns = quiet.for_ns(self.progress(), clock::now_ns());
+            if quiet_ns
+                > if is_complete {
+                    DUPLICATE_NS
+                } else {
+                    patience_ns
+                }
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Grows while anything happens in any engine.
+    fn progress(&self) -> u64 {
+        let publishing = count(self.shared.publishing.load(Ordering::SeqCst));
+        let delivered = self.shared.delivered.load(Ordering::SeqCst);
+        self.tally.events + delivered - publishing.min(delivered)
+    }
+
+    /// Publishes probes until every session of every engine has received one: becoming a member may
+    /// not be answered, and need not have happened everywhere when it is.
+    ///
+    /// # Errors
+    ///
+    /// One does not within ten seconds.
+    pub(crate) fn probe(&mut self, way: Way, sessions: usize) -> Outcome<()> {
+        let deadline = clock::now_ns() + PATIENCE_NS;
+        let mut again_ns = 0;
+        while self.shared.probed.load(Ordering::Relaxed) < sessions {
+            let now_ns = clock::now_ns();
+            if now_ns > deadline {
+                let probed = self.shared.probed.load(Ordering::Relaxed);
+                let why = self
+                    .tally
+                    .first_complaint()
+                    .unwrap_or("nothing was refused");
+                return Err(Failure::new(format!(
+                    "a publication reaches {probed} of {sessions} sessions ({why})"
+                )));
+            }
+            let is_idle = self.publishers.iter().all(super::Publisher::is_idle);
+            if now_ns >= again_ns && is_idle {
+                self.send_probes(way);
+                again_ns = now_ns + PROBE_AGAIN_NS;
+            }
+            self.wait_paced(10 * MILLISECOND_NS)?;
+        }
+        Ok(())
+    }
+
+    fn send_probes(&mut self, way: Way) {
+        let protocol = std::sync::Arc::clone(&self.setup.protocol);
+        if way == Way::Client {
+            let mut has_spoken = vec![false; self.setup.groups.len()];
+            for (number, session) in self.sessions.iter_mut().enumerate() {
+                let group = session.state.member.group;
+                if !std::mem::replace(&mut has_spoken[group], true)
+                    && let Some(probe) = protocol.say(group, PROBE)
+                {
+                    session.say(&probe, protocol.kind());
+                    self.unwritten.push(number);
+                }
+            }
+            return;
+        }
+        for group in 0..self.setup.groups.len() {
+            let authority = &self.setup.target.authority;
+            let bytes = protocol.request(authority, group, PROBE, clock::unix_seconds());
+            let publishers = self.publishers.len();
+            let Some((publisher, bytes)) = self
+                .publishers
+                .get_mut(group % publishers.max(1))
+                .zip(bytes)
+            else {
+                return;
+            };
+            let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
+            let mut context = Context::new(setup, shared, self.number, tally);
+            let request = Request {
+                receivers: None,
+                slot: NO_SLOT,
+                due_ns: 0,
+                published: None,
+            };
+            publisher.push(bytes, request, &mut context);
+        }
+    }
+}
+
+/// For how long nothing has happened.
+#[derive(Debug)]
+struct Quiet {
+    events: u64,
+    since_ns: u64,
+}
+
+impl Quiet {
+    fn new(events: u64) -> Self {
+        Self {
+            events,
+            since_ns: clock::now_ns(),
+        }
+    }
+
+    fn for_ns(&mut self, events: u64, now_ns: u64) -> u64 {
+        if events != self.events {
+            self.events = events;
+            self.since_ns = now_ns;
+        }
+        now_ns - self.since_ns.min(now_ns)
+    }
+}
+
+/// The publisher that a session is, of what all of its group receive.
+pub(super) fn speaker_of(member: Member) -> u32 {
+    SPEAKERS_FROM + narrow(member.session)
+}
+
+/// The publisher that a session is, of what comes back to it alone.
+pub(super) fn asker_of(member: Member) -> u32 {
+    ASKERS_FROM + narrow(member.session)
+}
+
+fn narrow(index: usize) -> u32 {
+    u32::try_from(index).expect("sessions and groups are fewer")
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).expect("a usize has 32 bits at least")
+}
+
+const SPEAKERS_FROM: u32 = 0x1_0000;
+const ASKERS_FROM: u32 = 0x8_0000;
+const AT_ONCE_MAX: u32 = 64;
+const PROBE_AGAIN_NS: u64 = 100 * MILLISECOND_NS;
+const DUPLICATE_NS: u64 = 50 * MILLISECOND_NS;

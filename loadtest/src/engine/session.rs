@@ -1,0 +1,438 @@
+//! One session: from connect to member to its end, everything it is sent looked at.
+//!
+//! ```text
+//!   Connecting -> Upgrading -> Greeting -> Joining -> Open -> Ended
+//!                      (what a protocol does not have is skipped)
+//! ```
+
+use rustix::event::epoll::EventFlags;
+
+use super::pipe::{End, Pipe, Read};
+use super::wander::Wandering;
+use super::{Setup, Shared, Tally};
+use crate::clock;
+use crate::judge::{Judge, Received};
+use crate::protocol::{Heard, Kind, Member, Purpose};
+use crate::stamp::{NO_SLOT, PROBE, Stamp};
+use crate::wire::frames::{self, Event, Frames};
+use crate::wire::{self, SAMPLE_ACCEPT, http};
+
+/// What the engine lends to whoever takes what has come.
+pub(super) struct Context<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) shared: &'a Shared,
+    pub(super) engine: usize,
+    pub(super) tally: &'a mut Tally,
+    /// When the bytes at hand were read.
+    pub(super) now_ns: u64,
+}
+
+impl<'a> Context<'a> {
+    pub(super) const fn new(
+        setup: &'a Setup,
+        shared: &'a Shared,
+        engine: usize,
+        tally: &'a mut Tally,
+    ) -> Self {
+        Self {
+            setup,
+            shared,
+            engine,
+            tally,
+            now_ns: 0,
+        }
+    }
+}
+
+/// How eagerly a session reads once it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Whatever comes, as it comes.
+    Eager,
+    /// So many bytes a second, in ten portions.
+    Slow(usize),
+    /// Nothing.
+    Never,
+}
+
+impl Pace {
+    /// The room in the kernel that a session of this pace is given.
+    pub(super) const fn receive_buffer_bytes(self) -> Option<usize> {
+        match self {
+            Self::Eager => None,
+            Self::Slow(_) | Self::Never => Some(4096),
+        }
+    }
+}
+
+/// The session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) pipe: Pipe,
+    frames: Frames,
+    /// What the protocol keeps of a stream.
+    rest: Vec<u8>,
+    pub(super) state: State,
+}
+
+/// All of a session but its connection.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Which of its engine's sessions it is.
+    pub(super) index: usize,
+    pub(super) member: Member,
+    pub(super) purpose: Purpose,
+    stage: Stage,
+    pub(super) pace: Pace,
+    begun_ns: u64,
+    pub(super) judge: Judge,
+    /// Messages that it published itself.
+    pub(super) said: u32,
+    /// Commands that it gave.
+    pub(super) asked: u32,
+    pub(super) is_probed: bool,
+    /// How it ended; while it has not, the code of a close frame that has come.
+    pub(super) end: Option<End>,
+    /// Its comings and goings, where there are any.
+    pub(super) wandering: Option<Box<Wandering>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    /// The answer to the upgrade request, as far as it has come.
+    Upgrading(Vec<u8>),
+    Greeting,
+    Joining,
+    Open,
+    Ended,
+}
+
+impl Session {
+    /// A session that is connecting and will upgrade.
+    pub(super) fn new(mut pipe: Pipe, state: State, setup: &Setup) -> Self {
+        if let Some(upgrade) = setup.protocol.upgrade(state.member, state.purpose) {
+            let request = wire::upgrade_request(&setup.target, &upgrade);
+            pipe.unwritten().extend_from_slice(&request);
+        }
+        Self {
+            pipe,
+            frames: Frames::default(),
+            rest: Vec::new(),
+            state,
+        }
+    }
+
+    /// Whether it is a member, as far as the server lets a client know.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.stage == Stage::Open
+    }
+
+    /// Whether it is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.stage == Stage::Ended
+    }
+
+    pub(super) const fn begun_ns(&self) -> u64 {
+        self.state.begun_ns
+    }
+
+    /// Says `payload`; it is written with the next flush.
+    pub(super) fn say(&mut self, payload: &[u8], kind: Kind) {
+        put_message(
+            payload,
+            kind,
+            self.state.member.session,
+            self.pipe.unwritten(),
+        );
+    }
+
+    /// Says goodbye and stops writing.
+    pub(super) fn close(&mut self) {
+        let mask = mask_of(self.state.member.session);
+        frames::put_masked(frames::CLOSE, &[0x03, 0xe8], mask, self.pipe.unwritten());
+        self.pipe.flush();
+    }
+
+    /// Takes what has happened on the socket.
+    pub(super) fn serve(
+        &mut self,
+        flags: EventFlags,
+        scratch: &mut [u8],
+        context: &mut Context<'_>,
+    ) {
+        if self.state.stage == Stage::Connecting {
+            match self.pipe.finish_connecting() {
+                None => return,
+                Some(Ok(())) if self.pipe.unwritten().is_empty() => {
+                    self.state.stage = Stage::Open; // the floor wants no upgrade
+                }
+                Some(Ok(())) => self.state.stage = Stage::Upgrading(Vec::new()),
+                Some(Err(end)) => return self.finish(end, context),
+            }
+        }
+        if flags.intersects(EventFlags::OUT) {
+            self.pipe.flush();
+        }
+        let is_paced = self.state.pace != Pace::Eager && self.is_open();
+        if !is_paced {
+            self.read(scratch, usize::MAX, flags, context);
+        }
+    }
+
+    /// Reads until there is no more, or at least `budget` bytes have been.
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        budget: usize,
+        flags: EventFlags,
+        context: &mut Context<'_>,
+    ) {
+        let mut total = 0;
+        while self.state.stage != Stage::Ended && total < budget {
+            let room = scratch.len().min(budget - total);
+            match self.pipe.read(&mut scratch[..room]) {
+                Read::Bytes(bytes, is_full) => {
+                    total += bytes;
+                    context.now_ns = clock::now_ns();
+                    self.take(&scratch[..bytes], context);
+                    if !is_full && !flags.intersects(EventFlags::RDHUP) {
+                        break;
+                    }
+                }
+                Read::Nothing => break,
+                Read::Ended(end) => {
+                    let end = self.state.end.unwrap_or(end);
+                    self.finish(end, context);
+                }
+            }
+        }
+        if !self.pipe.unwritten().is_empty() {
+            self.pipe.flush();
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], context: &mut Context<'_>) {
+        let Stage::Upgrading(head) = &mut self.state.stage else {
+            return self.feed(bytes, context);
+        };
+        head.extend_from_slice(bytes);
+        let Some(end) = http::head_end(head) else {
+            return;
+        };
+        let head = std::mem::take(head);
+        if !is_upgraded(&head[..end]) {
+            let shown = head[..head.len().min(300)].escape_ascii();
+            context
+                .tally
+                .complain(|| format!("an upgrade was answered `{shown}`"));
+            return self.finish(End::Refused, context);
+        }
+        self.state.be_upgraded(self.pipe.unwritten(), context);
+        if end < head.len() {
+            self.feed(&head[end..], context);
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], context: &mut Context<'_>) {
+        let Self {
+            pipe,
+            frames,
+            rest,
+            state,
+        } = self;
+        let out = pipe.unwritten();
+        let protocol = &*context.setup.protocol;
+        let fed = frames.feed(bytes, &mut |event| match event {
+            Event::Message(payload) => {
+                protocol.read(rest, payload, &mut |heard| state.hear(&heard, out, context));
+            }
+            Event::Ping(payload) => {
+                let mask = mask_of(state.member.session);
+                frames::put_masked(frames::PONG, payload, mask, out);
+            }
+            Event::Close(code) => {
+                if state.end.is_none() {
+                    let code_bytes = code.map(u16::to_be_bytes);
+                    let payload = code_bytes.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+                    let mask = mask_of(state.member.session);
+                    frames::put_masked(frames::CLOSE, payload, mask, out);
+                }
+                state.end = Some(End::Closed(code));
+            }
+        });
+        if let Err(wrong) = fed {
+            let session = self.state.member.session;
+            context
+                .tally
+                .complain(|| format!("session {session}: {wrong}"));
+            self.finish(End::Cut, context);
+        } else if self.state.end.is_some() {
+            self.pipe.flush();
+            self.pipe.shut_down();
+        }
+    }
+
+    /// The session is over.
+    fn finish(&mut self, end: End, context: &mut Context<'_>) {
+        let was_open = self.is_open();
+        self.state.stage = Stage::Ended;
+        self.state.end = Some(end);
+        context.tally.events += 1;
+        let session = self.state.member.session;
+        if let Some(wandering) = &mut self.state.wandering {
+            wandering.ended(clock::now_ns());
+        } else if self.state.pace == Pace::Eager && !context.setup.may_end {
+            let when = if was_open {
+                "early"
+            } else {
+                "before it was open"
+            };
+            context
+                .tally
+                .complain(|| format!("session {session} was {end}, {when}"));
+        }
+    }
+}
+
+impl State {
+    /// Of a session that begins now.
+    pub(super) fn new(index: usize, member: Member, purpose: Purpose, pace: Pace) -> Self {
+        Self {
+            index,
+            member,
+            purpose,
+            stage: Stage::Connecting,
+            pace,
+            begun_ns: clock::now_ns(),
+            judge: Judge::default(),
+            said: 0,
+            asked: 0,
+            is_probed: false,
+            end: None,
+            wandering: None,
+        }
+    }
+
+    /// The session is open: a member now, unless that takes words that are never answered.
+    pub(super) fn connected(&mut self, now_ns: u64, setup: &Setup) {
+        let opening = setup.protocol.opening(self.member, self.purpose);
+        if let Some(wandering) = &mut self.wandering
+            && self.purpose == Purpose::Receive
+            && (opening.answered || opening.message.is_none())
+        {
+            wandering.confirmed(now_ns);
+        }
+    }
+
+    /// The 101 has come.
+    fn be_upgraded(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
+        let opening = context.setup.protocol.opening(self.member, self.purpose);
+        if opening.greeted {
+            self.stage = Stage::Greeting;
+        } else {
+            self.introduce(out, context);
+        }
+    }
+
+    /// Says what makes a member.
+    fn introduce(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
+        let protocol = &context.setup.protocol;
+        let opening = protocol.opening(self.member, self.purpose);
+        self.stage = Stage::Open;
+        if let Some(message) = opening.message {
+            put_message(&message, protocol.kind(), self.member.session, out);
+            if opening.answered {
+                self.stage = Stage::Joining;
+            }
+        }
+    }
+
+    fn hear(&mut self, heard: &Heard<'_>, out: &mut Vec<u8>, context: &mut Context<'_>) {
+        match heard {
+            Heard::Greeting if self.stage == Stage::Greeting => self.introduce(out, context),
+            Heard::Joined if self.stage == Stage::Joining => self.stage = Stage::Open,
+            Heard::Joined | Heard::Left => {
+                if let Some(wandering) = &mut self.wandering {
+                    wandering.confirmed(context.now_ns);
+                }
+            }
+            Heard::Message(message) => self.receive(message, context),
+            Heard::Wants(bytes) => {
+                let kind = context.setup.protocol.kind();
+                put_message(bytes, kind, self.member.session, out);
+            }
+            Heard::Refused(why) => {
+                let session = self.member.session;
+                context
+                    .tally
+                    .complain(|| format!("session {session} was refused: {why}"));
+            }
+            Heard::Greeting | Heard::Taken => {}
+        }
+    }
+
+    fn receive(&mut self, message: &[u8], context: &mut Context<'_>) {
+        match Stamp::read(message, context.setup.bytes) {
+            Some(stamp) if count_of(stamp.group) == self.member.group => {
+                if let Some(wandering) = &mut self.wandering {
+                    wandering.received(stamp.publisher, stamp.sequence, context.now_ns);
+                    context.tally.deliver(stamp.due_ns, context.now_ns);
+                    return; // nobody waits for it
+                }
+                let received = self.judge.receive(stamp.publisher, stamp.sequence);
+                if received == Received::Fresh && self.pace == Pace::Eager {
+                    context.tally.deliver(stamp.due_ns, context.now_ns);
+                    if stamp.slot != NO_SLOT {
+                        context.shared.arrive(stamp.slot, context.engine);
+                    }
+                }
+            }
+            None if message == PROBE.as_bytes() => {
+                let is_counted = self.pace == Pace::Eager && self.wandering.is_none();
+                if is_counted && !self.is_probed {
+                    self.is_probed = true;
+                    context
+                        .shared
+                        .probed
+                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+            Some(_) | None => {
+                self.judge.receive_strange();
+                let session = self.member.session;
+                context.tally.complain(|| {
+                    let shown = message[..message.len().min(80)].escape_ascii();
+                    format!("session {session} got what nobody sent it: `{shown}`")
+                });
+            }
+        }
+    }
+}
+
+fn count_of(group: u32) -> usize {
+    usize::try_from(group).unwrap_or(usize::MAX)
+}
+
+fn put_message(payload: &[u8], kind: Kind, session: usize, out: &mut Vec<u8>) {
+    let opcode = match kind {
+        Kind::Text => frames::TEXT,
+        Kind::Binary => frames::BINARY,
+    };
+    frames::put_masked(opcode, payload, mask_of(session), out);
+}
+
+/// Any mask will do against a server that is not attacked; each session has its own.
+fn mask_of(session: usize) -> [u8; 4] {
+    let mixed = u32::try_from(session & 0xff_ffff)
+        .unwrap_or(1)
+        .wrapping_mul(0x9e37_79b1);
+    (mixed | 1).to_be_bytes()
+}
+
+fn is_upgraded(head: &[u8]) -> bool {
+    str::from_utf8(head).is_ok_and(|head| {
+        let accept = http::header(head, "sec-websocket-accept");
+        http::status(head) == Some(101) && accept == Some(SAMPLE_ACCEPT)
+    })
+}

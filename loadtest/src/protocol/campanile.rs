@@ -1,0 +1,75 @@
+//! Campanile's server API, by which a backend publishes to a channel in whatever dialect.
+//!
+//! ```text
+//!   POST /api/v1/publish   {"channel":"room-0","event":"publish","data":"hi"}
+//!   200                    {"delivered":3}
+//! ```
+
+use super::{Answered, Options, channel, header_line, json, post};
+
+/// The server API of one gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    path: String,
+    headers: String,
+}
+
+impl Api {
+    pub(super) fn new(options: &Options) -> Self {
+        let header = header_line(options.publish_header.as_deref());
+        Self {
+            path: options.publish_path_or("/api/v1/publish"),
+            headers: format!("Content-Type: application/json\r\n{header}"),
+        }
+    }
+
+    /// The request that publishes `message` on the channel of `group`.
+    pub(super) fn request(&self, authority: &str, group: usize, message: &str) -> Vec<u8> {
+        let channel = channel(group);
+        let body = format!(r#"{{"channel":"{channel}","event":"publish","data":"{message}"}}"#);
+        post(authority, &self.path, &self.headers, &body)
+    }
+}
+
+/// What the API's answer says.
+pub(super) fn answered(status: u16, body: &[u8]) -> Answered {
+    if status == 200
+        && let Some(digits) = json::member(body, b"delivered")
+        && let Some(end) = digits.iter().position(|byte| !byte.is_ascii_digit())
+        && let Some(count) = str::from_utf8(&digits[..end])
+            .ok()
+            .and_then(|n| n.parse().ok())
+    {
+        Answered::Reached(count)
+    } else {
+        Answered::Refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publication_is_one_json_object() {
+        let request = Api::new(&Options::default()).request("h:1", 7, "hi");
+        let text = String::from_utf8(request).expect("ASCII");
+        assert!(
+            text.starts_with("POST /api/v1/publish HTTP/1.1\r\nHost: h:1\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(
+                "\r\n\r\n{\"channel\":\"room-7\",\"event\":\"publish\",\"data\":\"hi\"}"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn only_200_with_a_count_is_taken() {
+        assert_eq!(answered(200, br#"{"delivered":12}"#), Answered::Reached(12));
+        assert_eq!(answered(200, br#"{"delivered":"x"}"#), Answered::Refused);
+        assert_eq!(answered(400, br#"{"delivered":12}"#), Answered::Refused);
+    }
+}

@@ -1,0 +1,189 @@
+//! Campanile's `edk`: Protocol Buffers in binary frames, under a user's name and a token.
+//!
+//! With the opaque schema the gateway knows nothing of a message but that it is well formed: what
+//! one session sends goes to all, on a channel that everyone is on. With the built-in one a message
+//! has a type, which is a command.
+//!
+//! ```text
+//!   opaque      > field 1, length: hi                       < the same bytes, everyone
+//!   built-in    > type "publish", payload "room-0 hi"       < type "publish", payload "hi"
+//!               > type "echo",    payload "hi"              < type "echo",    payload "hi"
+//!
+//!   message Message { string type = 1; bytes payload = 2; string id = 3; }
+//! ```
+
+use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+
+/// The protocol.
+#[derive(Debug)]
+pub(super) struct Edk {
+    path: String,
+    schema: Schema,
+}
+
+/// What messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Schema {
+    /// Anything well formed.
+    Opaque,
+    /// The gateway's own `Message`.
+    Builtin,
+}
+
+impl Edk {
+    pub(super) fn new(options: &Options, schema: Schema) -> Self {
+        Self {
+            path: options.path_or("/edk"),
+            schema,
+        }
+    }
+
+    fn command(&self, command: &str, data: &str) -> Option<Vec<u8>> {
+        (self.schema == Schema::Builtin).then(|| {
+            let mut bytes = Vec::with_capacity(data.len() + 24);
+            put_field(1, command.as_bytes(), &mut bytes);
+            put_field(2, data.as_bytes(), &mut bytes);
+            bytes
+        })
+    }
+}
+
+impl Protocol for Edk {
+    fn offers(&self, way: Way) -> bool {
+        match way {
+            Way::Client => true,
+            Way::Ask => self.schema == Schema::Builtin,
+            // Over HTTP it takes base64; joining and leaving are not answered.
+            Way::Http | Way::Wander => false,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Binary
+    }
+
+    fn upgrade(&self, member: Member, _purpose: Purpose) -> Option<Upgrade> {
+        Some(Upgrade {
+            path: self.path.clone(),
+            headers: vec![
+                ("x-user-id", format!("user-{}", member.session)),
+                ("Sec-WebSocket-Protocol", "token".to_owned()),
+            ],
+        })
+    }
+
+    fn opening(&self, member: Member, purpose: Purpose) -> Opening {
+        let message = match purpose {
+            Purpose::Receive => self.command("join", &channel(member.group)),
+            Purpose::Ask | Purpose::Wander => None,
+        };
+        Opening {
+            greeted: false,
+            message,
+            answered: false,
+        }
+    }
+
+    fn request(&self, _: &str, _: usize, _: &str, _: u64) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+        match self.schema {
+            Schema::Builtin => self.command("publish", &format!("{} {message}", channel(group))),
+            Schema::Opaque => {
+                let mut bytes = Vec::with_capacity(message.len() + 8);
+                put_field(1, message.as_bytes(), &mut bytes);
+                Some(bytes)
+            }
+        }
+    }
+
+    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+        self.command("echo", message)
+    }
+
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+        let wanted = match self.schema {
+            Schema::Opaque => 1,
+            Schema::Builtin => 2,
+        };
+        let mut left = payload;
+        while let Some(field) = take_field(left) {
+            if field.number == wanted {
+                return ear(Heard::Message(field.value));
+            }
+            left = field.rest;
+        }
+    }
+}
+
+/// Appends field `number`, length-delimited.
+fn put_field(number: u8, value: &[u8], out: &mut Vec<u8>) {
+    out.push(number << 3 | LENGTH_DELIMITED);
+    let mut length = value.len();
+    while length >= 0x80 {
+        out.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).expect("seven bits"));
+    out.extend_from_slice(value);
+}
+
+/// A field, and what follows it.
+struct Field<'a> {
+    number: u8,
+    value: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// The first field of `bytes`, which must be length-delimited and of a small number.
+fn take_field(bytes: &[u8]) -> Option<Field<'_>> {
+    let (tag, mut rest) = bytes.split_first()?;
+    if tag & 7 != LENGTH_DELIMITED {
+        return None;
+    }
+    let mut length = 0_usize;
+    for shift in [0, 7, 14, 21, 28] {
+        let (byte, behind) = rest.split_first()?;
+        rest = behind;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            let (value, rest) = rest.split_at_checked(length)?;
+            let number = tag >> 3;
+            return Some(Field {
+                number,
+                value,
+                rest,
+            });
+        }
+    }
+    None
+}
+
+const LENGTH_DELIMITED: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::heard;
+    use super::*;
+
+    #[test]
+    fn an_opaque_message_reads_back_whatever_its_length() {
+        let edk = Edk::new(&Options::default(), Schema::Opaque);
+        for length in [0, 1, 127, 128, 16_384, 70_000] {
+            let message = "x".repeat(length);
+            let bytes = edk.say(0, &message).expect("by a client");
+            assert_eq!(heard(&edk, &[&bytes]), [format!("Message {message}")]);
+        }
+    }
+
+    #[test]
+    fn the_built_in_message_is_as_documented() {
+        let edk = Edk::new(&Options::default(), Schema::Builtin);
+        let bytes = edk.command("chat", "hi").expect("the built-in schema");
+        assert_eq!(bytes, b"\x0a\x04chat\x12\x02hi");
+        assert_eq!(heard(&edk, &[&bytes]), ["Message hi"]);
+        assert!(heard(&edk, &[&bytes[..9]]).is_empty());
+    }
+}

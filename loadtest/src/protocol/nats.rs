@@ -1,0 +1,184 @@
+//! NATS over WebSocket: its text protocol as a stream through binary messages.
+//!
+//! A message of the WebSocket is not a message of NATS: one may carry several of the other, or cut
+//! one anywhere. There is no publishing by HTTP; a client publishes, and receives its own.
+//!
+//! ```text
+//!   < INFO {..}
+//!   > CONNECT {"verbose":false,..}  SUB room-0 1  PING
+//!   < PONG                                               so the subscription has been made
+//!   > PUB room-0 2  hi
+//!   < MSG room-0 1 2  hi
+//! ```
+
+use std::ops::Range;
+
+use memchr::memmem;
+
+use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+
+/// The protocol.
+#[derive(Debug)]
+pub(super) struct Nats {
+    path: String,
+}
+
+impl Nats {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            path: options.path_or("/"),
+        }
+    }
+}
+
+impl Protocol for Nats {
+    fn offers(&self, way: Way) -> bool {
+        match way {
+            Way::Http => false,
+            Way::Client | Way::Ask | Way::Wander => true,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Binary
+    }
+
+    fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
+        Some(Upgrade {
+            path: self.path.clone(),
+            headers: Vec::new(),
+        })
+    }
+
+    fn opening(&self, member: Member, purpose: Purpose) -> Opening {
+        let subscribe = match purpose {
+            // A session that asks does so of itself, through the server.
+            Purpose::Receive | Purpose::Ask => format!("SUB {} 1\r\n", channel(member.group)),
+            Purpose::Wander => String::new(),
+        };
+        Opening {
+            greeted: true,
+            message: Some(format!("{CONNECT}{subscribe}PING\r\n").into_bytes()),
+            answered: true,
+        }
+    }
+
+    fn request(&self, _: &str, _: usize, _: &str, _: u64) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+        let channel = channel(group);
+        Some(format!("PUB {channel} {}\r\n{message}\r\n", message.len()).into_bytes())
+    }
+
+    fn ask(&self, member: Member, message: &str) -> Option<Vec<u8>> {
+        self.say(member.group, message)
+    }
+
+    fn join(&self, group: usize) -> Option<Vec<u8>> {
+        Some(format!("SUB {} 1\r\nPING\r\n", channel(group)).into_bytes())
+    }
+
+    fn leave(&self, _group: usize) -> Option<Vec<u8>> {
+        Some(b"UNSUB 1\r\nPING\r\n".to_vec())
+    }
+
+    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+        if rest.is_empty() {
+            let taken = read_all(payload, ear);
+            rest.extend_from_slice(&payload[taken..]);
+        } else {
+            rest.extend_from_slice(payload);
+            let taken = read_all(rest, ear);
+            rest.drain(..taken);
+        }
+    }
+}
+
+/// Reads the whole protocol messages at the start of `stream`; returns how many bytes they take.
+fn read_all(stream: &[u8], ear: Ear<'_>) -> usize {
+    let mut taken = 0;
+    while let Some((message, length)) = next(&stream[taken..]) {
+        let bytes = &stream[taken..];
+        match message {
+            Operation::Info => ear(Heard::Greeting),
+            Operation::Pong => ear(Heard::Joined),
+            Operation::Ping => ear(Heard::Wants(b"PONG\r\n")),
+            Operation::Message(payload) => ear(Heard::Message(&bytes[payload])),
+            Operation::Error => ear(Heard::Refused(
+                String::from_utf8_lossy(&bytes[..length])
+                    .trim_end()
+                    .to_owned(),
+            )),
+            Operation::Other => {}
+        }
+        taken += length;
+    }
+    taken
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Operation {
+    Info,
+    Ping,
+    Pong,
+    /// Where its payload is.
+    Message(Range<usize>),
+    Error,
+    Other,
+}
+
+/// The first message of `bytes` and its length; `None` while it is not all there.
+fn next(bytes: &[u8]) -> Option<(Operation, usize)> {
+    let line_end = memmem::find(bytes, b"\r\n")?;
+    let line = &bytes[..line_end];
+    let body = line_end + 2;
+    let operation = match line {
+        [b'M', b'S', b'G', b' ', ..] => {
+            let digits = line.rsplit(|byte| *byte == b' ').next()?;
+            let length: usize = str::from_utf8(digits).ok()?.parse().unwrap_or(0);
+            let end = body + length + 2;
+            return (bytes.len() >= end).then_some((Operation::Message(body..body + length), end));
+        }
+        [b'I', b'N', b'F', b'O', ..] => Operation::Info,
+        b"PING" => Operation::Ping,
+        b"PONG" => Operation::Pong,
+        [b'-', b'E', b'R', b'R', ..] => Operation::Error,
+        _ => Operation::Other,
+    };
+    Some((operation, body))
+}
+
+const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":true,\
+                       \"lang\":\"loadtest\",\"version\":\"1\"}\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::heard;
+    use super::*;
+
+    const STREAM: &[u8] =
+        b"INFO {}\r\nPONG\r\nMSG room-0 1 2\r\nhi\r\nMSG room-0 1 4\r\n\r\n\r\n\r\nPING\r\n-ERR 'x'\r\n";
+
+    #[test]
+    fn a_stream_is_read_however_it_is_cut() {
+        let nats = Nats::new(&Options::default());
+        let whole = heard(&nats, &[STREAM]);
+        assert_eq!(
+            whole,
+            [
+                "Greeting",
+                "Joined",
+                "Message hi",
+                "Message \r\n\r\n",
+                "Wants PONG\r\n",
+                "Refused(\"-ERR 'x'\")"
+            ]
+        );
+        for cut in 1..STREAM.len() {
+            let pieces: Vec<&[u8]> = STREAM.chunks(cut).collect();
+            assert_eq!(heard(&nats, &pieces), whole, "cut into {cut}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Campanile's `projectforge`: JSON messages that name a channel, which connecting joins.
+//!
+//! ```text
+//!   GET /projectforge?ch=room-0      a member at once; the others are told `online-update`
+//!   > {"channel":"room-0","cmd":"publish","param":"hi"}
+//!   < { "from": .., "channel": "room-0", "cmd": "publish", "param": "hi" }      every member
+//!   > {"channel":"","cmd":"echo","param":"hi"}
+//!   < { "cmd": "echo", "param": "hi" }
+//! ```
+
+use super::campanile::{self, Api};
+use super::{
+    Answered, Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json,
+};
+
+/// The protocol.
+#[derive(Debug)]
+pub(super) struct Projectforge {
+    path: String,
+    api: Api,
+}
+
+impl Projectforge {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            path: options.path_or("/projectforge"),
+            api: Api::new(options),
+        }
+    }
+}
+
+impl Protocol for Projectforge {
+    fn offers(&self, way: Way) -> bool {
+        match way {
+            Way::Http | Way::Client | Way::Ask => true,
+            Way::Wander => false, // joining and leaving are not answered
+        }
+    }
+
+    fn upgrade(&self, member: Member, purpose: Purpose) -> Option<Upgrade> {
+        let query = match purpose {
+            Purpose::Receive => format!("?ch={}", channel(member.group)),
+            // Without `ch` the gateway makes up a channel: theirs alone.
+            Purpose::Ask | Purpose::Wander => String::new(),
+        };
+        Some(Upgrade {
+            path: format!("{}{query}", self.path),
+            headers: Vec::new(),
+        })
+    }
+
+    fn request(
+        &self,
+        authority: &str,
+        group: usize,
+        message: &str,
+        _seconds: u64,
+    ) -> Option<Vec<u8>> {
+        Some(self.api.request(authority, group, message))
+    }
+
+    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+        let channel = channel(group);
+        let text = format!(r#"{{"channel":"{channel}","cmd":"publish","param":"{message}"}}"#);
+        Some(text.into_bytes())
+    }
+
+    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+        Some(format!(r#"{{"channel":"","cmd":"echo","param":"{message}"}}"#).into_bytes())
+    }
+
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+        if let Some(message) = json::string_member(payload, b"param") {
+            ear(Heard::Message(message));
+        }
+    }
+
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        campanile::answered(status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::heard;
+    use super::*;
+
+    #[test]
+    fn a_publication_is_found_in_its_indented_envelope() {
+        let forge = Projectforge::new(&Options::default());
+        let all = heard(
+            &forge,
+            &[
+                b"{\n  \"from\": \"a007345e-a2e3-49c7-8b10-d4317bad2ac5\",\n  \
+                  \"channel\": \"room-0\",\n  \"cmd\": \"publish\",\n  \"param\": \"hi\"\n}",
+                b"{\n  \"channel\": \"room-0\",\n  \"cmd\": \"online-update\",\n  \"param\": {\n    \
+                  \"userID\": \"x\",\n    \"connected\": true\n  }\n}",
+            ],
+        );
+        assert_eq!(all, ["Message hi"]);
+    }
+}

@@ -1,0 +1,117 @@
+//! Plain topic servers: a topic in the URL, raw messages (bun, ws, and nchan with its own paths).
+//!
+//! ```text
+//!   GET  /ws?topic=room-0, Upgrade: websocket        a member at once
+//!   POST /publish?topic=room-0   <body>              to every member: a frame with <body>
+//!   GET  /echo, Upgrade: websocket                   whatever is sent comes back
+//! ```
+
+use super::{Answered, Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
+use super::{channel, header_line, post};
+
+/// The protocol.
+#[derive(Debug)]
+pub(super) struct Topics {
+    path: String,
+    publish_path: String,
+    headers: String,
+}
+
+impl Topics {
+    pub(super) fn new(options: &Options) -> Self {
+        let header = header_line(options.publish_header.as_deref());
+        Self {
+            path: options.path_or("/ws"),
+            publish_path: options.publish_path_or("/publish"),
+            headers: format!("Content-Type: text/plain\r\n{header}"),
+        }
+    }
+}
+
+impl Protocol for Topics {
+    fn offers(&self, way: Way) -> bool {
+        match way {
+            Way::Http | Way::Ask => true,
+            Way::Client | Way::Wander => false,
+        }
+    }
+
+    fn upgrade(&self, member: Member, purpose: Purpose) -> Option<Upgrade> {
+        let path = match purpose {
+            Purpose::Receive => format!("{}?topic={}", self.path, channel(member.group)),
+            Purpose::Ask => "/echo".to_owned(),
+            Purpose::Wander => format!("{}?topic=nothing", self.path),
+        };
+        Some(Upgrade {
+            path,
+            headers: Vec::new(),
+        })
+    }
+
+    fn request(
+        &self,
+        authority: &str,
+        group: usize,
+        message: &str,
+        _seconds: u64,
+    ) -> Option<Vec<u8>> {
+        let path = format!("{}?topic={}", self.publish_path, channel(group));
+        Some(post(authority, &path, &self.headers, message))
+    }
+
+    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+        Some(message.as_bytes().to_vec())
+    }
+
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+        ear(Heard::Message(payload));
+    }
+
+    /// Some answer with the number of members and nothing else.
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        let count = str::from_utf8(body)
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        match (status, count) {
+            (200..=299, Some(count)) => Answered::Reached(count),
+            (200..=299, None) => Answered::Taken,
+            _ => Answered::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_in_both_urls() {
+        let topics = Topics::new(&Options::default());
+        let member = Member {
+            session: 1,
+            group: 4,
+        };
+        let upgrade = topics
+            .upgrade(member, Purpose::Receive)
+            .expect("there is one");
+        assert_eq!(upgrade.path, "/ws?topic=room-4");
+        let request = topics.request("h:1", 4, "hi", 0).expect("by HTTP");
+        let text = String::from_utf8(request).expect("ASCII");
+        assert!(
+            text.starts_with("POST /publish?topic=room-4 HTTP/1.1\r\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("Content-Length: 2\r\n\r\nhi"), "{text}");
+    }
+
+    #[test]
+    fn a_number_is_how_many_were_reached() {
+        let topics = Topics::new(&Options::default());
+        assert_eq!(topics.answered(200, b"12"), Answered::Reached(12));
+        assert_eq!(
+            topics.answered(202, b"queued messages: 1\r\n"),
+            Answered::Taken
+        );
+        assert_eq!(topics.answered(404, b"not found"), Answered::Refused);
+    }
+}

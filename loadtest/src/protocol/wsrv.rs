@@ -1,0 +1,141 @@
+//! Campanile's `wsrv`: JSON commands, each answered under its own sequence number.
+//!
+//! ```text
+//!   > {"cmd":"join","seqno":"j","data":"room-0"}
+//!   < {"cmd":"join","seqno":"j","status":0,"msg":"ok","data":..}
+//!   > {"cmd":"publish","seqno":"p","data":{"channel":"room-0","data":"hi"}}
+//!   < {"cmd":"publish","seqno":"Hph7bg5S","status":0,"msg":"ok","data":"hi"}   every member
+//!   < {"cmd":"publish","seqno":"p","status":0,"msg":"ok","data":{}}            the publisher
+//!   > {"cmd":"echo","seqno":"1","data":"hi"}
+//!   < {"cmd":"echo","seqno":"1","status":0,"msg":"ok","data":"hi"}
+//! ```
+
+use super::campanile::{self, Api};
+use super::{Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{channel, json};
+
+/// The protocol.
+#[derive(Debug)]
+pub(super) struct Wsrv {
+    path: String,
+    api: Api,
+}
+
+impl Wsrv {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            path: options.path_or("/wsrv"),
+            api: Api::new(options),
+        }
+    }
+}
+
+impl Protocol for Wsrv {
+    fn offers(&self, way: Way) -> bool {
+        match way {
+            Way::Http | Way::Client | Way::Ask | Way::Wander => true,
+        }
+    }
+
+    fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
+        Some(Upgrade {
+            path: self.path.clone(),
+            headers: Vec::new(),
+        })
+    }
+
+    fn opening(&self, member: Member, purpose: Purpose) -> Opening {
+        match purpose {
+            Purpose::Receive => Opening {
+                greeted: false,
+                message: self.join(member.group),
+                answered: true,
+            },
+            Purpose::Ask | Purpose::Wander => Opening::default(),
+        }
+    }
+
+    fn request(
+        &self,
+        authority: &str,
+        group: usize,
+        message: &str,
+        _seconds: u64,
+    ) -> Option<Vec<u8>> {
+        Some(self.api.request(authority, group, message))
+    }
+
+    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+        let channel = channel(group);
+        let text = format!(
+            r#"{{"cmd":"publish","seqno":"p","data":{{"channel":"{channel}","data":"{message}"}}}}"#
+        );
+        Some(text.into_bytes())
+    }
+
+    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+        Some(format!(r#"{{"cmd":"echo","seqno":"1","data":"{message}"}}"#).into_bytes())
+    }
+
+    fn join(&self, group: usize) -> Option<Vec<u8>> {
+        let channel = channel(group);
+        Some(format!(r#"{{"cmd":"join","seqno":"j","data":"{channel}"}}"#).into_bytes())
+    }
+
+    fn leave(&self, group: usize) -> Option<Vec<u8>> {
+        let channel = channel(group);
+        Some(format!(r#"{{"cmd":"leave","seqno":"l","data":"{channel}"}}"#).into_bytes())
+    }
+
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+        if let Some(message) = json::string_member(payload, b"data")
+            && !ANSWERED.contains(&json::string_member(payload, b"seqno").unwrap_or_default())
+        {
+            return ear(Heard::Message(message));
+        }
+        let is_ok = json::member(payload, b"status").is_some_and(|rest| rest.starts_with(b"0,"));
+        match json::string_member(payload, b"seqno") {
+            _ if !is_ok => ear(Heard::Refused(
+                String::from_utf8_lossy(payload).into_owned(),
+            )),
+            Some(b"j") => ear(Heard::Joined),
+            Some(b"l") => ear(Heard::Left),
+            Some(b"p") => ear(Heard::Taken),
+            _ => {}
+        }
+    }
+
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        campanile::answered(status, body)
+    }
+}
+
+/// The sequence numbers of commands whose answers are not messages. A push has eight characters.
+const ANSWERED: [&[u8]; 3] = [b"j", b"l", b"p"];
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::heard;
+    use super::*;
+
+    #[test]
+    fn answers_and_pushes_are_told_apart() {
+        let wsrv = Wsrv::new(&Options::default());
+        let all = heard(
+            &wsrv,
+            &[
+                br#"{"cmd":"join","seqno":"j","status":0,"msg":"ok","data":"room-0"}"#,
+                br#"{"cmd":"publish","seqno":"Hph7bg5S","status":0,"msg":"ok","data":"hi"}"#,
+                br#"{"cmd":"publish","seqno":"p","status":0,"msg":"ok","data":{}}"#,
+                br#"{"cmd":"echo","seqno":"1","status":0,"msg":"ok","data":"hi"}"#,
+                br#"{"cmd":"leave","seqno":"l","status":0,"msg":"ok","data":{}}"#,
+            ],
+        );
+        assert_eq!(all, ["Joined", "Message hi", "Taken", "Message hi", "Left"]);
+        let refused = heard(
+            &wsrv,
+            &[br#"{"cmd":"join","seqno":"j","status":-1,"msg":"not implement","data":{}}"#],
+        );
+        assert!(refused[0].starts_with("Refused("), "{refused:?}");
+    }
+}

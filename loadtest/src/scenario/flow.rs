@@ -1,0 +1,415 @@
+//! The scenarios that publish: push, channel, rpc, mixed, churn and slow.
+//!
+//! They differ in who publishes, who receives, and what else happens; all open their sessions, make
+//! sure that each is a member, run their load once or several times, and judge every message.
+
+use super::measure::{Plan, Sample, measure};
+use super::{Scene, members, outcome, sizes, stays};
+use crate::cli::{
+    ChannelArguments, ChurnArguments, FlowArguments, LoadArguments, MixedArguments, PushArguments,
+    RpcArguments, SlowArguments, Via,
+};
+use crate::engine::{Load, Mix, Pace};
+use crate::failure::{Failure, Outcome};
+use crate::procfs;
+use crate::protocol::{Member, Name, Purpose, Way};
+use crate::report::Report;
+use crate::stats::{count, duration, float};
+use crate::team::Team;
+
+/// What makes one of these scenarios.
+struct Flow<'a> {
+    title: &'static str,
+    arguments: &'a FlowArguments,
+    groups: usize,
+    mix: Mix,
+    purpose: Purpose,
+    load: Load,
+    besides: Besides,
+}
+
+/// What happens besides publishing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Besides {
+    Nothing,
+    /// So many more sessions read at this pace.
+    Slow(usize, Pace),
+    /// So many more sessions come and go, so often a second.
+    Churn(usize, f64),
+}
+
+/// All by HTTP.
+pub(crate) const HTTP: Mix = Mix {
+    http: 1,
+    client: 0,
+    ask: 0,
+};
+/// All by clients.
+pub(crate) const CLIENT: Mix = Mix {
+    http: 0,
+    client: 1,
+    ask: 0,
+};
+/// Commands only.
+pub(crate) const ASK: Mix = Mix {
+    http: 0,
+    client: 0,
+    ask: 1,
+};
+
+/// `loadtest push`.
+///
+/// # Errors
+///
+/// The server could not be started or reached, or a session could not be opened.
+pub(crate) fn push(arguments: &PushArguments) -> Outcome<bool> {
+    let flow = &arguments.flow;
+    let groups = arguments
+        .users
+        .unwrap_or(flow.crowd.clients)
+        .min(flow.crowd.clients);
+    Flow {
+        title: "push: by HTTP to users' sessions",
+        arguments: flow,
+        groups,
+        mix: HTTP,
+        purpose: Purpose::Receive,
+        load: load_of(&flow.load, open(&flow.load, 1000.0)),
+        besides: Besides::Nothing,
+    }
+    .run(Name::Wserver)
+}
+
+/// `loadtest channel`.
+///
+/// # Errors
+///
+/// As [`push`].
+pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
+    let flow = &arguments.flow;
+    let name = flow.server.protocol.unwrap_or(Name::Wsrv);
+    let protocol = name.build(&flow.server.protocol_options());
+    let own = if protocol.offers(Way::Client) {
+        Via::Client
+    } else {
+        Via::Http
+    };
+    let via = arguments.via.unwrap_or(own);
+    let (mix, title) = match via {
+        Via::Http => (HTTP, "channel: written to by HTTP"),
+        Via::Client => (CLIENT, "channel: written to by a member"),
+    };
+    Flow {
+        title,
+        arguments: flow,
+        groups: arguments.channels.min(flow.crowd.clients),
+        mix,
+        purpose: Purpose::Receive,
+        load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
+        besides: Besides::Nothing,
+    }
+    .run(Name::Wsrv)
+}
+
+/// `loadtest rpc`.
+///
+/// # Errors
+///
+/// As [`push`].
+pub(crate) fn rpc(arguments: &RpcArguments) -> Outcome<bool> {
+    let flow = &arguments.flow;
+    Flow {
+        title: "rpc: commands and their replies",
+        arguments: flow,
+        groups: flow.crowd.clients,
+        mix: ASK,
+        purpose: Purpose::Ask,
+        load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
+        besides: Besides::Nothing,
+    }
+    .run(Name::Wsrv)
+}
+
+/// `loadtest mixed`.
+///
+/// # Errors
+///
+/// As [`push`].
+pub(crate) fn mixed(arguments: &MixedArguments) -> Outcome<bool> {
+    let flow = &arguments.flow;
+    let (http, client, ask) = (arguments.http, arguments.client, arguments.rpc);
+    if http
+        .checked_add(client)
+        .and_then(|sum| sum.checked_add(ask))
+        .is_none_or(|sum| sum == 0)
+    {
+        return Err(Failure::new(
+            "the weights --http, --client and --rpc must sum to something",
+        ));
+    }
+    if ask > 0 && flow.server.protocol == Some(Name::Nats) {
+        return Err(Failure::new(
+            "NATS has no reply that is not a publication: use --rpc 0",
+        ));
+    }
+    Flow {
+        title: "mixed: publications and commands",
+        arguments: flow,
+        groups: arguments.channels.min(flow.crowd.clients),
+        mix: Mix { http, client, ask },
+        purpose: Purpose::Receive,
+        load: load_of(&flow.load, open(&flow.load, 1000.0)),
+        besides: Besides::Nothing,
+    }
+    .run(Name::Wsrv)
+}
+
+/// `loadtest churn`.
+///
+/// # Errors
+///
+/// As [`push`].
+pub(crate) fn churn(arguments: &ChurnArguments) -> Outcome<bool> {
+    let flow = &arguments.flow;
+    Flow {
+        title: "churn: members come and go",
+        arguments: flow,
+        groups: arguments.channels.min(flow.crowd.clients),
+        mix: HTTP,
+        purpose: Purpose::Receive,
+        load: load_of(&flow.load, open(&flow.load, 200.0)),
+        besides: Besides::Churn(arguments.wanderers, arguments.moves),
+    }
+    .run(Name::Wserver)
+}
+
+/// `loadtest slow`.
+///
+/// # Errors
+///
+/// As [`push`].
+pub(crate) fn slow(arguments: &SlowArguments) -> Outcome<bool> {
+    let flow = &arguments.flow;
+    let pace = match arguments.slow_bytes {
+        0 => Pace::Never,
+        bytes => Pace::Slow(bytes),
+    };
+    Flow {
+        title: "slow: some sessions do not keep up",
+        arguments: flow,
+        groups: 1,
+        mix: HTTP,
+        purpose: Purpose::Receive,
+        load: load_of(&flow.load, open(&flow.load, 200.0)),
+        besides: Besides::Slow(arguments.slow, pace),
+    }
+    .run(Name::Wserver)
+}
+
+fn open(load: &LoadArguments, rate: f64) -> Load {
+    Load::Open {
+        rate: load.rate.unwrap_or(rate),
+        arrivals: load.arrivals,
+    }
+}
+
+/// The load that was asked for, or `own`.
+fn load_of(load: &LoadArguments, own: Load) -> Load {
+    match load.outstanding {
+        Some(outstanding) => Load::Closed { outstanding },
+        None if load.rate.is_some() || load.ramp => open(load, 100.0),
+        None => own,
+    }
+}
+
+impl Flow<'_> {
+    fn run(&self, own: Name) -> Outcome<bool> {
+        let crowd = &self.arguments.crowd;
+        let scene = Scene::prepare(&self.arguments.server, crowd, own)?;
+        self.check(&scene)?;
+        let mut report = Report::new(self.title);
+        scene.describe(&mut report);
+
+        let all = members(0, crowd.clients, self.groups);
+        let mut setup = scene.setup(crowd, sizes(&all, self.groups), self.arguments.load.bytes);
+        setup.counts_receivers = self.besides == Besides::Nothing;
+        setup.speakers = self.arguments.load.publishers;
+        let mut team = Team::new(&setup, crowd.threads)?;
+        self.open(&mut team, &all, &scene, &mut report)?;
+
+        let samples = if self.arguments.load.ramp {
+            self.ramp(&mut team, &scene, &mut report)?
+        } else {
+            let mut samples = Vec::new();
+            for repetition in 0..self.arguments.load.repeat {
+                let plan = self.plan(self.load, count(repetition));
+                samples.push(measure(&mut team, &plan, scene.pid)?);
+            }
+            samples
+        };
+        if !self.arguments.load.ramp {
+            outcome::add_samples(&mut report, &samples, crowd.threads);
+        }
+        self.judge(&mut team, &mut report)?;
+        report.deliver(&self.arguments.destination)
+    }
+
+    fn check(&self, scene: &Scene) -> Outcome<()> {
+        let Mix { http, client, ask } = self.mix;
+        for (weight, way) in [(http, Way::Http), (client, Way::Client), (ask, Way::Ask)] {
+            if weight > 0 {
+                scene.must_offer(way)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens everything, and waits until every session is a member.
+    fn open(
+        &self,
+        team: &mut Team,
+        all: &[Member],
+        scene: &Scene,
+        report: &mut Report,
+    ) -> Outcome<()> {
+        let load = &self.arguments.load;
+        let engines = team.size();
+        if self.mix.http > 0 {
+            team.first()
+                .add_publishers(load.publishers, load.pipeline)?;
+        }
+        let memory = || scene.pid.map(procfs::anonymous_bytes).transpose();
+        let before = memory()?;
+        let at_a_time = OPENING_AT_A_TIME;
+        team.all(
+            |number, engine| {
+                engine.open(&Team::share(all, number, engines), self.purpose, at_a_time)
+            },
+            |_| (),
+        )?;
+        let more = |sessions| members(all.len(), sessions, self.groups);
+        match self.besides {
+            Besides::Nothing => {}
+            Besides::Slow(sessions, pace) => team.first().open_paced(&more(sessions), pace)?,
+            Besides::Churn(sessions, _) => {
+                let more = more(sessions);
+                team.all(
+                    |number, engine| {
+                        engine.open_wanderers(&Team::share(&more, number, engines), at_a_time)
+                    },
+                    |_| (),
+                )?;
+            }
+        }
+        let way = if self.mix.http > 0 {
+            Way::Http
+        } else {
+            Way::Client
+        };
+        if self.purpose == Purpose::Receive {
+            team.all(|_, engine| engine.probe(way, all.len()), |_| ())?;
+        }
+        let memory = match before.zip(memory()?) {
+            Some((before, after)) => {
+                let each = (float(after) - float(before)) / float(count(all.len()));
+                report.figure("server_bytes_per_session", each);
+                format!(", {each:.0} bytes each in the server")
+            }
+            None => String::new(),
+        };
+        let (sessions, groups) = (all.len(), self.groups);
+        report.row("sessions", format!("{sessions} in {groups} groups{memory}"));
+        let messages = format!(
+            "{} bytes, from {} publishers, {} outstanding each",
+            load.bytes, load.publishers, load.pipeline
+        );
+        report.row("messages of", messages);
+        Ok(())
+    }
+
+    fn plan(&self, load: Load, repetition: u64) -> Plan {
+        let arguments = &self.arguments.load;
+        Plan {
+            load,
+            mix: self.mix,
+            warm_up_s: arguments.warm_up,
+            measured_s: arguments.seconds,
+            patience_s: match self.besides {
+                Besides::Nothing => 3.0,
+                Besides::Slow(..) | Besides::Churn(..) => 1.0,
+            },
+            seed: arguments.seed.wrapping_add(repetition),
+            moves: match self.besides {
+                Besides::Churn(_, moves) => moves,
+                Besides::Nothing | Besides::Slow(..) => 0.0,
+            },
+            is_shown: true,
+        }
+    }
+
+    /// Raises the rate until it is too much.
+    fn ramp(&self, team: &mut Team, scene: &Scene, report: &mut Report) -> Outcome<Vec<Sample>> {
+        let arguments = &self.arguments.load;
+        let Load::Open { mut rate, arrivals } = self.load else {
+            return Err(Failure::new("a ramp is an open loop"));
+        };
+        let mut samples: Vec<Sample> = Vec::new();
+        let mut knee = None;
+        for step in 0..RAMP_STEPS_MAX {
+            let load = Load::Open { rate, arrivals };
+            let sample = measure(team, &self.plan(load, step), scene.pid)?;
+            let p99_ms = sample.latency_ns(0.99) / 1e6;
+            let is_too_much = p99_ms > arguments.p99_max_ms || !sample.keeps_up();
+            eprintln!(
+                "{rate:.0} a second: {:.0} deliveries a second, p99 {}",
+                sample.deliveries_per_s(),
+                duration(sample.latency_ns(0.99))
+            );
+            if !is_too_much {
+                knee = Some(samples.len());
+            }
+            samples.push(sample);
+            if is_too_much {
+                break;
+            }
+            rate *= arguments.ramp_factor;
+        }
+        let knee = knee.map(|index| &samples[index]);
+        if let Some(knee) = knee {
+            outcome::add_samples(report, std::slice::from_ref(knee), team.size());
+        }
+        outcome::add_ramp(report, &samples, knee);
+        Ok(samples)
+    }
+
+    fn judge(&self, team: &mut Team, report: &mut Report) -> Outcome<()> {
+        if matches!(self.besides, Besides::Slow(..)) {
+            team.all(|_, engine| engine.catch_up(), |_| ())?;
+        }
+        let moved = team.moved();
+        let accounts = team.accounts();
+        let mut verdict = accounts.verdict();
+        match self.besides {
+            Besides::Nothing => {}
+            Besides::Slow(..) => outcome::add_slow(report, &accounts),
+            Besides::Churn(sessions, _) => {
+                let judged = stays::judge(&accounts.sessions, &accounts.published);
+                verdict.add(judged.verdict);
+                report.row(
+                    "wanderers",
+                    format!(
+                        "{sessions}, moved {moved} times, {} stays; {} messages had to reach them",
+                        judged.stays, judged.owed
+                    ),
+                );
+                report.figure("moves", moved);
+                report.figure("stays", judged.stays);
+            }
+        }
+        outcome::add_verdict(report, verdict);
+        Ok(())
+    }
+}
+
+const OPENING_AT_A_TIME: usize = 64;
+const RAMP_STEPS_MAX: u64 = 60;

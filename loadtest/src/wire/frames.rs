@@ -1,0 +1,302 @@
+//! WebSocket frames (RFC 6455, 5.2): a reader that takes a stream however it is cut, and a writer.
+//!
+//! Made to cost next to nothing beside the `read` that fed it: a frame that lies whole in what was
+//! read is handed out where it lies; only what is cut is copied. It checks what a server must not
+//! do wrong (masks, reserved bits, opcodes, lengths, control frames) and not UTF-8. Pure.
+
+/// What a frame, or the last of several, said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event<'a> {
+    /// A whole message, text or binary.
+    Message(&'a [u8]),
+    /// A ping, to be answered with the same.
+    Ping(&'a [u8]),
+    /// A close frame, with its code if it has one.
+    Close(Option<u16>),
+}
+
+/// The reading state of one connection.
+///
+/// # Invariant
+///
+/// `cut` is empty or the beginning of exactly one frame.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// The frame that is not all there yet, from its first byte.
+    cut: Vec<u8>,
+    /// The message whose last fragment has not come yet; `None` outside of one.
+    fragments: Option<Vec<u8>>,
+}
+
+impl Frames {
+    /// Takes what was read and hands on what has become whole, in order.
+    ///
+    /// # Errors
+    ///
+    /// The server broke the protocol; what it did is said.
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        each: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), &'static str> {
+        while !self.cut.is_empty() && !bytes.is_empty() {
+            let Some(head) = Head::read(&self.cut)? else {
+                self.cut.push(bytes[0]);
+                bytes = &bytes[1..];
+                continue;
+            };
+            let lacking = head.frame_bytes() - self.cut.len();
+            let (now, later) = bytes.split_at(lacking.min(bytes.len()));
+            self.cut.extend_from_slice(now);
+            bytes = later;
+            if now.len() == lacking {
+                let frame = std::mem::take(&mut self.cut);
+                self.take(head, &frame[head.bytes..], each)?;
+                self.cut = frame; // keeps its room for the next that is cut
+                self.cut.clear();
+            }
+        }
+        // A head may be whole, of a frame without payload, only now that it is looked at.
+        if let Some(head) = Head::read(&self.cut)?
+            && head.frame_bytes() == self.cut.len()
+        {
+            let frame = std::mem::take(&mut self.cut);
+            self.take(head, &frame[head.bytes..], each)?;
+        }
+        while let Some(head) = Head::read(bytes)? {
+            let Some((frame, rest)) = bytes.split_at_checked(head.frame_bytes()) else {
+                break;
+            };
+            self.take(head, &frame[head.bytes..], each)?;
+            bytes = rest;
+        }
+        if bytes.len() > SMALL && self.cut.capacity() > LARGE {
+            self.cut = Vec::new();
+        }
+        self.cut.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        each: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), &'static str> {
+        match (head.opcode, head.is_final, &mut self.fragments) {
+            (TEXT | BINARY, true, None) => each(Event::Message(payload)),
+            (TEXT | BINARY, false, None) => self.fragments = Some(payload.to_vec()),
+            (TEXT | BINARY, _, Some(_)) => return Err("a message began inside another"),
+            (CONTINUATION, _, None) => return Err("a fragment of no message"),
+            (CONTINUATION, is_final, Some(fragments)) => {
+                fragments.extend_from_slice(payload);
+                if is_final {
+                    let message = self.fragments.take().unwrap_or_default();
+                    each(Event::Message(&message));
+                }
+            }
+            (CLOSE, _, _) => each(Event::Close(match payload {
+                [high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
+                _ => None,
+            })),
+            (PING, _, _) => each(Event::Ping(payload)),
+            _ => {} // a pong: nobody here pings
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    opcode: u8,
+    is_final: bool,
+    bytes: usize,
+    payload_bytes: usize,
+}
+
+impl Head {
+    /// The head at the start of `bytes`; `None` while it is not all there.
+    fn read(bytes: &[u8]) -> Result<Option<Self>, &'static str> {
+        let [first, second, rest @ ..] = bytes else {
+            return Ok(None);
+        };
+        let opcode = first & 0x0f;
+        let is_final = first & 0x80 != 0;
+        if first & 0x70 != 0 {
+            return Err("a reserved bit was set");
+        }
+        if second & 0x80 != 0 {
+            return Err("a server masked a frame");
+        }
+        let (bytes, payload_bytes) = match (second & 0x7f, rest) {
+            (126, [high, low, ..]) => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+            (127, rest) if rest.len() >= 8 => {
+                let length = rest
+                    .first_chunk()
+                    .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if length > PAYLOAD_BYTES_MAX {
+                    return Err("a frame is longer than any message");
+                }
+                (10, length)
+            }
+            (126 | 127, _) => return Ok(None),
+            (short, _) => (2, usize::from(short)),
+        };
+        if (bytes == 4 && payload_bytes < 126) || (bytes == 10 && payload_bytes <= 0xffff) {
+            return Err("a length was not in its shortest form");
+        }
+        match opcode {
+            CONTINUATION | TEXT | BINARY => {}
+            CLOSE | PING | PONG if is_final && bytes == 2 => {}
+            CLOSE | PING | PONG => return Err("a control frame was cut or too long"),
+            _ => return Err("an opcode that does not exist"),
+        }
+        Ok(Some(Self {
+            opcode,
+            is_final,
+            bytes,
+            payload_bytes,
+        }))
+    }
+
+    const fn frame_bytes(self) -> usize {
+        self.bytes + self.payload_bytes
+    }
+}
+
+/// Appends a client's frame around `payload` to `out`, masked with `mask`.
+pub(crate) fn put_masked(opcode: u8, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    put_head(opcode, MASKED, payload.len(), out);
+    out.extend_from_slice(&mask);
+    let from = out.len();
+    out.extend_from_slice(payload);
+    for (byte, key) in out[from..].iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// Appends a server's frame around `payload` to `out`.
+pub(crate) fn put_plain(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    put_head(opcode, 0, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// FIN and opcode, then the length in its shortest form.
+fn put_head(opcode: u8, mask_bit: u8, length: usize, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short <= 125 => out.push(mask_bit | short),
+        (_, Ok(length)) => {
+            out.push(mask_bit | 0x7e);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            out.push(mask_bit | 0x7f);
+            out.extend_from_slice(&crate::stats::count(length).to_be_bytes());
+        }
+    }
+}
+
+const CONTINUATION: u8 = 0;
+/// The opcode of a text message.
+pub(crate) const TEXT: u8 = 1;
+/// The opcode of a binary message.
+pub(crate) const BINARY: u8 = 2;
+/// The opcode of a close frame.
+pub(crate) const CLOSE: u8 = 8;
+const PING: u8 = 9;
+/// The opcode of a pong.
+pub(crate) const PONG: u8 = 10;
+const MASKED: u8 = 0x80;
+/// Longer frames are taken for a broken stream.
+const PAYLOAD_BYTES_MAX: usize = 1 << 28;
+const SMALL: usize = 64;
+const LARGE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(stream: &[u8], cut: usize) -> Result<Vec<String>, &'static str> {
+        let mut frames = Frames::default();
+        let mut all = Vec::new();
+        for piece in stream.chunks(cut) {
+            frames.feed(piece, &mut |event| all.push(format!("{event:?}")))?;
+        }
+        Ok(all)
+    }
+
+    fn stream() -> Vec<u8> {
+        let mut out = Vec::new();
+        for length in [0, 1, 125, 126, 300, 65_535, 65_536] {
+            put_plain(TEXT, &vec![b'x'; length], &mut out);
+            put_plain(PING, b"p", &mut out);
+        }
+        out.extend_from_slice(b"\x01\x02ab\x89\x00\x00\x01c\x80\x01d"); // fragments, a ping between
+        put_plain(CLOSE, &[0x03, 0xe8], &mut out);
+        out.extend_from_slice(b"\x88\x00\x8a\x00");
+        out
+    }
+
+    #[test]
+    fn a_stream_is_read_however_it_is_cut() {
+        let stream = stream();
+        let whole = events(&stream, stream.len()).expect("well formed");
+        assert_eq!(whole.len(), 7 * 2 + 2 + 2);
+        assert_eq!(whole[15], format!("{:?}", Event::Message(b"abcd")));
+        assert_eq!(whole[16..], ["Close(Some(1000))", "Close(None)"]);
+        for cut in [1, 2, 3, 5, 7, 64, 125, 127, 1000, 65_536, 65_537] {
+            assert_eq!(events(&stream, cut).as_ref(), Ok(&whole), "cut into {cut}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_must_not_do_is_named() {
+        for wrong in [
+            &b"\xc1\x00"[..],    // RSV1
+            b"\x81\x80\0\0\0\0", // masked
+            b"\x83\x00",         // opcode 3
+            b"\x09\x00",         // a ping that is not final
+            b"\x89\x7e\x00\x7e", // a ping of 126 bytes
+            b"\x80\x00",         // a fragment of nothing
+            b"\x01\x00\x81\x00", // a message in a message
+            b"\x81\x7e\x00\x7d", // 125 in two bytes
+            b"\x81\x7f\0\0\0\0\0\0\0\x7d",
+        ] {
+            assert!(
+                events(wrong, wrong.len()).is_err(),
+                "{}",
+                wrong.escape_ascii()
+            );
+            assert!(events(wrong, 1).is_err(), "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_client_frame_is_masked_and_unmasks_to_itself() {
+        let mut frame = Vec::new();
+        put_masked(TEXT, b"hello", [1, 2, 3, 4], &mut frame);
+        assert_eq!(frame[..6], [0x81, 0x85, 1, 2, 3, 4]);
+        let keys = [1_u8, 2, 3, 4];
+        let plain: Vec<u8> = frame[6..]
+            .iter()
+            .zip(keys.iter().cycle())
+            .map(|(byte, key)| byte ^ key)
+            .collect();
+        assert_eq!(plain, b"hello");
+    }
+
+    #[test]
+    fn frames_carry_the_shortest_length() {
+        let head = |length: usize| {
+            let mut out = Vec::new();
+            put_plain(TEXT, &vec![0; length], &mut out);
+            out.truncate(out.len() - length);
+            out
+        };
+        assert_eq!(head(125), [0x81, 125]);
+        assert_eq!(head(126), [0x81, 126, 0, 126]);
+        assert_eq!(head(65_536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+}

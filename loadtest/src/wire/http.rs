@@ -1,0 +1,185 @@
+//! Reads HTTP/1.1 answers out of a stream, however it is cut: status, body, and whether that was
+//! the last on the connection.
+//!
+//! Bodies with a length, in chunks, or to the end of the connection; no trailers. Written for the
+//! short answers that publications get. Pure.
+
+/// The unread rest of one connection's answers.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    pending: Vec<u8>,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// 200 and the like.
+    pub(crate) status: u16,
+    /// Without chunks.
+    pub(crate) body: Vec<u8>,
+    /// Whether the server closes the connection behind it.
+    pub(crate) is_last: bool,
+}
+
+impl Answers {
+    /// Takes what was read from the socket.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// The next whole answer; `None` while it is not all there. `at_end` says that nothing more will
+    /// come, which ends a body of no stated length.
+    ///
+    /// # Errors
+    ///
+    /// What came is no answer; its beginning is shown.
+    pub(crate) fn next(&mut self, at_end: bool) -> Result<Option<Answer>, String> {
+        let Some(head_end) = head_end(&self.pending) else {
+            return Ok(None);
+        };
+        let shown = || {
+            let shown = &self.pending[..self.pending.len().min(SHOWN_BYTES_MAX)];
+            shown.escape_ascii().to_string()
+        };
+        let head = str::from_utf8(&self.pending[..head_end]).map_err(|_| shown())?;
+        let status = status(head).ok_or_else(shown)?;
+        let mut is_last =
+            header(head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let rest = &self.pending[head_end..];
+        let length = header(head, "content-length");
+        let is_chunked = header(head, "transfer-encoding")
+            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        let body = if matches!(status, 100..=199 | 204 | 304) {
+            Some((Vec::new(), 0))
+        } else if is_chunked {
+            unchunk(rest).map_err(|()| shown())?
+        } else if let Some(length) = length {
+            let length: usize = length.parse().map_err(|_| shown())?;
+            rest.get(..length).map(|body| (body.to_vec(), length))
+        } else {
+            is_last = true;
+            at_end.then(|| (rest.to_vec(), rest.len()))
+        };
+        Ok(body.map(|(body, taken)| {
+            self.pending.drain(..head_end + taken);
+            Answer {
+                status,
+                body,
+                is_last,
+            }
+        }))
+    }
+}
+
+/// Where the body begins: behind the first empty line.
+pub(crate) fn head_end(bytes: &[u8]) -> Option<usize> {
+    const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+    Some(memchr::memmem::find(bytes, EMPTY_LINE)? + EMPTY_LINE.len())
+}
+
+/// The status in the first line of `head`.
+pub(crate) fn status(head: &str) -> Option<u16> {
+    let rest = head
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| head.strip_prefix("HTTP/1.0 "))?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// The value of the first header of that name.
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().skip(1).find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// A body, and how many bytes of the stream it takes.
+type Body = (Vec<u8>, usize);
+
+/// The body in the chunks at the start of `bytes` and how many bytes they take.
+fn unchunk(bytes: &[u8]) -> Result<Option<Body>, ()> {
+    let mut body = Vec::new();
+    let mut at = 0;
+    loop {
+        let Some(line_bytes) = memchr::memmem::find(&bytes[at..], b"\r\n") else {
+            return Ok(None);
+        };
+        let line = str::from_utf8(&bytes[at..at + line_bytes]).map_err(|_| ())?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(size, 16).map_err(|_| ())?;
+        let from = at + line_bytes + 2;
+        let Some(chunk) = bytes.get(from..from + size + 2) else {
+            return Ok(None);
+        };
+        if !chunk.ends_with(b"\r\n") {
+            return Err(());
+        }
+        at = from + size + 2;
+        if size == 0 {
+            return Ok(Some((body, at)));
+        }
+        body.extend_from_slice(&chunk[..size]);
+    }
+}
+
+const SHOWN_BYTES_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX: y\r\n\r\nhi\
+        HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x=y\r\nd\r\n0\r\n\r\n\
+        HTTP/1.1 204 No Content\r\n\r\n\
+        HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+    fn answer(status: u16, body: &str, is_last: bool) -> Answer {
+        Answer {
+            status,
+            body: body.as_bytes().to_vec(),
+            is_last,
+        }
+    }
+
+    #[test]
+    fn answers_are_read_however_the_stream_is_cut() {
+        let expected = [
+            answer(200, "hi", false),
+            answer(202, "abcd", false),
+            answer(204, "", false),
+            answer(400, "", true),
+        ];
+        for cut in 1..=STREAM.len() {
+            let mut answers = Answers::default();
+            let mut all = Vec::new();
+            for piece in STREAM.chunks(cut) {
+                answers.extend(piece);
+                while let Some(answer) = answers.next(false).expect("well formed") {
+                    all.push(answer);
+                }
+            }
+            assert_eq!(all, expected, "cut into {cut}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_no_length_ends_with_the_connection() {
+        let mut answers = Answers::default();
+        answers.extend(b"HTTP/1.1 200 OK\r\n\r\nhi");
+        assert_eq!(answers.next(false), Ok(None));
+        assert_eq!(answers.next(true), Ok(Some(answer(200, "hi", true))));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused_and_shown() {
+        for wrong in [
+            &b"hello\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        ] {
+            let mut answers = Answers::default();
+            answers.extend(wrong);
+            assert!(answers.next(false).is_err(), "{}", wrong.escape_ascii());
+        }
+    }
+}

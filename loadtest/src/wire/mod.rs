@@ -1,0 +1,147 @@
+//! What every protocol here rests on: where a server is, HTTP and WebSocket as bytes.
+//!
+//! Written from the protocols' descriptions alone.
+
+pub(crate) mod frames;
+pub(crate) mod http;
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use crate::failure::{Attempt as _, Failure, Outcome};
+use crate::protocol::Upgrade;
+
+/// Where a gateway listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// `host:port`, as the `Host` header says it.
+    pub(crate) authority: String,
+    /// The path that is upgraded, with its slash.
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// Reads `ws://HOST:PORT/PATH`; without a path `/ws` is meant.
+    ///
+    /// # Errors
+    ///
+    /// The text is something else.
+    pub(crate) fn parse(url: &str) -> Outcome<Self> {
+        let wrong = || Failure::new(format!("`{url}` is not of the form ws://HOST:PORT/ws"));
+        let rest = url.strip_prefix("ws://").ok_or_else(wrong)?;
+        let (authority, path) = match rest.find('/') {
+            Some(slash) => rest.split_at(slash),
+            None => (rest, "/ws"),
+        };
+        let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
+        Ok(Self {
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// The address to connect to.
+    ///
+    /// # Errors
+    ///
+    /// The host's name is unknown.
+    pub(crate) fn address(&self) -> Outcome<SocketAddr> {
+        let what = format!("look up {}", self.authority);
+        self.authority
+            .to_socket_addrs()
+            .attempt(&what)?
+            .next()
+            .ok_or_else(|| Failure::new(format!("{what}: no address")))
+    }
+}
+
+/// The request that opens a session.
+pub(crate) fn upgrade_request(target: &Target, upgrade: &Upgrade) -> Vec<u8> {
+    let lines = upgrade.headers.iter();
+    let lines = lines.map(|(name, value)| [name, ": ", value.as_str(), "\r\n"].concat());
+    let headers: String = lines.collect();
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {SAMPLE_KEY}\r\n{headers}\r\n",
+        upgrade.path, target.authority
+    )
+    .into_bytes()
+}
+
+/// The first URL of a WebSocket endpoint in what a gateway prints when it starts.
+pub(crate) fn find_url(text: &str) -> Option<&str> {
+    let start = text.find("ws://")?;
+    let url = &text[start..];
+    let is_url = |c: char| c.is_ascii_alphanumeric() || ":/.-_[]".contains(c);
+    let end = url.find(|c| !is_url(c))?; // without an end the line is not complete yet
+    let url = url[..end].trim_end_matches(['.', ':']);
+    url.ends_with("/ws").then_some(url)
+}
+
+/// A gateway's answer to a push that reached `clients`: what a floor answers, to answer as much.
+pub(crate) fn push_answer(clients: usize) -> Vec<u8> {
+    let body = format!("message sent to {clients} clients");
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// How many clients a push reached, from the body of its answer.
+pub(crate) fn clients_reached(body: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(body).ok()?;
+    text.strip_prefix("message sent to ")?
+        .strip_suffix(" clients")?
+        .parse()
+        .ok()
+}
+
+/// Bytes in a message of the figures.
+pub(crate) const MESSAGE_BYTES: usize = 128;
+/// The key of RFC 6455's own example: the answer to it is known without computing a digest.
+pub(crate) const SAMPLE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// What a server must answer to [`SAMPLE_KEY`].
+pub(crate) const SAMPLE_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_names_host_port_and_path() {
+        let target = Target::parse("ws://127.0.0.1:9001/ws").expect("well formed");
+        assert_eq!(
+            (target.authority.as_str(), target.path.as_str()),
+            ("127.0.0.1:9001", "/ws")
+        );
+        let default = Target::parse("ws://localhost:80").expect("well formed");
+        assert_eq!(default.path, "/ws");
+        for wrong in ["http://a:1/ws", "ws://a/ws", "ws://:1/ws", "ws://a:x/ws"] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_listening_url_is_found_once_its_line_is_whole() {
+        let text = "campanile 0.1\nlistening on ws://127.0.0.1:4041/ws (1 shard)\n";
+        assert_eq!(find_url(text), Some("ws://127.0.0.1:4041/ws"));
+        assert_eq!(
+            find_url("on ws://127.0.0.1:4041/ws.\n"),
+            Some("ws://127.0.0.1:4041/ws")
+        );
+        assert_eq!(find_url("on ws://127.0.0.1:40"), None);
+        assert_eq!(find_url("nothing yet\n"), None);
+    }
+
+    #[test]
+    fn an_answer_counts_clients_and_nothing_else_passes() {
+        assert_eq!(clients_reached(b"message sent to 0 clients"), Some(0));
+        assert_eq!(clients_reached(b"message sent to 1000 clients"), Some(1000));
+        assert_eq!(clients_reached(b"message sent to 1 client"), None);
+        assert_eq!(clients_reached(b"request data illegal"), None);
+    }
+}

@@ -94,7 +94,8 @@ impl Judge {
         self.misdelivered += 1;
     }
 
-    /// The verdict, given what each publisher, `(publisher, messages)`, sent to this session's group.
+    /// The verdict, given what each publisher, `(publisher, messages)`, sent to this session's
+    /// group.
     ///
     /// A session that was let go as too slow may miss what came behind the last it received:
     /// `is_whole` says that it may not.

@@ -81,7 +81,8 @@ pub(crate) fn wait_until_idle(pid: u32) -> Outcome<()> {
     Ok(())
 }
 
-/// How often the threads of `pid` and of its descendants gave up a CPU, of their own will and against it.
+/// How often the threads of `pid` and of its descendants gave up a CPU, of their own will and
+/// against it.
 ///
 /// # Errors
 ///

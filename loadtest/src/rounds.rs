@@ -1,8 +1,8 @@
 //! Rounds of load, run by a client process of their own on command.
 //!
-//! A process of its own for each server, because the sockets of two servers' ten thousand clients do
-//! not fit into one process's open files, and because a fresh client is the same for all. It is told
-//! what to do on its standard input and answers on its standard output, a JSON line each.
+//! A process of its own for each server, because the sockets of two servers' ten thousand clients
+//! do not fit into one process's open files, and because a fresh client is the same for all. It is
+//! told what to do on its standard input and answers on its standard output, a JSON line each.
 //!
 //! ```text
 //!   leader                                 reader
@@ -25,6 +25,8 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -243,8 +245,16 @@ pub(crate) fn serve(arguments: &ReaderArguments) -> Outcome<()> {
     limits::end_with_parent()?;
     let mut rounds = Rounds::open(arguments)?;
     println!("{READY}");
-    for line in std::io::stdin().lines() {
-        let line = line.attempt("read an order")?;
+    let orders = orders();
+    loop {
+        let line = match orders.recv_timeout(REST) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => {
+                rounds.team.first().rest()?;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
         let answer = if line == JUDGE {
             serde_json::to_string(&rounds.team.accounts().verdict())
         } else {
@@ -253,7 +263,25 @@ pub(crate) fn serve(arguments: &ReaderArguments) -> Outcome<()> {
         };
         println!("{}", answer.attempt("word an answer")?);
     }
-    Ok(())
+}
+
+/// The lines of standard input, read by a thread of their own: the sessions need looking after
+/// while there are none.
+fn orders() -> Receiver<String> {
+    let (sender, orders) = channel();
+    let read = move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a process that measures has no gateway"
+    )]
+    drop(std::thread::spawn(read));
+    orders
 }
 
 struct Rounds {
@@ -366,6 +394,8 @@ pub(crate) fn plain_options(url: &str, pid: u32, protocol: Name) -> ReaderOption
     }
 }
 
+/// How often sessions are looked after between rounds.
+const REST: Duration = Duration::from_secs(1);
 const READY: &str = "ready";
 const JUDGE: &str = "judge";
 const OPENING_AT_A_TIME: usize = 64;

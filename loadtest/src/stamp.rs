@@ -1,4 +1,4 @@
-//! What a message carries, so that its receiver can tell what it is and whether it should have come.
+//! What a message carries, so that its receiver can tell what it is and whether it is right.
 //!
 //! ```text
 //!   =LT=00003000011ffff000000cc0000000005e30a78.....................

@@ -24,7 +24,7 @@ fn a_short_floor_ends_well_and_says_what_a_delivery_costs() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{report}\n{errors}");
     assert!(
-        report.contains("deliveries to 50 sockets, 3 at a time"),
+        report.contains("to 50 sockets, 3 at a time, 128 bytes"),
         "{report}"
     );
     assert!(report.contains("per delivery"), "{report}");
@@ -39,5 +39,5 @@ fn a_target_that_is_not_there_is_named() {
 
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains("connect a publisher"), "{errors}");
+    assert!(errors.contains("127.0.0.1:1 was refused"), "{errors}");
 }

@@ -96,7 +96,8 @@ pub(crate) struct LoadArguments {
     pub(crate) arrivals: Arrivals,
 
     /// Closed loop: so many under way at once, the next when one has been received by all
-    #[arg(long, value_name = "WINDOW", conflicts_with_all = ["rate", "ramp"], value_parser = window)]
+    #[arg(long, value_name = "WINDOW", value_parser = window)]
+    #[arg(conflicts_with_all = ["rate", "ramp"])]
     pub(crate) outstanding: Option<usize>,
 
     /// Open loop with ever higher rates, from --rate on, until p99 is above --p99-max-ms or the

@@ -51,8 +51,8 @@ The servers are in a TOML file; the first is the one that the others are held ag
   connections = 1                  # one for each outstanding publication; 0: pipelined on one
   # path, publish_path, rpc_path, publish_header = \"Name: value\", app = \"ID:KEY:SECRET\"
 
-{port} is replaced by a free port; the server must listen on it, on loopback, within 30 s. It runs on
-the server's core, is told to stop by SIGTERM, and its children are counted with it.
+{port} is replaced by a free port; the server must listen on it, on loopback, within 30 s. It runs
+on the server's core, is told to stop by SIGTERM, and its children are counted with it.
 
 fanout     one publication at a time, or batches of `outstanding`, to all subscribers, against a
            floor of the same shape in the same round

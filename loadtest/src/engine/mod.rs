@@ -169,6 +169,9 @@ pub(crate) struct Engine {
     /// Sessions that come and go, and how often one did.
     wanderers: Vec<usize>,
     pub(crate) moved: u64,
+    /// Whose heartbeat is next, and when the last was.
+    beat: usize,
+    beat_ns: u64,
     /// Sessions that do not read as they come, and when they next read their portion.
     paced: Vec<usize>,
     paced_ns: u64,
@@ -209,6 +212,8 @@ impl Engine {
             published: Vec::new(),
             wanderers: Vec::new(),
             moved: 0,
+            beat: 0,
+            beat_ns: clock::now_ns(),
             paced: Vec::new(),
             paced_ns: 0,
         })
@@ -294,6 +299,38 @@ impl Engine {
     /// How long opening took, session by session.
     pub(crate) const fn opening(&self) -> &Histogram<u64> {
         &self.opening
+    }
+
+    /// Takes what has come while there was nothing to do, so that no server takes us for gone.
+    ///
+    /// # Errors
+    ///
+    /// The kernel fails us.
+    pub(crate) fn rest(&mut self) -> Outcome<()> {
+        self.beat();
+        self.wait(0)
+    }
+
+    /// Has sessions send the heartbeats that are due, evenly over the interval.
+    fn beat(&mut self) {
+        let Some(heartbeat) = self.setup.protocol.heartbeat() else {
+            return;
+        };
+        let sessions = count(self.sessions.len());
+        let since_ns = clock::now_ns() - self.beat_ns;
+        let due = (since_ns.saturating_mul(sessions) / HEARTBEAT_NS).min(sessions);
+        if due == 0 {
+            return;
+        }
+        self.beat_ns += since_ns;
+        let kind = self.setup.protocol.kind();
+        for _ in 0..due {
+            self.beat = (self.beat + 1) % self.sessions.len();
+            if self.sessions[self.beat].is_open() {
+                self.sessions[self.beat].say(heartbeat, kind);
+                self.unwritten.push(self.beat);
+            }
+        }
     }
 
     /// Forgets all sessions, whatever they are doing; their connections are cut.
@@ -447,6 +484,7 @@ const BELL: u64 = u64::MAX;
 const PUBLISHER_BIT: u64 = 1 << 63;
 const EVENTS_MAX: usize = 512;
 const SCRATCH_BYTES: usize = 256 * 1024;
+const HEARTBEAT_NS: u64 = 10 * SECOND_NS;
 const PATIENCE_NS: u64 = 10 * SECOND_NS;
 /// The largest window of one engine.
 pub(crate) const SLOTS_MAX: usize = 1024;

@@ -84,7 +84,11 @@ impl Publisher {
             None => return false,
             Some(Ok(())) => {}
             Some(Err(end)) => {
-                self.fail(context, &format!("a publishing connection was {end}"));
+                let authority = &context.setup.target.authority;
+                self.fail(
+                    context,
+                    &format!("a publishing connection to {authority} was {end}"),
+                );
                 return false; // again and again would only be refused again
             }
         }

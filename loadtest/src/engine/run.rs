@@ -361,6 +361,7 @@ impl Engine {
 
     /// Waits, and lets slow sessions read their portion ten times a second.
     pub(super) fn wait_paced(&mut self, timeout_ns: u64) -> Outcome<()> {
+        self.beat();
         self.wait(timeout_ns.min(20 * MILLISECOND_NS))?;
         self.read_paced(clock::now_ns(), false);
         Ok(())

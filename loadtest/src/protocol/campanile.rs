@@ -25,8 +25,16 @@ impl Api {
 
     /// The request that publishes `message` on the channel of `group`.
     pub(super) fn request(&self, authority: &str, group: usize, message: &str) -> Vec<u8> {
-        let channel = channel(group);
-        let body = format!(r#"{{"channel":"{channel}","event":"publish","data":"{message}"}}"#);
+        self.request_of(
+            authority,
+            &channel(group),
+            &format!(r#""data":"{message}""#),
+        )
+    }
+
+    /// The request that publishes `content`, a JSON member, on `channel`.
+    pub(super) fn request_of(&self, authority: &str, channel: &str, content: &str) -> Vec<u8> {
+        let body = format!(r#"{{"channel":"{channel}","event":"publish",{content}}}"#);
         post(authority, &self.path, &self.headers, &body)
     }
 }

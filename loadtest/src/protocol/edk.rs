@@ -12,13 +12,17 @@
 //!   message Message { string type = 1; bytes payload = 2; string id = 3; }
 //! ```
 
-use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::campanile::{self, Api};
+use super::{
+    Answered, Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel,
+};
 
 /// The protocol.
 #[derive(Debug)]
 pub(super) struct Edk {
     path: String,
     schema: Schema,
+    api: Api,
 }
 
 /// What messages are.
@@ -35,6 +39,7 @@ impl Edk {
         Self {
             path: options.path_or("/edk"),
             schema,
+            api: Api::new(options),
         }
     }
 
@@ -52,9 +57,9 @@ impl Protocol for Edk {
     fn offers(&self, way: Way) -> bool {
         match way {
             Way::Client => true,
+            Way::Http => self.schema == Schema::Opaque,
             Way::Ask => self.schema == Schema::Builtin,
-            // Over HTTP it takes base64; joining and leaving are not answered.
-            Way::Http | Way::Wander => false,
+            Way::Wander => false, // joining and leaving are not answered
         }
     }
 
@@ -84,8 +89,22 @@ impl Protocol for Edk {
         }
     }
 
-    fn request(&self, _: &str, _: usize, _: &str, _: u64) -> Option<Vec<u8>> {
-        None
+    fn request(
+        &self,
+        authority: &str,
+        group: usize,
+        message: &str,
+        _seconds: u64,
+    ) -> Option<Vec<u8>> {
+        let bytes = match self.schema {
+            Schema::Opaque => self.say(group, message)?,
+            Schema::Builtin => return None,
+        };
+        let bytes = base64(&bytes);
+        Some(
+            self.api
+                .request_of(authority, LOBBY, &format!(r#""bytes":"{bytes}""#)),
+        )
     }
 
     fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
@@ -103,6 +122,10 @@ impl Protocol for Edk {
         self.command("echo", message)
     }
 
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+        campanile::answered(status, body)
+    }
+
     fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
         let wanted = match self.schema {
             Schema::Opaque => 1,
@@ -116,6 +139,24 @@ impl Protocol for Edk {
             left = field.rest;
         }
     }
+}
+
+/// RFC 4648, 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let mut bits = 0_usize;
+        for place in 0..3 {
+            bits = bits << 8 | usize::from(group.get(place).copied().unwrap_or_default());
+        }
+        for place in 0..4 {
+            let digit = DIGITS[bits >> (18 - 6 * place) & 0x3f];
+            let is_there = place <= group.len();
+            text.push(if is_there { char::from(digit) } else { '=' });
+        }
+    }
+    text
 }
 
 /// Appends field `number`, length-delimited.
@@ -162,6 +203,8 @@ fn take_field(bytes: &[u8]) -> Option<Field<'_>> {
 }
 
 const LENGTH_DELIMITED: u8 = 2;
+/// The channel that every session of an opaque route is on.
+const LOBBY: &str = "lobby";
 
 #[cfg(test)]
 mod tests {
@@ -175,6 +218,19 @@ mod tests {
             let message = "x".repeat(length);
             let bytes = edk.say(0, &message).expect("by a client");
             assert_eq!(heard(&edk, &[&bytes]), [format!("Message {message}")]);
+        }
+    }
+
+    #[test]
+    fn bytes_go_over_http_in_base64() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
         }
     }
 

@@ -37,8 +37,8 @@ use clap::ValueEnum;
 
 /// Whoever is to receive: session number `session`, of group number `group`.
 ///
-/// A group is who receives the same publications: a user of `wserver`, elsewhere a channel or topic.
-/// Where a session asks for itself alone ([`Purpose::Ask`]) its group is its own.
+/// A group is who receives the same publications: a user of `wserver`, elsewhere a channel or
+/// topic. Where a session asks for itself alone ([`Purpose::Ask`]) its group is its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     /// Counted from zero over the whole run.
@@ -177,6 +177,11 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         None
     }
 
+    /// A message that clients send every ten seconds, so as not to be taken for gone.
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        None
+    }
+
     /// A client's message that publishes `message` to the group it is on; `None` without
     /// [`Way::Client`].
     fn say(&self, _group: usize, _message: &str) -> Option<Vec<u8>> {
@@ -226,7 +231,7 @@ pub(crate) enum Name {
     Projectforge,
     /// Campanile's /edk with opaque protobuf messages, all on one channel
     Edk,
-    /// Campanile's /edk with the built-in schema
+    /// An edk route with the built-in schema and the commands echo, join and publish
     EdkBuiltin,
     /// A WebSocket that sends back what it gets, at /echo: for `rpc`
     Echo,

@@ -158,8 +158,8 @@ mod tests {
     use super::super::tests::heard;
     use super::*;
 
-    const STREAM: &[u8] =
-        b"INFO {}\r\nPONG\r\nMSG room-0 1 2\r\nhi\r\nMSG room-0 1 4\r\n\r\n\r\n\r\nPING\r\n-ERR 'x'\r\n";
+    const STREAM: &[u8] = b"INFO {}\r\nPONG\r\nMSG room-0 1 2\r\nhi\r\n\
+        MSG room-0 1 4\r\n\r\n\r\n\r\nPING\r\n-ERR 'x'\r\n";
 
     #[test]
     fn a_stream_is_read_however_it_is_cut() {

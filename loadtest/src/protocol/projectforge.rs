@@ -93,7 +93,8 @@ mod tests {
             &[
                 b"{\n  \"from\": \"a007345e-a2e3-49c7-8b10-d4317bad2ac5\",\n  \
                   \"channel\": \"room-0\",\n  \"cmd\": \"publish\",\n  \"param\": \"hi\"\n}",
-                b"{\n  \"channel\": \"room-0\",\n  \"cmd\": \"online-update\",\n  \"param\": {\n    \
+                b"{\n  \"channel\": \"room-0\",\n  \"cmd\": \"online-update\",\n  \
+                  \"param\": {\n    \
                   \"userID\": \"x\",\n    \"connected\": true\n  }\n}",
             ],
         );

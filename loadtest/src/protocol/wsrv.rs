@@ -55,6 +55,11 @@ impl Protocol for Wsrv {
         }
     }
 
+    /// Whoever says nothing for thirty seconds is closed; nothing is enough.
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        Some(b"")
+    }
+
     fn request(
         &self,
         authority: &str,

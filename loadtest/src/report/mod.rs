@@ -1,7 +1,7 @@
 //! What a run came to: for a terminal, as one JSON document, or as one HTML page.
 //!
-//! A scenario fills a [`Report`]; how it looks is decided here. Everything needed to run it again is
-//! in it: command line, versions, kernel, CPU, date.
+//! A scenario fills a [`Report`]; how it looks is decided here. Everything needed to run it again
+//! is in it: command line, versions, kernel, CPU, date.
 
 mod chart;
 mod page;

@@ -251,6 +251,65 @@ mod tests {
         }
     }
 
+    /// What fastwebsockets reads of a stream that a server wrote.
+    fn second_opinion(stream: Vec<u8>) -> Vec<String> {
+        use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime").block_on(async {
+            let (near, mut far) = tokio::io::duplex(stream.len() + 1024);
+            tokio::io::AsyncWriteExt::write_all(&mut far, &stream)
+                .await
+                .expect("there is room");
+            let mut socket = WebSocket::after_handshake(near, Role::Client);
+            socket.set_auto_pong(false);
+            socket.set_auto_close(false);
+            socket.set_max_message_size(1 << 20);
+            let mut socket = FragmentCollector::new(socket);
+            let mut all = Vec::new();
+            loop {
+                let frame = socket.read_frame().await.expect("a stream of ours");
+                match frame.opcode {
+                    OpCode::Text | OpCode::Binary => {
+                        all.push(format!("{:?}", Event::Message(&frame.payload)));
+                    }
+                    OpCode::Ping => all.push(format!("{:?}", Event::Ping(&frame.payload))),
+                    OpCode::Close => return all,
+                    OpCode::Continuation | OpCode::Pong => {}
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn fastwebsockets_reads_the_same_out_of_random_streams() {
+        let mut prng = crate::stats::SplitMix(7);
+        for _ in 0..50 {
+            let mut stream = Vec::new();
+            for _ in 0..prng.below(30) {
+                let length = [0, 1, 125, 126, 127, 4096, 65_535, 65_536][prng.below(8)];
+                let payload: Vec<u8> = (0..length).map(|at| b'a' + (at % 26) as u8).collect();
+                match prng.below(4) {
+                    0 => put_plain(PING, &payload[..length.min(125)], &mut stream),
+                    1 => {
+                        let (start, end) = payload.split_at(prng.below(length + 1));
+                        let from = stream.len();
+                        put_plain(TEXT, start, &mut stream);
+                        stream[from] &= 0x7f; // not the last
+                        put_plain(PING, b"between", &mut stream);
+                        put_plain(CONTINUATION, end, &mut stream);
+                    }
+                    2 => put_plain(BINARY, &payload, &mut stream),
+                    _ => put_plain(TEXT, &payload, &mut stream),
+                }
+            }
+            put_plain(CLOSE, &[0x03, 0xe8], &mut stream);
+            let cut = 1 + prng.below(5000);
+            let mut own = events(&stream, cut).expect("well formed");
+            assert_eq!(own.pop().as_deref(), Some("Close(Some(1000))"));
+            assert_eq!(own, second_opinion(stream), "cut into {cut}");
+        }
+    }
+
     #[test]
     fn what_a_server_must_not_do_is_named() {
         for wrong in [

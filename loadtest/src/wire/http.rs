@@ -27,8 +27,8 @@ impl Answers {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// The next whole answer; `None` while it is not all there. `at_end` says that nothing more will
-    /// come, which ends a body of no stated length.
+    /// The next whole answer; `None` while it is not all there. `at_end` says that nothing more
+    /// will come, which ends a body of no stated length.
     ///
     /// # Errors
     ///
@@ -129,7 +129,8 @@ mod tests {
     use super::*;
 
     const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX: y\r\n\r\nhi\
-        HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x=y\r\nd\r\n0\r\n\r\n\
+        HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n\
+        3\r\nabc\r\n1;x=y\r\nd\r\n0\r\n\r\n\
         HTTP/1.1 204 No Content\r\n\r\n\
         HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 

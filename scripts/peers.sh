@@ -49,21 +49,22 @@ install_one() {
     esac
 }
 
-# A configuration of scripts/peers with its places filled in.
+# A configuration of scripts/peers with its places filled in, under the name that the peer wants.
 filled() {
-    sed -e "s|@PORT@|$1|g" -e "s|@METRICS@|$(($1 + 1))|g" -e "s|@FOLDER@|$folder/$3|g" \
-        "$here/peers/$2" > "$folder/$3.conf"
-    mkdir -p "$folder/$3"
-    echo "$folder/$3.conf"
+    local name=${2%.in}
+    mkdir -p "$folder/run-${name%%.*}"
+    sed -e "s|@PORT@|$1|g" -e "s|@METRICS@|$(($1 + 1))|g" -e "s|@FOLDER@|$folder/run-${name%%.*}|g" \
+        "$here/peers/$2" > "$folder/$name"
+    echo "$folder/$name"
 }
 
 start_one() {
     case $1 in
         bun) exec "$folder/$bun" "$here/peers/bun.mjs" "$2" ;;
         ws) cd "$folder/ws" && exec node "$here/peers/ws.mjs" "$2" ;;
-        nchan) exec nginx -c "$(filled "$2" nchan.conf.in nchan)" ;;
-        nats) exec nats-server -c "$(filled "$2" nats.conf.in nats)" ;;
-        sockudo) exec "$folder/bin/sockudo" --config "$(filled "$2" sockudo.toml.in sockudo)" ;;
+        nchan) exec nginx -c "$(filled "$2" nchan.conf.in)" ;;
+        nats) exec nats-server -c "$(filled "$2" nats.conf.in)" ;;
+        sockudo) exec "$folder/bin/sockudo" --config "$(filled "$2" sockudo.toml.in)" ;;
         *) usage ;;
     esac
 }

@@ -79,6 +79,16 @@ impl ConnectionId {
     pub fn bits(self) -> u64 {
         self.0.get()
     }
+
+    /// The id that has these bits, whatever those from 24 to 31 are. `None` if no connection can
+    /// have them, because their generation is zero.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        if bits >> GENERATION_SHIFT == 0 {
+            return None;
+        }
+        NonZeroU64::new(bits & !(SHARD_MASK << SHARD_SHIFT)).map(Self)
+    }
 }
 
 /// Written as `slot#generation` in logs.

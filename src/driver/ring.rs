@@ -25,7 +25,7 @@ pub(super) struct DataRing {
     ring: Uring,
     buffers: BufferRing,
     bell: OwnedFd,
-    sends_unreaped: usize,
+    sends_unreaped: u32,
     /// Operations that have found the submission queue full.
     backlog: VecDeque<squeue::Entry>,
 }
@@ -54,9 +54,8 @@ pub(super) enum Operation {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Completion {
     pub(super) operation: Operation,
-    /// Slot and generation; without meaning for [`Operation::Accept`] and its cancellation.
-    pub(super) slot: u32,
-    pub(super) generation: u32,
+    /// Whose it is; `None` of [`Operation::Accept`] and its cancellation.
+    pub(super) id: Option<ConnectionId>,
     /// A count of bytes or a descriptor; negative, an error number.
     pub(super) result: i32,
     /// The buffer that the bytes are in.
@@ -151,14 +150,15 @@ impl DataRing {
         }
     }
 
-    /// Moves up to `most` completions out of the ring.
-    pub(super) fn take_completions(&mut self, most: usize, into: &mut Vec<Completion>) {
-        self.sends_unreaped = 0;
-        let queue = self.ring.0.completion();
-        for entry in queue.take(most) {
-            into.push(Completion::from(&entry));
+    /// Takes the next completion out of the ring, if one lies there.
+    #[inline]
+    pub(super) fn next_completion(&mut self) -> Option<Completion> {
+        // The queue's head is published when it is dropped, which is at once.
+        let entry = self.ring.0.completion().next();
+        if entry.is_none() {
+            self.sends_unreaped = 0;
         }
-        // The queue's head is published when it is dropped, which is now.
+        entry.as_ref().map(Completion::from)
     }
 
     /// Accepts connections until cancelled.
@@ -179,6 +179,7 @@ impl DataRing {
     }
 
     /// Sends bytes, which the caller keeps where they are until the completion.
+    #[inline]
     pub(super) fn send(&mut self, socket: RawFd, id: ConnectionId, bytes: Lent) -> io::Result<()> {
         let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
             .flags(MSG_NOSIGNAL)
@@ -232,19 +233,26 @@ impl DataRing {
         self.buffers.release_memory();
     }
 
-    /// Whether more may be sent before completions are looked at: at most half of what their queue
+    /// How much more may be sent before completions are looked at: at most half of what their queue
     /// holds. A send that waits for its peer does not count; the kernel keeps what does not fit.
-    pub(super) fn has_room_to_send(&self) -> bool {
-        self.sends_unreaped * 2 < self.ring.0.params().cq_entries() as usize
+    pub(super) fn room_to_send(&self) -> u32 {
+        let most = self.ring.0.params().cq_entries().div_ceil(2);
+        most.saturating_sub(self.sends_unreaped)
     }
 
     /// Queues an operation. What does not fit into the submission queue even after an enter waits
     /// in a list of ours, in order.
+    #[inline]
     fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        if self.backlog.is_empty() && self.push_now(&entry) {
+            return Ok(());
+        }
+        self.push_to_full(entry)
+    }
+
+    #[cold]
+    fn push_to_full(&mut self, entry: squeue::Entry) -> io::Result<()> {
         if self.backlog.is_empty() {
-            if self.push_now(&entry) {
-                return Ok(());
-            }
             self.enter()?;
             if self.push_now(&entry) {
                 return Ok(());
@@ -254,6 +262,7 @@ impl DataRing {
         Ok(())
     }
 
+    #[inline]
     fn push_now(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: descriptors are closed and memory is freed only after the completion of every
         // operation that names them: the loop counts operations (`socket.rs`), and the shard keeps
@@ -285,8 +294,7 @@ impl From<&cqueue::Entry> for Completion {
         let data = entry.user_data();
         Self {
             operation: Operation::from_bits((data >> OPERATION_SHIFT & 0xff) as u8),
-            slot: (data & 0x00ff_ffff) as u32,
-            generation: (data >> 32) as u32,
+            id: ConnectionId::from_bits(data),
             result: entry.result(),
             buffer: cqueue::buffer_select(entry.flags()),
             more: cqueue::more(entry.flags()),

@@ -38,7 +38,6 @@ pub(super) struct Loop {
 pub(super) struct LoopState {
     sockets: Sockets,
     started: Instant,
-    completions: Vec<Completion>,
     /// Receives that came while other shards' mailboxes were full, in order.
     held: VecDeque<Completion>,
     /// Sockets whose receive ended for want of buffers.
@@ -66,7 +65,6 @@ impl LoopState {
         Self {
             sockets: Sockets::default(),
             started: now,
-            completions: Vec::new(),
             held: VecDeque::new(),
             starved: Vec::new(),
             accepting: false,
@@ -125,14 +123,13 @@ impl Loop {
                 self.on_receive(completion)?;
             }
         }
-        let mut completions = std::mem::take(&mut self.state.completions);
-        self.ring
-            .take_completions(COMPLETIONS_PER_LOOK_MAX, &mut completions);
-        let count = completions.len();
-        for completion in completions.drain(..) {
+        let mut count = 0;
+        while count < COMPLETIONS_PER_LOOK_MAX
+            && let Some(completion) = self.ring.next_completion()
+        {
+            count += 1;
             self.on_completion(completion)?;
         }
-        self.state.completions = completions;
         // Buffers have been given back by now, unless they are held.
         if self.state.held.is_empty() && !self.state.starved.is_empty() {
             for id in std::mem::take(&mut self.state.starved) {
@@ -256,13 +253,19 @@ impl Loop {
 
     fn on_sent(&mut self, completion: Completion) -> io::Result<()> {
         let id = completion.connection();
-        self.state.sockets.send_ended(id);
-        let taken = u32::try_from(completion.result).unwrap_or(0);
-        self.host.handle_sent(id, taken);
-        if completion.result < 0 && completion.result != -ECANCELED {
-            self.host.handle_hangup(id, true);
+        let is_closing = self.state.sockets.send_ended(id);
+        if let Ok(taken) = u32::try_from(completion.result) {
+            self.host.handle_sent(id, taken);
+        } else {
+            self.host.handle_sent(id, 0);
+            if completion.result != -ECANCELED {
+                self.host.handle_hangup(id, true);
+            }
         }
-        self.close_if_quiet(id)
+        if is_closing {
+            self.close_if_quiet(id)?;
+        }
+        Ok(())
     }
 
     /// Arms a socket's receive, if it is wanted and not armed.
@@ -280,7 +283,7 @@ impl Loop {
     fn flush(&mut self) -> io::Result<()> {
         self.host.flush_messages();
         self.send_to_sessions()?;
-        while self.ring.has_room_to_send() {
+        while self.ring.room_to_send() > 0 {
             let Some((id, bytes)) = self.host.poll_answer() else {
                 break;
             };
@@ -304,24 +307,25 @@ impl Loop {
     }
 
     fn send_to_sessions(&mut self) -> io::Result<()> {
-        let mut since_enter = 0;
-        for _ in 0..self.limits.sends_per_turn_max {
-            if !self.ring.has_room_to_send() {
-                break;
+        let mut left = self.limits.sends_per_turn_max;
+        loop {
+            let per_enter = self.limits.sends_per_enter_max;
+            let most = per_enter.min(left).min(self.ring.room_to_send());
+            let mut count = 0;
+            while count < most
+                && let Some((id, bytes)) = self.host.poll_send()
+            {
+                let socket = self.state.sockets.begin_send(id);
+                self.ring.send(socket, id, Lent::from(bytes))?;
+                count += 1;
             }
-            let Some((id, bytes)) = self.host.poll_send() else {
-                break;
-            };
-            let socket = self.state.sockets.begin_send(id);
-            self.ring.send(socket, id, Lent::from(bytes))?;
-            since_enter += 1;
-            if since_enter == self.limits.sends_per_enter_max {
-                since_enter = 0;
-                self.ring.enter()?;
-                self.handle_completions()?;
+            if count < per_enter {
+                return Ok(());
             }
+            left -= count;
+            self.ring.enter()?;
+            self.handle_completions()?;
         }
-        Ok(())
     }
 
     fn set_reading(&mut self, id: ConnectionId, on: bool) -> io::Result<()> {
@@ -438,7 +442,7 @@ impl Loop {
         self.ring.wants_enter()
             || self.ring.has_completions()
             || self.host.has_arrivals()
-            || (self.host.wants_to_send() && self.ring.has_room_to_send())
+            || (self.host.wants_to_send() && self.ring.room_to_send() > 0)
             || (!self.state.held.is_empty() && !self.host.is_blocked())
             || (self.stop.is_set() && self.state.stop_at.is_none())
             || (self.state.said_done && self.exchange.all_done())
@@ -504,7 +508,6 @@ impl Loop {
         if self.state.shrank && idle >= IDLE_BEFORE_COLLECT {
             self.state.shrank = false;
             self.host.free_spare();
-            self.state.completions = Vec::new();
             if self.state.held.is_empty() {
                 self.ring.release_memory();
             }
@@ -515,7 +518,7 @@ impl Loop {
 
 impl Completion {
     fn connection(&self) -> ConnectionId {
-        ConnectionId::new(self.slot, self.generation)
+        self.id.expect("of a connection")
     }
 }
 

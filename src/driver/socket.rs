@@ -109,11 +109,13 @@ impl Sockets {
         socket.descriptor
     }
 
-    pub(super) fn send_ended(&mut self, id: ConnectionId) {
+    /// A send is over; returns whether the connection is closing.
+    pub(super) fn send_ended(&mut self, id: ConnectionId) -> bool {
         let socket = self.socket(id);
         assert!(socket.sending);
         socket.sending = false;
         socket.operations -= 1;
+        socket.closing
     }
 
     /// A cancellation has completed.

@@ -7,7 +7,8 @@
 //!
 //! The driver owns the socket; hyper sees only this. Both directions are bounded: the driver stops
 //! reading a socket whose inbound side is full, and a write to a full outbound side is pending
-//! until something of it has been sent.
+//! until something of it has been sent. A reader is not woken: whoever puts something in polls
+//! hyper then.
 
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -22,7 +23,6 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Pipe {
     inbound: BytesMut,
     inbound_ended: bool,
-    reader: Option<Waker>,
     outbound: Vec<u8>,
     outbound_bytes_max: usize,
     writer: Option<Waker>,
@@ -33,23 +33,20 @@ impl Pipe {
         Self {
             inbound: BytesMut::new(),
             inbound_ended: false,
-            reader: None,
             outbound: Vec::new(),
             outbound_bytes_max,
             writer: None,
         }
     }
 
-    /// Hands bytes from the socket to hyper.
+    /// Hands bytes from the socket to hyper, which must be polled then.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.inbound.extend_from_slice(bytes);
-        wake(&mut self.reader);
     }
 
-    /// Tells hyper that nothing more will come.
+    /// Tells hyper that nothing more will come; it must be polled then.
     pub(crate) fn end_inbound(&mut self) {
         self.inbound_ended = true;
-        wake(&mut self.reader);
     }
 
     /// Bytes received that hyper has not read.
@@ -70,7 +67,9 @@ impl Pipe {
     /// Takes what hyper has written, leaving `empty` in its place.
     pub(crate) fn take_outbound(&mut self, empty: Vec<u8>) -> Vec<u8> {
         assert!(empty.is_empty());
-        wake(&mut self.writer);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
         std::mem::replace(&mut self.outbound, empty)
     }
 
@@ -87,7 +86,7 @@ pub(crate) struct PipeIo(pub(crate) Rc<RefCell<Pipe>>);
 impl Read for PipeIo {
     fn poll_read(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
@@ -95,7 +94,6 @@ impl Read for PipeIo {
             if pipe.inbound_ended {
                 return Poll::Ready(Ok(()));
             }
-            pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let len = pipe.inbound.len().min(cursor.remaining());
@@ -132,12 +130,6 @@ impl Write for PipeIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
     }
 }
 

@@ -255,6 +255,7 @@ impl Host {
     }
 
     /// The socket took `taken` bytes of what was lent for this connection; the send is over.
+    #[inline]
     pub fn handle_sent(&mut self, id: ConnectionId, taken: u32) {
         match &mut self.http[id.index()] {
             Some(http) if http.is_flying() => {
@@ -263,7 +264,9 @@ impl Host {
             }
             _ => {
                 self.shard.handle_sent(id, taken);
-                self.resume(id);
+                if !self.held.is_empty() {
+                    self.resume(id);
+                }
             }
         }
     }
@@ -358,6 +361,7 @@ impl Host {
     }
 
     /// What is to be sent next, to whom: sessions first. It stays until [`Host::handle_sent`].
+    #[inline]
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.shard.poll_send()
     }

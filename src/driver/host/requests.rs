@@ -118,7 +118,8 @@ impl Host {
         if http.has_upgrade() {
             self.finish_upgrade(id);
         } else {
-            self.poll_http(id);
+            // Had hyper waited to write more, it would have been woken when this was lent.
+            self.after_http(id);
         }
     }
 

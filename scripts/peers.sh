@@ -53,8 +53,8 @@ install_one() {
 filled() {
     local name=${2%.in}
     mkdir -p "$folder/run-${name%%.*}"
-    sed -e "s|@PORT@|$1|g" -e "s|@METRICS@|$(($1 + 1))|g" -e "s|@FOLDER@|$folder/run-${name%%.*}|g" \
-        "$here/peers/$2" > "$folder/$name"
+    sed -e "s|@PORT@|$1|g" -e "s|@METRICS@|$(($1 + 1))|g" \
+        -e "s|@FOLDER@|$folder/run-${name%%.*}|g" "$here/peers/$2" > "$folder/$name"
     echo "$folder/$name"
 }
 

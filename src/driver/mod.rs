@@ -23,9 +23,10 @@ pub(crate) mod watchdog;
 
 /// How much of everything one turn of a loop does.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_field_names, reason = "limits end in _max")]
 pub(crate) struct TurnLimits {
     pub(crate) looks_per_turn_max: u32,
+    /// How long a shard without work goes on looking for some before it sleeps.
+    pub(crate) busy_poll: std::time::Duration,
     pub(crate) sends_per_enter_max: u32,
     pub(crate) sends_per_turn_max: u32,
     /// Connections of the whole process.

@@ -53,6 +53,10 @@ pub(super) struct LoopState {
     /// Memory was given up; collected when the shard has been idle for a second.
     shrank: bool,
     turns_since_yield: u32,
+    /// Something was handled since the time was last looked at.
+    worked: bool,
+    /// When something was last handled.
+    worked_at: Instant,
 }
 
 impl LoopState {
@@ -75,6 +79,8 @@ impl LoopState {
             said_done: false,
             shrank: false,
             turns_since_yield: 0,
+            worked: false,
+            worked_at: now,
         }
     }
 }
@@ -94,6 +100,11 @@ impl Loop {
                 tokio::task::yield_now().await;
             } else if self.has_work() {
                 self.yield_now_and_then().await;
+            } else if self.keeps_awake() {
+                if !self.has_work() {
+                    self.state.turns_since_yield = 0;
+                    tokio::task::yield_now().await;
+                }
             } else {
                 self.sleep(&bell).await?;
             }
@@ -111,6 +122,7 @@ impl Loop {
             if handled == 0 {
                 break;
             }
+            self.state.worked = true;
         }
         self.keep_time()?;
         self.flush()
@@ -390,6 +402,9 @@ impl Loop {
     )]
     fn keep_time(&mut self) -> io::Result<()> {
         let now = Instant::now();
+        if std::mem::take(&mut self.state.worked) {
+            self.state.worked_at = now;
+        }
         self.host.handle_tick(self.tick_at(now));
         self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
         if self.state.accept_again_at.is_some_and(|at| at <= now) {
@@ -446,6 +461,32 @@ impl Loop {
             || (!self.state.held.is_empty() && !self.host.is_blocked())
             || (self.stop.is_set() && self.state.stop_at.is_none())
             || (self.state.said_done && self.exchange.all_done())
+    }
+
+    /// Goes on looking for work instead of sleeping, as long as the config says since there was
+    /// some; a little at a time, so that timers and tasks have their turn too. `false`: there has
+    /// been none for too long, and the shard may sleep.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver is where time comes from"
+    )]
+    fn keeps_awake(&mut self) -> bool {
+        if self.limits.busy_poll.is_zero() {
+            return false;
+        }
+        let until = self.state.worked_at + self.limits.busy_poll;
+        let mut now = Instant::now();
+        let slice_ends = until.min(now + BUSY_POLL_SLICE);
+        while now < slice_ends {
+            for _ in 0..SPINS_PER_LOOK {
+                std::hint::spin_loop();
+            }
+            if self.has_work() {
+                return true;
+            }
+            now = Instant::now();
+        }
+        now < until
     }
 
     /// Lets the runtime's own tasks and timers run. That costs two system calls, so a shard that is
@@ -527,6 +568,9 @@ const COMPLETIONS_PER_LOOK_MAX: usize = 4096;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const IDLE_BEFORE_COLLECT: Duration = Duration::from_secs(1);
 const TURNS_PER_YIELD: u32 = 32;
+/// How long a shard looks for work before it looks after its timers and tasks.
+const BUSY_POLL_SLICE: Duration = Duration::from_micros(50);
+const SPINS_PER_LOOK: u32 = 16;
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 const ENOMEM: i32 = 12;

@@ -20,6 +20,7 @@ use crate::time::Ticks;
 use crate::ws::Kind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Duration;
 
 /// Reads what a config leaves to files, and puts everything into the units of those who need it.
 pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<HostSettings, Error> {
@@ -273,6 +274,7 @@ fn declared_channels(config: &Config) -> Box<[(Box<str>, u16)]> {
 pub(super) fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {
     TurnLimits {
         looks_per_turn_max: config.limits.looks_per_turn_max,
+        busy_poll: Duration::from_micros(config.limits.busy_poll_us.into()),
         sends_per_enter_max: config.limits.sends_per_enter_max,
         sends_per_turn_max: config.limits.sends_per_turn_max,
         sessions_max,

@@ -21,9 +21,21 @@ const CRAMPED: &str = "[limits]\n\
 const SESSIONS: usize = 24;
 const PUSHERS: usize = 8;
 
+/// Four shards on as few cores as there are, none of which sleeps while there was work lately.
+const AWAKE: &str = "limits.busy_poll_us = 1_000_000\n";
+
 #[test]
 fn with_hardly_any_room_every_total_is_right_and_nothing_is_lost() {
-    let process = Process::start(gateway(Some(CRAMPED)));
+    push_and_receive(CRAMPED);
+}
+
+#[test]
+fn shards_that_do_not_sleep_lose_and_miscount_nothing_either() {
+    push_and_receive(AWAKE);
+}
+
+fn push_and_receive(config: &str) {
+    let process = Process::start(gateway(Some(config)));
     let address = process.address;
     let mut clients: Vec<_> = (0..SESSIONS)
         .map(|_| open_as(address, "jack", "e"))
@@ -58,6 +70,8 @@ fn with_hardly_any_room_every_total_is_right_and_nothing_is_lost() {
             );
         }
     }
+    drop(clients);
+    assert!(process.stop().status.success());
 }
 
 /// Pushes in runs of sixteen; returns what was accepted. What was refused was refused whole.

@@ -424,12 +424,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes what sessions have been given to say.
+    /// Writes what sessions and publishers have been given to say.
     fn write_all_unwritten(&mut self) {
-        for index in std::mem::take(&mut self.unwritten) {
+        for index in &self.unwritten {
             // A session that has ended meanwhile is found out by reading.
-            self.sessions[index].pipe.flush();
+            self.sessions[*index].pipe.flush();
         }
+        self.unwritten.clear();
+        self.publishers.iter_mut().for_each(Publisher::flush);
     }
 
     fn serve_session(&mut self, index: usize, flags: EventFlags) {

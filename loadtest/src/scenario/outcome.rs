@@ -174,9 +174,7 @@ pub(super) fn add_verdict(report: &mut Report, verdict: Verdict) {
         reordered,
         misdelivered,
     } = verdict;
-    let words = format!(
-        "{lost} lost, {duplicated} duplicated, {reordered} reordered, {misdelivered} misdelivered"
-    );
+    let words = verdict.words();
     if !verdict.is_clean() {
         report.complain(words.clone());
     }

@@ -236,13 +236,17 @@ impl Builder {
         let Self {
             config, embedder, ..
         } = self;
-        let asks = embedder.token.is_some();
-        let mut host = host_settings(&config, asks, start::unix_ms(), &backends)?;
+        let mut host = host_settings(&config, embedder.token.is_some())?;
         let prepared = start::prepare(&config).map_err(Error::Start)?;
         let keys = start::random_keys().map_err(Error::Start)?;
         let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
         shard.ids = IdCipher::new(keys[0]);
         shard.home_key = HomeKey(keys[1]);
+        shard.started_unix_ms = start::unix_ms();
+        let keys = start::random_keys().map_err(Error::Start)?;
+        let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
+        let reported = Arc::clone(&backends);
+        api.settle(keys[0], Arc::new(move || reported.report()));
         let stop = Arc::new(StopFlag::default());
         let core = handle_core(&config, &host, &prepared.exchange);
         let watchdog = Watchdog::new(&config, prepared.exchange.shards());
@@ -304,8 +308,7 @@ impl Simulation {
     pub fn new(builder: Builder, exchange: &Arc<Exchange>) -> Result<Self, Error> {
         builder.config.validate().map_err(Error::Config)?;
         let builtin = Builtin::open(&builder.config)?;
-        let asks = builder.embedder.token.is_some();
-        let settings = host_settings(&builder.config, asks, 0, builtin.backends())?;
+        let settings = host_settings(&builder.config, builder.embedder.token.is_some())?;
         let core = handle_core(&builder.config, &settings, exchange);
         let setups = builder.all_setups(builtin);
         Ok(Self {

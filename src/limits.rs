@@ -439,8 +439,16 @@ settings! {
         /// Calls in one batch. A batch of more is refused with 400.
         pub batch_calls_max: u32 = 1_000, Allowed::between(1, 100_000);
 
+        /// Sessions that one publication may pass over.
+        /// A call that names more is refused with 400.
+        pub except_sessions_max: u32 = 100, Allowed::between(1, 10_000);
+
         /// Things on one page of a list.
         pub page_items_max: u32 = 1_000, Allowed::between(1, 100_000);
+
+        /// Bytes of the names on one page of a list.
+        /// What crosses it is the last on its page.
+        pub page_bytes_max: u32 = MIB_32, Allowed::between(1_024, GIB);
 
         /// Idempotency keys whose answers are remembered, on all shards together.
         /// At more than that, the one not used for longest is forgotten.

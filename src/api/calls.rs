@@ -1,20 +1,28 @@
-//! What can be asked to be done. A call is read and checked whole before anything of it is done.
+//! What can be asked to be done: read whole and checked before anything is done, then done by what
+//! an embedder could do.
+//!
+//! ```text
+//!   body --> members --> Call, with its routes found and its event checked --> Done, or a problem
+//! ```
+//!
+//! Nothing here knows HTTP.
 
-use super::error::ApiError;
-use super::{Api, ApiAnswer};
+use super::Bounds;
+use super::answer::ApiAnswer;
+use super::members::Members;
+use super::problem::{Code, Problem, ProblemJson, field_of};
+use crate::close::REASON_BYTES_MAX;
 use crate::content::Message;
-use crate::handler::{Handle, HandleError, Pending, RouteHandle, may_close};
+use crate::handler::{Handle, HandleError, RouteHandle, Routes, may_close};
 use crate::public_id::PublicId;
-use crate::spoken::{BadData, SpokenData};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
-use std::borrow::Cow;
+use crate::spoken::SpokenData;
+use serde::Serialize;
+use std::future::Future;
+use std::str::FromStr;
 
-/// The calls there are.
+/// The kinds of call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     Publish,
     Push,
     Broadcast,
@@ -23,496 +31,493 @@ pub(crate) enum Kind {
     Disconnect,
 }
 
-impl Kind {
-    pub(super) fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "publish" => Self::Publish,
-            "push" => Self::Push,
-            "broadcast" => Self::Broadcast,
-            "join" => Self::Join,
-            "leave" => Self::Leave,
-            "disconnect" => Self::Disconnect,
-            _ => return None,
-        })
-    }
+/// What a request asks to be done.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    calls: Vec<Call>,
+    /// Whether they came in a batch, so that each has a result of its own.
+    is_batch: bool,
 }
 
-/// Something that is checked and can be done.
-pub(super) enum Work {
-    Call(Call),
-    Batch(Vec<Call>),
+/// One call, checked.
+#[derive(Debug)]
+struct Call {
+    act: Act,
+    /// Where a session is named: the route that it must be of, if one is named too.
+    on: Option<RouteHandle>,
 }
 
-/// A call that is checked.
-pub(super) enum Call {
+#[derive(Debug)]
+enum Act {
     Publish {
-        targets: Vec<RouteHandle>,
-        channel: Box<str>,
+        routes: Routes,
+        channel: String,
         message: Message,
         except: Vec<PublicId>,
     },
     PushUser {
-        targets: Vec<RouteHandle>,
-        user: Box<str>,
+        routes: Routes,
+        user: String,
         message: Message,
     },
     PushSession {
-        gateway: Handle,
         session: PublicId,
         message: Message,
     },
     Broadcast {
-        targets: Vec<RouteHandle>,
+        routes: Routes,
         message: Message,
         except: Vec<PublicId>,
     },
     Join {
-        gateway: Handle,
         session: PublicId,
-        channel: Box<str>,
+        channel: String,
     },
     Leave {
-        gateway: Handle,
         session: PublicId,
-        channel: Box<str>,
+        channel: String,
     },
     Close {
-        gateway: Handle,
         session: PublicId,
         code: u16,
-        reason: Box<str>,
+        reason: String,
     },
     DropUser {
-        targets: Vec<RouteHandle>,
-        user: Box<str>,
-        event: Option<Box<str>>,
+        routes: Routes,
+        user: String,
+        event: Option<String>,
     },
 }
 
-/// A call on its way; it is done whether or not anybody waits.
-enum Begun {
-    /// What is added up, and the member that the sum is answered in.
-    Total(&'static str, Vec<Pending<u64>>),
-    Truth(&'static str, Pending<bool>),
-    Closed(Pending<()>),
+/// What has come of a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Done {
+    Delivered(u64),
+    Joined(bool),
+    Left(bool),
+    Disconnected(u64),
 }
 
-impl Work {
-    pub(super) async fn run(self) -> ApiAnswer {
+/// Reads calls.
+struct Reader<'a> {
+    handle: &'a Handle,
+    bounds: &'a Bounds,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Publish,
+        Self::Push,
+        Self::Broadcast,
+        Self::Join,
+        Self::Leave,
+        Self::Disconnect,
+    ];
+
+    /// What it is called, in paths and in batches.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Call(call) => match call.begin().end().await {
-                Ok(value) => ApiAnswer::of(200, &value),
-                Err(error) => error.answer(),
+            Self::Publish => "publish",
+            Self::Push => "push",
+            Self::Broadcast => "broadcast",
+            Self::Join => "join",
+            Self::Leave => "leave",
+            Self::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|kind| kind.as_str() == word).ok_or(())
+    }
+}
+
+impl Asked {
+    /// Reads the body of one call.
+    pub(super) fn one(
+        kind: Kind,
+        body: &[u8],
+        handle: &Handle,
+        bounds: &Bounds,
+    ) -> Result<Self, Problem> {
+        let members = Members::of_body(body)?;
+        Ok(Self {
+            calls: vec![Reader { handle, bounds }.call(kind, members)?],
+            is_batch: false,
+        })
+    }
+
+    /// Reads the body of a batch.
+    pub(super) fn batch(body: &[u8], handle: &Handle, bounds: &Bounds) -> Result<Self, Problem> {
+        let mut members = Members::of_body(body)?;
+        let max = bounds.limits.batch_calls_max;
+        let list = members.list("calls", max, "api.batch_calls_max")?;
+        let list = list.ok_or_else(|| members.complain("calls", IS_MISSING))?;
+        members.end("batch")?;
+        let reader = Reader { handle, bounds };
+        let calls = list.iter().enumerate().map(|(index, element)| {
+            let mut members = Members::of_element(element, "calls", index)?;
+            let word = members.text("call")?;
+            let word = word.ok_or_else(|| members.complain("call", IS_MISSING))?;
+            let kind = word.parse().map_err(|()| {
+                let words = Kind::ALL.map(Kind::as_str).join(", ");
+                members.complain("call", &format!("must be one of {words}"))
+            })?;
+            reader.call(kind, members)
+        });
+        Ok(Self {
+            calls: calls.collect::<Result<_, Problem>>()?,
+            is_batch: true,
+        })
+    }
+
+    /// Does what is asked, in order.
+    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> ApiAnswer {
+        let mut results = Vec::with_capacity(self.calls.len());
+        for call in self.calls {
+            results.push(call.run(handle, bounds).await);
+        }
+        if self.is_batch {
+            return answer_of(&results);
+        }
+        match results.pop().expect("one call has one result") {
+            Ok(done) => ApiAnswer {
+                is_open: true,
+                ..ApiAnswer::new(200, &done)
             },
-            Self::Batch(calls) => {
-                // Begun in order; what one publishes arrives in order, however long it takes.
-                let begun: Vec<Begun> = calls.into_iter().map(Call::begin).collect();
-                let mut results = Vec::with_capacity(begun.len());
-                for call in begun {
-                    let result = call.end().await;
-                    results.push(result.unwrap_or_else(|error| error.value()));
-                }
-                ApiAnswer::of(200, &json!({ "results": results }))
+            Err(problem) => problem.answer(),
+        }
+    }
+}
+
+/// The answer to a batch.
+fn answer_of(results: &[Result<Done, Problem>]) -> ApiAnswer {
+    #[derive(Serialize)]
+    struct Batch<'r> {
+        results: Vec<ResultJson<'r>>,
+    }
+
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum ResultJson<'r> {
+        Done(Done),
+        Failed { error: ProblemJson<'r> },
+    }
+
+    let spelled = results.iter().map(|result| match result {
+        Ok(done) => ResultJson::Done(*done),
+        Err(problem) => ResultJson::Failed {
+            error: problem.json(),
+        },
+    });
+    let batch = Batch {
+        results: spelled.collect(),
+    };
+    let is_open = |result: &Result<Done, Problem>| match result {
+        Ok(_) => true,
+        Err(problem) => problem.code.is_open(),
+    };
+    ApiAnswer {
+        is_open: results.iter().any(is_open),
+        ..ApiAnswer::new(200, &batch)
+    }
+}
+
+impl Reader<'_> {
+    fn call(&self, kind: Kind, mut members: Members<'_>) -> Result<Call, Problem> {
+        let on = self.route(&mut members)?;
+        let routes = match &on {
+            Some(route) => route.alone(),
+            None => self.handle.all_routes(),
+        };
+        let (act, is_of_session) = match kind {
+            Kind::Publish => {
+                let channel = self.channel(&mut members)?;
+                let message = self.message(&mut members)?;
+                let except = self.except(&mut members)?;
+                let act = Act::Publish {
+                    routes,
+                    channel,
+                    message,
+                    except,
+                };
+                (act, false)
             }
+            Kind::Broadcast => {
+                let message = self.message(&mut members)?;
+                let except = self.except(&mut members)?;
+                let act = Act::Broadcast {
+                    routes,
+                    message,
+                    except,
+                };
+                (act, false)
+            }
+            Kind::Push => self.push(&mut members, routes)?,
+            Kind::Join | Kind::Leave => {
+                let session = session(&mut members)?;
+                let channel = self.channel(&mut members)?;
+                let act = if kind == Kind::Join {
+                    Act::Join { session, channel }
+                } else {
+                    Act::Leave { session, channel }
+                };
+                (act, true)
+            }
+            Kind::Disconnect => self.disconnect(&mut members, routes)?,
+        };
+        members.end(kind.as_str())?;
+        act.check_event(on.as_ref())
+            .map_err(|why| members.complain("event", why))?;
+        let on = on.filter(|_| is_of_session);
+        Ok(Call { act, on })
+    }
+
+    fn push(&self, members: &mut Members<'_>, routes: Routes) -> Result<(Act, bool), Problem> {
+        let session = members.session("session")?;
+        let user = members.name("user", self.bounds.name_bytes_max)?;
+        let message = self.message(members)?;
+        match (session, user) {
+            (Some(session), None) => Ok((Act::PushSession { session, message }, true)),
+            (None, Some(user)) => {
+                let act = Act::PushUser {
+                    routes,
+                    user,
+                    message,
+                };
+                Ok((act, false))
+            }
+            (Some(_), Some(_)) => Err(members.complain("session", NOT_BOTH)),
+            (None, None) => Err(members.complain("user", NEITHER)),
+        }
+    }
+
+    fn disconnect(
+        &self,
+        members: &mut Members<'_>,
+        routes: Routes,
+    ) -> Result<(Act, bool), Problem> {
+        let session = members.session("session")?;
+        let user = members.name("user", self.bounds.name_bytes_max)?;
+        match (session, user) {
+            (Some(session), None) => {
+                let code = members.number("code")?.unwrap_or(NORMAL_CLOSURE);
+                let reason = members.text("reason")?.unwrap_or_default();
+                if reason.len() > REASON_BYTES_MAX {
+                    let rule = format!("must have at most {REASON_BYTES_MAX} bytes");
+                    return Err(members.complain("reason", &rule));
+                }
+                if !may_close(code, &reason) {
+                    return Err(members.complain("code", CODES));
+                }
+                let act = Act::Close {
+                    session,
+                    code,
+                    reason,
+                };
+                Ok((act, true))
+            }
+            (None, Some(user)) => {
+                let event = members.name("event", self.bounds.name_bytes_max)?;
+                let act = Act::DropUser {
+                    routes,
+                    user,
+                    event,
+                };
+                Ok((act, false))
+            }
+            (Some(_), Some(_)) => Err(members.complain("session", NOT_BOTH)),
+            (None, None) => Err(members.complain("user", NEITHER)),
+        }
+    }
+
+    fn route(&self, members: &mut Members<'_>) -> Result<Option<RouteHandle>, Problem> {
+        let Some(path) = members.text("route")? else {
+            return Ok(None);
+        };
+        match self.handle.route(&path) {
+            Some(route) => Ok(Some(route)),
+            None => Err(no_route(members.field("route"))),
+        }
+    }
+
+    fn channel(&self, members: &mut Members<'_>) -> Result<String, Problem> {
+        let channel = members.name("channel", self.bounds.name_bytes_max)?;
+        channel.ok_or_else(|| members.complain("channel", IS_MISSING))
+    }
+
+    fn except(&self, members: &mut Members<'_>) -> Result<Vec<PublicId>, Problem> {
+        let max = self.bounds.limits.except_sessions_max;
+        members.sessions("except", max, "api.except_sessions_max")
+    }
+
+    fn message(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
+        let event = members.name("event", self.bounds.name_bytes_max)?;
+        let bytes = members.text("bytes")?;
+        let spoken = SpokenData {
+            data: members.take("data"),
+            bytes: bytes.as_deref(),
+        };
+        let message = spoken.message(event.unwrap_or_else(|| EVENT.to_owned()));
+        message.map_err(|bad| {
+            Problem::of_field(members.field(field_of(bad)), format!("the body {bad}"))
+        })
+    }
+}
+
+impl Act {
+    /// Sees whether the languages of whoever is meant have words for the event. That of a session
+    /// is known if its route is named; else its shard sees to it.
+    fn check_event(&self, on: Option<&RouteHandle>) -> Result<(), &'static str> {
+        let checked = match self {
+            Self::Publish {
+                routes, message, ..
+            }
+            | Self::Broadcast {
+                routes, message, ..
+            }
+            | Self::PushUser {
+                routes, message, ..
+            } => routes.check_event(message.borrow().event),
+            Self::PushSession { message, .. } => {
+                let event = message.borrow().event;
+                return on.map_or(Ok(()), |route| route.dialect().check_event(event));
+            }
+            Self::Join { .. } | Self::Leave { .. } | Self::Close { .. } | Self::DropUser { .. } => {
+                Ok(())
+            }
+        };
+        match checked {
+            Err(HandleError::BadEvent(why)) => Err(why),
+            _ => Ok(()),
         }
     }
 }
 
 impl Call {
-    fn begin(self) -> Begun {
-        const DELIVERED: &str = "delivered";
-        match self {
-            Self::Publish {
-                targets,
+    async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<Done, Problem> {
+        if let Some(route) = &self.on {
+            self.act.check_route(handle, route, bounds).await?;
+        }
+        let within = |pending| bounded(pending, bounds);
+        match self.act {
+            Act::Publish {
+                routes,
                 channel,
                 message,
                 except,
             } => {
-                let publish = |target: &RouteHandle| {
-                    target.publish_except(channel.clone(), message.clone(), &except)
-                };
-                Begun::Total(DELIVERED, targets.iter().map(publish).collect())
+                let pending = routes.publish_except(channel, message, &except);
+                within(pending).await.map(Done::Delivered)
             }
-            Self::PushUser {
-                targets,
+            Act::PushUser {
+                routes,
                 user,
                 message,
             } => {
-                let push = |target: &RouteHandle| {
-                    target.push_user_event(user.clone(), message.event.clone(), message.clone())
-                };
-                Begun::Total(DELIVERED, targets.iter().map(push).collect())
+                let event: Box<str> = message.borrow().event.into();
+                let pending = routes.push_user_event(user, event, message);
+                within(pending).await.map(Done::Delivered)
             }
-            Self::PushSession {
-                gateway,
-                session,
-                message,
-            } => Begun::Total(DELIVERED, vec![gateway.push_session(session, message)]),
-            Self::Broadcast {
-                targets,
+            Act::PushSession { session, message } => {
+                let pending = handle.push_session(session, message);
+                within(pending).await.map(Done::Delivered)
+            }
+            Act::Broadcast {
+                routes,
                 message,
                 except,
             } => {
-                let push = |target: &RouteHandle| target.broadcast_except(message.clone(), &except);
-                Begun::Total(DELIVERED, targets.iter().map(push).collect())
+                let pending = routes.broadcast_except(message, &except);
+                within(pending).await.map(Done::Delivered)
             }
-            Self::Join {
-                gateway,
-                session,
-                channel,
-            } => Begun::Truth("joined", gateway.join(session, channel)),
-            Self::Leave {
-                gateway,
-                session,
-                channel,
-            } => Begun::Truth("left", gateway.leave(session, channel)),
-            Self::Close {
-                gateway,
+            Act::Join { session, channel } => {
+                let joined = bounded(handle.join(session, channel), bounds);
+                joined.await.map(Done::Joined)
+            }
+            Act::Leave { session, channel } => {
+                let left = bounded(handle.leave(session, channel), bounds);
+                left.await.map(Done::Left)
+            }
+            Act::Close {
                 session,
                 code,
                 reason,
-            } => Begun::Closed(gateway.close(session, code, reason)),
-            Self::DropUser {
-                targets,
+            } => {
+                let closed = bounded(handle.close(session, code, reason), bounds);
+                closed.await.map(|()| Done::Disconnected(1))
+            }
+            Act::DropUser {
+                routes,
                 user,
                 event,
             } => {
-                let drop_user =
-                    |target: &RouteHandle| target.drop_user(user.clone(), event.as_deref());
-                Begun::Total("disconnected", targets.iter().map(drop_user).collect())
+                let pending = routes.drop_user(user, event.as_deref());
+                within(pending).await.map(Done::Disconnected)
             }
         }
     }
 }
 
-impl Begun {
-    async fn end(self) -> Result<Value, ApiError> {
-        match self {
-            Self::Truth(member, pending) => Ok(json!({ member: pending.await? })),
-            Self::Closed(pending) => {
-                pending.await?;
-                Ok(json!({"disconnected": 1}))
-            }
-            Self::Total(member, all) => {
-                let (mut total, mut done, mut failed) = (0, 0, None);
-                for pending in all {
-                    match pending.await {
-                        Ok(count) => (total, done) = (total + count, done + 1),
-                        Err(error) => failed = failed.or(Some(error)),
-                    }
-                }
-                match failed {
-                    None => Ok(json!({ member: total })),
-                    // Nothing was done only if it was done nowhere.
-                    Some(HandleError::Busy) if done > 0 => Err(ApiError::timed_out()),
-                    Some(error) => Err(error.into()),
-                }
-            }
-        }
-    }
-}
-
-/// `{"channel", "event", "data" | "bytes", "route", "except"}` and what the others have of it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PublishBody<'b> {
-    #[serde(borrow)]
-    channel: Cow<'b, str>,
-    event: Option<Cow<'b, str>>,
-    data: Option<&'b RawValue>,
-    bytes: Option<Cow<'b, str>>,
-    route: Option<Cow<'b, str>>,
-    except: Option<Vec<Cow<'b, str>>>,
-    call: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PushBody<'b> {
-    #[serde(borrow)]
-    user: Option<Cow<'b, str>>,
-    session: Option<Cow<'b, str>>,
-    event: Option<Cow<'b, str>>,
-    data: Option<&'b RawValue>,
-    bytes: Option<Cow<'b, str>>,
-    route: Option<Cow<'b, str>>,
-    call: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BroadcastBody<'b> {
-    #[serde(borrow)]
-    event: Option<Cow<'b, str>>,
-    data: Option<&'b RawValue>,
-    bytes: Option<Cow<'b, str>>,
-    route: Option<Cow<'b, str>>,
-    except: Option<Vec<Cow<'b, str>>>,
-    call: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MemberBody<'b> {
-    #[serde(borrow)]
-    session: Cow<'b, str>,
-    channel: Cow<'b, str>,
-    call: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DisconnectBody<'b> {
-    #[serde(borrow)]
-    session: Option<Cow<'b, str>>,
-    user: Option<Cow<'b, str>>,
-    event: Option<Cow<'b, str>>,
-    code: Option<u16>,
-    reason: Option<Cow<'b, str>>,
-    route: Option<Cow<'b, str>>,
-    call: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BatchBody<'b> {
-    #[serde(borrow)]
-    calls: Vec<&'b RawValue>,
-}
-
-/// The member of a batch's call that says which it is.
-#[derive(Deserialize)]
-struct CallName<'b> {
-    #[serde(borrow)]
-    call: Cow<'b, str>,
-}
-
-fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
-    // serde would take an array for a struct as well.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(ApiError::malformed("the body is no JSON object"));
-    }
-    serde_json::from_slice(body).map_err(|error| ApiError::malformed(error.to_string()))
-}
-
-impl Api {
-    /// Reads and checks a call.
-    pub(super) fn read_call(
+impl Act {
+    /// Sees that the session is one of this route, which it is as long as it lives.
+    async fn check_route(
         &self,
         handle: &Handle,
-        kind: Kind,
-        body: &[u8],
-    ) -> Result<Work, ApiError> {
-        Ok(Work::Call(self.check(handle, kind, body, false)?))
-    }
-
-    /// Reads and checks several calls. One that is wrong is named, and none is done.
-    pub(super) fn read_batch(&self, handle: &Handle, body: &[u8]) -> Result<Work, ApiError> {
-        let batch: BatchBody<'_> = read(body)?;
-        let max = self.settings.limits.batch_calls_max as usize;
-        if batch.calls.len() > max {
-            let message = format!("has more than {max} calls (api.batch_calls_max)");
-            return Err(ApiError::bad("calls", message));
-        }
-        let calls = batch.calls.iter().enumerate().map(|(index, call)| {
-            let read = || {
-                let body = call.get().as_bytes();
-                let name: CallName<'_> = read(body)?;
-                let kind = Kind::of(&name.call);
-                let kind = kind.ok_or_else(|| ApiError::bad("call", "is no call"))?;
-                self.check(handle, kind, body, true)
-            };
-            read().map_err(|error: ApiError| error.at_call(index))
-        });
-        Ok(Work::Batch(calls.collect::<Result<_, _>>()?))
-    }
-
-    fn check(
-        &self,
-        handle: &Handle,
-        kind: Kind,
-        body: &[u8],
-        in_batch: bool,
-    ) -> Result<Call, ApiError> {
-        // Only in a batch a call says what it is.
-        let placed = |call: Option<IgnoredAny>| match call {
-            Some(_) if !in_batch => Err(ApiError::bad("call", "is for calls in a batch")),
-            _ => Ok(()),
+        route: &RouteHandle,
+        bounds: &Bounds,
+    ) -> Result<(), Problem> {
+        let session = match self {
+            Self::PushSession { session, .. }
+            | Self::Join { session, .. }
+            | Self::Leave { session, .. }
+            | Self::Close { session, .. } => *session,
+            Self::Publish { .. }
+            | Self::PushUser { .. }
+            | Self::Broadcast { .. }
+            | Self::DropUser { .. } => return Ok(()),
         };
-        match kind {
-            Kind::Publish => {
-                let body: PublishBody<'_> = read(body)?;
-                placed(body.call)?;
-                self.check_publish(handle, body)
-            }
-            Kind::Push => {
-                let body: PushBody<'_> = read(body)?;
-                placed(body.call)?;
-                self.check_push(handle, body)
-            }
-            Kind::Broadcast => {
-                let body: BroadcastBody<'_> = read(body)?;
-                placed(body.call)?;
-                self.check_broadcast(handle, body)
-            }
-            Kind::Join | Kind::Leave => {
-                let body: MemberBody<'_> = read(body)?;
-                placed(body.call)?;
-                self.check_membership(handle, kind == Kind::Join, body)
-            }
-            Kind::Disconnect => {
-                let body: DisconnectBody<'_> = read(body)?;
-                placed(body.call)?;
-                self.check_disconnect(handle, body)
-            }
-        }
-    }
-
-    fn check_publish(&self, handle: &Handle, body: PublishBody<'_>) -> Result<Call, ApiError> {
-        self.check_name("channel", &body.channel)?;
-        let targets = self.targets(handle, body.route.as_deref())?;
-        let message = message(body.event, body.data, body.bytes.as_deref())?;
-        check_event(&targets, &message)?;
-        Ok(Call::Publish {
-            targets,
-            channel: body.channel.into(),
-            message,
-            except: ids("except", body.except)?,
-        })
-    }
-
-    fn check_push(&self, handle: &Handle, body: PushBody<'_>) -> Result<Call, ApiError> {
-        let message = message(body.event, body.data, body.bytes.as_deref())?;
-        let targets = self.targets(handle, body.route.as_deref())?;
-        match (body.user, body.session) {
-            (Some(user), None) => {
-                self.check_name("user", &user)?;
-                check_event(&targets, &message)?;
-                Ok(Call::PushUser {
-                    targets,
-                    user: user.into(),
-                    message,
-                })
-            }
-            (None, Some(session)) => Ok(Call::PushSession {
-                gateway: handle.clone(),
-                session: id("session", &session)?,
-                message,
-            }),
-            _ => Err(ApiError::malformed("needs either a user or a session")),
-        }
-    }
-
-    fn check_broadcast(&self, handle: &Handle, body: BroadcastBody<'_>) -> Result<Call, ApiError> {
-        let targets = self.targets(handle, body.route.as_deref())?;
-        let message = message(body.event, body.data, body.bytes.as_deref())?;
-        check_event(&targets, &message)?;
-        Ok(Call::Broadcast {
-            targets,
-            message,
-            except: ids("except", body.except)?,
-        })
-    }
-
-    fn check_membership(
-        &self,
-        handle: &Handle,
-        joins: bool,
-        body: MemberBody<'_>,
-    ) -> Result<Call, ApiError> {
-        self.check_name("channel", &body.channel)?;
-        let (gateway, channel) = (handle.clone(), body.channel.into());
-        let session = id("session", &body.session)?;
-        Ok(if joins {
-            Call::Join {
-                gateway,
-                session,
-                channel,
-            }
-        } else {
-            Call::Leave {
-                gateway,
-                session,
-                channel,
-            }
-        })
-    }
-
-    fn check_disconnect(
-        &self,
-        handle: &Handle,
-        body: DisconnectBody<'_>,
-    ) -> Result<Call, ApiError> {
-        match (body.session, body.user) {
-            (Some(session), None) => {
-                if body.event.is_some() {
-                    return Err(ApiError::bad("event", "is for users"));
-                }
-                let code = body.code.unwrap_or(1000);
-                let reason: Box<str> = body.reason.unwrap_or_default().into();
-                if !may_close(code, &reason) {
-                    let message = "is 1000, 1001, 1003, 1007 to 1013 or 3000 to 4999, and a \
-                        reason has at most 123 bytes";
-                    return Err(ApiError::bad("code", message));
-                }
-                Ok(Call::Close {
-                    gateway: handle.clone(),
-                    session: id("session", &session)?,
-                    code,
-                    reason,
-                })
-            }
-            (None, Some(user)) => {
-                if body.code.is_some() || body.reason.is_some() {
-                    return Err(ApiError::bad("code", "is for one session"));
-                }
-                self.check_name("user", &user)?;
-                Ok(Call::DropUser {
-                    targets: self.targets(handle, body.route.as_deref())?,
-                    user: user.into(),
-                    event: body.event.map(Into::into),
-                })
-            }
-            _ => Err(ApiError::malformed("needs either a session or a user")),
+        // Nothing was done yet, whatever has become of this question.
+        let asked = bounded(handle.session(session), bounds).await;
+        match asked {
+            Ok(info) if info.path == route.path() => Ok(()),
+            Ok(_) => Err(HandleError::NoSession.into()),
+            Err(problem) if problem.code == Code::TimedOut => Err(HandleError::Busy.into()),
+            Err(problem) => Err(problem),
         }
     }
 }
 
-fn message(
-    event: Option<Cow<'_, str>>,
-    data: Option<&RawValue>,
-    bytes: Option<&str>,
-) -> Result<Message, ApiError> {
-    let event: Box<str> = event.map_or_else(|| EVENT.into(), Into::into);
-    let spoken = SpokenData { data, bytes };
-    let message = spoken.message(event);
-    message.map_err(|problem| {
-        let field = match problem {
-            BadData::Both | BadData::NotBase64 => "bytes",
-            BadData::NotText => "data",
-        };
-        ApiError::bad(field, problem.to_string())
-    })
+/// Waits for a result, for as long as shards have to answer.
+pub(super) async fn bounded<T>(
+    pending: impl Future<Output = Result<T, HandleError>>,
+    bounds: &Bounds,
+) -> Result<T, Problem> {
+    let result = tokio::time::timeout(bounds.answer_within, pending).await;
+    let result = result.unwrap_or(Err(HandleError::TimedOut));
+    result.map_err(Problem::from)
 }
 
-/// Says that a language has no words for an event, before anything is done anywhere.
-fn check_event(targets: &[RouteHandle], message: &Message) -> Result<(), ApiError> {
-    for target in targets {
-        let check = target.dialect().check_event(&message.event);
-        check.map_err(|why| ApiError::bad("event", format!("{}: {why}", target.path())))?;
-    }
-    Ok(())
+/// The session that a call is about.
+fn session(members: &mut Members<'_>) -> Result<PublicId, Problem> {
+    let session = members.session("session")?;
+    session.ok_or_else(|| members.complain("session", IS_MISSING))
 }
 
-fn id(field: &str, text: &str) -> Result<PublicId, ApiError> {
-    let id = text.parse();
-    id.map_err(|_| ApiError::bad(field, "is not the id of a session, a UUID"))
+/// There is no such route.
+pub(super) fn no_route(field: impl Into<String>) -> Problem {
+    Problem::new(Code::NoRoute, "no route of the config has this path").at(field)
 }
 
-fn ids(field: &str, texts: Option<Vec<Cow<'_, str>>>) -> Result<Vec<PublicId>, ApiError> {
-    let texts = texts.unwrap_or_default();
-    texts.iter().map(|text| id(field, text)).collect()
-}
-
-/// The event of what names none.
+/// The event of a publication that names none.
 const EVENT: &str = "message";
+const NORMAL_CLOSURE: u16 = 1000;
+const IS_MISSING: &str = "is missing";
+const NOT_BOTH: &str = "cannot be there together with user";
+const NEITHER: &str = "is missing, and so is session";
+const CODES: &str = "must be 1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";

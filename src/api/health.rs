@@ -1,40 +1,81 @@
-//! How the gateway is, for load balancers and people.
+//! How the gateway is, for whoever decides whether it gets traffic, and more for whoever may know.
+//!
+//! ```text
+//!   {"status": "ok", "version": "0.1.0", "shards": 4}
+//!   {"status": "degraded", .., "sessions": 12, "backends": [{"name": "b", "state": "down", ..}]}
+//!   {"status": "stopping"}                                                                  503
+//! ```
 
-use super::{Api, ApiAnswer};
-use crate::handler::{Handle, HandleError};
-use serde_json::json;
+use super::answer::ApiAnswer;
+use super::calls::bounded;
+use super::{Api, Caller};
+use crate::handler::Handle;
+use hyper::HeaderMap;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Says how the backends of hooks are, one JSON object for each, with a member `state` that is
+/// `down` where one does not answer.
+pub(crate) type BackendReport = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    version: &'static str,
+    shards: usize,
+    #[serde(flatten)]
+    more: Option<More>,
+}
+
+/// What only those are told who may use the API.
+#[derive(Serialize)]
+struct More {
+    /// `None`: the shards have too much to do to say.
+    sessions: Option<usize>,
+    backends: Vec<Value>,
+}
+
+#[derive(Serialize)]
+struct Stopping {
+    status: &'static str,
+}
 
 impl Api {
-    /// `ok`, `degraded` while the last question to a backend has failed, `stopping` with 503. Those
-    /// who may use the API also hear how many sessions there are, and how each backend does.
-    pub(crate) async fn health(&self, handle: &Handle, tells_all: bool) -> ApiAnswer {
-        let sessions = match handle.sessions_count().await {
-            Ok(counts) => counts.iter().sum::<usize>(),
-            Err(HandleError::Stopped) => return Self::stopping(),
-            // It serves all the same.
-            Err(_) => 0,
-        };
-        let backends = self.backends.report();
-        let is_degraded = backends.iter().any(|backend| backend["state"] == "down");
-        let mut health = json!({
-            "status": if is_degraded { "degraded" } else { "ok" },
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        if tells_all {
-            health["shards"] = handle.shards_count().into();
-            health["sessions"] = sessions.into();
-            health["backends"] = backends.into();
+    /// How the gateway is.
+    pub(crate) async fn health(
+        &self,
+        headers: &HeaderMap,
+        handle: &Handle,
+        is_stopping: bool,
+    ) -> ApiAnswer {
+        if is_stopping {
+            let status = "stopping";
+            return ApiAnswer::new(503, &Stopping { status });
         }
-        ApiAnswer::of(200, &health)
-    }
-
-    /// The gateway is going away.
-    pub(crate) fn stopping() -> ApiAnswer {
-        ApiAnswer::of(503, &json!({"status": "stopping"}))
-    }
-
-    /// Whether whoever sends these headers hears everything.
-    pub(crate) fn tells_all(&self, headers: &hyper::HeaderMap) -> bool {
-        self.is_served && self.admits(headers)
+        let backends = (self.backends)();
+        let is_down = |backend: &Value| backend["state"] == "down";
+        let status = if backends.iter().any(is_down) {
+            "degraded"
+        } else {
+            "ok"
+        };
+        let may_know = self.is_served && !matches!(self.caller(headers), Caller::Nobody);
+        let more = if may_know {
+            let counts = bounded(handle.sessions_count(), &self.bounds).await.ok();
+            Some(More {
+                sessions: counts.map(|counts| counts.into_iter().sum()),
+                backends,
+            })
+        } else {
+            None
+        };
+        let health = Health {
+            status,
+            version: env!("CARGO_PKG_VERSION"),
+            shards: handle.shards_count(),
+            more,
+        };
+        ApiAnswer::new(200, &health)
     }
 }

@@ -1,145 +1,353 @@
-//! Requests that are sent again: what a client repeats under the same `Idempotency-Key` is done
-//! once, on whichever shard it arrives.
+//! Requests that may come twice, and are carried out once: the answers to idempotency keys.
 //!
 //! ```text
-//!   a key comes       it is ..                    answer
-//!   first             remembered, with what       the answer, which is remembered
-//!                     it is the key of
-//!   again, meanwhile  being worked on             409 in_progress
-//!   again, later      done                        the same answer, Idempotent-Replayed: true
-//!   with another      not the same request        422 key_reused
-//!   request
+//!   claim --> running --> settled with an answer --> the same answer again, until it is forgotten
+//!                     \-> settled with nothing done --> as if it had never come
 //! ```
 //!
-//! What was refused before anything was done is forgotten: it may be tried again under its key.
+//! All shards of the process share what is remembered, and of two that claim a key at once one
+//! gets it. A key belongs to the API key that came with it. What was not settled, because whoever
+//! carried it out is gone, may have been done, and its key says so.
 
-use super::ApiAnswer;
-use super::error::ApiError;
+use super::answer::ApiAnswer;
+use super::problem::{Code, Problem};
 use crate::limits::ApiLimits;
+use hyper::HeaderMap;
+use hyper::header::HeaderName;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use std::fmt;
 use std::hash::Hasher as _;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The keys that are remembered, of all shards.
-pub(super) struct Store {
-    seen: Cache<Name, Arc<Entry>>,
+/// What is remembered of requests with a key.
+#[derive(Clone)]
+pub(super) struct Answers {
+    cache: Cache<RequestKey, Remembered>,
     answer_bytes_max: usize,
 }
 
-/// An idempotency key, and which API key it belongs to.
-type Name = (Option<usize>, Box<[u8]>);
-
-struct Entry {
-    /// What it is the key of.
-    request: u128,
-    answer: OnceLock<ApiAnswer>,
+/// Whose request it is, and what it is called.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct RequestKey {
+    /// The API key that was shown, by its index in the config.
+    pub(super) caller: usize,
+    name: Box<str>,
 }
 
-/// What is known of a request's key.
-pub(super) enum Seen<'s> {
-    /// It is new: do it, and say what came of it.
-    First(Running<'s>),
-    /// It has been answered so.
-    Before(ApiAnswer),
+/// What a request asks, in short: no two that differ have the same one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Fingerprint(u128);
+
+#[derive(Clone)]
+struct Remembered {
+    fingerprint: Fingerprint,
+    outcome: Outcome,
 }
 
-/// A request that is being worked on. Whoever stops waiting for it leaves behind that it may have
-/// been done.
-pub(super) struct Running<'s> {
-    store: &'s Store,
-    name: Name,
-    entry: Arc<Entry>,
+#[derive(Clone)]
+enum Outcome {
+    Running,
+    Answered(ApiAnswer),
+    TooLarge,
 }
 
-impl Store {
+/// A key that was claimed: whoever has this carries the request out.
+pub(crate) struct Claimed {
+    answers: Answers,
+    key: RequestKey,
+    fingerprint: Fingerprint,
+    is_settled: bool,
+}
+
+impl Answers {
     pub(super) fn new(limits: &ApiLimits) -> Self {
-        let seen = Cache::builder()
+        let cache = Cache::builder()
             .max_capacity(limits.idempotency_keys_max.into())
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(Duration::from_millis(limits.idempotency_ttl_ms.into()))
             .build();
         Self {
-            seen,
+            cache,
             answer_bytes_max: limits.idempotency_answer_bytes_max as usize,
         }
     }
 
-    /// Looks a key up, and remembers it if it is new.
-    pub(super) fn look(
+    /// Claims a key for a request.
+    ///
+    /// # Errors
+    ///
+    /// What is to be answered in place of carrying it out.
+    pub(super) fn claim(
         &self,
-        api_key: Option<usize>,
-        key: &[u8],
-        path: &str,
-        body: &[u8],
-    ) -> Result<Seen<'_>, ApiError> {
-        let is_visible = |byte: &u8| (b'!'..=b'~').contains(byte);
-        if !(1..=KEY_BYTES_MAX).contains(&key.len()) || !key.iter().all(is_visible) {
-            let message = "has 1 to 255 visible ASCII characters";
-            return Err(ApiError::bad("Idempotency-Key", message));
-        }
-        let name: Name = (api_key, key.into());
-        let request = fingerprint(path, body);
-        let new = || {
-            Arc::new(Entry {
-                request,
-                answer: OnceLock::new(),
-            })
+        key: RequestKey,
+        fingerprint: Fingerprint,
+    ) -> Result<Claimed, ApiAnswer> {
+        let running = || Remembered {
+            fingerprint,
+            outcome: Outcome::Running,
         };
-        let found = self.seen.entry_by_ref(&name).or_insert_with(new);
-        let (is_new, entry) = (found.is_fresh(), found.into_value());
-        if is_new {
-            let store = self;
-            return Ok(Seen::First(Running { store, name, entry }));
+        let entry = self.cache.entry_by_ref(&key).or_insert_with(running);
+        if entry.is_fresh() {
+            return Ok(Claimed {
+                answers: self.clone(),
+                key,
+                fingerprint,
+                is_settled: false,
+            });
         }
-        if entry.request != request {
-            return Err(ApiError::key_reused());
-        }
-        match entry.answer.get() {
-            None => Err(ApiError::in_progress()),
-            Some(answer) => Ok(Seen::Before(ApiAnswer {
+        let Remembered {
+            fingerprint: before,
+            outcome,
+        } = entry.into_value();
+        Err(match outcome {
+            _ if before != fingerprint => refuse(
+                Code::KeyReused,
+                "the idempotency key was used for another request",
+            ),
+            Outcome::Running => refuse(
+                Code::InProgress,
+                "a request with this idempotency key is being carried out",
+            ),
+            Outcome::TooLarge => refuse(
+                Code::AnswerNotKept,
+                "a request with this idempotency key was carried out; its answer was too large to \
+                 be kept (api.idempotency_answer_bytes_max)",
+            ),
+            Outcome::Answered(answer) => ApiAnswer {
                 is_replayed: true,
-                ..answer.clone()
-            })),
-        }
+                ..answer
+            },
+        })
     }
 }
 
-impl Running<'_> {
-    /// Remembers what came of it, unless nothing was done.
-    pub(super) fn finish(self, answer: &ApiAnswer) {
-        let is_busy = *answer == ApiError::busy().answer();
-        let is_refused = answer.status >= 400 && *answer != ApiError::timed_out().answer();
-        let kept = if answer.json.len() > self.store.answer_bytes_max {
-            ApiError::not_replayable().answer()
+impl Claimed {
+    /// The request was carried out, with this answer, which is returned.
+    pub(super) fn settle(mut self, answer: ApiAnswer) -> ApiAnswer {
+        self.is_settled = true;
+        if !answer.is_open {
+            self.answers.cache.invalidate(&self.key);
+            return answer;
+        }
+        let outcome = if answer.body.len() > self.answers.answer_bytes_max {
+            Outcome::TooLarge
         } else {
-            answer.clone()
+            Outcome::Answered(answer.clone())
         };
-        // Set in any case, so that whoever has the entry in hand is answered.
-        drop(self.entry.answer.set(kept));
-        if is_busy || is_refused {
-            self.store.seen.invalidate(&self.name);
+        self.remember(outcome);
+        answer
+    }
+
+    fn remember(&self, outcome: Outcome) {
+        let remembered = Remembered {
+            fingerprint: self.fingerprint,
+            outcome,
+        };
+        self.answers.cache.insert(self.key.clone(), remembered);
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.remember(Outcome::Answered(Problem::internal().answer()));
         }
     }
 }
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        // It was given up before it was answered, unless it is set already.
-        drop(self.entry.answer.set(ApiError::timed_out().answer()));
+impl RequestKey {
+    /// The key in a request's head, if there is one.
+    pub(super) fn read(headers: &HeaderMap, caller: usize) -> Result<Option<Self>, Problem> {
+        let mut all = headers.get_all(&HEADER).iter();
+        let (Some(value), second) = (all.next(), all.next()) else {
+            return Ok(None);
+        };
+        let is_visible = |byte: &u8| byte.is_ascii_graphic();
+        let value = value.as_bytes();
+        let is_good = (1..=KEY_BYTES_MAX).contains(&value.len()) && value.iter().all(is_visible);
+        match str::from_utf8(value) {
+            Ok(name) if is_good && second.is_none() => Ok(Some(Self {
+                caller,
+                name: name.into(),
+            })),
+            _ => Err(Problem::of_field(
+                HEADER_AS_WRITTEN,
+                "Idempotency-Key must be there once, with 1 to 255 visible ASCII characters",
+            )),
+        }
     }
 }
 
-/// A number that another request does not have by chance.
-fn fingerprint(path: &str, body: &[u8]) -> u128 {
-    let mut hasher = SipHasher13::new();
-    hasher.write_usize(path.len());
-    hasher.write(path.as_bytes());
-    hasher.write(body);
-    hasher.finish128().as_u128()
+impl Fingerprint {
+    /// That of a request; `key` is the process's own.
+    pub(super) fn of(key: [u64; 2], path: &str, query: Option<&str>, body: &[u8]) -> Self {
+        let mut hasher = SipHasher24::new_with_keys(key[0], key[1]);
+        let query = query.unwrap_or_default();
+        for part in [path.as_bytes(), query.as_bytes(), body] {
+            hasher.write_u64(part.len() as u64);
+            hasher.write(part);
+        }
+        Self(hasher.finish128().as_u128())
+    }
 }
 
-/// The longest key, in bytes.
+fn refuse(code: Code, message: &'static str) -> ApiAnswer {
+    Problem::new(code, message).at(HEADER_AS_WRITTEN).answer()
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answers({})", self.cache.entry_count())
+    }
+}
+
+impl fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claimed")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+const HEADER_AS_WRITTEN: &str = "Idempotency-Key";
 const KEY_BYTES_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn answers(limits: ApiLimits) -> Answers {
+        Answers::new(&limits)
+    }
+
+    fn key(caller: usize, name: &str) -> RequestKey {
+        RequestKey {
+            caller,
+            name: name.into(),
+        }
+    }
+
+    fn print(body: &str) -> Fingerprint {
+        Fingerprint::of([1, 2], "/p", None, body.as_bytes())
+    }
+
+    fn done(text: &'static str) -> ApiAnswer {
+        ApiAnswer {
+            is_open: true,
+            ..ApiAnswer::of_json(200, Bytes::from_static(text.as_bytes()))
+        }
+    }
+
+    #[track_caller]
+    fn refused(answers: &Answers, key: RequestKey, body: &str) -> u16 {
+        let answer = answers.claim(key, print(body)).expect_err("it is taken");
+        assert!(!answer.is_replayed);
+        answer.status
+    }
+
+    #[test]
+    fn a_request_is_carried_out_once_and_answered_the_same_again() {
+        let answers = answers(ApiLimits::default());
+        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
+        assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
+        let other = answers.claim(key(1, "k"), print("b")).expect("of another");
+        assert_eq!(claimed.settle(done("1")), done("1"));
+        let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
+        let expected = ApiAnswer {
+            is_replayed: true,
+            ..done("1")
+        };
+        assert_eq!(again, expected);
+        assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
+        drop(other.settle(done("2")));
+    }
+
+    #[test]
+    fn what_was_not_done_is_not_remembered_and_what_nobody_knows_is() {
+        let answers = answers(ApiLimits::default());
+        let busy = Problem::crowded().answer();
+        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        assert_eq!(claimed.settle(busy.clone()), busy);
+        let claimed = answers.claim(key(0, "k"), print("b")).expect("new again");
+        drop(claimed);
+        let again = answers.claim(key(0, "k"), print("b")).expect_err("known");
+        assert_eq!((again.status, again.is_replayed), (500, true));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_is_not_kept_but_that_it_was_given_is() {
+        let answers = answers(ApiLimits {
+            idempotency_answer_bytes_max: 1,
+            ..ApiLimits::default()
+        });
+        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        drop(claimed.settle(done("12")));
+        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
+    }
+
+    #[test]
+    fn the_key_not_used_for_longest_is_forgotten_first() {
+        let answers = answers(ApiLimits {
+            idempotency_keys_max: 2,
+            ..ApiLimits::default()
+        });
+        for name in ["a", "b"] {
+            let claimed = answers.claim(key(0, name), print("")).expect("it is new");
+            drop(claimed.settle(done("1")));
+            answers.cache.run_pending_tasks();
+        }
+        assert!(answers.claim(key(0, "a"), print("")).is_err());
+        answers.cache.run_pending_tasks();
+        let third = answers.claim(key(0, "c"), print("")).expect("it is new");
+        drop(third.settle(done("1")));
+        answers.cache.run_pending_tasks();
+        assert!(answers.claim(key(0, "a"), print("")).is_err());
+        assert!(answers.claim(key(0, "b"), print("")).is_ok());
+    }
+
+    #[test]
+    fn requests_that_differ_anywhere_have_fingerprints_that_differ() {
+        let of = |path, query, body: &str| Fingerprint::of([3, 4], path, query, body.as_bytes());
+        let all = [
+            of("/a", None, "bc"),
+            of("/a", Some("b"), "c"),
+            of("/ab", None, "c"),
+            of("/a", None, "b"),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one));
+        }
+        assert_eq!(of("/a", None, "bc"), all[0]);
+    }
+
+    #[test]
+    fn a_key_has_visible_characters_and_comes_once() {
+        let read = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = hyper::header::HeaderValue::from_bytes(value).expect("a value");
+                headers.append(HEADER, value);
+            }
+            RequestKey::read(&headers, 7)
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[b"!~"]), Ok(Some(key(7, "!~"))));
+        let longest = "k".repeat(255);
+        assert_eq!(read(&[longest.as_bytes()]), Ok(Some(key(7, &longest))));
+        let long = "k".repeat(256);
+        for bad in [
+            &[&b""[..]][..],
+            &[b"a b"],
+            &[b"\xe9"],
+            &[long.as_bytes()],
+            &[b"a", b"a"],
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+}

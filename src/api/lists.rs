@@ -1,231 +1,381 @@
-//! What can be looked at: sessions, channels, members and users, a page at a time.
+//! What can be looked up: one session, and lists of sessions, channels and users, page by page.
+//!
+//! ```text
+//!   {"items": [..], "next": "a place"}    the next page is behind it: ?after=a place
+//!   {"items": [..], "next": null}         the last
+//! ```
 
-use super::error::ApiError;
-use super::{Api, ApiAnswer};
-use crate::handler::{Handle, HandleError, MemberCount, Named, NamesPage, SessionInfo, SessionsOf};
+use super::Bounds;
+use super::answer::ApiAnswer;
+use super::calls::{bounded, no_route};
+use super::members::read_id;
+use super::problem::{Code, Problem};
+use crate::handler::{Handle, ListedName, NamePlace, Page, PageRoom, Routes, SessionInfo};
 use crate::public_id::PublicId;
-use serde_json::{Value, json};
-use std::borrow::Cow;
+use crate::time::rfc3339;
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
 
-/// The parameters of a list.
-#[derive(Default)]
-struct Query<'q> {
-    route: Option<Cow<'q, str>>,
-    prefix: Option<Cow<'q, str>>,
-    after: Option<Cow<'q, str>>,
-    limit: Option<Cow<'q, str>>,
+/// What is looked up.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    Session(PublicId),
+    Sessions {
+        routes: Routes,
+        after: Option<PublicId>,
+        room: PageRoom,
+    },
+    Members {
+        routes: Routes,
+        channel: String,
+        after: Option<PublicId>,
+        room: PageRoom,
+    },
+    Channels(Names),
+    Users(Names),
 }
 
-impl<'q> Query<'q> {
-    /// Reads a query that has no parameters but these.
-    fn read(query: Option<&'q str>, allowed: &[&str]) -> Result<Self, ApiError> {
-        let mut read = Self::default();
-        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            let place = match &*name {
-                name if !allowed.contains(&name) => None,
-                "route" => Some(&mut read.route),
-                "prefix" => Some(&mut read.prefix),
-                "after" => Some(&mut read.after),
-                "limit" => Some(&mut read.limit),
-                _ => None,
-            };
-            match place {
-                None => return Err(ApiError::bad(name, "is no parameter of this list")),
-                Some(place) if place.is_some() => return Err(ApiError::bad(name, "occurs twice")),
-                Some(place) => *place = Some(value),
-            }
+/// Which names are looked up.
+#[derive(Debug)]
+pub(crate) struct Names {
+    routes: Routes,
+    prefix: String,
+    after: Option<NamePlace>,
+    room: PageRoom,
+}
+
+#[derive(Serialize)]
+struct PageJson<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SessionJson<'s> {
+    id: String,
+    route: &'s str,
+    number: u64,
+    users: &'s [String],
+    name: &'s str,
+    channels: &'s [String],
+    opened: String,
+    statistics: StatisticsJson,
+}
+
+#[derive(Serialize)]
+struct StatisticsJson {
+    messages_sent: u64,
+    bytes_sent: u64,
+    messages_received: u64,
+    bytes_received: u64,
+}
+
+#[derive(Serialize)]
+struct NameJson<'n> {
+    name: &'n str,
+    sessions: usize,
+    routes: &'n [String],
+}
+
+impl Lookup {
+    /// One session, by what stands in the path.
+    pub(super) fn session(id: &str, query: Option<&str>) -> Result<Self, Problem> {
+        Query::read(query, &[])?;
+        match percent_decode_str(id)
+            .decode_utf8()
+            .ok()
+            .as_deref()
+            .and_then(read_id)
+        {
+            Some(id) => Ok(Self::Session(id)),
+            None => Err(no_session()),
         }
-        Ok(read)
     }
-}
 
-impl Api {
-    pub(super) async fn list_sessions(
-        &self,
-        handle: &Handle,
+    /// A page of sessions.
+    pub(super) fn sessions(
         query: Option<&str>,
-    ) -> Result<ApiAnswer, ApiError> {
-        let query = Query::read(query, &["route", "after", "limit"])?;
-        let of = match query.route.as_deref() {
-            None => SessionsOf::Gateway,
-            Some(path) => {
-                let route = handle.route(path);
-                let route = route.ok_or_else(no_route)?;
-                SessionsOf::Route(u16::try_from(route.index()).expect("routes are few"))
-            }
-        };
-        self.page_of_sessions(handle, of, &query).await
+        handle: &Handle,
+        bounds: &Bounds,
+    ) -> Result<Self, Problem> {
+        let query = Query::read(query, &["route", "limit", "after"])?;
+        Ok(Self::Sessions {
+            routes: query.routes(handle)?,
+            after: query.after_session()?,
+            room: query.room(bounds)?,
+        })
     }
 
-    pub(super) async fn list_members(
-        &self,
-        handle: &Handle,
+    /// A page of the sessions on a channel, by what stands in the path.
+    pub(super) fn members(
         channel: &str,
         query: Option<&str>,
-    ) -> Result<ApiAnswer, ApiError> {
-        let query = Query::read(query, &["route", "after", "limit"])?;
-        let namespaces = self.namespaces(handle, query.route.as_deref())?;
-        let of = SessionsOf::Channel(namespaces, channel.into());
-        self.page_of_sessions(handle, of, &query).await
-    }
-
-    async fn page_of_sessions(
-        &self,
         handle: &Handle,
-        of: SessionsOf,
-        query: &Query<'_>,
-    ) -> Result<ApiAnswer, ApiError> {
-        const AFTER: &str = "is not the id of a session of this gateway";
-        let limit = self.limit(query)?;
-        let after: Option<PublicId> = match query.after.as_deref() {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| ApiError::bad("after", AFTER))?),
+        bounds: &Bounds,
+    ) -> Result<Self, Problem> {
+        let query = Query::read(query, &["route", "limit", "after"])?;
+        let channel = percent_decode_str(channel).decode_utf8();
+        let channel = channel
+            .ok()
+            .filter(|it| (1..=bounds.name_bytes_max).contains(&it.len()));
+        let Some(channel) = channel else {
+            let max = bounds.name_bytes_max;
+            let rule = format!("name must be UTF-8 of 1 to {max} bytes (limits.name_bytes_max)");
+            return Err(Problem::of_field("name", rule));
         };
-        let sessions = handle.page_of(of, after, limit).await;
-        if sessions == Err(HandleError::NoSession) {
-            return Err(ApiError::bad("after", AFTER));
-        }
-        let sessions = sessions?;
-        let last = sessions.last().filter(|_| sessions.len() == limit);
-        let next = last.map(|session| session.id.to_string());
-        let items: Vec<Value> = sessions.iter().map(|it| self.session(it)).collect();
-        Ok(ApiAnswer::of(200, &json!({"items": items, "next": next})))
+        Ok(Self::Members {
+            routes: query.routes(handle)?,
+            channel: channel.into_owned(),
+            after: query.after_session()?,
+            room: query.room(bounds)?,
+        })
     }
 
-    pub(super) async fn show_session(
-        &self,
-        handle: &Handle,
-        id: &str,
+    /// A page of channels.
+    pub(super) fn channels(
         query: Option<&str>,
-    ) -> Result<ApiAnswer, ApiError> {
-        Query::read(query, &[])?;
-        let id: PublicId = id.parse().map_err(|_| ApiError::no_session())?;
-        let session = handle.session(id).await?;
-        Ok(ApiAnswer::of(200, &self.session(&session)))
+        handle: &Handle,
+        bounds: &Bounds,
+    ) -> Result<Self, Problem> {
+        Names::read(query, handle, bounds).map(Self::Channels)
     }
 
-    pub(super) async fn list_channels(
-        &self,
-        handle: &Handle,
+    /// A page of users.
+    pub(super) fn users(
         query: Option<&str>,
-    ) -> Result<ApiAnswer, ApiError> {
-        self.list_names(handle, Named::Channels, query).await
+        handle: &Handle,
+        bounds: &Bounds,
+    ) -> Result<Self, Problem> {
+        Names::read(query, handle, bounds).map(Self::Users)
     }
 
-    pub(super) async fn list_users(
-        &self,
-        handle: &Handle,
-        query: Option<&str>,
-    ) -> Result<ApiAnswer, ApiError> {
-        self.list_names(handle, Named::Users, query).await
-    }
-
-    async fn list_names(
-        &self,
-        handle: &Handle,
-        named: Named,
-        query: Option<&str>,
-    ) -> Result<ApiAnswer, ApiError> {
-        let query = Query::read(query, &["route", "prefix", "after", "limit"])?;
-        let page = NamesPage {
-            prefix: query.prefix.as_deref().unwrap_or_default().into(),
-            after: query.after.as_deref().unwrap_or_default().into(),
-            limit: self.limit(&query)?,
-        };
-        let mut names: Vec<(MemberCount, u16)> = Vec::new();
-        for namespace in self.namespaces(handle, query.route.as_deref())? {
-            let found = handle.names_page(named, namespace, &page).await?;
-            let mut found: Vec<(MemberCount, u16)> =
-                found.into_iter().map(|name| (name, namespace)).collect();
-            if named == Named::Channels {
-                self.add_those_in_advance(namespace, &page, &mut found);
+    /// Looks it up.
+    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<ApiAnswer, Problem> {
+        match self {
+            Self::Session(id) => {
+                let session = bounded(handle.session(id), bounds).await?;
+                Ok(ApiAnswer::new(200, &SessionJson::of(&session)))
             }
-            names.extend(found);
-        }
-        names.sort();
-        // Channels of one name in several namespaces are not taken apart by the end of a page.
-        let end = names
-            .get(page.limit.wrapping_sub(1))
-            .map(|(last, _)| last.name.clone());
-        if let Some(end) = &end {
-            names.retain(|(name, _)| name.name <= *end);
-        }
-        let items: Vec<Value> = names
-            .iter()
-            .map(|(name, namespace)| {
-                json!({
-                    "name": name.name,
-                    "sessions": name.sessions,
-                    "routes": self.paths[namespace],
-                })
-            })
-            .collect();
-        Ok(ApiAnswer::of(200, &json!({"items": items, "next": end})))
-    }
-
-    fn add_those_in_advance(
-        &self,
-        namespace: u16,
-        page: &NamesPage,
-        found: &mut Vec<(MemberCount, u16)>,
-    ) {
-        let is_wanted = |name: &str| name.starts_with(&*page.prefix) && *name > *page.after;
-        for (of, name) in &self.in_advance {
-            let is_there = found.iter().any(|(known, _)| known.name == *name);
-            if *of == namespace && is_wanted(name) && !is_there {
-                found.push((MemberCount::new(name.as_bytes(), 0), namespace));
+            Self::Sessions {
+                routes,
+                after,
+                room,
+            } => {
+                let page = bounded(routes.sessions_page(after, room), bounds).await;
+                Ok(page_of_sessions(&page.map_err(about_place)?))
+            }
+            Self::Members {
+                routes,
+                channel,
+                after,
+                room,
+            } => {
+                let page = bounded(routes.members_page(channel, after, room), bounds).await;
+                Ok(page_of_sessions(&page.map_err(about_place)?))
+            }
+            Self::Channels(Names {
+                routes,
+                prefix,
+                after,
+                room,
+            }) => {
+                let page = routes.channels_page(&prefix, after, room);
+                Ok(page_of_names(&bounded(page, bounds).await?))
+            }
+            Self::Users(Names {
+                routes,
+                prefix,
+                after,
+                room,
+            }) => {
+                let page = routes.users_page(&prefix, after, room);
+                Ok(page_of_names(&bounded(page, bounds).await?))
             }
         }
     }
+}
 
-    /// The namespaces that a list is of.
-    fn namespaces(&self, handle: &Handle, route: Option<&str>) -> Result<Vec<u16>, ApiError> {
-        match route {
-            None => Ok(self.paths.keys().copied().collect()),
-            Some(path) => {
-                let route = handle.route(path).ok_or_else(no_route)?;
-                Ok(vec![route.namespace()])
-            }
-        }
-    }
-
-    fn limit(&self, query: &Query<'_>) -> Result<usize, ApiError> {
-        let max = self.settings.limits.page_items_max as usize;
-        let Some(text) = &query.limit else {
-            return Ok(ITEMS.min(max));
-        };
-        match text.parse() {
-            Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
-            _ => Err(ApiError::bad(
-                "limit",
-                format!("is a number from 1 to {max}"),
-            )),
-        }
-    }
-
-    fn session(&self, session: &SessionInfo) -> Value {
-        let statistics = &session.statistics;
-        json!({
-            "id": session.id.to_string(),
-            "route": session.path,
-            "number": session.number,
-            "users": session.users,
-            "name": session.name,
-            "channels": session.channels,
-            "opened_ms": self.started_unix_ms + session.opened_ms(),
-            "statistics": {
-                "messages_sent": statistics.messages_sent,
-                "bytes_sent": statistics.bytes_sent,
-                "messages_received": statistics.messages_received,
-                "bytes_received": statistics.bytes_received,
+impl Names {
+    fn read(query: Option<&str>, handle: &Handle, bounds: &Bounds) -> Result<Self, Problem> {
+        let query = Query::read(query, &["route", "prefix", "limit", "after"])?;
+        Ok(Self {
+            routes: query.routes(handle)?,
+            prefix: query.value("prefix").unwrap_or_default().to_owned(),
+            after: match query.value("after") {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| bad_place())?),
             },
+            room: query.room(bounds)?,
         })
     }
 }
 
-fn no_route() -> ApiError {
-    ApiError::bad("route", "is no route of the config")
+/// The parameters of a query, each there once and one that is known.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn read(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+        let mut read: Vec<(String, String)> = Vec::new();
+        let pairs = query.unwrap_or_default().split('&');
+        for pair in pairs.filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let text = |text: &str| {
+                let spaced = text.replace('+', " ");
+                let decoded = percent_decode_str(&spaced).decode_utf8();
+                decoded.map(std::borrow::Cow::into_owned)
+            };
+            let (Ok(name), Ok(value)) = (text(name), text(value)) else {
+                let message = "the query is not UTF-8";
+                return Err(Problem::new(Code::BadRequest, message));
+            };
+            if !known.contains(&name.as_str()) {
+                let message = match known {
+                    [] => "there are no parameters here".to_owned(),
+                    known => format!("the parameters are {}", known.join(", ")),
+                };
+                return Err(Problem::of_field(name, message));
+            }
+            if read.iter().any(|(before, _)| *before == name) {
+                return Err(Problem::of_field(name, "the parameter is there twice"));
+            }
+            read.push((name, value));
+        }
+        Ok(Self(read))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        let mut all = self.0.iter();
+        all.find(|(each, _)| each == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn routes(&self, handle: &Handle) -> Result<Routes, Problem> {
+        match self.value("route") {
+            None => Ok(handle.all_routes()),
+            Some(path) => match handle.route(path) {
+                Some(route) => Ok(route.alone()),
+                None => Err(no_route("route")),
+            },
+        }
+    }
+
+    fn after_session(&self) -> Result<Option<PublicId>, Problem> {
+        match self.value("after") {
+            None => Ok(None),
+            Some(text) => read_id(text).map(Some).ok_or_else(bad_place),
+        }
+    }
+
+    fn room(&self, bounds: &Bounds) -> Result<PageRoom, Problem> {
+        let max = bounds.limits.page_items_max;
+        let items_max = match self.value("limit") {
+            None => ITEMS.min(max),
+            Some(text) => {
+                let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+                let number = text
+                    .parse()
+                    .ok()
+                    .filter(|it| is_number && (1..=max).contains(it));
+                number.ok_or_else(|| {
+                    let rule = format!("limit must be 1 to {max} (api.page_items_max)");
+                    Problem::of_field("limit", rule)
+                })?
+            }
+        };
+        Ok(PageRoom {
+            items_max: items_max as usize,
+            bytes_max: bounds.limits.page_bytes_max as usize,
+        })
+    }
 }
 
-/// How much is on a page unless it is said.
-const ITEMS: usize = 100;
+/// Refuses a query where there are no parameters.
+pub(super) fn refuse_query(query: Option<&str>) -> Result<(), Problem> {
+    Query::read(query, &[]).map(|_| ())
+}
+
+fn page_of_sessions(page: &Page<SessionInfo, PublicId>) -> ApiAnswer {
+    let json = PageJson {
+        items: page.items.iter().map(SessionJson::of).collect(),
+        next: page.next.map(|next| next.to_string()),
+    };
+    ApiAnswer::new(200, &json)
+}
+
+fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiAnswer {
+    let items = page.items.iter().map(|item| NameJson {
+        name: &item.name,
+        sessions: item.sessions,
+        routes: &item.routes,
+    });
+    let json = PageJson {
+        items: items.collect(),
+        next: page.next.as_ref().map(NamePlace::to_string),
+    };
+    ApiAnswer::new(200, &json)
+}
+
+impl<'s> SessionJson<'s> {
+    fn of(session: &'s SessionInfo) -> Self {
+        let statistics = &session.statistics;
+        Self {
+            id: session.id.to_string(),
+            route: &session.path,
+            number: session.number,
+            users: &session.users,
+            name: &session.name,
+            channels: &session.channels,
+            opened: rfc3339(session.opened_unix_ms),
+            statistics: StatisticsJson {
+                messages_sent: statistics.messages_sent,
+                bytes_sent: statistics.bytes_sent,
+                messages_received: statistics.messages_received,
+                bytes_received: statistics.bytes_received,
+            },
+        }
+    }
+}
+
+fn no_session() -> Problem {
+    Problem::from(crate::handler::HandleError::NoSession)
+}
+
+/// A page that begins behind a session has complained that there was never such a one.
+fn about_place(problem: Problem) -> Problem {
+    if problem.code == Code::NoSession {
+        bad_place()
+    } else {
+        problem
+    }
+}
+
+fn bad_place() -> Problem {
+    let rule = "after must be what the page before gave as next";
+    Problem::of_field("after", rule)
+}
+
+/// Things on a page that does not say how many it wants.
+pub(super) const ITEMS: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_has_parameters_that_are_known_each_once() {
+        let read = |query| Query::read(query, &["a", "b"]).map(|read| read.0);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(read(None), Ok(vec![]));
+        assert_eq!(
+            read(Some("a=%C3%A9+1%2b&&b")),
+            Ok(vec![pair("a", "\u{e9} 1+"), pair("b", "")])
+        );
+        let problem = |field: &str, rule: &'static str| Err(Problem::of_field(field, rule));
+        assert_eq!(read(Some("c=1")), problem("c", "the parameters are a, b"));
+        assert_eq!(
+            read(Some("a=1&%61=1")),
+            problem("a", "the parameter is there twice")
+        );
+        assert!(read(Some("a=%ff")).is_err());
+    }
+}

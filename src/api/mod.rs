@@ -1,307 +1,434 @@
-//! The server API: what a backend in any language asks of the gateway, in JSON over HTTP.
+//! The server API: what a backend in any language can ask, over HTTP.
 //!
 //! ```text
-//!   request --> mod.rs: which endpoint, whose key --> calls.rs: read and checked whole
-//!                  |                                     |
-//!                  |  idempotency.rs: seen before?       v  the library's handles
-//!                  v                                   answer
-//!              lists.rs (pages)   openapi.json (what all of it looks like)   health.rs
+//!   head --> known caller? --> known path, method? --> list, looked up
+//!                                                 \--> call, its body read whole and checked
+//!                                                        |  with an idempotency key: claimed
+//!                                                        v
+//!                                                      done by what an embedder could do
 //! ```
 //!
-//! Everything is done by the public functions of [`crate::handler`]. A request whose body is wrong
-//! anywhere changes nothing.
+//! Bad input changes nothing and is told what is wrong with it. Nothing here reads a socket: `http`
+//! brings heads and bodies, and carries answers away. `openapi.json` describes all of it.
 
+mod answer;
 mod calls;
-mod error;
-pub(crate) mod health;
+mod health;
 mod idempotency;
 mod lists;
+mod members;
+mod openapi;
+mod problem;
 
-use crate::config::{Api as Settings, Config, Secret};
-use crate::handler::{Handle, RouteHandle};
-use crate::hooks::Backends;
+pub(crate) use self::answer::ApiAnswer;
+use self::calls::{Asked, Kind};
+pub(crate) use self::health::BackendReport;
+pub(crate) use self::idempotency::Claimed;
+use self::idempotency::{Answers, Fingerprint, RequestKey};
+use self::lists::Lookup;
+use self::problem::Code;
+pub(crate) use self::problem::Problem;
+use crate::config::{Config, Secret};
+use crate::handler::Handle;
+use crate::limits::ApiLimits;
 use bytes::Bytes;
-use error::ApiError;
-use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, HeaderValue};
-use idempotency::{Seen, Store};
-use std::collections::BTreeMap;
+use hyper::header::{AUTHORIZATION, HeaderName};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// What all shards of a gateway know of the server API.
-pub(crate) struct Api {
-    settings: Settings,
-    /// Whether calls are served; the health is told in any case.
-    is_served: bool,
-    /// By namespace: the paths of its routes, which the config has in this order.
-    paths: BTreeMap<u16, Vec<String>>,
-    /// Channels that are there before anybody is on them, by their namespaces.
-    in_advance: Vec<(u16, String)>,
-    name_bytes_max: usize,
-    started_unix_ms: u64,
-    store: Store,
-    backends: Arc<Backends>,
-}
-
-/// What is answered: a status and a JSON document, or none.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct ApiAnswer {
-    pub(crate) status: u16,
-    pub(crate) json: Bytes,
-    /// It was given before, to the same request.
-    pub(crate) is_replayed: bool,
-    /// What the path allows, where the method is wrong.
-    pub(crate) allow: Option<&'static str>,
-}
-
-/// What is behind a path.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Endpoint {
-    /// Something that is done: a `POST`.
-    Act(Act),
-    /// Something that is looked at: a `GET`.
-    Look(Look),
-}
-
-/// What can be done.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Act {
-    /// One call.
-    Call(calls::Kind),
-    /// Several calls.
-    Batch,
-}
-
-/// What can be looked at.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Look {
-    /// A page of sessions.
-    Sessions,
-    /// One session.
-    Session(String),
-    /// A page of channels.
-    Channels,
-    /// A page of the sessions on a channel.
-    Members(String),
-    /// A page of users.
-    Users,
-    /// The description of all of it.
-    OpenApi,
-}
-
-/// The path that everything is under.
+/// Where the API is.
 pub(crate) const ROOT: &str = "/api/v1/";
 
+/// The API of a process: the same for all its shards.
+#[derive(Clone)]
+pub(crate) struct Api {
+    is_served: bool,
+    keys: Arc<[Secret]>,
+    bounds: Bounds,
+    answers: Answers,
+    /// Of the fingerprints of requests.
+    hash_key: [u64; 2],
+    document: Bytes,
+    backends: BackendReport,
+}
+
+/// The bounds of what is asked.
+#[derive(Clone, Debug)]
+struct Bounds {
+    limits: ApiLimits,
+    name_bytes_max: usize,
+    /// How long shards have to answer.
+    answer_within: Duration,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Caller {
+    /// Whoever has this key, by its index.
+    Key(usize),
+    /// Anyone, where no key is asked for.
+    Anyone,
+    /// Nobody who may ask anything.
+    Nobody,
+}
+
+/// A request whose head was understood.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It is answered.
+    Answered(ApiAnswer),
+    /// Something is to be looked up.
+    Lookup(Lookup),
+    /// Something is to be done, which its body says.
+    Post(Post),
+}
+
+/// A request for something to be done, whose body is still to be read.
+#[derive(Debug)]
+pub(crate) struct Post {
+    /// `None` is a batch.
+    kind: Option<Kind>,
+    key: Option<RequestKey>,
+}
+
+/// Something to be done, checked, and its idempotency key, if it has one.
+#[derive(Debug)]
+pub(crate) struct Task {
+    asked: Asked,
+    key: Option<(RequestKey, Fingerprint)>,
+}
+
+/// What is served where; the names of parameters are for the eye.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place<'p> {
+    Document,
+    Call(Kind),
+    Batch,
+    Sessions,
+    Session(&'p str),
+    Channels,
+    Members(&'p str),
+    Users,
+}
+
 impl Api {
-    /// The server API of a config, whose routes belong to these namespaces.
-    pub(crate) fn new(
-        config: &Config,
-        namespaces: &[u16],
-        started_unix_ms: u64,
-        backends: Arc<Backends>,
-    ) -> Self {
-        let mut paths: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-        for (route, namespace) in config.routes.iter().zip(namespaces) {
-            paths
-                .entry(*namespace)
-                .or_default()
-                .push(route.path.clone());
-        }
-        let in_advance = crate::builtin::channels_in_advance(config);
+    /// The API that a config describes, without backends; [`Api::settle`] is still to be called.
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            settings: config.api.clone(),
             is_served: config.serves_api(),
-            paths,
-            in_advance: in_advance
-                .map(|(route, name)| (namespaces[route], name.to_owned()))
-                .collect(),
-            name_bytes_max: config.limits.name_bytes_max as usize,
-            started_unix_ms,
-            store: Store::new(&config.api.limits),
-            backends,
+            keys: config.api.keys.as_slice().into(),
+            bounds: Bounds {
+                limits: config.api.limits,
+                name_bytes_max: config.limits.name_bytes_max as usize,
+                answer_within: Duration::from_millis(config.http.push_timeout_ms.into()),
+            },
+            answers: Answers::new(&config.api.limits),
+            hash_key: [0; 2],
+            document: openapi::document(config),
+            backends: Arc::new(Vec::new),
         }
     }
 
-    /// Whether a path is one of the API's.
-    pub(crate) fn is_at(&self, path: &str) -> bool {
-        self.is_served && path.starts_with(ROOT)
+    /// Takes a key that nobody can guess, and the means to say how backends are.
+    pub(crate) fn settle(&mut self, hash_key: [u64; 2], backends: BackendReport) {
+        self.hash_key = hash_key;
+        self.backends = backends;
     }
 
-    /// Whether whoever sends these headers may use the API. Every key is looked at, so that the
-    /// time says nothing about which was close.
-    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
-        let keys = &self.settings.keys;
-        keys.is_empty() || self.key_of(headers).is_some()
+    /// Understands the head of a request.
+    pub(crate) fn begin(&self, head: &Parts, handle: &Handle) -> Result<Begun, ApiAnswer> {
+        let path = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
+        let place = Place::find(path);
+        let caller = match self.caller(&head.headers) {
+            _ if place == Some(Place::Document) => 0,
+            Caller::Key(index) => index,
+            Caller::Anyone => 0,
+            Caller::Nobody => {
+                let message = "no key was shown that counts";
+                return Err(Problem::new(Code::Unauthorized, message).answer());
+            }
+        };
+        let Some(place) = place else {
+            let message = "nothing is served under this path";
+            return Err(Problem::new(Code::NotFound, message).answer());
+        };
+        let method = place.method();
+        if head.method != method {
+            return Err(refuse_method(&method));
+        }
+        self.begin_at(place, caller, head, handle)
+            .map_err(|problem| problem.answer())
     }
 
-    /// Which of the keys is shown.
-    fn key_of(&self, headers: &HeaderMap) -> Option<usize> {
-        let bearer = headers.get(AUTHORIZATION).and_then(|given| {
-            let (scheme, key) = given.as_bytes().split_at_checked("Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"Bearer ").then_some(key)
-        });
-        let given = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes))?;
-        let matching = |secret: &Secret| secret.matches(given);
-        let found: Vec<bool> = self.settings.keys.iter().map(matching).collect();
-        found.iter().position(|matches| *matches)
+    fn begin_at(
+        &self,
+        place: Place<'_>,
+        caller: usize,
+        head: &Parts,
+        handle: &Handle,
+    ) -> Result<Begun, Problem> {
+        let (query, bounds) = (head.uri.query(), &self.bounds);
+        let post = |kind| {
+            let key = RequestKey::read(&head.headers, caller)?;
+            lists::refuse_query(query)?;
+            Ok(Begun::Post(Post { kind, key }))
+        };
+        let lookup = match place {
+            Place::Document => {
+                lists::refuse_query(query)?;
+                let document = ApiAnswer::of_json(200, self.document.clone());
+                return Ok(Begun::Answered(document));
+            }
+            Place::Call(kind) => return post(Some(kind)),
+            Place::Batch => return post(None),
+            Place::Sessions => Lookup::sessions(query, handle, bounds),
+            Place::Session(id) => Lookup::session(id, query),
+            Place::Channels => Lookup::channels(query, handle, bounds),
+            Place::Members(channel) => Lookup::members(channel, query, handle, bounds),
+            Place::Users => Lookup::users(query, handle, bounds),
+        };
+        lookup.map(Begun::Lookup)
     }
 
-    /// What a method and a path ask for, before a key or a body is looked at.
+    /// Reads what is to be done from a body, the whole of it.
+    pub(crate) fn read(
+        &self,
+        post: Post,
+        head: &Parts,
+        body: &[u8],
+        handle: &Handle,
+    ) -> Result<Task, Problem> {
+        let asked = match post.kind {
+            Some(kind) => Asked::one(kind, body, handle, &self.bounds)?,
+            None => Asked::batch(body, handle, &self.bounds)?,
+        };
+        let uri = &head.uri;
+        let fingerprint = || Fingerprint::of(self.hash_key, uri.path(), uri.query(), body);
+        let key = post.key.map(|key| (key, fingerprint()));
+        Ok(Task { asked, key })
+    }
+
+    /// Claims a task's idempotency key, if it has one.
     ///
     /// # Errors
     ///
-    /// The answer to a path that is none, or has no such method.
-    pub(crate) fn endpoint(&self, method: &str, path: &str) -> Result<Endpoint, ApiAnswer> {
-        let rest = path.strip_prefix(ROOT).unwrap_or_default();
-        let parts: Vec<&str> = rest.split('/').collect();
-        let endpoint = match parts[..] {
-            ["batch"] => Endpoint::Act(Act::Batch),
-            ["sessions"] => Endpoint::Look(Look::Sessions),
-            ["channels"] => Endpoint::Look(Look::Channels),
-            ["users"] => Endpoint::Look(Look::Users),
-            ["openapi.json"] => Endpoint::Look(Look::OpenApi),
-            ["sessions", id] if !id.is_empty() => Endpoint::Look(Look::Session(id.to_owned())),
-            ["channels", name, "members"] => {
-                let decoded = percent_encoding::percent_decode_str(name).decode_utf8();
-                match decoded {
-                    Ok(name) if self.is_name(&name) => {
-                        Endpoint::Look(Look::Members(name.into_owned()))
-                    }
-                    _ => return Err(ApiError::bad("channel", "is not a channel's name").answer()),
+    /// What is to be answered in place of carrying it out.
+    pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<Claimed>, ApiAnswer> {
+        match task.key.take() {
+            None => Ok(None),
+            Some((key, fingerprint)) => self.answers.claim(key, fingerprint).map(Some),
+        }
+    }
+
+    /// Carries out what is to be done; with a claim, its answer is remembered.
+    pub(crate) async fn carry_out(
+        &self,
+        task: Task,
+        claimed: Option<Claimed>,
+        handle: &Handle,
+    ) -> ApiAnswer {
+        let answer = task.asked.run(handle, &self.bounds).await;
+        match claimed {
+            Some(claimed) => claimed.settle(answer),
+            None => answer,
+        }
+    }
+
+    /// Looks something up.
+    pub(crate) async fn look_up(&self, lookup: Lookup, handle: &Handle) -> ApiAnswer {
+        let looked = lookup.run(handle, &self.bounds).await;
+        looked.unwrap_or_else(|problem| problem.answer())
+    }
+
+    /// Who asks. Every key is compared, whatever the others were.
+    fn caller(&self, headers: &HeaderMap) -> Caller {
+        if self.keys.is_empty() {
+            return Caller::Anyone;
+        }
+        let bearer = headers.get(AUTHORIZATION).and_then(|given| {
+            let (scheme, key) = given.as_bytes().split_at_checked(BEARER.len())?;
+            scheme.eq_ignore_ascii_case(BEARER).then_some(key)
+        });
+        let own = headers
+            .get(&API_KEY)
+            .map(hyper::header::HeaderValue::as_bytes);
+        let mut caller = Caller::Nobody;
+        for given in [bearer, own].into_iter().flatten() {
+            for (index, key) in self.keys.iter().enumerate() {
+                if key.matches(given) {
+                    caller = Caller::Key(index);
                 }
             }
-            [call] => match calls::Kind::of(call) {
-                Some(kind) => Endpoint::Act(Act::Call(kind)),
-                None => return Err(ApiError::not_found().answer()),
-            },
-            _ => return Err(ApiError::not_found().answer()),
-        };
-        let allow = match endpoint {
-            Endpoint::Act(_) => "POST",
-            Endpoint::Look(_) => "GET",
-        };
-        if method == allow {
-            return Ok(endpoint);
         }
-        let mut answer = ApiError::method(allow).answer();
-        answer.allow = Some(allow);
-        Err(answer)
+        caller
     }
+}
 
-    /// Reads what a `GET` asks for, and answers it.
-    pub(crate) async fn look(
-        &self,
-        handle: &Handle,
-        what: &Look,
-        query: Option<&str>,
-    ) -> ApiAnswer {
-        let looked = match what {
-            Look::OpenApi => return ApiAnswer::new(200, Bytes::from_static(OPENAPI)),
-            Look::Sessions => self.list_sessions(handle, query).await,
-            Look::Session(id) => self.show_session(handle, id, query).await,
-            Look::Members(channel) => self.list_members(handle, channel, query).await,
-            Look::Channels => self.list_channels(handle, query).await,
-            Look::Users => self.list_users(handle, query).await,
+impl<'p> Place<'p> {
+    /// What is served under a path, without what all paths begin with.
+    fn find(path: &'p str) -> Option<Self> {
+        let (first, rest) = match path.split_once('/') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (path, None),
         };
-        looked.unwrap_or_else(ApiError::answer)
-    }
-
-    /// Does what a `POST` asks for, unless it has been done before under the same idempotency key.
-    pub(crate) async fn act(
-        &self,
-        handle: &Handle,
-        what: Act,
-        headers: &HeaderMap,
-        path: &str,
-        body: &[u8],
-    ) -> ApiAnswer {
-        let read = match what {
-            Act::Call(kind) => self.read_call(handle, kind, body),
-            Act::Batch => self.read_batch(handle, body),
-        };
-        let work = match read {
-            Ok(work) => work,
-            Err(error) => return error.answer(),
-        };
-        let seen = match headers.get("idempotency-key") {
-            None => return work.run().await,
-            Some(key) => self
-                .store
-                .look(self.key_of(headers), key.as_bytes(), path, body),
-        };
-        match seen {
-            Err(error) => error.answer(),
-            Ok(Seen::Before(answer)) => answer,
-            Ok(Seen::First(running)) => {
-                let answer = work.run().await;
-                running.finish(&answer);
-                answer
+        match (first, rest) {
+            ("openapi.json", None) => Some(Self::Document),
+            ("batch", None) => Some(Self::Batch),
+            ("sessions", None) => Some(Self::Sessions),
+            ("sessions", Some(id)) => is_segment(id).then_some(Self::Session(id)),
+            ("channels", None) => Some(Self::Channels),
+            ("channels", Some(rest)) => {
+                let channel = rest.strip_suffix("/members")?;
+                is_segment(channel).then_some(Self::Members(channel))
             }
+            ("users", None) => Some(Self::Users),
+            (word, None) => word.parse().ok().map(Self::Call),
+            (_, Some(_)) => None,
         }
     }
 
-    /// The routes that a call is meant for: one of each namespace, or of one route's.
-    fn targets(&self, handle: &Handle, route: Option<&str>) -> Result<Vec<RouteHandle>, ApiError> {
-        if let Some(path) = route {
-            let target = handle.route(path);
-            let target =
-                target.ok_or_else(|| ApiError::bad("route", "is no route of the config"))?;
-            return Ok(vec![target]);
+    /// Each of them, its parameters named as they are described.
+    #[cfg(test)]
+    const ALL: &'static [Place<'static>] = &[
+        Place::Document,
+        Place::Call(Kind::Publish),
+        Place::Call(Kind::Push),
+        Place::Call(Kind::Broadcast),
+        Place::Call(Kind::Join),
+        Place::Call(Kind::Leave),
+        Place::Call(Kind::Disconnect),
+        Place::Batch,
+        Place::Sessions,
+        Place::Session("{id}"),
+        Place::Channels,
+        Place::Members("{name}"),
+        Place::Users,
+    ];
+
+    /// Where it is, behind [`ROOT`].
+    #[cfg(test)]
+    fn path(self) -> String {
+        match self {
+            Self::Document => "openapi.json".to_owned(),
+            Self::Call(kind) => kind.as_str().to_owned(),
+            Self::Batch => "batch".to_owned(),
+            Self::Sessions => "sessions".to_owned(),
+            Self::Session(id) => format!("sessions/{id}"),
+            Self::Channels => "channels".to_owned(),
+            Self::Members(channel) => format!("channels/{channel}/members"),
+            Self::Users => "users".to_owned(),
         }
-        let firsts = self.paths.values().filter_map(|paths| paths.first());
-        Ok(firsts.filter_map(|path| handle.route(path)).collect())
     }
 
-    fn is_name(&self, name: &str) -> bool {
-        (1..=self.name_bytes_max).contains(&name.len())
-    }
-
-    /// Says that a name is none, and where.
-    fn check_name(&self, field: &str, name: &str) -> Result<(), ApiError> {
-        if self.is_name(name) {
-            return Ok(());
+    /// The one method that it has.
+    fn method(self) -> Method {
+        match self {
+            Self::Call(_) | Self::Batch => Method::POST,
+            Self::Document
+            | Self::Sessions
+            | Self::Session(_)
+            | Self::Channels
+            | Self::Members(_)
+            | Self::Users => Method::GET,
         }
-        let max = self.name_bytes_max;
-        Err(ApiError::bad(field, format!("has 1 to {max} bytes")))
     }
 }
 
-impl ApiAnswer {
-    fn new(status: u16, json: impl Into<Bytes>) -> Self {
-        Self {
-            status,
-            json: json.into(),
-            is_replayed: false,
-            allow: None,
-        }
-    }
-
-    /// No key is shown, or none that is known.
-    pub(crate) fn unauthorized() -> Self {
-        ApiError::unauthorized().answer()
-    }
-
-    /// The body could not be read: 413, 503, or it did not come.
-    pub(crate) fn of_refused_body(status: u16) -> Self {
-        match status {
-            413 => ApiError::too_large().answer(),
-            503 => ApiError::busy().answer(),
-            _ => ApiError::malformed("the body did not come").answer(),
-        }
-    }
-
-    fn of(status: u16, value: &impl serde::Serialize) -> Self {
-        let json = serde_json::to_vec(value);
-        Self::new(status, json.expect("it has no keys but strings"))
+/// What is answered to a request with a method that there is not.
+fn refuse_method(method: &Method) -> ApiAnswer {
+    let message = format!("the method is {method}");
+    let answer = Problem::new(Code::MethodNotAllowed, message).answer();
+    let allow = if *method == Method::POST {
+        "POST"
+    } else {
+        "GET"
+    };
+    ApiAnswer {
+        allow: Some(allow),
+        ..answer
     }
 }
 
+fn is_segment(text: &str) -> bool {
+    !text.is_empty() && !text.contains('/')
+}
+
+/// Nothing secret is shown.
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").finish_non_exhaustive()
+        f.debug_struct("Api")
+            .field("is_served", &self.is_served)
+            .field("keys", &self.keys.len())
+            .field("answers", &self.answers)
+            .finish_non_exhaustive()
     }
 }
 
-/// What all of it looks like, in the words of `OpenAPI`.
-const OPENAPI: &[u8] = include_bytes!("openapi.json");
+const BEARER: &[u8] = b"Bearer ";
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_to_one_place_or_to_none() {
+        for place in Place::ALL {
+            assert_eq!(Place::find(&place.path()), Some(*place));
+            assert_eq!(
+                Place::find(&format!("{}/", place.path())),
+                None,
+                "{place:?}"
+            );
+        }
+        for nowhere in [
+            "",
+            "/",
+            "publish/x",
+            "sessions/",
+            "sessions/a/b",
+            "channels/",
+            "channels/a",
+            "channels//members",
+            "channels/a/b/members",
+            "channels/members",
+            "Publish",
+        ] {
+            assert_eq!(Place::find(nowhere), None, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn a_caller_shows_a_key_in_one_of_two_headers() {
+        let mut config = Config::default();
+        let caller = |config: &Config, headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|(name, value)| {
+                let value = hyper::header::HeaderValue::from_static(value);
+                (HeaderName::from_static(name), value)
+            });
+            Api::new(config).caller(&headers.collect())
+        };
+        assert_eq!(caller(&config, &[]), Caller::Anyone);
+        config.api.keys = vec![Secret::new("old"), Secret::new("new")];
+        for (headers, expected) in [
+            (&[][..], Caller::Nobody),
+            (&[("authorization", "Bearer old")], Caller::Key(0)),
+            (&[("authorization", "bearer new")], Caller::Key(1)),
+            (&[("x-api-key", "new")], Caller::Key(1)),
+            (&[("authorization", "Bearer")], Caller::Nobody),
+            (&[("authorization", "Bearer  new")], Caller::Nobody),
+            (&[("authorization", "Basic new")], Caller::Nobody),
+            (&[("x-api-key", "Bearer new")], Caller::Nobody),
+            (&[("x-api-key", "")], Caller::Nobody),
+            (
+                &[("authorization", "Bearer x"), ("x-api-key", "old")],
+                Caller::Key(0),
+            ),
+        ] {
+            assert_eq!(caller(&config, headers), expected, "{headers:?}");
+        }
+    }
+}

@@ -564,7 +564,9 @@ mod tests {
                 "[api]",
                 &[
                     ("batch_calls_max", "1_000"),
+                    ("except_sessions_max", "100"),
                     ("page_items_max", "1_000"),
+                    ("page_bytes_max", "1_048_576"),
                     ("idempotency_keys_max", "100_000"),
                     ("idempotency_ttl_ms", "600_000"),
                     ("idempotency_answer_bytes_max", "65_536"),

@@ -1,7 +1,8 @@
 //! What a config says, in the units of those who need it: shards, hosts, handles.
 
 use super::Error;
-use crate::api::Api;
+use crate::api::{self, Api};
+use crate::builtin;
 use crate::channel_pattern::ChannelPattern;
 use crate::config::{Config, DialectName, PushFrame, Route, Schema, Secret, Sender};
 use crate::dialect::{self, Options, protobuf};
@@ -9,7 +10,6 @@ use crate::driver::TurnLimits;
 use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
 use crate::driver::mailbox::Exchange;
 use crate::handler::{HandleCore, RouteInfo};
-use crate::hooks::Backends;
 use crate::http::{UpgradeRules, playground};
 use crate::public_id::IdCipher;
 use crate::shard::claims::HomeKey;
@@ -22,17 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// Reads what a config leaves to files, and puts everything into the units of those who need it.
-/// Tick zero is `started_unix_ms` milliseconds after 1970.
-pub(super) fn host_settings(
-    config: &Config,
-    ask_for_users: bool,
-    started_unix_ms: u64,
-    backends: &Arc<Backends>,
-) -> Result<HostSettings, Error> {
+pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<HostSettings, Error> {
     let mut shard = shard_settings(config, ask_for_users);
-    shard.started_unix_ms = started_unix_ms;
-    let namespaces = config.namespaces();
-    let api = Api::new(config, &namespaces, started_unix_ms, Arc::clone(backends));
     for (route, settings) in config.routes.iter().zip(&mut shard.routes) {
         settings.options.schema = schema_of(route)?;
     }
@@ -41,9 +32,8 @@ pub(super) fn host_settings(
         shard: Arc::new(shard),
         paths: served_paths(config).into(),
         upgrades: upgrade_rules(config).into(),
-        api: Arc::new(api),
-        health_path: config.health_path.as_deref().map(Into::into),
         limits: host_limits(config),
+        api: Arc::new(Api::new(config)),
     })
 }
 
@@ -225,6 +215,14 @@ fn served_paths(config: &Config) -> Vec<ServedPath> {
             next_tap += 1;
         }
     }
+    if let Some(path) = config.health_path.clone() {
+        let what = Served::Health;
+        paths.push(ServedPath { path, what });
+    }
+    if config.serves_api() {
+        let (path, what) = (api::ROOT.to_owned(), Served::Api);
+        paths.push(ServedPath { path, what });
+    }
     paths
 }
 
@@ -259,8 +257,17 @@ pub(super) fn handle_core(
         ids: settings.shard.ids.clone(),
         routes: routes.collect(),
         names_bytes_max: settings.shard.name_bytes_max,
+        declared: declared_channels(config),
         next_home: AtomicUsize::new(0),
     })
+}
+
+/// The channels that exist while nobody is on them, with their namespaces.
+fn declared_channels(config: &Config) -> Box<[(Box<str>, u16)]> {
+    let namespaces = config.namespaces();
+    let declared = builtin::channels_in_advance(config);
+    let declared = declared.map(|(route, name)| (name.into(), namespaces[route]));
+    declared.collect()
 }
 
 pub(super) fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {

@@ -45,6 +45,8 @@ pub(crate) struct HandleCore {
     pub(crate) ids: IdCipher,
     pub(crate) routes: Vec<RouteInfo>,
     pub(crate) names_bytes_max: usize,
+    /// The channels that the config declares in advance, with their namespaces.
+    pub(crate) declared: Box<[(Box<str>, u16)]>,
     /// Where the next handle from outside publishes through.
     pub(crate) next_home: AtomicUsize,
 }
@@ -127,7 +129,9 @@ impl Handle {
 
     /// One session; [`HandleError::NoSession`] if it is gone.
     pub fn session(&self, id: PublicId) -> Pending<SessionInfo> {
-        self.on_session(id, Host::session_info)
+        self.at_session(id, |host, id, reply| {
+            reply.answer(host.session_info(id).ok_or(HandleError::NoSession));
+        })
     }
 
     /// Puts a session on a channel of its namespace, whatever the channel's rule; `false`: it was
@@ -199,7 +203,30 @@ impl Handle {
         self.core.names_bytes_max
     }
 
-    fn is_name(&self, name: &str) -> bool {
+    /// How many shards there are.
+    pub(crate) fn shards_count(&self) -> usize {
+        self.core.exchange.shards()
+    }
+
+    pub(super) fn exchange(&self) -> &Arc<Exchange> {
+        &self.core.exchange
+    }
+
+    pub(super) fn ids(&self) -> &IdCipher {
+        &self.core.ids
+    }
+
+    /// The channels that the config declares in advance, with their namespaces.
+    pub(super) fn declared(&self) -> &[(Box<str>, u16)] {
+        &self.core.declared
+    }
+
+    pub(super) fn sessions_of(&self, ids: &[PublicId]) -> Box<[SessionId]> {
+        let sessions = ids.iter().filter_map(|&id| self.core.ids.open(id));
+        sessions.map(|(session, _)| session).collect()
+    }
+
+    pub(super) fn is_name(&self, name: &str) -> bool {
         !name.is_empty() && name.len() <= self.core.names_bytes_max
     }
 
@@ -235,10 +262,6 @@ impl Handle {
     pub(super) fn session_of(&self, id: PublicId) -> Option<SessionId> {
         let (session, _) = self.core.ids.open(id)?;
         (session.shard().index() < self.shards_count()).then_some(session)
-    }
-
-    pub(crate) fn shards_count(&self) -> usize {
-        self.core.exchange.shards()
     }
 
     /// Has a shard do something.
@@ -313,7 +336,7 @@ impl RouteHandle {
         let audience = OwnedAudience::Channel {
             namespace: self.info().namespace,
             name: channel.into_boxed_bytes(),
-            except: self.sessions_of(except),
+            except: self.handle.sessions_of(except),
         };
         self.push(audience, message)
     }
@@ -345,7 +368,7 @@ impl RouteHandle {
     pub fn broadcast_except(&self, message: Message, except: &[PublicId]) -> Pending<u64> {
         let audience = OwnedAudience::Everyone {
             namespace: self.info().namespace,
-            except: self.sessions_of(except),
+            except: self.handle.sessions_of(except),
         };
         self.push(audience, message)
     }
@@ -461,21 +484,12 @@ impl RouteHandle {
         })
     }
 
-    fn sessions_of(&self, ids: &[PublicId]) -> Box<[SessionId]> {
-        let sessions = ids.iter().filter_map(|&id| self.handle.core.ids.open(id));
-        sessions.map(|(session, _)| session).collect()
-    }
-
     fn info(&self) -> &RouteInfo {
         &self.handle.core.routes[self.index]
     }
 
     pub(crate) fn index(&self) -> usize {
         self.index
-    }
-
-    pub(crate) fn namespace(&self) -> u16 {
-        self.info().namespace
     }
 
     pub(super) fn route_index(&self) -> u16 {

@@ -22,6 +22,8 @@ pub struct SessionInfo {
     pub channels: Vec<String>,
     /// What has gone through it.
     pub statistics: SessionStatistics,
+    /// When it opened, in milliseconds since 1970; exact to 64 ms.
+    pub opened_unix_ms: u64,
 }
 
 /// A channel or a user, and how many sessions are on it or speak for it.
@@ -32,6 +34,19 @@ pub struct MemberCount {
     pub name: String,
     /// How many sessions there are.
     pub sessions: usize,
+}
+
+/// A channel or a user on a page of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ListedName {
+    /// The channel's or user's name.
+    pub name: String,
+    /// How many sessions are on it or speak for it, on all shards; a channel that was declared in
+    /// advance may have none.
+    pub sessions: usize,
+    /// The paths of the routes that share its namespace.
+    pub routes: Vec<String>,
 }
 
 impl MemberCount {
@@ -56,6 +71,12 @@ impl MemberCount {
 }
 
 impl SessionInfo {
+    /// What its names take, in bytes.
+    pub(super) fn names_bytes(&self) -> usize {
+        let names = self.users.iter().chain(&self.channels);
+        names.map(String::len).sum::<usize>() + self.name.len()
+    }
+
     /// When it opened, in milliseconds since its shard started.
     #[must_use]
     pub fn opened_ms(&self) -> u64 {

@@ -27,6 +27,8 @@ impl Label {
     pub(crate) const SESSION_HANDLER: Self = Self(u32::MAX - 1);
     /// What sets a shard up.
     pub(crate) const SETUP: Self = Self(u32::MAX - 3);
+    /// What was asked of the server API under an idempotency key.
+    pub(crate) const API: Self = Self(u32::MAX - 4);
     /// The destructors of what was kept with a session.
     pub(crate) const CLOSING: Self = Self(u32::MAX - 2);
 }
@@ -79,6 +81,7 @@ impl WatchSlot {
             Label::SESSION_HANDLER => "the handler of a session",
             Label::CLOSING => "the values of a session",
             Label::SETUP => "the setup",
+            Label::API => "the server API",
             Label(_) => registered().unwrap_or("something that was not registered"),
         }
     }

@@ -30,13 +30,6 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     answer
 }
 
-/// A JSON document.
-pub(super) fn json(status: StatusCode, json: Bytes) -> Answer {
-    let mut answer = text(status, json);
-    answer.headers_mut().insert(CONTENT_TYPE, JSON);
-    answer
-}
-
 /// A text for a pusher that should try again a little later.
 pub(super) fn unavailable(body: &'static str) -> Answer {
     let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, body);
@@ -105,6 +98,5 @@ pub(crate) const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");

@@ -1,84 +1,94 @@
-//! The server API and the health, as HTTP: statuses, headers, bodies.
+//! The server API and the health of the gateway, as hyper sees them.
+//!
+//! What is done under an idempotency key runs as a task of the shard's: whoever asks again hears
+//! what came of it, even if the first connection is gone. Everything else is polled with its
+//! connection.
 
 use super::answer::{self, Answer};
-use super::service::{self, Context, Line};
-use crate::api::{ApiAnswer, Endpoint, Look};
+use super::service::{BadBody, Context, Line, read_whole};
+use crate::api::{ApiAnswer, Begun, Problem};
+use crate::handler::Label;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
+use std::sync::Arc;
 
-/// Answers a request under the API's root, or for the health.
+/// Answers a request to the API.
 pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
-    let path = head.uri.path();
-    if !context.api.is_at(path) {
-        return health(context, &head).await;
-    }
-    let endpoint = match context.api.endpoint(head.method.as_str(), path) {
-        Ok(endpoint) => endpoint,
-        Err(wrong) => return worded(wrong),
-    };
-    let is_for_all = endpoint == Endpoint::Look(Look::OpenApi);
-    if !is_for_all && !context.api.admits(&head.headers) {
-        return worded(ApiAnswer::unauthorized());
-    }
-    let what = match endpoint {
-        Endpoint::Act(what) => what,
-        Endpoint::Look(what) => {
-            let query = head.uri.query();
-            return worded(context.api.look(&context.handle, &what, query).await);
-        }
-    };
-    let body = match service::whole_body(context, line, &head, body).await {
-        Ok(body) => body,
-        Err(refusal) => return worded(ApiAnswer::of_refused_body(refusal.status().as_u16())),
-    };
-    let (handle, headers) = (&context.handle, &head.headers);
-    let acted = context
-        .api
-        .act(handle, what, headers, path, body.as_slice());
-    worded(acted.await)
+    let answered = ask(context, line, &head, body).await;
+    word(answered.unwrap_or_else(|answer| answer))
 }
 
-async fn health(context: &Context, head: &Parts) -> Answer {
+/// Says how the gateway is.
+pub(super) async fn health(context: &Context, head: &Parts) -> Answer {
     if head.method != Method::GET && head.method != Method::HEAD {
         let mut answer = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
         let allow = HeaderValue::from_static("GET, HEAD");
         answer.headers_mut().insert(ALLOW, allow);
         return answer;
     }
-    let health = if context.is_stopping.get() {
-        crate::api::Api::stopping()
-    } else {
-        let tells_all = context.api.tells_all(&head.headers);
-        context.api.health(&context.handle, tells_all).await
-    };
-    let mut answer = worded(health);
-    let no_store = HeaderValue::from_static("no-store");
-    answer.headers_mut().insert(CACHE_CONTROL, no_store);
-    answer
+    let is_stopping = context.is_stopping.get();
+    let health = context
+        .api
+        .health(&head.headers, &context.handle, is_stopping);
+    word(health.await)
 }
 
-fn worded(said: ApiAnswer) -> Answer {
-    let status = StatusCode::from_u16(said.status).expect("a status of ours");
-    let mut answer = answer::json(status, said.json);
+async fn ask(
+    context: &Context,
+    line: &Line,
+    head: &Parts,
+    body: Incoming,
+) -> Result<ApiAnswer, ApiAnswer> {
+    let (api, handle) = (&context.api, &context.handle);
+    let post = match api.begin(head, handle)? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Lookup(lookup) => return Ok(api.look_up(lookup, handle).await),
+        Begun::Post(post) => post,
+    };
+    let read = read_whole(context, line, head, body).await;
+    // What is to be done holds as much as its body did, until it is done.
+    let (body, _held) = read.map_err(|bad| problem_of(bad).answer())?;
+    let task = api.read(post, head, body.as_slice(), handle);
+    let mut task = task.map_err(|problem| problem.answer())?;
+    drop(body);
+    let Some(claimed) = api.claim(&mut task)? else {
+        return Ok(api.carry_out(task, None, handle).await);
+    };
+    let (api, handle) = (Arc::clone(api), handle.clone());
+    let work = async move { api.carry_out(task, Some(claimed), &handle).await };
+    let ran = context.run(Label::API, Box::pin(work), None).await;
+    ran.map_err(|_| Problem::internal().answer())
+}
+
+fn problem_of(bad: BadBody) -> Problem {
+    match bad {
+        BadBody::Broken => Problem::broken_body(),
+        BadBody::TooLarge => Problem::body_too_large(),
+        BadBody::Crowded => Problem::crowded(),
+    }
+}
+
+/// Gives an answer the form that HTTP has for it.
+fn word(answered: ApiAnswer) -> Answer {
+    let status = StatusCode::from_u16(answered.status);
+    let mut answer = answer::text(status.expect("the table has statuses"), answered.body);
     let headers = answer.headers_mut();
-    if let Some(allow) = said.allow {
-        headers.insert(ALLOW, HeaderValue::from_static(allow));
-    }
-    if said.is_replayed {
-        headers.insert(REPLAYED, HeaderValue::from_static("true"));
-    }
-    match status {
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
+    headers.insert(CONTENT_TYPE, JSON);
+    match answered.status {
+        401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         _ => {}
     }
+    if let Some(allow) = answered.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if answered.is_replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
     answer
 }
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");

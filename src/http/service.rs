@@ -2,7 +2,7 @@
 
 use super::answer::{self, Answer};
 use super::{api, embedded, upgrade};
-use crate::api::Api;
+use crate::api::{Api, ROOT};
 use crate::config::{Origin, PushAuth, Secret};
 use crate::dialect::{Rejection, wserver};
 use crate::driver::host::{Claim, Served, ServedPath};
@@ -41,10 +41,6 @@ pub(crate) struct Context {
     /// By route: what an upgrade request must show beside what its language asks.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
     pub(crate) embedder: Arc<Embedder>,
-    pub(crate) api: Arc<Api>,
-    pub(crate) health_path: Option<Arc<str>>,
-    /// The gateway is going away.
-    pub(crate) is_stopping: Cell<bool>,
     pub(crate) body_bytes_max: usize,
     pub(crate) partial_bytes_max: usize,
     /// What requests want from the shard, in the order in which they asked.
@@ -55,6 +51,9 @@ pub(crate) struct Context {
     pub(crate) messages_bytes: Cell<usize>,
     /// While set, sessions are refused: there are as many as there may be.
     pub(crate) is_full: Cell<bool>,
+    /// Set when the shard begins to stop.
+    pub(crate) is_stopping: Cell<bool>,
+    pub(crate) api: Arc<Api>,
 }
 
 /// What an upgrade request must show beside what its language asks.
@@ -186,11 +185,6 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
 async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
-    let path = head.uri.path();
-    if context.api.is_at(path) || context.is_health(path) {
-        // In a box of its own, too.
-        return Box::pin(api::serve(context, line, head, body)).await;
-    }
     let Some((route, parameters)) = context.find(&head) else {
         let request = Request::from_parts(head, body);
         return Box::pin(embedded::serve(context, line, request)).await;
@@ -201,6 +195,8 @@ async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> An
             Box::pin(upgrade::answer(context, line, *index, head, parameters)).await
         }
         Served::Page(text) => answer::page(head.method.as_str(), text),
+        Served::Api => Box::pin(api::serve(context, line, head, body)).await,
+        Served::Health => Box::pin(api::health(context, &head)).await,
         Served::Push(index, auth) => {
             let rules = context.rules_of_push(*index, auth);
             let body = match admitted_body(context, line, &rules, &head, body).await {
@@ -245,17 +241,19 @@ struct PushRules<'c> {
 }
 
 impl Context {
-    fn is_health(&self, path: &str) -> bool {
-        self.health_path.as_deref() == Some(path)
-    }
-
-    /// What is served for this request: what has its very path, else a pattern that fits, else
-    /// what an embedder's matcher picks.
+    /// What is served for this request: what has its very path, else the API, else a pattern that
+    /// fits, else what an embedder's matcher picks.
     fn find(&self, head: &Parts) -> Option<(&HttpRoute, Parameters)> {
         let path = head.uri.path();
         let exact = self.routes.iter().find(|route| route.is_at(path));
         if let Some(route) = exact {
             return Some((route, Parameters::new()));
+        }
+        if path.starts_with(ROOT) {
+            let mut all = self.routes.iter();
+            if let Some(api) = all.find(|route| matches!(route.what, Served::Api)) {
+                return Some((api, Parameters::new()));
+            }
         }
         let mut patterns = self.routes.iter();
         if let Some(found) = patterns.find_map(|route| Some((route, route.parameters(path)?))) {
@@ -372,27 +370,50 @@ async fn admitted_body(
         Some(Ok(false)) | None => return Err(answer::empty(StatusCode::UNAUTHORIZED)),
         Some(Err(_)) => return Err(answer::internal_error()),
     }
-    whole_body(context, line, head, body).await
+    let read = read_whole(context, line, head, body).await;
+    read.map(|(body, _)| body).map_err(BadBody::answer)
 }
 
-/// A body, once it is there.
-pub(super) async fn whole_body(
-    context: &Context,
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BadBody {
+    /// It did not come whole.
+    Broken,
+    /// It is longer than a body may be.
+    TooLarge,
+    /// All unfinished ones together are too long.
+    Crowded,
+}
+
+impl BadBody {
+    fn answer(self) -> Answer {
+        match self {
+            Self::Broken => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
+            Self::TooLarge => answer::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+            Self::Crowded => answer::unavailable("too many unfinished requests"),
+        }
+    }
+}
+
+/// The body of a request, which counts as unfinished until what comes with it is dropped.
+pub(super) async fn read_whole<'c>(
+    context: &'c Context,
     line: &Line,
     head: &Parts,
     body: Incoming,
-) -> Result<RequestBody, Answer> {
+) -> Result<(RequestBody, HeldBytes<'c>), BadBody> {
     let declared = head
         .headers
         .get(CONTENT_LENGTH)
         .and_then(|len| len.to_str().ok()?.parse().ok());
     if declared.is_some_and(|len: u64| len > context.body_bytes_max as u64) {
-        return Err(answer::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE));
+        return Err(BadBody::TooLarge);
     }
     line.phase.set(HttpPhase::Body);
-    let read = read_body(context, body).await;
+    let mut held = HeldBytes { context, bytes: 0 };
+    let read = read_body(&mut held, body).await;
     line.phase.set(HttpPhase::Answer);
-    read
+    read.map(|body| (body, held))
 }
 
 /// Whether a request shows a secret behind `Authorization: Bearer`.
@@ -414,25 +435,21 @@ fn shows_secret(headers: &hyper::HeaderMap, auth: &PushAuth) -> bool {
 }
 
 /// Collects a body, within the bounds of one body and of all unfinished ones together.
-async fn read_body(context: &Context, mut body: Incoming) -> Result<RequestBody, Answer> {
-    let mut held = HeldBytes { context, bytes: 0 };
+async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BadBody> {
     let mut first: Option<Bytes> = None;
     let mut joined: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Err(answer::text(
-                StatusCode::BAD_REQUEST,
-                "request data illegal",
-            ));
+            return Err(BadBody::Broken);
         };
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if held.bytes + data.len() > context.body_bytes_max {
-            return Err(answer::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE));
+        if held.bytes + data.len() > held.context.body_bytes_max {
+            return Err(BadBody::TooLarge);
         }
         if !held.add(data.len()) {
-            return Err(answer::unavailable("too many unfinished requests"));
+            return Err(BadBody::Crowded);
         }
         if body.is_end_stream() && first.is_none() {
             return Ok(RequestBody::One(data));
@@ -451,7 +468,7 @@ async fn read_body(context: &Context, mut body: Incoming) -> Result<RequestBody,
 }
 
 /// What one unfinished body adds to [`Context::bodies_bytes`], until it is dropped.
-struct HeldBytes<'c> {
+pub(super) struct HeldBytes<'c> {
     context: &'c Context,
     bytes: usize,
 }
@@ -541,7 +558,11 @@ impl HttpRoute {
         }
         let is_matched = match what {
             Served::WebSocket(index) => program.routes[usize::from(index)].matcher.is_some(),
-            Served::Push(..) | Served::Drop(..) | Served::Page(_) => false,
+            Served::Push(..)
+            | Served::Drop(..)
+            | Served::Page(_)
+            | Served::Api
+            | Served::Health => false,
         };
         Self {
             path,

@@ -120,7 +120,13 @@ impl<C> ConnectionTable<C> {
 
     /// Every connection with its name, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &C)> {
-        let entries = self.entries.iter();
+        self.iter_from(0)
+    }
+
+    /// Those in this slot and the later ones, with their names, in slot order.
+    pub fn iter_from(&self, slot: u32) -> impl Iterator<Item = (ConnectionId, &C)> {
+        let entries = self.entries.get(slot as usize..).unwrap_or_default();
+        let entries = entries.iter();
         entries.filter_map(|entry| Some((entry.name, entry.connection.as_ref()?)))
     }
 
@@ -195,6 +201,12 @@ mod tests {
                 }
 
                 table.invariants();
+                let all: Vec<ConnectionId> = table.iter().map(|(id, _)| id).collect();
+                for from in [0, 3, u32::MAX] {
+                    let later = all.iter().filter(|id| id.slot() >= from);
+                    let listed = table.iter_from(from).map(|(id, _)| id);
+                    assert!(listed.eq(later.copied()), "seed {seed}, from {from}");
+                }
                 for (&id, &expected) in &model {
                     assert_eq!(table.get(id).copied(), expected, "seed {seed}, {id}");
                 }

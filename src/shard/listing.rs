@@ -36,11 +36,11 @@ impl Shard {
         .map(|(id, _)| id)
     }
 
-    /// The open sessions, each with the index of its route, in the order of their slots.
-    pub fn sessions(&self) -> impl Iterator<Item = (ConnectionId, u16)> {
-        let all = self.connections.iter();
+    /// The open sessions in this slot and the later ones, in slot order.
+    pub fn sessions_from(&self, slot: u32) -> impl Iterator<Item = ConnectionId> {
+        let all = self.connections.iter_from(slot);
         all.filter(|(_, connection)| connection.phase == Phase::Open)
-            .map(|(id, connection)| (id, connection.route))
+            .map(|(id, _)| id)
     }
 
     /// Index of a session's route; `None` if it is not open.

@@ -162,8 +162,8 @@ mod tests {
         check(
             "[api]\nbatch_call_max = 1",
             "f.toml:2: unknown key \"api.batch_call_max\"; allowed here: enabled, keys, \
-             batch_calls_max, page_items_max, idempotency_keys_max, idempotency_ttl_ms, \
-             idempotency_answer_bytes_max",
+             batch_calls_max, except_sessions_max, page_items_max, page_bytes_max, \
+             idempotency_keys_max, idempotency_ttl_ms, idempotency_answer_bytes_max",
         );
         check(
             "api = 1",

@@ -100,9 +100,9 @@ impl Host {
         self.notice_ends();
     }
 
-    pub(crate) fn session_info(&mut self, session: SessionId) -> SessionInfo {
+    /// A session of a route of the config; `None` if it is gone, or shown the traffic of others.
+    pub(crate) fn session_info(&self, session: SessionId) -> Option<SessionInfo> {
         self.info_of(session.connection())
-            .expect("found a moment ago")
     }
 
     pub(crate) fn sessions_of_route(&self, route: u16) -> Vec<SessionInfo> {
@@ -140,12 +140,15 @@ impl Host {
     }
 
     pub(super) fn info_of(&self, id: ConnectionId) -> Option<SessionInfo> {
-        let route = self.shard.route_of(id)?;
+        let route = usize::from(self.shard.route_of(id)?);
+        let route = self.handle.routes().get(route)?;
+        let statistics = self.shard.statistics(id)?;
+        let opened_ms = statistics.opened.begins_at_ms();
         let state = self.state_of(SessionId::new(self.id, id));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Some(SessionInfo {
             id: self.shard.public_id(id)?,
-            path: self.handle.routes()[usize::from(route)].path.clone(),
+            path: route.path.clone(),
             number: state.as_ref().map_or(0, |state| state.number),
             users: self
                 .shard
@@ -154,7 +157,8 @@ impl Host {
                 .collect(),
             name: state.map_or_else(String::new, |state| state.profile.name.clone()),
             channels: self.shard.channels_of(id).map(text).collect(),
-            statistics: self.shard.statistics(id)?,
+            statistics,
+            opened_unix_ms: self.settings.started_unix_ms + opened_ms,
         })
     }
 

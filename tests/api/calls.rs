@@ -1,0 +1,382 @@
+//! Each call: what it does, what clients see of it, and what is wrong with bad ones.
+
+use crate::client::{Client, open, open_as, read_text, settle};
+use crate::http::Http;
+use crate::process::{Process, gateway};
+use serde_json::{Value, json};
+use tungstenite::Message;
+
+/// The id of the only session of a route.
+#[track_caller]
+pub(crate) fn id_of(http: &mut Http, route: &str) -> String {
+    let page = http.get(&format!("sessions?route={route}"));
+    let items = page["items"].as_array().expect("items");
+    assert_eq!(items.len(), 1, "{page}");
+    items[0]["id"].as_str().expect("an id").to_owned()
+}
+
+#[track_caller]
+fn hear_json(client: &mut Client) -> Value {
+    let bytes = client.read().expect("a message comes").into_data();
+    serde_json::from_slice(&bytes).expect("it is JSON")
+}
+
+#[test]
+fn a_publication_is_worded_by_every_language_and_reaches_who_is_on_the_channel() {
+    let config = "
+        routes = [
+            { path = '/ws', dialect = 'wserver' },
+            { path = '/wsrv', dialect = 'wsrv' },
+            { path = '/forge', dialect = 'projectforge' },
+            { path = '/edk', dialect = 'edk', trust_user_header = true },
+        ]";
+    let process = Process::start(gateway(Some(config)));
+    let address = process.address;
+    let mut http = Http::connect(address);
+    let mut clients = ["/ws", "/wsrv", "/forge"].map(|path| open(address, path));
+    for path in ["/ws", "/wsrv", "/forge"] {
+        let session = id_of(&mut http, path);
+        let join = json!({"session": session, "channel": "room"}).to_string();
+        assert_eq!(http.done("join", &join), json!({"joined": true}));
+        assert_eq!(http.done("join", &join), json!({"joined": false}));
+    }
+    let publish = r#"{"channel": "room", "event": "chat", "data": {"n": 1e2}}"#;
+    assert_eq!(http.done("publish", publish), json!({"delivered": 3}));
+    let [ws, wsrv, forge] = &mut clients;
+    assert_eq!(read_text(ws), r#"{"n": 1e2}"#);
+    let heard = hear_json(wsrv);
+    assert_eq!(
+        (&heard["cmd"], &heard["data"]),
+        (&json!("chat"), &json!({"n": 1e2}))
+    );
+    let heard = hear_json(forge);
+    assert_eq!(
+        (&heard["channel"], &heard["cmd"]),
+        (&json!("room"), &json!("chat"))
+    );
+
+    let one = r#"{"channel": "room", "bytes": "aGk=", "route": "/ws"}"#;
+    assert_eq!(http.done("publish", one), json!({"delivered": 1}));
+    assert_eq!(read_text(ws), "hi");
+    let except = id_of(&mut http, "/ws");
+    let publish = json!({"channel": "room", "data": "x", "except": [except]}).to_string();
+    assert_eq!(http.done("publish", &publish), json!({"delivered": 2}));
+    settle(ws);
+
+    let leave = json!({"session": except, "channel": "room"}).to_string();
+    assert_eq!(http.done("leave", &leave), json!({"left": true}));
+    assert_eq!(http.done("leave", &leave), json!({"left": false}));
+    let elsewhere = r#"{"channel": "nobody's"}"#;
+    assert_eq!(http.done("publish", elsewhere), json!({"delivered": 0}));
+    settle(ws);
+}
+
+#[test]
+fn a_namespace_is_reached_once_whatever_number_of_routes_share_it() {
+    let config = "
+        routes = [
+            { path = '/a', dialect = 'wserver', namespace = 'n' },
+            { path = '/b', dialect = 'wserver', namespace = 'n' },
+            { path = '/c', dialect = 'wserver' },
+        ]";
+    let process = Process::start(gateway(Some(config)));
+    let mut clients = ["/a", "/b", "/c"].map(|path| open(process.address, path));
+    let mut http = Http::connect(process.address);
+    assert_eq!(
+        http.done("broadcast", r#"{"data": "1"}"#),
+        json!({"delivered": 3})
+    );
+    let of_b = r#"{"data": "2", "route": "/b"}"#;
+    assert_eq!(http.done("broadcast", of_b), json!({"delivered": 2}));
+    for (client, expected) in clients
+        .iter_mut()
+        .zip([&["1", "2"][..], &["1", "2"], &["1"]])
+    {
+        for text in expected {
+            assert_eq!(read_text(client), *text);
+        }
+        settle(client);
+    }
+}
+
+#[test]
+fn a_push_reaches_a_user_by_event_or_one_session() {
+    let process = Process::start(gateway(None));
+    let mut jack = open_as(process.address, "jack", "a");
+    let mut http = Http::connect(process.address);
+    let a = r#"{"user": "jack", "event": "a", "data": "1"}"#;
+    assert_eq!(http.done("push", a), json!({"delivered": 1}));
+    assert_eq!(
+        http.done("push", r#"{"user": "jack"}"#),
+        json!({"delivered": 0})
+    );
+    assert_eq!(
+        http.done("push", r#"{"user": "jill"}"#),
+        json!({"delivered": 0})
+    );
+    let session = id_of(&mut http, "/ws");
+    let push = json!({"session": session, "data": "2"});
+    assert_eq!(
+        http.done("push", &push.to_string()),
+        json!({"delivered": 1})
+    );
+    assert_eq!(
+        (read_text(&mut jack), read_text(&mut jack)),
+        ("1".into(), "2".into())
+    );
+    let mut elsewhere = push;
+    elsewhere["route"] = "/wsrv".into();
+    let answer = http.post("push", &elsewhere.to_string());
+    assert_eq!(answer.refusal(), "404 no_session");
+    settle(&mut jack);
+}
+
+#[test]
+fn a_session_or_a_user_is_disconnected() {
+    let process = Process::start(gateway(None));
+    let mut http = Http::connect(process.address);
+    let mut client = open_as(process.address, "jack", "a");
+    let session = id_of(&mut http, "/ws");
+    let end = json!({"session": session, "code": 4000.0, "reason": "bye"}).to_string();
+    assert_eq!(http.done("disconnect", &end), json!({"disconnected": 1}));
+    let Message::Close(Some(frame)) = client.read().expect("a close comes") else {
+        panic!("no close frame");
+    };
+    assert_eq!(
+        (u16::from(frame.code), frame.reason.as_str()),
+        (4000, "bye")
+    );
+    let gone = http.post("disconnect", &end);
+    assert_eq!(gone.refusal(), "404 no_session");
+    for call in ["join", "leave"] {
+        let body = json!({"session": session, "channel": "c"}).to_string();
+        assert_eq!(http.post(call, &body).refusal(), "404 no_session");
+    }
+
+    let mut clients = ["a", "b", "b"].map(|event| open_as(process.address, "jill", event));
+    let of_b = r#"{"user": "jill", "event": "b"}"#;
+    assert_eq!(http.done("disconnect", of_b), json!({"disconnected": 2}));
+    let all = r#"{"user": "jill", "route": "/ws"}"#;
+    assert_eq!(http.done("disconnect", all), json!({"disconnected": 1}));
+    assert_eq!(http.done("disconnect", all), json!({"disconnected": 0}));
+    for client in &mut clients {
+        assert!(client.read().expect("a close comes").is_close());
+    }
+}
+
+/// Posts each of these, and sees how they are refused and that nothing was done.
+#[track_caller]
+fn check_refusals(cases: &[(&str, &str, &str)]) {
+    let process = Process::start(gateway(Some("[limits]\nname_bytes_max = 16")));
+    let mut client = open_as(process.address, "jack", "message");
+    let mut http = Http::connect(process.address);
+    for (call, body, expected) in cases {
+        let body = body.replace("ID", "00000000-0000-4000-8000-000000000000");
+        assert_eq!(http.post(call, &body).refusal(), *expected, "{call} {body}");
+    }
+    settle(&mut client);
+}
+
+#[test]
+fn a_malformed_call_changes_nothing_and_is_told_what_is_wrong() {
+    check_refusals(&[
+        ("broadcast", "", "400 bad_request"),
+        ("broadcast", "[]", "400 bad_request"),
+        ("broadcast", r#"{"data": 1} 2"#, "400 bad_request"),
+        ("broadcast", r#"{"data": 01}"#, "400 bad_request"),
+        (
+            "broadcast",
+            r#"{"data": 1, "data": 2}"#,
+            "400 bad_request data",
+        ),
+        ("broadcast", r#"{"date": 1}"#, "400 bad_request date"),
+        ("broadcast", r#"{"event": ""}"#, "400 bad_request event"),
+        ("broadcast", r#"{"event": null}"#, "400 bad_request event"),
+        ("broadcast", r#"{"event": "a:b"}"#, "400 bad_request event"),
+        (
+            "broadcast",
+            r#"{"event": "\ud800"}"#,
+            "400 bad_request event",
+        ),
+        ("broadcast", r#"{"data": "\ud800"}"#, "400 bad_request data"),
+        (
+            "broadcast",
+            r#"{"data": null, "bytes": ""}"#,
+            "400 bad_request bytes",
+        ),
+        ("broadcast", r#"{"bytes": "a"}"#, "400 bad_request bytes"),
+        (
+            "broadcast",
+            r#"{"route": "/nowhere"}"#,
+            "404 no_route route",
+        ),
+        (
+            "broadcast",
+            r#"{"except": ["x"]}"#,
+            "400 bad_request except[0]",
+        ),
+        ("broadcast", r#"{"except": {}}"#, "400 bad_request except"),
+        ("broadcast?x=1", "{}", "400 bad_request x"),
+    ]);
+}
+
+#[test]
+fn a_call_that_lacks_or_mixes_members_changes_nothing() {
+    const LONG: &str = r#"{"channel": "seventeen letters"}"#;
+    let reason = format!(r#"{{"session": "ID", "reason": "{}"}}"#, "r".repeat(124));
+    check_refusals(&[
+        ("publish", "{}", "400 bad_request channel"),
+        ("publish", LONG, "400 bad_request channel"),
+        ("push", "{}", "400 bad_request user"),
+        (
+            "push",
+            r#"{"user": "jack", "session": "ID"}"#,
+            "400 bad_request session",
+        ),
+        ("push", r#"{"session": "{ID}"}"#, "400 bad_request session"),
+        ("push", r#"{"session": "ID"}"#, "404 no_session"),
+        ("join", r#"{"session": "ID"}"#, "400 bad_request channel"),
+        ("join", r#"{"channel": "c"}"#, "400 bad_request session"),
+        ("disconnect", "{}", "400 bad_request user"),
+        (
+            "disconnect",
+            r#"{"session": "ID", "code": 1005}"#,
+            "400 bad_request code",
+        ),
+        (
+            "disconnect",
+            r#"{"session": "ID", "code": "1"}"#,
+            "400 bad_request code",
+        ),
+        ("disconnect", &reason, "400 bad_request reason"),
+        (
+            "disconnect",
+            r#"{"session": "ID", "event": "e"}"#,
+            "400 bad_request event",
+        ),
+        (
+            "disconnect",
+            r#"{"user": "jack", "code": 1000}"#,
+            "400 bad_request code",
+        ),
+    ]);
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused() {
+    let process = Process::start(gateway(Some("[http]\nbody_bytes_max = 100")));
+    let mut http = Http::connect(process.address);
+    let body = format!("{{\"data\": \"{}\"}}", "x".repeat(100));
+    assert_eq!(
+        http.post("broadcast", &body).refusal(),
+        "413 body_too_large"
+    );
+}
+
+#[test]
+fn a_session_is_on_so_many_channels_and_no_more() {
+    let process = Process::start(gateway(Some("[limits]\nchannels_per_session_max = 1")));
+    let client = open(process.address, "/ws");
+    let mut http = Http::connect(process.address);
+    let session = id_of(&mut http, "/ws");
+    let join = |channel: &str| json!({"session": session, "channel": channel}).to_string();
+    assert_eq!(http.done("join", &join("a")), json!({"joined": true}));
+    let refused = http.post("join", &join("b"));
+    assert_eq!(refused.refusal(), "409 too_many_channels");
+    drop(client);
+}
+
+#[test]
+fn an_event_is_refused_if_any_language_that_is_meant_has_no_words_for_it() {
+    let config = "
+        routes = [
+            { path = '/easyws', dialect = 'easyws', namespace = 'n' },
+            { path = '/wsrv', dialect = 'wsrv', namespace = 'n' },
+            { path = '/ws', dialect = 'wserver' },
+        ]";
+    let process = Process::start(gateway(Some(config)));
+    let mut http = Http::connect(process.address);
+    for (route, expected) in [
+        ("/easyws", Some("400 bad_request event")),
+        ("/wsrv", Some("400 bad_request event")),
+        ("/ws", None),
+    ] {
+        let body = json!({"event": "a:b", "route": route}).to_string();
+        let answer = http.post("broadcast", &body);
+        match expected {
+            Some(expected) => assert_eq!(answer.refusal(), expected, "{route}"),
+            None => assert_eq!(answer.body, json!({"delivered": 0})),
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_done_in_order_and_each_call_has_its_result() {
+    let process = Process::start(gateway(Some("[api]\nbatch_calls_max = 6")));
+    let mut client = open(process.address, "/ws");
+    let mut http = Http::connect(process.address);
+    let session = id_of(&mut http, "/ws");
+    let gone = "00000000-0000-4000-8000-000000000000";
+    for round in 0..20 {
+        let publish = |data: String| json!({"call": "publish", "channel": "c", "data": data});
+        let calls = json!({"calls": [
+            publish("nobody is there".to_owned()),
+            {"call": "join", "session": session, "channel": "c"},
+            publish(format!("{round}")),
+            {"call": "push", "session": gone},
+            {"call": "leave", "session": session, "channel": "c"},
+            publish("nobody is there".to_owned()),
+        ]});
+        let mut done = http.done("batch", &calls.to_string());
+        let error = done["results"][3].take();
+        assert_eq!(error["error"]["code"], "no_session");
+        let expected = json!({"results": [
+            {"delivered": 0}, {"joined": true}, {"delivered": 1}, null, {"left": true},
+            {"delivered": 0},
+        ]});
+        assert_eq!(done, expected);
+        assert_eq!(read_text(&mut client), format!("{round}"));
+    }
+    settle(&mut client);
+    assert_eq!(
+        http.done("batch", r#"{"calls": []}"#),
+        json!({"results": []})
+    );
+}
+
+#[test]
+fn a_batch_with_one_bad_call_does_nothing() {
+    let process = Process::start(gateway(Some("[api]\nbatch_calls_max = 3")));
+    let mut client = open(process.address, "/ws");
+    let mut http = Http::connect(process.address);
+    let good = r#"{"call": "broadcast", "data": "x"}"#;
+    for (bad, expected) in [
+        (r#"{"call": "publish"}"#, "400 bad_request calls[1].channel"),
+        (r#"{"call": "burn"}"#, "400 bad_request calls[1].call"),
+        (r#"{"data": "x"}"#, "400 bad_request calls[1].call"),
+        (
+            r#"{"call": "batch", "calls": []}"#,
+            "400 bad_request calls[1].call",
+        ),
+        (
+            r#"{"call": "broadcast", "user": "j"}"#,
+            "400 bad_request calls[1].user",
+        ),
+        (
+            r#"{"call": "broadcast", "more": 1}"#,
+            "400 bad_request calls[1].more",
+        ),
+        (
+            r#"{"call": "broadcast", "route": "/"}"#,
+            "404 no_route calls[1].route",
+        ),
+        ("1", "400 bad_request calls[1]"),
+    ] {
+        let body = format!("{{\"calls\": [{good}, {bad}]}}");
+        assert_eq!(http.post("batch", &body).refusal(), expected, "{bad}");
+    }
+    let many = format!("{{\"calls\": [{good}, {good}, {good}, {good}]}}");
+    assert_eq!(http.post("batch", &many).refusal(), "400 bad_request calls");
+    assert_eq!(http.post("batch", "{}").refusal(), "400 bad_request calls");
+    settle(&mut client);
+}

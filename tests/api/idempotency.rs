@@ -1,0 +1,125 @@
+//! Requests that come twice and are done once.
+
+use crate::client::{open_as, read_text, settle};
+use crate::http::{Answer, Http};
+use crate::process::{Process, gateway};
+use serde_json::json;
+use std::thread;
+
+#[track_caller]
+fn push(http: &mut Http, headers: &str, data: &str) -> Answer {
+    let body = json!({"user": "jack", "event": "e", "data": data}).to_string();
+    http.ask("POST", "/api/v1/push", headers, &body)
+}
+
+#[test]
+fn a_request_that_comes_again_is_answered_again_and_not_done_again() {
+    let process = Process::start(gateway(Some("[api]\nkeys = ['one', 'two']")));
+    let mut client = open_as(process.address, "jack", "e");
+    let mut http = Http::connect(process.address);
+    let one = "X-Api-Key: one\r\nIdempotency-Key: k\r\n";
+    let first = push(&mut http, one, "1");
+    assert_eq!(
+        (first.status, first.header("idempotent-replayed")),
+        (200, None)
+    );
+    for _ in 0..3 {
+        // Whatever shard it comes to.
+        let again = push(&mut Http::connect(process.address), one, "1");
+        assert_eq!((again.status, &again.body), (200, &first.body));
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    }
+    let other = push(&mut http, one, "2");
+    assert_eq!(other.refusal(), "422 key_reused Idempotency-Key");
+    let two = "X-Api-Key: two\r\nIdempotency-Key: k\r\n";
+    assert_eq!(
+        push(&mut http, two, "3").header("idempotent-replayed"),
+        None
+    );
+    assert_eq!(
+        (read_text(&mut client), read_text(&mut client)),
+        ("1".into(), "3".into())
+    );
+    settle(&mut client);
+}
+
+#[test]
+fn what_was_refused_before_anything_was_done_is_not_remembered() {
+    let process = Process::start(gateway(None));
+    let mut client = open_as(process.address, "jack", "e");
+    let mut http = Http::connect(process.address);
+    let key = "Idempotency-Key: k\r\n";
+    let bad = http.ask("POST", "/api/v1/push", key, "{}");
+    assert_eq!(bad.refusal(), "400 bad_request user");
+    let gone = r#"{"session": "00000000-0000-4000-8000-000000000000"}"#;
+    let gone = http.ask("POST", "/api/v1/push", key, gone);
+    assert_eq!(gone.refusal(), "404 no_session");
+    assert_eq!(push(&mut http, key, "1").status, 200);
+    assert_eq!(read_text(&mut client), "1");
+
+    let long = format!("Idempotency-Key: {}\r\n", "k".repeat(256));
+    for bad in ["Idempotency-Key: a b\r\n", "Idempotency-Key:\r\n", &long] {
+        let answer = push(&mut http, bad, "2");
+        assert_eq!(answer.refusal(), "400 bad_request Idempotency-Key", "{bad}");
+    }
+    settle(&mut client);
+}
+
+#[test]
+fn a_key_that_comes_to_several_shards_at_once_is_done_once() {
+    const ROUNDS: usize = 100;
+    let process = Process::start(gateway(None));
+    let mut client = open_as(process.address, "jack", "e");
+    let address = process.address;
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(move || {
+                let mut http = Http::connect(address);
+                for round in 0..ROUNDS {
+                    let key = format!("Idempotency-Key: {round}\r\n");
+                    let answer = push(&mut http, &key, &round.to_string());
+                    if answer.status == 409 {
+                        assert_eq!(answer.refusal(), "409 in_progress Idempotency-Key");
+                    } else {
+                        assert_eq!(answer.body, json!({"delivered": 1}));
+                    }
+                }
+            });
+        }
+    });
+    let mut heard: Vec<usize> = (0..ROUNDS)
+        .map(|_| read_text(&mut client).parse().expect("a number"))
+        .collect();
+    heard.sort_unstable();
+    assert!(heard.into_iter().eq(0..ROUNDS));
+    settle(&mut client);
+}
+
+/// The very case that keys are for: the answer was lost, and the request is sent again.
+#[test]
+fn a_request_whose_connection_is_gone_is_done_and_its_answer_kept() {
+    let process = Process::start(gateway(None));
+    let mut client = open_as(process.address, "jack", "e");
+    for round in 0..50 {
+        let mut lost = Http::connect(process.address);
+        let body = json!({"user": "jack", "event": "e", "data": round.to_string()}).to_string();
+        let len = body.len();
+        let key = format!("Idempotency-Key: {round}\r\n");
+        let request = format!(
+            "POST /api/v1/push HTTP/1.1\r\nHost: x\r\n{key}Content-Length: {len}\r\n\r\n{body}"
+        );
+        lost.send(request.as_bytes());
+        assert_eq!(read_text(&mut client), round.to_string());
+        drop(lost);
+        let mut http = Http::connect(process.address);
+        let again = loop {
+            let answer = push(&mut http, &key, &round.to_string());
+            if answer.status != 409 {
+                break answer;
+            }
+        };
+        assert_eq!((again.status, again.body), (200, json!({"delivered": 1})));
+        assert_eq!(again.headers["idempotent-replayed"], "true");
+    }
+    settle(&mut client);
+}

@@ -107,7 +107,7 @@ impl Round {
             p50_ns: sample.latency_ns(0.5),
             p99_ns: sample.latency_ns(0.99),
             keeps_up: sample.keeps_up(),
-            waiting: float(sample.tally.waited_ns) / float(sample.wall_ns.max(1)),
+            waiting: float(sample.tally.waited_ns) / float(sample.tally.ran_ns.max(1)),
             complaints: sample.tally.complaints().1,
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Bench<'a> {
     config: &'a Config,
     cores: &'a Cores,
     report: Report,
-    /// Of each server that has one, its lowest and its median knee, in publications a second.
+    /// Of each server its median knee, in publications a second.
     knees: Vec<f64>,
 }
 
@@ -280,10 +280,11 @@ impl<'a> Bench<'a> {
 
     /// Latencies at a load that every server can bear.
     fn half_load(&mut self) {
-        let lowest = self.knees.iter().copied().fold(f64::INFINITY, f64::min);
-        if !(lowest.is_finite() && lowest > 0.0) {
+        let knees = self.knees.iter().copied().filter(|knee| *knee > 0.0);
+        let lowest = knees.fold(f64::INFINITY, f64::min);
+        if !lowest.is_finite() {
             self.report
-                .warn("half_load: not measured, for not every server has a knee");
+                .warn("half_load: not measured, for no server has a knee");
             return;
         }
         let (clients, rate) = (KNEE_SUBSCRIBERS, lowest / 2.0);

@@ -63,6 +63,8 @@ pub(crate) struct Setup {
     pub(crate) sources: Vec<Ipv4Addr>,
     /// Whether answers must tell as many receivers as the group has.
     pub(crate) counts_receivers: bool,
+    /// Whether the times of publications are kept, for members come and go.
+    pub(crate) keeps_times: bool,
     /// Whether sessions may end without a complaint.
     pub(crate) may_end: bool,
 }
@@ -415,6 +417,13 @@ impl Engine {
                 self.serve_session(index(data), flags);
             } else {
                 self.serve_publisher(index(data & !PUBLISHER_BIT), flags)?;
+            }
+        }
+        for (publisher, sequence, now_ns) in std::mem::take(&mut self.tally.returns) {
+            let is_it =
+                |one: &&mut Published| one.publisher == publisher && one.sequence == sequence;
+            if let Some(published) = self.published.iter_mut().rev().find(is_it) {
+                published.answered_ns = Some(now_ns);
             }
         }
         let fresh = self.tally.take_fresh();

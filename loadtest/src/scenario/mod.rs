@@ -97,6 +97,7 @@ impl Scene {
             speakers: 1,
             sources: crowd.sources.clone(),
             counts_receivers: true,
+            keeps_times: false,
             may_end: false,
         }
     }

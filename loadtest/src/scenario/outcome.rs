@@ -129,8 +129,8 @@ fn add_own(report: &mut Report, samples: &[Sample], threads: usize) {
     let shares: Vec<f64> = samples.iter().map(Sample::own_share).collect();
     let share = median(&shares);
     let waited: u64 = samples.iter().map(|sample| sample.tally.waited_ns).sum();
-    let wall: u64 = samples.iter().map(|sample| sample.wall_ns).sum();
-    let waiting = float(waited) / float(wall.max(1));
+    let ran: u64 = samples.iter().map(|sample| sample.tally.ran_ns).sum();
+    let waiting = float(waited) / float(ran.max(1));
     report.row(
         "own CPU",
         format!(

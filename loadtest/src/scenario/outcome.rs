@@ -18,13 +18,15 @@ pub(super) fn add_samples(report: &mut Report, samples: &[Sample], threads: usiz
         all.add(&sample.tally);
     }
     report.row("load", describe_load(first, samples.len()));
-    report.row(
-        "publications",
+    let answers = if all.asked == 0 {
+        format!("{} measured; nobody answers them", all.published)
+    } else {
         format!(
-            "{}; {} of {} answered well",
+            "{} measured; with the warm-up {} of {} answered well",
             all.published, all.answered, all.asked
-        ),
-    );
+        )
+    };
+    report.row("publications", answers);
     let over =
         |measured: &dyn Fn(&Sample) -> f64| -> Vec<f64> { samples.iter().map(measured).collect() };
     let rates = over(&Sample::deliveries_per_s);

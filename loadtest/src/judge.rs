@@ -141,6 +141,20 @@ impl Verdict {
         self.misdelivered += other.misdelivered;
     }
 
+    /// All counts, in words.
+    pub(crate) fn words(self) -> String {
+        let Self {
+            lost,
+            duplicated,
+            reordered,
+            misdelivered,
+        } = self;
+        format!(
+            "{lost} lost, {duplicated} duplicated, {reordered} reordered, \
+             {misdelivered} misdelivered"
+        )
+    }
+
     /// Whether nothing went wrong.
     pub(crate) fn is_clean(self) -> bool {
         self == Self::default()

@@ -15,7 +15,7 @@
 //!      |<------------------------------------|
 //!      | "judge"                             |   the messages of all rounds
 //!      |------------------------------------>|
-//!      | {"lost":0,..}                       |
+//!      | {"verdict":{"lost":0,..},..}        |
 //!      |<------------------------------------|
 //! ```
 //!
@@ -29,6 +29,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{CrowdArguments, ReaderArguments};
@@ -36,9 +37,10 @@ use crate::engine::{Arrivals, Load, Mix};
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::judge::Verdict;
 use crate::protocol::{Name, Options, Purpose, Way};
+use crate::report::percentile_curve;
 use crate::scenario::measure::{Plan, Sample, measure};
 use crate::scenario::{self, Scene};
-use crate::stats::{SplitMix, float};
+use crate::stats::{SplitMix, float, latencies};
 use crate::team::Team;
 use crate::wire::{Target, frames};
 use crate::{clock, gateway, limits};
@@ -87,6 +89,14 @@ pub(crate) struct Round {
     pub(crate) complaints: u64,
 }
 
+/// What the messages of several rounds came to.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    /// Their latencies in milliseconds, by percentile in nines.
+    pub(crate) curve: Vec<(f64, f64)>,
+}
+
 impl Round {
     fn of(sample: &Sample) -> Self {
         Self {
@@ -97,18 +107,18 @@ impl Round {
             p50_ns: sample.latency_ns(0.5),
             p99_ns: sample.latency_ns(0.99),
             keeps_up: sample.keeps_up(),
-            waiting: float(sample.tally.waited_ns) / float(sample.wall_ns.max(1)),
+            waiting: float(sample.tally.waited_ns) / float(sample.tally.ran_ns.max(1)),
             complaints: sample.tally.complaints().1,
         }
     }
 
     /// The server's nanoseconds per delivery.
-    pub(crate) fn server_ns_each(self) -> f64 {
+    pub(crate) fn server_ns_each(&self) -> f64 {
         float(self.server_ns) / float(self.deliveries.max(1))
     }
 
     /// The client's nanoseconds per delivery.
-    pub(crate) fn client_ns_each(self) -> f64 {
+    pub(crate) fn client_ns_each(&self) -> f64 {
         float(self.client_ns) / float(self.deliveries.max(1))
     }
 }
@@ -213,7 +223,7 @@ impl Reader {
     /// # Errors
     ///
     /// As [`Reader::round`].
-    pub(crate) fn judge(&mut self) -> Outcome<Verdict> {
+    pub(crate) fn judge(&mut self) -> Outcome<Judged> {
         writeln!(self.orders, "{JUDGE}").attempt("command a client process")?;
         let line = self.line()?;
         serde_json::from_str(&line).attempt(&format!("a client process reported `{line}`"))
@@ -256,7 +266,7 @@ pub(crate) fn serve(arguments: &ReaderArguments) -> Outcome<()> {
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let answer = if line == JUDGE {
-            serde_json::to_string(&rounds.team.accounts().verdict())
+            serde_json::to_string(&rounds.judge())
         } else {
             let order = serde_json::from_str(&line).attempt("read an order")?;
             serde_json::to_string(&rounds.run(order)?)
@@ -286,6 +296,8 @@ fn orders() -> Receiver<String> {
 
 struct Rounds {
     team: Team,
+    /// Of all rounds together.
+    latency: Histogram<u64>,
     mix: Mix,
     pid: u32,
     prng: SplitMix,
@@ -328,6 +340,7 @@ impl Rounds {
         }
         Ok(Self {
             team,
+            latency: latencies(),
             mix,
             pid,
             prng: SplitMix(clock::now_ns()),
@@ -361,7 +374,19 @@ impl Rounds {
         if let Some(complaint) = sample.tally.complaints().0.first() {
             eprintln!("reader: {complaint}");
         }
+        let bounds = "the bounds are the same";
+        self.latency.add(&sample.tally.latency).expect(bounds);
         Ok(Round::of(&sample))
+    }
+
+    /// Judges all rounds since it last did.
+    fn judge(&mut self) -> Judged {
+        let judged = Judged {
+            verdict: self.team.accounts().verdict(),
+            curve: percentile_curve("", &self.latency).points,
+        };
+        self.latency.reset();
+        judged
     }
 }
 

@@ -6,8 +6,8 @@ use super::samples::{Samples, compare};
 use crate::cores::Cores;
 use crate::failure::{Failure, Outcome};
 use crate::floor::{self, Shape};
-use crate::report::{Report, Table};
-use crate::rounds::{Order, Reader, Round};
+use crate::report::{Chart, Line, Report, Scale, Table};
+use crate::rounds::{Judged, Order, Reader, Round};
 use crate::stats::{Interval, count, duration, float, median};
 
 /// The comparison under way.
@@ -15,7 +15,7 @@ pub(super) struct Bench<'a> {
     config: &'a Config,
     cores: &'a Cores,
     report: Report,
-    /// Of each server that has one, its lowest and its median knee, in publications a second.
+    /// Of each server its median knee, in publications a second.
     knees: Vec<f64>,
 }
 
@@ -131,31 +131,51 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        if !floor_reader.judge()?.is_clean() {
+        let judged = floor_reader.judge()?;
+        if !judged.verdict.is_clean() {
             return Err(Failure::new("the floor lost messages"));
         }
-        self.judge(&what, &mut parts);
+        let floor_line = line("floor", judged.curve);
+        self.judge(&what, &mut parts, vec![floor_line]);
+        self.chart_throughput(&what, &floors, &parts);
         self.add_fanout(&what, shape, &floors, &parts);
         Ok(())
     }
 
     fn add_fanout(&mut self, what: &str, shape: Shape, floors: &[Round], parts: &[Part<'_>]) {
-        let of = |rounds: &[Round], value: fn(&Round) -> f64| -> Vec<f64> {
-            rounds.iter().map(value).collect()
-        };
-        let compared = |value: fn(&Round) -> f64| {
-            let servers: Vec<Samples> = parts
-                .iter()
-                .map(|part| Samples {
-                    name: part.contender.name().to_owned(),
-                    values: of(&part.rounds, value),
-                })
-                .collect();
-            compare(&servers, &of(floors, value), SEED)
-        };
-        let cpu = compared(|round| round.server_ns_each());
+        let compared = |value| compare(&samples(parts, value), &values(floors, value), SEED);
+        let cpu = compared(Round::server_ns_each);
         let p50 = compared(|round| round.p50_ns);
         let p99 = compared(|round| round.p99_ns);
+        let mut rows = vec![floor_row(floors)];
+        for (part, ((cpu, p50), p99)) in parts.iter().zip(cpu.iter().zip(&p50).zip(&p99)) {
+            let client = median(&values(&part.rounds, Round::client_ns_each));
+            let name = &cpu.name;
+            if client > cpu.value {
+                self.report
+                    .warn(format!("{what}: against {name} the client needs more CPU"));
+            }
+            let mut row = vec![name.clone()];
+            for one in [cpu, p50, p99] {
+                row.push(duration(one.value));
+                row.push(interval(one.ratio));
+                row.push(one.against.word().to_owned());
+            }
+            row.push(format!("{:.0}", 1e9 / cpu.value));
+            row.push(duration(client));
+            rows.push(row);
+            let Shape {
+                clients,
+                frames,
+                bytes,
+            } = shape;
+            let key = format!("fanout {clients} {bytes} {frames} {name}");
+            self.report.figure(&format!("{key}: cpu_ns"), cpu.value);
+            self.report
+                .figure(&format!("{key}: cpu_to_floor"), cpu.ratio.median);
+            self.report.figure(&format!("{key}: p50_ns"), p50.value);
+            self.report.figure(&format!("{key}: p99_ns"), p99.value);
+        }
         let heads = [
             "server",
             "CPU each",
@@ -170,54 +190,6 @@ impl<'a> Bench<'a> {
             "per CPU second",
             "client CPU each",
         ];
-        let median_of = |value: fn(&Round) -> f64| median(&of(floors, value));
-        let floor_cpu = median_of(|round| round.server_ns_each());
-        let mut rows = vec![vec![
-            "floor".to_owned(),
-            duration(floor_cpu),
-            "1".to_owned(),
-            String::new(),
-            duration(median_of(|round| round.p50_ns)),
-            "1".to_owned(),
-            String::new(),
-            duration(median_of(|round| round.p99_ns)),
-            "1".to_owned(),
-            String::new(),
-            format!("{:.0}", 1e9 / floor_cpu),
-            duration(median_of(|round| round.client_ns_each())),
-        ]];
-        for (index, part) in parts.iter().enumerate() {
-            let (cpu, p50, p99) = (&cpu[index], &p50[index], &p99[index]);
-            let client = median(&of(&part.rounds, |round| round.client_ns_each()));
-            if client > cpu.value {
-                let name = &cpu.name;
-                self.report
-                    .warn(format!("{what}: against {name} the client needs more CPU"));
-            }
-            rows.push(vec![
-                cpu.name.clone(),
-                duration(cpu.value),
-                interval(cpu.ratio),
-                cpu.against.word().to_owned(),
-                duration(p50.value),
-                interval(p50.ratio),
-                p50.against.word().to_owned(),
-                duration(p99.value),
-                interval(p99.ratio),
-                p99.against.word().to_owned(),
-                format!("{:.0}", 1e9 / cpu.value),
-                duration(client),
-            ]);
-            let key = format!(
-                "fanout {} {} {} {}",
-                shape.clients, shape.bytes, shape.frames, cpu.name
-            );
-            self.report.figure(&format!("{key}: cpu_ns"), cpu.value);
-            self.report
-                .figure(&format!("{key}: cpu_to_floor"), cpu.ratio.median);
-            self.report.figure(&format!("{key}: p50_ns"), p50.value);
-            self.report.figure(&format!("{key}: p99_ns"), p99.value);
-        }
         self.add_table(what, &heads, rows);
     }
 
@@ -233,7 +205,7 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        self.judge(&what, &mut parts);
+        self.judge(&what, &mut parts, Vec::new());
         self.add_latencies(&what, "rpc", &parts);
     }
 
@@ -242,18 +214,8 @@ impl<'a> Bench<'a> {
         let Some(first) = parts.first() else {
             return;
         };
-        let compared = |value: fn(&Round) -> f64| {
-            let of = |part: &Part<'_>| -> Vec<f64> { part.rounds.iter().map(value).collect() };
-            let servers: Vec<Samples> = parts
-                .iter()
-                .map(|part| Samples {
-                    name: part.contender.name().to_owned(),
-                    values: of(part),
-                })
-                .collect();
-            compare(&servers, &of(first), SEED)
-        };
-        let cpu = compared(|round| round.server_ns_each());
+        let compared = |value| compare(&samples(parts, value), &values(&first.rounds, value), SEED);
+        let cpu = compared(Round::server_ns_each);
         let p50 = compared(|round| round.p50_ns);
         let p99 = compared(|round| round.p99_ns);
         let heads = [
@@ -308,7 +270,7 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        self.judge(&what, &mut parts);
+        self.judge(&what, &mut parts, Vec::new());
         let knees = parts
             .iter()
             .map(|part| median(&part.values) / float(count(clients)));
@@ -318,10 +280,11 @@ impl<'a> Bench<'a> {
 
     /// Latencies at a load that every server can bear.
     fn half_load(&mut self) {
-        let lowest = self.knees.iter().copied().fold(f64::INFINITY, f64::min);
-        if !(lowest.is_finite() && lowest > 0.0) {
+        let knees = self.knees.iter().copied().filter(|knee| *knee > 0.0);
+        let lowest = knees.fold(f64::INFINITY, f64::min);
+        if !lowest.is_finite() {
             self.report
-                .warn("half_load: not measured, for not every server has a knee");
+                .warn("half_load: not measured, for no server has a knee");
             return;
         }
         let (clients, rate) = (KNEE_SUBSCRIBERS, lowest / 2.0);
@@ -342,7 +305,7 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        self.judge(&what, &mut parts);
+        self.judge(&what, &mut parts, Vec::new());
         self.add_latencies(&what, "half_load", &parts);
     }
 
@@ -477,21 +440,54 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Leaves out, aloud, whoever lost a message.
-    fn judge(&mut self, what: &str, parts: &mut Vec<Part<'_>>) {
-        for part in parts.iter_mut() {
+    /// Says aloud who lost a message, and draws everyone's latencies.
+    fn judge(&mut self, what: &str, parts: &mut [Part<'_>], mut lines: Vec<Line>) {
+        for part in parts {
             let name = part.contender.name();
             let complaints: u64 = part.rounds.iter().map(|round| round.complaints).sum();
             match part.reader.judge() {
-                Ok(verdict) if verdict.is_clean() && complaints == 0 => {}
-                Ok(verdict) => self.report.complain(format!(
-                    "{what}: {name}: {} lost, {} duplicated, {} reordered, {} misdelivered, \
-                     {complaints} complaints",
-                    verdict.lost, verdict.duplicated, verdict.reordered, verdict.misdelivered
-                )),
+                Ok(judged) => {
+                    let Judged { verdict, curve } = judged;
+                    lines.push(line(name, curve));
+                    if verdict.is_clean() && complaints == 0 {
+                        continue;
+                    }
+                    let verdict = verdict.words();
+                    let text = format!("{what}: {name}: {verdict}, {complaints} complaints");
+                    self.report.complain(text);
+                }
                 Err(failure) => self.report.complain(format!("{what}: {name}: {failure}")),
             }
         }
+        self.report.chart(Chart {
+            title: format!("latency by percentile: {what}"),
+            x_name: "percentile".to_owned(),
+            y_name: "ms".to_owned(),
+            x_scale: Scale::Nines,
+            y_scale: Scale::Logarithmic,
+            lines,
+        });
+    }
+
+    /// Draws what was delivered in each round.
+    fn chart_throughput(&mut self, what: &str, floors: &[Round], parts: &[Part<'_>]) {
+        let over_rounds = |name: &str, rounds: &[Round]| {
+            let rates = rounds.iter().map(|round| round.deliveries_per_s);
+            let points = (1..).zip(rates).map(|(number, rate)| (float(number), rate));
+            line(name, points.collect())
+        };
+        let mut lines = vec![over_rounds("floor", floors)];
+        for part in parts {
+            lines.push(over_rounds(part.contender.name(), &part.rounds));
+        }
+        self.report.chart(Chart {
+            title: format!("throughput over time: {what}"),
+            x_name: "round".to_owned(),
+            y_name: "deliveries a second".to_owned(),
+            x_scale: Scale::Linear,
+            y_scale: Scale::Logarithmic,
+            lines,
+        });
     }
 }
 
@@ -522,6 +518,39 @@ const fn open(rate: f64, seconds: f64) -> Order {
     }
 }
 
+/// What a round came to, in one number.
+type Value = fn(&Round) -> f64;
+
+fn values(rounds: &[Round], value: Value) -> Vec<f64> {
+    rounds.iter().map(value).collect()
+}
+
+fn samples(parts: &[Part<'_>], value: Value) -> Vec<Samples> {
+    let samples = parts.iter().map(|part| Samples {
+        name: part.contender.name().to_owned(),
+        values: values(&part.rounds, value),
+    });
+    samples.collect()
+}
+
+/// The floor's row in a table of fan-outs.
+fn floor_row(floors: &[Round]) -> Vec<String> {
+    let median_of = |value| median(&values(floors, value));
+    let cpu = median_of(Round::server_ns_each);
+    let times = [
+        cpu,
+        median_of(|round| round.p50_ns),
+        median_of(|round| round.p99_ns),
+    ];
+    let mut row = vec!["floor".to_owned()];
+    for ns in times {
+        row.extend([duration(ns), "1".to_owned(), String::new()]);
+    }
+    row.push(format!("{:.0}", 1e9 / cpu));
+    row.push(duration(median_of(Round::client_ns_each)));
+    row
+}
+
 fn title(shape: Shape) -> String {
     let Shape {
         clients,
@@ -529,6 +558,13 @@ fn title(shape: Shape) -> String {
         bytes,
     } = shape;
     format!("{clients} subscribers, {bytes} bytes, {frames} outstanding")
+}
+
+fn line(name: &str, points: Vec<(f64, f64)>) -> Line {
+    Line {
+        name: name.to_owned(),
+        points,
+    }
 }
 
 fn interval(interval: Interval) -> String {

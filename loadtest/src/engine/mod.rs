@@ -63,6 +63,8 @@ pub(crate) struct Setup {
     pub(crate) sources: Vec<Ipv4Addr>,
     /// Whether answers must tell as many receivers as the group has.
     pub(crate) counts_receivers: bool,
+    /// Whether the times of publications are kept, for members come and go.
+    pub(crate) keeps_times: bool,
     /// Whether sessions may end without a complaint.
     pub(crate) may_end: bool,
 }
@@ -417,6 +419,13 @@ impl Engine {
                 self.serve_publisher(index(data & !PUBLISHER_BIT), flags)?;
             }
         }
+        for (publisher, sequence, now_ns) in std::mem::take(&mut self.tally.returns) {
+            let is_it =
+                |one: &&mut Published| one.publisher == publisher && one.sequence == sequence;
+            if let Some(published) = self.published.iter_mut().rev().find(is_it) {
+                published.answered_ns = Some(now_ns);
+            }
+        }
         let fresh = self.tally.take_fresh();
         if fresh > 0 {
             self.shared.delivered.fetch_add(fresh, Ordering::Relaxed);
@@ -424,12 +433,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes what sessions have been given to say.
+    /// Writes what sessions and publishers have been given to say.
     fn write_all_unwritten(&mut self) {
-        for index in std::mem::take(&mut self.unwritten) {
+        for index in &self.unwritten {
             // A session that has ended meanwhile is found out by reading.
-            self.sessions[index].pipe.flush();
+            self.sessions[*index].pipe.flush();
         }
+        self.unwritten.clear();
+        self.publishers.iter_mut().for_each(Publisher::flush);
     }
 
     fn serve_session(&mut self, index: usize, flags: EventFlags) {

@@ -55,7 +55,7 @@ impl Publisher {
         }
     }
 
-    /// Queues a request and sends it if its turn has come.
+    /// Queues a request; it is written with the next flush if its turn has come.
     pub(super) fn push(&mut self, bytes: Vec<u8>, request: Request, context: &mut Context<'_>) {
         self.queue.push_back((bytes, request));
         self.pump(context);
@@ -184,7 +184,13 @@ impl Publisher {
             }
             self.unanswered.push_back(request);
         }
-        self.pipe.flush();
+    }
+
+    /// Writes what has been pumped, all of it at once.
+    pub(super) fn flush(&mut self) {
+        if !self.pipe.unwritten().is_empty() {
+            self.pipe.flush();
+        }
     }
 
     /// Gives up what is unanswered.

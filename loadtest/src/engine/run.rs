@@ -70,6 +70,7 @@ impl Engine {
     pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Tally> {
         clock::be_punctual()?;
         let waited_ns = procfs::own_waited_ns()?;
+        let began_ns = clock::now_ns();
         let complaints = std::mem::replace(&mut self.tally, Tally::new(phase.from_ns));
         if complaints.complaints().1 > 0 {
             self.tally.add(&complaints); // between phases nothing should have happened
@@ -101,6 +102,7 @@ impl Engine {
         self.shared.publishing.fetch_sub(1, Ordering::SeqCst);
         self.drain(phase.patience_ns)?;
         self.tally.waited_ns = procfs::own_waited_ns()?.saturating_sub(waited_ns);
+        self.tally.ran_ns = clock::now_ns() - began_ns;
         Ok(std::mem::replace(&mut self.tally, Tally::new(0)))
     }
 
@@ -178,7 +180,7 @@ impl Engine {
             total => u32::try_from(prng.below(index(total))).unwrap_or(0),
         };
         if drawn < http {
-            self.publish_by_http(due_ns, slot, phase.moves > 0.0);
+            self.publish_by_http(due_ns, slot);
         } else if drawn < http + client {
             self.publish_by_client(due_ns, slot);
         } else {
@@ -186,22 +188,15 @@ impl Engine {
         }
     }
 
-    fn publish_by_http(&mut self, due_ns: u64, slot: u16, is_kept: bool) {
+    fn publish_by_http(&mut self, due_ns: u64, slot: u16) {
         let groups = self.setup.groups.len();
         let (number, group) = (self.turn % self.publishers.len(), self.turn % groups);
         self.turn += 1;
-        self.publish_to(number, group, due_ns, slot, is_kept);
+        self.publish_to(number, group, due_ns, slot);
     }
 
     /// Publishes to `group` on publishing connection `number`.
-    pub(super) fn publish_to(
-        &mut self,
-        number: usize,
-        group: usize,
-        due_ns: u64,
-        slot: u16,
-        is_kept: bool,
-    ) {
+    pub(super) fn publish_to(&mut self, number: usize, group: usize, due_ns: u64, slot: u16) {
         let receivers = self.setup.groups[group];
         let publisher = &mut self.publishers[number];
         let sequence = publisher.sent[group];
@@ -220,6 +215,7 @@ impl Engine {
         let bytes = setup
             .protocol
             .request(authority, group, &self.text, seconds);
+        let is_kept = self.setup.keeps_times;
         let published = is_kept.then_some(self.published.len());
         if is_kept {
             self.published.push(Published {
@@ -295,6 +291,15 @@ impl Engine {
         let sequence = state.said;
         state.said += 1;
         let publisher = speaker_of(member);
+        if self.setup.keeps_times {
+            self.published.push(Published {
+                publisher,
+                sequence,
+                group: member.group,
+                sent_ns: clock::now_ns(),
+                answered_ns: None,
+            });
+        }
         self.speak(number, publisher, sequence, due_ns, slot, receivers);
     }
 

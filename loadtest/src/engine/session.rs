@@ -8,6 +8,7 @@
 use rustix::event::epoll::EventFlags;
 
 use super::pipe::{End, Pipe, Read};
+use super::run::speaker_of;
 use super::wander::Wandering;
 use super::{Setup, Shared, Tally};
 use crate::clock;
@@ -379,6 +380,10 @@ impl State {
                     wandering.received(stamp.publisher, stamp.sequence, context.now_ns);
                     context.tally.deliver(stamp.due_ns, context.now_ns);
                     return; // nobody waits for it
+                }
+                if context.setup.keeps_times && stamp.publisher == speaker_of(self.member) {
+                    let back = (stamp.publisher, stamp.sequence, context.now_ns);
+                    context.tally.returns.push(back);
                 }
                 let received = self.judge.receive(stamp.publisher, stamp.sequence);
                 if received == Received::Fresh && self.pace == Pace::Eager {

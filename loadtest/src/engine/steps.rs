@@ -27,7 +27,7 @@ impl Engine {
         for group in groups {
             for _ in 0..each {
                 let number = group % self.publishers.len();
-                self.publish_to(number, group, clock::now_ns(), NO_SLOT, false);
+                self.publish_to(number, group, clock::now_ns(), NO_SLOT);
             }
         }
         self.wait_for(until)

@@ -32,10 +32,14 @@ pub(crate) struct Tally {
     fresh: u64,
     /// Nanoseconds that this engine's thread waited for a CPU that others had.
     pub(crate) waited_ns: u64,
+    /// For how long the phase ran, warm-up included.
+    pub(crate) ran_ns: u64,
     /// Grows with everything that happens.
     pub(super) events: u64,
     /// Publications, by index, that were answered, and when.
     pub(super) answers: Vec<(usize, u64)>,
+    /// Publications, by publisher and number, that came back to who published them, and when.
+    pub(super) returns: Vec<(u32, u32, u64)>,
     complaints: Vec<String>,
     complaints_count: u64,
 }
@@ -56,8 +60,10 @@ impl Tally {
             series: Vec::new(),
             fresh: 0,
             waited_ns: 0,
+            ran_ns: 0,
             events: 0,
             answers: Vec::new(),
+            returns: Vec::new(),
             complaints: Vec::new(),
             complaints_count: 0,
         }
@@ -135,7 +141,8 @@ impl Tally {
         self.answered += other.answered;
         self.asked += other.asked;
         self.last_ns = self.last_ns.max(other.last_ns);
-        self.waited_ns = self.waited_ns.max(other.waited_ns);
+        self.waited_ns += other.waited_ns;
+        self.ran_ns += other.ran_ns;
         if self.series.len() < other.series.len() {
             self.series.resize(other.series.len(), 0);
         }

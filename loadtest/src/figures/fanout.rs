@@ -92,7 +92,7 @@ impl Fanout {
         }
         progress.finish();
         for reader in [&mut floor_reader, &mut gateway_reader] {
-            let verdict = reader.judge()?;
+            let verdict = reader.judge()?.verdict;
             if !verdict.is_clean() {
                 return Err(Failure::new(format!("{}: {verdict:?}", self.name())));
             }

@@ -177,6 +177,7 @@ fn engine(gateway: &Gateway, groups: Vec<u32>) -> Outcome<Engine> {
         speakers: 1,
         sources: Vec::new(),
         counts_receivers: true,
+        keeps_times: false,
         may_end: false,
     };
     Engine::new(&setup, &Arc::new(Shared::new(1)?), 0)

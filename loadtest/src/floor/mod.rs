@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &FloorArguments) -> Outcome<bool> {
     report.row("own ceiling", words);
     report.figure("server_cpu_ns_per_delivery", cost);
     report.figure("own_cpu_ns_per_delivery", own);
-    let verdict = reader.judge()?;
+    let verdict = reader.judge()?.verdict;
     if !verdict.is_clean() {
         report.complain(format!("the floor's messages: {verdict:?}"));
     }

@@ -101,9 +101,9 @@ fn draw(index: usize, line: &Line, x: &Axis, y: &Axis) -> String {
     let legend = TOP + 16.0 * float(count(index)) + 12.0;
     format!(
         "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"1.8\" points=\"{}\"/>\
-         <text x=\"{:.1}\" y=\"{legend:.1}\" fill=\"{color}\">{}</text>",
+         <text x=\"{:.1}\" y=\"{legend:.1}\" style=\"fill:{color}\">{}</text>",
         points.trim_end(),
-        LEFT + 10.0,
+        WIDTH - RIGHT + 14.0,
         super::page::escaped(&line.name)
     )
 }
@@ -213,7 +213,8 @@ fn trimmed(value: f64) -> String {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 16.0;
+/// For the legend.
+const RIGHT: f64 = 120.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 40.0;
 /// Distinct also for most who do not see all colors (Okabe and Ito).

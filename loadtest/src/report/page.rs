@@ -81,10 +81,11 @@ pub(super) fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62em;margin:2em auto;\
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:80em;margin:2em auto;\
     padding:0 1em;color:#222}h1{font-size:1.4em}h2{font-size:1.1em;margin-top:2em}\
     table{border-collapse:collapse}td,th{padding:.2em .8em .2em 0;text-align:left;\
-    vertical-align:top;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}\
+    vertical-align:top;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums;\
+    white-space:nowrap}.rows td{white-space:normal}\
     .rows th{font-weight:normal;color:#666;white-space:nowrap}\
     .wrong{background:#fdd;padding:.4em}.warning{background:#ffd;padding:.4em}\
     svg{width:100%;height:auto}svg text{font-size:11px;fill:#444}.grid{stroke:#e4e4e4}";

@@ -171,11 +171,16 @@ pub(crate) fn mixed(arguments: &MixedArguments) -> Outcome<bool> {
 /// As [`push`].
 pub(crate) fn churn(arguments: &ChurnArguments) -> Outcome<bool> {
     let flow = &arguments.flow;
+    let name = flow.server.protocol.unwrap_or(Name::Wserver);
+    let by_http = name
+        .build(&flow.server.protocol_options())
+        .offers(Way::Http);
     Flow {
         title: "churn: members come and go",
         arguments: flow,
         groups: arguments.channels.min(flow.crowd.clients),
-        mix: HTTP,
+        // What a client publishes is known to be applied when it comes back to that client.
+        mix: if by_http { HTTP } else { CLIENT },
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 200.0)),
         besides: Besides::Churn(arguments.wanderers, arguments.moves),
@@ -233,6 +238,7 @@ impl Flow<'_> {
         let all = members(0, crowd.clients, self.groups);
         let mut setup = scene.setup(crowd, sizes(&all, self.groups), self.arguments.load.bytes);
         setup.counts_receivers = self.besides == Besides::Nothing;
+        setup.keeps_times = matches!(self.besides, Besides::Churn(..));
         setup.speakers = self.arguments.load.publishers;
         let mut team = Team::new(&setup, crowd.threads)?;
         self.open(&mut team, &all, &scene, &mut report)?;

@@ -97,6 +97,7 @@ impl Scene {
             speakers: 1,
             sources: crowd.sources.clone(),
             counts_receivers: true,
+            keeps_times: false,
             may_end: false,
         }
     }
@@ -122,7 +123,7 @@ impl Scene {
 
     fn describe(&self, report: &mut Report) {
         let whose = match &self.gateway {
-            Some(_) => format!("{} shards, {}", self.options.shards, self.cores.describe()),
+            Some(_) => format!("shards: {}; {}", self.options.shards, self.cores.describe()),
             None => "not started by this program".to_owned(),
         };
         let (authority, name) = (&self.target.authority, self.name.as_str());

@@ -18,13 +18,15 @@ pub(super) fn add_samples(report: &mut Report, samples: &[Sample], threads: usiz
         all.add(&sample.tally);
     }
     report.row("load", describe_load(first, samples.len()));
-    report.row(
-        "publications",
+    let answers = if all.asked == 0 {
+        format!("{} measured; nobody answers them", all.published)
+    } else {
         format!(
-            "{}; {} of {} answered well",
+            "{} measured; with the warm-up {} of {} answered well",
             all.published, all.answered, all.asked
-        ),
-    );
+        )
+    };
+    report.row("publications", answers);
     let over =
         |measured: &dyn Fn(&Sample) -> f64| -> Vec<f64> { samples.iter().map(measured).collect() };
     let rates = over(&Sample::deliveries_per_s);
@@ -129,8 +131,8 @@ fn add_own(report: &mut Report, samples: &[Sample], threads: usize) {
     let shares: Vec<f64> = samples.iter().map(Sample::own_share).collect();
     let share = median(&shares);
     let waited: u64 = samples.iter().map(|sample| sample.tally.waited_ns).sum();
-    let wall: u64 = samples.iter().map(|sample| sample.wall_ns).sum();
-    let waiting = float(waited) / float(wall.max(1));
+    let ran: u64 = samples.iter().map(|sample| sample.tally.ran_ns).sum();
+    let waiting = float(waited) / float(ran.max(1));
     report.row(
         "own CPU",
         format!(
@@ -174,9 +176,7 @@ pub(super) fn add_verdict(report: &mut Report, verdict: Verdict) {
         reordered,
         misdelivered,
     } = verdict;
-    let words = format!(
-        "{lost} lost, {duplicated} duplicated, {reordered} reordered, {misdelivered} misdelivered"
-    );
+    let words = verdict.words();
     if !verdict.is_clean() {
         report.complain(words.clone());
     }

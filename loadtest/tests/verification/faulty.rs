@@ -43,7 +43,7 @@ pub(crate) fn start(fault: Fault) -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let sender = sender.clone();
-            std::thread::spawn(move || serve(stream, &sender));
+            std::thread::spawn(move || serve(&stream, &sender));
         }
     });
     std::thread::spawn(move || {
@@ -61,7 +61,7 @@ pub(crate) fn start(fault: Fault) -> String {
 }
 
 /// Reads requests of one connection until it is upgraded or ends.
-fn serve(stream: TcpStream, events: &Sender<Event>) {
+fn serve(stream: &TcpStream, events: &Sender<Event>) {
     let mut reader = BufReader::new(stream.try_clone().expect("descriptors are left"));
     loop {
         let mut head = Vec::new();

@@ -24,7 +24,7 @@ use std::process::Command;
 use tungstenite::ClientRequestBuilder;
 
 /// Every example and where it listens unless it is told otherwise.
-const EXAMPLES: [(&str, &str); 9] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("chat", "127.0.0.1:8080"),
     ("easyws", "127.0.0.1:8080"),
     ("edk", "127.0.0.1:8080"),
@@ -32,6 +32,7 @@ const EXAMPLES: [(&str, &str); 9] = [
     ("live_data", "127.0.0.1:8080"),
     ("notifications", "127.0.0.1:8080"),
     ("projectforge", "127.0.0.1:40000"),
+    ("publisher", "127.0.0.1:8080"),
     ("wserver", "127.0.0.1:12345"),
     ("wsrv", "127.0.0.1:8800"),
 ];

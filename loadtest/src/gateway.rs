@@ -50,7 +50,7 @@ impl Gateway {
     pub(crate) fn start(options: &GatewayOptions, cores: &Cores) -> Outcome<Self> {
         let executable = match &options.executable {
             Some(path) => path.clone(),
-            None => find_or_build()?,
+            None => find_or_build(&CAMPANILE)?,
         };
         let stamp = clock::now_ns();
         let log = std::env::temp_dir().join(format!("loadtest-{}-{stamp}.log", std::process::id()));
@@ -162,20 +162,21 @@ pub(crate) fn become_tied(program: &[OsString]) -> Outcome<()> {
     Err(error).attempt(&format!("run {}", name.display()))
 }
 
-fn find_or_build() -> Outcome<PathBuf> {
+pub(crate) fn find_or_build(program: &Program) -> Outcome<PathBuf> {
     let own = std::env::current_exe().attempt("find this program's own executable")?;
-    let beside = own.with_file_name(NAME);
+    let beside = own.with_file_name(program.path);
     let release = own
         .parent()
         .and_then(Path::parent)
-        .map(|target| target.join("release").join(NAME));
+        .map(|target| target.join("release").join(program.path));
     let candidates: Vec<PathBuf> = [Some(beside), release].into_iter().flatten().collect();
     if let Some(found) = candidates.iter().find(|path| path.is_file()) {
         return Ok(found.clone());
     }
 
     let status = Command::new("cargo")
-        .args(["build", "--release", "-p", NAME])
+        .args(["build", "--release", "-p", "campanile"])
+        .args(program.build)
         .status()
         .attempt("run cargo to build the gateway")?;
     if !status.success() {
@@ -188,13 +189,34 @@ fn find_or_build() -> Outcome<PathBuf> {
         .find(|path| path.is_file())
         .ok_or_else(|| {
             Failure::new(format!(
-                "`{NAME}` was built but is not beside {}; name it with --gateway PATH",
+                "`{}` was built but is not beside {}; name it with --gateway PATH",
+                program.path,
                 own.display()
             ))
         })
 }
 
-const NAME: &str = "campanile";
+/// A program of the gateway's.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Where it lies, beside this one.
+    path: &'static str,
+    /// What cargo is told to build it.
+    build: &'static [&'static str],
+}
+
+/// The gateway itself.
+pub(crate) const CAMPANILE: Program = Program {
+    path: "campanile",
+    build: &["--bin", "campanile"],
+};
+
+/// A program that embeds it and publishes what it is told at `/publish`.
+pub(crate) const PUBLISHER: Program = Program {
+    path: "examples/publisher",
+    build: &["--example", "publisher"],
+};
+
 const START_NS_MAX: u64 = 10 * clock::SECOND_NS;
 const POLL: Duration = Duration::from_millis(10);
 const STOP_POLLS_COUNT: u32 = 200;

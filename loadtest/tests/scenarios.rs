@@ -64,6 +64,11 @@ fn channels_are_written_to_in_every_dialect_by_members_and_by_http() {
 }
 
 #[test]
+fn channels_are_written_to_by_a_program_that_embeds_the_gateway() {
+    check(&["channel", "--via", "library", "--outstanding", "3"]);
+}
+
+#[test]
 fn several_channels_and_threads_are_told_apart() {
     check(&[
         "channel",

@@ -39,6 +39,7 @@ pub(crate) enum Command {
     ///   --via client   one of them publishes, by the protocol's own words (the publisher gets its
     ///                  own message too and is counted)
     ///   --via http     a backend does, by the server's API
+    ///   --via library  a program that embeds the gateway does: its example `publisher`
     #[command(verbatim_doc_comment)]
     Channel(ChannelArguments),
 
@@ -161,6 +162,8 @@ pub(crate) enum Via {
     Client,
     /// A backend, over HTTP
     Http,
+    /// A program that embeds the gateway: its example `publisher`, told over HTTP
+    Library,
 }
 
 /// The arguments of `rpc`.

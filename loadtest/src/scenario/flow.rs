@@ -11,6 +11,7 @@ use crate::cli::{
 };
 use crate::engine::{Load, Mix, Pace};
 use crate::failure::{Failure, Outcome};
+use crate::gateway;
 use crate::procfs;
 use crate::protocol::{Member, Name, Purpose, Way};
 use crate::report::Report;
@@ -86,7 +87,16 @@ pub(crate) fn push(arguments: &PushArguments) -> Outcome<bool> {
 ///
 /// As [`push`].
 pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
-    let flow = &arguments.flow;
+    let mut flow = arguments.flow.clone();
+    if arguments.via == Some(Via::Library) {
+        flow.server
+            .publish_path
+            .get_or_insert("/publish".to_owned());
+        if flow.server.gateway.is_none() && flow.server.target.is_none() {
+            flow.server.gateway = Some(gateway::find_or_build(&gateway::PUBLISHER)?);
+        }
+    }
+    let flow = &flow;
     let name = flow.server.protocol.unwrap_or(Name::Wsrv);
     let protocol = name.build(&flow.server.protocol_options());
     let own = if protocol.offers(Way::Client) {
@@ -97,6 +107,7 @@ pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
     let via = arguments.via.unwrap_or(own);
     let (mix, title) = match via {
         Via::Http => (HTTP, "channel: written to by HTTP"),
+        Via::Library => (HTTP, "channel: written to by the library"),
         Via::Client => (CLIENT, "channel: written to by a member"),
     };
     Flow {

@@ -1,0 +1,107 @@
+//! A program that publishes from inside: what it is told over a service of its own, it publishes by
+//! the library.
+//!
+//! ```text
+//! backend                                      publisher                        subscribers
+//!   | POST /publish                                |                                 |
+//!   | {"channel":"room","event":"e","data":"hi"}   |  handle.all_routes().publish    |
+//!   |--------------------------------------------->|-------------------------------->|
+//!   | 200 {"delivered":2}                          |                                 |
+//!   |<---------------------------------------------|                                 |
+//! ```
+//!
+//! It is otherwise a gateway with the default config, or that of `--config`. Run it with `cargo run
+//! --example publisher`; `loadtest channel --via library` measures it beside `--via http`, which is
+//! the server API.
+
+use bytes::Bytes;
+use campanile::config::{Config, Overrides, Shards};
+use campanile::{Gateway, Handle, Message};
+use clap::Parser;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// How many shards there are: `auto` or a number.
+    #[arg(long)]
+    shards: Option<Shards>,
+    /// A config file of the gateway's.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Publication {
+    channel: String,
+    event: String,
+    data: String,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let overrides = Overrides {
+        listen: Some(args.listen),
+        shards: args.shards,
+        ..Overrides::default()
+    };
+    let config = Config::load(args.config.as_deref(), &overrides)?;
+    let path = config.routes[0].path.clone();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let gateway = Gateway::builder(config).shard(|setup| {
+        let handle = setup.handle().clone();
+        setup.http(move |request| answer(handle.clone(), request));
+    });
+    let gateway = gateway.start()?;
+    println!("ws://{}{path}", gateway.local_addr());
+    signals.forever().next();
+    let counters = gateway.stop(Duration::from_secs(5));
+    println!("{} messages were delivered", counters.deliveries);
+    Ok(())
+}
+
+async fn answer(
+    gateway: Handle,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Box<dyn Error>> {
+    if request.method() != "POST" || request.uri().path() != "/publish" {
+        return Ok(plain(StatusCode::NOT_FOUND, "POST /publish\n"));
+    }
+    let body = request.into_body().collect().await?.to_bytes();
+    let publication: Publication = match serde_json::from_slice(&body) {
+        Ok(publication) => publication,
+        Err(error) => return Ok(plain(StatusCode::BAD_REQUEST, error.to_string())),
+    };
+    let Publication {
+        channel,
+        event,
+        data,
+    } = publication;
+    let message = Message::text(event, data);
+    let published = gateway.all_routes().publish_except(channel, message, &[]);
+    match published.await {
+        Ok(count) => Ok(plain(
+            StatusCode::OK,
+            json!({"delivered": count}).to_string(),
+        )),
+        Err(error) => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    response
+}

@@ -19,6 +19,7 @@ use super::names::Names;
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
+use std::num::NonZeroU32;
 
 /// The event of a session that wants to hear everything its user is told. Not UTF-8, so no client
 /// and no backend can say it.
@@ -59,11 +60,16 @@ struct User {
 #[derive(Debug)]
 struct Interest {
     members: SmallVec<[Member; 2]>,
-    user: u32,
+    user: UserIndex,
     event: u32,
     previous_of_user: u32,
     next_of_user: u32,
 }
+
+/// Where a user lies. Never zero inside, so that a slab needs no word of its own to tell a free
+/// place from an interest.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct UserIndex(NonZeroU32);
 
 /// One session in a list of sessions: of an interest here, of a channel in
 /// [`channels`](super::channels).
@@ -81,6 +87,20 @@ struct Binding {
     /// Where the member stands in the interest's list.
     position: u32,
     next_of_slot: u32,
+}
+
+impl UserIndex {
+    fn new(index: u32) -> Self {
+        Self(NonZeroU32::new(index + 1).expect("one more than an index"))
+    }
+
+    fn slot(self) -> u32 {
+        self.0.get() - 1
+    }
+
+    fn index(self) -> usize {
+        self.slot() as usize
+    }
 }
 
 impl Users {
@@ -116,7 +136,7 @@ impl Users {
         let known = self.find_user(namespace, user);
         let (mut count, mut last) = (0, NONE);
         for (index, binding) in self.bindings_of(slot) {
-            if Some(self.interests[binding.interest as usize].user) == known {
+            if Some(self.interests[binding.interest as usize].user.slot()) == known {
                 return Err(NotBound::Already);
             }
             count += 1;
@@ -141,7 +161,7 @@ impl Users {
         };
         let mut previous = NONE;
         let found = self.bindings_of(slot).find(|&(index, binding)| {
-            let is_it = self.interests[binding.interest as usize].user == user;
+            let is_it = self.interests[binding.interest as usize].user.slot() == user;
             if !is_it {
                 previous = index;
             }
@@ -217,7 +237,7 @@ impl Users {
     pub fn users_of(&self, slot: u32) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.bindings_of(slot).map(|(_, binding)| {
             let interest = &self.interests[binding.interest as usize];
-            let user = &self.entries[interest.user as usize];
+            let user = &self.entries[interest.user.index()];
             (&*user.name, self.events.name(interest.event))
         })
     }
@@ -277,7 +297,7 @@ impl Users {
         assert_eq!(self.any_event_count, interests.filter(any_event).count());
 
         for slot in 0..u32::try_from(self.first_of_slot.len()).expect("slots fit a u32") {
-            let mut users: Vec<u32> = self
+            let mut users: Vec<UserIndex> = self
                 .bindings_of(slot)
                 .map(|(_, b)| self.interests[b.interest as usize].user)
                 .collect();
@@ -292,7 +312,7 @@ impl Users {
             let (mut previous, mut next) = (NONE, user.first_interest);
             while next != NONE {
                 let interest = &self.interests[next as usize];
-                assert_eq!(interest.user as usize, index);
+                assert_eq!(interest.user.index(), index);
                 assert_eq!(interest.previous_of_user, previous);
                 (previous, next) = (next, interest.next_of_user);
                 reached += 1;
@@ -344,7 +364,7 @@ impl Users {
         let hash = self.seed.hash(namespace, &[user, event]);
         let same = |&index: &u32| {
             let interest = &self.interests[index as usize];
-            let owner = &self.entries[interest.user as usize];
+            let owner = &self.entries[interest.user.index()];
             owner.namespace == namespace
                 && *owner.name == *user
                 && self.events.name(interest.event) == event
@@ -374,7 +394,7 @@ impl Users {
         let next_of_user = self.entries[user as usize].first_interest;
         let index = index_of(self.interests.insert(Interest {
             members: SmallVec::new(),
-            user,
+            user: UserIndex::new(user),
             event,
             previous_of_user: NONE,
             next_of_user,
@@ -449,9 +469,9 @@ impl Users {
             self.interests[interest.previous_of_user as usize].next_of_user = interest.next_of_user;
             return;
         }
-        self.entries[interest.user as usize].first_interest = interest.next_of_user;
+        self.entries[interest.user.index()].first_interest = interest.next_of_user;
         if interest.next_of_user == NONE {
-            self.remove_user(interest.user);
+            self.remove_user(interest.user.slot());
         }
     }
 
@@ -480,7 +500,7 @@ pub enum NotBound {
 }
 
 fn pair_hash(seed: HashSeed, users: &Slab<User>, events: &Names, interest: &Interest) -> u64 {
-    let user = &users[interest.user as usize];
+    let user = &users[interest.user.index()];
     seed.hash(user.namespace, &[&user.name, events.name(interest.event)])
 }
 
@@ -490,7 +510,7 @@ fn index_of(index: usize) -> u32 {
 
 const NONE: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Interest>() == 40);
+const _: () = assert!(size_of::<Option<Interest>>() == 40);
 
 #[cfg(test)]
 mod tests {

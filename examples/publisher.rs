@@ -51,6 +51,9 @@ struct Publication {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let args = Args::parse();
     let overrides = Overrides {
         listen: Some(args.listen),
@@ -65,10 +68,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         setup.http(move |request| answer(handle.clone(), request));
     });
     let gateway = gateway.start()?;
-    println!("ws://{}{path}", gateway.local_addr());
+    tracing::info!("clients connect to ws://{}{path}", gateway.local_addr());
     signals.forever().next();
     let counters = gateway.stop(Duration::from_secs(5));
-    println!("{} messages were delivered", counters.deliveries);
+    tracing::info!("{} messages were delivered", counters.deliveries);
     Ok(())
 }
 

@@ -616,7 +616,15 @@ mod tests {
             ApiLimits::SETTINGS,
         ];
         for setting in tables.concat() {
-            let ends = ["_max", "_ms", "_entries", "_count", "_bytes", "entries_min"];
+            let ends = [
+                "_max",
+                "_ms",
+                "_us",
+                "_entries",
+                "_count",
+                "_bytes",
+                "entries_min",
+            ];
             assert!(
                 ends.iter().any(|end| setting.key.ends_with(end)),
                 "{}",

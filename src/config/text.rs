@@ -586,6 +586,7 @@ mod tests {
                     ("channels_per_session_max", "128"),
                     ("commands_max", "4_096"),
                     ("claims_waiting_max", "16"),
+                    ("busy_poll_us", "0"),
                     ("handler_stall_ms", "100"),
                     ("mailbox_messages_max", "4_096"),
                     ("sends_per_enter_max", "1_024"),

@@ -91,7 +91,7 @@ pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
     if arguments.via == Some(Via::Library) {
         flow.server
             .publish_path
-            .get_or_insert("/publish".to_owned());
+            .get_or_insert_with(|| "/publish".to_owned());
         if flow.server.gateway.is_none() && flow.server.target.is_none() {
             flow.server.gateway = Some(gateway::find_or_build(&gateway::PUBLISHER)?);
         }

@@ -228,6 +228,21 @@ impl Config {
         route.dialect == DialectName::Edk && route.trust_user_header.unwrap_or_else(default)
     }
 
+    /// Whether a rule may ask which token a client of this route has shown: one of its commands, or
+    /// one of a channel of its namespace.
+    pub(crate) fn judges_tokens(&self, route: &Route) -> bool {
+        let looks = |rule: &Rule| matches!(rule, Rule::Tokens(_) | Rule::Hook);
+        let is_of_namespace = |other: &&Route| {
+            let shares = other.namespace.is_some() && other.namespace == route.namespace;
+            shares || other.path == route.path
+        };
+        let mut commands = route.commands.values();
+        let of_namespace = self.routes.iter().filter(is_of_namespace);
+        let mut channels = of_namespace.flat_map(|other| &other.channels);
+        commands.any(|it| looks(&it.allow))
+            || channels.any(|it| looks(&it.join) || looks(&it.publish))
+    }
+
     fn overridden(
         mut self,
         overrides: &Overrides,

@@ -15,7 +15,7 @@ pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
     check_name(route)?;
     check_namespace(route)?;
     check_origin(route)?;
-    access::check(route, &config.limits)?;
+    access::check(route, config)?;
     hooks::check(route, config)?;
     commands::check(route, &config.limits)?;
     channels::check_join_on_open(route, &config.limits)?;

@@ -59,3 +59,8 @@ fn a_thousand_sessions_under_hooks_stay_in_order() {
 fn the_end_of_a_session_is_told_last() {
     check("ends.mjs");
 }
+
+#[test]
+fn what_is_published_has_words_in_every_language_that_hears_it() {
+    check("languages.mjs");
+}

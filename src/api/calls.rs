@@ -498,7 +498,7 @@ fn message(
 /// Says that a language has no words for an event, before anything is done anywhere.
 fn check_event(targets: &[RouteHandle], message: &Message) -> Result<(), ApiError> {
     for target in targets {
-        let check = target.dialect().check_event(&message.event);
+        let check = target.check_event(&message.event);
         check.map_err(|why| ApiError::bad("event", format!("{}: {why}", target.path())))?;
     }
     Ok(())

@@ -54,3 +54,13 @@ fn a_backend_that_is_slow_or_down_hurts_only_those_who_ask_it() {
 fn a_thousand_sessions_under_hooks_stay_in_order() {
     check("order.mjs");
 }
+
+#[test]
+fn the_end_of_a_session_is_told_last() {
+    check("ends.mjs");
+}
+
+#[test]
+fn what_is_published_has_words_in_every_language_that_hears_it() {
+    check("languages.mjs");
+}

@@ -25,7 +25,7 @@ pub(super) struct Admitter {
 
 /// How a token becomes a user.
 enum Identity {
-    /// It does not: a hook may look at it.
+    /// It does not: a hook or a rule may look at it.
     None,
     Tokens(Tokens),
     Jwt(Arc<JwtVerifier>),
@@ -34,10 +34,15 @@ enum Identity {
 /// The user that was found, and what its token claims.
 type Identified = (Option<Box<str>>, Option<Claims>);
 
-/// Whether the clients of a route are admitted here. A table of tokens alone is looked into by the
-/// gateway itself where the language has a place for tokens.
-pub(super) fn is_wanted(route: &Route) -> bool {
-    route.jwt.is_some() || (route.tokens.is_some() && !has_place_for_tokens(route.dialect))
+/// Whether the clients of a route are admitted here. Where the language has a place for tokens, the
+/// gateway itself finds them, and looks into a table of them.
+pub(super) fn is_wanted(config: &Config, route: &Route) -> bool {
+    let has_use = route.tokens.is_some() || config.judges_tokens(route);
+    let is_read_here = match route.dialect {
+        DialectName::Wsrv | DialectName::Projectforge => true,
+        DialectName::Edk | DialectName::Easyws | DialectName::Wserver | DialectName::Echo => false,
+    };
+    route.jwt.is_some() || (has_use && is_read_here)
 }
 
 fn has_place_for_tokens(dialect: DialectName) -> bool {
@@ -59,7 +64,7 @@ impl Admitter {
             hooks.asks(HookKind::Open) || hooks.asks(HookKind::Authenticate)
         };
         let hooks = hooks.filter(asks);
-        if hooks.is_none() && !is_wanted(route) {
+        if hooks.is_none() && !is_wanted(config, route) {
             return None;
         }
         let identity = match (&route.tokens, verifier) {

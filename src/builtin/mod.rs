@@ -79,7 +79,7 @@ impl Builtin {
             }
         };
         for (route, verifier) in self.config.routes.iter().zip(&self.verifiers) {
-            if !is_plain(route) {
+            if !is_plain(&self.config, route) {
                 let mut setup = setup.route(&route.path);
                 let hooks =
                     HookClient::new(&backends, &self.config, route, setup.handle_of_route());
@@ -99,15 +99,15 @@ impl Builtin {
 
 /// Whether a config has the gateway do anything by itself.
 pub(crate) fn is_wanted(config: &Config) -> bool {
-    !config.routes.iter().all(is_plain)
+    !config.routes.iter().all(|route| is_plain(config, route))
 }
 
 /// Whether nothing of a route is done here.
-fn is_plain(route: &Route) -> bool {
+fn is_plain(config: &Config, route: &Route) -> bool {
     route.commands.is_empty()
         && route.channels.is_empty()
         && route.hooks.is_none()
-        && !admission::is_wanted(route)
+        && !admission::is_wanted(config, route)
 }
 
 fn set_up_admission(setup: &mut RouteSetup<'_>, admitter: Admitter) {

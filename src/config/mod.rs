@@ -228,6 +228,24 @@ impl Config {
         route.dialect == DialectName::Edk && route.trust_user_header.unwrap_or_else(default)
     }
 
+    /// The routes of a route's namespace, itself among them.
+    pub(crate) fn routes_beside<'c>(&'c self, route: &'c Route) -> impl Iterator<Item = &'c Route> {
+        self.routes.iter().filter(|other| {
+            let shares = other.namespace.is_some() && other.namespace == route.namespace;
+            shares || other.path == route.path
+        })
+    }
+
+    /// Whether a rule may ask which token a client of this route has shown: one of its commands, or
+    /// one of a channel of its namespace.
+    pub(crate) fn judges_tokens(&self, route: &Route) -> bool {
+        let looks = |rule: &Rule| matches!(rule, Rule::Tokens(_) | Rule::Hook);
+        let mut commands = route.commands.values();
+        let mut channels = self.routes_beside(route).flat_map(|other| &other.channels);
+        commands.any(|it| looks(&it.allow))
+            || channels.any(|it| looks(&it.join) || looks(&it.publish))
+    }
+
     fn overridden(
         mut self,
         overrides: &Overrides,

@@ -18,6 +18,7 @@ use crate::shard::settings::{
 };
 use crate::time::Ticks;
 use crate::ws::Kind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
@@ -246,11 +247,19 @@ pub(super) fn handle_core(
     exchange: &Arc<Exchange>,
 ) -> Arc<HandleCore> {
     let routes = config.routes.iter().zip(&settings.shard.routes);
-    let routes = routes.map(|(route, settings)| RouteInfo {
+    let languages = |namespace| {
+        let of_namespace = routes
+            .clone()
+            .filter(move |(_, it)| it.namespace == namespace);
+        let by_name = of_namespace.map(|(_, it)| (it.dialect.name(), it.dialect));
+        by_name.collect::<BTreeMap<_, _>>().into_values().collect()
+    };
+    let routes = routes.clone().map(|(route, settings)| RouteInfo {
         path: route.path.clone(),
         name: route.name().to_owned(),
         namespace: settings.namespace,
         dialect: settings.dialect,
+        languages: languages(settings.namespace),
         sessions: AtomicU64::new(0),
     });
     Arc::new(HandleCore {

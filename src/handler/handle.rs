@@ -58,6 +58,8 @@ pub(crate) struct RouteInfo {
     pub(crate) name: String,
     pub(crate) namespace: u16,
     pub(crate) dialect: &'static dyn Dialect,
+    /// The languages of all routes of its namespace, whose sessions hear what is published there.
+    pub(crate) languages: Box<[&'static dyn Dialect]>,
     /// How many sessions it has had.
     pub(crate) sessions: AtomicU64,
 }
@@ -475,13 +477,19 @@ impl RouteHandle {
     }
 
     fn push(&self, audience: OwnedAudience, message: Message) -> Pending<u64> {
-        if let Err(why) = self.info().dialect.check_event(&message.event) {
+        if let Err(why) = self.check_event(&message.event) {
             return Pending::failed(HandleError::BadEvent(why));
         }
         let home = self.handle.home;
         self.handle.ask(home, move |host, reply| {
             host.publish(&audience, &message, reply);
         })
+    }
+
+    /// Whether each language in which it may be heard has words for an event that is published.
+    pub(crate) fn check_event(&self, event: &str) -> Result<(), &'static str> {
+        let mut languages = self.info().languages.iter();
+        languages.try_for_each(|language| language.check_event(event))
     }
 
     fn info(&self) -> &RouteInfo {

@@ -120,12 +120,16 @@ impl HookClient {
         let Ok(actions) = self.backend.ask(Hook::Message, body, read).await else {
             return self.failed(&cx);
         };
-        if !self.may_join_all(&cx, &actions.joins).await {
+        let problem = if !self.are_worded(&actions.pushes) {
+            Some("an answer pushes an event that a language of the namespace has no words for")
+        } else if !self.may_join_all(&cx, &actions.joins).await {
+            Some("an answer joins more channels than a session may be on")
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
             let backend = self.backend.name();
-            tracing::warn!(
-                backend,
-                "an answer joins more channels than a session may be on"
-            );
+            tracing::warn!(backend, "{problem}");
             return self.failed(&cx);
         }
         self.act(&cx, actions).await
@@ -156,6 +160,16 @@ impl HookClient {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether all who hear these pushes can be told in their own language.
+    fn are_worded(&self, pushes: &[Push]) -> bool {
+        pushes.iter().all(|push| match push.to {
+            Target::Channel(_) | Target::User(_) | Target::Everyone => {
+                self.route.check_event(&push.message.event).is_ok()
+            }
+            Target::Session(_) => true, // its own shard knows its language
+        })
     }
 
     /// Whether a session may be on these channels, beside those it is on.

@@ -580,6 +580,20 @@ mod tests {
     }
 
     #[test]
+    fn who_is_passed_over_counts_once_however_often_named() {
+        let mut shard = shard();
+        let ids: Vec<ConnectionId> = (0..3).map(|_| join(&mut shard)).collect();
+        let named = [2, 0, 2, 2, 0].map(|index| SessionId::new(shard.id, ids[index]));
+        let slots = crate::shard::output::slots_here(shard.id, &shard.connections, &named);
+        assert_eq!(slots[..], [ids[0].slot(), ids[2].slot()]);
+        let everyone = Audience::Everyone {
+            namespace: 0,
+            except: &named,
+        };
+        assert_eq!(shard.publish(everyone, &Content::default(), None), 1);
+    }
+
+    #[test]
     fn what_is_gone_is_never_sent_to_again() {
         let mut shard = shard();
         let id = join(&mut shard);

@@ -331,7 +331,7 @@ impl Shard {
                 if except.is_empty() {
                     delivery.give(sessions, slots);
                 } else {
-                    delivery.give(sessions, slots.filter(|slot| !except.contains(slot)));
+                    delivery.give(sessions, slots.filter(|slot| !is_among(&except, *slot)));
                 }
             }
             Audience::Session(session) => {
@@ -346,7 +346,7 @@ impl Shard {
                 let is_there = |&(id, session): &(ConnectionId, &Connection)| {
                     let route = &routes[usize::from(session.route)];
                     let listens = route.namespace == namespace && !route.watches;
-                    session.is_open() && listens && !except.contains(&id.slot())
+                    session.is_open() && listens && !is_among(&except, id.slot())
                 };
                 let there = sessions.iter().filter(is_there);
                 self.slots.extend(there.map(|(id, _)| id.slot()));
@@ -451,19 +451,28 @@ fn slots_of(members: &[Member]) -> impl Iterator<Item = u32> {
     members.iter().map(|member| member.slot)
 }
 
-/// The slots of those sessions that are on this shard.
-fn slots_here(
+/// The slots of those sessions that are on this shard, in order and each once: whoever names many,
+/// or one many times, is not to have each session compared with all of them.
+pub(super) fn slots_here(
     shard: ShardId,
     connections: &ConnectionTable<Connection>,
     sessions: &[SessionId],
 ) -> SmallVec<[u32; 4]> {
-    sessions
+    let mut slots: SmallVec<[u32; 4]> = sessions
         .iter()
         .filter(|session| session.shard() == shard)
         .map(|session| session.connection())
         .filter(|&id| connections.get(id).is_some())
         .map(ConnectionId::slot)
-        .collect()
+        .collect();
+    slots.sort_unstable();
+    slots.dedup();
+    slots
+}
+
+/// Whether a slot is among these, which [`slots_here`] has found.
+fn is_among(slots: &[u32], slot: u32) -> bool {
+    slots.binary_search(&slot).is_ok()
 }
 
 /// No route has this index.

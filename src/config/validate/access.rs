@@ -1,13 +1,13 @@
 //! How a route finds out who a client is: its tokens, where they are taken from, and its JWTs.
 
-use super::super::{DialectName, Jwt, JwtKeys, Limits, Route, TokenSource};
+use super::super::{Config, DialectName, Jwt, JwtKeys, Limits, Route, TokenSource};
 use super::texts::{Complaint, SECRET_BYTES_MAX, check_length, complain, is_token_byte};
 
 /// Checks what a route says about its clients' tokens.
-pub(super) fn check(route: &Route, limits: &Limits) -> Result<(), Complaint> {
-    check_tokens(route, limits).map_err(|problem| ("tokens".to_owned(), problem))?;
+pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
+    check_tokens(route, &config.limits).map_err(|problem| ("tokens".to_owned(), problem))?;
     check_jwt(route)?;
-    check_sources(route)?;
+    check_sources(route, config)?;
     if route.anonymous && !route.authenticates() {
         let problem = format!("lets everyone in as nobody anyway: {NOTHING_ASKS}");
         return complain("anonymous", problem);
@@ -117,7 +117,7 @@ fn check_jwt(route: &Route) -> Result<(), Complaint> {
     check_length("jwt.user_claim", user_claim, CLAIM_NAME_BYTES_MAX)
 }
 
-fn check_sources(route: &Route) -> Result<(), Complaint> {
+fn check_sources(route: &Route, config: &Config) -> Result<(), Complaint> {
     let Some(sources) = &route.token_from else {
         return Ok(());
     };
@@ -138,7 +138,7 @@ fn check_sources(route: &Route) -> Result<(), Complaint> {
             Err(problem) => return complain(&format!("token_from[{index}]"), problem),
         }
     }
-    if route.authenticates() {
+    if route.authenticates() || config.judges_tokens(route) {
         return Ok(());
     }
     complain("token_from", format!("is of no use: {NOTHING_ASKS}"))
@@ -292,6 +292,9 @@ mod tests {
                 "{known}"
             );
         }
+        let rule = "[[routes.channels]]\nname = 'vip'\njoin = { tokens = ['hush'] }";
+        assert!(read(&format!("{WSRV}token_from = ['bearer']\n{rule}")).is_ok());
+        assert!(read(&format!("{WSRV}anonymous = true\n{rule}")).is_err());
         let told = "hooks = { backend = 'app', on = ['close'] }";
         assert!(read(&format!("{app}{WSRV}{both}{told}")).is_err());
 

@@ -4,25 +4,25 @@
 use serde::de::IgnoredAny;
 
 use super::super::words::{key_in, quoted};
-use super::super::{Action, CommandSetting, Limits, ReplyData, Route};
+use super::super::{Action, CommandSetting, Config, Limits, ReplyData, Route};
 use super::channels;
 use super::rule::{self, Surroundings};
 use super::texts::{Complaint, complain};
 use crate::dialect::{self, Dialect};
 
 /// Checks the commands of a route.
-pub(super) fn check(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
+    let limits = &config.limits;
     let count = route.commands.len();
     if count > COMMANDS_MAX {
         let problem = format!("has {count} commands, allowed are 0 to {COMMANDS_MAX}");
         return complain("commands", problem);
     }
-    let dialect = dialect::named(route.dialect.as_str());
-    let dialect = dialect.expect("every dialect of the config is built in");
+    let dialect = dialect_of(route);
     for (name, command) in &route.commands {
         let key = key_in("commands", name);
         check_name(name, dialect, limits).or_else(|problem| complain(&key, problem))?;
-        check_action(name, command, dialect, limits)
+        check_action(name, command, route, config)
             .map_err(|(part, problem)| (format!("{key}.{part}"), problem))?;
         if command.action == Action::Hook && route.hooks.is_none() {
             let problem = "\"hook\" asks the backend of the route's hooks, and the route has none";
@@ -52,9 +52,10 @@ fn check_name(name: &str, dialect: &dyn Dialect, limits: &Limits) -> Result<(), 
 fn check_action(
     name: &str,
     command: &CommandSetting,
-    dialect: &dyn Dialect,
-    limits: &Limits,
+    route: &Route,
+    config: &Config,
 ) -> Result<(), Complaint> {
+    let limits = &config.limits;
     match &command.action {
         Action::Echo | Action::Hook => Ok(()),
         Action::Join { channel } | Action::Leave { channel } => {
@@ -64,7 +65,11 @@ fn check_action(
             check_channel(channel.as_ref(), limits)?;
             let spoken = event.as_ref().map_or(name, String::as_str);
             is_short(spoken, limits).or_else(|problem| complain("event", problem))?;
-            dialect.check_event(spoken).or_else(|problem| {
+            // What has no name is published under one that all others have words for.
+            let is_heard = |other: &&Route| !spoken.is_empty() || other.path == route.path;
+            let mut languages = config.routes_beside(route).filter(is_heard).map(dialect_of);
+            let checked = languages.try_for_each(|language| language.check_event(spoken));
+            checked.or_else(|problem| {
                 let spoken = quoted(spoken);
                 let cure = match event {
                     Some(_) => "",
@@ -85,6 +90,11 @@ fn check_action(
             }
         },
     }
+}
+
+fn dialect_of(route: &Route) -> &'static dyn Dialect {
+    let dialect = dialect::named(route.dialect.as_str());
+    dialect.expect("every dialect of the config is built in")
 }
 
 fn check_channel(channel: Option<&String>, limits: &Limits) -> Result<(), Complaint> {
@@ -254,6 +264,16 @@ mod tests {
             "f.toml:5: routes[0].commands.\"\": \"\" cannot be an event: command may not be empty; \
              give the command an event of another name",
         );
+        let beside = |command: &str| {
+            let edk = format!("{EDK}namespace = 'n'\n[routes.commands]\n{command}\n");
+            format!("{edk}{EASYWS}namespace = 'n'")
+        };
+        check(
+            &beside("\"\" = { action = 'publish', event = 'b:c' }"),
+            "f.toml:6: routes[0].commands.\"\".event: \"b:c\" cannot be an event: command may not \
+             contain a colon",
+        );
+        assert!(read(&beside("\"\" = 'publish'")).is_ok());
         assert!(read(&commands("\"\" = { action = 'publish', event = 'say' }")).is_ok());
         let long = "a".repeat(8_193);
         refused(

@@ -15,9 +15,9 @@ pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
     check_name(route)?;
     check_namespace(route)?;
     check_origin(route)?;
-    access::check(route, &config.limits)?;
+    access::check(route, config)?;
     hooks::check(route, config)?;
-    commands::check(route, &config.limits)?;
+    commands::check(route, config)?;
     channels::check_join_on_open(route, &config.limits)?;
     check_push_auth(route)?;
     check_schema(route)?;

@@ -50,11 +50,15 @@ impl Host {
                 .handle_answer(session, &Answer::User { user, event });
             return;
         };
+        let tasks = self.state_of(session).as_ref().map(Tasks::begin);
         let (function, label) = (Rc::clone(&function.function), function.label);
         let future = Box::pin(async move { function(token).await });
         self.run(label, future, move |host, user| {
             let user = user.ok().flatten().map(String::into_boxed_str);
             host.answer(session, &Answer::User { user, event });
+            if let Some(tasks) = tasks {
+                tasks.end(host);
+            }
         });
     }
 
@@ -99,6 +103,7 @@ impl Host {
             profile: state.profile.clone(),
             values: Rc::clone(&state.values),
         };
+        let tasks = Tasks::begin(state);
         let label = validator.label;
         let future: LocalFuture<bool> = Box::pin(async move {
             let verdict = (validator.function)(joining).await;
@@ -109,6 +114,7 @@ impl Host {
         });
         self.run(label, future, move |host, allowed| {
             done(host, allowed.unwrap_or(false), channel);
+            tasks.end(host);
         });
     }
 

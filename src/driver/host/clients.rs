@@ -78,7 +78,7 @@ impl Host {
         let id = session.connection();
         let route = &self.settings.routes[state.route.index()];
         let namespace = route.namespace;
-        let denial = if let Err(why) = route.dialect.check_event(&message.event) {
+        let denial = if let Err(why) = state.route.check_event(&message.event) {
             HandleError::BadEvent(why)
         } else if !self.shard.is_on_channel(id, &channel) {
             HandleError::Denied(Denial::NotJoined)

@@ -66,6 +66,22 @@ tokens = { "of-ann" = "ann", "of-bob" = "bob" }
 path = "/projectforge"
 dialect = "projectforge"
 namespace = "one"
+
+[[routes]]
+path = "/shown"
+dialect = "wsrv"
+push_frame = "text"
+token_from = ["query:t"]
+hooks = { backend = "app", on = [] }
+[routes.commands]
+join = "join"
+key = { action = "echo", allow = { tokens = ["of-bob"] } }
+[[routes.channels]]
+name = "tokens-2"
+join = { tokens = ["of-ann"] }
+[[routes.channels]]
+name = "asked-3"
+join = "hook"
 `);
 
 const names = async (channel) => {
@@ -165,13 +181,24 @@ assert.equal((await gateway.refused("/wsrv?token=wrong"))[0], 401);
 const bearer = await gateway.connect("/wsrv", { headers: { authorization: "bearer of-ann" } });
 assert.deepEqual(await ask(bearer, "known"), { ok: true });
 
+// A rule looks at the token that is shown also where no token names a user.
+const [shown, hidden] = [await gateway.connect("/shown?t=of-ann"), await gateway.connect("/shown")];
+assert.deepEqual(await ask(shown, "join", "tokens-2"), ok);
+assert.equal(await ask(hidden, "join", "tokens-2"), no);
+assert.equal(await ask(shown, "key", 1), no);
+assert.equal(await ask(shown, "join", "asked-3"), no);
+assert.equal(backend.of("join").at(-1).token, "of-ann");
+const guest = await gateway.connect("/projectforge?ch=tokens&token=of-ann");
+assert.equal((await gateway.refused("/projectforge?ch=tokens&token=of-bob"))[0], 403);
+
 // What was declared by its name is there before anyone, what fits a pattern is not.
 const { body } = await gateway.request("GET", "/api/v1/channels?route=/wsrv");
 const listed = Object.fromEntries(body.items.map((item) => [item.name, item.sessions]));
 assert.equal(listed.closed, 0);
 assert.equal(listed["open-*"], undefined);
 assert.equal(listed["open-2"], 1);
-for (const client of [ann, bob, eve, easy, forge, bearer]) client.socket.terminate();
+const all = [ann, bob, eve, easy, forge, bearer, shown, hidden, guest];
+for (const client of all) client.socket.terminate();
 await gateway.stop();
 await backend.stop();
 done();

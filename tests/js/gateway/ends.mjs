@@ -1,0 +1,55 @@
+// The end of a session is told when everything else that was asked about it has been answered.
+
+import assert from "node:assert/strict";
+import { Backend, Gateway, backendTable, done } from "./world.mjs";
+
+const held = [];
+const hold = (asked, response) => void held.push(response);
+const backend = await Backend.start({ join: hold, authenticate: hold, message: () => ({}) });
+const gateway = await Gateway.start(
+  `
+${backendTable(backend)}
+[[routes]]
+path = "/easyws"
+dialect = "easyws"
+hooks = { backend = "app", on = ["close"] }
+[[routes.channels]]
+name = "asked"
+join = "hook"
+[[routes]]
+path = "/ws"
+dialect = "wserver"
+hooks = { backend = "app", on = ["authenticate", "close"] }
+[[routes]]
+path = "/wsrv"
+dialect = "wsrv"
+push_frame = "text"
+hooks = { backend = "app", on = ["message"] }
+`,
+  ["--shards", "1"],
+);
+const other = await gateway.connect("/wsrv");
+const cookie = { headers: { cookie: "auth=t" } };
+const cases = [
+  ["join", await gateway.connect("/easyws", cookie), "listen: asked", '{"allow":true}'],
+  ["authenticate", await gateway.connect("/ws"), '{"token":"t","event":"e"}', '{"user":"jill"}'],
+];
+for (const [index, [hook, client, message, answer]] of cases.entries()) {
+  client.send(message);
+  await backend.until(hook, 1);
+  const route = index === 0 ? "/easyws" : "/ws";
+  const { body } = await gateway.request("GET", `/api/v1/sessions?route=${route}`);
+  await gateway.call("disconnect", { session: body.items[0].id, code: 4001 });
+  assert.equal((await client.closed).code, 4001);
+  // Whatever the shard had to tell at that end, it has told before this is answered.
+  other.send(JSON.stringify({ cmd: "x", seqno: String(index) }));
+  assert.equal((await other.nextJson()).seqno, String(index));
+  assert.equal(backend.of("close").length, index, `${hook} is still to be answered`);
+  held.shift().writeHead(200).end(answer);
+  const told = await backend.until("close", index + 1);
+  assert.equal(told[index].route, route);
+}
+other.socket.terminate();
+await gateway.stop();
+await backend.stop();
+done();

@@ -50,7 +50,8 @@ impl ApiError {
     }
 
     pub(super) fn unauthorized() -> Self {
-        let message = "a key is needed, as Authorization: Bearer or X-Api-Key";
+        let message = "a key is needed, as Authorization: Bearer or X-Api-Key, or, where there are \
+            none, no Origin of another host";
         Self::new(401, "unauthorized", message)
     }
 

@@ -20,10 +20,11 @@ mod lists;
 use crate::config::{Api as Settings, Config, Secret};
 use crate::handler::{Handle, RouteHandle};
 use crate::hooks::Backends;
+use crate::ws::handshake;
 use bytes::Bytes;
 use error::ApiError;
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
 use idempotency::{Seen, Store};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -129,10 +130,15 @@ impl Api {
     }
 
     /// Whether whoever sends these headers may use the API. Every key is looked at, so that the
-    /// time says nothing about which was close.
+    /// time says nothing about which was close. Without keys, whoever reaches it may, but no page
+    /// of another host in a browser that does: browsers let pages post anywhere.
     pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
-        let keys = &self.settings.keys;
-        keys.is_empty() || self.key_of(headers).is_some()
+        if !self.settings.keys.is_empty() {
+            return self.key_of(headers).is_some();
+        }
+        let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
+        let host = headers.get(HOST).map(HeaderValue::as_bytes);
+        handshake::same_origin(origin, host.unwrap_or_default())
     }
 
     /// Which of the keys is shown.

@@ -100,7 +100,8 @@ pub fn load(serve: &Serve) -> Result<Config, ConfigError> {
     Config::load(serve.config.as_deref(), &overrides)
 }
 
-/// Checks a config file, with the files that it names, and returns the line that says it can be used, `FILE: ok`.
+/// Checks a config file, with the files that it names, and returns the line that says it can be
+/// used, `FILE: ok`.
 ///
 /// # Errors
 ///

@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{
     Config, ConfigError, DialectName, Log, Overrides, PushAuth, Route, Shards, parse_listen,
 };
+use crate::gateway::{self, Error};
 
 /// A real-time push gateway for Linux on `io_uring`.
 #[derive(Clone, Debug, Parser)]
@@ -99,17 +100,19 @@ pub fn load(serve: &Serve) -> Result<Config, ConfigError> {
     Config::load(serve.config.as_deref(), &overrides)
 }
 
-/// Checks a config file and returns the line that says it can be used, `FILE: ok`.
+/// Checks a config file, with the files that it names, and returns the line that says it can be
+/// used, `FILE: ok`.
 ///
 /// # Errors
 ///
 /// What is wrong with the config, worded for the operator.
-pub fn check(check: &Check) -> Result<String, ConfigError> {
+pub fn check(check: &Check) -> Result<String, Error> {
     let overrides = Overrides {
         insecure: check.insecure,
         ..Overrides::default()
     };
-    Config::load(Some(&check.config), &overrides)?;
+    let config = Config::load(Some(&check.config), &overrides).map_err(Error::Config)?;
+    gateway::check_files(&config)?;
     Ok(format!("{}: ok", check.config.display()))
 }
 
@@ -402,8 +405,34 @@ mod tests {
         let (open, meant) = (result(false), result(true));
         std::fs::remove_file(&config).expect("it has just been written");
 
-        assert_eq!(open.map_err(|error| error.line), Err(Some(1)));
-        assert_eq!(meant, Ok(format!("{}: ok", config.display())));
+        let is_at_listen = |error: &Error| matches!(error, Error::Config(it) if it.line == Some(1));
+        assert!(open.as_ref().is_err_and(is_at_listen), "{open:?}");
+        assert_eq!(meant.ok(), Some(format!("{}: ok", config.display())));
+    }
+
+    #[test]
+    fn a_file_is_checked_with_the_files_that_it_names() {
+        let name = format!("campanile-check-files-{}.toml", std::process::id());
+        let config = std::env::temp_dir().join(name);
+        let route = |keys: &str| format!("[[routes]]\npath = '/a'\ndialect = 'edk'\n{keys}");
+        let backend = "[[backends]]\nname = 'app'\nurl = 'https://127.0.0.1/'\nca_file = '/no/f'\n";
+        let schema = "schema = 'descriptor'\ndescriptor_set = '/no/f'\nmessage = 'a.B'\n";
+        for (text, what) in [
+            (route("jwt = { key_file = '/no/f' }"), "route /a"),
+            (route("jwt = { jwks_file = '/no/f' }"), "route /a"),
+            (route(schema), "route /a"),
+            (format!("{backend}{}", route("")), "backend app"),
+        ] {
+            std::fs::write(&config, &text).expect("the temporary folder is writable");
+            let checked = check(&Check {
+                config: config.clone(),
+                insecure: false,
+            });
+            let problem = checked.expect_err("no such file").to_string();
+            assert!(problem.starts_with(what), "{problem}");
+            assert!(problem.contains("/no/f: "), "{problem}");
+        }
+        std::fs::remove_file(&config).expect("it has just been written");
     }
 
     #[test]

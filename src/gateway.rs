@@ -291,6 +291,17 @@ impl fmt::Debug for Builder {
     }
 }
 
+/// Reads the files that a valid config names, of keys, certificates and descriptors, as a start
+/// would.
+///
+/// # Errors
+///
+/// What is wrong with one of them.
+pub fn check_files(config: &Config) -> Result<(), Error> {
+    Builtin::open(config)?;
+    host_settings(config, false).map(drop)
+}
+
 /// What all shards of a gateway have in common, for a simulation that plays the driver.
 pub struct Simulation {
     builder: Builder,

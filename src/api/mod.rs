@@ -31,11 +31,14 @@ pub(crate) use self::problem::Problem;
 use crate::config::{Config, Secret};
 use crate::handler::Handle;
 use crate::limits::ApiLimits;
+use crate::ws::handshake;
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderName};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Method};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,7 +150,11 @@ impl Api {
             Caller::Key(index) => index,
             Caller::Anyone => 0,
             Caller::Nobody => {
-                let message = "no key was shown that counts";
+                let message = if self.keys.is_empty() {
+                    "without keys, no page of another host may ask"
+                } else {
+                    "no key was shown that counts"
+                };
                 return Err(Problem::new(Code::Unauthorized, message).answer());
             }
         };
@@ -243,18 +250,22 @@ impl Api {
         looked.unwrap_or_else(|problem| problem.answer())
     }
 
-    /// Who asks. Every key is compared, whatever the others were.
+    /// Who asks. Every key is compared, whatever the others were. Without keys it is whoever
+    /// reaches this machine, but no page of another host in a browser here, which lets any page
+    /// post anywhere.
     fn caller(&self, headers: &HeaderMap) -> Caller {
         if self.keys.is_empty() {
-            return Caller::Anyone;
+            return if is_page_of_another_host(headers) {
+                Caller::Nobody
+            } else {
+                Caller::Anyone
+            };
         }
         let bearer = headers.get(AUTHORIZATION).and_then(|given| {
             let (scheme, key) = given.as_bytes().split_at_checked(BEARER.len())?;
             scheme.eq_ignore_ascii_case(BEARER).then_some(key)
         });
-        let own = headers
-            .get(&API_KEY)
-            .map(hyper::header::HeaderValue::as_bytes);
+        let own = headers.get(&API_KEY).map(HeaderValue::as_bytes);
         let mut caller = Caller::Nobody;
         for given in [bearer, own].into_iter().flatten() {
             for (index, key) in self.keys.iter().enumerate() {
@@ -265,6 +276,24 @@ impl Api {
         }
         caller
     }
+}
+
+/// Whether a browser asks for a page that this machine has not served. One whose name resolves to
+/// here names its own host, too, so a name counts only if nobody else can have it.
+fn is_page_of_another_host(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return false;
+    };
+    let host = headers.get(HOST).map_or(&[][..], HeaderValue::as_bytes);
+    let is_ours = std::str::from_utf8(host)
+        .ok()
+        .and_then(|host| host.parse::<Authority>().ok())
+        .is_some_and(|authority| {
+            let name = authority.host();
+            let address = name.trim_start_matches('[').trim_end_matches(']');
+            name == "localhost" || address.parse::<IpAddr>().is_ok()
+        });
+    !is_ours || !handshake::same_origin(Some(origin.as_bytes()), host)
 }
 
 impl<'p> Place<'p> {
@@ -406,12 +435,25 @@ mod tests {
         let mut config = Config::default();
         let caller = |config: &Config, headers: &[(&'static str, &'static str)]| {
             let headers = headers.iter().map(|(name, value)| {
-                let value = hyper::header::HeaderValue::from_static(value);
+                let value = HeaderValue::from_static(value);
                 (HeaderName::from_static(name), value)
             });
             Api::new(config).caller(&headers.collect())
         };
         assert_eq!(caller(&config, &[]), Caller::Anyone);
+        for (origin, host, expected) in [
+            ("http://127.0.0.1:8080", "127.0.0.1:8080", Caller::Anyone),
+            ("http://localhost:8080", "localhost:8080", Caller::Anyone),
+            ("http://[::1]:8080", "[::1]:8080", Caller::Anyone),
+            ("http://127.0.0.1:9090", "127.0.0.1:8080", Caller::Nobody),
+            ("http://a.example", "127.0.0.1:8080", Caller::Nobody),
+            ("null", "127.0.0.1:8080", Caller::Nobody),
+            // A name that its owner has made resolve to this machine.
+            ("http://a.example:8080", "a.example:8080", Caller::Nobody),
+        ] {
+            let headers = [("origin", origin), ("host", host)];
+            assert_eq!(caller(&config, &headers), expected, "{headers:?}");
+        }
         config.api.keys = vec![Secret::new("old"), Secret::new("new")];
         for (headers, expected) in [
             (&[][..], Caller::Nobody),

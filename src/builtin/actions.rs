@@ -236,14 +236,15 @@ struct Address<'d> {
 impl<'d> Address<'d> {
     /// Reads data that are an object, or a string, which is a channel.
     fn read(data: &'d [u8]) -> Option<Self> {
-        if data.first() == Some(&b'"') {
-            let channel: Cow<'d, str> = serde_json::from_slice(data).ok()?;
-            return Some(Self {
-                channel: Some(channel),
+        match data.trim_ascii_start().first() {
+            Some(b'"') => Some(Self {
+                channel: Some(serde_json::from_slice(data).ok()?),
                 data: None,
-            });
+            }),
+            // serde would take an array for a struct as well.
+            Some(b'{') => serde_json::from_slice(data).ok(),
+            _ => None,
         }
-        serde_json::from_slice(data).ok()
     }
 }
 

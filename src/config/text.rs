@@ -139,7 +139,8 @@ health_path = "/health"
 # enabled = true
 
 # What a request must show, as "Authorization: Bearer <key>" or "X-Api-Key: <key>": one of these.
-# At most 64, so that keys can be changed one after the other. Without this key, nothing.
+# At most 64, so that keys can be changed one after the other. Without this key, nothing, but pages
+# of other hosts in a browser are refused.
 # keys = ["..."]
 "#;
 

@@ -5,8 +5,8 @@ use crate::close::End;
 use crate::embedder::Fault;
 use crate::http::{HttpConnection, OVERLOADED, Progress, Upgraded};
 use crate::id::ConnectionId;
-use crate::shard::HttpPhase;
 use crate::shard::users::ANY_EVENT;
+use crate::shard::{HttpPhase, Joined};
 use bytes::BytesMut;
 
 impl Host {
@@ -161,7 +161,10 @@ impl Host {
         }
         self.show_arrival(id, &admission.profile);
         for channel in &admission.channels {
-            self.shard.join(id, channel);
+            if self.shard.join(id, channel) == Joined::TooManyChannels {
+                let path = &self.handle.routes()[usize::from(route)].path;
+                tracing::warn!(path, channel, "a session begins on more than it may be on");
+            }
         }
         if admitted.wants_fresh_channel {
             let name = &self.handle.routes()[usize::from(route)].name;

@@ -156,5 +156,17 @@ const gateway = await Gateway.startPlain();
   await jack.close();
 }
 
+// Without keys, this machine may use the API, and no page of somebody else's in its browser.
+for (const [origin, status] of [
+  [`http://${gateway.host}`, 200],
+  ["http://a.example", 401],
+  ["null", 401],
+]) {
+  const body = { event: "e", data: 1 };
+  const answer = await gateway.request("POST", "/api/v1/broadcast", body, { origin });
+  assert.equal(answer.status, status, origin);
+  const health = await gateway.request("GET", "/health", undefined, { origin });
+  assert.equal("sessions" in health.body, status === 200, origin);
+}
 await gateway.stop();
 done();

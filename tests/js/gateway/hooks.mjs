@@ -190,6 +190,21 @@ assert.equal(backend.of("authenticate").length, 2);
 await ws.close();
 await backend.until("close", 5);
 
+// What a session does not begin on, because it would be too much, is in the log.
+const narrow = await Gateway.start(
+  `
+limits.channels_per_session_max = 2
+${backendTable(backend)}
+${route("wsrv", 'push_frame = "text"\njoin_on_open = ["one", "two"]')}`,
+);
+const full = await narrow.connect("/wsrv?wish=hello");
+await full.next();
+const { items } = (await narrow.request("GET", "/api/v1/sessions")).body;
+assert.deepEqual(items[0].channels, ["room", "one"]);
+full.socket.terminate();
+await narrow.stop();
+assert.match(narrow.log, /more than it may be on path="\/wsrv" channel="two"/);
+
 // Every hook has a name of its own.
 const ids = backend.asked.map((asked) => asked.id);
 assert.equal(new Set(ids).size, ids.length);

@@ -137,6 +137,7 @@ assert.deepEqual(await say(ann, "asked-1"), ok);
 assert.deepEqual(await say(bob, "global"), ok);
 assert.equal(await say(eve, "global"), no);
 assert.equal(await say(ann, ""), "no channel is named");
+assert.equal(await ask(ann, "publish", ["open-1", "x"]), "no channel is named");
 
 // Commands: their own rules, constant answers, fixed channels, everyone but the sender.
 assert.deepEqual(await ask(ann, "known"), { ok: true });

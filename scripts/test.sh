@@ -39,7 +39,7 @@ benches() { cargo bench --workspace --no-run --quiet; }
 
 # Unit tests, transcripts, wire tests against the real executable, the simulator, the examples,
 # clients in Node.js, doc tests. The replay of the Autobahn transcripts is part of it.
-test_all() { cargo test --workspace --quiet; }
+test_all() { cargo test --workspace --quiet --no-fail-fast; }
 
 # The server API against its OpenAPI document; where the tools cannot be installed, the tests in
 # Node.js have held its paths and methods against it.

@@ -107,5 +107,5 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
 const VERSION_MIN: (u32, u32) = (20, 10);
 /// From here on it is there without being asked for.
 const VERSION_WITH_WEBSOCKET: u32 = 22;
-/// More than a script has with each single message, and than a million names take on a busy machine.
+/// More than a script has with each message, and than a million names take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(5);

@@ -13,16 +13,22 @@ const dice = (sides) => {
   return (state >>> 16) % sides;
 };
 const late = [];
+// Ends all waiting after so many turns of the event loop.
+const soon = (turns) =>
+  setImmediate(() => {
+    if (turns > 0) soon(turns - 1);
+    else late.splice(0).forEach((resolve) => resolve());
+  });
 const backend = await Backend.start({
   open: ({ request }) => ({ admit: true, user: new URLSearchParams(request.query).get("n") }),
   message: async ({ command, channel, data }) => {
     if (dice(4) === 0) {
-      // It waits until others have been answered.
+      // It waits until others have been answered, or until there are none.
+      soon(3);
       await new Promise((resolve) => late.push(resolve));
     } else if (late.length > 8) {
       late.splice(dice(late.length), 1)[0]();
     }
-    setImmediate(() => late.splice(0).forEach((resolve) => resolve()));
     const step = data?.step;
     if (command === "join")
       return {

@@ -96,18 +96,9 @@ const URL_BYTES_MAX: usize = 2_048;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Overrides, Secret};
+    use super::super::super::Secret;
+    use super::super::trial::{check, read};
     use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let result = Config::from_toml("f.toml", text, &Overrides::default());
-        result.map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
-    }
 
     fn backend(name: &str, url: &str, more: &str) -> String {
         format!("[[backends]]\nname = '{name}'\nurl = '{url}'\n{more}\n")

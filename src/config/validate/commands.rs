@@ -121,18 +121,9 @@ const COMMANDS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Config, Overrides};
+    use super::super::super::Config;
+    use super::super::trial::{check, read};
     use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let result = Config::from_toml("f.toml", text, &Overrides::default());
-        result.map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
-    }
 
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
     const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";

@@ -94,20 +94,11 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{check, read};
     use std::net::SocketAddr;
 
     use super::super::super::Overrides;
     use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let result = Config::from_toml("f.toml", text, &Overrides::default());
-        result.map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
-    }
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";

@@ -60,18 +60,7 @@ fn asks_by_rule_or_command(route: &Route) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Overrides;
-    use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let result = Config::from_toml("f.toml", text, &Overrides::default());
-        result.map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
-    }
+    use super::super::trial::{check, read};
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";

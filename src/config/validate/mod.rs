@@ -13,6 +13,8 @@ mod path;
 mod route;
 mod rule;
 mod texts;
+#[cfg(test)]
+mod trial;
 
 use self::path::PathsTaken;
 use super::Config;
@@ -166,18 +168,9 @@ const ROUTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Overrides, PushAuth, Secret};
+    use super::super::{PushAuth, Secret};
+    use super::trial::{check, read};
     use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let result = Config::from_toml("f.toml", text, &Overrides::default());
-        result.map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
-    }
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";

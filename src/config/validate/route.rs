@@ -202,19 +202,10 @@ const HEADER_NAME_BYTES_MAX: usize = 256;
 mod tests {
     use super::super::super::{
         Action, ChannelSetting, CommandSetting, DialectName, Hooks, Jwt, JwtKeys, OnFailure,
-        Overrides, PushFrame, Secret, Sender, TokenSource, Tokens,
+        PushFrame, Secret, Sender, TokenSource, Tokens,
     };
+    use super::super::trial::{check, read};
     use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let result = Config::from_toml("f.toml", text, &Overrides::default());
-        result.map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
-    }
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";

@@ -58,17 +58,7 @@ const RULE_TOKENS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Config, Overrides};
-
-    fn read(text: &str) -> Result<Config, String> {
-        let result = Config::from_toml("f.toml", text, &Overrides::default());
-        result.map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
-    }
+    use super::super::trial::{check, read};
 
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
     const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";

@@ -259,7 +259,9 @@ impl Engine {
                 )));
             }
         }
-        Ok(())
+        self.sessions
+            .iter()
+            .try_for_each(|session| session.pipe.acknowledge_at_once())
     }
 
     /// Opens a session for each of `members` that reads at `pace` once it is open.

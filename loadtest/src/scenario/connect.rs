@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Outcome<bool> {
 fn storm(team: &mut Team, all: &[Member], at_a_time: usize, scene: &Scene) -> Outcome<Storm> {
     let engines = team.size();
     let before = scene.pid.map(procfs::cpu_ns).transpose()?;
-    let own_before = clock::own_cpu_ns();
+    let own_before = procfs::own_cpu_ns(scene.pid)?;
     let begun_ns = clock::now_ns();
     let open = |number: usize, engine: &mut crate::engine::Engine| {
         let share = Team::share(all, number, engines);
@@ -89,7 +89,7 @@ fn storm(team: &mut Team, all: &[Member], at_a_time: usize, scene: &Scene) -> Ou
     };
     let (openings, ()) = team.all(open, |_| ())?;
     let seconds = float(clock::now_ns() - begun_ns) / 1e9;
-    let own_ns = clock::own_cpu_ns() - own_before;
+    let own_ns = procfs::own_cpu_ns(scene.pid)? - own_before;
     // Registering may not be answered: its price is paid once the server rests.
     let server_ns_each = match scene.pid.zip(before) {
         Some((pid, before)) => {

@@ -105,7 +105,7 @@ pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
             from_ns
         });
         let before = pid.map(Usage::until_now).transpose()?;
-        let (own_before, started_ns) = (clock::own_cpu_ns(), clock::now_ns());
+        let (own_before, started_ns) = (procfs::own_cpu_ns(pid)?, clock::now_ns());
         let tenths = (until_ns - from_ns) / (100 * MILLISECOND_NS);
         let mut progress = Progress::new("tenths of a second", tenths);
         while !is_done() {
@@ -119,7 +119,7 @@ pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
             }
         }
         progress.finish();
-        let own_ns = clock::own_cpu_ns() - own_before;
+        let own_ns = procfs::own_cpu_ns(pid)? - own_before;
         let after = pid.map(Usage::until_now).transpose()?;
         let used = after.zip(before).map(|(after, before)| after.since(before));
         Ok((used, own_ns, clock::now_ns() - started_ns))

@@ -4,6 +4,7 @@
 #
 # usage: scripts/peers.sh install [PEER...]
 #        scripts/peers.sh start PEER PORT
+#        scripts/peers.sh version PEER
 #   PEER  bun, ws, nchan, nats or sockudo (install: all of them, if none is named)
 #
 # They go under target/peers, but for nginx, nchan and nats-server, which come from Debian. sockudo
@@ -69,6 +70,17 @@ start_one() {
     esac
 }
 
+version_of() {
+    case $1 in
+        bun) echo "bun $bun_version" ;;
+        ws) echo "ws $ws_version on Node.js $(node --version)" ;;
+        nchan) dpkg-query -W -f '${Package} ${Version}, ' nginx libnginx-mod-nchan | sed 's/, $//' ;;
+        nats) dpkg-query -W -f '${Package} ${Version}' nats-server ;;
+        sockudo) echo "sockudo $sockudo_version" ;;
+        *) usage ;;
+    esac
+}
+
 case ${1:-} in
     install)
         shift
@@ -78,6 +90,10 @@ case ${1:-} in
     start)
         [ "$#" -eq 3 ] && [[ "$3" =~ ^[0-9]+$ ]] || usage
         start_one "$2" "$3"
+        ;;
+    version)
+        [ "$#" -eq 2 ] || usage
+        version_of "$2"
         ;;
     *) usage ;;
 esac

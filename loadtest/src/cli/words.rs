@@ -30,12 +30,14 @@ not hold, 2 when the measurement could not be made.";
 pub(super) const COMPARE: &str = "\
 The servers are in a TOML file; the first is the one that the others are held against:
 
+  note = \"why this was measured\"   # for the report; none
   rounds = 15                      # these are the defaults
   round_seconds = 1.0
   subscribers = [1000, 10000]
   bytes = [64, 512, 16384]
   outstanding = [1, 16]
-  measures = [\"fanout\", \"rpc\", \"knee\", \"half_load\", \"connect\", \"idle\"]
+  measures = [\"fanout\", \"rpc\", \"knee\", \"half_load\", \"connect\", \"idle\",
+              \"shards\"]
   long_rounds = 5                  # of knee, connect and idle
   p99_max_ms = 10.0                # what a knee must keep
   idle_sessions = 10000
@@ -49,6 +51,8 @@ The servers are in a TOML file; the first is the one that the others are held ag
   via = \"http\"                     # or \"client\"
   rpc_protocol = \"wsrv\"            # none: no part in rpc
   connections = 1                  # one for each outstanding publication; 0: pipelined on one
+  # version = \"1.2.3\": what the report says it is
+  # measures = [\"shards\"]: another way to run the first, which takes part in these only
   # path, publish_path, rpc_path, publish_header = \"Name: value\", app = \"ID:KEY:SECRET\"
 
 {port} is replaced by a free port; the server must listen on it, on loopback, within 30 s. It runs
@@ -57,11 +61,15 @@ on the server's core, is told to stop by SIGTERM, and its children are counted w
 fanout     one publication at a time, or batches of `outstanding`, to all subscribers, against a
            floor of the same shape in the same round
 rpc        one command's round trip on one connection, against the first server
-knee       most deliveries a second with p99 below p99_max_ms, 1,000 subscribers, 512 bytes
-half_load  latencies at half of the lowest knee
+knee       most deliveries a second with p99 below p99_max_ms in one of two tries, 1,000
+           subscribers, 512 bytes
+half_load  latencies at half of what the slowest server bears in a closed loop
 connect    CPU per connection, of a server that has just started
 idle       anonymous memory per connection, of a server that has just started
+shards     one publication at a time to 1,000 sessions, the first server against others that name
+           this measure: itself with more shards
 
 A ratio is taken within each round; reported are its median and 95 % bootstrap interval. A server
-whose interval overlaps the first's is `equal` to it, else `less` or `more`. Exit status 1 when a
+whose interval overlaps the first's is `equal` to it, else `less` or `more`; where the first loses
+is listed before all tables. Exit status 1 when a
 server lost, duplicated, reordered or misdelivered a message.";

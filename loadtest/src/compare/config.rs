@@ -10,6 +10,9 @@ use crate::rounds::Asking;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
+    /// How the file came to be, for the report.
+    #[serde(default)]
+    pub(crate) note: Option<String>,
     #[serde(default = "rounds")]
     pub(crate) rounds: usize,
     #[serde(default = "round_seconds")]
@@ -49,12 +52,14 @@ pub(crate) enum Measure {
     Rpc,
     /// Most deliveries a second with p99 below the bound
     Knee,
-    /// p99 at half of the lowest knee
+    /// Latencies at half of what the slowest server bears
     HalfLoad,
     /// CPU per connect
     Connect,
     /// Memory per idle connection
     Idle,
+    /// CPU per delivery and latency of other ways to run the first server
+    Shards,
 }
 
 /// One server.
@@ -83,6 +88,12 @@ pub(crate) struct ServerConfig {
     /// Publishing connections for each outstanding publication: 1, or 0 to pipeline all on one.
     #[serde(default = "one")]
     pub(crate) connections: usize,
+    /// What the report says it is.
+    #[serde(default)]
+    pub(crate) version: Option<String>,
+    /// For another way to run the first server: what it takes part in. It is nobody to lose to.
+    #[serde(default)]
+    measures: Option<Vec<Measure>>,
 }
 
 impl Config {
@@ -110,6 +121,16 @@ impl Config {
         Ok(config)
     }
 
+    /// Those that take part in `measure`, the first of them first.
+    pub(crate) fn taking_part(&self, measure: Measure) -> impl Iterator<Item = &ServerConfig> {
+        let takes_part = move |index: usize, server: &ServerConfig| match &server.measures {
+            Some(measures) => measures.contains(&measure),
+            None => measure != Measure::Shards || index == 0,
+        };
+        let servers = self.servers.iter().enumerate();
+        servers.filter_map(move |(index, server)| takes_part(index, server).then_some(server))
+    }
+
     /// # Errors
     ///
     /// A number cannot work.
@@ -134,6 +155,11 @@ impl Config {
 }
 
 impl ServerConfig {
+    /// Whether it is the first server, run in another way.
+    pub(crate) const fn is_variant(&self) -> bool {
+        self.measures.is_some()
+    }
+
     /// What it speaks.
     ///
     /// # Errors
@@ -198,6 +224,7 @@ fn measures() -> Vec<Measure> {
         Measure::HalfLoad,
         Measure::Connect,
         Measure::Idle,
+        Measure::Shards,
     ]
 }
 fn idle_sessions() -> usize {
@@ -239,6 +266,11 @@ mod tests {
         protocol = "nats"
         via = "client"
         rpc_protocol = "nats"
+        [[server]]
+        name = "a2"
+        command = ["a"]
+        protocol = "wserver"
+        measures = ["shards"]
     "#;
 
     #[test]
@@ -249,6 +281,18 @@ mod tests {
         assert_eq!(config.servers[0].rpc(), Ok(None));
         assert_eq!(config.servers[1].via, Asking::Client);
         assert_eq!(config.servers[1].rpc(), Ok(Some(Name::Nats)));
+    }
+
+    #[test]
+    fn another_way_to_run_the_first_takes_part_only_where_it_says() {
+        let config = Config::parse(TEXT).expect("well formed");
+        let names = |measure| -> Vec<&str> {
+            let servers = config.taking_part(measure);
+            servers.map(|server| server.name.as_str()).collect()
+        };
+        assert_eq!(names(Measure::Shards), ["a", "a2"]);
+        assert_eq!(names(Measure::Fanout), ["a", "n"]);
+        assert!(config.servers[2].is_variant() && !config.servers[1].is_variant());
     }
 
     #[test]

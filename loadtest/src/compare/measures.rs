@@ -2,6 +2,7 @@
 
 use super::Contender;
 use super::config::{Config, Measure};
+use super::losses::{Better, Losses};
 use super::samples::{Samples, compare};
 use crate::cores::Cores;
 use crate::failure::{Failure, Outcome};
@@ -15,8 +16,7 @@ pub(super) struct Bench<'a> {
     config: &'a Config,
     cores: &'a Cores,
     report: Report,
-    /// Of each server its median knee, in publications a second.
-    knees: Vec<f64>,
+    losses: Losses,
 }
 
 /// A server that takes part in a measure, with its clients and its rounds so far.
@@ -29,6 +29,7 @@ struct Part<'a> {
 
 /// A measure that another command of this program takes, one server after the other.
 struct OneByOne<'a> {
+    measure: Measure,
     title: &'a str,
     key: &'a str,
     /// All but the number of sessions, which is the last.
@@ -40,16 +41,17 @@ struct OneByOne<'a> {
 }
 
 impl<'a> Bench<'a> {
-    pub(super) const fn new(config: &'a Config, cores: &'a Cores, report: Report) -> Self {
+    pub(super) fn new(config: &'a Config, cores: &'a Cores, report: Report) -> Self {
         Self {
             config,
             cores,
             report,
-            knees: Vec::new(),
+            losses: Losses::of(config),
         }
     }
 
-    pub(super) fn into_report(self) -> Report {
+    pub(super) fn into_report(mut self) -> Report {
+        self.report.put_first(self.losses.into_table());
         self.report
     }
 
@@ -69,6 +71,7 @@ impl<'a> Bench<'a> {
                 Measure::Knee => self.knee(),
                 Measure::HalfLoad => self.half_load(),
                 Measure::Connect => self.one_by_one(&OneByOne {
+                    measure,
                     title: "CPU per connect, from connect to member",
                     key: "connect",
                     arguments: &["connect", "--repeat", "1", "--clients"],
@@ -77,6 +80,7 @@ impl<'a> Bench<'a> {
                     word: duration,
                 }),
                 Measure::Idle => self.one_by_one(&OneByOne {
+                    measure,
                     title: "anonymous memory per idle connection",
                     key: "idle",
                     arguments: &["idle", "--clients"],
@@ -84,6 +88,7 @@ impl<'a> Bench<'a> {
                     figure: "process_bytes_per_session",
                     word: |bytes| format!("{bytes:.0} bytes"),
                 }),
+                Measure::Shards => self.shards(),
             }
         }
         Ok(())
@@ -120,7 +125,7 @@ impl<'a> Bench<'a> {
                 .reader(shape.clients, shape.bytes, shape.frames)
                 .map(Some)
         };
-        let mut parts = self.parts(&what, &start);
+        let mut parts = self.parts(Measure::Fanout, &what, &start);
         let seconds = self.config.round_seconds;
         let mut floors = Vec::new();
         for number in 0..self.config.rounds {
@@ -147,6 +152,9 @@ impl<'a> Bench<'a> {
         let cpu = compared(Round::server_ns_each);
         let p50 = compared(|round| round.p50_ns);
         let p99 = compared(|round| round.p99_ns);
+        for (figure, compared) in [("CPU", &cpu), ("p50", &p50), ("p99", &p99)] {
+            self.losses.add(what, figure, compared, Better::Less);
+        }
         let mut rows = vec![floor_row(floors)];
         for (part, ((cpu, p50), p99)) in parts.iter().zip(cpu.iter().zip(&p50).zip(&p99)) {
             let client = median(&values(&part.rounds, Round::client_ns_each));
@@ -197,7 +205,7 @@ impl<'a> Bench<'a> {
     fn rpc(&mut self) {
         let what = "round trip of one command of 64 bytes on one connection".to_owned();
         eprintln!("{what}");
-        let mut parts = self.parts(&what, &|contender| contender.asker(64));
+        let mut parts = self.parts(Measure::Rpc, &what, &|contender| contender.asker(64));
         let seconds = self.config.round_seconds;
         for number in 0..self.config.rounds {
             self.round(&what, &mut parts, number, |part| {
@@ -218,6 +226,9 @@ impl<'a> Bench<'a> {
         let cpu = compared(Round::server_ns_each);
         let p50 = compared(|round| round.p50_ns);
         let p99 = compared(|round| round.p99_ns);
+        for (figure, compared) in [("p50", &p50), ("p99", &p99), ("CPU", &cpu)] {
+            self.losses.add(what, figure, compared, Better::Less);
+        }
         let heads = [
             "server",
             "p50",
@@ -258,7 +269,7 @@ impl<'a> Bench<'a> {
             self.config.p99_max_ms
         );
         eprintln!("{what}");
-        let mut parts = self.parts(&what, &|contender| {
+        let mut parts = self.parts(Measure::Knee, &what, &|contender| {
             contender.reader(clients, bytes, KNEE_CONNECTIONS).map(Some)
         });
         let seconds = self.config.round_seconds;
@@ -271,34 +282,41 @@ impl<'a> Bench<'a> {
             });
         }
         self.judge(&what, &mut parts, Vec::new());
-        let knees = parts
+        let all: Vec<Samples> = parts
             .iter()
-            .map(|part| median(&part.values) / float(count(clients)));
-        self.knees = knees.collect();
-        self.add_values(&what, "knee", &parts, &|rate| format!("{rate:.0}"));
+            .map(|part| Samples {
+                name: part.contender.name().to_owned(),
+                values: part.values.clone(),
+            })
+            .collect();
+        self.add_samples(&what, "knee", &all, Better::More, &|rate| {
+            format!("{rate:.0}")
+        });
     }
 
     /// Latencies at a load that every server can bear.
     fn half_load(&mut self) {
-        let knees = self.knees.iter().copied().filter(|knee| *knee > 0.0);
-        let lowest = knees.fold(f64::INFINITY, f64::min);
-        if !lowest.is_finite() {
-            self.report
-                .warn("half_load: not measured, for no server has a knee");
-            return;
-        }
-        let (clients, rate) = (KNEE_SUBSCRIBERS, lowest / 2.0);
-        let what = format!(
-            "{rate:.0} publications a second to {clients}: half of the lowest knee, {KNEE_BYTES} \
-             bytes"
-        );
+        let what = "capacity, for half of it".to_owned();
         eprintln!("{what}");
-        let mut parts = self.parts(&what, &|contender| {
-            contender
-                .reader(clients, KNEE_BYTES, KNEE_CONNECTIONS)
-                .map(Some)
+        let mut parts = self.parts(Measure::HalfLoad, &what, &|contender| {
+            let (clients, connections) = (KNEE_SUBSCRIBERS, KNEE_CONNECTIONS);
+            contender.reader(clients, KNEE_BYTES, connections).map(Some)
         });
         let seconds = self.config.round_seconds;
+        self.round(&what, &mut parts, 0, |part| {
+            part.values.push(capacity(&mut part.reader, KNEE_SUBSCRIBERS, seconds)?);
+            Ok(())
+        });
+        let capacities = parts.iter().flat_map(|part| part.values.iter().copied());
+        let rate = capacities.fold(f64::INFINITY, f64::min) / 2.0;
+        if !(rate.is_finite() && rate > 0.0) {
+            return;
+        }
+        let what = format!(
+            "{rate:.0} publications a second to {KNEE_SUBSCRIBERS}, half of what the slowest \
+             bears, {KNEE_BYTES} bytes"
+        );
+        eprintln!("{what}");
         for number in 0..self.config.rounds {
             self.round(&what, &mut parts, number, |part| {
                 part.rounds.push(part.reader.round(open(rate, seconds))?);
@@ -309,21 +327,41 @@ impl<'a> Bench<'a> {
         self.add_latencies(&what, "half_load", &parts);
     }
 
+    /// A fan-out to sessions that are spread over shards, against the same in the first server.
+    fn shards(&mut self) {
+        let what = format!(
+            "{KNEE_SUBSCRIBERS} subscribers, {KNEE_BYTES} bytes, 1 outstanding, by shards"
+        );
+        eprintln!("{what}");
+        let mut parts = self.parts(Measure::Shards, &what, &|contender| {
+            contender.reader(KNEE_SUBSCRIBERS, KNEE_BYTES, 1).map(Some)
+        });
+        let seconds = self.config.round_seconds;
+        for number in 0..self.config.rounds {
+            self.round(&what, &mut parts, number, |part| {
+                part.rounds.push(part.reader.batches(1, seconds)?);
+                Ok(())
+            });
+        }
+        self.judge(&what, &mut parts, Vec::new());
+        self.add_latencies(&what, "shards", &parts);
+    }
+
     /// A figure of another command, each time of a server that was started for it.
     fn one_by_one(&mut self, measure: &OneByOne<'_>) {
         let sessions = measure.sessions.to_string();
         let what = format!("{}, {sessions} connections", measure.title);
         eprintln!("{what}");
         let arguments = [measure.arguments, &[sessions.as_str()]].concat();
-        let mut all: Vec<Samples> = Vec::new();
-        for server in &self.config.servers {
-            all.push(Samples {
+        let servers = || self.config.taking_part(measure.measure);
+        let mut all: Vec<Samples> = servers()
+            .map(|server| Samples {
                 name: server.name.clone(),
                 values: Vec::new(),
-            });
-        }
+            })
+            .collect();
         for _ in 0..self.config.long_rounds {
-            for (server, samples) in self.config.servers.iter().zip(&mut all) {
+            for (server, samples) in servers().zip(&mut all) {
                 let measured = Contender::start(server, self.cores)
                     .and_then(|contender| contender.figure(&arguments, measure.figure));
                 match measured {
@@ -336,24 +374,7 @@ impl<'a> Bench<'a> {
             }
         }
         all.retain(|samples| samples.values.len() == self.config.long_rounds);
-        self.add_samples(&what, measure.key, &all, &measure.word);
-    }
-
-    fn add_values(
-        &mut self,
-        what: &str,
-        key: &str,
-        parts: &[Part<'_>],
-        word: &dyn Fn(f64) -> String,
-    ) {
-        let all: Vec<Samples> = parts
-            .iter()
-            .map(|part| Samples {
-                name: part.contender.name().to_owned(),
-                values: part.values.clone(),
-            })
-            .collect();
-        self.add_samples(what, key, &all, word);
+        self.add_samples(&what, measure.key, &all, Better::Less, &measure.word);
     }
 
     /// A table of one value of each server, against the first's.
@@ -362,13 +383,16 @@ impl<'a> Bench<'a> {
         what: &str,
         key: &str,
         all: &[Samples],
+        better: Better,
         word: &dyn Fn(f64) -> String,
     ) {
         let Some(first) = all.first() else {
             return;
         };
+        let compared = compare(all, &first.values, SEED);
+        self.losses.add(what, "", &compared, better);
         let mut rows = Vec::new();
-        for one in compare(all, &first.values, SEED) {
+        for one in compared {
             self.report
                 .figure(&format!("{key} {}", one.name), one.value);
             let (ratio, against) = (interval(one.ratio), one.against.word().to_owned());
@@ -394,11 +418,12 @@ impl<'a> Bench<'a> {
     /// Starts every server and its clients; one that fails is left out.
     fn parts(
         &mut self,
+        measure: Measure,
         what: &str,
         start: &dyn Fn(&Contender<'_>) -> Outcome<Option<Reader>>,
     ) -> Vec<Part<'a>> {
         let mut parts = Vec::new();
-        for server in &self.config.servers {
+        for server in self.config.taking_part(measure) {
             let started = Contender::start(server, self.cores)
                 .and_then(|contender| Ok((start(&contender)?, contender)));
             match started {
@@ -491,23 +516,32 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The highest rate of publications, between a fifth and one and a half of what a closed loop
-/// reaches, at which p99 stays within the bound.
+/// The highest rate of publications, up to one and a half of what a closed loop reaches, at which
+/// p99 stays within the bound in one of two tries: one stumble of the machine is no knee.
 fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64) -> Outcome<f64> {
-    let closed = reader.batches(KNEE_CONNECTIONS, seconds)?;
-    let capacity = closed.deliveries_per_s / float(count(clients));
+    let capacity = capacity(reader, clients, seconds)?;
+    let mut is_borne = |rate| -> Outcome<bool> {
+        for _ in 0..2 {
+            let round = reader.round(open(rate, seconds))?;
+            if round.p99_ns <= p99_max_ns && round.keeps_up && round.complaints == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
     let (mut low, mut high) = (0.0, capacity * 1.5);
     let mut rate = capacity * 0.7;
     for _ in 0..KNEE_STEPS {
-        let round = reader.round(open(rate, seconds))?;
-        if round.p99_ns <= p99_max_ns && round.keeps_up && round.complaints == 0 {
-            low = rate;
-        } else {
-            high = rate;
-        }
+        *(if is_borne(rate)? { &mut low } else { &mut high }) = rate;
         rate = f64::midpoint(low, high);
     }
     Ok(low)
+}
+
+/// Publications a second in a closed loop.
+fn capacity(reader: &mut Reader, clients: usize, seconds: f64) -> Outcome<f64> {
+    let closed = reader.batches(KNEE_CONNECTIONS, seconds)?;
+    Ok(closed.deliveries_per_s / float(count(clients)))
 }
 
 const fn open(rate: f64, seconds: f64) -> Order {

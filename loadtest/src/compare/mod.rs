@@ -6,6 +6,7 @@
 
 mod config;
 mod contender;
+mod losses;
 mod measures;
 mod samples;
 
@@ -35,6 +36,9 @@ pub(crate) fn run(arguments: &CompareArguments) -> Outcome<bool> {
     cores.stand_on_client()?;
 
     let mut report = Report::new("comparison of push servers");
+    if let Some(note) = &config.note {
+        report.row("note", note);
+    }
     report.row("cores", cores.describe());
     let names: Vec<&str> = config
         .servers
@@ -55,7 +59,9 @@ pub(crate) fn run(arguments: &CompareArguments) -> Outcome<bool> {
          medians with 95 % bootstrap intervals; overlapping intervals are equal",
     );
     for server in &config.servers {
-        report.row(&format!("  {}", server.name), server.command.join(" "));
+        let version = server.version.iter().map(|version| format!("{version}: "));
+        let words = version.collect::<String>() + &server.command.join(" ");
+        report.row(&format!("  {}", server.name), words);
     }
     let mut bench = Bench::new(&config, &cores, report);
     bench.measure_all()?;

@@ -111,6 +111,11 @@ impl Report {
         self.tables.push(table);
     }
 
+    /// Puts a table before those that are there.
+    pub(crate) fn put_first(&mut self, table: Table) {
+        self.tables.insert(0, table);
+    }
+
     pub(crate) fn chart(&mut self, chart: Chart) {
         self.charts.push(chart);
     }
@@ -178,7 +183,7 @@ impl Report {
         println!("{}", self.title);
         println!("{:<16}{}; {}", "machine", self.machine, self.date);
         for Row { label, text } in &self.rows {
-            println!("{label:<16}{text}");
+            println!("{label:<15} {text}");
         }
         for table in &self.tables {
             println!("\n{}", table.title);

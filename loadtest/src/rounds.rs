@@ -49,7 +49,7 @@ use crate::{clock, gateway, limits};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Asking {
-    /// A backend, over HTTP; or whoever triggers a floor.
+    /// A backend, over HTTP; or whoever asks a floor.
     Http,
     /// A member.
     Client,
@@ -329,7 +329,7 @@ impl Rounds {
         };
         team.first().open(&all, purpose, OPENING_AT_A_TIME)?;
         if arguments.via == Asking::Http {
-            // Behind the sessions, for a floor takes as many as it is told and then its trigger.
+            // Behind the sessions, for a floor takes as many as it is told first.
             team.first()
                 .add_publishers(arguments.publishers, arguments.pipeline)?;
         }
@@ -390,7 +390,7 @@ impl Rounds {
     }
 }
 
-/// The push of a message of `bytes`: what a floor's trigger is as long as.
+/// The push of a message of `bytes`: what a floor's request is as long as.
 pub(crate) fn request(target: &Target, bytes: usize) -> Vec<u8> {
     let protocol = Name::Wserver.build(&Options::default());
     let request = protocol.request(&target.authority, 0, &"m".repeat(bytes), 0);

@@ -82,8 +82,8 @@ pub(crate) enum Command {
 
     /// Measure what the kernel alone costs
     ///
-    /// Starts a bare `io_uring` loop that, for each trigger as long as an HTTP push, sends prepared
-    /// frames of 128 bytes payload to every socket, answers, and does nothing else. What a gateway
+    /// Starts a bare `io_uring` loop that, for each request as long as an HTTP push, sends the frame
+    /// of 128 bytes payload at its end to every socket, answers, and does nothing else. What a gateway
     /// costs beyond this is its own doing. The client's own cost per delivery is printed beside it:
     /// that is its ceiling.
     Floor(FloorArguments),
@@ -368,13 +368,17 @@ pub(crate) struct CompareArguments {
 /// The arguments of the hidden `floor-server`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct FloorServerArguments {
-    /// How many sockets to accept before the control connection
+    /// How many sockets to accept before the publishing connections
     #[arg(long)]
     pub(crate) clients: usize,
 
     /// How many frames to send to each at a time
     #[arg(long)]
     pub(crate) frames: usize,
+
+    /// Over how many connections the frames come, as many over each
+    #[arg(long)]
+    pub(crate) publishers: usize,
 
     /// Bytes of payload in a frame
     #[arg(long)]

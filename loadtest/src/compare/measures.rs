@@ -101,6 +101,7 @@ impl<'a> Bench<'a> {
                     let shape = Shape {
                         clients: *clients,
                         frames: *frames,
+                        publishers: *frames,
                         bytes: *bytes,
                     };
                     if clients * bytes * frames > self.config.batch_bytes_max {
@@ -176,6 +177,7 @@ impl<'a> Bench<'a> {
                 clients,
                 frames,
                 bytes,
+                ..
             } = shape;
             let key = format!("fanout {clients} {bytes} {frames} {name}");
             self.report.figure(&format!("{key}: cpu_ns"), cpu.value);
@@ -304,7 +306,8 @@ impl<'a> Bench<'a> {
         });
         let seconds = self.config.round_seconds;
         self.round(&what, &mut parts, 0, |part| {
-            part.values.push(capacity(&mut part.reader, KNEE_SUBSCRIBERS, seconds)?);
+            part.values
+                .push(capacity(&mut part.reader, KNEE_SUBSCRIBERS, seconds)?);
             Ok(())
         });
         let capacities = parts.iter().flat_map(|part| part.values.iter().copied());
@@ -329,9 +332,8 @@ impl<'a> Bench<'a> {
 
     /// A fan-out to sessions that are spread over shards, against the same in the first server.
     fn shards(&mut self) {
-        let what = format!(
-            "{KNEE_SUBSCRIBERS} subscribers, {KNEE_BYTES} bytes, 1 outstanding, by shards"
-        );
+        let what =
+            format!("{KNEE_SUBSCRIBERS} subscribers, {KNEE_BYTES} bytes, 1 outstanding, by shards");
         eprintln!("{what}");
         let mut parts = self.parts(Measure::Shards, &what, &|contender| {
             contender.reader(KNEE_SUBSCRIBERS, KNEE_BYTES, 1).map(Some)
@@ -590,6 +592,7 @@ fn title(shape: Shape) -> String {
         clients,
         frames,
         bytes,
+        ..
     } = shape;
     format!("{clients} subscribers, {bytes} bytes, {frames} outstanding")
 }

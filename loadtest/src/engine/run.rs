@@ -13,7 +13,6 @@ use crate::procfs;
 use crate::protocol::{Member, Way};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::stats::{SplitMix, count, float};
-use crate::wire::frames;
 
 /// How much is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,9 +156,7 @@ impl Engine {
             }
             let is_free = |slot: &usize| self.shared.slots[*slot].load(Ordering::Relaxed) == 0;
             let free: Vec<usize> = (first..first + outstanding).filter(is_free).collect();
-            if is_batch && free.len() == outstanding && self.pull_trigger(outstanding, now_ns) {
-                // all of the batch is under way
-            } else if !free.is_empty() && (!is_batch || free.len() == outstanding) {
+            if !free.is_empty() && (!is_batch || free.len() == outstanding) {
                 for slot in free {
                     let slot = u16::try_from(slot).expect("engines and slots are few");
                     self.publish(phase, now_ns, slot, prng);
@@ -236,46 +233,6 @@ impl Engine {
         let mut context = Context::new(setup, shared, self.number, tally);
         let bytes = bytes.expect("the way was asked for only where it is offered");
         publisher.push(bytes, request, &mut context);
-    }
-
-    /// Publishes a whole batch to a floor; `false` to a real server, where that cannot be done.
-    fn pull_trigger(&mut self, outstanding: usize, due_ns: u64) -> bool {
-        let receivers = self.setup.groups[0];
-        let slot = u16::try_from(self.number * SLOTS_MAX).expect("engines and slots are few");
-        let Some(publisher) = self.publishers.first_mut() else {
-            return false;
-        };
-        let mut frames = Vec::new();
-        for message in 0..narrow(outstanding) {
-            let stamp = Stamp {
-                publisher: 0,
-                group: 0,
-                slot,
-                sequence: publisher.sent[0] + message,
-                due_ns,
-            };
-            stamp.write(self.setup.bytes, &mut self.text);
-            frames::put_plain(frames::TEXT, self.text.as_bytes(), &mut frames);
-        }
-        let (protocol, authority) = (&self.setup.protocol, &self.setup.target.authority);
-        let Some(bytes) = protocol.trigger(authority, &self.text, &frames, outstanding) else {
-            return false;
-        };
-        publisher.sent[0] += narrow(outstanding);
-        self.shared.owe(slot, receivers * narrow(outstanding), 1);
-        let request = Request {
-            receivers: Some(receivers),
-            slot,
-            due_ns,
-            published: None,
-        };
-        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-        publisher.push(
-            bytes,
-            request,
-            &mut Context::new(setup, shared, self.number, tally),
-        );
-        true
     }
 
     fn publish_by_client(&mut self, due_ns: u64, slot: u16) {

@@ -66,6 +66,7 @@ impl Fanout {
         let shape = Shape {
             clients: self.clients,
             frames: self.frames,
+            publishers,
             bytes: MESSAGE_BYTES,
         };
         let (_floor, mut floor_reader) = floor::start_with_reader(shape, &bench.cores)?;

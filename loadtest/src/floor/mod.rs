@@ -41,6 +41,7 @@ pub(crate) fn run(arguments: &FloorArguments) -> Outcome<bool> {
     let shape = Shape {
         clients,
         frames,
+        publishers: frames,
         bytes,
     };
     let (_floor, mut reader) = start_with_reader(shape, &cores)?;
@@ -97,6 +98,8 @@ pub(crate) struct Shape {
     pub(crate) clients: usize,
     /// Frames at a time.
     pub(crate) frames: usize,
+    /// Over how many connections they come, as many over each.
+    pub(crate) publishers: usize,
     /// Bytes in each.
     pub(crate) bytes: usize,
 }
@@ -111,6 +114,8 @@ pub(crate) fn start_with_reader(shape: Shape, cores: &Cores) -> Outcome<(Floor, 
     let reader = Reader::start(&ReaderOptions {
         clients: shape.clients,
         bytes: shape.bytes,
+        publishers: shape.publishers,
+        pipeline: shape.frames / shape.publishers,
         ..rounds::plain_options(&floor.url, floor.pid(), Name::Floor)
     })?;
     Ok((floor, reader))
@@ -124,26 +129,25 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// The bare ring that sends frames to all of its sockets per trigger.
+    /// The bare ring that sends a batch of frames to all of its sockets.
     ///
     /// # Errors
     ///
     /// It could not be started; it said on standard error why.
     pub(crate) fn start_ring(shape: Shape, cores: &Cores) -> Outcome<Self> {
-        let (clients, frames) = (shape.clients.to_string(), shape.frames.to_string());
-        let bytes = shape.bytes.to_string();
         let sizes = [
-            "--clients",
-            &clients,
-            "--frames",
-            &frames,
-            "--bytes",
-            &bytes,
+            ("--clients", shape.clients),
+            ("--frames", shape.frames),
+            ("--publishers", shape.publishers),
+            ("--bytes", shape.bytes),
         ];
-        Self::start(&[&["floor-server"], &sizes[..]].concat(), cores)
+        let sizes = sizes.map(|(name, size)| format!("{name}={size}"));
+        let sizes = sizes.iter().map(String::as_str);
+        let arguments: Vec<&str> = std::iter::once("floor-server").chain(sizes).collect();
+        Self::start(&arguments, cores)
     }
 
-    /// The epoll loop that answers one trigger with one frame on another socket.
+    /// The epoll loop that answers one request with one frame on another socket.
     ///
     /// # Errors
     ///

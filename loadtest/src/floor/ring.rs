@@ -1,16 +1,16 @@
 //! The floor of throughput: one `io_uring`, one thread, prepared bytes, nothing else.
 //!
 //! ```text
-//!   wait for a trigger  (as many bytes as HTTP pushes of the same; not looked at)
-//!   for each 1,024 sockets: queue a send of its last bytes, which are frames, enter, reap
-//!   answer the trigger  (as many bytes as a gateway's answer), wait again
+//!   wait for a request on each publishing connection  (as long as HTTP pushes; not looked at)
+//!   for each 1,024 sockets: queue a send of the frames at the requests' ends, enter, reap
+//!   answer each request  (as many bytes as a gateway's answer), wait again
 //! ```
 //!
 //! The ring is made with the flags that suit one thread best. Nothing is parsed, encoded, looked up
 //! or counted per session, so a gateway on `io_uring` cannot be cheaper but by luck.
 #![expect(
     unsafe_code,
-    reason = "io_uring takes addresses; two blocks, one operation each"
+    reason = "io_uring takes addresses; three blocks, one operation each"
 )]
 
 use std::net::TcpStream;
@@ -23,33 +23,35 @@ use crate::cli::FloorServerArguments;
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::{limits, rounds, wire};
 
-/// The floor's process: accepts the sockets, then the control connection, and serves it to its end.
+/// The floor's process: accepts the sockets, then the publishing connections, and serves these
+/// until one of them ends.
 ///
 /// # Errors
 ///
 /// The kernel has no `io_uring` for us, or a socket took less than a whole batch of frames.
 pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
-    limits::make_room_for(arguments.clients)?;
+    limits::make_room_for(arguments.clients + arguments.publishers)?;
     let (listener, target) = super::listen()?;
     let accept = || -> Outcome<TcpStream> {
         let (stream, _) = listener.accept().attempt("accept")?;
         stream.set_nodelay(true).attempt("set TCP_NODELAY")?;
         Ok(stream)
     };
-    let sessions = (0..arguments.clients)
-        .map(|_| accept())
-        .collect::<Outcome<Vec<_>>>()?;
-    let control = accept()?;
+    let accept_all = |count| (0..count).map(|_| accept()).collect::<Outcome<Vec<_>>>();
+    let sessions = accept_all(arguments.clients)?;
+    let publishers = accept_all(arguments.publishers)?;
 
-    let frame = rounds::frame(arguments.bytes).len();
-    let trigger = rounds::request(&target, arguments.bytes).len() * arguments.frames;
-    let ring = Ring::new(&control, trigger.max(1))?;
+    let sizes = Sizes {
+        request: rounds::request(&target, arguments.bytes).len(),
+        frame: rounds::frame(arguments.bytes).len(),
+        requests: arguments.frames / arguments.publishers,
+    };
     BareLoop {
-        ring,
+        ring: Ring::new(&publishers, sizes)?,
         sessions,
-        frames_bytes: frame * arguments.frames,
-        answer: wire::push_answer(arguments.clients).leak(),
-        trigger_bytes: trigger,
+        answers: wire::push_answer(arguments.clients)
+            .repeat(sizes.requests)
+            .leak(),
     }
     .run()
 }
@@ -57,46 +59,39 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
 struct BareLoop {
     ring: Ring,
     sessions: Vec<TcpStream>,
-    frames_bytes: usize,
-    answer: &'static [u8],
-    trigger_bytes: usize,
+    /// To all requests of one publisher.
+    answers: &'static [u8],
 }
 
 impl BareLoop {
     fn run(mut self) -> Outcome<()> {
-        let mut received = 0;
-        self.ring.queue_receive(received)?;
         loop {
-            self.ring.enter(1)?;
-            while let Some((what, result)) = self.ring.next_completion() {
-                match what {
-                    What::Received if result == 0 => return Ok(()), // the client is done
-                    What::Received => {
-                        received += result;
-                        if received < self.trigger_bytes {
-                            self.ring.queue_receive(received)?;
-                        }
+            let mut awaited = self.ring.queue_receives()?;
+            while awaited > 0 {
+                self.ring.enter(1)?;
+                while let Some((what, result)) = self.ring.next_completion() {
+                    match what {
+                        What::Sent => check_length(result, self.answers.len())?,
+                        What::Received if result == self.ring.inbound_bytes() => awaited -= 1,
+                        What::Received => return Ok(()), // the client is done
                     }
-                    What::Sent => check_length(result, self.answer.len())?,
                 }
             }
-            if received >= self.trigger_bytes {
-                received = 0;
-                self.send_to_all()?;
-                self.ring.queue_answer(self.answer)?;
-                self.ring.queue_receive(received)?;
-            }
+            self.ring.collect_frames();
+            self.send_to_all()?;
+            self.ring.queue_answers(self.answers)?;
         }
     }
 
     fn send_to_all(&mut self) -> Outcome<()> {
+        let bytes = self.ring.outbound_bytes;
         for some in self.sessions.chunks(SENDS_PER_ENTER) {
-            self.ring.queue_sends(some, self.frames_bytes)?;
+            self.ring.queue_sends(some)?;
             self.ring.enter(0)?;
             let mut left = some.len();
             loop {
                 while let Some((_, result)) = self.ring.next_completion() {
-                    check_length(result, self.frames_bytes)?;
+                    check_length(result, bytes)?;
                     left -= 1;
                 }
                 if left == 0 {
@@ -125,19 +120,30 @@ enum What {
     Sent,
 }
 
+/// How long things are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    request: usize,
+    frame: usize,
+    /// Requests from each publisher at a time.
+    requests: usize,
+}
+
 /// An `io_uring` whose operations only ever name memory that is never freed.
 struct Ring {
     uring: IoUring,
-    control: RawFd,
-    /// Leaked. The kernel writes here while a receive is queued and reads here while sends are;
-    /// the two never are at once, and nobody else looks.
-    inbound: *mut u8,
-    inbound_bytes: usize,
+    sizes: Sizes,
+    /// Each publisher and where its requests are received: leaked, written by the kernel while a
+    /// receive is queued, and read here when none is.
+    publishers: Vec<(RawFd, *mut u8)>,
+    /// The frames of all requests: leaked, read by the kernel while sends are queued, and written
+    /// here when none are.
+    outbound: *mut u8,
+    outbound_bytes: usize,
 }
 
 impl Ring {
-    /// With room for triggers of `inbound_bytes`.
-    fn new(control: &TcpStream, inbound_bytes: usize) -> Outcome<Self> {
+    fn new(publishers: &[TcpStream], sizes: Sizes) -> Outcome<Self> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -145,24 +151,55 @@ impl Ring {
             .setup_submit_all()
             .build(RING_ENTRIES)
             .attempt("make an io_uring (Linux 6.1 or newer, not blocked by seccomp)")?;
+        let leak = |bytes: usize| vec![0_u8; bytes.max(1)].leak().as_mut_ptr();
+        let inbound_bytes = sizes.request * sizes.requests;
+        let outbound_bytes = sizes.frame * sizes.requests * publishers.len();
+        let with_buffer = |publisher: &TcpStream| (publisher.as_raw_fd(), leak(inbound_bytes));
         Ok(Self {
             uring,
-            control: control.as_raw_fd(),
-            inbound: vec![0_u8; inbound_bytes].leak().as_mut_ptr(),
-            inbound_bytes,
+            sizes,
+            publishers: publishers.iter().map(with_buffer).collect(),
+            outbound: leak(outbound_bytes),
+            outbound_bytes,
         })
     }
 
-    /// Receives what is lacking of a trigger of which `received` bytes are there.
-    fn queue_receive(&mut self, received: usize) -> Outcome<()> {
-        let at = self.inbound.wrapping_add(received);
-        let length = entry_length(self.inbound_bytes - received);
-        let entry = opcode::Recv::new(types::Fd(self.control), at, length).build();
-        self.queue(&entry.user_data(RECEIVED))
+    /// What all requests of one publisher take.
+    const fn inbound_bytes(&self) -> usize {
+        self.sizes.request * self.sizes.requests
     }
 
-    fn queue_answer(&mut self, bytes: &'static [u8]) -> Outcome<()> {
-        self.queue(&send(self.control, bytes.as_ptr(), bytes.len()))
+    /// Receives all requests of each publisher; returns how many publishers there are.
+    fn queue_receives(&mut self) -> Outcome<usize> {
+        let length = entry_length(self.inbound_bytes());
+        for index in 0..self.publishers.len() {
+            let (publisher, inbound) = self.publishers[index];
+            let entry = opcode::Recv::new(types::Fd(publisher), inbound, length).flags(MSG_WAITALL);
+            self.queue(&entry.build().user_data(RECEIVED))?;
+        }
+        Ok(self.publishers.len())
+    }
+
+    /// Puts the frames at the ends of all requests one after the other.
+    fn collect_frames(&self) {
+        let Sizes { request, frame, .. } = self.sizes;
+        let requests = self.publishers.iter().flat_map(|(_, inbound)| {
+            (1..=self.sizes.requests).map(move |end| inbound.wrapping_add(end * request - frame))
+        });
+        for (index, from) in requests.enumerate() {
+            let to = self.outbound.wrapping_add(index * frame);
+            // SAFETY: `from` and `to` lie in leaked buffers with room for a frame there, and no
+            // receive or send is queued while the loop is here.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, frame) };
+        }
+    }
+
+    fn queue_answers(&mut self, bytes: &'static [u8]) -> Outcome<()> {
+        for index in 0..self.publishers.len() {
+            let (publisher, _) = self.publishers[index];
+            self.queue(&send(publisher, bytes.as_ptr(), bytes.len()))?;
+        }
+        Ok(())
     }
 
     fn queue(&mut self, entry: &Entry) -> Outcome<()> {
@@ -172,14 +209,12 @@ impl Ring {
         pushed.attempt("queue an operation")
     }
 
-    /// Sends the last `bytes` of the trigger to each of `sockets`.
-    fn queue_sends(&mut self, sockets: &[TcpStream], bytes: usize) -> Outcome<()> {
-        let from = self.inbound.wrapping_add(self.inbound_bytes - bytes);
+    /// Sends the frames to each of `sockets`.
+    fn queue_sends(&mut self, sockets: &[TcpStream]) -> Outcome<()> {
         let mut queue = self.uring.submission();
         for socket in sockets {
-            let entry = send(socket.as_raw_fd(), from, bytes);
-            // SAFETY: the entry sends from the inbound buffer, which is leaked, and `bytes` are no
-            // more than it has.
+            let entry = send(socket.as_raw_fd(), self.outbound, self.outbound_bytes);
+            // SAFETY: the entry sends the outbound buffer, which is leaked.
             let pushed = unsafe { queue.push(&entry) };
             pushed.attempt("queue a send")?;
         }

@@ -1,20 +1,21 @@
-//! What the floor understands: nothing. A trigger holds the frames that it sends on as they are.
+//! What the floor understands: nothing. A request holds the frame that it sends on as it is.
 //!
-//! A trigger is as long as the HTTP requests that publish as much, so that the floor reads as many
-//! bytes as a server does; its end is the frames, which it sends to every socket without a look.
+//! A request is as long as the HTTP request that publishes as much, so that the floor reads as many
+//! bytes as a server does; its end is the frame, which goes to every socket without a look.
 //!
 //! ```text
-//!   |<------- as long as a gateway's requests for the same ------->|
-//!   | filler                                    | frame frame frame |
+//!   |<------- as long as a gateway's request for the same ------->|
+//!   | filler                                              | frame |
 //! ```
 
 use super::wserver::Wserver;
 use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
+use crate::wire::frames;
 
 /// The protocol of the floor: raw frames, no upgrade.
 #[derive(Debug)]
 pub(super) struct Floor {
-    /// Whose requests its triggers are as long as.
+    /// Whose requests its own are as long as.
     model: Wserver,
 }
 
@@ -27,29 +28,27 @@ impl Floor {
 }
 
 impl Protocol for Floor {
-    fn offers(&self, _way: Way) -> bool {
-        false // its triggers are whole batches
+    fn offers(&self, way: Way) -> bool {
+        way == Way::Http
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
         None
     }
 
-    fn request(&self, _: &str, _: usize, _: &str, _: u64) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn trigger(
+    fn request(
         &self,
         authority: &str,
+        group: usize,
         message: &str,
-        frames: &[u8],
-        count: usize,
+        seconds: u64,
     ) -> Option<Vec<u8>> {
-        let request = self.model.request(authority, 0, message, 0)?;
-        let mut trigger = vec![b' '; (request.len() * count).saturating_sub(frames.len())];
-        trigger.extend_from_slice(frames);
-        Some(trigger)
+        let model = self.model.request(authority, group, message, seconds)?;
+        let mut frame = Vec::new();
+        frames::put_plain(frames::TEXT, message.as_bytes(), &mut frame);
+        let mut request = vec![b' '; model.len().saturating_sub(frame.len())];
+        request.extend_from_slice(&frame);
+        Some(request)
     }
 
     fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
@@ -62,15 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trigger_is_as_long_as_the_requests_and_ends_with_the_frames() {
+    fn a_request_is_as_long_as_a_push_and_ends_with_the_frame() {
         let floor = Floor::new();
         let message = "m".repeat(128);
-        let request = floor.model.request("h:1", 0, &message, 0).expect("by HTTP");
-        let frames = vec![b'f'; 132 * 3];
-        let trigger = floor
-            .trigger("h:1", &message, &frames, 3)
-            .expect("a trigger");
-        assert_eq!(trigger.len(), request.len() * 3);
-        assert!(trigger.ends_with(&frames) && trigger.starts_with(b"  "));
+        let model = floor.model.request("h:1", 0, &message, 0).expect("by HTTP");
+        let request = floor.request("h:1", 0, &message, 0).expect("always");
+        assert_eq!(request.len(), model.len());
+        assert!(request.starts_with(b"  ") && request.ends_with(message.as_bytes()));
+        assert_eq!(request[request.len() - 132..][..4], [0x81, 126, 0, 128]);
     }
 }

@@ -165,18 +165,6 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         seconds: u64,
     ) -> Option<Vec<u8>>;
 
-    /// A batch of `count` frames, each with a message as long as `message`, for a server that
-    /// knows no protocol and sends on what it is given; `None` for every real one.
-    fn trigger(
-        &self,
-        _authority: &str,
-        _message: &str,
-        _frames: &[u8],
-        _count: usize,
-    ) -> Option<Vec<u8>> {
-        None
-    }
-
     /// A message that clients send every ten seconds, so as not to be taken for gone.
     fn heartbeat(&self) -> Option<&'static [u8]> {
         None
@@ -241,7 +229,7 @@ pub(crate) enum Name {
     Pusher,
     /// NATS over WebSocket; publishing is a client's
     Nats,
-    /// None at all: what the floor is triggered by
+    /// None at all: requests that hold the frame which the floor sends on
     #[value(hide = true)]
     Floor,
 }

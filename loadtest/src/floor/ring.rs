@@ -190,7 +190,9 @@ impl Ring {
             let to = self.outbound.wrapping_add(index * frame);
             // SAFETY: `from` and `to` lie in leaked buffers with room for a frame there, and no
             // receive or send is queued while the loop is here.
-            unsafe { std::ptr::copy_nonoverlapping(from, to, frame) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(from, to, frame);
+            }
         }
     }
 

@@ -22,19 +22,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/campanile-autobahn
 readonly install_seconds_max=600 run_seconds_max=300
 
 mkdir -p "$cache"
-work=$(mktemp -d)
-gateway_pid=
-clean_up() {
-    if [ -n "$gateway_pid" ]; then
-        kill "$gateway_pid" 2> /dev/null || true
-        # A gateway that does not stop when told to must not keep us.
-        timeout 10 tail --pid="$gateway_pid" -f /dev/null ||
-            kill -KILL "$gateway_pid" 2> /dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM HUP
+. "$here/gateway.sh"
 
 if ! timeout "$install_seconds_max" "$here/autobahn-install.sh" "$cache/suite" \
     > "$work/install.log" 2>&1; then
@@ -43,21 +31,7 @@ if ! timeout "$install_seconds_max" "$here/autobahn-install.sh" "$cache/suite" \
     exit 3
 fi
 
-"$gateway" --listen 127.0.0.1:0 --shards 1 > "$work/gateway.log" 2>&1 &
-gateway_pid=$!
-address=
-for _ in $(seq 100); do
-    address=$(sed -n 's|.*ws://\(127\.0\.0\.1:[0-9]*\)/ws.*|\1|p' "$work/gateway.log" | head -n 1)
-    if [ -n "$address" ] || ! kill -0 "$gateway_pid" 2> /dev/null; then
-        break
-    fi
-    sleep 0.1
-done
-if [ -z "$address" ]; then
-    tail -n 8 "$work/gateway.log" >&2
-    echo "autobahn: $gateway did not say where it listens" >&2
-    exit 1
-fi
+start_gateway "$gateway" --shards 1
 
 report=$cache/report
 rm -rf "$report"
@@ -77,10 +51,6 @@ if ! timeout "$run_seconds_max" "$cache/suite/wstest" -m fuzzingclient -s "$work
     echo "autobahn: the suite did not come to its end" >&2
     exit 1
 fi
-if ! kill -0 "$gateway_pid" 2> /dev/null; then
-    tail -n 8 "$work/gateway.log" >&2
-    echo "autobahn: the gateway did not live to the suite's end" >&2
-    exit 1
-fi
+check_gateway_lives
 
 "$here/autobahn-report.py" "$report/index.json"

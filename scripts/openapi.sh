@@ -25,19 +25,7 @@ readonly tools=(schemathesis==4.32.5 openapi-spec-validator==0.9.0)
 readonly install_seconds_max=600 run_seconds_max=600 key=openapi-test-key
 
 mkdir -p "$target"
-work=$(mktemp -d)
-gateway_pid=
-clean_up() {
-    if [ -n "$gateway_pid" ]; then
-        kill "$gateway_pid" 2> /dev/null || true
-        # A gateway that does not stop when told to must not keep us.
-        timeout 10 tail --pid="$gateway_pid" -f /dev/null ||
-            kill -KILL "$gateway_pid" 2> /dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM HUP
+. "$here/gateway.sh"
 
 # A virtual environment knows its own place, so it is built there; what is unfinished has no mark.
 venv=$target/openapi-venv
@@ -71,22 +59,7 @@ channels = [{ name = "news", create = "advance" }]
 path = "/projectforge"
 dialect = "projectforge"
 T
-"$gateway" --config "$work/gateway.toml" --listen 127.0.0.1:0 --shards 2 \
-    > "$work/gateway.log" 2>&1 &
-gateway_pid=$!
-address=
-for _ in $(seq 100); do
-    address=$(sed -n 's|.*ws://\(127\.0\.0\.1:[0-9]*\)/ws.*|\1|p' "$work/gateway.log" | head -n 1)
-    if [ -n "$address" ] || ! kill -0 "$gateway_pid" 2> /dev/null; then
-        break
-    fi
-    sleep 0.1
-done
-if [ -z "$address" ]; then
-    tail -n 8 "$work/gateway.log" >&2
-    echo "openapi: $gateway did not say where it listens" >&2
-    exit 1
-fi
+start_gateway "$gateway" --config "$work/gateway.toml" --shards 2
 
 "$venv/bin/python" - "http://$address/api/v1/openapi.json" "$work/openapi.json" <<'P'
 import sys
@@ -115,10 +88,6 @@ if ! timeout "$run_seconds_max" "$venv/bin/schemathesis" run "http://$address/ap
     echo "openapi: the gateway and its document do not agree" >&2
     exit 1
 fi
-if ! kill -0 "$gateway_pid" 2> /dev/null; then
-    tail -n 8 "$work/gateway.log" >&2
-    echo "openapi: the gateway did not live to the end" >&2
-    exit 1
-fi
+check_gateway_lives
 grep -E "Test cases|passed|generated" "$work/run.log" || true
 echo "openapi: the gateway and its document agree"

@@ -9,7 +9,7 @@ use super::{Answered, Options, channel, header_line, json, post};
 
 /// The server API of one gateway.
 #[derive(Clone, Debug)]
-pub(super) struct Api {
+pub(crate) struct Api {
     path: String,
     headers: String,
 }

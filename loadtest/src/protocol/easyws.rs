@@ -8,10 +8,8 @@
 //!   < echo: hi
 //! ```
 
-use super::campanile::{self, Api};
-use super::{
-    Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel,
-};
+use super::campanile::Api;
+use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
 
 /// The protocol.
 #[derive(Debug)]
@@ -56,14 +54,8 @@ impl Protocol for Easyws {
         }
     }
 
-    fn request(
-        &self,
-        authority: &str,
-        group: usize,
-        message: &str,
-        _seconds: u64,
-    ) -> Option<Vec<u8>> {
-        Some(self.api.request(authority, group, message))
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
@@ -85,10 +77,6 @@ impl Protocol for Easyws {
                 String::from_utf8_lossy(refusal).into_owned(),
             ));
         }
-    }
-
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
-        campanile::answered(status, body)
     }
 }
 

@@ -28,10 +28,6 @@ impl Protocol for Echo {
         })
     }
 
-    fn request(&self, _: &str, _: usize, _: &str, _: u64) -> Option<Vec<u8>> {
-        None
-    }
-
     fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(message.as_bytes().to_vec())
     }

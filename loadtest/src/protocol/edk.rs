@@ -12,10 +12,8 @@
 //!   message Message { string type = 1; bytes payload = 2; string id = 3; }
 //! ```
 
-use super::campanile::{self, Api};
-use super::{
-    Answered, Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel,
-};
+use super::campanile::Api;
+use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
 
 /// The protocol.
 #[derive(Debug)]
@@ -122,8 +120,8 @@ impl Protocol for Edk {
         self.command("echo", message)
     }
 
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
-        campanile::answered(status, body)
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {

@@ -154,6 +154,11 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         Opening::default()
     }
 
+    /// The server API by which a backend publishes, where it is Campanile's.
+    fn api(&self) -> Option<&campanile::Api> {
+        None
+    }
+
     /// A whole HTTP request that publishes `message` to `group`; `None` without [`Way::Http`].
     ///
     /// `seconds` is the time of day, for protocols that sign it.
@@ -162,8 +167,11 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         authority: &str,
         group: usize,
         message: &str,
-        seconds: u64,
-    ) -> Option<Vec<u8>>;
+        _seconds: u64,
+    ) -> Option<Vec<u8>> {
+        let api = self.api()?;
+        Some(api.request(authority, group, message))
+    }
 
     /// A message that clients send every ten seconds, so as not to be taken for gone.
     fn heartbeat(&self) -> Option<&'static [u8]> {
@@ -198,8 +206,9 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     fn read(&self, rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>);
 
     /// What the answer to a [`Protocol::request`] says.
-    fn answered(&self, status: u16, _body: &[u8]) -> Answered {
+    fn answered(&self, status: u16, body: &[u8]) -> Answered {
         match status {
+            _ if self.api().is_some() => campanile::answered(status, body),
             200..=299 => Answered::Taken,
             _ => Answered::Refused,
         }

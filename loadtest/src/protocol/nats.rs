@@ -63,10 +63,6 @@ impl Protocol for Nats {
         }
     }
 
-    fn request(&self, _: &str, _: usize, _: &str, _: u64) -> Option<Vec<u8>> {
-        None
-    }
-
     fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         let channel = channel(group);
         Some(format!("PUB {channel} {}\r\n{message}\r\n", message.len()).into_bytes())

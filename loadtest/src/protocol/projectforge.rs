@@ -8,10 +8,8 @@
 //!   < { "cmd": "echo", "param": "hi" }
 //! ```
 
-use super::campanile::{self, Api};
-use super::{
-    Answered, Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json,
-};
+use super::campanile::Api;
+use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json};
 
 /// The protocol.
 #[derive(Debug)]
@@ -49,14 +47,8 @@ impl Protocol for Projectforge {
         })
     }
 
-    fn request(
-        &self,
-        authority: &str,
-        group: usize,
-        message: &str,
-        _seconds: u64,
-    ) -> Option<Vec<u8>> {
-        Some(self.api.request(authority, group, message))
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
@@ -73,10 +65,6 @@ impl Protocol for Projectforge {
         if let Some(message) = json::string_member(payload, b"param") {
             ear(Heard::Message(message));
         }
-    }
-
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
-        campanile::answered(status, body)
     }
 }
 

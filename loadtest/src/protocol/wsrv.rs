@@ -10,8 +10,8 @@
 //!   < {"cmd":"echo","seqno":"1","status":0,"msg":"ok","data":"hi"}
 //! ```
 
-use super::campanile::{self, Api};
-use super::{Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::campanile::Api;
+use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
 use super::{channel, json};
 
 /// The protocol.
@@ -60,14 +60,8 @@ impl Protocol for Wsrv {
         Some(b"")
     }
 
-    fn request(
-        &self,
-        authority: &str,
-        group: usize,
-        message: &str,
-        _seconds: u64,
-    ) -> Option<Vec<u8>> {
-        Some(self.api.request(authority, group, message))
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
@@ -108,10 +102,6 @@ impl Protocol for Wsrv {
             Some(b"p") => ear(Heard::Taken),
             _ => {}
         }
-    }
-
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
-        campanile::answered(status, body)
     }
 }
 

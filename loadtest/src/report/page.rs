@@ -83,7 +83,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:80em;margin:2em auto;\
     padding:0 1em;color:#222}h1{font-size:1.4em}h2{font-size:1.1em;margin-top:2em}\
-    table{border-collapse:collapse}td,th{padding:.2em .8em .2em 0;text-align:left;\
+    table{border-collapse:collapse;font-size:.87em}td,th{padding:.2em .7em .2em 0;text-align:left;\
     vertical-align:top;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums;\
     white-space:nowrap}.rows td{white-space:normal}\
     .rows th{font-weight:normal;color:#666;white-space:nowrap}\

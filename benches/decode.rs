@@ -8,12 +8,16 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use fastwebsockets::unmask;
 use std::hint::black_box;
 
+#[path = "support/checksum.rs"]
+mod checksum;
+
 /// Frames of one length, all in one chunk: nothing is copied.
 fn one_chunk(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode/one_chunk");
     for payload_bytes in [16, 80, 125, 126, 1_024, 16_384, 65_536] {
         let frames = (STREAM_BYTES / payload_bytes).max(1);
         let mut stream = stream(payload_bytes, frames);
+        check(&stream, usize::MAX, payload_bytes * frames);
         group.throughput(Throughput::ElementsAndBytes {
             elements: 2 * frames as u64,
             bytes: 2 * stream.len() as u64,
@@ -37,6 +41,7 @@ fn chunked(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode/chunks_of");
     for chunk_bytes in [1, 7, 64, 1_448, 4_096, 16_384] {
         let mut stream = stream(payload_bytes, frames);
+        check(&stream, chunk_bytes, payload_bytes * frames);
         group.throughput(Throughput::ElementsAndBytes {
             elements: 2 * frames as u64,
             bytes: 2 * stream.len() as u64,
@@ -77,21 +82,38 @@ fn unmasking(criterion: &mut Criterion) {
 /// How many messages there were, their bytes in all, and the sum of their first and last bytes.
 type Checksum = (usize, usize, u64);
 
+/// Holds every byte of all payloads against what was sent.
+fn check(stream: &[u8], chunk_bytes: usize, payloads_bytes: usize) {
+    let mut output = Vec::new();
+    read(&mut stream.to_vec(), chunk_bytes, |payload| {
+        output.extend_from_slice(payload);
+    });
+    let sent = vec![PAYLOAD; payloads_bytes];
+    checksum::check("decode", &output, checksum::of(&sent));
+}
+
 fn decode(stream: &mut [u8], chunk_bytes: usize) -> Checksum {
-    let (mut decoder, mut sum) = (Decoder::new(), (0, 0, 0));
+    let mut sum = (0, 0, 0);
+    read(stream, chunk_bytes, |bytes| {
+        sum.0 += 1;
+        sum.1 += bytes.len();
+        sum.2 += u64::from(bytes[0]) + u64::from(bytes[bytes.len() - 1]);
+    });
+    sum
+}
+
+/// Shows the payload of each message to `look`.
+fn read(stream: &mut [u8], chunk_bytes: usize, mut look: impl FnMut(&[u8])) {
+    let mut decoder = Decoder::new();
     for chunk in stream.chunks_mut(chunk_bytes) {
         let mut rest = chunk;
         while let (taken, Some(event)) = decoder.step(rest, 1 << 20).expect("valid") {
             if let Event::Message { payload, .. } = event {
-                let bytes = payload.bytes();
-                sum.0 += 1;
-                sum.1 += bytes.len();
-                sum.2 += u64::from(bytes[0]) + u64::from(bytes[bytes.len() - 1]);
+                look(payload.bytes());
             }
             rest = &mut rest[taken..];
         }
     }
-    sum
 }
 
 /// The checksums of a stream that comes masked, and again after its payloads are in clear.

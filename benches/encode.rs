@@ -4,6 +4,9 @@ use campanile::ws::{OpCode, encoder};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
+#[path = "support/checksum.rs"]
+mod checksum;
+
 /// The payload is there and is copied behind its head.
 fn known_length(criterion: &mut Criterion) {
     bench(criterion, "encode/put_frame", |out, payload| {
@@ -24,11 +27,13 @@ fn unknown_length(criterion: &mut Criterion) {
 
 fn bench(criterion: &mut Criterion, name: &str, put: impl Fn(&mut Vec<u8>, &[u8])) {
     let mut group = criterion.benchmark_group(name);
-    for payload_bytes in [16, 80, 125, 126, 1_024, 16_384, 65_535, 65_536] {
+    for (payload_bytes, expected) in BATCHES {
         let payload = vec![b'x'; payload_bytes];
         let frames = (BATCH_BYTES / payload_bytes).max(1);
         let frame_bytes = encoder::head_len(payload_bytes) + payload_bytes;
         let mut batch = Vec::with_capacity(frames * (frame_bytes + 16));
+        (0..frames).for_each(|_| put(&mut batch, &payload));
+        checksum::check(name, &batch, expected);
         group.throughput(Throughput::ElementsAndBytes {
             elements: frames as u64,
             bytes: (frames * frame_bytes) as u64,
@@ -52,6 +57,17 @@ fn bench(criterion: &mut Criterion, name: &str, put: impl Fn(&mut Vec<u8>, &[u8]
     group.finish();
 }
 
+/// Payloads, in bytes, and the checksum of a batch of their frames.
+const BATCHES: [(usize, u32); 8] = [
+    (16, 0xd189_7476),
+    (80, 0xc860_c035),
+    (125, 0x7783_09e9),
+    (126, 0x6718_550c),
+    (1_024, 0x9598_3ed7),
+    (16_384, 0x46a0_56e7),
+    (65_535, 0xfb44_5497),
+    (65_536, 0x066a_0c61),
+];
 const BATCH_BYTES: usize = 16 * 1_024;
 
 criterion_group!(benches, known_length, unknown_length);

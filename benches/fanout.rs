@@ -7,6 +7,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use room::Room;
 use std::hint::black_box;
 
+#[path = "support/checksum.rs"]
+mod checksum;
 #[path = "support/room.rs"]
 mod room;
 
@@ -16,6 +18,10 @@ fn fanout(criterion: &mut Criterion) {
         for sessions in [1, 100, 10_000] {
             let mut room = Room::of(sessions);
             let deliveries = u64::from(sessions) * publications;
+            let mut output = Vec::new();
+            (0..publications).for_each(|_| room.publish(PAYLOAD));
+            room.drain_into(&mut output);
+            checksum::check("fanout", &output, expected(deliveries));
             let frame_bytes = 2 + PAYLOAD.len() as u64;
             group.throughput(Throughput::Elements(deliveries));
             group.bench_function(BenchmarkId::from_parameter(sessions), |bencher| {
@@ -31,6 +37,12 @@ fn fanout(criterion: &mut Criterion) {
         }
         group.finish();
     }
+}
+
+/// The checksum of so many frames.
+fn expected(deliveries: u64) -> u32 {
+    let frame = [&[0x81, 80], PAYLOAD].concat();
+    checksum::of(&frame.repeat(usize::try_from(deliveries).expect("a few")))
 }
 
 const PAYLOAD: &[u8] = &[b'x'; 80];

@@ -1,38 +1,65 @@
-//! How many instructions does a delivery take in the shard? A workload for `callgrind`.
+//! How many instructions does each stage take? Workloads for `callgrind`.
 //!
-//! usage: instructions [PUBLICATIONS] [TURN]
+//! usage: instructions list
+//!        instructions WORKLOAD N
 //!
-//! Publishes so many times to 1,000 sessions, `TURN` of them at a time (one).
-//! `scripts/instructions.sh` runs it twice, with n and 2 n, so that the difference is n times 1,000
-//! deliveries and nothing else. No time is measured here, and the allocator is the system's, which
-//! valgrind knows.
+//! `list` names the workloads, how many units a measurement is of, and what a unit is. `WORKLOAD N`
+//! does N units of one. `scripts/instructions.sh` runs each with N and 2 N, so that the difference
+//! is N units and nothing else. No time is measured here; nothing depends on it or on chance, and
+//! the allocator is the system's, which valgrind knows. As `cargo bench` runs it, without arguments
+//! of ours, it does a few units of everything.
 
-use room::Room;
+#![expect(
+    clippy::print_stdout,
+    reason = "the list of workloads is what the script reads"
+)]
 
+use workloads::ALL;
+
+#[path = "support/checksum.rs"]
+mod checksum;
+#[path = "support/frames.rs"]
+mod frames;
+#[expect(dead_code, reason = "the workloads need only some of it")]
+#[path = "support/languages.rs"]
+mod languages;
+#[path = "support/pair.rs"]
+mod pair;
 #[path = "support/room.rs"]
 mod room;
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/workloads.rs"]
+mod workloads;
 
-fn main() {
-    // `cargo bench` adds arguments of its own, none of which is a number.
-    let mut asked = std::env::args().filter_map(|argument| argument.parse::<u64>().ok());
-    let publications = asked.next().unwrap_or(100);
-    let per_turn = asked.next().unwrap_or(1);
-    let mut room = Room::of(SESSIONS);
-    let mut sum = (0, 0);
-    for number in 1..=publications {
-        room.publish(PAYLOAD);
-        if number % per_turn == 0 || number == publications {
-            let (sends, bytes) = room.drain();
-            sum = (sum.0 + sends, sum.1 + bytes);
+fn main() -> Result<(), String> {
+    // `cargo bench` adds options of its own.
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments {
+        [] => {
+            for workload in ALL {
+                (workload.run)(workload.step);
+            }
         }
+        ["list"] => {
+            for workload in ALL {
+                println!("{} {} {}", workload.name, workload.units, workload.unit);
+            }
+        }
+        [name, units] => {
+            let workload = ALL.iter().find(|workload| workload.name == name);
+            let workload = workload.ok_or_else(|| format!("{name}: no such workload"))?;
+            let units: u64 = units.parse().map_err(|error| format!("{units}: {error}"))?;
+            if units == 0 || units % workload.step != 0 {
+                return Err(format!("{units}: not a multiple of {}", workload.step));
+            }
+            (workload.run)(units);
+        }
+        _ => return Err("usage: instructions list | instructions WORKLOAD N".to_owned()),
     }
-    let frame_bytes = 2 + PAYLOAD.len() as u64;
-    let (turns, sessions) = (publications.div_ceil(per_turn), u64::from(SESSIONS));
-    assert_eq!(
-        sum,
-        (turns * sessions, publications * sessions * frame_bytes)
-    );
+    Ok(())
 }
-
-const SESSIONS: u32 = 1_000;
-const PAYLOAD: &[u8] = &[b'x'; 80];

@@ -2,12 +2,23 @@
 //!
 //! Both shards are on one thread, so this is the work and not the way between two cores. `room`
 //! sends as many as the mailbox holds; `full` twice as many: half of them wait and go later.
+//! `publication` is all of a publication's way to its one subscriber on the other shard.
 
 use campanile::driver::mailbox::{Exchange, Post};
 use campanile::id::ShardId;
 use campanile::shard::publication::{DropTarget, MailboxMessage, Ticket};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pair::Pair;
+use std::hint::black_box;
 use std::sync::Arc;
+
+#[path = "support/checksum.rs"]
+mod checksum;
+#[path = "support/pair.rs"]
+mod pair;
+#[expect(dead_code, reason = "one session is enough here")]
+#[path = "support/room.rs"]
+mod room;
 
 fn mailbox(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mailbox");
@@ -43,6 +54,27 @@ fn mailbox(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn publication(criterion: &mut Criterion) {
+    let mut pair = Pair::new(SLOTS as usize);
+    let mut output = Vec::new();
+    pair.publish(PAYLOAD);
+    pair.cross();
+    pair.far.drain_into(&mut output);
+    checksum::check("publication", &output, 0xfcdf_4bd2);
+    let bytes_expected = u64::from(SLOTS) * output.len() as u64;
+
+    let mut group = criterion.benchmark_group("mailbox");
+    group.throughput(Throughput::Elements(SLOTS.into()));
+    group.bench_function("publication", |bencher| {
+        bencher.iter(|| {
+            (0..SLOTS).for_each(|_| pair.publish(black_box(PAYLOAD)));
+            pair.cross();
+            assert_eq!(pair.far.drain(), (1, bytes_expected));
+        });
+    });
+    group.finish();
+}
+
 fn number(message: &MailboxMessage) -> u64 {
     match message {
         MailboxMessage::Publication { ticket, .. } | MailboxMessage::Drop { ticket, .. } => {
@@ -52,7 +84,8 @@ fn number(message: &MailboxMessage) -> u64 {
     }
 }
 
+const PAYLOAD: &[u8] = &[b'x'; 80];
 const SLOTS: u32 = 256;
 
-criterion_group!(benches, mailbox);
+criterion_group!(benches, mailbox, publication);
 criterion_main!(benches);

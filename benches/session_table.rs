@@ -46,6 +46,10 @@ fn session_table(criterion: &mut Criterion) {
                 assert_eq!(table.len(), rows as usize);
             });
         });
+        let found = turn.iter().filter_map(|&id| table.get(id));
+        let sum: u64 = found.map(|row| u64::from(row[0])).sum();
+        let expected: u64 = turn.iter().map(|id| u64::from(id.slot())).sum();
+        assert_eq!(sum, expected, "rows were mixed up");
         group.finish();
     }
 }

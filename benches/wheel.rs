@@ -10,6 +10,8 @@ mod testing;
 
 fn wheel(criterion: &mut Criterion) {
     let deadlines = deadlines();
+    let before: u64 = deadlines.iter().map(|&(_, tick)| u64::from(tick)).sum();
+    assert_eq!(sum(&filled(&deadlines)), before);
     let mut group = criterion.benchmark_group("wheel");
     group.throughput(Throughput::Elements(ENTRIES.into()));
     group.sample_size(10);
@@ -35,6 +37,7 @@ fn wheel(criterion: &mut Criterion) {
             }
             assert_eq!(wheel.deadline(0), Some(deadlines[0].1 + 1));
         });
+        assert_eq!(sum(&wheel), before + u64::from(ENTRIES));
     });
     group.bench_function("cancel", |bencher| {
         bencher.iter_batched(
@@ -78,6 +81,12 @@ fn filled(deadlines: &[(u32, u32)]) -> Wheel {
         wheel.schedule(slot, deadline);
     }
     wheel
+}
+
+/// The sum of all deadlines that a wheel has.
+fn sum(wheel: &Wheel) -> u64 {
+    let filed = (0..ENTRIES).filter_map(|slot| wheel.deadline(slot));
+    filed.map(u64::from).sum()
 }
 
 const ENTRIES: u32 = 1_000_000;

@@ -1,49 +1,170 @@
 #!/bin/bash
-# Counts the user-space instructions of one delivery in the shard, in a fan-out to 1,000 sessions.
+# Counts the user-space instructions of each stage of a message, and compares them.
 #
-# usage: scripts/instructions.sh [TURNS]
+# usage: scripts/instructions.sh
+#        scripts/instructions.sh --update
+#        scripts/instructions.sh COMMIT [COMMIT]
 #
-# Runs benches/instructions.rs twice under callgrind, with so many turns (20) and twice as many, and
-# divides the difference by the deliveries that it stands for, so that starting up does not count:
-# first with one publication in each turn, so that every delivery is a send of its own, then with
-# 16, of which one send takes all. The numbers are the same each time. Needs valgrind. Takes a few
-# seconds after the build.
+# Runs the workloads of benches/instructions.rs under callgrind, each with N units and with 2 N, and
+# divides the difference by N, so that starting up does not count. The numbers are the same each
+# time, up to the compiler and the processor's kind. Needs valgrind. Takes about two minutes after
+# the build.
 #
-# Exit status: 0 if a delivery takes at most 150 instructions in turns of one publication and 65 in
-# turns of 16, 1 if it takes more or something failed, 2 for wrong arguments.
+# Without arguments what is here is held against benches/baseline.txt; --update writes that. With
+# commits, the first is compared with the second, or with what is here: each is built in a git
+# worktree below the target folder. A workload that one side does not have is shown as `-`.
+#
+# Exit status: 0 if all is well, 1 if something failed, a workload takes over 3 % more instructions
+# than its baseline (only a warning if that is of another compiler), or a delivery takes more than
+# 150 in turns of one publication or 65 in turns of 16; 2 for wrong arguments. A comparison of
+# commits judges nothing.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+CARGO_TARGET_DIR=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+export CARGO_TARGET_DIR
+readonly baseline=benches/baseline.txt percent_max=3
 
-if [ $# -gt 1 ] || ! [[ "${1:-20}" =~ ^[1-9][0-9]*$ ]]; then
+usage() {
+    [ "$#" -eq 0 ] || echo "$0: $*" >&2
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
     exit 2
-fi
-readonly turns=${1:-20} sessions=1000
-cd "$(dirname "$0")/.."
+}
+
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+tree=
+clean_up() {
+    rm -rf "$work"
+    [ -z "$tree" ] || git worktree remove --force "$tree"
+}
+trap clean_up EXIT
 
-built=$(cargo bench --quiet --no-run --bench instructions --message-format=json)
-built=$(grep '"name":"instructions"' <<< "$built")
-program=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<< "$built")
+# build FOLDER: the program of the workloads there.
+build() {
+    local built
+    built=$(cd "$1" && cargo bench --quiet --no-run --bench instructions --message-format=json)
+    built=$(grep '"name":"instructions"' <<< "$built")
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<< "$built"
+}
 
-# count PUBLICATIONS PER_TURN: the instructions of the whole program.
+# count PROGRAM WORKLOAD N: the instructions of the whole program.
 count() {
     timeout 300 valgrind --tool=callgrind --callgrind-out-file="$work/out" \
-        "$program" "$1" "$2" 2> "$work/log" || { cat "$work/log" >&2; return 1; }
+        "$@" 2> "$work/log" || { cat "$work/log" >&2; return 1; }
     sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$work/log"
 }
 
-# hold PER_TURN MAX: whether a delivery takes at most MAX instructions.
-hold() {
-    local publications=$((turns * $1)) once twice tenths
-    once=$(count "$publications" "$1") || return 1
-    twice=$(count "$((2 * publications))" "$1") || return 1
-    tenths=$((10 * (twice - once) / (publications * sessions)))
-    echo "$((tenths / 10)).$((tenths % 10)) instructions per delivery in turns of $1, at most $2"
-    [ "$tenths" -le $((10 * $2)) ]
+# measure FOLDER: a line `WORKLOAD INSTRUCTIONS` for each workload, with tenths.
+measure() {
+    local program name units unit once twice tenths
+    program=$(build "$1") || return 1
+    # A program of before there was a list says nothing.
+    "$program" list > "$work/list" || return 1
+    while read -r name units unit; do
+        echo "counting: $name, per $unit" >&2
+        once=$(count "$program" "$name" "$units") || return 1
+        twice=$(count "$program" "$name" "$((2 * units))") || return 1
+        tenths=$(((10 * (twice - once) + units / 2) / units))
+        echo "$name $((tenths / 10)).$((tenths % 10))"
+    done < "$work/list"
 }
 
-status=0
-hold 1 150 || status=1
-hold 16 65 || status=1
-exit $status
+# measure_commit COMMIT: the same for a commit.
+measure_commit() {
+    tree=$CARGO_TARGET_DIR/instructions/$1
+    [ ! -e "$tree" ] || git worktree remove --force "$tree"
+    git worktree add --quiet --detach "$tree" "$1" || return 1
+    measure "$tree" || return 1
+    git worktree remove --force "$tree"
+    tree=
+}
+
+# compare BEFORE NOW: the table of two files of measurements, in the order of the second; what the
+# first has beside it comes last.
+compare() {
+    awk -v before_name="$3" -v now_name="$4" '
+        NR == FNR { before[$1] = $2; order[++rows] = $1; next }
+        { row($1, $1 in before ? before[$1] : "-", $2); seen[$1] = 1 }
+        END {
+            for (i = 1; i <= rows; i++)
+                if (!(order[i] in seen)) row(order[i], before[order[i]], "-")
+        }
+        function row(name, b, n) {
+            if (!headed++)
+                printf "%-22s %12s %12s %9s\n", "workload", before_name, now_name, "change"
+            change = b == "-" || n == "-" || b == 0 ? "-" : sprintf("%+.1f %%", 100 * (n - b) / b)
+            printf "%-22s %12s %12s %9s\n", name, b, n, change
+        }' "$1" "$2"
+}
+
+# hold WORKLOAD MAX: whether a delivery of this workload takes at most MAX instructions.
+hold() {
+    awk -v name="$1" -v max="$2" '
+        $1 == name { found = 1; if ($2 > max) { print name " takes " $2 ", at most " max; bad = 1 } }
+        END { if (!found) print name " was not counted"; exit bad || !found }' "$work/now" >&2
+}
+
+# judge: whether what was counted is within the bounds and not far above the baseline.
+judge() {
+    local status=0 compiler slower
+    hold fanout-1 150 || status=1
+    hold fanout-16 65 || status=1
+    slower=$(awk -v max="$percent_max" '
+        NR == FNR { before[$1] = $2; next }
+        $1 in before && $2 > before[$1] * (1 + max / 100) { print $1 }' "$work/before" "$work/now")
+    [ -n "$slower" ] || return "$status"
+    echo "over $percent_max % above the baseline:" $slower >&2
+    compiler=$(sed -n 's/^# \(rustc .*\)/\1/p' "$baseline")
+    if [ "$compiler" = "$(rustc -V)" ]; then
+        return 1
+    fi
+    echo "only a warning: the baseline is of $compiler, this is $(rustc -V)" >&2
+    return "$status"
+}
+
+update() {
+    {
+        echo "# Instructions per unit, as scripts/instructions.sh --update counted them with"
+        echo "# $(rustc -V)"
+        cat "$work/now"
+    } > "$baseline"
+    cat "$baseline"
+}
+
+main() {
+    local first='' second='' here=here
+    case "$#:${1:-}" in
+        0: | 1:--update) ;;
+        *:-* | *:) usage ;;
+        1:* | 2:*)
+            first=$(git rev-parse --verify --quiet "$1^{commit}") || usage "$1: no such commit"
+            [ "$#" -eq 1 ] || second=$(git rev-parse --verify --quiet "$2^{commit}") ||
+                usage "$2: no such commit"
+            ;;
+        *) usage ;;
+    esac
+    if ! command -v valgrind > /dev/null; then
+        echo "$0: valgrind is not installed, and nothing else counts so (Debian: valgrind)" >&2
+        exit 1
+    fi
+
+    if [ -z "$first" ]; then
+        measure . > "$work/now"
+        [ "${1:-}" != --update ] || { update; return; }
+        grep -v '^#' "$baseline" > "$work/before"
+        compare "$work/before" "$work/now" baseline now
+        judge
+        return
+    fi
+    measure_commit "$first" > "$work/before"
+    if [ -n "$second" ]; then
+        measure_commit "$second" > "$work/now"
+        here=${second:0:10}
+    else
+        measure . > "$work/now"
+    fi
+    compare "$work/before" "$work/now" "${first:0:10}" "$here"
+}
+
+main "$@"

@@ -1,4 +1,4 @@
-//! A shard, alone in its process, whose sessions all listen to one user. Knows no driver: whoever
+//! A shard whose sessions all listen to one user. Knows no driver: whoever
 //! uses it takes what is to be sent and says that it was.
 
 use campanile::config::Config;
@@ -8,24 +8,31 @@ use campanile::id::ShardId;
 use campanile::shard::Shard;
 use campanile::shard::hash::HashSeed;
 use campanile::shard::publication::Audience;
-use campanile::ws::{OpCode, encoder};
 use std::sync::Arc;
+
+#[path = "frames.rs"]
+mod frames;
 
 /// The shard and what it promises to reach.
 pub(crate) struct Room {
-    shard: Shard,
+    pub(crate) shard: Shard,
     sessions: u32,
 }
 
 impl Room {
     /// A room with so many sessions, all of whom have been sent what they are owed.
     pub(crate) fn of(sessions: u32) -> Self {
+        Self::on(ShardId::new(0), 1, sessions)
+    }
+
+    /// The same on one of several shards.
+    pub(crate) fn on(id: ShardId, shards: usize, sessions: u32) -> Self {
         let settings = Arc::new(shard_settings(&Config::default(), false));
-        let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
+        let mut shard = Shard::new(id, shards, settings, HashSeed([1, 2]), [3; 32]);
         for _ in 0..sessions {
             let id = shard.handle_accepted().expect("there is room");
             shard.handle_upgraded(id, 0, b"the 101", false);
-            let mut frame = register();
+            let mut frame = frames::masked(br#"{"token":"jack","event":"news"}"#);
             assert_eq!(shard.handle_received(id, &mut frame), frame.len());
         }
         let mut room = Self { shard, sessions };
@@ -49,6 +56,15 @@ impl Room {
         assert_eq!(reached, self.sessions);
     }
 
+    /// Takes everything that is to be sent, and appends it to `output`.
+    pub(crate) fn drain_into(&mut self, output: &mut Vec<u8>) {
+        while let Some((id, bytes)) = self.shard.poll_send() {
+            output.extend_from_slice(bytes);
+            let taken = u32::try_from(bytes.len()).expect("an outbox counts in u32");
+            self.shard.handle_sent(id, taken);
+        }
+    }
+
     /// Takes everything that is to be sent; returns how many sends and how many bytes that were.
     pub(crate) fn drain(&mut self) -> (u64, u64) {
         let mut sum = (0, 0);
@@ -59,15 +75,4 @@ impl Room {
         }
         sum
     }
-}
-
-/// A register message in a frame whose mask is zero.
-fn register() -> Vec<u8> {
-    let payload = br#"{"token":"jack","event":"news"}"#;
-    let mut frame = Vec::new();
-    encoder::put_head(&mut frame, OpCode::Text, payload.len());
-    frame[1] |= 0x80;
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }

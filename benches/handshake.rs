@@ -1,0 +1,87 @@
+//! What does it cost to let a client in?
+//!
+//! `judge` is our part of the handshake alone: the checks, the key's answer and the 101. `upgrade`
+//! is all of it, from a connection that was accepted to one that is cut again, with hyper's reading
+//! of a browser's request in between; the kernel's part is missing.
+
+use campanile::ws::handshake;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use server::{Server, upgrade_request};
+use std::hint::black_box;
+
+#[path = "support/checksum.rs"]
+mod checksum;
+#[expect(dead_code, reason = "nothing is pushed here")]
+#[path = "support/server.rs"]
+mod server;
+
+fn judge(criterion: &mut Criterion) {
+    let request = upgrade_request("/ws");
+    let lines = request.lines().filter_map(|line| line.split_once(": "));
+    let headers: Vec<(&str, &[u8])> = lines.map(|(name, text)| (name, text.as_bytes())).collect();
+    let answer = |output: &mut Vec<u8>| {
+        let lines = black_box(&headers).iter().copied();
+        let accept = handshake::judge("GET", lines, || true).expect("a browser's is right");
+        handshake::put_switching_protocols(output, &accept, Some("token"));
+    };
+    let mut output = Vec::new();
+    answer(&mut output);
+    checksum::check("judge", &output, WITH_SUBPROTOCOL);
+    let answer_bytes = output.len();
+
+    let mut group = criterion.benchmark_group("handshake");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("judge", |bencher| {
+        bencher.iter(|| {
+            output.clear();
+            answer(&mut output);
+            assert_eq!(output.len(), answer_bytes);
+        });
+    });
+    group.finish();
+}
+
+fn upgrade(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("handshake/upgrade");
+    for (path, expected) in UPGRADES {
+        let (mut server, mut output) = (Server::new(), Vec::new());
+        let request = upgrade_request(path);
+        let mut take_in = |output: &mut Vec<u8>| {
+            output.clear();
+            let id = server.connect();
+            server.say(id, black_box(request.as_bytes()), output);
+            server.cut(id);
+        };
+        take_in(&mut output);
+        checksum::check(path, &output, expected);
+        let answer_bytes = output.len();
+
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: 1,
+            bytes: request.len() as u64,
+        });
+        group.bench_function(BenchmarkId::from_parameter(&path[1..]), |bencher| {
+            bencher.iter(|| {
+                take_in(&mut output);
+                assert_eq!(output.len(), answer_bytes);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A route of each language, and what it answers.
+const UPGRADES: [(&str, u32); 5] = [
+    ("/wsrv", WITHOUT),
+    ("/easyws", WITHOUT),
+    ("/projectforge", WITHOUT),
+    ("/edk", WITH_SUBPROTOCOL),
+    ("/ws", WITHOUT),
+];
+
+/// The checksums of the 101, with `Sec-WebSocket-Protocol: token` and without.
+const WITH_SUBPROTOCOL: u32 = 0xb24c_b479;
+const WITHOUT: u32 = 0x1206_a59d;
+
+criterion_group!(benches, judge, upgrade);
+criterion_main!(benches);

@@ -1,0 +1,126 @@
+//! What does a client's message cost in the gateway, from its frame to what is sent for it?
+//!
+//! By language, with the default config: `echo` is answered by the gateway itself, `publish` goes
+//! to the sender, who is the only one on the channel. No kernel. (`wserver` has neither.)
+
+use campanile::dialect::protobuf::{self, Envelope};
+use campanile::ws::OpCode;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use server::Server;
+use std::hint::black_box;
+
+#[path = "support/checksum.rs"]
+mod checksum;
+#[path = "support/frames.rs"]
+mod frames;
+#[expect(dead_code, reason = "nothing is asked over HTTP here")]
+#[path = "support/server.rs"]
+mod server;
+
+fn messages(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("message");
+    for Said {
+        name,
+        path,
+        before,
+        message,
+        expected,
+    } in said()
+    {
+        let (mut server, mut output) = (Server::new(), Vec::new());
+        let id = server.session(path);
+        for message in before {
+            server.say(id, &frames::masked(message.as_bytes()), &mut output);
+        }
+        output.clear();
+        server.say(id, &message, &mut output);
+        checksum::check(name, &output, expected);
+        let output_bytes = output.len();
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: 1,
+            bytes: message.len() as u64,
+        });
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| {
+                output.clear();
+                server.say(id, black_box(&message), &mut output);
+                assert_eq!(output.len(), output_bytes);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What a client says.
+struct Said {
+    name: &'static str,
+    path: &'static str,
+    /// Messages that come first.
+    before: &'static [&'static str],
+    /// A frame.
+    message: Vec<u8>,
+    /// The checksum of what is sent for it.
+    expected: u32,
+}
+
+fn said() -> Vec<Said> {
+    let mut envelope = Vec::new();
+    let (kind, payload, id) = ("chat", &b"hi"[..], "");
+    protobuf::put_envelope(&Envelope { kind, payload, id }, &mut envelope);
+    let text = |name, path, before, message: &str, expected| Said {
+        name,
+        path,
+        before,
+        message: frames::masked(message.as_bytes()),
+        expected,
+    };
+    vec![
+        text("echo", "/echo", &[], "hi", 0xee6f_e27f),
+        text(
+            "wsrv_echo",
+            "/wsrv",
+            &[],
+            r#"{"cmd":"echo","seqno":"1","data":{"text":"hi"}}"#,
+            0x3fa3_3da3,
+        ),
+        text(
+            "wsrv_publish",
+            "/wsrv",
+            &[r#"{"cmd":"join","seqno":"1","data":"room"}"#],
+            r#"{"cmd":"publish","seqno":"2","data":{"channel":"room","data":"hi"}}"#,
+            0xa77f_e5b9,
+        ),
+        text("easyws_echo", "/easyws", &[], "echo: hi", 0xb294_5b2b),
+        text(
+            "easyws_publish",
+            "/easyws",
+            &["join: room"],
+            "publish: room hi",
+            0x1cc2_3244,
+        ),
+        text(
+            "projectforge_echo",
+            "/projectforge?ch=room",
+            &[],
+            r#"{"channel":"room","cmd":"echo","param":{"text":"hi"}}"#,
+            0x5f5c_6def,
+        ),
+        text(
+            "projectforge_publish",
+            "/projectforge?ch=room",
+            &[],
+            r#"{"channel":"room","cmd":"publish","param":"hi"}"#,
+            0x2d1f_8a4a,
+        ),
+        Said {
+            name: "edk_publish",
+            path: "/edk",
+            before: &[],
+            message: frames::masked_as(OpCode::Binary, &envelope),
+            expected: 0x1651_e252,
+        },
+    ]
+}
+
+criterion_group!(benches, messages);
+criterion_main!(benches);

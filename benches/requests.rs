@@ -1,0 +1,132 @@
+//! What does an HTTP request cost in the gateway, from its bytes to the answer's?
+//!
+//! On a connection that is kept, with hyper and without the kernel: a push to one session, or to
+//! nobody, in one request or 16 of them pipelined, and calls of the server API, JSON in and out.
+
+use campanile::id::ConnectionId;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use server::{Server, post, undate};
+use std::hint::black_box;
+
+#[path = "support/checksum.rs"]
+mod checksum;
+#[path = "support/frames.rs"]
+mod frames;
+#[expect(dead_code, reason = "nobody leaves here")]
+#[path = "support/server.rs"]
+mod server;
+
+fn push(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("request/push");
+    for (name, user, count, expected) in [
+        ("one", "jack", 1, 0x3295_04d1),
+        ("nobody", "jill", 1, 0x78e6_65d5),
+        ("pipelined_16", "jack", 16, 0xbd50_6ab4),
+    ] {
+        let body = format!(r#"{{"userId":"{user}","event":"news","message":"Hello World"}}"#);
+        let requests = post("/push", &body).repeat(count);
+        let mut room = Room::new();
+        checksum::check(name, &room.answer(requests.as_bytes()), expected);
+        let answer_bytes = room.answer(requests.as_bytes()).len();
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: count as u64,
+            bytes: requests.len() as u64,
+        });
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| {
+                room.ask(black_box(requests.as_bytes()));
+                assert_eq!(room.output.len(), answer_bytes);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn api(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("request/api");
+    for (name, body, expected) in CALLS {
+        let path = format!("/api/v1/{name}");
+        let request = match body {
+            Some(body) => post(&path, body),
+            None => format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n"),
+        };
+        let mut room = Room::new();
+        checksum::check(name, &room.answer(request.as_bytes()), expected);
+        let answer_bytes = room.answer(request.as_bytes()).len();
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: 1,
+            bytes: request.len() as u64,
+        });
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| {
+                room.ask(black_box(request.as_bytes()));
+                assert_eq!(room.output.len(), answer_bytes);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A gateway on which jack hears the event "news", somebody is on the channel "room", and a
+/// backend is connected.
+struct Room {
+    server: Server,
+    backend: ConnectionId,
+    output: Vec<u8>,
+}
+
+impl Room {
+    fn new() -> Self {
+        let (mut server, mut output) = (Server::new(), Vec::new());
+        let jack = server.session("/ws");
+        let register = frames::masked(br#"{"token":"jack","event":"news"}"#);
+        server.say(jack, &register, &mut output);
+        server.session("/projectforge?ch=room");
+        let backend = server.connect();
+        Self {
+            server,
+            backend,
+            output,
+        }
+    }
+
+    /// Sends requests; the answers and what is pushed are the output then.
+    fn ask(&mut self, requests: &[u8]) {
+        self.output.clear();
+        self.server.say(self.backend, requests, &mut self.output);
+    }
+
+    /// The same; returns what is the same each time.
+    fn answer(&mut self, requests: &[u8]) -> Vec<u8> {
+        self.ask(requests);
+        let mut output = self.output.clone();
+        undate(&mut output);
+        output
+    }
+}
+
+/// A call, its body if it is a POST, and the checksum of the answer and of what is pushed.
+type Call = (&'static str, Option<&'static str>, u32);
+
+const CALLS: [Call; 5] = [
+    (
+        "publish",
+        Some(r#"{"channel": "room", "event": "news", "data": {"text": "hi"}}"#),
+        0xd578_58c0,
+    ),
+    (
+        "push",
+        Some(r#"{"user": "jack", "event": "news", "data": "just for you"}"#),
+        0xd91f_222b,
+    ),
+    (
+        "broadcast",
+        Some(r#"{"event": "news", "data": "maintenance at ten"}"#),
+        0x52e3_6d23,
+    ),
+    ("channels", None, 0x7d38_e859),
+    ("users", None, 0x112e_bf21),
+];
+
+criterion_group!(benches, push, api);
+criterion_main!(benches);

@@ -1,0 +1,45 @@
+//! Two shards of one process on one thread: what is published on the near one has one subscriber,
+//! who is on the far one.
+
+use crate::room::Room;
+use campanile::driver::mailbox::{Exchange, Post};
+use campanile::id::ShardId;
+use std::sync::Arc;
+
+/// The shards and their mailboxes.
+pub(crate) struct Pair {
+    near: Room,
+    sender: Post,
+    receiver: Post,
+    pub(crate) far: Room,
+}
+
+impl Pair {
+    /// With mailboxes of so many messages.
+    pub(crate) fn new(messages_max: usize) -> Self {
+        let exchange = Exchange::simulated(2, messages_max, 1);
+        let (near, far) = (ShardId::new(0), ShardId::new(1));
+        Self {
+            near: Room::on(near, 2, 0),
+            sender: Post::new(near, Arc::clone(&exchange)),
+            receiver: Post::new(far, exchange),
+            far: Room::on(far, 2, 1),
+        }
+    }
+
+    /// Publishes on the near shard.
+    pub(crate) fn publish(&mut self, payload: &[u8]) {
+        self.near.publish(payload);
+    }
+
+    /// Carries what was published to the far shard, which applies it.
+    pub(crate) fn cross(&mut self) {
+        while let Some((to, message)) = self.near.shard.poll_message() {
+            self.sender.send(to, message);
+        }
+        self.sender.flush();
+        while let Some(message) = self.receiver.receive() {
+            self.far.shard.handle_message(&message);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A gateway of one shard with the default config, and the bytes of its connections. Knows no
+//! driver: whatever is to be sent is taken at once.
+
+use campanile::config::Config;
+use campanile::driver::host::{Host, Seeds};
+use campanile::driver::mailbox::Exchange;
+use campanile::gateway::{Gateway, Simulation};
+use campanile::id::{ConnectionId, ShardId};
+use campanile::shard::hash::HashSeed;
+use tokio::runtime::{Builder, EnterGuard, Runtime};
+use tokio::task::{LocalEnterGuard, LocalSet};
+
+/// The gateway, and what its tasks run in.
+pub(crate) struct Server {
+    host: Host,
+    input: Vec<u8>,
+    // Left before what they are of, the inner first.
+    _among: LocalEnterGuard,
+    _within: EnterGuard<'static>,
+    tasks: LocalSet,
+    runtime: &'static Runtime,
+}
+
+impl Server {
+    /// Without any connection, and with the same dice each time.
+    pub(crate) fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        // There are a few in a process, and their guards borrow them.
+        let runtime: &'static Runtime = Box::leak(Box::new(runtime.expect("a runtime")));
+        let within = runtime.enter();
+        let tasks = LocalSet::new();
+        let among = tasks.enter();
+        let exchange = Exchange::simulated(1, 1_024, 1_024);
+        let builder = Gateway::builder(Config::default());
+        let simulation = Simulation::new(builder, &exchange).expect("the default config is valid");
+        let seeds = Seeds {
+            hash: HashSeed([1, 2]),
+            random: [3; 32],
+        };
+        let host = simulation.host(ShardId::new(0), seeds);
+        Self {
+            host: host.expect("nothing is set up"),
+            input: Vec::new(),
+            _among: among,
+            _within: within,
+            tasks,
+            runtime,
+        }
+    }
+
+    /// A connection that has said nothing yet.
+    pub(crate) fn connect(&mut self) -> ConnectionId {
+        self.host.handle_accepted().expect("there is room")
+    }
+
+    /// A session on the route at `path`, which has been sent the 101.
+    pub(crate) fn session(&mut self, path: &str) -> ConnectionId {
+        let (id, mut output) = (self.connect(), Vec::new());
+        self.say(id, upgrade_request(path).as_bytes(), &mut output);
+        assert!(self.host.is_session(id), "{}", output.escape_ascii());
+        id
+    }
+
+    /// Receives this from a connection, and appends what is sent to anybody to `output`.
+    pub(crate) fn say(&mut self, id: ConnectionId, bytes: &[u8], output: &mut Vec<u8>) {
+        self.input.clear();
+        self.input.extend_from_slice(bytes);
+        self.host.handle_received(id, &mut self.input);
+        self.settle(output);
+        while self.host.tasks_count() > 0 {
+            self.run_tasks();
+            self.settle(output);
+        }
+        while self.host.poll_reading().is_some() {}
+        assert!(!self.host.has_arrivals() && !self.host.wants_to_send());
+    }
+
+    /// One turn of a driver without work of its own.
+    fn settle(&mut self, output: &mut Vec<u8>) {
+        while self.host.handle_arrivals() > 0 {}
+        self.host.flush_messages();
+        while let Some((id, bytes)) = self.host.poll_send() {
+            let taken = put(bytes, output);
+            self.host.handle_sent(id, taken);
+        }
+        while let Some((id, bytes)) = self.host.poll_answer() {
+            let taken = put(bytes, output);
+            self.host.handle_sent(id, taken);
+        }
+    }
+
+    fn run_tasks(&self) {
+        let turn = self.tasks.run_until(tokio::task::yield_now());
+        self.runtime.block_on(turn);
+    }
+
+    /// The peer is gone, and so is the connection.
+    pub(crate) fn cut(&mut self, id: ConnectionId) {
+        self.host.handle_hangup(id, true);
+        while self.host.poll_close().is_some() {}
+        self.host.handle_closed(id);
+        while self.host.tasks_count() > 0 {
+            self.run_tasks();
+            self.host.handle_arrivals();
+        }
+    }
+}
+
+/// Takes bytes that are lent; returns how many.
+fn put(bytes: &[u8], output: &mut Vec<u8>) -> u32 {
+    output.extend_from_slice(bytes);
+    u32::try_from(bytes.len()).expect("what is sent at once is far below 4 GiB")
+}
+
+/// What a browser sends to connect to `path`, with what any of the languages wants to see.
+pub(crate) fn upgrade_request(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\n\
+         Host: 127.0.0.1:8080\r\n\
+         Connection: Upgrade\r\n\
+         Pragma: no-cache\r\n\
+         Cache-Control: no-cache\r\n\
+         User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)\r\n\
+         Upgrade: websocket\r\n\
+         Origin: http://127.0.0.1:8080\r\n\
+         Sec-WebSocket-Version: 13\r\n\
+         Accept-Encoding: gzip, deflate, br, zstd\r\n\
+         Accept-Language: en-US,en;q=0.9\r\n\
+         Cookie: auth=jack\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
+         Sec-WebSocket-Protocol: token\r\n\
+         X-User-Id: jack\r\n\r\n"
+    )
+}
+
+/// A POST of JSON.
+pub(crate) fn post(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\n\
+         Host: 127.0.0.1:8080\r\n\
+         Content-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Blots out the day and the time of answers, which are not the same each time.
+pub(crate) fn undate(output: &mut [u8]) {
+    let found = output.windows(DATE.len()).enumerate();
+    let found = found.filter(|(_, window)| window.eq_ignore_ascii_case(DATE));
+    let starts: Vec<usize> = found.map(|(at, _)| at + DATE.len()).collect();
+    for start in starts {
+        output[start..start + DATE_BYTES].fill(b'x');
+    }
+}
+
+const DATE: &[u8] = b"\r\ndate: ";
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+const DATE_BYTES: usize = 29;

@@ -1,0 +1,356 @@
+//! What is done so many times to count its instructions, stage by stage.
+//!
+//! Every workload ends by looking at what came out, at a cost that does not grow with N.
+
+use crate::checksum;
+use crate::frames;
+use crate::languages::{DATA_BYTES, Spoken, json, length_of};
+use crate::pair::Pair;
+use crate::room::Room;
+use crate::server::{Server, post, undate, upgrade_request};
+use campanile::driver::mailbox::{Exchange, Post};
+use campanile::id::{ConnectionId, ShardId};
+use campanile::shard::connection_table::ConnectionTable;
+use campanile::shard::publication::{DropTarget, MailboxMessage, Ticket};
+use campanile::shard::wheel::Wheel;
+use campanile::ws::{Decoder, Event, OpCode, encoder, handshake};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// One stage.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    /// How many are enough for a measurement; a multiple of `step`.
+    pub(crate) units: u64,
+    /// How many are done at once.
+    pub(crate) step: u64,
+    pub(crate) run: fn(u64),
+}
+
+/// In the order of a message's way.
+pub(crate) const ALL: &[Workload] = &[
+    workload("handshake", "request", 2_000, 1, judge),
+    workload("upgrade", "connection", 100, 1, upgrade),
+    workload("decode", "frame", 12_800, 128, decode),
+    workload("decode-wsrv", "message", 2_000, 1, |n| decode_as("wsrv", n)),
+    workload("decode-easyws", "message", 2_000, 1, |n| {
+        decode_as("easyws", n)
+    }),
+    workload("decode-projectforge", "message", 2_000, 1, |n| {
+        decode_as("projectforge", n)
+    }),
+    workload("decode-edk", "message", 2_000, 1, |n| decode_as("edk", n)),
+    workload("decode-wserver", "message", 2_000, 1, |n| {
+        decode_as("wserver", n)
+    }),
+    workload("message-wsrv", "message", 500, 1, |n| say("/wsrv", WSRV, n)),
+    workload("message-easyws", "message", 500, 1, |n| {
+        say("/easyws", "echo: hi", n)
+    }),
+    workload("encode", "frame", 12_800, 128, encode),
+    workload("encode-wsrv", "publication", 2_000, 1, |n| {
+        encode_as("wsrv", n)
+    }),
+    workload("encode-easyws", "publication", 2_000, 1, |n| {
+        encode_as("easyws", n)
+    }),
+    workload("encode-projectforge", "publication", 2_000, 1, |n| {
+        encode_as("projectforge", n)
+    }),
+    workload("encode-edk", "publication", 2_000, 1, |n| {
+        encode_as("edk", n)
+    }),
+    workload("encode-wserver", "publication", 2_000, 1, |n| {
+        encode_as("wserver", n)
+    }),
+    workload("fanout-1", "delivery", 20_000, 1_000, |n| fan_out(n, 1)),
+    workload("fanout-16", "delivery", 320_000, 16_000, |n| fan_out(n, 16)),
+    workload("mailbox", "message", 25_600, 256, mailbox),
+    workload("cross-shard", "publication", 2_560, 256, cross_shard),
+    workload("session-table", "session", 20_000, 1_000, session_table),
+    workload("wheel", "deadline", 100_000, 10_000, wheel),
+    workload("push", "request", 200, 1, push),
+    workload("api", "request", 200, 1, api),
+];
+
+const fn workload(
+    name: &'static str,
+    unit: &'static str,
+    units: u64,
+    step: u64,
+    run: fn(u64),
+) -> Workload {
+    Workload {
+        name,
+        unit,
+        units,
+        step,
+        run,
+    }
+}
+
+/// Judges a browser's upgrade request and writes the 101.
+fn judge(requests: u64) {
+    let request = upgrade_request("/ws");
+    let lines = request.lines().filter_map(|line| line.split_once(": "));
+    let headers: Vec<(&str, &[u8])> = lines.map(|(name, text)| (name, text.as_bytes())).collect();
+    let mut output = Vec::with_capacity(1_024);
+    for _ in 0..requests {
+        output.clear();
+        let lines = black_box(&headers).iter().copied();
+        let accept = handshake::judge("GET", lines, || true).expect("a browser's is right");
+        handshake::put_switching_protocols(&mut output, &accept, None);
+    }
+    checksum::check("handshake", &output, SWITCHING);
+}
+
+/// Takes a connection from its acceptance over hyper to a session, and cuts it.
+fn upgrade(connections: u64) {
+    let (mut server, mut output) = (Server::new(), Vec::with_capacity(1_024));
+    let request = upgrade_request("/ws");
+    let mut take_in = |output: &mut Vec<u8>| {
+        output.clear();
+        let id = server.connect();
+        server.say(id, request.as_bytes(), output);
+        server.cut(id);
+    };
+    take_in(&mut output);
+    await_second();
+    (0..connections).for_each(|_| take_in(&mut output));
+    checksum::check("upgrade", &output, SWITCHING);
+}
+
+/// Decodes frames of 128 masked bytes, 64 in a chunk. Twice over, they are what they were.
+fn decode(frames: u64) {
+    let mut frame = Vec::new();
+    encoder::put_head(&mut frame, OpCode::Text, FRAME_BYTES);
+    frame[1] |= 0x80;
+    frame.extend_from_slice(&[0x37, 0xfa, 0x21, 0x3d]);
+    frame.resize(frame.len() + FRAME_BYTES, b'x');
+    let mut stream = frame.repeat(64);
+    let before = checksum::of(&stream);
+    let (mut decoder, mut bytes) = (Decoder::new(), 0);
+    for _ in 0..frames / 64 {
+        let mut rest = black_box(&mut stream[..]);
+        while let (taken, Some(event)) = decoder.step(rest, 1 << 20).expect("valid") {
+            if let Event::Message { payload, .. } = event {
+                bytes += payload.bytes().len() as u64;
+            }
+            rest = &mut rest[taken..];
+        }
+    }
+    assert_eq!(bytes, frames * FRAME_BYTES as u64);
+    assert_eq!(checksum::of(&stream), before);
+}
+
+/// Decodes a client's message.
+fn decode_as(name: &'static str, messages: u64) {
+    let mut spoken = Spoken::new(name, DATA_BYTES[0]);
+    let length = spoken.decode(length_of);
+    let lengths: usize = (0..messages)
+        .map(|_| black_box(&mut spoken).decode(length_of))
+        .sum();
+    assert_eq!(lengths as u64, messages * length as u64);
+    spoken.check();
+}
+
+/// Has the gateway answer a message of a client, from its frame to what is sent.
+fn say(path: &str, message: &str, messages: u64) {
+    let (mut server, mut output) = (Server::new(), Vec::with_capacity(1_024));
+    let id = server.session(path);
+    let frame = frames::masked(message.as_bytes());
+    for _ in 0..messages {
+        output.clear();
+        server.say(id, &frame, &mut output);
+    }
+    let echoed = if path == "/wsrv" {
+        0x3fa3_3da3
+    } else {
+        0xb294_5b2b
+    };
+    checksum::check(path, &output, echoed);
+}
+
+/// Encodes frames of 128 bytes, 128 of them into one buffer.
+fn encode(frames: u64) {
+    let payload = [b'x'; FRAME_BYTES];
+    let mut batch = Vec::with_capacity(128 * (FRAME_BYTES + 16));
+    for number in 0..frames {
+        if number % 128 == 0 {
+            batch.clear();
+        }
+        encoder::put_frame(&mut batch, OpCode::Text, black_box(&payload));
+    }
+    checksum::check("encode", &batch, 0x079a_07f1);
+}
+
+/// Encodes a publication as a frame.
+fn encode_as(name: &'static str, publications: u64) {
+    let (mut spoken, data) = (Spoken::new(name, DATA_BYTES[0]), json(DATA_BYTES[0]));
+    let mut frame = Vec::with_capacity(1_024);
+    for _ in 0..publications {
+        frame.clear();
+        spoken.encode(black_box(data.as_bytes()), &mut frame);
+    }
+    assert!(!frame.is_empty());
+    spoken.check();
+}
+
+/// Publishes to 1,000 sessions, so many publications in one turn.
+fn fan_out(deliveries: u64, per_turn: u64) {
+    let mut room = Room::of(SESSIONS);
+    let (sessions, mut sum) = (u64::from(SESSIONS), (0, 0));
+    let turns = deliveries / sessions / per_turn;
+    for _ in 0..turns {
+        for _ in 0..per_turn {
+            room.publish(PAYLOAD);
+        }
+        let (sends, bytes) = room.drain();
+        sum = (sum.0 + sends, sum.1 + bytes);
+    }
+    let frame_bytes = 2 + PAYLOAD.len() as u64;
+    assert_eq!(sum, (turns * sessions, deliveries * frame_bytes));
+    room.publish(PAYLOAD);
+    let mut output = Vec::new();
+    room.drain_into(&mut output);
+    checksum::check("fanout", &output, 0xb397_e8a9);
+}
+
+/// Sends messages from one shard to another, as many at a time as the mailbox holds.
+fn mailbox(messages: u64) {
+    let exchange = Exchange::simulated(2, SLOTS as usize, 1);
+    let (near, far) = (ShardId::new(0), ShardId::new(1));
+    let mut sender = Post::new(near, Arc::clone(&exchange));
+    let receiver = Post::new(far, exchange);
+    let target = Arc::new(DropTarget {
+        namespace: 0,
+        name: (*b"jack").into(),
+        event: None,
+    });
+    let rounds = messages / u64::from(SLOTS);
+    let mut sum = 0;
+    for _ in 0..rounds {
+        for index in 0..SLOTS {
+            let ticket = Some(Ticket { asker: near, index });
+            let target = Arc::clone(&target);
+            sender.send(far, MailboxMessage::Drop { target, ticket });
+        }
+        sender.flush();
+        while let Some(message) = receiver.receive() {
+            if let MailboxMessage::Drop { ticket, .. } = message {
+                sum += ticket.map_or(0, |ticket| u64::from(ticket.index));
+            }
+        }
+    }
+    assert_eq!(sum, rounds * u64::from(SLOTS) * u64::from(SLOTS - 1) / 2);
+}
+
+/// Publishes on one shard to the one subscriber, who is on another.
+fn cross_shard(publications: u64) {
+    let mut pair = Pair::new(SLOTS as usize);
+    let mut sum = (0, 0);
+    for _ in 0..publications / u64::from(SLOTS) {
+        (0..SLOTS).for_each(|_| pair.publish(PAYLOAD));
+        pair.cross();
+        let (sends, bytes) = pair.far.drain();
+        sum = (sum.0 + sends, sum.1 + bytes);
+    }
+    let frame_bytes = 2 + PAYLOAD.len() as u64;
+    let rounds = publications / u64::from(SLOTS);
+    assert_eq!(sum, (rounds, publications * frame_bytes));
+}
+
+/// Finds, removes and files each of 1,000 connections.
+fn session_table(sessions: u64) {
+    let mut table = ConnectionTable::new();
+    let row = |slot: u32| [slot; 12];
+    let ids = (0..1_000).map(|slot| table.insert(row(slot)).expect("there is room"));
+    let mut ids: Vec<ConnectionId> = ids.collect();
+    let mut sum = 0;
+    for _ in 0..sessions / 1_000 {
+        for id in &mut ids {
+            sum += u64::from(table.get(*id).expect("filed before")[0]);
+            let row = table.remove(*id).expect("just seen");
+            *id = table.insert(row).expect("its slot is free");
+        }
+    }
+    assert_eq!(sum, sessions / 1_000 * 499_500);
+}
+
+/// Files 10,000 deadlines within two minutes, moves each by a tick, and lets them become due.
+fn wheel(deadlines: u64) {
+    const TICKS: u32 = 1_875;
+    let (mut wheel, mut due, mut now, mut sum) = (Wheel::new(), Vec::new(), 0, 0);
+    for _ in 0..deadlines / u64::from(ENTRIES) {
+        for by in 0..2 {
+            for slot in 0..ENTRIES {
+                // Neighbours are far from each other.
+                let after = slot * 7_919 % (TICKS - 1);
+                wheel.schedule(slot, now + 1 + after + by);
+            }
+        }
+        for _ in 0..TICKS {
+            now += 1;
+            wheel.advance(now, &mut due);
+        }
+        sum += due.drain(..).map(u64::from).sum::<u64>();
+    }
+    let rounds = deadlines / u64::from(ENTRIES);
+    assert_eq!(
+        sum,
+        rounds * u64::from(ENTRIES) * u64::from(ENTRIES - 1) / 2
+    );
+}
+
+/// Pushes to one session over a kept HTTP connection, each push after the last one's answer.
+fn push(requests: u64) {
+    let body = r#"{"userId":"jack","event":"news","message":"Hello World"}"#;
+    ask(&post("/push", body), requests, 0x3295_04d1);
+}
+
+/// Publishes to a channel by the server API, with one session on it.
+fn api(requests: u64) {
+    let body = r#"{"channel":"room","event":"news","data":{"text":"hi"}}"#;
+    ask(&post("/api/v1/publish", body), requests, 0xd578_58c0);
+}
+
+/// Has requests answered, one after another.
+fn ask(request: &str, requests: u64, expected: u32) {
+    let (mut server, mut output) = (Server::new(), Vec::with_capacity(4_096));
+    let jack = server.session("/ws");
+    let register = frames::masked(br#"{"token":"jack","event":"news"}"#);
+    server.say(jack, &register, &mut output);
+    server.session("/projectforge?ch=room");
+    let backend = server.connect();
+    server.say(backend, request.as_bytes(), &mut output);
+    await_second();
+    for _ in 0..requests {
+        output.clear();
+        server.say(backend, request.as_bytes(), &mut output);
+    }
+    undate(&mut output);
+    checksum::check("requests", &output, expected);
+}
+
+/// Waits for the clock's next second: hyper words the date once in each, and a count is to have
+/// the same number of them.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "hyper reads the clock, whatever we do"
+)]
+fn await_second() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let into_second = now.expect("it is past 1970").subsec_nanos();
+    std::thread::sleep(Duration::from_nanos(1_000_000_000 - u64::from(into_second)));
+}
+
+const WSRV: &str = r#"{"cmd":"echo","seqno":"1","data":{"text":"hi"}}"#;
+const SWITCHING: u32 = 0x1206_a59d;
+const PAYLOAD: &[u8] = &[b'x'; 80];
+const FRAME_BYTES: usize = 128;
+const SESSIONS: u32 = 1_000;
+const SLOTS: u32 = 256;
+const ENTRIES: u32 = 10_000;

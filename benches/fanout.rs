@@ -9,6 +9,8 @@ use std::hint::black_box;
 
 #[path = "support/checksum.rs"]
 mod checksum;
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "support/room.rs"]
 mod room;
 

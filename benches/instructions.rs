@@ -42,7 +42,7 @@ fn main() -> Result<(), String> {
     match *arguments {
         [] => {
             for workload in ALL {
-                (workload.run)(workload.step);
+                workload.run(workload.step);
             }
         }
         ["list"] => {
@@ -54,10 +54,10 @@ fn main() -> Result<(), String> {
             let workload = ALL.iter().find(|workload| workload.name == name);
             let workload = workload.ok_or_else(|| format!("{name}: no such workload"))?;
             let units: u64 = units.parse().map_err(|error| format!("{units}: {error}"))?;
-            if units == 0 || units % workload.step != 0 {
+            if units == 0 || !units.is_multiple_of(workload.step) {
                 return Err(format!("{units}: not a multiple of {}", workload.step));
             }
-            (workload.run)(units);
+            workload.run(units);
         }
         _ => return Err("usage: instructions list | instructions WORKLOAD N".to_owned()),
     }

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 #[path = "support/checksum.rs"]
 mod checksum;
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "support/pair.rs"]
 mod pair;
 #[expect(dead_code, reason = "one session is enough here")]

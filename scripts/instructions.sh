@@ -43,8 +43,9 @@ trap clean_up EXIT
 # build FOLDER: the program of the workloads there.
 build() {
     local built
-    built=$(cd "$1" && cargo bench --quiet --no-run --bench instructions --message-format=json)
-    built=$(grep '"name":"instructions"' <<< "$built")
+    built=$(cd "$1" && cargo bench --quiet --no-run --bench instructions --message-format=json) ||
+        return 1
+    built=$(grep '"name":"instructions"' <<< "$built") || return 1
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<< "$built"
 }
 
@@ -84,7 +85,7 @@ measure_commit() {
 # first has beside it comes last.
 compare() {
     awk -v before_name="$3" -v now_name="$4" '
-        NR == FNR { before[$1] = $2; order[++rows] = $1; next }
+        FILENAME == ARGV[1] { before[$1] = $2; order[++rows] = $1; next }
         { row($1, $1 in before ? before[$1] : "-", $2); seen[$1] = 1 }
         END {
             for (i = 1; i <= rows; i++)
@@ -111,10 +112,10 @@ judge() {
     hold fanout-1 150 || status=1
     hold fanout-16 65 || status=1
     slower=$(awk -v max="$percent_max" '
-        NR == FNR { before[$1] = $2; next }
+        FILENAME == ARGV[1] { before[$1] = $2; next }
         $1 in before && $2 > before[$1] * (1 + max / 100) { print $1 }' "$work/before" "$work/now")
     [ -n "$slower" ] || return "$status"
-    echo "over $percent_max % above the baseline:" $slower >&2
+    echo "over $percent_max % above the baseline: ${slower//$'\n'/, }" >&2
     compiler=$(sed -n 's/^# \(rustc .*\)/\1/p' "$baseline")
     if [ "$compiler" = "$(rustc -V)" ]; then
         return 1

@@ -1,6 +1,7 @@
-//! A shard whose sessions all listen to one user. Knows no driver: whoever
-//! uses it takes what is to be sent and says that it was.
+//! A shard whose sessions all listen to one user. Knows no driver: whoever uses it takes what is to
+//! be sent and says that it was.
 
+use crate::frames;
 use campanile::config::Config;
 use campanile::content::{Content, Data};
 use campanile::gateway::shard_settings;
@@ -9,9 +10,6 @@ use campanile::shard::Shard;
 use campanile::shard::hash::HashSeed;
 use campanile::shard::publication::Audience;
 use std::sync::Arc;
-
-#[path = "frames.rs"]
-mod frames;
 
 /// The shard and what it promises to reach.
 pub(crate) struct Room {

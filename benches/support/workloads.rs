@@ -27,73 +27,66 @@ pub(crate) struct Workload {
     pub(crate) units: u64,
     /// How many are done at once.
     pub(crate) step: u64,
-    pub(crate) run: fn(u64),
+    work: Work,
+}
+
+/// Does so many units of what stands behind the dash of a workload's name, if anything does.
+type Work = fn(&'static str, u64);
+
+impl Workload {
+    const fn new(
+        name: &'static str,
+        unit: &'static str,
+        units: u64,
+        step: u64,
+        work: Work,
+    ) -> Self {
+        Self {
+            name,
+            unit,
+            units,
+            step,
+            work,
+        }
+    }
+
+    /// Does so many units.
+    pub(crate) fn run(&self, units: u64) {
+        let of = self.name.split_once('-').map_or("", |(_, of)| of);
+        (self.work)(of, units);
+    }
 }
 
 /// In the order of a message's way.
 pub(crate) const ALL: &[Workload] = &[
-    workload("handshake", "request", 2_000, 1, judge),
-    workload("upgrade", "connection", 100, 1, upgrade),
-    workload("decode", "frame", 12_800, 128, decode),
-    workload("decode-wsrv", "message", 2_000, 1, |n| decode_as("wsrv", n)),
-    workload("decode-easyws", "message", 2_000, 1, |n| {
-        decode_as("easyws", n)
-    }),
-    workload("decode-projectforge", "message", 2_000, 1, |n| {
-        decode_as("projectforge", n)
-    }),
-    workload("decode-edk", "message", 2_000, 1, |n| decode_as("edk", n)),
-    workload("decode-wserver", "message", 2_000, 1, |n| {
-        decode_as("wserver", n)
-    }),
-    workload("message-wsrv", "message", 500, 1, |n| say("/wsrv", WSRV, n)),
-    workload("message-easyws", "message", 500, 1, |n| {
-        say("/easyws", "echo: hi", n)
-    }),
-    workload("encode", "frame", 12_800, 128, encode),
-    workload("encode-wsrv", "publication", 2_000, 1, |n| {
-        encode_as("wsrv", n)
-    }),
-    workload("encode-easyws", "publication", 2_000, 1, |n| {
-        encode_as("easyws", n)
-    }),
-    workload("encode-projectforge", "publication", 2_000, 1, |n| {
-        encode_as("projectforge", n)
-    }),
-    workload("encode-edk", "publication", 2_000, 1, |n| {
-        encode_as("edk", n)
-    }),
-    workload("encode-wserver", "publication", 2_000, 1, |n| {
-        encode_as("wserver", n)
-    }),
-    workload("fanout-1", "delivery", 20_000, 1_000, |n| fan_out(n, 1)),
-    workload("fanout-16", "delivery", 320_000, 16_000, |n| fan_out(n, 16)),
-    workload("mailbox", "message", 25_600, 256, mailbox),
-    workload("cross-shard", "publication", 2_560, 256, cross_shard),
-    workload("session-table", "session", 20_000, 1_000, session_table),
-    workload("wheel", "deadline", 100_000, 10_000, wheel),
-    workload("push", "request", 200, 1, push),
-    workload("api", "request", 200, 1, api),
+    Workload::new("handshake", "request", 2_000, 1, judge),
+    Workload::new("upgrade", "connection", 100, 1, upgrade),
+    Workload::new("decode", "frame", 12_800, 128, decode),
+    Workload::new("decode-wsrv", "message", 2_000, 1, decode_as),
+    Workload::new("decode-easyws", "message", 2_000, 1, decode_as),
+    Workload::new("decode-projectforge", "message", 2_000, 1, decode_as),
+    Workload::new("decode-edk", "message", 2_000, 1, decode_as),
+    Workload::new("decode-wserver", "message", 2_000, 1, decode_as),
+    Workload::new("message-wsrv", "message", 500, 1, echo),
+    Workload::new("message-easyws", "message", 500, 1, echo),
+    Workload::new("encode", "frame", 12_800, 128, encode),
+    Workload::new("encode-wsrv", "publication", 2_000, 1, encode_as),
+    Workload::new("encode-easyws", "publication", 2_000, 1, encode_as),
+    Workload::new("encode-projectforge", "publication", 2_000, 1, encode_as),
+    Workload::new("encode-edk", "publication", 2_000, 1, encode_as),
+    Workload::new("encode-wserver", "publication", 2_000, 1, encode_as),
+    Workload::new("fanout-1", "delivery", 20_000, 1_000, fan_out),
+    Workload::new("fanout-16", "delivery", 320_000, 16_000, fan_out),
+    Workload::new("mailbox", "message", 25_600, 256, mailbox),
+    Workload::new("crossing", "publication", 2_560, 256, crossing),
+    Workload::new("table", "session", 20_000, 1_000, session_table),
+    Workload::new("wheel", "deadline", 100_000, 10_000, wheel),
+    Workload::new("push", "request", 200, 1, push),
+    Workload::new("api", "request", 200, 1, api),
 ];
 
-const fn workload(
-    name: &'static str,
-    unit: &'static str,
-    units: u64,
-    step: u64,
-    run: fn(u64),
-) -> Workload {
-    Workload {
-        name,
-        unit,
-        units,
-        step,
-        run,
-    }
-}
-
 /// Judges a browser's upgrade request and writes the 101.
-fn judge(requests: u64) {
+fn judge(_: &str, requests: u64) {
     let request = upgrade_request("/ws");
     let lines = request.lines().filter_map(|line| line.split_once(": "));
     let headers: Vec<(&str, &[u8])> = lines.map(|(name, text)| (name, text.as_bytes())).collect();
@@ -108,7 +101,7 @@ fn judge(requests: u64) {
 }
 
 /// Takes a connection from its acceptance over hyper to a session, and cuts it.
-fn upgrade(connections: u64) {
+fn upgrade(_: &str, connections: u64) {
     let (mut server, mut output) = (Server::new(), Vec::with_capacity(1_024));
     let request = upgrade_request("/ws");
     let mut take_in = |output: &mut Vec<u8>| {
@@ -124,7 +117,7 @@ fn upgrade(connections: u64) {
 }
 
 /// Decodes frames of 128 masked bytes, 64 in a chunk. Twice over, they are what they were.
-fn decode(frames: u64) {
+fn decode(_: &str, frames: u64) {
     let mut frame = Vec::new();
     encoder::put_head(&mut frame, OpCode::Text, FRAME_BYTES);
     frame[1] |= 0x80;
@@ -157,25 +150,24 @@ fn decode_as(name: &'static str, messages: u64) {
     spoken.check();
 }
 
-/// Has the gateway answer a message of a client, from its frame to what is sent.
-fn say(path: &str, message: &str, messages: u64) {
+/// Has the gateway send a client's message back, from its frame to what is sent.
+fn echo(language: &str, messages: u64) {
+    let (message, expected) = match language {
+        "wsrv" => (WSRV, 0x3fa3_3da3),
+        _ => ("echo: hi", 0xb294_5b2b),
+    };
     let (mut server, mut output) = (Server::new(), Vec::with_capacity(1_024));
-    let id = server.session(path);
+    let id = server.session(&format!("/{language}"));
     let frame = frames::masked(message.as_bytes());
     for _ in 0..messages {
         output.clear();
         server.say(id, &frame, &mut output);
     }
-    let echoed = if path == "/wsrv" {
-        0x3fa3_3da3
-    } else {
-        0xb294_5b2b
-    };
-    checksum::check(path, &output, echoed);
+    checksum::check(language, &output, expected);
 }
 
 /// Encodes frames of 128 bytes, 128 of them into one buffer.
-fn encode(frames: u64) {
+fn encode(_: &str, frames: u64) {
     let payload = [b'x'; FRAME_BYTES];
     let mut batch = Vec::with_capacity(128 * (FRAME_BYTES + 16));
     for number in 0..frames {
@@ -200,7 +192,8 @@ fn encode_as(name: &'static str, publications: u64) {
 }
 
 /// Publishes to 1,000 sessions, so many publications in one turn.
-fn fan_out(deliveries: u64, per_turn: u64) {
+fn fan_out(per_turn: &str, deliveries: u64) {
+    let per_turn: u64 = per_turn.parse().expect("it is in the name");
     let mut room = Room::of(SESSIONS);
     let (sessions, mut sum) = (u64::from(SESSIONS), (0, 0));
     let turns = deliveries / sessions / per_turn;
@@ -220,7 +213,7 @@ fn fan_out(deliveries: u64, per_turn: u64) {
 }
 
 /// Sends messages from one shard to another, as many at a time as the mailbox holds.
-fn mailbox(messages: u64) {
+fn mailbox(_: &str, messages: u64) {
     let exchange = Exchange::simulated(2, SLOTS as usize, 1);
     let (near, far) = (ShardId::new(0), ShardId::new(1));
     let mut sender = Post::new(near, Arc::clone(&exchange));
@@ -249,7 +242,7 @@ fn mailbox(messages: u64) {
 }
 
 /// Publishes on one shard to the one subscriber, who is on another.
-fn cross_shard(publications: u64) {
+fn crossing(_: &str, publications: u64) {
     let mut pair = Pair::new(SLOTS as usize);
     let mut sum = (0, 0);
     for _ in 0..publications / u64::from(SLOTS) {
@@ -264,7 +257,7 @@ fn cross_shard(publications: u64) {
 }
 
 /// Finds, removes and files each of 1,000 connections.
-fn session_table(sessions: u64) {
+fn session_table(_: &str, sessions: u64) {
     let mut table = ConnectionTable::new();
     let row = |slot: u32| [slot; 12];
     let ids = (0..1_000).map(|slot| table.insert(row(slot)).expect("there is room"));
@@ -281,7 +274,7 @@ fn session_table(sessions: u64) {
 }
 
 /// Files 10,000 deadlines within two minutes, moves each by a tick, and lets them become due.
-fn wheel(deadlines: u64) {
+fn wheel(_: &str, deadlines: u64) {
     const TICKS: u32 = 1_875;
     let (mut wheel, mut due, mut now, mut sum) = (Wheel::new(), Vec::new(), 0, 0);
     for _ in 0..deadlines / u64::from(ENTRIES) {
@@ -306,13 +299,13 @@ fn wheel(deadlines: u64) {
 }
 
 /// Pushes to one session over a kept HTTP connection, each push after the last one's answer.
-fn push(requests: u64) {
+fn push(_: &str, requests: u64) {
     let body = r#"{"userId":"jack","event":"news","message":"Hello World"}"#;
     ask(&post("/push", body), requests, 0x3295_04d1);
 }
 
 /// Publishes to a channel by the server API, with one session on it.
-fn api(requests: u64) {
+fn api(_: &str, requests: u64) {
     let body = r#"{"channel":"room","event":"news","data":{"text":"hi"}}"#;
     ask(&post("/api/v1/publish", body), requests, 0xd578_58c0);
 }

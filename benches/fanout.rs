@@ -22,7 +22,7 @@ fn fanout(criterion: &mut Criterion) {
             let deliveries = u64::from(sessions) * publications;
             let mut output = Vec::new();
             (0..publications).for_each(|_| room.publish(PAYLOAD));
-            room.drain_into(&mut output);
+            room.drain(Some(&mut output));
             checksum::check("fanout", &output, expected(deliveries));
             let frame_bytes = 2 + PAYLOAD.len() as u64;
             group.throughput(Throughput::Elements(deliveries));
@@ -31,7 +31,7 @@ fn fanout(criterion: &mut Criterion) {
                     for _ in 0..publications {
                         room.publish(black_box(PAYLOAD));
                     }
-                    let (sends, bytes) = room.drain();
+                    let (sends, bytes) = room.drain(None);
                     assert_eq!(sends, u64::from(sessions));
                     assert_eq!(bytes, deliveries * frame_bytes);
                 });

@@ -6,12 +6,16 @@
 
 use campanile::ws::handshake;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use server::{Server, upgrade_request};
+use requests::upgrade_request;
+use server::Server;
 use std::hint::black_box;
 
 #[path = "support/checksum.rs"]
 mod checksum;
 #[expect(dead_code, reason = "nothing is pushed here")]
+#[path = "support/requests.rs"]
+mod requests;
+#[expect(dead_code, reason = "sessions are made step by step here")]
 #[path = "support/server.rs"]
 mod server;
 

@@ -61,7 +61,7 @@ fn publication(criterion: &mut Criterion) {
     let mut output = Vec::new();
     pair.publish(PAYLOAD);
     pair.cross();
-    pair.far.drain_into(&mut output);
+    pair.far.drain(Some(&mut output));
     checksum::check("publication", &output, 0xfcdf_4bd2);
     let bytes_expected = u64::from(SLOTS) * output.len() as u64;
 
@@ -71,7 +71,7 @@ fn publication(criterion: &mut Criterion) {
         bencher.iter(|| {
             (0..SLOTS).for_each(|_| pair.publish(black_box(PAYLOAD)));
             pair.cross();
-            assert_eq!(pair.far.drain(), (1, bytes_expected));
+            assert_eq!(pair.far.drain(None), (1, bytes_expected));
         });
     });
     group.finish();

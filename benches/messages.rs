@@ -14,6 +14,9 @@ mod checksum;
 #[path = "support/frames.rs"]
 mod frames;
 #[expect(dead_code, reason = "nothing is asked over HTTP here")]
+#[path = "support/requests.rs"]
+mod requests;
+#[expect(dead_code, reason = "nobody leaves here")]
 #[path = "support/server.rs"]
 mod server;
 

@@ -34,7 +34,7 @@ impl Room {
             assert_eq!(shard.handle_received(id, &mut frame), frame.len());
         }
         let mut room = Self { shard, sessions };
-        assert_eq!(room.drain().0, u64::from(sessions));
+        assert_eq!(room.drain(None).0, u64::from(sessions));
         room
     }
 
@@ -54,19 +54,16 @@ impl Room {
         assert_eq!(reached, self.sessions);
     }
 
-    /// Takes everything that is to be sent, and appends it to `output`.
-    pub(crate) fn drain_into(&mut self, output: &mut Vec<u8>) {
-        while let Some((id, bytes)) = self.shard.poll_send() {
-            output.extend_from_slice(bytes);
-            let taken = u32::try_from(bytes.len()).expect("an outbox counts in u32");
-            self.shard.handle_sent(id, taken);
-        }
-    }
-
-    /// Takes everything that is to be sent; returns how many sends and how many bytes that were.
-    pub(crate) fn drain(&mut self) -> (u64, u64) {
+    /// Takes everything that is to be sent, and appends it to `output` if there is one; returns how
+    /// many sends and how many bytes that were.
+    ///
+    /// One function for both: as in the gateway, the shard's part is inlined into one place.
+    pub(crate) fn drain(&mut self, mut output: Option<&mut Vec<u8>>) -> (u64, u64) {
         let mut sum = (0, 0);
         while let Some((id, bytes)) = self.shard.poll_send() {
+            if let Some(output) = &mut output {
+                output.extend_from_slice(bytes);
+            }
             let taken = u32::try_from(bytes.len()).expect("an outbox counts in u32");
             self.shard.handle_sent(id, taken);
             sum = (sum.0 + 1, sum.1 + u64::from(taken));

@@ -5,13 +5,16 @@
 
 use campanile::id::ConnectionId;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use server::{Server, post, undate};
+use requests::{post, undate};
+use server::Server;
 use std::hint::black_box;
 
 #[path = "support/checksum.rs"]
 mod checksum;
 #[path = "support/frames.rs"]
 mod frames;
+#[path = "support/requests.rs"]
+mod requests;
 #[expect(dead_code, reason = "nobody leaves here")]
 #[path = "support/server.rs"]
 mod server;

@@ -45,7 +45,8 @@ build() {
     local built
     built=$(cd "$1" && cargo bench --quiet --no-run --bench 'instructions*' \
         --message-format=json) || return 1
-    sed -n '/"name":"instructions/s/.*"executable":"\([^"]*\)".*/\1/p' <<< "$built"
+    sed -n '/"name":"instructions/s/.*"executable":"\([^"]*\)".*/\1/p' <<< "$built" |
+        LC_ALL=C sort
 }
 
 # count PROGRAM WORKLOAD N: the instructions of the whole program.

@@ -1,8 +1,11 @@
 #!/bin/bash
-# Runs a gateway for a script and stops it when that ends. Not run but read: `. gateway.sh`
+# Runs a gateway for a script and stops it when that ends.
+#
+# usage: . scripts/gateway.sh
 #
 # Makes $work, a folder for the script's files that goes when it ends. The messages begin with the
 # script's own name.
+set -euo pipefail
 
 name=$(basename "$0" .sh)
 work=$(mktemp -d)

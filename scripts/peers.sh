@@ -74,7 +74,9 @@ version_of() {
     case $1 in
         bun) echo "bun $bun_version" ;;
         ws) echo "ws $ws_version on Node.js $(node --version)" ;;
-        nchan) dpkg-query -W -f '${Package} ${Version}, ' nginx libnginx-mod-nchan | sed 's/, $//' ;;
+        nchan)
+            dpkg-query -W -f '${Package} ${Version}, ' nginx libnginx-mod-nchan | sed 's/, $//'
+            ;;
         nats) dpkg-query -W -f '${Package} ${Version}' nats-server ;;
         sockudo) echo "sockudo $sockudo_version" ;;
         *) usage ;;

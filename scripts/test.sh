@@ -35,7 +35,8 @@ docs() {
     RUSTDOCFLAGS="-D warnings" \
         cargo doc --workspace --no-deps --document-private-items --quiet
 }
-benches() { cargo bench --workspace --no-run --quiet; }
+# Each once: what comes out is held against checksums.
+benches() { cargo bench --workspace --bench '*' --quiet -- --test; }
 
 # Unit tests, transcripts, wire tests against the real executable, the simulator, the examples,
 # clients in Node.js, doc tests. The replay of the Autobahn transcripts is part of it.

@@ -231,7 +231,7 @@ settings! {
 
         /// Bytes of one buffer in which the publications of a turn lie next to each other.
         /// A full buffer is sealed and the next one begun; a larger frame has one of its own.
-        pub batch_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
+        pub batch_bytes_max: u32 = 512 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
 
         /// Bytes of a token and of the name of a user, an event or a channel.
         /// What a client says with a longer one is turned down the way its language does that; a

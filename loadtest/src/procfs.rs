@@ -334,6 +334,12 @@ mod tests {
         let pid = std::process::id();
         assert!(cpu_ns(pid).expect("this process is there") > 0);
         assert!(own_cpu_ns(Some(pid)).expect("this process is there") > 0);
+        let own = allowed(pid).expect("this process is there");
+        assert_eq!(
+            ksoftirqd_ns(&own, &own),
+            0,
+            "shared by both, charged to neither"
+        );
         assert!(anonymous_bytes(pid).expect("this process is there") > 0);
         assert_eq!(thread_named(pid, "no thread"), Ok(None));
     }

@@ -581,7 +581,7 @@ mod tests {
                     ("outbox_bytes_max", "1_048_576"),
                     ("partial_bytes_max", "268_435_456"),
                     ("publication_bytes_max", "268_435_456"),
-                    ("batch_bytes_max", "65_536"),
+                    ("batch_bytes_max", "524_288"),
                     ("name_bytes_max", "8_192"),
                     ("users_per_session_max", "1_024"),
                     ("channels_per_session_max", "128"),

@@ -82,10 +82,10 @@ pub(crate) enum Command {
 
     /// Measure what the kernel alone costs
     ///
-    /// Starts a bare `io_uring` loop that, for each request as long as an HTTP push, sends the frame
-    /// of 128 bytes payload at its end to every socket, answers, and does nothing else. What a gateway
-    /// costs beyond this is its own doing. The client's own cost per delivery is printed beside it:
-    /// that is its ceiling.
+    /// Starts a bare `io_uring` loop that, for each request as long as an HTTP push, sends the
+    /// frame of 128 bytes payload at its end to every socket, answers, and does nothing else. What
+    /// a gateway costs beyond this is its own doing. The client's own cost per delivery is printed
+    /// beside it: that is its ceiling.
     Floor(FloorArguments),
 
     /// Measure every promised figure and print the table

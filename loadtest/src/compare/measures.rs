@@ -1,5 +1,7 @@
 //! The measures of a comparison: each takes its rounds from all servers in turn and fills a table.
 
+mod load;
+
 use super::Contender;
 use super::config::{Config, Measure};
 use super::losses::{Better, Losses};
@@ -8,8 +10,8 @@ use crate::cores::Cores;
 use crate::failure::{Failure, Outcome};
 use crate::floor::{self, Shape};
 use crate::report::{Chart, Line, Report, Scale, Table};
-use crate::rounds::{Judged, Order, Reader, Round};
-use crate::stats::{Interval, count, duration, float, median};
+use crate::rounds::{Judged, Reader, Round};
+use crate::stats::{Interval, duration, float, median};
 
 /// The comparison under way.
 pub(super) struct Bench<'a> {
@@ -258,92 +260,6 @@ impl<'a> Bench<'a> {
         self.add_table(what, &heads, rows);
     }
 
-    /// The highest rate that is sustained, by bisection.
-    fn knee(&mut self) {
-        let (clients, bytes) = (KNEE_SUBSCRIBERS, KNEE_BYTES);
-        let what = format!(
-            "most deliveries a second with p99 below {} ms, {clients} subscribers, {bytes} bytes",
-            self.config.p99_max_ms
-        );
-        eprintln!("{what}");
-        let mut parts = self.parts(Measure::Knee, &what, &|contender| {
-            contender.reader(clients, bytes, KNEE_CONNECTIONS).map(Some)
-        });
-        let seconds = self.config.round_seconds;
-        let p99_max_ns = self.config.p99_max_ms * 1e6;
-        for number in 0..self.config.long_rounds {
-            self.round(&what, &mut parts, number, |part| {
-                let rate = find_knee(&mut part.reader, clients, seconds, p99_max_ns)?;
-                part.values.push(rate * float(count(clients)));
-                Ok(())
-            });
-        }
-        self.judge(&what, &mut parts, Vec::new());
-        let all: Vec<Samples> = parts
-            .iter()
-            .map(|part| Samples {
-                name: part.contender.name().to_owned(),
-                values: part.values.clone(),
-            })
-            .collect();
-        self.add_samples(&what, "knee", &all, Better::More, &|rate| {
-            format!("{rate:.0}")
-        });
-    }
-
-    /// Latencies at a load that every server can bear.
-    fn half_load(&mut self) {
-        let what = "capacity, for half of it".to_owned();
-        eprintln!("{what}");
-        let mut parts = self.parts(Measure::HalfLoad, &what, &|contender| {
-            let (clients, connections) = (KNEE_SUBSCRIBERS, KNEE_CONNECTIONS);
-            contender.reader(clients, KNEE_BYTES, connections).map(Some)
-        });
-        let seconds = self.config.round_seconds;
-        self.round(&what, &mut parts, 0, |part| {
-            part.values
-                .push(capacity(&mut part.reader, KNEE_SUBSCRIBERS, seconds)?);
-            Ok(())
-        });
-        let capacities = parts.iter().flat_map(|part| part.values.iter().copied());
-        let rate = capacities.fold(f64::INFINITY, f64::min) / 2.0;
-        if !(rate.is_finite() && rate > 0.0) {
-            return;
-        }
-        let what = format!(
-            "{rate:.0} publications a second to {KNEE_SUBSCRIBERS}, half of what the slowest \
-             bears, {KNEE_BYTES} bytes"
-        );
-        eprintln!("{what}");
-        for number in 0..self.config.rounds {
-            self.round(&what, &mut parts, number, |part| {
-                part.rounds.push(part.reader.round(open(rate, seconds))?);
-                Ok(())
-            });
-        }
-        self.judge(&what, &mut parts, Vec::new());
-        self.add_latencies(&what, "half_load", &parts);
-    }
-
-    /// A fan-out to sessions that are spread over shards, against the same in the first server.
-    fn shards(&mut self) {
-        let what =
-            format!("{KNEE_SUBSCRIBERS} subscribers, {KNEE_BYTES} bytes, 1 outstanding, by shards");
-        eprintln!("{what}");
-        let mut parts = self.parts(Measure::Shards, &what, &|contender| {
-            contender.reader(KNEE_SUBSCRIBERS, KNEE_BYTES, 1).map(Some)
-        });
-        let seconds = self.config.round_seconds;
-        for number in 0..self.config.rounds {
-            self.round(&what, &mut parts, number, |part| {
-                part.rounds.push(part.reader.batches(1, seconds)?);
-                Ok(())
-            });
-        }
-        self.judge(&what, &mut parts, Vec::new());
-        self.add_latencies(&what, "shards", &parts);
-    }
-
     /// A figure of another command, each time of a server that was started for it.
     fn one_by_one(&mut self, measure: &OneByOne<'_>) {
         let sessions = measure.sessions.to_string();
@@ -513,42 +429,6 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The highest rate of publications, up to one and a half of what a closed loop reaches, at which
-/// p99 stays within the bound in one of two tries: one stumble of the machine is no knee.
-fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64) -> Outcome<f64> {
-    let capacity = capacity(reader, clients, seconds)?;
-    let mut is_borne = |rate| -> Outcome<bool> {
-        for _ in 0..2 {
-            let round = reader.round(open(rate, seconds))?;
-            if round.p99_ns <= p99_max_ns && round.keeps_up && round.complaints == 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    let (mut low, mut high) = (0.0, capacity * 1.5);
-    let mut rate = capacity * 0.7;
-    for _ in 0..KNEE_STEPS {
-        *(if is_borne(rate)? { &mut low } else { &mut high }) = rate;
-        rate = f64::midpoint(low, high);
-    }
-    Ok(low)
-}
-
-/// Publications a second in a closed loop.
-fn capacity(reader: &mut Reader, clients: usize, seconds: f64) -> Outcome<f64> {
-    let closed = reader.batches(KNEE_CONNECTIONS, seconds)?;
-    Ok(closed.deliveries_per_s / float(count(clients)))
-}
-
-const fn open(rate: f64, seconds: f64) -> Order {
-    Order {
-        outstanding: None,
-        rate: Some(rate),
-        seconds,
-    }
-}
-
 /// What a round came to, in one number.
 type Value = fn(&Round) -> f64;
 
@@ -604,9 +484,5 @@ fn interval(interval: Interval) -> String {
     format!("{median:.3} [{low:.3}, {high:.3}]")
 }
 
-const KNEE_SUBSCRIBERS: usize = 1_000;
-const KNEE_BYTES: usize = 512;
-const KNEE_CONNECTIONS: usize = 16;
-const KNEE_STEPS: usize = 7;
 /// Seeds every bootstrap: the same samples give the same table.
 const SEED: u64 = 0x6361_6d70;

@@ -62,7 +62,7 @@ fanout     one publication at a time, or batches of `outstanding`, to all subscr
            floor of the same shape in the same round
 rpc        one command's round trip on one connection, against the first server
 knee       most deliveries a second with p99 below p99_max_ms in one of two tries, 1,000
-           subscribers, 512 bytes
+           subscribers, 512 bytes; 0 where it was at no rate that was tried
 half_load  latencies at half of what the slowest server bears in a closed loop
 connect    CPU per connection, of a server that has just started
 idle       anonymous memory per connection, of a server that has just started

@@ -24,7 +24,7 @@ pub(crate) fn serve() -> Outcome<()> {
 
     let frame = rounds::frame(wire::MESSAGE_BYTES);
     let answer = wire::push_answer(1);
-    let trigger_bytes = rounds::request(&target, wire::MESSAGE_BYTES).len();
+    let request_bytes = rounds::request(&target, wire::MESSAGE_BYTES).len();
     let watch = epoll::create(CreateFlags::CLOEXEC).attempt("make an epoll")?;
     epoll::add(&watch, &publisher, EventData::new_u64(0), EventFlags::IN)
         .attempt("watch the publisher")?;
@@ -39,12 +39,12 @@ pub(crate) fn serve() -> Outcome<()> {
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error).attempt("wait on epoll"),
         }
-        match publisher.read(&mut scratch).attempt("read a trigger")? {
+        match publisher.read(&mut scratch).attempt("read a request")? {
             0 => return Ok(()),
             read => received += read,
         }
-        while received >= trigger_bytes {
-            received -= trigger_bytes;
+        while received >= request_bytes {
+            received -= request_bytes;
             session.write_all(&frame).attempt("write a frame")?;
             publisher.write_all(&answer).attempt("write an answer")?;
         }

@@ -9,14 +9,14 @@ use crate::stats::{count, float};
 impl Bench<'_> {
     /// The highest rate that is sustained, by bisection.
     pub(super) fn knee(&mut self) {
-        let (clients, bytes) = (KNEE_SUBSCRIBERS, KNEE_BYTES);
+        let (clients, bytes) = (SUBSCRIBERS, BYTES);
         let what = format!(
             "most deliveries a second with p99 below {} ms, {clients} subscribers, {bytes} bytes",
             self.config.p99_max_ms
         );
         eprintln!("{what}");
         let mut parts = self.parts(Measure::Knee, &what, &|contender| {
-            contender.reader(clients, bytes, KNEE_CONNECTIONS).map(Some)
+            contender.reader(clients, bytes, CONNECTIONS).map(Some)
         });
         let seconds = self.config.round_seconds;
         let p99_max_ns = self.config.p99_max_ms * 1e6;
@@ -45,23 +45,25 @@ impl Bench<'_> {
         let what = "capacity, for half of it".to_owned();
         eprintln!("{what}");
         let mut parts = self.parts(Measure::HalfLoad, &what, &|contender| {
-            let (clients, connections) = (KNEE_SUBSCRIBERS, KNEE_CONNECTIONS);
-            contender.reader(clients, KNEE_BYTES, connections).map(Some)
+            let (clients, connections) = (SUBSCRIBERS, CONNECTIONS);
+            contender.reader(clients, BYTES, connections).map(Some)
         });
         let seconds = self.config.round_seconds;
         self.round(&what, &mut parts, 0, |part| {
             part.values
-                .push(capacity(&mut part.reader, KNEE_SUBSCRIBERS, seconds)?);
+                .push(capacity(&mut part.reader, SUBSCRIBERS, seconds)?);
             Ok(())
         });
         let capacities = parts.iter().flat_map(|part| part.values.iter().copied());
         let rate = capacities.fold(f64::INFINITY, f64::min) / 2.0;
         if !(rate.is_finite() && rate > 0.0) {
+            self.report
+                .warn("half_load: not measured, for no server bears anything");
             return;
         }
         let what = format!(
-            "{rate:.0} publications a second to {KNEE_SUBSCRIBERS}, half of what the slowest \
-             bears, {KNEE_BYTES} bytes"
+            "{rate:.0} publications a second to {SUBSCRIBERS}, half of what the slowest \
+             bears, {BYTES} bytes"
         );
         eprintln!("{what}");
         for number in 0..self.config.rounds {
@@ -76,11 +78,10 @@ impl Bench<'_> {
 
     /// A fan-out to sessions that are spread over shards, against the same in the first server.
     pub(super) fn shards(&mut self) {
-        let what =
-            format!("{KNEE_SUBSCRIBERS} subscribers, {KNEE_BYTES} bytes, 1 outstanding, by shards");
+        let what = format!("{SUBSCRIBERS} subscribers, {BYTES} bytes, 1 outstanding, by shards");
         eprintln!("{what}");
         let mut parts = self.parts(Measure::Shards, &what, &|contender| {
-            contender.reader(KNEE_SUBSCRIBERS, KNEE_BYTES, 1).map(Some)
+            contender.reader(SUBSCRIBERS, BYTES, 1).map(Some)
         });
         let seconds = self.config.round_seconds;
         for number in 0..self.config.rounds {
@@ -118,7 +119,7 @@ fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64)
 
 /// Publications a second in a closed loop.
 fn capacity(reader: &mut Reader, clients: usize, seconds: f64) -> Outcome<f64> {
-    let closed = reader.batches(KNEE_CONNECTIONS, seconds)?;
+    let closed = reader.batches(CONNECTIONS, seconds)?;
     Ok(closed.deliveries_per_s / float(count(clients)))
 }
 
@@ -130,7 +131,7 @@ const fn open(rate: f64, seconds: f64) -> Order {
     }
 }
 
-const KNEE_SUBSCRIBERS: usize = 1_000;
-const KNEE_BYTES: usize = 512;
-const KNEE_CONNECTIONS: usize = 16;
+const SUBSCRIBERS: usize = 1_000;
+const BYTES: usize = 512;
+const CONNECTIONS: usize = 16;
 const KNEE_STEPS: usize = 7;

@@ -4,7 +4,10 @@
 //! nobody, in one request or 16 of them pipelined, and calls of the server API, JSON in and out.
 
 use campanile::id::ConnectionId;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use requests::{post, undate};
 use server::Server;
 use std::hint::black_box;
@@ -28,19 +31,7 @@ fn push(criterion: &mut Criterion) {
     ] {
         let body = format!(r#"{{"userId":"{user}","event":"news","message":"Hello World"}}"#);
         let requests = post("/push", &body).repeat(count);
-        let mut room = Room::new();
-        checksum::check(name, &room.answer(requests.as_bytes()), expected);
-        let answer_bytes = room.answer(requests.as_bytes()).len();
-        group.throughput(Throughput::ElementsAndBytes {
-            elements: count as u64,
-            bytes: requests.len() as u64,
-        });
-        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| {
-                room.ask(black_box(requests.as_bytes()));
-                assert_eq!(room.output.len(), answer_bytes);
-            });
-        });
+        measure(&mut group, name, &requests, count as u64, expected);
     }
     group.finish();
 }
@@ -53,21 +44,32 @@ fn api(criterion: &mut Criterion) {
             Some(body) => post(&path, body),
             None => format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n"),
         };
-        let mut room = Room::new();
-        checksum::check(name, &room.answer(request.as_bytes()), expected);
-        let answer_bytes = room.answer(request.as_bytes()).len();
-        group.throughput(Throughput::ElementsAndBytes {
-            elements: 1,
-            bytes: request.len() as u64,
-        });
-        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| {
-                room.ask(black_box(request.as_bytes()));
-                assert_eq!(room.output.len(), answer_bytes);
-            });
-        });
+        measure(&mut group, name, &request, 1, expected);
     }
     group.finish();
+}
+
+/// Sends so many requests, all in one, over and over to a gateway of their own.
+fn measure(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    requests: &str,
+    count: u64,
+    expected: u32,
+) {
+    let mut room = Room::new();
+    checksum::check(name, &room.answer(requests.as_bytes()), expected);
+    let answer_bytes = room.answer(requests.as_bytes()).len();
+    group.throughput(Throughput::ElementsAndBytes {
+        elements: count,
+        bytes: requests.len() as u64,
+    });
+    group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+        bencher.iter(|| {
+            room.ask(black_box(requests.as_bytes()));
+            assert_eq!(room.output.len(), answer_bytes);
+        });
+    });
 }
 
 /// A gateway on which jack hears the event "news", somebody is on the channel "room", and a

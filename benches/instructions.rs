@@ -7,7 +7,6 @@
 //! The whole gateway is in a program of its own: here, as there, the shard's sends are called from
 //! one place, and inlined into it.
 
-use campanile::driver::mailbox::{Exchange, Post};
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::connection_table::ConnectionTable;
 use campanile::shard::publication::{DropTarget, MailboxMessage, Ticket};
@@ -15,7 +14,7 @@ use campanile::shard::wheel::Wheel;
 use campanile::ws::{Decoder, Event, OpCode, encoder, handshake};
 use counting::Workload;
 use languages::{DATA_BYTES, Spoken, json, length_of};
-use pair::Pair;
+use pair::{Pair, posts};
 use requests::upgrade_request;
 use room::Room;
 use std::hint::black_box;
@@ -159,10 +158,8 @@ fn fan_out(per_turn: &str, deliveries: u64) {
 
 /// Sends messages from one shard to another, as many at a time as the mailbox holds.
 fn mailbox(_: &str, messages: u64) {
-    let exchange = Exchange::simulated(2, SLOTS as usize, 1);
     let (near, far) = (ShardId::new(0), ShardId::new(1));
-    let mut sender = Post::new(near, Arc::clone(&exchange));
-    let receiver = Post::new(far, exchange);
+    let (mut sender, receiver) = posts(SLOTS as usize);
     let target = Arc::new(DropTarget {
         namespace: 0,
         name: (*b"jack").into(),

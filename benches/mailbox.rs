@@ -4,11 +4,10 @@
 //! sends as many as the mailbox holds; `full` twice as many: half of them wait and go later.
 //! `publication` is all of a publication's way to its one subscriber on the other shard.
 
-use campanile::driver::mailbox::{Exchange, Post};
 use campanile::id::ShardId;
 use campanile::shard::publication::{DropTarget, MailboxMessage, Ticket};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pair::Pair;
+use pair::{Pair, posts};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -25,10 +24,8 @@ mod room;
 fn mailbox(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mailbox");
     for (name, messages) in [("room", SLOTS), ("full", 2 * SLOTS)] {
-        let exchange = Exchange::simulated(2, SLOTS as usize, 1);
         let (near, far) = (ShardId::new(0), ShardId::new(1));
-        let mut sender = Post::new(near, Arc::clone(&exchange));
-        let receiver = Post::new(far, exchange);
+        let (mut sender, receiver) = posts(SLOTS as usize);
         let target = Arc::new(DropTarget {
             namespace: 0,
             name: (*b"jack").into(),

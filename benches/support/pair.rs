@@ -14,15 +14,23 @@ pub(crate) struct Pair {
     pub(crate) far: Room,
 }
 
+/// The mailboxes' ends of two shards, of `messages_max` messages each: to send from the first to
+/// the second.
+pub(crate) fn posts(messages_max: usize) -> (Post, Post) {
+    let exchange = Exchange::simulated(2, messages_max, 1);
+    let near = Post::new(ShardId::new(0), Arc::clone(&exchange));
+    (near, Post::new(ShardId::new(1), exchange))
+}
+
 impl Pair {
     /// With mailboxes of so many messages.
     pub(crate) fn new(messages_max: usize) -> Self {
-        let exchange = Exchange::simulated(2, messages_max, 1);
+        let (sender, receiver) = posts(messages_max);
         let (near, far) = (ShardId::new(0), ShardId::new(1));
         Self {
             near: Room::on(near, 2, 0),
-            sender: Post::new(near, Arc::clone(&exchange)),
-            receiver: Post::new(far, exchange),
+            sender,
+            receiver,
             far: Room::on(far, 2, 1),
         }
     }

@@ -69,6 +69,26 @@ pub(crate) struct Order {
     pub(crate) seconds: f64,
 }
 
+impl Order {
+    /// A closed loop.
+    pub(crate) const fn batches(outstanding: usize, seconds: f64) -> Self {
+        Self {
+            outstanding: Some(outstanding),
+            rate: None,
+            seconds,
+        }
+    }
+
+    /// An open loop.
+    pub(crate) const fn open(rate: f64, seconds: f64) -> Self {
+        Self {
+            outstanding: None,
+            rate: Some(rate),
+            seconds,
+        }
+    }
+}
+
 /// What one round came to.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Round {
@@ -211,11 +231,7 @@ impl Reader {
     ///
     /// As [`Reader::round`].
     pub(crate) fn batches(&mut self, outstanding: usize, seconds: f64) -> Outcome<Round> {
-        self.round(Order {
-            outstanding: Some(outstanding),
-            rate: None,
-            seconds,
-        })
+        self.round(Order::batches(outstanding, seconds))
     }
 
     /// Has the messages of all rounds judged.

@@ -71,5 +71,5 @@ shards     one publication at a time to 1,000 sessions, the first server against
 
 A ratio is taken within each round; reported are its median and 95 % bootstrap interval. A server
 whose interval overlaps the first's is `equal` to it, else `less` or `more`; where the first loses
-is listed before all tables. Exit status 1 when a
-server lost, duplicated, reordered or misdelivered a message.";
+is listed before all tables. Exit status 1 when a server lost, duplicated, reordered or misdelivered
+a message.";

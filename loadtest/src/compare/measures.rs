@@ -10,7 +10,7 @@ use crate::cores::Cores;
 use crate::failure::{Failure, Outcome};
 use crate::floor::{self, Shape};
 use crate::report::{Chart, Line, Report, Scale, Table};
-use crate::rounds::{Judged, Reader, Round};
+use crate::rounds::{Judged, Order, Reader, Round};
 use crate::stats::{Interval, duration, float, median};
 
 /// The comparison under way.
@@ -204,16 +204,21 @@ impl<'a> Bench<'a> {
     fn rpc(&mut self) {
         let what = "round trip of one command of 64 bytes on one connection".to_owned();
         eprintln!("{what}");
-        let mut parts = self.parts(Measure::Rpc, &what, &|contender| contender.asker(64));
-        let seconds = self.config.round_seconds;
+        let parts = self.parts(Measure::Rpc, &what, &|contender| contender.asker(64));
+        let order = Order::batches(1, self.config.round_seconds);
+        self.latencies(&what, "rpc", parts, order);
+    }
+
+    /// Has every server carry out `order` in all rounds, and compares them with the first.
+    fn latencies(&mut self, what: &str, key: &str, mut parts: Vec<Part<'_>>, order: Order) {
         for number in 0..self.config.rounds {
-            self.round(&what, &mut parts, number, |part| {
-                part.rounds.push(part.reader.batches(1, seconds)?);
+            self.round(what, &mut parts, number, |part| {
+                part.rounds.push(part.reader.round(order)?);
                 Ok(())
             });
         }
-        self.judge(&what, &mut parts, Vec::new());
-        self.add_latencies(&what, "rpc", &parts);
+        self.judge(what, &mut parts, Vec::new());
+        self.add_latencies(what, key, &parts);
     }
 
     /// CPU, p50 and p99 of servers against the first.

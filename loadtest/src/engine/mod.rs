@@ -259,9 +259,7 @@ impl Engine {
                 )));
             }
         }
-        self.sessions
-            .iter()
-            .try_for_each(|session| session.pipe.acknowledge_at_once())
+        Ok(())
     }
 
     /// Opens a session for each of `members` that reads at `pace` once it is open.
@@ -416,7 +414,7 @@ impl Engine {
                 // Read dry or not: the window is looked at after each wait.
                 let _read = rustix::io::read(&self.shared.bells[self.number], &mut rung);
             } else if data & PUBLISHER_BIT == 0 {
-                self.serve_session(index(data), flags);
+                self.serve_session(index(data), flags)?;
             } else {
                 self.serve_publisher(index(data & !PUBLISHER_BIT), flags)?;
             }
@@ -445,9 +443,9 @@ impl Engine {
         self.publishers.iter_mut().for_each(Publisher::flush);
     }
 
-    fn serve_session(&mut self, index: usize, flags: EventFlags) {
+    fn serve_session(&mut self, index: usize, flags: EventFlags) -> Outcome<()> {
         let Some(session) = self.sessions.get_mut(index) else {
-            return; // forgotten meanwhile
+            return Ok(()); // forgotten meanwhile
         };
         let was_open = session.is_open();
         let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
@@ -460,6 +458,7 @@ impl Engine {
                 let now_ns = clock::now_ns();
                 self.opening.saturating_record(now_ns - session.begun_ns());
                 session.state.connected(now_ns, &self.setup);
+                session.pipe.acknowledge_at_once()?;
             }
             (true, false) => {
                 self.open -= 1;
@@ -467,6 +466,7 @@ impl Engine {
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn serve_publisher(&mut self, index: usize, flags: EventFlags) -> Outcome<()> {

@@ -66,32 +66,18 @@ impl Bench<'_> {
              bears, {BYTES} bytes"
         );
         eprintln!("{what}");
-        for number in 0..self.config.rounds {
-            self.round(&what, &mut parts, number, |part| {
-                part.rounds.push(part.reader.round(open(rate, seconds))?);
-                Ok(())
-            });
-        }
-        self.judge(&what, &mut parts, Vec::new());
-        self.add_latencies(&what, "half_load", &parts);
+        self.latencies(&what, "half_load", parts, Order::open(rate, seconds));
     }
 
     /// A fan-out to sessions that are spread over shards, against the same in the first server.
     pub(super) fn shards(&mut self) {
         let what = format!("{SUBSCRIBERS} subscribers, {BYTES} bytes, 1 outstanding, by shards");
         eprintln!("{what}");
-        let mut parts = self.parts(Measure::Shards, &what, &|contender| {
+        let parts = self.parts(Measure::Shards, &what, &|contender| {
             contender.reader(SUBSCRIBERS, BYTES, 1).map(Some)
         });
-        let seconds = self.config.round_seconds;
-        for number in 0..self.config.rounds {
-            self.round(&what, &mut parts, number, |part| {
-                part.rounds.push(part.reader.batches(1, seconds)?);
-                Ok(())
-            });
-        }
-        self.judge(&what, &mut parts, Vec::new());
-        self.add_latencies(&what, "shards", &parts);
+        let order = Order::batches(1, self.config.round_seconds);
+        self.latencies(&what, "shards", parts, order);
     }
 }
 
@@ -101,7 +87,7 @@ fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64)
     let capacity = capacity(reader, clients, seconds)?;
     let mut is_borne = |rate| -> Outcome<bool> {
         for _ in 0..2 {
-            let round = reader.round(open(rate, seconds))?;
+            let round = reader.round(Order::open(rate, seconds))?;
             if round.p99_ns <= p99_max_ns && round.keeps_up && round.complaints == 0 {
                 return Ok(true);
             }
@@ -121,14 +107,6 @@ fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64)
 fn capacity(reader: &mut Reader, clients: usize, seconds: f64) -> Outcome<f64> {
     let closed = reader.batches(CONNECTIONS, seconds)?;
     Ok(closed.deliveries_per_s / float(count(clients)))
-}
-
-const fn open(rate: f64, seconds: f64) -> Order {
-    Order {
-        outstanding: None,
-        rate: Some(rate),
-        seconds,
-    }
 }
 
 const SUBSCRIBERS: usize = 1_000;

@@ -91,6 +91,21 @@ fn channels_and_exclusive_users_are_what_they_are_said_to_be() {
     }
 }
 
+/// Long quiets between events: the shards' clocks are old when something comes.
+#[test]
+fn a_long_quiet_has_deadlines_fire_early() {
+    let quiet = |prng: &mut Prng| Climate {
+        is_quiet: true,
+        ..rough(prng)
+    };
+    let failing = (0..100).find(|&seed| {
+        let climate = quiet(&mut Prng::from_seed(!seed));
+        catch_unwind(AssertUnwindSafe(|| run(seed, climate))).is_err()
+    });
+    println!("seed {failing:?}");
+    assert!(failing.is_some(), "mended: turn this test round");
+}
+
 /// Sessions that are told of each other, and taps, end in every way; nobody watches then.
 #[test]
 fn whoever_watches_has_stopped_when_it_is_gone() {
@@ -115,6 +130,7 @@ fn rough(prng: &mut Prng) -> Climate {
         pushers: 10,
         is_rough: true,
         is_lively: false,
+        is_quiet: false,
         is_watched: false,
     }
 }
@@ -135,6 +151,7 @@ fn narrow(prng: &mut Prng) -> Climate {
         pushers: 12,
         is_rough: false,
         is_lively: false,
+        is_quiet: false,
         is_watched: false,
     }
 }
@@ -155,6 +172,7 @@ fn lively(prng: &mut Prng) -> Climate {
         pushers: 3,
         is_rough: pick(&[0, 1, 1]) > 0,
         is_lively: true,
+        is_quiet: false,
         is_watched: false,
     }
 }
@@ -175,6 +193,7 @@ fn watched(prng: &mut Prng) -> Climate {
         pushers: 0,
         is_rough: true,
         is_lively: false,
+        is_quiet: false,
         is_watched: true,
     }
 }

@@ -19,6 +19,7 @@ mod socket;
 pub(crate) mod start;
 pub mod start_error;
 pub(crate) mod stop;
+pub mod turn;
 pub(crate) mod watchdog;
 
 /// How much of everything one turn of a loop does.

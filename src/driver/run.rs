@@ -8,6 +8,7 @@ use super::host::Host;
 use super::ring::{Completion, DataRing, Lent, Operation};
 use super::socket::{Sockets, shut_sending};
 use super::stop::StopFlag;
+use super::turn::{self, Steps};
 use super::{TurnLimits, mailbox::Exchange};
 use crate::embedder::{Embedder, Fault};
 use crate::id::{ConnectionId, ShardId};
@@ -90,8 +91,10 @@ impl Loop {
     pub(super) async fn run(mut self) -> io::Result<Counters> {
         let bell = self.ring.watch_bell()?;
         self.start_accepting()?;
+        let looks_max = self.limits.looks_per_turn_max;
         loop {
-            self.turn()?;
+            self.embedder.provoke(Fault::Loop);
+            turn::turn(&mut self, looks_max)?;
             if self.is_finished() {
                 return Ok(self.host.counters().clone());
             }
@@ -109,23 +112,6 @@ impl Loop {
                 self.sleep(&bell).await?;
             }
         }
-    }
-
-    /// Handles what there is, then sends what is owed.
-    fn turn(&mut self) -> io::Result<()> {
-        self.embedder.provoke(Fault::Loop);
-        for _ in 0..self.limits.looks_per_turn_max {
-            if self.ring.wants_enter() {
-                self.ring.enter()?;
-            }
-            let handled = self.handle_completions()? + self.host.handle_arrivals();
-            if handled == 0 {
-                break;
-            }
-            self.state.worked = true;
-        }
-        self.keep_time()?;
-        self.flush()
     }
 
     /// Takes completions out of the ring and acts on each; returns how many there were.
@@ -291,33 +277,6 @@ impl Loop {
         Ok(())
     }
 
-    /// Tells the others, sends what is owed, shuts and closes.
-    fn flush(&mut self) -> io::Result<()> {
-        self.host.flush_messages();
-        self.send_to_sessions()?;
-        while self.ring.room_to_send() > 0 {
-            let Some((id, bytes)) = self.host.poll_answer() else {
-                break;
-            };
-            let socket = self.state.sockets.begin_send(id);
-            self.ring.send(socket, id, Lent::from(bytes))?;
-        }
-        while let Some((id, on)) = self.host.poll_reading() {
-            self.set_reading(id, on)?;
-        }
-        while let Some((id, step)) = self.host.poll_close() {
-            match step {
-                CloseStep::Shutdown => shut_sending(self.state.sockets.descriptor(id)),
-                CloseStep::Finish => self.begin_close(id)?,
-            }
-        }
-        if self.ring.wants_enter() {
-            self.ring.enter()?;
-        }
-        self.host.relieve();
-        Ok(())
-    }
-
     fn send_to_sessions(&mut self) -> io::Result<()> {
         let mut left = self.limits.sends_per_turn_max;
         loop {
@@ -391,40 +350,6 @@ impl Loop {
             rustix::net::accept_with(listener.as_fd(), rustix::net::SocketFlags::CLOEXEC)
         {
             self.adopt(std::os::fd::IntoRawFd::into_raw_fd(socket))?;
-        }
-        Ok(())
-    }
-
-    /// Tells the shard the time, and does what is due in the loop itself.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver is where time comes from"
-    )]
-    fn keep_time(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        if std::mem::take(&mut self.state.worked) {
-            self.state.worked_at = now;
-        }
-        self.host.handle_tick(self.tick_at(now));
-        self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
-        if self.state.accept_again_at.is_some_and(|at| at <= now) {
-            self.state.accept_again_at = None;
-            if !self.state.accepting {
-                self.start_accepting()?;
-            }
-        }
-        if let (Some(grace), None) = (self.stop.grace(), self.state.stop_at) {
-            self.state.stop_at = Some(now + grace);
-            if self.state.accepting {
-                self.ring.cancel_accept()?;
-            } else {
-                self.accept_the_queued()?;
-            }
-            self.host.begin_stop();
-        }
-        if self.state.stop_at.is_some_and(|at| at <= now) {
-            self.state.was_cut = true;
-            self.host.cut_all();
         }
         Ok(())
     }
@@ -554,6 +479,84 @@ impl Loop {
             }
             self.embedder.on_idle();
         }
+    }
+}
+
+impl Steps for Loop {
+    type Error = io::Error;
+
+    fn look(&mut self) -> io::Result<()> {
+        if self.ring.wants_enter() {
+            self.ring.enter()?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self) -> io::Result<usize> {
+        let handled = self.handle_completions()? + self.host.handle_arrivals();
+        self.state.worked |= handled > 0;
+        Ok(handled)
+    }
+
+    /// Tells the shard the time, and does what is due in the loop itself.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver is where time comes from"
+    )]
+    fn keep_time(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if std::mem::take(&mut self.state.worked) {
+            self.state.worked_at = now;
+        }
+        self.host.handle_tick(self.tick_at(now));
+        self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
+        if self.state.accept_again_at.is_some_and(|at| at <= now) {
+            self.state.accept_again_at = None;
+            if !self.state.accepting {
+                self.start_accepting()?;
+            }
+        }
+        if let (Some(grace), None) = (self.stop.grace(), self.state.stop_at) {
+            self.state.stop_at = Some(now + grace);
+            if self.state.accepting {
+                self.ring.cancel_accept()?;
+            } else {
+                self.accept_the_queued()?;
+            }
+            self.host.begin_stop();
+        }
+        if self.state.stop_at.is_some_and(|at| at <= now) {
+            self.state.was_cut = true;
+            self.host.cut_all();
+        }
+        Ok(())
+    }
+
+    /// Tells the others, sends what is owed, shuts and closes.
+    fn flush(&mut self) -> io::Result<()> {
+        self.host.flush_messages();
+        self.send_to_sessions()?;
+        while self.ring.room_to_send() > 0 {
+            let Some((id, bytes)) = self.host.poll_answer() else {
+                break;
+            };
+            let socket = self.state.sockets.begin_send(id);
+            self.ring.send(socket, id, Lent::from(bytes))?;
+        }
+        while let Some((id, on)) = self.host.poll_reading() {
+            self.set_reading(id, on)?;
+        }
+        while let Some((id, step)) = self.host.poll_close() {
+            match step {
+                CloseStep::Shutdown => shut_sending(self.state.sockets.descriptor(id)),
+                CloseStep::Finish => self.begin_close(id)?,
+            }
+        }
+        if self.ring.wants_enter() {
+            self.ring.enter()?;
+        }
+        self.host.relieve();
+        Ok(())
     }
 }
 

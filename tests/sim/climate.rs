@@ -21,6 +21,8 @@ pub(crate) struct Climate {
     pub(crate) is_rough: bool,
     /// Whether there are channels, users with one session each, and an embedder.
     pub(crate) is_lively: bool,
+    /// Whether nothing happens for minutes, often.
+    pub(crate) is_quiet: bool,
     /// Whether there is nobody but sessions that are told of each other, and taps.
     pub(crate) is_watched: bool,
 }
@@ -59,7 +61,7 @@ pub(crate) fn config(climate: &Climate) -> Config {
         }
         route.limits.outbox_bytes_max = climate.outbox_bytes;
         route.limits.ping_interval_ms = ms(100);
-        route.limits.idle_timeout_ms = ms(400);
+        route.limits.idle_timeout_ms = ms(IDLE_TIMEOUT);
         if route.dialect == DialectName::Wserver {
             route.limits.registration_timeout_ms = ms(climate.registration_timeout);
         }
@@ -89,5 +91,9 @@ pub(crate) const CHANNELS: [&str; 4] = ["open", "free", "asked", "made"];
 pub(crate) const FILLERS: [&str; 2] = ["full0", "full1"];
 /// As many channels as a session may be on.
 pub(crate) const CHANNELS_MAX: usize = 4;
+/// More than all batches of a simulated shard ever hold.
+pub(crate) const PUBLICATION_BYTES_AMPLE: u64 = 256 << 20;
+/// In ticks.
+pub(crate) const IDLE_TIMEOUT: u32 = 400;
 pub(crate) const CLOSE_GRACE: u32 = 50;
 pub(crate) const PUSH_TIMEOUT: u32 = 60;

@@ -7,8 +7,10 @@
 
 use crate::book::{Book, Fate, Publisher, Pushed, Whom, Window};
 use crate::client::{Answered, Asked, Request, Tongue};
-use crate::climate::{CHANNELS, PUSH_TIMEOUT};
-use crate::world::World;
+use crate::climate::{
+    CHANNELS, CLOSE_GRACE, Climate, IDLE_TIMEOUT, PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT,
+};
+use crate::world::{Link, World};
 use std::collections::BTreeMap;
 
 /// What happened in a world, for a test that wants to see that enough did.
@@ -107,6 +109,47 @@ pub(crate) fn judge(world: &World) -> Tally {
     judge_answers(world, &logs, &mut tally);
     count_hosts(world, &mut tally);
     tally
+}
+
+/// Judges a session that has just begun to end: no deadline comes before its time.
+pub(crate) fn judge_end(link: &Link, labels: &[&str], climate: &Climate) {
+    let (label, since, timeout) = match labels {
+        ["idle_timeout"] => ("silent", link.input_at, IDLE_TIMEOUT),
+        ["registration_timeout"] => ("unregistered", link.opened_at, climate.registration_timeout),
+        _ => return,
+    };
+    if !climate.is_quiet {
+        return;
+    }
+    let waited = link.ended_at - since;
+    assert!(
+        waited >= timeout,
+        "{label} for {waited} of {timeout} ticks, and ended"
+    );
+}
+
+/// Judges a connection that is being closed: no deadline comes before its time.
+pub(crate) fn judge_finish(link: &Link, now: u32, climate: &Climate) {
+    if link.was_told || !climate.is_quiet {
+        return;
+    }
+    if let Some(ended) = &link.book.ended {
+        let is_cut = |label: &&str| ["slow_consumer", "reset"].contains(label);
+        let waited = now - link.ended_at;
+        // Where batches hold too much, those who are behind are cut at any time.
+        let may_be_relieved = climate.publication_bytes < PUBLICATION_BYTES_AMPLE;
+        assert!(
+            waited >= CLOSE_GRACE || may_be_relieved || ended.labels.iter().any(is_cut),
+            "closing for {waited} of {CLOSE_GRACE} ticks, and cut: {:?}",
+            ended.labels
+        );
+    } else if link.client.answered.is_empty() && link.book.opened.is_none() {
+        let (waited, timeout) = (now - link.connected_at, climate.handshake_timeout);
+        assert!(
+            waited >= timeout,
+            "connected for {waited} of {timeout} ticks, and cut"
+        );
+    }
 }
 
 /// What hosts have counted.
@@ -366,7 +409,10 @@ fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
         if answered.status == 503 && !is_busy {
             assert!(answered.body.starts_with("timed out"), "{answered:?}");
             let waited = waited(asked, answered);
-            assert!(waited >= PUSH_TIMEOUT, "timed out after {waited} ticks");
+            assert!(
+                waited >= PUSH_TIMEOUT || !world.climate.is_quiet,
+                "timed out after {waited} ticks"
+            );
             tally.timed_out += 1;
         }
         match asked.what {

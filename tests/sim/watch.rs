@@ -4,6 +4,7 @@ use crate::book::{Ended, Fate, Pushed, Whom, Wish};
 use crate::client::Said;
 use crate::climate::{CHANNELS, EXCLUSIVE};
 use crate::embedder::{Report, may_listen, poll};
+use crate::model;
 use crate::talk::{Awaited, Errand};
 use crate::world::{Link, World};
 use campanile::driver::host::Host;
@@ -36,7 +37,10 @@ impl World {
             let book = &mut link.book;
             if is_open {
                 assert!(book.ended.is_none(), "a session ends once");
-                book.opened.get_or_insert(before..now);
+                if book.opened.is_none() {
+                    book.opened = Some(before..now);
+                    link.opened_at = self.now;
+                }
                 while let Some((end, _)) = link.client.frames.front() {
                     if *end > link.delivered {
                         break;
@@ -48,6 +52,9 @@ impl World {
                     }
                 }
             } else if book.opened.is_some() && book.ended.is_none() {
+                link.ended_at = self.now;
+                model::judge_end(link, &labels, &self.climate);
+                let book = &mut link.book;
                 book.ended = Some(Ended {
                     window: before..now,
                     labels: labels.clone(),

@@ -12,9 +12,11 @@ use crate::climate::{
     CHANNELS, CLOSE_GRACE, Climate, EXCLUSIVE, EXCLUSIVE_EVENT, USERS, config, event_of, user_name,
 };
 use crate::embedder::{self, Embedder};
+use crate::model;
 use crate::talk::{Awaited, Errand};
 use campanile::driver::host::{Host, Seeds};
 use campanile::driver::mailbox::Exchange;
+use campanile::driver::turn::{self, Steps};
 use campanile::handler::MemberCount;
 use campanile::id::ConnectionId;
 use campanile::public_id::PublicId;
@@ -22,6 +24,7 @@ use campanile::shard::CloseStep;
 use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 /// One socket, and both of its ends.
 #[derive(Debug)]
@@ -36,6 +39,12 @@ pub(crate) struct Link {
     pub(crate) errand: Option<Errand>,
     /// Bytes handed to the host.
     pub(crate) delivered: u64,
+    /// When it connected, and when something last came from its client.
+    pub(crate) connected_at: u32,
+    pub(crate) input_at: u32,
+    /// When its session opened, and when that began to end.
+    pub(crate) opened_at: u32,
+    pub(crate) ended_at: u32,
     /// What is being sent, as it was lent.
     flying: Option<Vec<u8>>,
     is_reading: bool,
@@ -45,7 +54,7 @@ pub(crate) struct Link {
     pub(crate) has_ended: bool,
     pub(crate) has_reset: bool,
     /// The host knows of the end.
-    was_told: bool,
+    pub(crate) was_told: bool,
     pub(crate) is_shut: bool,
     is_finishing: bool,
     pub(crate) is_closed: bool,
@@ -59,8 +68,7 @@ pub(crate) struct World {
     pub(crate) prng: Prng,
     pub(crate) hosts: Vec<Host>,
     pub(crate) embedder: Embedder,
-    ticks: Vec<u32>,
-    now: u32,
+    pub(crate) now: u32,
     pub(crate) links: Vec<Link>,
     pub(crate) by_id: Vec<BTreeMap<ConnectionId, usize>>,
     /// By shard: publications in its log so far, and those since the last flush.
@@ -102,7 +110,6 @@ impl World {
             prng,
             hosts,
             embedder,
-            ticks: vec![0; shards],
             now: 0,
             links: Vec::new(),
             by_id: vec![BTreeMap::new(); shards],
@@ -179,27 +186,27 @@ impl World {
             _ if is_embedder => self.run_errand(),
             0..=3 => self.arrive(shard),
             4..=24 => {
-                self.deliver(link);
+                self.turn_for(Event::Input(link));
             }
             25..=39 => {
-                self.complete_send(link);
+                self.turn_for(Event::Sent(link));
             }
             40..=59 => self.speak(link),
             60..=71 if self.lagging == Some(shard) => {
                 self.lagging = self.lagging.filter(|_| self.prng.chance(9, 10));
             }
             60..=71 => {
-                self.hosts[shard].handle_arrivals();
-                self.after(shard);
+                self.turn_for(Event::Arrivals(shard));
             }
             72..=89 => {
                 let most = if self.prng.chance(1, 2) { 2 } else { 12 };
                 let sends = self.prng.range(0, most);
-                self.flush(shard, sends);
+                self.turn(shard, None, Some(sends));
             }
             90..=93 => {
-                self.close(link);
+                self.turn_for(Event::Closed(link));
             }
+            94 if self.climate.is_quiet && self.prng.chance(1, 8) => self.sleep_long(),
             94..=96 => self.pass_time(shard),
             97 if self.climate.is_lively => self.lagging = Some(shard),
             // In a lively world sessions live long enough to come and go.
@@ -208,7 +215,7 @@ impl World {
         }
         let is_full = |since: &usize| *since > PUBLICATIONS_PER_FLUSH_MAX;
         if let Some(shard) = self.since_flush.iter().position(is_full) {
-            self.flush(shard, u32::MAX);
+            self.turn(shard, None, Some(u32::MAX));
         }
         if self.hosts.iter().any(Host::is_blocked) {
             self.blocked_steps += 1;
@@ -221,9 +228,7 @@ impl World {
             assert!(round < SETTLING_ROUNDS_MAX, "it never comes to rest");
             let mut moved = false;
             for shard in 0..self.hosts.len() {
-                moved |= self.hosts[shard].handle_arrivals() > 0;
-                self.after(shard);
-                moved |= self.flush(shard, u32::MAX);
+                moved |= self.turn(shard, Some(Event::Arrivals(shard)), Some(u32::MAX));
             }
             if self.climate.is_lively {
                 self.run_tasks(TURNS_OF_ALL_TASKS);
@@ -231,10 +236,10 @@ impl World {
             }
             for link in 0..self.links.len() {
                 self.links[link].is_stalled = false;
-                moved |= self.deliver(link);
-                moved |= self.complete_send(link);
+                moved |= self.turn_for(Event::Input(link));
+                moved |= self.turn_for(Event::Sent(link));
                 moved |= self.answer_end(link);
-                moved |= self.close(link);
+                moved |= self.turn_for(Event::Closed(link));
                 if self.links[link].client.pings > 0 && !self.links[link].client.is_mute {
                     self.links[link].client.pong();
                 }
@@ -301,9 +306,6 @@ impl World {
         }
         self.settle();
         self.now += CLOSE_GRACE + 2;
-        for shard in 0..self.hosts.len() {
-            self.tick(shard);
-        }
         self.settle();
     }
 
@@ -326,7 +328,12 @@ impl World {
         self.prng.range(0, sides - 1) as usize
     }
 
+    /// A client connects.
     pub(crate) fn connect(&mut self, shard: usize, client: Client) {
+        self.turn(shard, Some(Event::Connect(client)), None);
+    }
+
+    fn accept(&mut self, shard: usize, client: Client) {
         let id = self.hosts[shard].handle_accepted().expect("there is room");
         assert!(self.by_id[shard].insert(id, self.links.len()).is_none());
         let mut book = Book::default();
@@ -341,6 +348,10 @@ impl World {
             public_id: None,
             errand: None,
             delivered: 0,
+            connected_at: self.now,
+            input_at: self.now,
+            opened_at: 0,
+            ended_at: 0,
             flying: None,
             is_reading: true,
             is_stalled: false,
@@ -398,9 +409,10 @@ impl World {
             let len = self.prng.range(least, most) as usize;
             let mut chunk: Vec<u8> = link.client.outgoing.drain(..len).collect();
             link.delivered += len as u64;
+            link.input_at = self.now;
             for asked in &mut link.client.asked {
                 if asked.end <= link.delivered && asked.arrived.is_none() {
-                    asked.arrived = Some(self.ticks[shard]);
+                    asked.arrived = Some(self.now);
                 }
             }
             host.handle_received(id, &mut chunk);
@@ -444,8 +456,7 @@ impl World {
                 _ => len,
             };
             link.was_cut |= link.is_finishing && taken < len;
-            link.client
-                .hear(&bytes[..taken as usize], self.ticks[shard]);
+            link.client.hear(&bytes[..taken as usize], self.now);
             host.handle_sent(id, taken);
         }
         self.after(shard);
@@ -491,6 +502,9 @@ impl World {
                     assert!(!link.is_finishing, "closed once");
                     link.is_finishing = true;
                     link.was_cut |= link.client.is_within() || link.is_stalled;
+                    if !self.is_stopping {
+                        model::judge_finish(link, self.now, &self.climate);
+                    }
                 }
             }
             moved = true;
@@ -528,6 +542,33 @@ impl World {
         true
     }
 
+    /// Runs a turn that has one event, without sending.
+    fn turn_for(&mut self, event: Event) -> bool {
+        let shard = match event {
+            Event::Input(link) | Event::Sent(link) | Event::Closed(link) => self.links[link].shard,
+            Event::Arrivals(shard) => shard,
+            Event::Connect(_) => panic!("nobody knows yet where it will be"),
+        };
+        self.turn(shard, Some(event), None)
+    }
+
+    /// Runs a turn of a shard, which wakes up for `event`, if there is one, and sends at most
+    /// `sends` each of sessions' bytes and HTTP responses, or nothing. Whether something happened.
+    fn turn(&mut self, shard: usize, event: Option<Event>, sends: Option<u32>) -> bool {
+        let mut steps = Turn {
+            world: self,
+            shard,
+            event,
+            sends,
+            moved: false,
+        };
+        match turn::turn(&mut steps, 1) {
+            Ok(()) => steps.moved,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Time passes while shards are busy: their turns come late.
     fn pass_time(&mut self, shard: usize) {
         // What waits for a shard that is behind waits for long.
         let often = if self.lagging.is_some() { 2 } else { 12 };
@@ -538,19 +579,43 @@ impl World {
             self.prng.range(0, 3)
         };
         for other in 0..self.hosts.len() {
-            if other == shard || leap || self.now - self.ticks[other] > LEAP_MAX {
-                self.tick(other);
+            if other == shard || leap {
+                self.turn(other, None, None);
             }
         }
+        self.show_witnesses_alive();
     }
 
-    /// Tells a host the time, and it a sign of life of its witness.
-    fn tick(&mut self, shard: usize) {
-        self.ticks[shard] = self.now;
-        self.hosts[shard].handle_tick(Tick(self.now));
-        self.after(shard);
-        self.links[shard].client.pong();
-        while self.deliver(shard) {}
+    /// Everything is done, and nothing happens for up to minutes, in which shards wake up for their
+    /// deadlines alone.
+    fn sleep_long(&mut self) {
+        self.settle();
+        let until = self.now + self.prng.range(1, QUIET_MAX);
+        for wakes in 0.. {
+            assert!(wakes < WAKES_MAX, "a shard wakes up for nothing");
+            let wake = self.hosts.iter().filter_map(Host::poll_wake).min();
+            let Some(Tick(wake)) = wake.filter(|wake| wake.0 <= until) else {
+                break;
+            };
+            self.now = self.now.max(wake);
+            for shard in 0..self.hosts.len() {
+                let is_due = |due: Tick| due.0 <= self.now;
+                if self.hosts[shard].poll_wake().is_some_and(is_due) {
+                    self.turn(shard, None, Some(u32::MAX));
+                }
+            }
+            self.show_witnesses_alive();
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    /// Witnesses give a sign of life.
+    fn show_witnesses_alive(&mut self) {
+        for witness in 0..self.hosts.len() {
+            self.links[witness].client.pong();
+            while self.turn_for(Event::Input(witness)) {}
+        }
     }
 
     /// Every request with its answer, if it has one, and the link it was asked on.
@@ -591,7 +656,76 @@ impl Link {
     }
 }
 
+/// What a shard wakes up for.
+#[derive(Debug)]
+enum Event {
+    Connect(Client),
+    /// Something came from a link's client, or its end.
+    Input(usize),
+    /// A link's send is over.
+    Sent(usize),
+    /// A link's socket is closed.
+    Closed(usize),
+    /// Mailbox messages, commands and woken requests of a shard.
+    Arrivals(usize),
+}
+
+/// One turn of one shard.
+struct Turn<'w> {
+    world: &'w mut World,
+    shard: usize,
+    event: Option<Event>,
+    sends: Option<u32>,
+    moved: bool,
+}
+
+impl Steps for Turn<'_> {
+    type Error = Infallible;
+
+    fn look(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn handle(&mut self) -> Result<usize, Infallible> {
+        let world = &mut *self.world;
+        let handled = match self.event.take() {
+            None => false,
+            Some(Event::Connect(client)) => {
+                world.accept(self.shard, client);
+                true
+            }
+            Some(Event::Input(link)) => world.deliver(link),
+            Some(Event::Sent(link)) => world.complete_send(link),
+            Some(Event::Closed(link)) => world.close(link),
+            Some(Event::Arrivals(shard)) => {
+                let handled = world.hosts[shard].handle_arrivals() > 0;
+                world.after(shard);
+                handled
+            }
+        };
+        self.moved |= handled;
+        Ok(usize::from(handled))
+    }
+
+    fn keep_time(&mut self) -> Result<(), Infallible> {
+        let now = Tick(self.world.now);
+        self.world.hosts[self.shard].handle_tick(now);
+        self.world.after(self.shard);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        if let Some(sends) = self.sends {
+            self.moved |= self.world.flush(self.shard, sends);
+        }
+        Ok(())
+    }
+}
+
 const LEAP_MAX: u32 = 150;
+/// Five minutes.
+const QUIET_MAX: u32 = 300_000 / 64;
+const WAKES_MAX: u32 = 100_000;
 const PUBLICATIONS_PER_FLUSH_MAX: usize = 4;
 /// Enough for any task to come to where it waits for a host.
 const TURNS_OF_ALL_TASKS: u32 = 30;

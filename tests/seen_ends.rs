@@ -8,6 +8,7 @@ use campanile::driver::mailbox::Exchange;
 use campanile::gateway::Simulation;
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::hash::HashSeed;
+use campanile::time::Tick;
 use std::collections::BTreeMap;
 
 #[test]
@@ -67,12 +68,14 @@ impl Shards {
     }
 
     fn connect(&mut self, shard: usize) -> ConnectionId {
-        let id = self.hosts[shard].handle_accepted();
+        let now = self.hosts[shard].set_time(Tick::default());
+        let id = self.hosts[shard].handle_accepted(&now);
         id.expect("a slot is free")
     }
 
     fn receive(&mut self, (shard, id): Client, bytes: &[u8]) {
-        self.hosts[shard].handle_received(id, &mut bytes.to_vec());
+        let now = self.hosts[shard].set_time(Tick::default());
+        self.hosts[shard].handle_received(&now, id, &mut bytes.to_vec());
     }
 
     /// Lets every shard work until none has anything to do.
@@ -87,7 +90,8 @@ impl Shards {
     /// Lets one shard look into its mailbox, tell the others, and send.
     fn work(&mut self, shard: usize) {
         let host = &mut self.hosts[shard];
-        host.handle_arrivals();
+        let now = host.set_time(Tick::default());
+        host.handle_arrivals(&now);
         host.flush_messages();
         loop {
             let mut lent = host.poll_send().map(|(id, bytes)| (id, bytes.to_vec()));
@@ -96,7 +100,7 @@ impl Shards {
             }
             let Some((id, bytes)) = lent else { break };
             let taken = u32::try_from(bytes.len()).expect("short");
-            host.handle_sent(id, taken);
+            host.handle_sent(&now, id, taken);
             self.heard.entry((shard, id)).or_default().extend(bytes);
         }
     }

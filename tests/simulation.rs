@@ -26,6 +26,8 @@ mod model;
 mod talk;
 #[path = "../src/testing.rs"]
 mod testing;
+#[path = "sim/turns.rs"]
+mod turns;
 #[path = "sim/watch.rs"]
 mod watch;
 #[path = "sim/world.rs"]
@@ -91,19 +93,16 @@ fn channels_and_exclusive_users_are_what_they_are_said_to_be() {
     }
 }
 
-/// Long quiets between events: the shards' clocks are old when something comes.
+/// Long quiets between events: no deadline comes before its time, whatever the clock of a shard
+/// showed when it fell asleep.
 #[test]
-fn a_long_quiet_has_deadlines_fire_early() {
+fn a_long_quiet_has_no_deadline_fire_early() {
     let quiet = |prng: &mut Prng| Climate {
         is_quiet: true,
         ..rough(prng)
     };
-    let failing = (0..100).find(|&seed| {
-        let climate = quiet(&mut Prng::from_seed(!seed));
-        catch_unwind(AssertUnwindSafe(|| run(seed, climate))).is_err()
-    });
-    println!("seed {failing:?}");
-    assert!(failing.is_some(), "mended: turn this test round");
+    let all = run_seeds(0..QUIET_SEEDS, quiet);
+    assert!(all.idle > 0 && all.delivered > 0);
 }
 
 /// Sessions that are told of each other, and taps, end in every way; nobody watches then.
@@ -130,7 +129,7 @@ fn rough(prng: &mut Prng) -> Climate {
         pushers: 10,
         is_rough: true,
         is_lively: false,
-        is_quiet: false,
+        is_quiet: pick(&[0, 0, 1]) > 0,
         is_watched: false,
     }
 }
@@ -151,7 +150,7 @@ fn narrow(prng: &mut Prng) -> Climate {
         pushers: 12,
         is_rough: false,
         is_lively: false,
-        is_quiet: false,
+        is_quiet: pick(&[0, 0, 1]) > 0,
         is_watched: false,
     }
 }
@@ -172,7 +171,7 @@ fn lively(prng: &mut Prng) -> Climate {
         pushers: 3,
         is_rough: pick(&[0, 1, 1]) > 0,
         is_lively: true,
-        is_quiet: false,
+        is_quiet: pick(&[0, 0, 1]) > 0,
         is_watched: false,
     }
 }
@@ -193,7 +192,7 @@ fn watched(prng: &mut Prng) -> Climate {
         pushers: 0,
         is_rough: true,
         is_lively: false,
-        is_quiet: false,
+        is_quiet: pick(&[0, 0, 1]) > 0,
         is_watched: true,
     }
 }
@@ -257,6 +256,8 @@ fn run_watched(seed: u64, climate: Climate) -> Tally {
 }
 
 const ROUGH_SEEDS: u64 = 300;
+/// Among them one that fails if the clock is read after events are handled: 16.
+const QUIET_SEEDS: u64 = 24;
 const NARROW_SEEDS: u64 = 60;
 const LIVELY_SEEDS: u64 = 120;
 const WATCHED_SEEDS: u64 = 40;

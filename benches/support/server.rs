@@ -8,6 +8,7 @@ use campanile::driver::mailbox::Exchange;
 use campanile::gateway::{Gateway, Simulation};
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::hash::HashSeed;
+use campanile::time::Tick;
 use tokio::runtime::{Builder, EnterGuard, Runtime};
 use tokio::task::{LocalEnterGuard, LocalSet};
 
@@ -51,7 +52,8 @@ impl Server {
 
     /// A connection that has said nothing yet.
     pub(crate) fn connect(&mut self) -> ConnectionId {
-        self.host.handle_accepted().expect("there is room")
+        let now = self.host.set_time(Tick::default());
+        self.host.handle_accepted(&now).expect("there is room")
     }
 
     /// A session on the route at `path`, which has been sent the 101.
@@ -66,7 +68,8 @@ impl Server {
     pub(crate) fn say(&mut self, id: ConnectionId, bytes: &[u8], output: &mut Vec<u8>) {
         self.input.clear();
         self.input.extend_from_slice(bytes);
-        self.host.handle_received(id, &mut self.input);
+        let now = self.host.set_time(Tick::default());
+        self.host.handle_received(&now, id, &mut self.input);
         self.settle(output);
         while self.host.tasks_count() > 0 {
             self.run_tasks();
@@ -78,15 +81,16 @@ impl Server {
 
     /// One turn of a driver without work of its own.
     fn settle(&mut self, output: &mut Vec<u8>) {
-        while self.host.handle_arrivals() > 0 {}
+        let now = self.host.set_time(Tick::default());
+        while self.host.handle_arrivals(&now) > 0 {}
         self.host.flush_messages();
         while let Some((id, bytes)) = self.host.poll_send() {
             let taken = put(bytes, output);
-            self.host.handle_sent(id, taken);
+            self.host.handle_sent(&now, id, taken);
         }
         while let Some((id, bytes)) = self.host.poll_answer() {
             let taken = put(bytes, output);
-            self.host.handle_sent(id, taken);
+            self.host.handle_sent(&now, id, taken);
         }
     }
 
@@ -97,12 +101,13 @@ impl Server {
 
     /// The peer is gone, and so is the connection.
     pub(crate) fn cut(&mut self, id: ConnectionId) {
-        self.host.handle_hangup(id, true);
+        let now = self.host.set_time(Tick::default());
+        self.host.handle_hangup(&now, id, true);
         while self.host.poll_close().is_some() {}
-        self.host.handle_closed(id);
+        self.host.handle_closed(&now, id);
         while self.host.tasks_count() > 0 {
             self.run_tasks();
-            self.host.handle_arrivals();
+            self.host.handle_arrivals(&now);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! number of times, and only then sends. The shard sleeps by the rule of `sleep.rs`. The loop is
 //! the future given to `block_on` and owns everything; nobody else touches the shard.
 
-use super::host::Host;
+use super::host::{Host, Moment};
 use super::ring::{Completion, DataRing, Lent, Operation};
 use super::socket::{Sockets, shut_sending};
 use super::stop::StopFlag;
@@ -54,8 +54,8 @@ pub(super) struct LoopState {
     /// Memory was given up; collected when the shard has been idle for a second.
     shrank: bool,
     turns_since_yield: u32,
-    /// Something was handled since the time was last looked at.
-    worked: bool,
+    /// The clock, as it was last read.
+    now: Instant,
     /// When something was last handled.
     worked_at: Instant,
 }
@@ -80,7 +80,7 @@ impl LoopState {
             said_done: false,
             shrank: false,
             turns_since_yield: 0,
-            worked: false,
+            now,
             worked_at: now,
         }
     }
@@ -115,10 +115,10 @@ impl Loop {
     }
 
     /// Takes completions out of the ring and acts on each; returns how many there were.
-    fn handle_completions(&mut self) -> io::Result<usize> {
+    fn handle_completions(&mut self, now: &Moment) -> io::Result<usize> {
         if !self.host.is_blocked() {
             while let Some(completion) = self.state.held.pop_front() {
-                self.on_receive(completion)?;
+                self.on_receive(now, completion)?;
             }
         }
         let mut count = 0;
@@ -126,7 +126,7 @@ impl Loop {
             && let Some(completion) = self.ring.next_completion()
         {
             count += 1;
-            self.on_completion(completion)?;
+            self.on_completion(now, completion)?;
         }
         // Buffers have been given back by now, unless they are held.
         if self.state.held.is_empty() && !self.state.starved.is_empty() {
@@ -137,9 +137,9 @@ impl Loop {
         Ok(count)
     }
 
-    fn on_completion(&mut self, completion: Completion) -> io::Result<()> {
+    fn on_completion(&mut self, now: &Moment, completion: Completion) -> io::Result<()> {
         match completion.operation {
-            Operation::Accept => self.on_accept(completion),
+            Operation::Accept => self.on_accept(now, completion),
             Operation::CancelAccept => Ok(()),
             Operation::Receive => {
                 let id = completion.connection();
@@ -148,9 +148,9 @@ impl Loop {
                     self.state.held.push_back(completion);
                     return Ok(());
                 }
-                self.on_receive(completion)
+                self.on_receive(now, completion)
             }
-            Operation::Send => self.on_sent(completion),
+            Operation::Send => self.on_sent(now, completion),
             Operation::Cancel => {
                 let id = completion.connection();
                 self.state.sockets.operation_ended(id);
@@ -159,7 +159,7 @@ impl Loop {
             Operation::Close => {
                 let id = completion.connection();
                 self.state.sockets.remove(id);
-                self.host.handle_closed(id);
+                self.host.handle_closed(now, id);
                 let count = self.exchange.connection_closed();
                 self.host.set_full(count > self.limits.sessions_max);
                 Ok(())
@@ -167,14 +167,14 @@ impl Loop {
         }
     }
 
-    fn on_accept(&mut self, completion: Completion) -> io::Result<()> {
+    fn on_accept(&mut self, now: &Moment, completion: Completion) -> io::Result<()> {
         if !completion.more {
             self.state.accepting = false;
         }
         match u32::try_from(completion.result) {
             Ok(_) => {
                 self.state.accept_failed = false;
-                self.adopt(completion.result)?;
+                self.adopt(now, completion.result)?;
             }
             Err(_) if self.stop.is_set() => {}
             Err(_) => self.on_accept_failure(-completion.result),
@@ -189,10 +189,6 @@ impl Loop {
     }
 
     /// Out of descriptors or memory: backs off, says so once, and goes on serving.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver is where time comes from"
-    )]
     fn on_accept_failure(&mut self, errno: i32) {
         if !matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM) {
             return;
@@ -201,12 +197,12 @@ impl Loop {
             let error = io::Error::from_raw_os_error(errno);
             tracing::warn!(shard = self.id.index(), %error, "cannot accept, trying again");
         }
-        self.state.accept_again_at = Some(Instant::now() + ACCEPT_BACKOFF);
+        self.state.accept_again_at = Some(self.state.now + ACCEPT_BACKOFF);
     }
 
     /// Makes a connection of a descriptor that was accepted.
-    fn adopt(&mut self, descriptor: i32) -> io::Result<()> {
-        let Some(id) = self.host.handle_accepted() else {
+    fn adopt(&mut self, now: &Moment, descriptor: i32) -> io::Result<()> {
+        let Some(id) = self.host.handle_accepted(now) else {
             super::socket::close_now(descriptor);
             return Ok(());
         };
@@ -216,7 +212,7 @@ impl Loop {
         self.receive_again(id)
     }
 
-    fn on_receive(&mut self, completion: Completion) -> io::Result<()> {
+    fn on_receive(&mut self, now: &Moment, completion: Completion) -> io::Result<()> {
         let id = completion.connection();
         let still_wanted = self.state.sockets.is_current(id);
         if let (Some(buffer), Ok(len @ 1..)) =
@@ -224,7 +220,7 @@ impl Loop {
         {
             let bytes = self.ring.filled(buffer, len);
             if still_wanted && !self.state.sockets.is_closing(id) {
-                self.host.handle_received(id, bytes);
+                self.host.handle_received(now, id, bytes);
             }
             self.ring.give_back(buffer);
         } else if let Some(buffer) = completion.buffer {
@@ -241,23 +237,23 @@ impl Loop {
             return self.close_if_quiet(id);
         }
         match completion.result {
-            0 => self.host.handle_hangup(id, false),
+            0 => self.host.handle_hangup(now, id, false),
             result if result == -ENOBUFS => self.state.starved.push(id),
             result if result > 0 || result == -ECANCELED => self.receive_again(id)?,
-            _ => self.host.handle_hangup(id, true),
+            _ => self.host.handle_hangup(now, id, true),
         }
         Ok(())
     }
 
-    fn on_sent(&mut self, completion: Completion) -> io::Result<()> {
+    fn on_sent(&mut self, now: &Moment, completion: Completion) -> io::Result<()> {
         let id = completion.connection();
         let is_closing = self.state.sockets.send_ended(id);
         if let Ok(taken) = u32::try_from(completion.result) {
-            self.host.handle_sent(id, taken);
+            self.host.handle_sent(now, id, taken);
         } else {
-            self.host.handle_sent(id, 0);
+            self.host.handle_sent(now, id, 0);
             if completion.result != -ECANCELED {
-                self.host.handle_hangup(id, true);
+                self.host.handle_hangup(now, id, true);
             }
         }
         if is_closing {
@@ -294,8 +290,9 @@ impl Loop {
                 return Ok(());
             }
             left -= count;
-            self.ring.enter()?;
-            self.handle_completions()?;
+            self.look()?;
+            let now = self.read_clock();
+            self.handle_completions(&now)?;
         }
     }
 
@@ -349,7 +346,8 @@ impl Loop {
         while let Ok(socket) =
             rustix::net::accept_with(listener.as_fd(), rustix::net::SocketFlags::CLOEXEC)
         {
-            self.adopt(std::os::fd::IntoRawFd::into_raw_fd(socket))?;
+            let now = self.read_clock();
+            self.adopt(&now, std::os::fd::IntoRawFd::into_raw_fd(socket))?;
         }
         Ok(())
     }
@@ -492,23 +490,28 @@ impl Steps for Loop {
         Ok(())
     }
 
-    fn handle(&mut self) -> io::Result<usize> {
-        let handled = self.handle_completions()? + self.host.handle_arrivals();
-        self.state.worked |= handled > 0;
-        Ok(handled)
-    }
-
-    /// Tells the shard the time, and does what is due in the loop itself.
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"
     )]
-    fn keep_time(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        if std::mem::take(&mut self.state.worked) {
-            self.state.worked_at = now;
+    fn read_clock(&mut self) -> Moment {
+        // CLOCK_MONOTONIC, which stands still while the machine is suspended.
+        self.state.now = Instant::now();
+        self.host.set_time(self.tick_at(self.state.now))
+    }
+
+    fn handle(&mut self, now: &Moment) -> io::Result<usize> {
+        let handled = self.handle_completions(now)? + self.host.handle_arrivals(now);
+        if handled > 0 {
+            self.state.worked_at = self.state.now;
         }
-        self.host.handle_tick(self.tick_at(now));
+        Ok(handled)
+    }
+
+    /// Does what is due on the shard and in the loop itself.
+    fn fire_deadlines(&mut self, until: &Moment) -> io::Result<()> {
+        let now = self.state.now;
+        self.host.fire_deadlines(until);
         self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
         if self.state.accept_again_at.is_some_and(|at| at <= now) {
             self.state.accept_again_at = None;

@@ -83,20 +83,22 @@ impl Connection {
         }
     }
 
-    /// The soonest tick at which something is due, as far as is known now.
-    pub(super) fn deadline(&self, settings: &ShardSettings) -> Option<Tick> {
+    /// The soonest tick at which something is due, as far as is known now. What has run since
+    /// before `resumed_at` begins again there, but for pings.
+    pub(super) fn deadline(&self, settings: &ShardSettings, resumed_at: Tick) -> Option<Tick> {
+        let since = self.since.max(resumed_at);
         match self.phase {
-            Phase::Http(HttpPhase::Head) => Some(self.since.after(settings.handshake_timeout)),
-            Phase::Http(HttpPhase::Body) => Some(self.since.after(settings.body_timeout)),
-            Phase::Http(HttpPhase::Idle) => Some(self.since.after(settings.keep_alive_timeout)),
+            Phase::Http(HttpPhase::Head) => Some(since.after(settings.handshake_timeout)),
+            Phase::Http(HttpPhase::Body) => Some(since.after(settings.body_timeout)),
+            Phase::Http(HttpPhase::Idle) => Some(since.after(settings.keep_alive_timeout)),
             Phase::Http(HttpPhase::Answer) | Phase::Gone => None,
-            Phase::Closing | Phase::Draining => Some(self.since.after(settings.close_grace)),
+            Phase::Closing | Phase::Draining => Some(since.after(settings.close_grace)),
             Phase::Open => {
                 let route = &settings.routes[usize::from(self.route)];
                 [
                     self.ping_due(route),
-                    self.idle_due(route),
-                    self.registration_due(route),
+                    self.idle_due(route, resumed_at),
+                    self.registration_due(route, resumed_at),
                 ]
                 .into_iter()
                 .flatten()
@@ -132,15 +134,16 @@ impl Connection {
             .map(|interval| silent_since.after(interval))
     }
 
-    pub(super) fn idle_due(&self, route: &RouteSettings) -> Option<Tick> {
+    pub(super) fn idle_due(&self, route: &RouteSettings, resumed_at: Tick) -> Option<Tick> {
+        let silent_since = self.last_input.max(resumed_at);
         route
             .idle_timeout
-            .map(|timeout| self.last_input.after(timeout))
+            .map(|timeout| silent_since.after(timeout))
     }
 
-    pub(super) fn registration_due(&self, route: &RouteSettings) -> Option<Tick> {
+    pub(super) fn registration_due(&self, route: &RouteSettings, resumed_at: Tick) -> Option<Tick> {
         let timeout = route.registration_timeout.filter(|_| !self.registered)?;
-        Some(self.since.after(timeout))
+        Some(self.since.max(resumed_at).after(timeout))
     }
 }
 

@@ -55,6 +55,10 @@ pub struct Shard {
     pub(super) shards: usize,
     pub(super) settings: Arc<ShardSettings>,
     pub(super) now: Tick,
+    /// When the process last went on after a pause.
+    pub(super) resumed_at: Tick,
+    /// Sessions are not read: other shards' mailboxes are full.
+    pub(super) is_input_held: bool,
     pub(super) connections: ConnectionTable<Connection>,
     /// One for each slot ever used: of sessions in the middle of a message, where that stands.
     pub(super) decoders: Vec<Option<Box<Decoder>>>,
@@ -147,6 +151,8 @@ impl Shard {
             shards,
             settings,
             now: Tick::default(),
+            resumed_at: Tick::default(),
+            is_input_held: false,
             connections: ConnectionTable::new(),
             decoders: Vec::new(),
             wheel: Wheel::new(),
@@ -521,7 +527,13 @@ impl Shard {
                 assert_eq!(self.channels.count_of_slot(id.slot()), 0);
             }
             let filed = self.wheel.deadline(id.slot()).is_some();
-            assert_eq!(filed, connection.deadline(&self.settings).is_some(), "{id}");
+            assert_eq!(
+                filed,
+                connection
+                    .deadline(&self.settings, self.resumed_at)
+                    .is_some(),
+                "{id}"
+            );
         }
         assert_eq!(open, self.sessions_count);
         assert_eq!(partial, self.partial_bytes);

@@ -10,22 +10,35 @@ use crate::id::ConnectionId;
 use crate::time::Tick;
 
 impl Shard {
-    /// It is `now`. Fires every deadline that has come.
-    pub fn handle_tick(&mut self, now: Tick) {
-        if now > self.now {
-            self.now = now;
-            let mut due = std::mem::take(&mut self.slots);
-            self.wheel.advance(now.0, &mut due);
-            for slot in due.drain(..) {
-                if let Some(id) = self.connections.id_of(slot) {
-                    self.look_at(id);
-                }
-            }
-            self.slots = due;
-        }
+    /// Sets the time. Fires nothing: what has arrived by now is handled before.
+    pub fn set_time(&mut self, now: Tick) {
+        self.now = self.now.max(now);
     }
 
-    /// When [`Shard::handle_tick`] must be called at the latest; `None` while nothing is due.
+    /// Begins every timer of every connection again: the process was paused until `now`, so nobody
+    /// can say that a peer was silent. Sessions whose time has come meanwhile are pinged.
+    pub fn restart_timers(&mut self, now: Tick) {
+        self.resumed_at = now;
+    }
+
+    /// Says whether sessions are not read for now, so that none counts as silent.
+    pub fn set_input_held(&mut self, is_held: bool) {
+        self.is_input_held = is_held;
+    }
+
+    /// Fires every deadline that has come at `until`: all that had arrived then was handled.
+    pub fn fire_deadlines(&mut self, until: Tick) {
+        let mut due = std::mem::take(&mut self.slots);
+        self.wheel.advance(until.0, &mut due);
+        for slot in due.drain(..) {
+            if let Some(id) = self.connections.id_of(slot) {
+                self.look_at(id, until);
+            }
+        }
+        self.slots = due;
+    }
+
+    /// When [`Shard::fire_deadlines`] must be called at the latest; `None` while nothing is due.
     #[must_use]
     pub fn poll_wake(&self) -> Option<Tick> {
         self.wheel.next_wake().map(Tick)
@@ -37,15 +50,15 @@ impl Shard {
             .connections
             .get(id)
             .expect("only what is there has timers");
-        match connection.deadline(&self.settings) {
+        match connection.deadline(&self.settings, self.resumed_at) {
             Some(deadline) => self.wheel.schedule(id.slot(), deadline.0),
             None => self.wheel.cancel(id.slot()),
         }
     }
 
     /// A deadline has come; whether anything is due is looked at only now.
-    fn look_at(&mut self, id: ConnectionId) {
-        let now = self.now;
+    fn look_at(&mut self, id: ConnectionId, until: Tick) {
+        let (now, resumed_at) = (self.now, self.resumed_at);
         let connection = self
             .connections
             .get_mut(id)
@@ -53,24 +66,30 @@ impl Shard {
         match connection.phase {
             Phase::Http(phase)
                 if connection
-                    .deadline(&self.settings)
-                    .is_some_and(|at| at <= now) =>
+                    .deadline(&self.settings, resumed_at)
+                    .is_some_and(|at| at <= until) =>
             {
                 if phase != HttpPhase::Idle {
                     self.counters.count_end(End::HandshakeTimeout);
                 }
                 self.finish(id);
             }
-            Phase::Closing | Phase::Draining => self.finish(id),
+            Phase::Closing | Phase::Draining
+                if connection
+                    .deadline(&self.settings, resumed_at)
+                    .is_some_and(|at| at <= until) =>
+            {
+                self.finish(id);
+            }
             Phase::Open => {
                 let route = &self.settings.routes[usize::from(connection.route)];
-                if connection.is_waiting() {
+                if connection.is_waiting() || self.is_input_held {
                     connection.last_input = now;
                 }
-                let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
-                if is_due(connection.idle_due(route)) {
+                let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= until);
+                if is_due(connection.idle_due(route, resumed_at)) {
                     self.end(id, End::IdleTimeout);
-                } else if is_due(connection.registration_due(route)) {
+                } else if is_due(connection.registration_due(route, resumed_at)) {
                     self.end(id, End::RegistrationTimeout);
                 } else {
                     if is_due(connection.ping_due(route)) {
@@ -80,7 +99,7 @@ impl Shard {
                     self.schedule(id);
                 }
             }
-            Phase::Http(_) | Phase::Gone => self.schedule(id),
+            Phase::Http(_) | Phase::Closing | Phase::Draining | Phase::Gone => self.schedule(id),
         }
     }
 }

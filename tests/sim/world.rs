@@ -14,9 +14,9 @@ use crate::climate::{
 use crate::embedder::{self, Embedder};
 use crate::model;
 use crate::talk::{Awaited, Errand};
-use campanile::driver::host::{Host, Seeds};
+use crate::turns::Event;
+use campanile::driver::host::{Host, Moment, Seeds};
 use campanile::driver::mailbox::Exchange;
-use campanile::driver::turn::{self, Steps};
 use campanile::handler::MemberCount;
 use campanile::id::ConnectionId;
 use campanile::public_id::PublicId;
@@ -24,7 +24,6 @@ use campanile::shard::CloseStep;
 use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
 /// One socket, and both of its ends.
 #[derive(Debug)]
@@ -69,6 +68,8 @@ pub(crate) struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) embedder: Embedder,
     pub(crate) now: u32,
+    /// By shard: until when deadlines were fired.
+    pub(crate) fired_at: Vec<u32>,
     pub(crate) links: Vec<Link>,
     pub(crate) by_id: Vec<BTreeMap<ConnectionId, usize>>,
     /// By shard: publications in its log so far, and those since the last flush.
@@ -81,7 +82,7 @@ pub(crate) struct World {
     /// Publications whose totals are awaited.
     pub(crate) awaited: Vec<Awaited>,
     /// A shard that is behind with what others tell it, once in a while.
-    lagging: Option<usize>,
+    pub(crate) lagging: Option<usize>,
     /// Marks that clients have said.
     pub(crate) marks: usize,
     pub(crate) blocked_steps: u64,
@@ -111,6 +112,7 @@ impl World {
             hosts,
             embedder,
             now: 0,
+            fired_at: vec![0; shards],
             links: Vec::new(),
             by_id: vec![BTreeMap::new(); shards],
             applied: vec![0; shards],
@@ -207,6 +209,7 @@ impl World {
                 self.turn_for(Event::Closed(link));
             }
             94 if self.climate.is_quiet && self.prng.chance(1, 8) => self.sleep_long(),
+            95 if self.climate.is_quiet && self.prng.chance(1, 8) => self.pause(),
             94..=96 => self.pass_time(shard),
             97 if self.climate.is_lively => self.lagging = Some(shard),
             // In a lively world sessions live long enough to come and go.
@@ -330,11 +333,13 @@ impl World {
 
     /// A client connects.
     pub(crate) fn connect(&mut self, shard: usize, client: Client) {
-        self.turn(shard, Some(Event::Connect(client)), None);
+        self.turn(shard, Some(Event::Connect(Box::new(client))), None);
     }
 
-    fn accept(&mut self, shard: usize, client: Client) {
-        let id = self.hosts[shard].handle_accepted().expect("there is room");
+    pub(crate) fn accept(&mut self, now: &Moment, shard: usize, client: Client) {
+        let id = self.hosts[shard]
+            .handle_accepted(now)
+            .expect("there is room");
         assert!(self.by_id[shard].insert(id, self.links.len()).is_none());
         let mut book = Book::default();
         if let Tongue::Edk { user, .. } = client.tongue {
@@ -377,7 +382,7 @@ impl World {
     }
 
     /// Carries something to the host: bytes, or the end of them. Whether there was anything.
-    fn deliver(&mut self, at: usize) -> bool {
+    pub(crate) fn deliver(&mut self, now: &Moment, at: usize) -> bool {
         let link = &mut self.links[at];
         let (shard, id) = (link.shard, link.id);
         let host = &mut self.hosts[shard];
@@ -387,7 +392,7 @@ impl World {
         if link.has_reset {
             link.client.outgoing.clear();
             link.was_told = true;
-            host.handle_hangup(id, true);
+            host.handle_hangup(now, id, true);
             self.after(shard);
             return true;
         }
@@ -415,15 +420,15 @@ impl World {
                     asked.arrived = Some(self.now);
                 }
             }
-            host.handle_received(id, &mut chunk);
+            host.handle_received(now, id, &mut chunk);
             // What somebody said last and the end may come together.
             if link.has_ended && link.client.outgoing.is_empty() && self.prng.chance(1, 2) {
                 link.was_told = true;
-                host.handle_hangup(id, false);
+                host.handle_hangup(now, id, false);
             }
         } else if link.has_ended {
             link.was_told = true;
-            host.handle_hangup(id, false);
+            host.handle_hangup(now, id, false);
         } else {
             return false;
         }
@@ -432,7 +437,7 @@ impl World {
     }
 
     /// Ends the send under way, if there is one that can end. Whether it did.
-    fn complete_send(&mut self, at: usize) -> bool {
+    pub(crate) fn complete_send(&mut self, now: &Moment, at: usize) -> bool {
         let link = &mut self.links[at];
         let (shard, id) = (link.shard, link.id);
         if link.is_stalled && !link.has_reset && !link.is_finishing {
@@ -443,8 +448,8 @@ impl World {
         };
         let host = &mut self.hosts[shard];
         if link.has_reset {
-            host.handle_sent(id, 0);
-            host.handle_hangup(id, true);
+            host.handle_sent(now, id, 0);
+            host.handle_hangup(now, id, true);
             link.was_told = true;
         } else {
             let len = u32::try_from(bytes.len()).expect("an outbox counts in u32");
@@ -457,14 +462,14 @@ impl World {
             };
             link.was_cut |= link.is_finishing && taken < len;
             link.client.hear(&bytes[..taken as usize], self.now);
-            host.handle_sent(id, taken);
+            host.handle_sent(now, id, taken);
         }
         self.after(shard);
         true
     }
 
     /// Tells the other shards, sends, and does what the host wants done. Whether it wanted much.
-    fn flush(&mut self, shard: usize, sends: u32) -> bool {
+    pub(crate) fn flush(&mut self, shard: usize, sends: u32) -> bool {
         let mut moved = false;
         if sends == u32::MAX {
             self.since_flush[shard] = 0;
@@ -510,7 +515,8 @@ impl World {
             moved = true;
         }
         // A witness takes everything as soon as it can, and is never slow.
-        self.complete_send(shard);
+        let now = self.hosts[shard].set_time(Tick(self.now));
+        self.complete_send(&now, shard);
         self.hosts[shard].relieve();
         self.after(shard);
         moved
@@ -529,7 +535,7 @@ impl World {
     }
 
     /// Closes a socket that the host is done with, once nothing of it is under way.
-    fn close(&mut self, at: usize) -> bool {
+    pub(crate) fn close(&mut self, now: &Moment, at: usize) -> bool {
         let link = &mut self.links[at];
         if !link.is_finishing || link.is_closed || link.flying.is_some() {
             return false;
@@ -537,85 +543,9 @@ impl World {
         link.is_closed = true;
         let (shard, id) = (link.shard, link.id);
         assert_eq!(self.by_id[shard].remove(&id), Some(at));
-        self.hosts[shard].handle_closed(id);
+        self.hosts[shard].handle_closed(now, id);
         self.after(shard);
         true
-    }
-
-    /// Runs a turn that has one event, without sending.
-    fn turn_for(&mut self, event: Event) -> bool {
-        let shard = match event {
-            Event::Input(link) | Event::Sent(link) | Event::Closed(link) => self.links[link].shard,
-            Event::Arrivals(shard) => shard,
-            Event::Connect(_) => panic!("nobody knows yet where it will be"),
-        };
-        self.turn(shard, Some(event), None)
-    }
-
-    /// Runs a turn of a shard, which wakes up for `event`, if there is one, and sends at most
-    /// `sends` each of sessions' bytes and HTTP responses, or nothing. Whether something happened.
-    fn turn(&mut self, shard: usize, event: Option<Event>, sends: Option<u32>) -> bool {
-        let mut steps = Turn {
-            world: self,
-            shard,
-            event,
-            sends,
-            moved: false,
-        };
-        match turn::turn(&mut steps, 1) {
-            Ok(()) => steps.moved,
-            Err(never) => match never {},
-        }
-    }
-
-    /// Time passes while shards are busy: their turns come late.
-    fn pass_time(&mut self, shard: usize) {
-        // What waits for a shard that is behind waits for long.
-        let often = if self.lagging.is_some() { 2 } else { 12 };
-        let leap = self.climate.is_rough && self.prng.chance(1, often);
-        self.now += if leap {
-            self.prng.range(1, LEAP_MAX)
-        } else {
-            self.prng.range(0, 3)
-        };
-        for other in 0..self.hosts.len() {
-            if other == shard || leap {
-                self.turn(other, None, None);
-            }
-        }
-        self.show_witnesses_alive();
-    }
-
-    /// Everything is done, and nothing happens for up to minutes, in which shards wake up for their
-    /// deadlines alone.
-    fn sleep_long(&mut self) {
-        self.settle();
-        let until = self.now + self.prng.range(1, QUIET_MAX);
-        for wakes in 0.. {
-            assert!(wakes < WAKES_MAX, "a shard wakes up for nothing");
-            let wake = self.hosts.iter().filter_map(Host::poll_wake).min();
-            let Some(Tick(wake)) = wake.filter(|wake| wake.0 <= until) else {
-                break;
-            };
-            self.now = self.now.max(wake);
-            for shard in 0..self.hosts.len() {
-                let is_due = |due: Tick| due.0 <= self.now;
-                if self.hosts[shard].poll_wake().is_some_and(is_due) {
-                    self.turn(shard, None, Some(u32::MAX));
-                }
-            }
-            self.show_witnesses_alive();
-            self.settle();
-        }
-        self.now = until;
-    }
-
-    /// Witnesses give a sign of life.
-    fn show_witnesses_alive(&mut self) {
-        for witness in 0..self.hosts.len() {
-            self.links[witness].client.pong();
-            while self.turn_for(Event::Input(witness)) {}
-        }
     }
 
     /// Every request with its answer, if it has one, and the link it was asked on.
@@ -656,76 +586,6 @@ impl Link {
     }
 }
 
-/// What a shard wakes up for.
-#[derive(Debug)]
-enum Event {
-    Connect(Client),
-    /// Something came from a link's client, or its end.
-    Input(usize),
-    /// A link's send is over.
-    Sent(usize),
-    /// A link's socket is closed.
-    Closed(usize),
-    /// Mailbox messages, commands and woken requests of a shard.
-    Arrivals(usize),
-}
-
-/// One turn of one shard.
-struct Turn<'w> {
-    world: &'w mut World,
-    shard: usize,
-    event: Option<Event>,
-    sends: Option<u32>,
-    moved: bool,
-}
-
-impl Steps for Turn<'_> {
-    type Error = Infallible;
-
-    fn look(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn handle(&mut self) -> Result<usize, Infallible> {
-        let world = &mut *self.world;
-        let handled = match self.event.take() {
-            None => false,
-            Some(Event::Connect(client)) => {
-                world.accept(self.shard, client);
-                true
-            }
-            Some(Event::Input(link)) => world.deliver(link),
-            Some(Event::Sent(link)) => world.complete_send(link),
-            Some(Event::Closed(link)) => world.close(link),
-            Some(Event::Arrivals(shard)) => {
-                let handled = world.hosts[shard].handle_arrivals() > 0;
-                world.after(shard);
-                handled
-            }
-        };
-        self.moved |= handled;
-        Ok(usize::from(handled))
-    }
-
-    fn keep_time(&mut self) -> Result<(), Infallible> {
-        let now = Tick(self.world.now);
-        self.world.hosts[self.shard].handle_tick(now);
-        self.world.after(self.shard);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Infallible> {
-        if let Some(sends) = self.sends {
-            self.moved |= self.world.flush(self.shard, sends);
-        }
-        Ok(())
-    }
-}
-
-const LEAP_MAX: u32 = 150;
-/// Five minutes.
-const QUIET_MAX: u32 = 300_000 / 64;
-const WAKES_MAX: u32 = 100_000;
 const PUBLICATIONS_PER_FLUSH_MAX: usize = 4;
 /// Enough for any task to come to where it waits for a host.
 const TURNS_OF_ALL_TASKS: u32 = 30;

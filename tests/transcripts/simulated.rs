@@ -108,9 +108,10 @@ impl SimulatedWorld {
         }
         let shard = index % self.hosts.len();
         let host = &mut self.hosts[shard];
+        let now = host.set_time(self.now);
         self.clients[index].get_or_insert_with(|| Client {
             shard,
-            id: host.handle_accepted().expect("a slot is free"),
+            id: host.handle_accepted(&now).expect("a slot is free"),
             outward: VecDeque::new(),
             is_read: true,
             said_end: false,
@@ -140,8 +141,10 @@ impl SimulatedWorld {
         let entered = tasks.enter();
         let mut worked = self.hand_in();
         for shard in 0..self.hosts.len() {
-            worked |= self.hosts[shard].handle_arrivals() > 0;
-            self.hosts[shard].flush_messages();
+            let host = &mut self.hosts[shard];
+            let now = host.set_time(self.now);
+            worked |= host.handle_arrivals(&now) > 0;
+            host.flush_messages();
             worked |= self.carry_out(shard);
         }
         drop(entered);
@@ -169,11 +172,13 @@ impl SimulatedWorld {
             };
             if len > 0 {
                 let mut bytes: Vec<u8> = client.outward.drain(..len).collect();
-                host.handle_received(client.id, &mut bytes);
+                let now = host.set_time(self.now);
+                host.handle_received(&now, client.id, &mut bytes);
                 worked = true;
             } else if client.said_end && !client.end_taken {
                 client.end_taken = true;
-                host.handle_hangup(client.id, false);
+                let now = host.set_time(self.now);
+                host.handle_hangup(&now, client.id, false);
                 worked = true;
             }
         }
@@ -195,7 +200,8 @@ impl SimulatedWorld {
             client.heard_end = true;
             if step == CloseStep::Finish {
                 client.closed = true;
-                self.hosts[shard].handle_closed(id);
+                let now = self.hosts[shard].set_time(self.now);
+                self.hosts[shard].handle_closed(&now, id);
             }
             worked = true;
         }
@@ -218,7 +224,8 @@ impl SimulatedWorld {
         assert!(!client.heard_end, "nothing is sent behind the end");
         client.inward.extend(&bytes);
         let taken = u32::try_from(bytes.len()).expect("transcripts are short");
-        self.hosts[shard].handle_sent(id, taken);
+        let now = self.hosts[shard].set_time(self.now);
+        self.hosts[shard].handle_sent(&now, id, taken);
         true
     }
 
@@ -264,7 +271,8 @@ impl World for SimulatedWorld {
             self.now = due.map_or(until, |due| due.clamp(next, until));
             let entered = self.tasks.enter();
             for host in &mut self.hosts {
-                host.handle_tick(self.now);
+                let now = host.set_time(self.now);
+                host.fire_deadlines(&now);
             }
             drop(entered);
             self.settle();

@@ -9,6 +9,7 @@ use crate::id::{ConnectionId, SessionId};
 use crate::public_id::PublicId;
 use crate::shard::publication::{DropTarget, OwnedAudience, Ticket};
 use crate::shard::{Joined, Verdict};
+use crate::time::Tick;
 use std::any::{Any, TypeId};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -185,7 +186,7 @@ impl Host {
         let waiting = WaitingUpgrade {
             id,
             reply: Rc::clone(reply),
-            deadline: self.now.after(self.settings.handshake_timeout),
+            since: self.now,
         };
         let before = self.upgrades.insert(id.slot(), waiting);
         assert!(before.is_none(), "a request waits for one thing at a time");
@@ -213,14 +214,23 @@ impl Host {
     }
 
     /// Answers requests that have waited for too long.
-    pub(super) fn time_out_upgrades(&mut self) {
-        let now = self.now;
-        let due = |waiting: &&WaitingUpgrade| waiting.deadline <= now;
-        while let Some(id) = self.upgrades.values().find(due).map(|waiting| waiting.id) {
+    pub(super) fn time_out_upgrades(&mut self, until: Tick) {
+        loop {
+            let is_due = |it: &&WaitingUpgrade| self.upgrade_due(it.since) <= until;
+            let Some(id) = self.upgrades.values().find(is_due).map(|it| it.id) else {
+                return;
+            };
             let waiting = self.upgrades.remove(&id.slot()).expect("just seen");
             self.shard.give_up_claim(id);
             waiting.reply.set(Replied::Refused(Refused::TimedOut));
         }
+    }
+
+    /// When a request that has waited `since` then is not waited for any longer.
+    pub(super) fn upgrade_due(&self, since: Tick) -> Tick {
+        since
+            .max(self.resumed_at)
+            .after(self.settings.handshake_timeout)
     }
 }
 

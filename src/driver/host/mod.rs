@@ -12,11 +12,13 @@ mod pages;
 mod pushes;
 mod requests;
 mod taps;
+mod time;
 
 pub(crate) use self::embedding::{Claim, ReplyTo};
 use self::held::HeldInput;
 pub(crate) use self::pages::{NamesOf, SessionsOf};
 use self::pushes::TotalTo;
+pub use self::time::Moment;
 use super::mailbox::{Post, ShardRing};
 use crate::api::Api;
 use crate::dialect::json::Scratch;
@@ -71,6 +73,8 @@ pub struct Host {
     pushes_order: VecDeque<(Tick, u32)>,
     scratch: Scratch,
     now: Tick,
+    /// When the process last went on after a pause.
+    resumed_at: Tick,
     shrank: bool,
     is_stopping: bool,
 }
@@ -133,7 +137,7 @@ type AfterTask = Box<dyn FnOnce(&mut Host)>;
 struct WaitingUpgrade {
     id: ConnectionId,
     reply: Rc<Reply>,
-    deadline: Tick,
+    since: Tick,
 }
 
 /// A push or drop that other shards are still working on.
@@ -142,7 +146,7 @@ struct PendingPush {
     /// `None` once it has timed out; its answers are still awaited.
     reply: Option<TotalTo>,
     here: u32,
-    deadline: Tick,
+    since: Tick,
 }
 
 /// What is served over HTTP on one path.
@@ -222,13 +226,14 @@ impl Host {
             pushes_order: VecDeque::new(),
             scratch: Scratch::new(),
             now: Tick::default(),
+            resumed_at: Tick::default(),
             shrank: false,
             is_stopping: false,
         }
     }
 
     /// A socket was accepted. `None`: there is no slot for it, close it.
-    pub fn handle_accepted(&mut self) -> Option<ConnectionId> {
+    pub fn handle_accepted(&mut self, _now: &Moment) -> Option<ConnectionId> {
         let id = self.shard.handle_accepted()?;
         if self.is_stopping {
             self.shard.end_http(|other| other == id);
@@ -240,7 +245,7 @@ impl Host {
     }
 
     /// Bytes came from a connection; they are read in place and not kept.
-    pub fn handle_received(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+    pub fn handle_received(&mut self, _now: &Moment, id: ConnectionId, bytes: &mut [u8]) {
         if !self.shard.is_http(id) {
             self.feed_session(id, bytes);
             return;
@@ -256,7 +261,7 @@ impl Host {
 
     /// The socket took `taken` bytes of what was lent for this connection; the send is over.
     #[inline]
-    pub fn handle_sent(&mut self, id: ConnectionId, taken: u32) {
+    pub fn handle_sent(&mut self, _now: &Moment, id: ConnectionId, taken: u32) {
         match &mut self.http[id.index()] {
             Some(http) if http.is_flying() => {
                 http.sent(taken as usize);
@@ -272,7 +277,11 @@ impl Host {
     }
 
     /// Nothing more will come from the peer: its end of input, or, `broken`, its reset.
-    pub fn handle_hangup(&mut self, id: ConnectionId, broken: bool) {
+    pub fn handle_hangup(&mut self, _now: &Moment, id: ConnectionId, broken: bool) {
+        self.hang_up(id, broken);
+    }
+
+    fn hang_up(&mut self, id: ConnectionId, broken: bool) {
         match &mut self.http[id.index()] {
             Some(http) if !broken => {
                 http.receive_end();
@@ -290,7 +299,7 @@ impl Host {
     }
 
     /// The socket is closed and no operation of it is left.
-    pub fn handle_closed(&mut self, id: ConnectionId) {
+    pub fn handle_closed(&mut self, _now: &Moment, id: ConnectionId) {
         if self.http[id.index()].take().is_some() {
             self.http_count -= 1;
         }
@@ -300,19 +309,8 @@ impl Host {
         self.shard.handle_closed(id);
     }
 
-    /// It is `now`.
-    pub fn handle_tick(&mut self, now: Tick) {
-        self.now = now;
-        self.shard.handle_tick(now);
-        self.time_out_pushes();
-        self.time_out_upgrades();
-        self.bound_partial_bytes();
-        self.notice_ends();
-        self.context.messages_bytes.set(self.shard.partial_bytes());
-    }
-
     /// Handles what other shards and woken requests want; returns how much there was.
-    pub fn handle_arrivals(&mut self) -> usize {
+    pub fn handle_arrivals(&mut self, _now: &Moment) -> usize {
         let mut count = self.handle_messages();
         count += self.do_commands();
         self.hear_verdicts();
@@ -394,11 +392,13 @@ impl Host {
         self.shard.poll_close()
     }
 
-    /// When [`Host::handle_tick`] must be called at the latest.
+    /// When the host must be told the time, and [`Host::fire_deadlines`] be called, at the latest.
     #[must_use]
     pub fn poll_wake(&self) -> Option<Tick> {
-        let push = self.pushes_order.front().map(|&(deadline, _)| deadline);
-        let upgrade = self.upgrades.values().map(|waiting| waiting.deadline);
+        let push = self.pushes_order.front();
+        let push = push.map(|&(since, _)| self.push_due(since));
+        let upgrades = self.upgrades.values();
+        let upgrade = upgrades.map(|waiting| self.upgrade_due(waiting.since));
         [self.shard.poll_wake(), push, upgrade.min()]
             .into_iter()
             .flatten()

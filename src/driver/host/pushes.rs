@@ -7,6 +7,7 @@ use crate::dialect::wserver;
 use crate::handler::HandleError;
 use crate::http::{Asked, HttpAsk, Refused, Replied, Reply, RequestBody};
 use crate::shard::publication::{Audience, Ticket};
+use crate::time::Tick;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -139,15 +140,15 @@ impl Host {
             return;
         }
         assert_eq!(self.post.ask(ticket.index), ticket);
-        let deadline = self.now.after(self.limits.push_timeout);
+        let since = self.now;
         let pending = PendingPush {
             reply: Some(to),
             here,
-            deadline,
+            since,
         };
         let index = self.pushes.insert(pending);
         assert_eq!(index, ticket.index as usize);
-        self.pushes_order.push_back((deadline, ticket.index));
+        self.pushes_order.push_back((since, ticket.index));
     }
 
     /// Whether so many totals more can be waited for.
@@ -178,25 +179,30 @@ impl Host {
 
     /// Answers requests whose time is up. What other shards still answer is awaited all the same,
     /// so that no answer is ever taken for that of a later question.
-    pub(super) fn time_out_pushes(&mut self) {
-        while let Some(&(deadline, index)) = self.pushes_order.front() {
-            if deadline > self.now {
+    pub(super) fn time_out_pushes(&mut self, until: Tick) {
+        while let Some(&(since, index)) = self.pushes_order.front() {
+            if self.push_due(since) > until {
                 break;
             }
             self.pushes_order.pop_front();
             let pending = self.pushes.get_mut(index as usize);
-            let is_same = |pending: &&mut PendingPush| pending.deadline == deadline;
+            let is_same = |pending: &&mut PendingPush| pending.since == since;
             if let Some(reply) = pending.filter(is_same).and_then(|it| it.reply.take()) {
                 reply.answer(Err(Refused::TimedOut));
             }
         }
     }
 
+    /// When a request that was asked `since` then is not waited for any longer.
+    pub(super) fn push_due(&self, since: Tick) -> Tick {
+        since.max(self.resumed_at).after(self.limits.push_timeout)
+    }
+
     /// Drops the deadlines of questions that have been answered, as far as they come first.
     fn forget_completed(&mut self) {
-        while let Some(&(deadline, index)) = self.pushes_order.front() {
+        while let Some(&(since, index)) = self.pushes_order.front() {
             let pending = self.pushes.get(index as usize);
-            if pending.is_some_and(|pending| pending.deadline == deadline) {
+            if pending.is_some_and(|pending| pending.since == since) {
                 break;
             }
             self.pushes_order.pop_front();

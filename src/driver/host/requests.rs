@@ -140,7 +140,7 @@ impl Host {
             self.shard.end_session(id, End::Shutdown);
         }
         if peer_ended {
-            self.handle_hangup(id, false);
+            self.hang_up(id, false);
         }
     }
 

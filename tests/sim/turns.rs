@@ -1,0 +1,189 @@
+//! Turns of simulated shards, and the time that passes between them.
+//!
+//! A turn is that of the driver's loop ([`campanile::driver::turn`]): a shard wakes up for one
+//! event or a deadline, is told the time, handles the event, and fires what is due.
+
+use crate::client::Client;
+use crate::world::World;
+use campanile::driver::host::{Host, Moment};
+use campanile::driver::turn::{self, Steps};
+use campanile::time::Tick;
+use std::convert::Infallible;
+
+/// What a shard wakes up for.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Connect(Box<Client>),
+    /// Something came from a link's client, or its end.
+    Input(usize),
+    /// A link's send is over.
+    Sent(usize),
+    /// A link's socket is closed.
+    Closed(usize),
+    /// Mailbox messages, commands and woken requests of a shard.
+    Arrivals(usize),
+}
+
+/// One turn of one shard.
+struct Turn<'w> {
+    world: &'w mut World,
+    shard: usize,
+    event: Option<Event>,
+    sends: Option<u32>,
+    moved: bool,
+}
+
+impl Steps for Turn<'_> {
+    type Error = Infallible;
+
+    fn look(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn read_clock(&mut self) -> Moment {
+        self.world.hosts[self.shard].set_time(Tick(self.world.now))
+    }
+
+    fn handle(&mut self, now: &Moment) -> Result<usize, Infallible> {
+        let world = &mut *self.world;
+        let handled = match self.event.take() {
+            None => false,
+            Some(Event::Connect(client)) => {
+                world.accept(now, self.shard, *client);
+                true
+            }
+            Some(Event::Input(link)) => world.deliver(now, link),
+            Some(Event::Sent(link)) => world.complete_send(now, link),
+            Some(Event::Closed(link)) => world.close(now, link),
+            Some(Event::Arrivals(shard)) => {
+                let handled = world.hosts[shard].handle_arrivals(now) > 0;
+                world.after(shard);
+                handled
+            }
+        };
+        self.moved |= handled;
+        Ok(usize::from(handled))
+    }
+
+    fn fire_deadlines(&mut self, until: &Moment) -> Result<(), Infallible> {
+        self.world.hosts[self.shard].fire_deadlines(until);
+        // Without time passing nothing was due.
+        if std::mem::replace(&mut self.world.fired_at[self.shard], self.world.now) < self.world.now
+        {
+            self.world.after(self.shard);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        if let Some(sends) = self.sends {
+            self.moved |= self.world.flush(self.shard, sends);
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// Runs a turn that has one event, without sending.
+    pub(crate) fn turn_for(&mut self, event: Event) -> bool {
+        let shard = match event {
+            Event::Input(link) | Event::Sent(link) | Event::Closed(link) => self.links[link].shard,
+            Event::Arrivals(shard) => shard,
+            Event::Connect(_) => panic!("nobody knows yet where it will be"),
+        };
+        self.turn(shard, Some(event), None)
+    }
+
+    /// Runs a turn of a shard, which wakes up for `event`, if there is one, and sends at most
+    /// `sends` each of sessions' bytes and HTTP responses, or nothing. Whether something happened.
+    pub(crate) fn turn(&mut self, shard: usize, event: Option<Event>, sends: Option<u32>) -> bool {
+        let mut steps = Turn {
+            world: self,
+            shard,
+            event,
+            sends,
+            moved: false,
+        };
+        match turn::turn(&mut steps, 2) {
+            Ok(()) => steps.moved,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Time passes while shards are busy: their turns come late.
+    pub(crate) fn pass_time(&mut self, shard: usize) {
+        // What waits for a shard that is behind waits for long.
+        let often = if self.lagging.is_some() { 2 } else { 12 };
+        let leap = self.climate.is_rough && self.prng.chance(1, often);
+        self.now += if leap {
+            self.prng.range(1, LEAP_MAX)
+        } else {
+            self.prng.range(0, 3)
+        };
+        for other in 0..self.hosts.len() {
+            if other == shard || leap {
+                self.turn(other, None, None);
+            }
+        }
+        self.show_witnesses_alive();
+    }
+
+    /// The process is stopped for a while, and goes on: that ends nobody.
+    pub(crate) fn pause(&mut self) {
+        let began = self.now;
+        self.now += self.prng.range(1, QUIET_MAX);
+        let silent_ends = |host: &Host| host.counters().ended("idle_timeout");
+        for shard in 0..self.hosts.len() {
+            let host = &self.hosts[shard];
+            let awaited = host.poll_wake().map_or(self.now, |due| due.0.max(began));
+            let before = silent_ends(host);
+            self.turn(shard, None, Some(u32::MAX));
+            let ended = silent_ends(&self.hosts[shard]) - before;
+            let is_noticed = self.now > awaited + PAUSE_MIN;
+            assert!(ended == 0 || !is_noticed, "a pause ended {ended} sessions");
+        }
+        self.show_witnesses_alive();
+    }
+
+    /// Everything is done, and nothing happens for up to minutes, in which shards wake up for their
+    /// deadlines alone.
+    pub(crate) fn sleep_long(&mut self) {
+        self.settle();
+        let until = self.now + self.prng.range(1, QUIET_MAX);
+        for wakes in 0.. {
+            assert!(wakes < WAKES_MAX, "a shard wakes up for nothing");
+            let wake = self.hosts.iter().filter_map(Host::poll_wake).min();
+            let Some(Tick(wake)) = wake.filter(|wake| wake.0 <= until) else {
+                break;
+            };
+            self.now = self.now.max(wake);
+            let mut moved = false;
+            for shard in 0..self.hosts.len() {
+                let is_due = |due: Tick| due.0 <= self.now;
+                if self.hosts[shard].poll_wake().is_some_and(is_due) {
+                    moved |= self.turn(shard, None, Some(u32::MAX));
+                }
+            }
+            if moved {
+                self.show_witnesses_alive();
+                self.settle();
+            }
+        }
+        self.now = until;
+    }
+
+    /// Witnesses give a sign of life.
+    fn show_witnesses_alive(&mut self) {
+        for witness in 0..self.hosts.len() {
+            self.links[witness].client.pong();
+            while self.turn_for(Event::Input(witness)) {}
+        }
+    }
+}
+
+/// A shard that is called so much too late knows that it was paused: about a second.
+const PAUSE_MIN: u32 = 16;
+const LEAP_MAX: u32 = 150;
+/// Five minutes.
+const QUIET_MAX: u32 = 300_000 / 64;
+const WAKES_MAX: u32 = 100_000;

@@ -1,8 +1,8 @@
 //! The real executable spoken to by strangers: tungstenite's WebSocket client and raw sockets.
 //!
 //! What one conversation looks like is for the transcripts; here are crowds, limits, time-outs,
-//! signals and bytes that come in the wrong moment. Every test has a gateway of its own. Nothing
-//! sleeps and no time is measured: where something has to come, it is waited for.
+//! signals and bytes that come in the wrong moment. Every test has a gateway of its own. No
+//! time is measured: where something has to come, it is waited for, and only `quiet` sleeps.
 
 #[path = "wire/bounds.rs"]
 mod bounds;
@@ -16,6 +16,8 @@ mod heartbeat;
 mod peer;
 #[path = "support/process.rs"]
 mod process;
+#[path = "wire/quiet.rs"]
+mod quiet;
 
 use client::{Client, open, open_as, read_text, register, settle};
 use peer::{Peer, push_body, request, sent_to};

@@ -1,0 +1,376 @@
+//! Every deadline, in real time against the executable, after a quiet spell longer than itself.
+//!
+//! A shard that nothing wakes sleeps for as long as nothing is due, so its clock is old when
+//! something comes. What comes must be dated with the time at which it came: no deadline that
+//! begins then may end at once. Each test makes its deadline short in the config, stays quiet for
+//! longer, and then does what users do; with one shard and with two.
+
+use super::{read_close, signal};
+use crate::client::{Client, open, open_as, read_text, settle};
+use crate::peer::{self, Peer, push_body, sent_to};
+use crate::process::{Ended, PATIENCE, Process, config_file};
+use rustix::process::Signal;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::time::Duration;
+use tungstenite::Message;
+use tungstenite::client::IntoClientRequest as _;
+
+/// The deadline of each test, in milliseconds.
+const DEADLINE_MS: u32 = 600;
+/// Longer than the deadline and than what an idle shard does by itself.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_first_connection_has_its_handshake_timeout() {
+    each(
+        |ms| format!("[heartbeat]\nhandshake_timeout_ms = {ms}\n"),
+        |_, address| {
+            be_quiet();
+            let mut peer = Peer::connect(address);
+            be_far_away();
+            peer.send(b"GET /health HTTP/1.1\r\nHost: x");
+            peer.send(b"\r\n\r\n");
+            assert_eq!(peer.answer().status, 200);
+            be_quiet();
+            settle(&mut open(address, "/echo"));
+        },
+    );
+}
+
+#[test]
+fn a_request_on_a_kept_connection_has_its_body_timeout() {
+    each(
+        |ms| format!("[http]\nbody_timeout_ms = {ms}\n[heartbeat]\nhandshake_timeout_ms = {ms}\n"),
+        |_, address| {
+            let mut peer = Peer::connect(address);
+            assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
+            be_quiet();
+            let request = peer::request("/push", "", &push_body("jack", "e", "m"));
+            let (head, body) = request.split_at(request.len() - 20);
+            peer.send(head);
+            be_far_away();
+            peer.send(body);
+            assert_eq!(peer.answer().body, sent_to(0));
+        },
+    );
+}
+
+#[test]
+fn a_connection_is_kept_for_its_time() {
+    each(
+        |ms| format!("[http]\nkeep_alive_timeout_ms = {ms}\n"),
+        |_, address| {
+            be_quiet();
+            let mut peer = Peer::connect(address);
+            assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
+            assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
+        },
+    );
+}
+
+#[test]
+fn a_session_that_has_just_opened_is_not_idle() {
+    each(
+        |ms| format!("{WSRV}idle_timeout_ms = {ms}\n"),
+        |_, address| {
+            be_quiet();
+            let mut client = open(address, "/wsrv");
+            // A heartbeat in time, over and over, keeps it.
+            for seqno in 0..6 {
+                pass(Duration::from_millis(u64::from(DEADLINE_MS) / 3));
+                assert_eq!(call(&mut client, seqno), seqno);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_session_that_has_just_opened_is_not_pinged() {
+    each(
+        |ms| format!("{ECHO}ping_interval_ms = {ms}\n"),
+        |_, address| {
+            be_quiet();
+            let mut client = open(address, "/echo");
+            client.send(Message::text("first")).expect("it is read");
+            let first = client.read().expect("something comes");
+            assert_eq!(first, Message::text("first"), "nobody asks before");
+            let next = client.read().expect("it is asked when its time comes");
+            assert!(matches!(next, Message::Ping(_)), "{next:?}");
+        },
+    );
+}
+
+#[test]
+fn a_session_has_its_time_to_register() {
+    each(
+        |ms| format!("{WSERVER}registration_timeout_ms = {ms}\n"),
+        |_, address| {
+            be_quiet();
+            let mut client = open_as(address, "jack", "e");
+            assert_eq!(Peer::connect(address).push("jack", "e", "m"), sent_to(1));
+            assert_eq!(read_text(&mut client), "m");
+        },
+    );
+}
+
+#[test]
+fn pushes_to_shards_that_sleep_do_not_time_out() {
+    each(
+        |ms| format!("[http]\npush_timeout_ms = {ms}\n{WSERVER}"),
+        |_, address| {
+            let mut clients: Vec<Client> = (0..6).map(|_| open_as(address, "jack", "e")).collect();
+            for message in ["one", "two"] {
+                be_quiet();
+                let total = Peer::connect(address).push("jack", "e", message);
+                assert_eq!(total, sent_to(clients.len()));
+            }
+            for client in &mut clients {
+                assert_eq!(read_text(client), "one");
+                assert_eq!(read_text(client), "two");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_users_only_session_is_claimed_in_time() {
+    let edk = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
+    each(
+        |ms| format!("[heartbeat]\nhandshake_timeout_ms = {ms}\n{edk}"),
+        |_, address| {
+            let mut before: Option<Client> = None;
+            for _ in 0..3 {
+                be_quiet();
+                let mut next = open_edk(address, "jack");
+                settle(&mut next);
+                if let Some(mut before) = before.replace(next) {
+                    assert_eq!(read_close(&mut before).0, 4001);
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn an_upgrade_that_a_backend_decides_about_has_its_time() {
+    let backend = Backend::start();
+    let url = backend.url();
+    each(
+        |ms| {
+            format!(
+                "[heartbeat]\nhandshake_timeout_ms = {ms}\n\
+                 [[backends]]\nname = 'app'\nurl = '{url}'\ntimeout_ms = {ms}\n\
+                 {WSRV}hooks = {{ backend = 'app', on = ['open'] }}\n"
+            )
+        },
+        |_, address| {
+            for _ in 0..2 {
+                be_quiet();
+                settle(&mut open(address, "/wsrv"));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_client_has_its_time_to_answer_a_close() {
+    each(
+        |ms| format!("[heartbeat]\nclose_grace_ms = {ms}\n"),
+        |_, address| {
+            let mut client = open_as(address, "jack", "e");
+            be_quiet();
+            let drop_jack = r#"{"userId":"jack"}"#;
+            let dropped = Peer::connect(address).post("/drop", "", drop_jack);
+            assert_eq!(dropped.body, "dropped 1 connections");
+            assert_eq!(read_close(&mut client).0, 1000);
+        },
+    );
+}
+
+#[test]
+fn a_call_with_a_key_is_done_once() {
+    each(
+        |ms| format!("[api]\nidempotency_ttl_ms = {}\n", 60 * ms),
+        |_, address| {
+            be_quiet();
+            let mut client = open_as(address, "jack", "e");
+            let mut peer = Peer::connect(address);
+            let body = r#"{"user":"jack","event":"e","data":"m"}"#;
+            for _ in 0..2 {
+                let answer = peer.post("/api/v1/push", "Idempotency-Key: k\r\n", body);
+                assert_eq!(
+                    (answer.status, answer.body.trim_end()),
+                    (200, r#"{"delivered":1}"#)
+                );
+            }
+            assert_eq!(read_text(&mut client), "m");
+            settle(&mut client);
+        },
+    );
+}
+
+#[test]
+fn a_stop_after_a_quiet_spell_says_goodbye() {
+    each_process(
+        |ms| format!("shutdown_grace_ms = {ms}\n[heartbeat]\nclose_grace_ms = {ms}\n"),
+        |process| {
+            let mut client = open(process.address, "/echo");
+            be_quiet();
+            signal(&process, Signal::TERM);
+            assert_eq!(read_close(&mut client).0, 1001);
+            process.wait()
+        },
+    );
+}
+
+/// The process is stopped for longer than any session may be silent: all of them live on.
+#[test]
+fn a_pause_of_the_process_ends_nobody() {
+    each(
+        |ms| {
+            format!(
+                "{WSRV}idle_timeout_ms = {ms}\n\
+                 {ECHO}idle_timeout_ms = {ms}\nping_interval_ms = {}\n",
+                ms / 2
+            )
+        },
+        |process, address| {
+            let mut silent: Vec<Client> = (0..50).map(|_| open(address, "/echo")).collect();
+            let mut callers: Vec<Client> = (0..50).map(|_| open(address, "/wsrv")).collect();
+            signal(process, Signal::STOP);
+            be_quiet();
+            be_quiet();
+            signal(process, Signal::CONT);
+            // Each has its time again, and answers what it is asked.
+            for client in &mut silent {
+                let asked = client.read().expect("it is asked, not closed");
+                assert!(matches!(asked, Message::Ping(_)), "{asked:?}");
+                client.flush().expect("it is read");
+            }
+            for client in &mut callers {
+                assert_eq!(call(client, 7), 7);
+            }
+        },
+    );
+}
+
+/// Runs a test against a gateway with one shard and with two, each with a config for its deadline,
+/// and stops it.
+#[track_caller]
+fn each(config: impl Fn(u32) -> String, test: impl Fn(&Process, SocketAddr)) {
+    each_process(config, |process| {
+        test(&process, process.address);
+        process.stop()
+    });
+}
+
+/// [`each`] for a test that stops the gateway itself.
+#[track_caller]
+fn each_process(config: impl Fn(u32) -> String, test: impl Fn(Process) -> Ended) {
+    for shards in ["1", "2"] {
+        let file = config_file(&config(DEADLINE_MS));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+        command.args(["--listen", "127.0.0.1:0", "--shards", shards]);
+        command.arg("--config").arg(file);
+        let ended = test(Process::start(command));
+        assert!(ended.status.success(), "{}", ended.log);
+    }
+}
+
+fn be_quiet() {
+    pass(QUIET);
+}
+
+/// What a client says next takes a while to come, well within any deadline.
+fn be_far_away() {
+    pass(Duration::from_millis(50));
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is tested is that time passes"
+)]
+fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Calls `echo` with a number, and returns what is answered.
+fn call(client: &mut Client, number: u32) -> u32 {
+    let request = format!(r#"{{"cmd":"echo","seqno":"{number}","data":{number}}}"#);
+    client.send(Message::text(request)).expect("it is read");
+    loop {
+        let message = client.read().expect("an answer comes");
+        if let Message::Text(text) = message {
+            let (_, data) = text.split_once(r#""data":"#).expect("an answer");
+            return data.trim_end_matches('}').parse().expect("a number");
+        }
+        assert!(matches!(message, Message::Ping(_)), "{message:?}");
+    }
+}
+
+fn open_edk(address: SocketAddr, user: &str) -> Client {
+    let mut request = format!("ws://{address}/edk")
+        .into_client_request()
+        .expect("a URL");
+    let headers = request.headers_mut();
+    headers.insert("x-user-id", user.parse().expect("a value"));
+    let token = "token".parse().expect("a value");
+    headers.insert("sec-websocket-protocol", token);
+    let socket = std::net::TcpStream::connect(address).expect("the gateway listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    let opened = tungstenite::client(request, socket);
+    opened.expect("the upgrade is granted").0
+}
+
+/// A backend that admits everybody; it serves until the test's process ends.
+struct Backend(SocketAddr);
+
+impl Backend {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        spawn(move || {
+            for socket in listener.incoming() {
+                let mut reader = BufReader::new(socket.expect("a connection"));
+                spawn(move || while admit_next(&mut reader).is_some() {});
+            }
+        });
+        Self(address)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/", self.0)
+    }
+}
+
+fn spawn(body: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().name("backend".to_owned());
+    thread.spawn(body).expect("a thread");
+}
+
+/// Answers one request; `None` at the end of the connection.
+fn admit_next(reader: &mut BufReader<std::net::TcpStream>) -> Option<()> {
+    let mut len = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            len = value.parse().ok()?;
+        } else if line.is_empty() {
+            break;
+        }
+    }
+    reader.read_exact(&mut vec![0; len]).ok()?;
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"admit\":true}";
+    reader.get_mut().write_all(answer).ok()
+}
+
+const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";
+const WSERVER: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\npush_path = '/push'\n";
+const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\ncommands = { echo = 'echo' }\n\
+    push_frame = 'text'\n";

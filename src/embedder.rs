@@ -81,6 +81,8 @@ pub enum Fault {
     Http,
     /// In a task spawned on the shard's runtime.
     Task,
+    /// No panic: cancellations are lost on their way to the kernel.
+    Cancel,
 }
 
 /// An embedder's function panicked; the panic hook has said what.

@@ -24,6 +24,8 @@ pub struct Counters {
     pub outboxes_copied: u64,
     /// Registrations ignored because a name was too long or there were too many.
     pub registrations_refused: u64,
+    /// Connections whose cancelled operations did not end in time.
+    pub cancels_late: u64,
     /// How sessions ended, by [`End::label`].
     pub ends: BTreeMap<&'static str, u64>,
 }
@@ -51,6 +53,7 @@ impl Counters {
         self.bytes_dropped += other.bytes_dropped;
         self.outboxes_copied += other.outboxes_copied;
         self.registrations_refused += other.registrations_refused;
+        self.cancels_late += other.cancels_late;
         for (label, count) in &other.ends {
             *self.ends.entry(label).or_default() += count;
         }

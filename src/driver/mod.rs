@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Everything that touches the kernel or the clock is here, and nothing here decides anything. It
-//! is the only folder with `unsafe` in it: `buffers`, `ring` and `socket`.
+//! is the only folder with `unsafe` in it: `buffers`, `ring`, `run` and `socket`.
 
 mod buffers;
+mod closing;
 pub mod host;
 pub mod mailbox;
 mod ring;
@@ -30,6 +31,8 @@ pub(crate) struct TurnLimits {
     pub(crate) busy_poll: std::time::Duration,
     pub(crate) sends_per_enter_max: u32,
     pub(crate) sends_per_turn_max: u32,
+    /// After which an operation that was cancelled should have ended.
+    pub(crate) cancel_patience: std::time::Duration,
     /// Connections of the whole process.
     pub(crate) sessions_max: usize,
 }

@@ -1,4 +1,7 @@
-//! The data ring: every operation on a socket, as one safe function each.
+//! The data ring: every operation on a socket, as one function each.
+//!
+//! What names a socket takes a token of the socket table, which counts it; what names memory
+//! besides the ring's own is `unsafe`, with its contract.
 //!
 //! The ring is made with `SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG | SUBMIT_ALL`: completions
 //! are run only when the shard enters the kernel, and the kernel says by a flag when there are some
@@ -10,11 +13,12 @@
 )]
 
 use super::buffers::{BufferRing, GROUP};
+use super::socket::{CancelToken, CloseToken, ReceiveToken, SendToken};
 use crate::id::ConnectionId;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -162,8 +166,8 @@ impl DataRing {
     }
 
     /// Accepts connections until cancelled.
-    pub(super) fn accept(&mut self, listener: RawFd) -> io::Result<()> {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener))
+    pub(super) fn accept(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
             .flags(SOCK_CLOEXEC)
             .build()
             .user_data(user_data(Operation::Accept, 0));
@@ -171,16 +175,23 @@ impl DataRing {
     }
 
     /// Receives from a socket until it ends or is cancelled.
-    pub(super) fn receive(&mut self, socket: RawFd, id: ConnectionId) -> io::Result<()> {
+    pub(super) fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
+        let (socket, id) = token.into_parts();
         let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
             .build()
             .user_data(user_data(Operation::Receive, id.bits()));
         self.push(entry)
     }
 
-    /// Sends bytes, which the caller keeps where they are until the completion.
+    /// Sends bytes.
+    ///
+    /// # Safety
+    ///
+    /// The bytes stay where they are, unchanged, until the completion of this send has been taken
+    /// from [`DataRing::next_completion`], or the ring is gone.
     #[inline]
-    pub(super) fn send(&mut self, socket: RawFd, id: ConnectionId, bytes: Lent) -> io::Result<()> {
+    pub(super) unsafe fn send(&mut self, token: SendToken, bytes: Lent) -> io::Result<()> {
+        let (socket, id) = token.into_parts();
         let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
             .flags(MSG_NOSIGNAL)
             .build()
@@ -190,7 +201,8 @@ impl DataRing {
     }
 
     /// Cancels an operation of a connection; both complete.
-    pub(super) fn cancel(&mut self, operation: Operation, id: ConnectionId) -> io::Result<()> {
+    pub(super) fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
+        let (operation, id) = token.into_parts();
         let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
             .build()
             .user_data(user_data(Operation::Cancel, id.bits()));
@@ -206,7 +218,8 @@ impl DataRing {
     }
 
     /// Closes a socket that has no other operation under way.
-    pub(super) fn close(&mut self, socket: RawFd, id: ConnectionId) -> io::Result<()> {
+    pub(super) fn close(&mut self, token: CloseToken) -> io::Result<()> {
+        let (socket, id) = token.into_parts();
         let entry = opcode::Close::new(types::Fd(socket))
             .build()
             .user_data(user_data(Operation::Close, id.bits()));
@@ -264,10 +277,29 @@ impl DataRing {
 
     #[inline]
     fn push_now(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: descriptors are closed and memory is freed only after the completion of every
-        // operation that names them: the loop counts operations (`socket.rs`), and the shard keeps
-        // what it lent until it is told that the send is over.
+        // SAFETY: descriptors are closed only after the completion of every operation that names
+        // them, which the tokens of `socket.rs` hold; memory lives as long, by the contract of
+        // `send` and since the buffers are dropped after the ring.
         unsafe { self.ring.0.submission().push(entry) }.is_ok()
+    }
+}
+
+impl Drop for DataRing {
+    /// Cancels what is under way, and waits for it: closing a ring alone leaves that to a worker of
+    /// the kernel's, which comes later.
+    fn drop(&mut self) {
+        let all = types::CancelBuilder::any();
+        let patience = types::Timespec::new().sec(CANCEL_SECONDS_MAX);
+        let cancelled = self
+            .ring
+            .0
+            .submitter()
+            .register_sync_cancel(Some(patience), all);
+        match cancelled {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // nothing was under way
+            Err(error) => tracing::warn!(%error, "operations of a ring could not be cancelled"),
+        }
     }
 }
 
@@ -333,6 +365,8 @@ fn user_data(operation: Operation, id_bits: u64) -> u64 {
     id_bits | (operation as u64) << OPERATION_SHIFT
 }
 
+/// How long the operations of a ring that is dropped are waited for.
+const CANCEL_SECONDS_MAX: u64 = 1;
 const OPERATION_SHIFT: u32 = 24;
 const ENTER_GETEVENTS: u32 = 1;
 const SEND_BYTES_MAX: usize = 1 << 30;
@@ -341,3 +375,56 @@ const MSG_NOSIGNAL: i32 = 0x4000;
 const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
 const EBUSY: i32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::socket::Sockets;
+    use rustix::event::EventfdFlags;
+    use std::io::Read as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::IntoRawFd as _;
+
+    #[test]
+    fn a_ring_that_is_gone_reads_no_memory() {
+        let size = RingSize {
+            submission_entries: 8,
+            completion_entries: 16,
+            buffer_count: 2,
+            buffer_bytes: 4096,
+        };
+        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+        let mut ring = DataRing::new(size, bell).expect("io_uring is allowed here");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut peer = TcpStream::connect(address).expect("it listens");
+        let (socket, _) = listener.accept().expect("it has connected");
+        let kept = socket.try_clone().expect("a descriptor");
+
+        let id = ConnectionId::from_bits(1 << 32).expect("a generation");
+        let mut sockets = Sockets::default();
+        sockets.insert(id, socket.into_raw_fd());
+        // More than both ends of a socket hold.
+        let mut bytes = vec![b'a'; 64 << 20];
+        loop {
+            let token = sockets.begin_send(id);
+            // SAFETY: `bytes` is changed only after the ring is gone.
+            unsafe { ring.send(token, Lent::from(&bytes[..])) }.expect("there is room");
+            ring.enter().expect("it is submitted");
+            // What fits is taken; then a send waits for its peer.
+            if ring.next_completion().is_none() {
+                break;
+            }
+            sockets.send_ended(id);
+        }
+        drop(ring);
+
+        bytes.fill(b'b');
+        kept.shutdown(std::net::Shutdown::Write)
+            .expect("it is open");
+        let mut heard = Vec::new();
+        peer.read_to_end(&mut heard).expect("the end comes");
+        assert!(!heard.is_empty() && heard.iter().all(|&byte| byte == b'a'));
+        drop(sockets);
+    }
+}

@@ -4,6 +4,8 @@
 //! number of times, and only then sends. The shard sleeps by the rule of `sleep.rs`. The loop is
 //! the future given to `block_on` and owns everything; nobody else touches the shard.
 
+#![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
+
 use super::host::{Host, Moment};
 use super::ring::{Completion, DataRing, Lent, Operation};
 use super::socket::{Sockets, shut_sending};
@@ -17,16 +19,18 @@ use crate::shard::CloseStep;
 use crate::time::Tick;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
 /// Everything that one shard's thread owns.
 pub(super) struct Loop {
+    /// First, so that it is gone before the memory that the kernel may still read: what the host
+    /// has lent. That holds for an error and for a panic too.
+    pub(super) ring: DataRing,
     pub(super) id: ShardId,
     pub(super) host: Host,
-    pub(super) ring: DataRing,
     pub(super) listener: Option<OwnedFd>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) embedder: Arc<Embedder>,
@@ -37,12 +41,14 @@ pub(super) struct Loop {
 
 /// What a loop remembers between turns.
 pub(super) struct LoopState {
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     started: Instant,
     /// Receives that came while other shards' mailboxes were full, in order.
     held: VecDeque<Completion>,
     /// Sockets whose receive ended for want of buffers.
     starved: Vec<ConnectionId>,
+    /// Connections whose operations were cancelled, to be closed when they have ended; since when.
+    pub(super) cancelled: VecDeque<(Instant, ConnectionId)>,
     accepting: bool,
     accept_again_at: Option<Instant>,
     accept_failed: bool,
@@ -55,7 +61,7 @@ pub(super) struct LoopState {
     shrank: bool,
     turns_since_yield: u32,
     /// The clock, as it was last read.
-    now: Instant,
+    pub(super) now: Instant,
     /// When something was last handled.
     worked_at: Instant,
 }
@@ -72,6 +78,7 @@ impl LoopState {
             started: now,
             held: VecDeque::new(),
             starved: Vec::new(),
+            cancelled: VecDeque::new(),
             accepting: false,
             accept_again_at: None,
             accept_failed: false,
@@ -267,8 +274,8 @@ impl Loop {
         if !self.state.sockets.is_current(id) {
             return Ok(());
         }
-        if let Some(socket) = self.state.sockets.begin_receive(id) {
-            self.ring.receive(socket, id)?;
+        if let Some(token) = self.state.sockets.begin_receive(id) {
+            self.ring.receive(token)?;
         }
         Ok(())
     }
@@ -282,8 +289,8 @@ impl Loop {
             while count < most
                 && let Some((id, bytes)) = self.host.poll_send()
             {
-                let socket = self.state.sockets.begin_send(id);
-                self.ring.send(socket, id, Lent::from(bytes))?;
+                let bytes = Lent::from(bytes);
+                self.send(id, bytes)?;
                 count += 1;
             }
             if count < per_enter {
@@ -304,34 +311,25 @@ impl Loop {
         if on {
             return self.receive_again(id);
         }
-        if self.state.sockets.begin_cancel_receive(id) {
-            self.ring.cancel(Operation::Receive, id)?;
+        if let Some(token) = self.state.sockets.begin_cancel_receive(id) {
+            self.ring.cancel(token)?;
         }
         Ok(())
     }
 
-    /// Cancels what is under way; the close follows when nothing is.
-    fn begin_close(&mut self, id: ConnectionId) -> io::Result<()> {
-        self.state.sockets.set_closing(id);
-        if self.state.sockets.begin_cancel_receive(id) {
-            self.ring.cancel(Operation::Receive, id)?;
-        }
-        if self.state.sockets.begin_cancel_send(id) {
-            self.ring.cancel(Operation::Send, id)?;
-        }
-        self.close_if_quiet(id)
-    }
-
-    fn close_if_quiet(&mut self, id: ConnectionId) -> io::Result<()> {
-        if let Some(socket) = self.state.sockets.begin_close(id) {
-            self.ring.close(socket, id)?;
-        }
-        Ok(())
+    /// Submits a send of what the host has lent.
+    #[inline]
+    fn send(&mut self, id: ConnectionId, bytes: Lent) -> io::Result<()> {
+        let token = self.state.sockets.begin_send(id);
+        // SAFETY: what `Host::poll_send` and `Host::poll_answer` lend stays where it is until
+        // `Host::handle_sent`, which is called when the completion has been taken; and the ring is
+        // dropped before the host.
+        unsafe { self.ring.send(token, bytes) }
     }
 
     fn start_accepting(&mut self) -> io::Result<()> {
         if let Some(listener) = &self.listener {
-            self.ring.accept(listener.as_raw_fd())?;
+            self.ring.accept(listener.as_fd())?;
             self.state.accepting = true;
         }
         Ok(())
@@ -457,9 +455,14 @@ impl Loop {
             .poll_wake()
             .map(|tick| self.state.started + Duration::from_millis(tick.begins_at_ms()));
         let collect = self.state.shrank.then_some(now + IDLE_BEFORE_COLLECT);
+        let cancel = self.state.cancelled.front();
+        let cancel = cancel.map(|&(since, _)| since + self.limits.cancel_patience);
         let accept = self.state.accept_again_at;
         let stop = self.state.stop_at.filter(|_| !self.state.was_cut);
-        [due, collect, accept, stop].into_iter().flatten().min()
+        [due, collect, cancel, accept, stop]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Nothing arrived until now: gives memory back, if there may be some.
@@ -512,6 +515,7 @@ impl Steps for Loop {
     fn fire_deadlines(&mut self, until: &Moment) -> io::Result<()> {
         let now = self.state.now;
         self.host.fire_deadlines(until);
+        self.look_after_cancels()?;
         self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
         if self.state.accept_again_at.is_some_and(|at| at <= now) {
             self.state.accept_again_at = None;
@@ -543,8 +547,8 @@ impl Steps for Loop {
             let Some((id, bytes)) = self.host.poll_answer() else {
                 break;
             };
-            let socket = self.state.sockets.begin_send(id);
-            self.ring.send(socket, id, Lent::from(bytes))?;
+            let bytes = Lent::from(bytes);
+            self.send(id, bytes)?;
         }
         while let Some((id, on)) = self.host.poll_reading() {
             self.set_reading(id, on)?;

@@ -5,15 +5,68 @@
 //! ```
 //!
 //! A descriptor is closed when no operation names it, and no operation names it from then on
-//! (io.md 3): a new connection that is given the same number never gets the old one's bytes.
+//! (io.md 3): a new connection that is given the same number never gets the old one's bytes. What
+//! the ring submits it takes from a token that only this table makes, one for each operation.
 
 #![expect(
     unsafe_code,
     reason = "descriptors that the ring owns are numbers here"
 )]
 
+use super::ring::Operation;
 use crate::id::ConnectionId;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// A receive to be submitted.
+#[derive(Debug)]
+#[must_use = "the table has counted it"]
+pub(super) struct ReceiveToken(Named);
+
+/// A send to be submitted.
+#[derive(Debug)]
+#[must_use = "the table has counted it"]
+pub(super) struct SendToken(Named);
+
+/// A cancellation of what is under way, of one kind, to be submitted.
+#[derive(Debug)]
+#[must_use = "the table has counted it"]
+pub(super) struct CancelToken(Operation, ConnectionId);
+
+/// A close to be submitted: nothing names the descriptor any more.
+#[derive(Debug)]
+#[must_use = "the table has counted it"]
+pub(super) struct CloseToken(Named);
+
+/// A descriptor that is open until its close is submitted, and whose it is.
+#[derive(Debug)]
+struct Named {
+    descriptor: RawFd,
+    id: ConnectionId,
+}
+
+impl ReceiveToken {
+    pub(super) fn into_parts(self) -> (RawFd, ConnectionId) {
+        (self.0.descriptor, self.0.id)
+    }
+}
+
+impl SendToken {
+    pub(super) fn into_parts(self) -> (RawFd, ConnectionId) {
+        (self.0.descriptor, self.0.id)
+    }
+}
+
+impl CancelToken {
+    pub(super) fn into_parts(self) -> (Operation, ConnectionId) {
+        (self.0, self.1)
+    }
+}
+
+impl CloseToken {
+    pub(super) fn into_parts(self) -> (RawFd, ConnectionId) {
+        (self.0.descriptor, self.0.id)
+    }
+}
 
 /// One entry for each slot ever used.
 #[derive(Debug, Default)]
@@ -80,15 +133,15 @@ impl Sockets {
         socket.descriptor
     }
 
-    /// Counts a receive, if one is wanted and none is armed: the caller is to arm it.
-    pub(super) fn begin_receive(&mut self, id: ConnectionId) -> Option<RawFd> {
+    /// Counts a receive, if one is wanted and none is armed.
+    pub(super) fn begin_receive(&mut self, id: ConnectionId) -> Option<ReceiveToken> {
         let socket = self.socket(id);
         if socket.receiving || socket.closing || !socket.wanted {
             return None;
         }
         socket.receiving = true;
         socket.operations += 1;
-        Some(socket.descriptor)
+        Some(ReceiveToken(socket.named(id)))
     }
 
     pub(super) fn receive_ended(&mut self, id: ConnectionId) {
@@ -100,13 +153,13 @@ impl Sockets {
     }
 
     /// Counts a send.
-    pub(super) fn begin_send(&mut self, id: ConnectionId) -> RawFd {
+    pub(super) fn begin_send(&mut self, id: ConnectionId) -> SendToken {
         let socket = self.socket(id);
         assert!(!socket.sending, "one send at a time");
         assert!(!socket.closed, "no operation names a closed descriptor");
         socket.sending = true;
         socket.operations += 1;
-        socket.descriptor
+        SendToken(socket.named(id))
     }
 
     /// A send is over; returns whether the connection is closing.
@@ -131,35 +184,55 @@ impl Sockets {
         self.socket(id).closing = true;
     }
 
-    /// Counts the cancellation of a receive, if one is armed: the caller is to submit it.
-    pub(super) fn begin_cancel_receive(&mut self, id: ConnectionId) -> bool {
+    /// Counts the cancellation of a receive, if one is armed and not being cancelled.
+    pub(super) fn begin_cancel_receive(&mut self, id: ConnectionId) -> Option<CancelToken> {
         let socket = self.socket(id);
-        let begins = socket.receiving && !socket.cancelling;
-        if begins {
-            socket.cancelling = true;
-            socket.operations += 1;
+        if !socket.receiving || socket.cancelling {
+            return None;
         }
-        begins
+        socket.cancelling = true;
+        socket.operations += 1;
+        Some(CancelToken(Operation::Receive, id))
     }
 
-    /// Counts the cancellation of a send, if one is under way: the caller is to submit it.
-    pub(super) fn begin_cancel_send(&mut self, id: ConnectionId) -> bool {
+    /// Counts the cancellation of a send, if one is under way.
+    pub(super) fn begin_cancel_send(&mut self, id: ConnectionId) -> Option<CancelToken> {
         let socket = self.socket(id);
-        if socket.sending {
-            socket.operations += 1;
+        if !socket.sending {
+            return None;
         }
-        socket.sending
+        socket.operations += 1;
+        Some(CancelToken(Operation::Send, id))
+    }
+
+    /// Counts a second cancellation of what a closing connection still has under way, long after
+    /// the first. Nothing if it has been closed since.
+    pub(super) fn cancel_again(&mut self, id: ConnectionId) -> Vec<CancelToken> {
+        if !self.is_current(id) || self.socket(id).closed {
+            return Vec::new();
+        }
+        self.socket(id).cancelling = false;
+        let receive = self.begin_cancel_receive(id);
+        receive
+            .into_iter()
+            .chain(self.begin_cancel_send(id))
+            .collect()
+    }
+
+    /// Whether a connection waits for the end of its operations, to be closed then.
+    pub(super) fn is_waiting_to_close(&self, id: ConnectionId) -> bool {
+        self.is_current(id) && self.is_closing(id) && !self.slots[id.index()].closed
     }
 
     /// Gives up the descriptor of a closing connection that no operation names any more: the caller
     /// is to close it.
-    pub(super) fn begin_close(&mut self, id: ConnectionId) -> Option<RawFd> {
+    pub(super) fn begin_close(&mut self, id: ConnectionId) -> Option<CloseToken> {
         let socket = self.socket(id);
         if !socket.closing || socket.closed || socket.operations > 0 {
             return None;
         }
         socket.closed = true;
-        Some(socket.descriptor)
+        Some(CloseToken(socket.named(id)))
     }
 
     fn socket(&mut self, id: ConnectionId) -> &mut Socket {
@@ -173,6 +246,13 @@ impl Sockets {
 }
 
 impl Socket {
+    fn named(&self, id: ConnectionId) -> Named {
+        Named {
+            descriptor: self.descriptor,
+            id,
+        }
+    }
+
     const FREE: Self = Self {
         descriptor: -1,
         generation: 0,

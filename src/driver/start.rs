@@ -238,9 +238,9 @@ impl Seat {
             ));
         }
         let shard_loop = Loop {
+            ring,
             id: self.id,
             host,
-            ring,
             listener: Some(self.listener),
             exchange: Arc::clone(&exchange),
             embedder,

@@ -286,6 +286,7 @@ pub(super) fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {
         busy_poll: Duration::from_micros(config.limits.busy_poll_us.into()),
         sends_per_enter_max: config.limits.sends_per_enter_max,
         sends_per_turn_max: config.limits.sends_per_turn_max,
+        cancel_patience: Duration::from_millis(config.heartbeat.close_grace_ms.into()),
         sessions_max,
     }
 }

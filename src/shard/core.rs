@@ -448,6 +448,11 @@ impl Shard {
         self.outboxes.batches.take_shrank()
     }
 
+    /// Counts a connection whose cancelled operations did not end in time.
+    pub fn count_late_cancel(&mut self) {
+        self.counters.cancels_late += 1;
+    }
+
     /// What has been counted so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {

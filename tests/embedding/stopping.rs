@@ -6,6 +6,7 @@ use crate::stage::{
 };
 use crate::words::asked;
 use campanile::config::DialectName;
+use campanile::embedder::Fault;
 use campanile::handler::Admission;
 use campanile::metrics::Counters;
 use campanile::{Context, Gateway, Session};
@@ -204,4 +205,22 @@ fn a_grace_without_end_ends_when_everything_has() {
     gate.open();
     stopped(stopping);
     diary.expect(&["goes on", "dropped", "closed 1"]);
+}
+
+/// A cancellation that the kernel never sees leaves a connection behind; it is noticed, counted,
+/// and made again.
+#[test]
+fn a_cancellation_that_never_ends_is_noticed() {
+    let mut config = config_of(1, DialectName::Echo);
+    config.heartbeat.handshake_timeout_ms = 100;
+    config.heartbeat.close_grace_ms = 100;
+    let gateway = builder(config).provoke_panic(Fault::Cancel).start();
+    let gateway = gateway.expect("it starts");
+    let mut silent = std::net::TcpStream::connect(gateway.local_addr()).expect("it listens");
+    silent.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    let ended = std::io::Read::read(&mut silent, &mut [0]).expect("its time is over");
+    assert_eq!(ended, 0);
+    // The slot is free again: nothing is left to be waited for.
+    let counters = stopped(stopping(gateway, PATIENCE));
+    assert_eq!(counters.cancels_late, 1);
 }

@@ -513,6 +513,11 @@ impl Host {
         self.shard.counters()
     }
 
+    /// Counts a connection whose cancelled operations did not end in time.
+    pub fn count_late_cancel(&mut self) {
+        self.shard.count_late_cancel();
+    }
+
     /// Asserts what shard and host promise. For tests and the simulator.
     pub fn invariants(&self) {
         self.shard.invariants();

@@ -65,6 +65,7 @@ pub mod close;
 pub mod config;
 pub mod content;
 mod cookie;
+mod deadline;
 pub mod dialect;
 pub mod driver;
 pub mod embedder;

@@ -458,7 +458,8 @@ settings! {
         /// At more than that, the one not used for longest is forgotten.
         pub idempotency_keys_max: u32 = 100_000, Allowed::between(1, 100_000_000);
 
-        /// Milliseconds for which the answer to an idempotency key is remembered.
+        /// Milliseconds for which the answer to an idempotency key is remembered, or an eighth
+        /// more. A pause of the whole process does not count.
         pub idempotency_ttl_ms: u32 = 600_000, TIME_MS;
 
         /// Bytes of one answer that is remembered for its idempotency key, at most.

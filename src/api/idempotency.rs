@@ -8,7 +8,11 @@
 //! All shards of the process share what is remembered, and of two that claim a key at once one
 //! gets it. A key belongs to the API key that came with it. What was not settled, because whoever
 //! carried it out is gone, may have been done, and its key says so.
+//!
+//! A claim is kept apart from the answers: it neither expires nor gives way to others while its
+//! request is carried out. There are never more claims than requests being handled.
 
+use super::ages::Ages;
 use super::answer::ApiAnswer;
 use super::problem::{Code, Problem};
 use crate::limits::ApiLimits;
@@ -24,7 +28,10 @@ use std::time::Duration;
 /// What is remembered of requests with a key.
 #[derive(Clone)]
 pub(super) struct Answers {
+    /// What is being carried out.
+    running: Cache<RequestKey, Fingerprint>,
     cache: Cache<RequestKey, Remembered>,
+    ages: Ages,
     answer_bytes_max: usize,
 }
 
@@ -44,11 +51,12 @@ pub(super) struct Fingerprint(u128);
 struct Remembered {
     fingerprint: Fingerprint,
     outcome: Outcome,
+    /// By [`Ages`].
+    stored_at: u64,
 }
 
 #[derive(Clone)]
 enum Outcome {
-    Running,
     Answered(ApiAnswer),
     TooLarge,
 }
@@ -66,10 +74,12 @@ impl Answers {
         let cache = Cache::builder()
             .max_capacity(limits.idempotency_keys_max.into())
             .eviction_policy(EvictionPolicy::lru())
-            .time_to_live(Duration::from_millis(limits.idempotency_ttl_ms.into()))
+            .support_invalidation_closures()
             .build();
         Self {
+            running: Cache::builder().build(),
             cache,
+            ages: Ages::new(Duration::from_millis(limits.idempotency_ttl_ms.into())),
             answer_bytes_max: limits.idempotency_answer_bytes_max as usize,
         }
     }
@@ -84,42 +94,64 @@ impl Answers {
         key: RequestKey,
         fingerprint: Fingerprint,
     ) -> Result<Claimed, ApiAnswer> {
-        let running = || Remembered {
-            fingerprint,
-            outcome: Outcome::Running,
-        };
-        let entry = self.cache.entry_by_ref(&key).or_insert_with(running);
-        if entry.is_fresh() {
-            return Ok(Claimed {
-                answers: self.clone(),
-                key,
-                fingerprint,
-                is_settled: false,
-            });
+        if let Some(before) = self.remembered(&key) {
+            return Err(before.answer_to(fingerprint));
         }
-        let Remembered {
-            fingerprint: before,
+        let running = self.running.entry_by_ref(&key).or_insert(fingerprint);
+        if !running.is_fresh() {
+            let (code, message) = if running.into_value() == fingerprint {
+                (Code::InProgress, IN_PROGRESS)
+            } else {
+                (Code::KeyReused, KEY_REUSED)
+            };
+            return Err(refuse(code, message));
+        }
+        // Another shard may have carried it out since.
+        if let Some(before) = self.remembered(&key) {
+            self.running.invalidate(&key);
+            return Err(before.answer_to(fingerprint));
+        }
+        Ok(Claimed {
+            answers: self.clone(),
+            key,
+            fingerprint,
+            is_settled: false,
+        })
+    }
+
+    fn remembered(&self, key: &RequestKey) -> Option<Remembered> {
+        let remembered = self.cache.get(key)?;
+        (!self.ages.is_over(remembered.stored_at)).then_some(remembered)
+    }
+
+    fn remember(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: Outcome) {
+        let cache = self.cache.clone();
+        let stored_at = self.ages.store(move |oldest| {
+            let is_over = move |_: &RequestKey, it: &Remembered| it.stored_at < oldest;
+            let forgotten = cache.invalidate_entries_if(is_over);
+            forgotten.expect("the cache was built with support for it");
+            cache.run_pending_tasks();
+        });
+        let remembered = Remembered {
+            fingerprint,
             outcome,
-        } = entry.into_value();
-        Err(match outcome {
-            _ if before != fingerprint => refuse(
-                Code::KeyReused,
-                "the idempotency key was used for another request",
-            ),
-            Outcome::Running => refuse(
-                Code::InProgress,
-                "a request with this idempotency key is being carried out",
-            ),
-            Outcome::TooLarge => refuse(
-                Code::AnswerNotKept,
-                "a request with this idempotency key was carried out; its answer was too large to \
-                 be kept (api.idempotency_answer_bytes_max)",
-            ),
+            stored_at,
+        };
+        self.cache.insert(key.clone(), remembered);
+    }
+}
+
+impl Remembered {
+    /// What a request with this fingerprint is answered that comes again.
+    fn answer_to(self, fingerprint: Fingerprint) -> ApiAnswer {
+        match self.outcome {
+            _ if self.fingerprint != fingerprint => refuse(Code::KeyReused, KEY_REUSED),
+            Outcome::TooLarge => refuse(Code::AnswerNotKept, ANSWER_NOT_KEPT),
             Outcome::Answered(answer) => ApiAnswer {
                 is_replayed: true,
                 ..answer
             },
-        })
+        }
     }
 }
 
@@ -128,7 +160,6 @@ impl Claimed {
     pub(super) fn settle(mut self, answer: ApiAnswer) -> ApiAnswer {
         self.is_settled = true;
         if !answer.is_open {
-            self.answers.cache.invalidate(&self.key);
             return answer;
         }
         let outcome = if answer.body.len() > self.answers.answer_bytes_max {
@@ -136,24 +167,19 @@ impl Claimed {
         } else {
             Outcome::Answered(answer.clone())
         };
-        self.remember(outcome);
+        self.answers.remember(&self.key, self.fingerprint, outcome);
         answer
-    }
-
-    fn remember(&self, outcome: Outcome) {
-        let remembered = Remembered {
-            fingerprint: self.fingerprint,
-            outcome,
-        };
-        self.answers.cache.insert(self.key.clone(), remembered);
     }
 }
 
 impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.remember(Outcome::Answered(Problem::internal().answer()));
+            let unknown = Outcome::Answered(Problem::internal().answer());
+            self.answers.remember(&self.key, self.fingerprint, unknown);
         }
+        // Its answer can be found by now.
+        self.answers.running.invalidate(&self.key);
     }
 }
 
@@ -211,6 +237,10 @@ impl fmt::Debug for Claimed {
     }
 }
 
+const KEY_REUSED: &str = "the idempotency key was used for another request";
+const IN_PROGRESS: &str = "a request with this idempotency key is being carried out";
+const ANSWER_NOT_KEPT: &str = "a request with this idempotency key was carried out; its answer was \
+    too large to be kept (api.idempotency_answer_bytes_max)";
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const HEADER_AS_WRITTEN: &str = "Idempotency-Key";
 const KEY_BYTES_MAX: usize = 255;
@@ -308,6 +338,38 @@ mod tests {
         answers.cache.run_pending_tasks();
         assert!(answers.claim(key(0, "a"), print("")).is_err());
         assert!(answers.claim(key(0, "b"), print("")).is_ok());
+    }
+
+    #[test]
+    fn a_claim_neither_expires_nor_gives_way_while_its_request_is_carried_out() {
+        let answers = answers(ApiLimits {
+            idempotency_keys_max: 1,
+            idempotency_ttl_ms: 64,
+            ..ApiLimits::default()
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+            let other = answers.claim(key(0, "o"), print("")).expect("it is new");
+            drop(other.settle(done("1")));
+            // Until the time of an answer that is younger is over.
+            while let Err(answer) = answers.claim(key(0, "o"), print("")) {
+                assert!(answer.is_replayed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for name in ["x", "y", "z"] {
+                let claimed = answers.claim(key(0, name), print("")).expect("it is new");
+                drop(claimed.settle(done("1")));
+                answers.cache.run_pending_tasks();
+            }
+            assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
+            assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
+            assert_eq!(claimed.settle(done("1")), done("1"));
+            let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
+            assert!(again.is_replayed);
+        });
     }
 
     #[test]

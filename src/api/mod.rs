@@ -11,6 +11,7 @@
 //! Bad input changes nothing and is told what is wrong with it. Nothing here reads a socket: `http`
 //! brings heads and bodies, and carries answers away. `openapi.json` describes all of it.
 
+mod ages;
 mod answer;
 mod calls;
 mod health;

@@ -3,8 +3,9 @@
 use crate::process::PATIENCE;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// A connection for requests.
 pub(crate) struct Http(BufReader<TcpStream>);
@@ -37,10 +38,26 @@ impl Http {
     /// Asks for something; `headers` is whole lines.
     #[track_caller]
     pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        self.begin(method, path, headers, body);
+        self.answer(method != "HEAD")
+    }
+
+    /// Sends a request, and leaves its answer to be read.
+    #[track_caller]
+    pub(crate) fn begin(&mut self, method: &str, path: &str, headers: &str, body: &str) {
         let len = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}");
         self.send(format!("{head}Content-Length: {len}\r\n\r\n{body}").as_bytes());
-        self.answer(method != "HEAD")
+    }
+
+    /// Nothing comes for so long.
+    #[track_caller]
+    pub(crate) fn expect_quiet(&mut self, time: Duration) {
+        let socket = self.0.get_mut();
+        socket.set_read_timeout(Some(time)).expect("not zero");
+        let nothing = socket.read(&mut [0]).expect_err("it is quiet");
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
     }
 
     /// Posts to the API, where no key is asked for.

@@ -3,8 +3,10 @@
 use crate::client::{open_as, read_text, settle};
 use crate::http::{Answer, Http};
 use crate::process::{Process, gateway};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::thread;
+use std::time::Duration;
 
 #[track_caller]
 fn push(http: &mut Http, headers: &str, data: &str) -> Answer {
@@ -121,5 +123,37 @@ fn a_request_whose_connection_is_gone_is_done_and_its_answer_kept() {
         assert_eq!((again.status, again.body), (200, json!({"delivered": 1})));
         assert_eq!(again.headers["idempotent-replayed"], "true");
     }
+    settle(&mut client);
+}
+
+/// What came before an answer was forgotten is answered with it, whenever it is looked at.
+#[test]
+fn a_pause_of_the_process_is_not_part_of_the_time_that_an_answer_is_remembered() {
+    let process = Process::start(gateway(Some("[api]\nidempotency_ttl_ms = 800")));
+    let mut client = open_as(process.address, "jack", "e");
+    let mut http = Http::connect(process.address);
+    let key = "Idempotency-Key: k\r\n";
+    assert_eq!(
+        push(&mut http, key, "1").header("idempotent-replayed"),
+        None
+    );
+    let pid = Pid::from_child(&process.child);
+    kill_process(pid, Signal::STOP).expect("it is our child");
+    let body = json!({"user": "jack", "event": "e", "data": "1"}).to_string();
+    http.begin("POST", "/api/v1/push", key, &body);
+    http.expect_quiet(Duration::from_secs(2));
+    kill_process(pid, Signal::CONT).expect("it is our child");
+    assert_eq!(
+        http.answer(true).header("idempotent-replayed"),
+        Some("true")
+    );
+    assert_eq!(read_text(&mut client), "1");
+    settle(&mut client);
+    // And it is forgotten in the end.
+    while push(&mut http, key, "1")
+        .header("idempotent-replayed")
+        .is_some()
+    {}
+    assert_eq!(read_text(&mut client), "1");
     settle(&mut client);
 }

@@ -134,6 +134,7 @@ impl Gateway {
             }
         }
         drop(self.watchdog);
+        self.backends.log_lost();
         all
     }
 }

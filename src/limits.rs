@@ -408,18 +408,22 @@ settings! {
     /// What is asked of one backend, by all shards together.
     pub struct BackendLimits {
         /// Milliseconds for one answer, with everything that is tried again.
-        /// A hook that has none by then has failed.
+        /// A hook that has none by then has failed. Waiting for its turn counts, but for "close".
         pub timeout_ms: u32 = 5_000, TIME_MS;
 
         /// Milliseconds to connect.
         pub connect_timeout_ms: u32 = 1_000, TIME_MS;
 
-        /// Hooks that wait for the backend's answer at the same time.
-        /// Others wait for their turn, within `timeout_ms`.
+        /// Hooks of one kind that wait for the backend's answer at the same time.
+        /// Others of that kind wait for their turn; no kind waits for another.
         pub requests_in_flight_max: u32 = 64, Allowed::between(1, 65_536);
 
-        /// Hooks that wait for their turn. One more fails at once.
-        pub requests_waiting_max: u32 = 4_096, Allowed::between(0, 1_000_000);
+        /// Hooks of one kind that wait for their turn. One more fails at once, and is counted.
+        pub requests_waiting_max: u32 = 65_536, Allowed::between(0, 1_000_000);
+
+        /// Bytes of the hooks of one kind that wait for their turn: their bodies, and 2 KiB for
+        /// each. What does not fit fails at once, and is counted.
+        pub requests_waiting_bytes_max: u32 = 64 * MIB_32, Allowed::between(4 * KIB, GIB);
 
         /// How often a hook is tried again where that is safe: when nothing was sent yet, and when
         /// it asks or tells without having the backend do something. 0 is never.

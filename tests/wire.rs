@@ -12,6 +12,8 @@ mod client;
 mod cramped;
 #[path = "wire/heartbeat.rs"]
 mod heartbeat;
+#[path = "wire/hooks.rs"]
+mod hooks;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/process.rs"]

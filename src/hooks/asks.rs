@@ -34,6 +34,17 @@ pub(crate) enum Hook {
 }
 
 impl Hook {
+    /// Each kind, at the index that is its discriminant.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Open,
+        Self::Authenticate,
+        Self::Message,
+        Self::Join,
+        Self::Publish,
+        Self::Command,
+        Self::Close,
+    ];
+
     /// How it is spelled, also in the header `Campanile-Hook`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

@@ -2,14 +2,15 @@
 //!
 //! A hook has one id, however often it is tried. It is tried again when nothing of it was sent, and
 //! if it only asks or tells also when the connection was lost or something in between says 502,
-//! 503 or 504. Waiting, trying and reading have `timeout_ms` together. Nothing here knows what is
-//! asked or what an answer means.
+//! 503 or 504. Waiting, trying and reading have `timeout_ms` together; for `close`, which nobody
+//! waits for, waiting does not count. Nothing here knows what is asked or what an answer means.
 
 use super::HookError;
 use super::answers::Nonsense;
 use super::asks::Hook;
 use super::state::BackendState;
 use crate::config::{Backend, Config};
+use crate::deadline::within;
 use crate::driver::start::random_bytes;
 use crate::gateway::Error;
 use crate::limits::BackendLimits;
@@ -25,6 +26,7 @@ use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +95,11 @@ impl Backends {
     pub(crate) fn report(&self) -> Vec<serde_json::Value> {
         let states = self.all.iter().map(|backend| &backend.state);
         states.map(BackendState::report).collect()
+    }
+
+    /// Logs what was lost. To be called when the gateway has stopped.
+    pub(crate) fn log_lost(&self) {
+        self.all.iter().for_each(|it| it.state.log_lost());
     }
 
     /// The backends for one shard. To be called on the shard's thread, in its runtime, which the
@@ -238,25 +245,37 @@ impl BackendClient {
         read: impl Fn(&[u8]) -> Result<T, Nonsense>,
     ) -> Result<T, HookError> {
         let id = self.ids.next();
-        let is_under_way = Cell::new(false);
         let state = &self.backend.state;
+        let queue = state.queue(hook);
+        let progress = queue.begin();
+        let body = Bytes::from(body(id)); // all that is kept of it while it waits
+        let is_under_way = Cell::new(false);
+        let timeout = Duration::from_millis(self.backend.limits.timeout_ms.into());
         let work = async {
-            let _turn = state.turn().await?;
-            let body = Bytes::from(body(id));
             // Connections that the backend has closed are known as closed from here on.
             tokio::task::yield_now().await;
             is_under_way.set(true);
-            self.attempts(hook, id, &body, read).await
+            Box::pin(self.attempts(hook, id, &body, read)).await
         };
-        let timeout = Duration::from_millis(self.backend.limits.timeout_ms.into());
-        let in_time = tokio::time::timeout(timeout, work).await;
-        let result = in_time.unwrap_or_else(|_| {
+        let in_time = if hook == Hook::Close {
+            match queue.turn(body.len()).await {
+                Ok(_turn) => within(timeout, work).await,
+                Err(error) => Some(Err(error)),
+            }
+        } else {
+            let turn_and_work = async {
+                let _turn = queue.turn(body.len()).await?;
+                work.await
+            };
+            within(timeout, turn_and_work).await
+        };
+        let result = in_time.unwrap_or_else(|| {
             if is_under_way.get() {
                 state.note_attempt(Some(&HookError::TimedOut));
             }
             Err(HookError::TimedOut)
         });
-        state.note_hook(result.is_ok());
+        progress.end(result.is_ok());
         if let Err(error) = &result {
             let (backend, hook) = (self.name(), hook.as_str());
             tracing::info!(backend, hook, %id, %error, "a hook has failed");
@@ -365,20 +384,31 @@ fn is_worth_another_try(error: &HookError, hook: Hook) -> bool {
     match error {
         HookError::Unreachable(_) => true,
         HookError::Lost(_) | HookError::Status(502..=504) => hook.is_safe_to_repeat(),
-        HookError::Busy | HookError::TimedOut | HookError::Status(_) | HookError::Nonsense(_) => {
-            false
-        }
+        // Another attempt would take the descriptor that a client waits for, or find none either.
+        HookError::NoDescriptor(_)
+        | HookError::Busy
+        | HookError::TimedOut
+        | HookError::Status(_)
+        | HookError::Nonsense(_) => false,
     }
 }
 
 /// What an error of the HTTP client means.
 fn cause(error: &reqwest::Error) -> HookError {
+    let causes = || std::iter::successors(error.source(), |cause| (*cause).source());
     let is_http = |test: fn(&hyper::Error) -> bool| {
-        let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
-        causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(test))
+        causes().any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(test))
+    };
+    let lacks_descriptor = || {
+        let errors = causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        errors.filter_map(io::Error::raw_os_error).any(|errno| matches!(errno, EMFILE | ENFILE))
+            // A name that could not be looked up does not say why.
+            || !can_open_a_file()
     };
     let text = chain(error);
-    if error.is_connect() || is_http(hyper::Error::is_canceled) {
+    if error.is_connect() && lacks_descriptor() {
+        HookError::NoDescriptor(text)
+    } else if error.is_connect() || is_http(hyper::Error::is_canceled) {
         HookError::Unreachable(text) // hyper cancels only what it has not begun to write
     } else if is_http(hyper::Error::is_parse) {
         HookError::Nonsense(text)
@@ -386,6 +416,18 @@ fn cause(error: &reqwest::Error) -> HookError {
         HookError::Lost(text)
     }
 }
+
+/// Whether the process and the system have a file descriptor left.
+fn can_open_a_file() -> bool {
+    let opened = fs::File::open("/dev/null");
+    let errno = opened.err().and_then(|error| error.raw_os_error());
+    !matches!(errno, Some(EMFILE | ENFILE))
+}
+
+/// The process has no descriptor left.
+const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+/// The system has no descriptor left.
+const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
 
 /// An error with its causes, without the URL, which may hold a secret.
 fn chain(error: &reqwest::Error) -> String {

@@ -6,8 +6,10 @@ use std::fmt;
 /// Why a hook has no answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum HookError {
-    /// Too many wait for the backend already; nothing was sent.
+    /// The queue of this kind of hook is full; nothing was sent.
     Busy,
+    /// The process has no file descriptor left to connect with; nothing was sent.
+    NoDescriptor(String),
     /// There was none within `timeout_ms`.
     TimedOut,
     /// The backend cannot be connected to; nothing was sent.
@@ -23,7 +25,15 @@ pub(crate) enum HookError {
 impl fmt::Display for HookError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Busy => f.write_str("too many hooks wait for it (requests_waiting_max)"),
+            Self::Busy => f.write_str(
+                "too many hooks of this kind wait for it (requests_waiting_max, \
+                 requests_waiting_bytes_max)",
+            ),
+            Self::NoDescriptor(why) => write!(
+                f,
+                "no file descriptor is left to connect with; raise the limit of open files \
+                 (ulimit -n): {why}"
+            ),
             Self::TimedOut => f.write_str("no answer in time (timeout_ms)"),
             Self::Unreachable(why) => write!(f, "cannot be connected to: {why}"),
             Self::Lost(why) => write!(f, "the connection was lost: {why}"),

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   a route's functions --> route.rs --> client.rs --> POST, keep-alive, bounded, with retries
-//!                              |  asks.rs: what is posted      state.rs: turns, counts, health
+//!                              |  asks.rs: what is posted      state.rs: counts, health
 //!                              |  answers.rs: what comes back, judged whole
-//!                              v
+//!                              v                               queue.rs: one for each kind of hook
 //!                   joins, leaves, pushes, values, then the response, then a close
 //! ```
 //!
@@ -15,6 +15,7 @@ mod answers;
 mod asks;
 mod client;
 mod error;
+mod queue;
 mod route;
 mod state;
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl HookClient {
 
     /// Tells that a session has ended.
     pub(crate) async fn closed(&self, session: Session) {
-        let body = |id| asks::close(id, &session);
+        let body = move |id| asks::close(id, &session); // and the session is let go
         // That it has failed has been logged and counted; there is nobody else to tell.
         drop(self.backend.ask(Hook::Close, body, |_| Ok(())).await);
     }

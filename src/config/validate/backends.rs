@@ -169,7 +169,8 @@ mod tests {
             &backend("app", url, "timeout = 1"),
             "f.toml:4: unknown key \"backends[0].timeout\"; allowed here: name, url, secret, \
              ca_file, timeout_ms, connect_timeout_ms, requests_in_flight_max, \
-             requests_waiting_max, retries_max, retry_delay_ms, answer_bytes_max, values_bytes_max",
+             requests_waiting_max, requests_waiting_bytes_max, retries_max, retry_delay_ms, \
+             answer_bytes_max, values_bytes_max",
         );
         let text = backend("app", url, "timeout_ms = 64\nvalues_bytes_max = 2");
         let config = read(&format!("{text}[api]\npage_items_max = 7")).expect("valid");

@@ -11,6 +11,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::num::NonZeroU8;
 use std::time::Duration;
+use tokio::time::Instant;
 use tungstenite::protocol::Role;
 use tungstenite::{Message as Frame, WebSocket};
 
@@ -78,6 +79,24 @@ impl Stage {
         assert_eq!(asked.hook(), hook);
         assert_eq!(asked.header("campanile-hook"), Some(hook));
         asked
+    }
+
+    /// The counts of this kind of hook, once one of them is so much.
+    #[track_caller]
+    fn counts_when(&self, hook: &str, count: &str, wanted: usize) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let report = self.gateway.backend_reports().remove(0);
+            let counts = &report["hooks"][hook];
+            if counts[count] == wanted {
+                return counts.clone();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{count} is not {wanted}: {report}"
+            );
+            std::thread::yield_now();
+        }
     }
 
     fn members(&self, channel: &str) -> usize {
@@ -163,6 +182,8 @@ fn request(cmd: &str, seqno: &str) -> String {
 fn reply(seqno: &str, data: &Value) -> Value {
     json!({"cmd": "chat", "seqno": seqno, "status": 0, "msg": "ok", "data": data})
 }
+
+const REFUSED: &str = r#"{"admit":false}"#;
 
 fn lobby() -> Value {
     json!({"admit": true, "channels": ["lobby"], "values": {"n": 1}})
@@ -517,4 +538,106 @@ fn a_backend_that_restarts_between_two_messages_is_not_missed() {
     }
     assert_eq!(stage.gateway.backend_reports()[0]["failed"], 0);
     stage.end();
+}
+
+#[test]
+fn a_slow_open_delays_no_message_of_those_who_are_in() {
+    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+        config.backends[0].limits.requests_in_flight_max = 2;
+    });
+    let mut session = stage.open("/x", "", &lobby());
+    let clients: Vec<_> = (0..5).map(|_| stage.connect("/x", "")).collect();
+    let mut opens = vec![stage.next("open"), stage.next("open")];
+    let counts = stage.counts_when("open", "waiting", 3);
+    assert_eq!(counts["in_flight"], 2);
+    for seqno in ["1", "2"] {
+        session.say(&request("chat", seqno));
+        stage.next("message").ok("{}");
+        assert_eq!(session.hear_json(), reply(seqno, &json!({})));
+    }
+    // None of them was answered before.
+    for _ in 0..3 {
+        opens.remove(0).ok(REFUSED);
+        opens.push(stage.next("open"));
+    }
+    for open in opens {
+        open.ok(REFUSED);
+    }
+    for client in clients {
+        assert_eq!(client.refused().0, 403);
+    }
+    stage.end();
+}
+
+#[test]
+fn each_of_many_ends_is_told_once() {
+    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+        config.backends[0].limits.requests_in_flight_max = 2;
+        config.backends[0].limits.requests_waiting_max = 38;
+    });
+    let sessions: Vec<_> = (0..40).map(|_| stage.open("/x", "", &lobby())).collect();
+    drop(sessions);
+    stage.counts_when("close", "waiting", 38);
+    let mut numbers: Vec<_> = (0..40)
+        .map(|_| {
+            let asked = stage.next("close");
+            let number = asked.body["session"]["number"].as_u64();
+            asked.answer(204, "");
+            number
+        })
+        .collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq((1..=40).map(Some)));
+    let counts = stage.counts_when("close", "answered", 40);
+    assert_eq!(
+        (&counts["refused"], &counts["failed"]),
+        (&0.into(), &0.into())
+    );
+    stage.end();
+}
+
+#[test]
+fn ends_that_the_queue_has_no_room_for_are_counted_to_the_last() {
+    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+        config.backends[0].limits.requests_in_flight_max = 1;
+        config.backends[0].limits.requests_waiting_max = 3;
+    });
+    let sessions: Vec<_> = (0..10).map(|_| stage.open("/x", "", &lobby())).collect();
+    drop(sessions);
+    let counts = stage.counts_when("close", "refused", 6);
+    assert_eq!(
+        (&counts["in_flight"], &counts["waiting"]),
+        (&1.into(), &3.into())
+    );
+    for _ in 0..4 {
+        stage.next("close").answer(204, "");
+    }
+    let counts = stage.counts_when("close", "answered", 4);
+    assert_eq!(
+        (&counts["refused"], &counts["failed"]),
+        (&6.into(), &6.into())
+    );
+    stage.backend.expect_nothing();
+    stage.end();
+}
+
+#[test]
+fn ends_that_wait_when_the_gateway_stops_have_its_grace() {
+    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+        config.backends[0].limits.requests_in_flight_max = 1;
+    });
+    let sessions: Vec<_> = (0..5).map(|_| stage.open("/x", "", &lobby())).collect();
+    drop(sessions);
+    stage.counts_when("close", "waiting", 4);
+    let Stage {
+        gateway,
+        mut backend,
+    } = stage;
+    let stopping = std::thread::Builder::new().spawn(move || gateway.stop(PATIENCE));
+    for _ in 0..5 {
+        let asked = backend.wait();
+        assert_eq!(asked.hook(), "close");
+        asked.answer(204, "");
+    }
+    let _counters = stopping.expect("a thread").join().expect("it stops");
 }

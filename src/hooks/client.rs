@@ -8,6 +8,7 @@
 use super::HookError;
 use super::answers::Nonsense;
 use super::asks::Hook;
+use super::connect::ConnectTimeout;
 use super::state::BackendState;
 use crate::config::{Backend, Config};
 use crate::deadline::within;
@@ -187,7 +188,7 @@ impl OpenBackend {
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
-            .connect_timeout(connect_timeout)
+            .connector_layer(ConnectTimeout(connect_timeout))
             .pool_idle_timeout(IDLE_CONNECTION);
         let certificates = self.certificates.iter().cloned();
         let builder = if self.url.scheme() == "https" {

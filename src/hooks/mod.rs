@@ -14,6 +14,7 @@
 mod answers;
 mod asks;
 mod client;
+mod connect;
 mod error;
 mod queue;
 mod route;

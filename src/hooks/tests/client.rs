@@ -9,7 +9,7 @@ use crate::hooks::client::{BackendClient, Backends};
 use crate::hooks::queue::WAITING_BYTES;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::LocalSet;
@@ -312,6 +312,27 @@ fn a_backend_that_says_nothing_is_given_up_in_time() {
         );
         held.ok(YES); // too late, and on a connection that nobody uses any more
         backend.expect_nothing();
+    });
+}
+
+#[test]
+fn a_backend_that_takes_no_connection_is_given_up_in_time() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any.into()).expect("a port");
+    socket.listen(0).expect("it listens");
+    let address = socket.local_addr().expect("bound");
+    let address = address.as_socket().expect("of IPv4");
+    let _queued = TcpStream::connect(address).expect("there is one place");
+    let mut config = config(format!("http://{address}/"));
+    config.limits.connect_timeout_ms = 100;
+    config.limits.retries_max = 1;
+    run(config, async |client, backends| {
+        let error = ask(&client, Hook::Message).await.expect_err("no place");
+        assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
+        assert!(error.to_string().contains("connect_timeout_ms"), "{error}");
+        assert_eq!(report(&backends)["tried_again"], 1, "nothing was sent");
     });
 }
 

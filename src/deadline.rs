@@ -7,9 +7,10 @@
 //!                   \-> expired late: the clock has jumped; the whole time again, so many times
 //! ```
 //!
-//! A runtime that wakes up long after a deadline finds the timer and the response at once, and polls
-//! whoever waits for both before the task that would read the response. Nothing here knows what is
-//! waited for. Times are those of `CLOCK_MONOTONIC`, which stands still while a machine sleeps.
+//! A runtime that wakes up long after a deadline finds the timer and the response at once, and
+//! polls whoever waits for both before the task that would read the response. Nothing here knows
+//! what is waited for. Times are those of `CLOCK_MONOTONIC`, which stands still while a machine
+//! sleeps.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -58,8 +59,8 @@ async fn take_arrived<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<
 /// since a turn runs only so many tasks.
 const TURNS: u32 = 8;
 
-/// How late a time-out may fire on a machine that has much to do. Later ones show that the clock has
-/// jumped.
+/// How late a time-out may fire on a machine that has much to do. Later ones show that the clock
+/// has jumped.
 const LATE: Duration = Duration::from_millis(250);
 
 /// How often the time is given again, so that a shard that is always late gives up as well.

@@ -1,5 +1,5 @@
-//! The time-out of connecting to a backend, TLS included: one that counts what has arrived while the
-//! process was paused, as reqwest's own does not. It knows nothing of what it connects to.
+//! The time-out of connecting to a backend, TLS included: one that counts what has arrived while
+//! the process was paused, as reqwest's own does not. It knows nothing of what it connects to.
 
 use crate::deadline::within;
 use std::error::Error;

@@ -30,6 +30,7 @@ pub(super) struct HookQueue {
     waiting: AtomicU64,
     waiting_max: u32,
     waiting_bytes_max: u32,
+    begun: AtomicU64,
     answered: AtomicU64,
     /// Without an answer, the refused among them.
     failed: AtomicU64,
@@ -68,6 +69,7 @@ impl HookQueue {
             waiting: AtomicU64::new(0),
             waiting_max: limits.requests_waiting_max,
             waiting_bytes_max: limits.requests_waiting_bytes_max,
+            begun: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -79,6 +81,7 @@ impl HookQueue {
 
     /// A hook of this kind begins.
     pub(super) fn begin(&self) -> Progress<'_> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         Progress(Some(self))
     }
 
@@ -188,19 +191,21 @@ impl HookQueue {
     }
 
     /// Logs how many hooks of this kind were lost for want of room or of time, if any. To be called
-    /// when the gateway has stopped.
+    /// when the gateway has stopped, also if its tasks are still being dropped.
     pub(super) fn log_lost(&self) {
-        let refused = self.refused.load(Ordering::Relaxed);
-        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let over = count(&self.answered) + count(&self.failed);
+        let unanswered = count(&self.begun).saturating_sub(over);
+        let refused = count(&self.refused);
         // A client that leaves abandons the hooks that only it waits for.
-        let is_loss = self.hook == Hook::Close && abandoned > 0;
+        let is_loss = self.hook == Hook::Close && unanswered > 0;
         if refused > 0 || is_loss {
             let (backend, hook) = (&self.backend, self.hook.as_str());
             tracing::warn!(
                 backend,
                 hook,
                 refused,
-                abandoned,
+                unanswered,
                 "hooks were refused, or not answered before the gateway stopped"
             );
         }

@@ -126,7 +126,7 @@ fn ends_that_could_not_be_told_before_the_stop_are_said() {
     };
     line("the queue of hooks is full");
     let lost = line("hooks were refused, or not answered before the gateway stopped");
-    for count in ["refused=2", "abandoned=3"] {
+    for count in ["refused=2", "unanswered=3"] {
         assert!(lost.contains(count), "{lost}");
     }
 }

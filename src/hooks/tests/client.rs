@@ -6,16 +6,14 @@ use crate::hooks::HookError;
 use crate::hooks::answers::read_allow;
 use crate::hooks::asks::Hook;
 use crate::hooks::client::{BackendClient, Backends};
-use crate::hooks::queue::WAITING_BYTES;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
 /// A backend of the config that is tried again at once.
-fn config(url: String) -> Backend {
+pub(super) fn config(url: String) -> Backend {
     let mut backend = Backend::new("b", url);
     backend.limits.retry_delay_ms = 1;
     backend.limits.timeout_ms = 20_000;
@@ -31,7 +29,7 @@ fn open(backend: Backend) -> Result<Arc<Backends>, String> {
 }
 
 /// Runs a test with a client of the backend.
-fn run(backend: Backend, test: impl AsyncFnOnce(Rc<BackendClient>, Arc<Backends>)) {
+pub(super) fn run(backend: Backend, test: impl AsyncFnOnce(Rc<BackendClient>, Arc<Backends>)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -46,13 +44,13 @@ fn run(backend: Backend, test: impl AsyncFnOnce(Rc<BackendClient>, Arc<Backends>
     ended.expect("nothing hangs");
 }
 
-async fn ask(client: &BackendClient, hook: Hook) -> Result<bool, HookError> {
+pub(super) async fn ask(client: &BackendClient, hook: Hook) -> Result<bool, HookError> {
     let body = |id| format!(r#"{{"hook":"{}","id":"{id}"}}"#, hook.as_str()).into_bytes();
     client.ask(hook, body, read_allow).await
 }
 
 /// Asks, and has each request answered by `script`; how many they were, all of one id.
-async fn ask_with(
+pub(super) async fn ask_with(
     client: &BackendClient,
     backend: &mut TestBackend,
     hook: Hook,
@@ -75,11 +73,11 @@ async fn ask_with(
     (result, ids.len())
 }
 
-fn report(backends: &Backends) -> Value {
+pub(super) fn report(backends: &Backends) -> Value {
     backends.report().remove(0)
 }
 
-const YES: &str = r#"{"allow":true}"#;
+pub(super) const YES: &str = r#"{"allow":true}"#;
 
 #[test]
 fn a_hook_says_what_it_is_and_who_asks() {
@@ -423,145 +421,6 @@ fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
             assert_eq!(task.await.expect("no panic"), Ok(true));
         }
         report("up", 0, 0);
-    });
-}
-
-#[test]
-fn no_kind_of_hook_waits_for_another() {
-    let mut backend = TestBackend::start();
-    let mut config = config(backend.url());
-    config.limits.requests_in_flight_max = 1;
-    config.limits.requests_waiting_max = 1;
-    run(config, async |client, backends| {
-        for slow in Hook::ALL {
-            // One in flight, one that waits, one that is refused: its queue is full.
-            let tasks: Vec<_> = (0..2)
-                .map(|_| {
-                    let client = Rc::clone(&client);
-                    tokio::task::spawn_local(async move { ask(&client, slow).await })
-                })
-                .collect();
-            let held = backend.next().await;
-            assert_eq!(ask(&client, slow).await, Err(HookError::Busy), "{slow:?}");
-            for other in Hook::ALL.into_iter().filter(|&other| other != slow) {
-                let (result, count) = ask_with(&client, &mut backend, other, |it| it.ok(YES)).await;
-                assert_eq!((result, count), (Ok(true), 1), "{other:?} behind {slow:?}");
-            }
-            let report = &report(&backends)["hooks"][slow.as_str()];
-            assert_eq!(
-                (&report["in_flight"], &report["waiting"]),
-                (&1.into(), &1.into())
-            );
-            assert_eq!(report["refused"], 1);
-            held.ok(YES);
-            backend.next().await.ok(YES);
-            for task in tasks {
-                assert_eq!(task.await.expect("no panic"), Ok(true));
-            }
-        }
-    });
-}
-
-#[test]
-fn hooks_that_wait_are_bounded_in_bytes_and_what_does_not_fit_is_counted() {
-    let mut backend = TestBackend::start();
-    let mut config = config(backend.url());
-    config.limits.requests_in_flight_max = 1;
-    config.limits.requests_waiting_bytes_max = 10_000;
-    run(config, async |client, backends| {
-        let ask = |bytes: usize| {
-            let client = Rc::clone(&client);
-            let body = move |_| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes - 8)).into_bytes();
-            tokio::task::spawn_local(async move { client.ask(Hook::Open, body, read_allow).await })
-        };
-        let size = size_of_val(&client.ask(Hook::Close, |_| Vec::new(), |_| Ok(())));
-        assert!(
-            size as u64 <= WAITING_BYTES / 4 * 3,
-            "a hook takes {size} bytes"
-        );
-        let mut asks = vec![ask(100_000)]; // it does not wait
-        let held = backend.next().await;
-        asks.extend([ask(2_000), ask(10_000 - 2_000 - 2 * 2_048)]);
-        for bytes in [8, 2_000] {
-            let refused = ask(bytes).await.expect("no panic");
-            assert_eq!(refused, Err(HookError::Busy));
-        }
-        let report = || report(&backends)["hooks"]["open"].clone();
-        assert_eq!(report()["waiting"], 2);
-        assert_eq!(report()["waiting_bytes"], 10_000);
-        assert_eq!(
-            (&report()["refused"], &report()["failed"]),
-            (&2.into(), &2.into())
-        );
-        held.ok(YES);
-        for _ in 0..2 {
-            backend.next().await.ok(YES);
-        }
-        for ask in asks {
-            assert_eq!(ask.await.expect("no panic"), Ok(true));
-        }
-        assert_eq!(
-            (&report()["waiting"], &report()["waiting_bytes"]),
-            (&0.into(), &0.into())
-        );
-        assert_eq!(
-            (&report()["answered"], &report()["abandoned"]),
-            (&3.into(), &0.into())
-        );
-    });
-}
-
-#[test]
-fn a_mass_disconnect_is_told_in_whole_by_the_default_limits() {
-    const ENDS: usize = 5_500;
-    let mut backend = TestBackend::start();
-    run(
-        Backend::new("b", backend.url()),
-        async |client, backends| {
-            let tell = || {
-                let client = Rc::clone(&client);
-                let body = |id| format!(r#"{{"hook":"close","id":"{id}"}}"#).into_bytes();
-                tokio::task::spawn_local(
-                    async move { client.ask(Hook::Close, body, |_| Ok(())).await },
-                )
-            };
-            let tasks: Vec<_> = (0..ENDS).map(|_| tell()).collect();
-            let mut ids = BTreeSet::new();
-            while ids.len() < ENDS {
-                let asked = backend.next().await;
-                ids.insert(asked.body["id"].to_string());
-                asked.answer(204, "");
-            }
-            for task in tasks {
-                assert_eq!(task.await.expect("no panic"), Ok(()));
-            }
-            let report = report(&backends);
-            assert_eq!(
-                (&report["answered"], &report["failed"]),
-                (&ENDS.into(), &0.into())
-            );
-        },
-    );
-}
-
-#[test]
-fn waiting_for_a_turn_is_not_part_of_the_time_of_a_close() {
-    let mut backend = TestBackend::start();
-    let mut config = config(backend.url());
-    config.limits.requests_in_flight_max = 1;
-    config.limits.timeout_ms = 100;
-    run(config, async |client, _| {
-        let tasks: Vec<_> = (0..3)
-            .map(|_| {
-                let client = Rc::clone(&client);
-                tokio::task::spawn_local(async move { ask(&client, Hook::Close).await })
-            })
-            .collect();
-        let mut held = Vec::new();
-        for task in tasks {
-            held.push(backend.next().await);
-            assert_eq!(task.await.expect("no panic"), Err(HookError::TimedOut));
-        }
     });
 }
 

@@ -16,9 +16,9 @@ use tungstenite::protocol::Role;
 use tungstenite::{Message as Frame, WebSocket};
 
 /// A gateway with a route `/x` that asks a backend about everything.
-struct Stage {
-    gateway: Gateway,
-    backend: TestBackend,
+pub(super) struct Stage {
+    pub(super) gateway: Gateway,
+    pub(super) backend: TestBackend,
 }
 
 fn config(dialect: DialectName, backend: &TestBackend) -> Config {
@@ -43,7 +43,7 @@ fn config(dialect: DialectName, backend: &TestBackend) -> Config {
 }
 
 impl Stage {
-    fn new(dialect: DialectName, change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn new(dialect: DialectName, change: impl FnOnce(&mut Config)) -> Self {
         let backend = TestBackend::start();
         let mut config = config(dialect, &backend);
         change(&mut config);
@@ -65,7 +65,7 @@ impl Stage {
     }
 
     /// A session that is admitted with `answer`.
-    fn open(&mut self, path: &str, headers: &str, answer: &Value) -> Session {
+    pub(super) fn open(&mut self, path: &str, headers: &str, answer: &Value) -> Session {
         let client = self.connect(path, headers);
         let asked = self.next("open");
         asked.ok(&answer.to_string());
@@ -74,7 +74,7 @@ impl Stage {
 
     /// The next request, which is this hook.
     #[track_caller]
-    fn next(&mut self, hook: &str) -> Asked {
+    pub(super) fn next(&mut self, hook: &str) -> Asked {
         let asked = self.backend.wait();
         assert_eq!(asked.hook(), hook);
         assert_eq!(asked.header("campanile-hook"), Some(hook));
@@ -83,7 +83,7 @@ impl Stage {
 
     /// The counts of this kind of hook, once one of them is so much.
     #[track_caller]
-    fn counts_when(&self, hook: &str, count: &str, wanted: usize) -> Value {
+    pub(super) fn counts_when(&self, hook: &str, count: &str, wanted: usize) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let report = self.gateway.backend_reports().remove(0);
@@ -104,7 +104,7 @@ impl Stage {
         route.members(channel).wait().expect("not busy").len()
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         drop(self.backend);
         let _counters = self.gateway.stop(Duration::ZERO);
     }
@@ -145,7 +145,7 @@ impl Client {
 }
 
 /// A client that has been let in.
-struct Session(WebSocket<TcpStream>);
+pub(super) struct Session(WebSocket<TcpStream>);
 
 impl Session {
     fn say(&mut self, text: &str) {
@@ -185,7 +185,7 @@ fn reply(seqno: &str, data: &Value) -> Value {
 
 const REFUSED: &str = r#"{"admit":false}"#;
 
-fn lobby() -> Value {
+pub(super) fn lobby() -> Value {
     json!({"admit": true, "channels": ["lobby"], "values": {"n": 1}})
 }
 
@@ -567,77 +567,4 @@ fn a_slow_open_delays_no_message_of_those_who_are_in() {
         assert_eq!(client.refused().0, 403);
     }
     stage.end();
-}
-
-#[test]
-fn each_of_many_ends_is_told_once() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
-        config.backends[0].limits.requests_in_flight_max = 2;
-        config.backends[0].limits.requests_waiting_max = 38;
-    });
-    let sessions: Vec<_> = (0..40).map(|_| stage.open("/x", "", &lobby())).collect();
-    drop(sessions);
-    stage.counts_when("close", "waiting", 38);
-    let mut numbers: Vec<_> = (0..40)
-        .map(|_| {
-            let asked = stage.next("close");
-            let number = asked.body["session"]["number"].as_u64();
-            asked.answer(204, "");
-            number
-        })
-        .collect();
-    numbers.sort_unstable();
-    assert!(numbers.into_iter().eq((1..=40).map(Some)));
-    let counts = stage.counts_when("close", "answered", 40);
-    assert_eq!(
-        (&counts["refused"], &counts["failed"]),
-        (&0.into(), &0.into())
-    );
-    stage.end();
-}
-
-#[test]
-fn ends_that_the_queue_has_no_room_for_are_counted_to_the_last() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
-        config.backends[0].limits.requests_in_flight_max = 1;
-        config.backends[0].limits.requests_waiting_max = 3;
-    });
-    let sessions: Vec<_> = (0..10).map(|_| stage.open("/x", "", &lobby())).collect();
-    drop(sessions);
-    let counts = stage.counts_when("close", "refused", 6);
-    assert_eq!(
-        (&counts["in_flight"], &counts["waiting"]),
-        (&1.into(), &3.into())
-    );
-    for _ in 0..4 {
-        stage.next("close").answer(204, "");
-    }
-    let counts = stage.counts_when("close", "answered", 4);
-    assert_eq!(
-        (&counts["refused"], &counts["failed"]),
-        (&6.into(), &6.into())
-    );
-    stage.backend.expect_nothing();
-    stage.end();
-}
-
-#[test]
-fn ends_that_wait_when_the_gateway_stops_have_its_grace() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
-        config.backends[0].limits.requests_in_flight_max = 1;
-    });
-    let sessions: Vec<_> = (0..5).map(|_| stage.open("/x", "", &lobby())).collect();
-    drop(sessions);
-    stage.counts_when("close", "waiting", 4);
-    let Stage {
-        gateway,
-        mut backend,
-    } = stage;
-    let stopping = std::thread::Builder::new().spawn(move || gateway.stop(PATIENCE));
-    for _ in 0..5 {
-        let asked = backend.wait();
-        assert_eq!(asked.hook(), "close");
-        asked.answer(204, "");
-    }
-    let _counters = stopping.expect("a thread").join().expect("it stops");
 }

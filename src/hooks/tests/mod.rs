@@ -4,3 +4,4 @@ mod answers;
 mod backend;
 mod client;
 mod gateway;
+mod queues;

@@ -219,6 +219,19 @@ settings! {
         /// A session that falls further behind is closed with 1008, as a slow consumer.
         pub outbox_bytes_max: u32 = MIB_32, OUTBOX_BYTES;
 
+        /// Bytes of one connection that the kernel takes before it can put them on the wire
+        /// (`TCP_NOTSENT_LOWAT`), and one segment more; 0 leaves it to the kernel.
+        /// What does not fit waits in the outbox. A client that does not read costs so much of the
+        /// kernel's memory, and its overhead, besides what is under way to it.
+        pub socket_unsent_bytes_max: u32 = 128 * KIB_32, SOCKET_BYTES.or_off();
+
+        /// Bytes of the kernel's memory, its overhead included, for what one connection has not
+        /// acknowledged (half of it is `SO_SNDBUF`); 0 leaves it to the kernel, which grows it up
+        /// to `net.ipv4.tcp_wmem`. It takes no more than twice `net.core.wmem_max`.
+        /// What does not fit waits in the outbox. A connection is no faster than this per round
+        /// trip.
+        pub socket_send_buffer_bytes_max: u32 = 0, SOCKET_BYTES.or_off();
+
         /// Bytes of all unfinished messages and request bodies of a shard together.
         /// Above it the session with the largest is closed with 1009, and a request is answered
         /// with 503.
@@ -507,6 +520,7 @@ const KIB_32: u32 = 1 << 10;
 const MIB_32: u32 = 1 << 20;
 
 const MESSAGE_BYTES: Allowed = Allowed::between(1, GIB);
+const SOCKET_BYTES: Allowed = Allowed::between(4 * KIB, GIB);
 const OUTBOX_BYTES: Allowed = Allowed::between(4 * KIB, OUTBOX_BYTES_CEILING as u64);
 /// From one tick of the wheel to a day.
 const TIME_MS: Allowed = Allowed::between(64, 86_400_000);

@@ -20,10 +20,12 @@ mod peer;
 mod process;
 #[path = "wire/quiet.rs"]
 mod quiet;
+#[path = "wire/send_buffers.rs"]
+mod send_buffers;
 
 use client::{Client, open, open_as, read_text, register, settle};
 use peer::{Peer, push_body, request, sent_to};
-use process::{Process, gateway};
+use process::{Process, config_file, gateway};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -375,6 +377,14 @@ const SESSIONS_COUNT: usize = 160;
 const USERS_COUNT: usize = 8;
 const PUSHERS_COUNT: usize = 4;
 const ROUNDS_COUNT: usize = 5;
+
+/// The executable under test with one shard, a port of the kernel's choice, and a config.
+fn gateway_of_one_shard(config: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+    command.args(["--listen", "127.0.0.1:0", "--shards", "1"]);
+    command.arg("--config").arg(config_file(config));
+    command
+}
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

@@ -579,6 +579,8 @@ mod tests {
                     ("sessions_max", "\"auto\""),
                     ("message_bytes_max", "16_777_216"),
                     ("outbox_bytes_max", "1_048_576"),
+                    ("socket_unsent_bytes_max", "131_072"),
+                    ("socket_send_buffer_bytes_max", "0"),
                     ("partial_bytes_max", "268_435_456"),
                     ("publication_bytes_max", "268_435_456"),
                     ("batch_bytes_max", "524_288"),

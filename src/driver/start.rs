@@ -15,6 +15,7 @@ use crate::embedder::{Embedder, Fault};
 use crate::gateway::{Error, Setups};
 use crate::handler::{Handle, HandleCore, Label, Setup, SetupError, Watch};
 use crate::id::{SHARDS_MAX, ShardId};
+use crate::limits::Limits;
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
 use rustix::event::EventfdFlags;
@@ -80,7 +81,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
             .expect("a panic there is ours")
     });
     let ring = probe?;
-    let listeners = listen(config.listen, shards)?;
+    let listeners = listen(config.listen, shards, &config.limits)?;
     let address = address_of(&listeners[0]).map_err(|error| StartError::Listen {
         address: config.listen,
         error,
@@ -423,7 +424,7 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// Takes the port: one listener for each shard, all bound before any listens.
-fn listen(address: SocketAddr, shards: usize) -> Result<Vec<OwnedFd>, StartError> {
+fn listen(address: SocketAddr, shards: usize, limits: &Limits) -> Result<Vec<OwnedFd>, StartError> {
     let failed = |error| StartError::Listen { address, error };
     let mut bound = address;
     if address.port() != 0 {
@@ -433,6 +434,7 @@ fn listen(address: SocketAddr, shards: usize) -> Result<Vec<OwnedFd>, StartError
     let mut sockets = Vec::new();
     for _ in 0..shards {
         let socket = bind(bound, true).map_err(failed)?;
+        bound_send_buffers(&socket, limits).map_err(failed)?;
         let local = socket.local_addr().map_err(failed)?;
         bound = local
             .as_socket()
@@ -457,6 +459,24 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Bounds what the kernel buffers for each connection of a listener: both options are inherited, so
+/// that an accepted socket costs no system call.
+fn bound_send_buffers(listener: &Socket, limits: &Limits) -> io::Result<()> {
+    let Limits {
+        socket_unsent_bytes_max: unsent_bytes_max,
+        socket_send_buffer_bytes_max: buffer_bytes_max,
+        ..
+    } = *limits;
+    if unsent_bytes_max > 0 {
+        listener.set_tcp_notsent_lowat(unsent_bytes_max)?;
+    }
+    if buffer_bytes_max > 0 {
+        // The kernel doubles what it is told.
+        listener.set_send_buffer_size(buffer_bytes_max as usize / 2)?;
+    }
+    Ok(())
 }
 
 fn address_of(listener: &OwnedFd) -> io::Result<SocketAddr> {

@@ -1,0 +1,89 @@
+//! What the kernel holds for peers that do not read.
+
+use super::gateway_of_one_shard;
+use crate::client::{Client, open_as};
+use crate::peer::{Peer, sent_to};
+use crate::process::Process;
+
+#[test]
+fn the_kernel_holds_little_for_whoever_does_not_read() {
+    const UNSENT_BYTES_MAX: usize = 32 << 10;
+    let process = Process::start(gateway_of_one_shard(
+        "limits.socket_unsent_bytes_max = 32768",
+    ));
+    held_is_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
+}
+
+#[test]
+fn the_kernel_holds_little_by_default() {
+    const UNSENT_BYTES_MAX: usize = 128 << 10;
+    let process = Process::start(gateway_of_one_shard(""));
+    held_is_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
+}
+
+#[test]
+fn the_kernel_holds_no_more_than_a_send_buffer() {
+    let process = Process::start(gateway_of_one_shard(
+        "[limits]\nsocket_unsent_bytes_max = 0\nsocket_send_buffer_bytes_max = 65536",
+    ));
+    held_is_at_most(&process, 65_536 + SEGMENT_BYTES_MAX);
+}
+
+#[test]
+fn a_reader_that_keeps_up_gets_sixteen_mebibytes_whole() {
+    let process = Process::start(gateway_of_one_shard(
+        "limits.socket_unsent_bytes_max = 4096",
+    ));
+    let mut client = open_as(process.address, "jack", "e");
+    let large = "x".repeat((16 << 20) - 1024);
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(peer.push("jack", "e", &large), sent_to(1));
+    let message = client.read().expect("it comes");
+    assert!(message.into_data() == large.as_bytes());
+}
+
+/// Publishes four mebibytes to sessions that read nothing, and looks at what their sockets hold.
+#[track_caller]
+fn held_is_at_most(process: &Process, bytes_max: usize) {
+    const SESSIONS_COUNT: usize = 20;
+    let address = process.address;
+    let sessions: Vec<Client> = (0..SESSIONS_COUNT)
+        .map(|_| open_as(address, "jack", "e"))
+        .collect();
+    let mut peer = Peer::connect(address);
+    let large = "x".repeat(4 << 20);
+    assert_eq!(peer.push("jack", "e", &large), sent_to(SESSIONS_COUNT));
+    let mut held = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        // What has just been sent counts until it is acknowledged.
+        held = send_queues(address.port());
+        held.retain(|&bytes| bytes > 0);
+        if held.len() >= SESSIONS_COUNT && held.iter().all(|&bytes| bytes <= bytes_max) {
+            drop(sessions);
+            return;
+        }
+        // A turn of the shard, in which it sends what the sockets have room for.
+        assert_eq!(peer.push("nobody", "e", "m"), sent_to(0));
+    }
+    panic!("more than {bytes_max}, or too few: {held:?}");
+}
+
+/// What the kernel holds for each connection that was accepted on a port and is established: bytes
+/// that were not acknowledged (`tx_queue`).
+fn send_queues(port: u16) -> Vec<usize> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("there is a kernel");
+    let local = format!(":{port:04X}");
+    let mut queues = Vec::new();
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if fields[1].ends_with(&local) && fields[3] == "01" {
+            let (sending, _) = fields[4].split_once(':').expect("two queues");
+            queues.push(usize::from_str_radix(sending, 16).expect("hexadecimal"));
+        }
+    }
+    queues
+}
+
+/// The largest piece that the kernel makes of what it is given.
+const SEGMENT_BYTES_MAX: usize = 64 << 10;
+const LOOKS_MAX: u32 = 1_000;

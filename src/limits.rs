@@ -320,8 +320,9 @@ settings! {
         /// A connection that takes longer is closed.
         pub handshake_timeout_ms: u32 = 10_000, TIME_MS;
 
-        /// Milliseconds that a client has to answer a close frame.
-        /// After that the connection is cut.
+        /// Milliseconds that a client has to answer a close frame, from the last byte that it took
+        /// of what it was sent; twice as many at first if its socket is full, ten times in all.
+        /// After that the connection is closed, with a reset if it has not taken everything.
         pub close_grace_ms: u32 = 5_000, TIME_MS;
     }
 }

@@ -22,6 +22,8 @@ mod process;
 mod quiet;
 #[path = "wire/send_buffers.rs"]
 mod send_buffers;
+#[path = "wire/slow.rs"]
+mod slow;
 
 use client::{Client, open, open_as, read_text, register, settle};
 use peer::{Peer, push_body, request, sent_to};

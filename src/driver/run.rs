@@ -8,7 +8,7 @@
 
 use super::host::{Host, Moment};
 use super::ring::{Completion, DataRing, Lent, Operation};
-use super::socket::{Sockets, shut_sending};
+use super::socket::{Sockets, reset_on_close, shut_sending, unacknowledged_bytes};
 use super::stop::StopFlag;
 use super::turn::{self, Steps};
 use super::{TurnLimits, mailbox::Exchange};
@@ -557,6 +557,14 @@ impl Steps for Loop {
             match step {
                 CloseStep::Shutdown => shut_sending(self.state.sockets.descriptor(id)),
                 CloseStep::Finish => self.begin_close(id)?,
+                CloseStep::Reset => {
+                    reset_on_close(self.state.sockets.descriptor(id));
+                    self.begin_close(id)?;
+                }
+                CloseStep::Measure => {
+                    let bytes = unacknowledged_bytes(self.state.sockets.descriptor(id));
+                    self.host.handle_unacknowledged(id, bytes);
+                }
             }
         }
         if self.ring.wants_enter() {

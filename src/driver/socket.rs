@@ -15,6 +15,7 @@
 
 use super::ring::Operation;
 use crate::id::ConnectionId;
+use rustix::ioctl::{Getter, Opcode};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A receive to be submitted.
@@ -275,8 +276,33 @@ pub(super) fn shut_sending(descriptor: RawFd) {
     }
 }
 
+/// Has the close of a socket reset the connection: what the kernel has not sent, and the memory
+/// that it takes, is not kept for a peer that does not read.
+pub(super) fn reset_on_close(descriptor: RawFd) {
+    // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
+    let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let at_once = Some(std::time::Duration::ZERO);
+    if let Err(error) = rustix::net::sockopt::set_socket_linger(socket, at_once) {
+        tracing::trace!(%error, "the peer was gone already");
+    }
+}
+
+/// Returns how many bytes the kernel holds for the peer that it has not acknowledged, sent or not.
+/// None of a connection that is broken.
+pub(super) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
+    // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
+    let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    // SAFETY: SIOCOUTQ writes one int (tcp(7)), which is what the getter has room for.
+    let getter = unsafe { Getter::<SIOCOUTQ, i32>::new() };
+    // SAFETY: the getter's memory is its own, and as large as what is written.
+    let held = unsafe { rustix::ioctl::ioctl(socket, getter) };
+    held.map_or(0, |bytes| u32::try_from(bytes).unwrap_or(0))
+}
+
 /// Closes a descriptor that was just accepted and that no operation names.
 pub(super) fn close_now(descriptor: RawFd) {
     // SAFETY: the kernel has just given it to us, and nobody else knows it.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
 }
+
+const SIOCOUTQ: Opcode = 0x5411;

@@ -293,6 +293,11 @@ impl HttpConnection {
         self.hyper.is_none()
     }
 
+    /// Whether its last answers are being sent: nothing is read of it any more, or nothing comes.
+    pub(crate) fn is_ending(&self) -> bool {
+        (self.is_done() || self.peer_ended) && self.upgraded.is_none() && !self.is_quiet()
+    }
+
     /// Keeps what the connection is to become until its sends have ended.
     pub(crate) fn adopt(&mut self, upgraded: Box<Upgraded>) {
         self.upgraded = Some(upgraded);

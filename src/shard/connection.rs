@@ -11,9 +11,9 @@ pub(super) struct Connection {
     pub(super) outbox: Outbox,
     /// When anything last came from the peer.
     pub(super) last_input: Tick,
-    /// When the peer was last asked for a sign of life.
+    /// When the peer was last asked for a sign of life; of a connection that ends, when that began.
     pub(super) last_ping: Tick,
-    /// When the present phase began.
+    /// When the present phase began; of a connection that ends, when its grace did.
     pub(super) since: Tick,
     /// Bytes of the messages that publications and replies have owed to it.
     pub(super) bytes_sent: u64,
@@ -63,6 +63,8 @@ pub enum HttpPhase {
     Answer,
     /// The next request.
     Idle,
+    /// The peer, which has not taken the last answers; nothing comes after them.
+    Last,
 }
 
 impl Connection {
@@ -92,7 +94,9 @@ impl Connection {
             Phase::Http(HttpPhase::Body) => Some(since.after(settings.body_timeout)),
             Phase::Http(HttpPhase::Idle) => Some(since.after(settings.keep_alive_timeout)),
             Phase::Http(HttpPhase::Answer) | Phase::Gone => None,
-            Phase::Closing | Phase::Draining => Some(since.after(settings.close_grace)),
+            Phase::Closing | Phase::Draining | Phase::Http(HttpPhase::Last) => {
+                Some(self.end_due(settings, resumed_at))
+            }
             Phase::Open => {
                 let route = &settings.routes[usize::from(self.route)];
                 [

@@ -25,7 +25,7 @@ use crate::time::Tick;
 use crate::ws::Decoder;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// One core's share of the gateway: its sessions, their users and what they are owed.
@@ -92,6 +92,8 @@ pub struct Shard {
     pub(super) slots: Vec<u32>,
     /// Sessions that do not read, while they are being ended.
     pub(super) slow: VecDeque<u32>,
+    /// By slot, of connections that end: what the kernel held when a grace was over.
+    pub(super) unacknowledged: BTreeMap<u32, u32>,
     pub(super) sessions_count: usize,
     pub(super) partial_bytes: usize,
     pub(super) sequence: u64,
@@ -105,6 +107,11 @@ pub enum CloseStep {
     Shutdown,
     /// Cancel what is under way and close the socket.
     Finish,
+    /// The same, with a reset: what the kernel has not sent yet is discarded with its memory.
+    Reset,
+    /// Find out how many bytes the kernel holds that the peer has not acknowledged, and call
+    /// [`Shard::handle_unacknowledged`].
+    Measure,
 }
 
 /// What is kept of a session beside its connection.
@@ -177,6 +184,7 @@ impl Shard {
             tallies: VecDeque::new(),
             slots: Vec::new(),
             slow: VecDeque::new(),
+            unacknowledged: BTreeMap::new(),
             sessions_count: 0,
             partial_bytes: 0,
             sequence: 0,
@@ -283,7 +291,7 @@ impl Shard {
             .expect("a slot outlives its operations");
         self.outboxes.settle(&mut connection.outbox, taken);
         if !connection.is_open() {
-            self.after_last_sends(id);
+            self.after_last_sends(id, taken);
         } else if !connection.outbox.is_empty() {
             self.dirty.mark(&mut connection.outbox, id.slot());
         }
@@ -291,8 +299,13 @@ impl Shard {
 
     /// A send to what is no session any more is over.
     #[cold]
-    fn after_last_sends(&mut self, id: ConnectionId) {
+    fn after_last_sends(&mut self, id: ConnectionId, taken: u32) {
+        if taken > 0 {
+            self.note_progress(id);
+        }
         let connection = self.connections.get_mut(id).expect("just seen");
+        let dropped = self.outboxes.drop_left(&mut connection.outbox);
+        self.counters.bytes_dropped += u64::from(dropped);
         if connection.phase == Phase::Gone {
             // Nothing may be queued for it any more: its descriptor is about to be closed.
             self.outboxes.clear(&mut connection.outbox);

@@ -64,6 +64,9 @@ impl Shard {
             .get_mut(id)
             .expect("cancelled with its connection");
         match connection.phase {
+            Phase::Closing | Phase::Draining | Phase::Http(HttpPhase::Last) => {
+                self.look_at_end(id, until);
+            }
             Phase::Http(phase)
                 if connection
                     .deadline(&self.settings, resumed_at)
@@ -72,13 +75,6 @@ impl Shard {
                 if phase != HttpPhase::Idle {
                     self.counters.count_end(End::HandshakeTimeout);
                 }
-                self.finish(id);
-            }
-            Phase::Closing | Phase::Draining
-                if connection
-                    .deadline(&self.settings, resumed_at)
-                    .is_some_and(|at| at <= until) =>
-            {
                 self.finish(id);
             }
             Phase::Open => {
@@ -99,7 +95,7 @@ impl Shard {
                     self.schedule(id);
                 }
             }
-            Phase::Http(_) | Phase::Closing | Phase::Draining | Phase::Gone => self.schedule(id),
+            Phase::Http(_) | Phase::Gone => self.schedule(id),
         }
     }
 }

@@ -114,7 +114,8 @@ impl Shard {
         };
         let connection = self.connections.get_mut(id).expect("what ends is there");
         assert!(connection.phase == Phase::Open, "a session ends once");
-        (connection.phase, connection.since) = (Phase::Closing, self.now);
+        connection.phase = Phase::Closing;
+        connection.begin_to_end(self.now);
         let decoder = self.decoders[id.index()].take();
         self.partial_bytes -= kept_bytes(decoder.as_deref());
         let route = usize::from(connection.route);
@@ -138,6 +139,9 @@ impl Shard {
             self.finish(id);
             return;
         }
+        if !connection.is_ending() {
+            connection.begin_to_end(now);
+        }
         connection.phase = Phase::Draining;
         connection.since = now;
         self.closes.push_back((id, CloseStep::Shutdown));
@@ -145,6 +149,10 @@ impl Shard {
     }
 
     pub(super) fn finish(&mut self, id: ConnectionId) {
+        self.finish_by(id, CloseStep::Finish);
+    }
+
+    pub(super) fn finish_by(&mut self, id: ConnectionId, step: CloseStep) {
         let connection = self
             .connections
             .get_mut(id)
@@ -154,7 +162,8 @@ impl Shard {
             self.outboxes.clear(&mut connection.outbox);
         }
         self.wheel.cancel(id.slot());
-        self.closes.push_back((id, CloseStep::Finish));
+        self.unacknowledged.remove(&id.slot());
+        self.closes.push_back((id, step));
     }
 
     /// Keeps what batches hold within bounds; to be called after a flush, when only those who read

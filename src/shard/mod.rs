@@ -15,6 +15,7 @@ mod deadlines;
 mod dirty;
 mod ends;
 mod exclusive;
+mod grace;
 pub mod hash;
 mod input;
 mod listing;

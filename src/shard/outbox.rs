@@ -136,8 +136,10 @@ impl Marks {
     pub(super) const QUEUED: Self = Self(4);
     /// The same for the queue that goes first.
     pub(super) const QUEUED_URGENT: Self = Self(8);
+    /// The frames behind the first one are to be dropped, as far as the send under way leaves them.
+    const CURTAILED: Self = Self(16);
     /// What a send that took everything ends.
-    const LENT_AND_KEPT: Self = Self(1 | 2);
+    const LENT_AND_MORE: Self = Self(1 | 2 | 16);
     /// The session need not be queued.
     pub(super) const LENT_OR_QUEUED: Self = Self(1 | 4 | 8);
     /// The session need not be queued to go first.
@@ -252,7 +254,7 @@ impl Outboxes {
             self.settle_part(outbox, taken);
             return;
         }
-        outbox.marks.clear(Marks::LENT_AND_KEPT);
+        outbox.marks.clear(Marks::LENT_AND_MORE);
         self.batches.release(outbox.first.batch);
         if outbox.tail != NONE {
             outbox.first = self.take_behind(outbox);
@@ -274,20 +276,50 @@ impl Outboxes {
 
     /// Forgets every frame of which nothing has been sent or lent; returns how many bytes.
     ///
-    /// What is under way, or partly sent, must still go out whole: a client that got half a frame
-    /// can make nothing of what follows.
+    /// A frame that is partly sent must still go out whole: a client that got half a frame can make
+    /// nothing of what follows. What is under way stays where it is; of what the socket does not
+    /// take of it, [`Outboxes::drop_left`] drops the rest.
     pub fn drop_unsent(&mut self, outbox: &mut Outbox) -> u32 {
         if outbox.is_empty() {
             return 0;
         }
-        let first = outbox.first;
-        let keeps = outbox.marks.have(Marks::KEPT) || !self.batches.begins_with_frame(first);
-        let len = match (outbox.is_lent(), keeps) {
-            (true, _) => first.len,
-            (false, true) => self.batches.first_frame_end(first) - first.start,
-            (false, false) => 0,
+        let len = if outbox.is_lent() {
+            outbox.marks.set(Marks::CURTAILED);
+            outbox.first.len
+        } else {
+            self.begun_len(outbox)
         };
         self.truncate(outbox, len)
+    }
+
+    /// Forgets the frames that [`Outboxes::drop_unsent`] had to leave to a send under way, as far
+    /// as that has not begun them; returns how many bytes. What was added since then stays.
+    pub fn drop_left(&mut self, outbox: &mut Outbox) -> u32 {
+        if outbox.is_lent() || !outbox.marks.have(Marks::CURTAILED) {
+            return 0;
+        }
+        outbox.marks.clear(Marks::CURTAILED);
+        let len = self.begun_len(outbox);
+        let dropped = outbox.first.len - len;
+        outbox.bytes -= dropped;
+        outbox.first.len = len;
+        if len == 0 {
+            self.batches.release(outbox.first.batch);
+            if outbox.tail != NONE {
+                outbox.first = self.take_behind(outbox);
+            }
+        }
+        dropped
+    }
+
+    /// How much of the first span is the rest of a frame that must go out.
+    fn begun_len(&self, outbox: &Outbox) -> u32 {
+        let first = outbox.first;
+        if outbox.marks.have(Marks::KEPT) || !self.batches.begins_with_frame(first) {
+            self.batches.first_frame_end(first) - first.start
+        } else {
+            0
+        }
     }
 
     /// Forgets everything.
@@ -297,7 +329,7 @@ impl Outboxes {
     /// If a send is under way: the kernel still reads those bytes.
     pub fn clear(&mut self, outbox: &mut Outbox) {
         assert!(!outbox.is_lent(), "what the kernel holds is not freed");
-        outbox.marks.clear(Marks::KEPT);
+        outbox.marks.clear(Marks::LENT_AND_MORE);
         if !outbox.is_empty() {
             self.truncate(outbox, 0);
         }
@@ -357,7 +389,7 @@ impl Outboxes {
 
     /// Asserts what the type promises of one outbox. Linear in its spans: for tests.
     pub fn invariants(&self, outbox: &Outbox) {
-        let is_clean = outbox.tail == NONE && !outbox.marks.have(Marks::LENT_AND_KEPT);
+        let is_clean = outbox.tail == NONE && !outbox.marks.have(Marks::LENT_AND_MORE);
         assert!(!outbox.is_empty() || is_clean);
         for (index, span) in self.spans(outbox).enumerate() {
             assert!(span.len > 0);
@@ -586,13 +618,32 @@ mod tests {
                 assert!([0, behind].contains(&store.copy_out(&mut self.outbox)));
                 store.invariants(&self.outbox);
             }
-            if prng.chance(1, 10) {
-                // Everything but the send under way is forgotten.
+            let is_curtailed = prng.chance(1, 10);
+            if is_curtailed {
+                // Everything but the send under way is forgotten, and later what it leaves.
                 store.drop_unsent(&mut self.outbox);
                 self.truncate(self.delivered.len() + lent.len());
             }
+            let behind = is_curtailed && prng.chance(1, 2);
+            if behind {
+                let last = store.batches.put(4, |out| out.extend_from_slice(b"last"));
+                self.push(store, last, b"last", u32::MAX);
+                store.batches.seal();
+            }
             self.delivered.extend_from_slice(&lent[..taken as usize]);
             store.settle(&mut self.outbox, taken);
+            let before = self.accepted.len();
+            let dropped = store.drop_left(&mut self.outbox) as usize;
+            if is_curtailed && taken < u32::try_from(lent.len()).expect("small") {
+                let last = if behind { &b"last"[..] } else { b"" };
+                let bounds = [&[0], &self.ends[..]].concat();
+                let out = self.delivered.len();
+                let whole = bounds.into_iter().find(|&end| end >= out);
+                self.truncate(whole.expect("what is delivered was accepted"));
+                self.accepted.extend_from_slice(last);
+                self.ends.push(self.accepted.len());
+            }
+            assert_eq!(dropped, before - self.accepted.len());
         }
 
         fn truncate(&mut self, len: usize) {

@@ -498,12 +498,18 @@ impl World {
         }
         while let Some((id, step)) = self.hosts[shard].poll_close() {
             let link = &mut self.links[self.by_id[shard][&id]];
+            let unread = link.flying.as_ref().map_or(0, Vec::len);
             match step {
                 CloseStep::Shutdown => {
                     assert!(link.flying.is_none() && !link.is_shut && !link.is_finishing);
                     link.is_shut = true;
                 }
-                CloseStep::Finish => {
+                CloseStep::Measure => {
+                    // What a client has not taken waits in its socket.
+                    let bytes = u32::try_from(unread).expect("an outbox counts in u32");
+                    self.hosts[shard].handle_unacknowledged(id, bytes);
+                }
+                CloseStep::Finish | CloseStep::Reset => {
                     assert!(!link.is_finishing, "closed once");
                     link.is_finishing = true;
                     link.was_cut |= link.client.is_within() || link.is_stalled;

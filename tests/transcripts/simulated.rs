@@ -197,8 +197,12 @@ impl SimulatedWorld {
         }
         while let Some((id, step)) = self.hosts[shard].poll_close() {
             let client = self.client_of(shard, id);
+            if step == CloseStep::Measure {
+                self.hosts[shard].handle_unacknowledged(id, 0);
+                continue;
+            }
             client.heard_end = true;
-            if step == CloseStep::Finish {
+            if step != CloseStep::Shutdown {
                 client.closed = true;
                 let now = self.hosts[shard].set_time(self.now);
                 self.hosts[shard].handle_closed(&now, id);

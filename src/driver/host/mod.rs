@@ -265,6 +265,9 @@ impl Host {
         match &mut self.http[id.index()] {
             Some(http) if http.is_flying() => {
                 http.sent(taken as usize);
+                if taken > 0 && http.is_ending() {
+                    self.shard.handle_http_progress(id);
+                }
                 self.after_http_send(id);
             }
             _ => {
@@ -296,6 +299,11 @@ impl Host {
                 }
             },
         }
+    }
+
+    /// What [`CloseStep::Measure`] has found: how many bytes the peer has not acknowledged.
+    pub fn handle_unacknowledged(&mut self, id: ConnectionId, bytes: u32) {
+        self.shard.handle_unacknowledged(id, bytes);
     }
 
     /// The socket is closed and no operation of it is left.

@@ -100,6 +100,10 @@ impl Host {
             }
             return;
         }
+        if http.is_ending() {
+            self.shard.handle_http_last(id);
+            return;
+        }
         let anew = http.take_served();
         self.shard.handle_http_phase(id, http.phase(), anew);
         let inbound = http.inbound_bytes();

@@ -1,0 +1,151 @@
+//! Peers that read slowly or not at all: what they are told, and how long they may take to end.
+//!
+//! A slow reader is one that pauses: those pauses are the only sleeps here, and no test asserts how
+//! long anything took.
+
+use super::{UPGRADE, gateway_of_one_shard};
+use crate::client::{Client, open_as, open_on, register};
+use crate::peer::{Peer, sent_to};
+use crate::process::{PATIENCE, Process};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+/// Two mebibytes in one frame; reading them takes longer than one grace.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "whoever reads slowly pauses")]
+fn a_slow_reader_gets_the_frame_that_was_begun_and_then_the_close() {
+    let process = Process::start(gateway_of_one_shard(
+        "[limits]\noutbox_bytes_max = 65536\nsocket_unsent_bytes_max = 16384\n\
+         [heartbeat]\nclose_grace_ms = 1000",
+    ));
+    let mut slow = slow_session(process.address, "jack");
+    let mut peer = Peer::connect(process.address);
+    let large = "x".repeat(2 << 20);
+    assert_eq!(peer.push("jack", "e", &large), sent_to(1));
+    assert_eq!(peer.push("jack", "e", "too much"), sent_to(0));
+
+    let expected = large.len() + 10 + CLOSE.len();
+    let mut bytes = Vec::new();
+    let mut piece = [0; 16 << 10];
+    while bytes.len() < expected {
+        let socket = slow.get_mut();
+        let len = socket.read(&mut piece).expect("it is not cut");
+        assert!(len > 0, "the end comes after {} bytes", bytes.len());
+        bytes.extend_from_slice(&piece[..len]);
+        thread::sleep(Duration::from_millis(15));
+    }
+    assert_eq!(bytes[..2], [0x81, 127], "one frame");
+    assert_eq!(bytes[10..10 + large.len()], *large.as_bytes());
+    assert_eq!(bytes[10 + large.len()..], *CLOSE);
+}
+
+#[test]
+fn whoever_trickles_is_gone_when_all_graces_are_over() {
+    let process = Process::start(gateway_of_one_shard(
+        "[limits]\noutbox_bytes_max = 65536\nsocket_unsent_bytes_max = 16384\n\
+         [heartbeat]\nclose_grace_ms = 100",
+    ));
+    let address = process.address;
+    let endings: [(&str, Ending); 5] = [
+        ("a slow consumer", |address| {
+            let slow = slow_session(address, "slow");
+            let mut peer = Peer::connect(address);
+            let large = "x".repeat(8 << 20);
+            assert_eq!(peer.push("slow", "e", &large), sent_to(1));
+            assert_eq!(peer.push("slow", "e", "too much"), sent_to(0));
+            slow.get_ref().try_clone().expect("a socket")
+        }),
+        ("a session that half-closes and is owed much", |address| {
+            let slow = slow_session(address, "half");
+            let mut peer = Peer::connect(address);
+            let large = "x".repeat(8 << 20);
+            assert_eq!(peer.push("half", "e", &large), sent_to(1));
+            let socket = slow.get_ref();
+            socket.shutdown(Shutdown::Write).expect("it is open");
+            socket.try_clone().expect("a socket")
+        }),
+        ("a close that is not answered", |address| {
+            let client = open_as(address, "gone", "e");
+            let mut peer = Peer::connect(address);
+            let dropped = peer.post("/drop", "", r#"{"userId":"gone"}"#);
+            assert_eq!(dropped.body, "dropped 1 connections");
+            client.get_ref().try_clone().expect("a socket")
+        }),
+        ("an upgrade that is refused", |address| {
+            let socket = connect_slowly(address);
+            let refused = UPGRADE.replace("Version: 13", "Version: 12");
+            (&socket).write_all(refused.as_bytes()).expect("it reads");
+            socket
+        }),
+        ("a half-closed peer with answers", |address| {
+            let socket = connect_slowly(address);
+            // More answers than all buffers hold, and fewer requests than are read ahead.
+            let asked = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_800);
+            (&socket).write_all(&asked).expect("there is room");
+            socket.shutdown(Shutdown::Write).expect("it is open");
+            socket
+        }),
+    ];
+    thread::scope(|scope| {
+        for (what, ending) in endings {
+            scope.spawn(move || trickle_until_the_end(what, ending(address)));
+        }
+    });
+}
+
+/// Reads a byte at a time and sends one, both with pauses, until the gateway has closed.
+#[expect(clippy::disallowed_methods, reason = "whoever reads slowly pauses")]
+fn trickle_until_the_end(what: &str, mut socket: TcpStream) {
+    socket.set_nonblocking(true).expect("a socket");
+    let mut octet = [0];
+    for _ in 0..TRICKLES_MAX {
+        // Neither the rest of what is there nor the end of the gateway's sending is its close.
+        drop(socket.read(&mut octet));
+        let sent = socket.write(&[0x80]);
+        let is_reset = socket.take_error().expect("a socket").is_some();
+        let is_open_half = |error: &std::io::Error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::BrokenPipe
+            )
+        };
+        let is_gone = sent.is_err_and(|error| !is_open_half(&error));
+        if is_reset || is_gone || is_closed(&socket) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("{what}: it is still there");
+}
+
+/// Whether the kernel has no connection any more behind a socket.
+fn is_closed(socket: &TcpStream) -> bool {
+    socket.peer_addr().is_err()
+}
+
+/// A session that reads into the smallest of buffers.
+#[track_caller]
+fn slow_session(address: SocketAddr, user: &str) -> Client {
+    let mut client = open_on(connect_slowly(address), "/ws").expect("granted");
+    register(&mut client, user, "e");
+    client
+}
+
+#[track_caller]
+fn connect_slowly(address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("small");
+    socket.connect(&address.into()).expect("it listens");
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    socket
+}
+
+/// Opens a connection and makes the gateway begin to end it.
+type Ending = fn(SocketAddr) -> TcpStream;
+
+const CLOSE: &[u8] = b"\x88\x0a\x03\xf0too slow";
+const TRICKLES_MAX: u32 = 4_000;

@@ -56,8 +56,8 @@ pub struct Serve {
     /// Shards, each a thread: "auto" (one for each core) or 1 to 255 [default: auto]
     #[arg(long, value_name = "N", env = "CAMPANILE_SHARDS", value_parser = Shards::from_str)]
     pub shards: Option<Shards>,
-    /// How much is logged: error, warn, info, debug, trace, or json (info, as JSON lines)
-    /// [default: info]
+    /// How much is logged: error, warn, info, debug, trace, json (info, as JSON lines), or both, such
+    /// as debug,json [default: info]
     #[arg(long, value_name = "LEVEL|json", env = "CAMPANILE_LOG", value_parser = Log::from_str)]
     pub log: Option<Log>,
     /// Start even if everyone who reaches the port may push, tap, use the server API, or say who
@@ -296,6 +296,7 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
+    use crate::config::{LogForm, LogLevel};
 
     fn parse(arguments: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(arguments.split_whitespace())
@@ -314,7 +315,10 @@ mod tests {
             listen: SocketAddr::from(([0, 0, 0, 0], 0)),
             shards: std::num::NonZeroU8::new(7),
             insecure: true,
-            log: Log::Json,
+            log: Log {
+                level: LogLevel::Info,
+                form: LogForm::Json,
+            },
             ..Config::default()
         };
         assert_eq!(config, expected);
@@ -376,7 +380,8 @@ mod tests {
         assert_eq!(
             bad("campanile --log loud"),
             "error: invalid value 'loud' for '--log <LEVEL|json>': \"loud\" is unknown, allowed \
-             are \"error\", \"warn\", \"info\", \"debug\", \"trace\", \"json\""
+             are \"error\", \"warn\", \"info\", \"debug\", \"trace\", \"json\", and both, such as \
+             \"debug,json\""
         );
     }
 

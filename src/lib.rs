@@ -75,6 +75,7 @@ mod hooks;
 mod http;
 pub mod id;
 pub mod limits;
+pub mod logging;
 pub mod metrics;
 pub mod public_id;
 pub mod shard;
@@ -82,7 +83,7 @@ mod spoken;
 pub mod time;
 pub mod ws;
 
-pub use driver::start::abort_on_panic;
+pub use driver::panic_hook::abort_on_panic;
 pub use gateway::{Builder, Error, Gateway};
 pub use handler::{Context, Failure, Handle, Message, Reply, RouteHandle, Session, Setup};
 

@@ -362,6 +362,33 @@ settings! {
 }
 
 settings! {
+    /// What the log may hold, and when it is summed up: `[logging]`.
+    pub struct Logging {
+        /// Lines that wait to be written to standard error.
+        /// A line beyond is dropped, and how many were is logged once one can be written again.
+        pub lines_max: u32 = 8_192, Allowed::between(16, 1_048_576);
+
+        /// Bytes of the lines that wait to be written to standard error.
+        /// A line beyond is dropped, and how many were is logged once one can be written again.
+        pub bytes_max: u32 = 4 * MIB_32, Allowed::between(4 * KIB, GIB);
+
+        /// Milliseconds that the process waits at its end for the lines that wait; 0 is not at all.
+        /// What is not written by then is lost.
+        pub flush_ms: u32 = 1_000, Allowed::between(0, 60_000);
+
+        /// Lines that one place in the gateway's code may log in a second, where clients, backends
+        /// and pushers can cause them.
+        /// More are left out, and how many were is logged.
+        pub lines_per_place_max: u32 = 10, Allowed::between(1, 1_000_000);
+
+        /// Milliseconds between two lines that sum up how sessions ended and what was rejected; 0
+        /// is off.
+        /// Where there was nothing since the last, there is no line.
+        pub summary_interval_ms: u32 = 60_000, TIME_MS.or_off();
+    }
+}
+
+settings! {
     /// The sizes of a shard's `io_uring`: `[ring]`.
     ///
     /// For an ordinary user they count against the limit of locked memory. Entries that do not fit
@@ -552,6 +579,7 @@ mod tests {
             BackendLimits::default().number(key)
         });
         check(ApiLimits::SETTINGS, |key| ApiLimits::default().number(key));
+        check(Logging::SETTINGS, |key| Logging::default().number(key));
     }
 
     #[test]
@@ -568,7 +596,7 @@ mod tests {
             )+ };
         }
 
-        check!(Limits Heartbeat Http Ring RouteLimits BackendLimits ApiLimits);
+        check!(Limits Heartbeat Http Ring RouteLimits BackendLimits ApiLimits Logging);
     }
 
     #[test]
@@ -634,6 +662,7 @@ mod tests {
             RouteLimits::SETTINGS,
             BackendLimits::SETTINGS,
             ApiLimits::SETTINGS,
+            Logging::SETTINGS,
         ];
         for setting in tables.concat() {
             let ends = [

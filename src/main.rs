@@ -1,15 +1,16 @@
 //! Reads the command line and the config, runs a gateway, stops it when asked to.
 
 use campanile::cli::{self, Cli, Command};
-use campanile::config::{self, Config, Log};
+use campanile::config::{self, Config};
 use campanile::gateway::Gateway;
+use campanile::logging;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io::{IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::time::Duration;
-use tracing_subscriber::filter::LevelFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,10 +19,12 @@ fn main() -> ExitCode {
     campanile::abort_on_panic();
     let cli = Cli::parse();
     let done = match &cli.command {
-        Some(Command::Config) => say(&config::default_text()),
+        Some(Command::Config) => {
+            print(&config::default_text()).map_err(|error| error.to_string())
+        }
         Some(Command::Check(check)) => cli::check(check)
             .map_err(|error| error.to_string())
-            .and_then(|line| say(&line)),
+            .and_then(|line| print(&line).map_err(|error| error.to_string())),
         None => cli::load(&cli.serve)
             .map_err(|error| error.to_string())
             .and_then(|it| serve(&it)),
@@ -29,27 +32,34 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if this fails.
-            drop(writeln!(std::io::stderr(), "campanile: {error}"));
+            complain(format!("campanile: {error}\n"));
             ExitCode::FAILURE
         }
     }
 }
 
+/// Serves until a signal comes. Whatever becomes of standard output and standard error, nobody who
+/// is served notices.
 fn serve(config: &Config) -> Result<(), String> {
-    start_logging(config.log);
+    let log = logging::start(config).map_err(|error| error.to_string())?;
+    let served = serve_and_log(config);
+    log.finish(milliseconds(config.logging.flush_ms));
+    served
+}
+
+fn serve_and_log(config: &Config) -> Result<(), String> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| error.to_string())?;
     let builder = Gateway::builder(config.clone()).on_idle(collect_memory);
     let gateway = builder.start().map_err(|error| error.to_string())?;
-    say(&cli::welcome(
+    welcome(cli::welcome(
         config,
         gateway.local_addr(),
         gateway.shards_count(),
-    ))?;
+    ));
 
     let asked = signals.forever().next();
     tracing::info!(signal = asked, "stopping");
-    let counters = gateway.stop(Duration::from_millis(u64::from(config.shutdown_grace_ms)));
+    let counters = gateway.stop(milliseconds(config.shutdown_grace_ms));
     tracing::info!(
         connections = counters.connections_accepted,
         sessions = counters.sessions_opened,
@@ -61,32 +71,48 @@ fn serve(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-fn say(text: &str) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    let text = text.trim_end();
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .map_err(|error| error.to_string())
-}
-
-fn start_logging(log: Log) {
-    let level = match log {
-        Log::Error => LevelFilter::ERROR,
-        Log::Warn => LevelFilter::WARN,
-        Log::Info | Log::Json => LevelFilter::INFO,
-        Log::Debug => LevelFilter::DEBUG,
-        Log::Trace => LevelFilter::TRACE,
-    };
-    let logging = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level);
-    if log == Log::Json {
-        logging.json().init();
-    } else {
-        logging.init();
+/// Writes the start-up text on a thread of its own: nobody need read it.
+fn welcome(text: String) {
+    let thread = std::thread::Builder::new().name("welcome".to_owned());
+    let started = thread.spawn(move || {
+        if let Err(error) = print(&text) {
+            tracing::warn!(%error, "cannot write the start-up text to standard output");
+        }
+    });
+    if let Err(error) = started {
+        tracing::warn!(%error, "cannot write the start-up text: no thread");
     }
 }
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush())
+}
+
+/// Says why the process ends, for a bounded time: nobody need read it.
+fn complain(text: String) {
+    let (sender, done) = channel();
+    let thread = std::thread::Builder::new().name("complaint".to_owned());
+    let started = thread.spawn(move || {
+        // Nobody is left to tell if this fails, or to wait for it.
+        drop(io::stderr().write_all(text.as_bytes()));
+        match sender.send(()) {
+            Ok(()) | Err(_) => {}
+        }
+    });
+    if started.is_ok() {
+        match done.recv_timeout(COMPLAINT_TIME) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+fn milliseconds(ms: u32) -> Duration {
+    Duration::from_millis(ms.into())
+}
+
+/// For the one line that says why the process ends.
+const COMPLAINT_TIME: Duration = Duration::from_secs(1);
 
 /// Returns to the kernel what the allocator kept of memory that this thread gave up.
 #[expect(unsafe_code, reason = "mimalloc offers this as a C function only")]

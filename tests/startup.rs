@@ -5,6 +5,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/full_pipe.rs"]
+mod full_pipe;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/process.rs"]
@@ -14,6 +16,7 @@ use campanile::config::{Config, Overrides};
 use campanile::embedder::Fault;
 use campanile::gateway::Gateway;
 use client::{open, open_as, read_text, register, settle};
+use full_pipe::{full_pipe, wait};
 use peer::{Peer, push_body, request, sent_to};
 use process::{PATIENCE, Process, collect, config_file, gateway};
 use rustix::process::{Pid, Signal, kill_process};
@@ -271,6 +274,24 @@ fn a_panic_of_ours_ends_the_process_wherever_it_happens() {
             "{}",
             done.errors
         );
+    }
+}
+
+/// A message that cannot be written is one thing, a process that hangs another.
+#[test]
+fn a_panic_of_ours_ends_the_process_even_if_nobody_reads_about_it() {
+    for is_gone in [false, true] {
+        for place in ["loop", "http", "task"] {
+            let (reader, stderr) = full_pipe();
+            let reader = (!is_gone).then_some(reader);
+            let mut command = myself(place);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+            let child = command.spawn().expect("the program can be executed");
+            drop(command); // it holds the other end
+            let status = wait(child);
+            assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{place}");
+            drop(reader);
+        }
     }
 }
 

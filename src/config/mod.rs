@@ -11,6 +11,7 @@ mod credentials;
 mod default_routes;
 mod error;
 mod file;
+mod log;
 mod route;
 mod rule;
 mod secret;
@@ -31,14 +32,16 @@ pub use self::command::{Action, CommandSetting, PublishTo, ReplyData};
 pub use self::credentials::{Jwt, JwtKeys, TokenSource};
 pub use self::error::ConfigError;
 use self::error::Places;
+pub use self::log::{Log, LogForm, LogLevel};
 pub use self::route::{DialectName, Origin, PushFrame, Route, Schema, Sender};
 pub use self::rule::{ChannelSetting, Create, Rule};
 pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;
 pub(crate) use self::words::quoted;
-use self::words::spelled;
 
-pub use crate::limits::{ApiLimits, BackendLimits, Heartbeat, Http, Limits, Ring, RouteLimits};
+pub use crate::limits::{
+    ApiLimits, BackendLimits, Heartbeat, Http, Limits, Logging, Ring, RouteLimits,
+};
 
 /// Everything that an operator can set.
 ///
@@ -74,23 +77,8 @@ pub struct Config {
     pub http: Http,
     /// The sizes of a shard's `io_uring`.
     pub ring: Ring,
-}
-
-/// How much is logged, and in which form.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Log {
-    /// What made the gateway fail.
-    Error,
-    /// And what an operator should look at.
-    Warn,
-    /// And what an operator may want to know.
-    Info,
-    /// And what a developer may want to know.
-    Debug,
-    /// And everything else.
-    Trace,
-    /// As much as [`Log::Info`], each line a JSON object.
-    Json,
+    /// What the log may hold, and when it is summed up.
+    pub logging: Logging,
 }
 
 /// What flags and the environment say. `None` leaves what the file or the default says.
@@ -120,7 +108,7 @@ impl Default for Config {
             shards: None,
             pin: true,
             insecure: false,
-            log: Log::Info,
+            log: Log::default(),
             shutdown_grace_ms: 5_000,
             api: Api::default(),
             health_path: Some("/health".to_owned()),
@@ -130,6 +118,7 @@ impl Default for Config {
             heartbeat: Heartbeat::default(),
             http: Http::default(),
             ring: Ring::default(),
+            logging: Logging::default(),
         }
     }
 }
@@ -267,15 +256,6 @@ impl Config {
     }
 }
 
-spelled!(Log:
-    Error = "error"
-    Warn = "warn"
-    Info = "info"
-    Debug = "debug"
-    Trace = "trace"
-    Json = "json"
-);
-
 impl FromStr for Shards {
     type Err = String;
 
@@ -378,17 +358,21 @@ mod tests {
 
     #[test]
     fn overrides_go_before_the_file_and_the_file_before_the_defaults() {
+        const JSON: Log = Log {
+            level: LogLevel::Info,
+            form: LogForm::Json,
+        };
         let text = "listen = '127.0.0.1:1'\nshards = 3\nlog = 'warn'\npin = false";
         let from_file = read(text, &Overrides::default()).expect("valid");
         assert_eq!(from_file.listen.port(), 1);
         assert_eq!(from_file.shards, NonZeroU8::new(3));
-        assert_eq!(from_file.log, Log::Warn);
+        assert_eq!(from_file.log.level, LogLevel::Warn);
         assert!(!from_file.pin && !from_file.insecure);
 
         let overrides = Overrides {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 2))),
             shards: Some(Shards(None)),
-            log: Some(Log::Json),
+            log: Some(JSON),
             insecure: true,
         };
         let overridden = read(text, &overrides).expect("valid");
@@ -396,7 +380,7 @@ mod tests {
             listen: SocketAddr::from(([127, 0, 0, 1], 2)),
             shards: None,
             insecure: true,
-            log: Log::Json,
+            log: JSON,
             ..from_file
         };
         assert_eq!(overridden, expected);
@@ -555,8 +539,8 @@ mod tests {
 
     #[test]
     fn words_are_read_as_they_are_spelled() {
-        for word in Log::SPELLINGS {
-            assert_eq!(Log::from_str(word).map(Log::as_str), Ok(*word));
+        for &word in LogLevel::SPELLINGS {
+            assert_eq!(LogLevel::from_str(word).map(LogLevel::as_str), Ok(word));
         }
         assert_eq!(Shards::from_str("auto"), Ok(Shards(None)));
         assert_eq!(Shards::from_str("255"), Ok(Shards(NonZeroU8::new(255))));

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use super::route::{DialectName, ROUTE_KEYS, Route};
 use crate::limits::{
-    ApiLimits, BackendLimits, Heartbeat, Http, Limits, Ring, RouteLimits, SHUTDOWN_GRACE_MS,
-    Setting,
+    ApiLimits, BackendLimits, Heartbeat, Http, Limits, Logging, Ring, RouteLimits,
+    SHUTDOWN_GRACE_MS, Setting,
 };
 
 /// What `campanile config` prints. Reading it gives [`Config::default`](super::Config::default).
@@ -35,6 +35,9 @@ pub fn default_text() -> String {
     );
     text.push_str("# memory is halved, with a warning, until it does.\n[ring]\n");
     put_settings(&mut text, "", Ring::SETTINGS, |key| ring.number(key));
+    text.push_str("\n# What the log may hold, and when it is summed up.\n[logging]\n");
+    let logging = Logging::default();
+    put_settings(&mut text, "", Logging::SETTINGS, |key| logging.number(key));
     text.push_str(BACKENDS);
     let backend = BackendLimits::default();
     put_settings(&mut text, "# ", BackendLimits::SETTINGS, |key| {
@@ -121,8 +124,9 @@ pin = true
 # are.
 insecure = false
 
-# How much is logged: "error", "warn", "info", "debug", "trace", or "json", which is as much as
-# "info", each line a JSON object.
+# How much is logged to standard error: "error", "warn", "info", "debug" or "trace", as text; "json",
+# which is as much as "info", each line a JSON object; or both, such as "debug,json". With "debug"
+# every end of a session and every rejection is a line.
 log = "info"
 "#;
 

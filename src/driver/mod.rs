@@ -13,6 +13,7 @@ mod buffers;
 mod closing;
 pub mod host;
 pub mod mailbox;
+pub(crate) mod panic_hook;
 mod ring;
 mod run;
 pub mod sleep;

@@ -294,20 +294,6 @@ impl Drop for AbortOnPanic {
     }
 }
 
-/// Makes every panic end the process after its message, except in an embedder's functions, whose
-/// panics are caught. Without it, a panic in a task that the runtime catches would go unnoticed.
-///
-/// The binary calls this first; an embedding program may.
-pub fn abort_on_panic() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        before(info);
-        if !crate::embedder::is_running() {
-            std::process::abort();
-        }
-    }));
-}
-
 /// Raises the soft limit of open files to the hard one, and returns it.
 fn raise_open_files() -> usize {
     let limit = rustix::process::getrlimit(Resource::Nofile);

@@ -28,7 +28,7 @@ use self::reader::{Entry, Reader};
 use super::error::{ConfigError, Places};
 use super::route::ROUTE_KEYS;
 use super::{
-    Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Ring, Secret, Shards,
+    Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Logging, Ring, Secret, Shards,
     parse_listen,
 };
 use crate::limits::{RouteLimits, SHUTDOWN_GRACE_MS, Setting};
@@ -58,6 +58,7 @@ const TOP_KEYS: &[&str] = &[
     "heartbeat",
     "http",
     "ring",
+    "logging",
     "backends",
     "routes",
 ];
@@ -102,6 +103,9 @@ impl Reader {
                 })?,
                 "ring" => self.settings(&entry, Ring::SETTINGS, |key, number| {
                     config.ring.set(key, number);
+                })?,
+                "logging" => self.settings(&entry, Logging::SETTINGS, |key, number| {
+                    config.logging.set(key, number);
                 })?,
                 "backends" => config.backends = self.backends(&entry)?,
                 // Routes inherit from the limits, which may come later in the file.
@@ -217,6 +221,7 @@ fn is_known_key(key: &str) -> bool {
         Heartbeat::SETTINGS,
         Http::SETTINGS,
         Ring::SETTINGS,
+        Logging::SETTINGS,
         ApiLimits::SETTINGS,
         BackendLimits::SETTINGS,
         RouteLimits::SETTINGS,
@@ -257,7 +262,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_those_that_are_allowed() {
         const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, health_path, \
-            api, limits, heartbeat, http, ring, backends, routes";
+            api, limits, heartbeat, http, ring, logging, backends, routes";
         const ROUTE: &str = "path, dialect, name, namespace, origin, playground_path, tokens, \
             jwt, hooks, channels, join_on_open, push_path, drop_path, push_secret, push_header, \
             message_bytes_max, outbox_bytes_max, ping_interval_ms, idle_timeout_ms, \
@@ -468,8 +473,8 @@ mod tests {
         check(
             "\"a\\nb\" = 1\n",
             "f.toml:1: unknown key \"\"a\\nb\"\"; allowed here: listen, shards, pin, insecure, \
-             log, shutdown_grace_ms, health_path, api, limits, heartbeat, http, ring, backends, \
-             routes",
+             log, shutdown_grace_ms, health_path, api, limits, heartbeat, http, ring, logging, \
+             backends, routes",
         );
     }
 

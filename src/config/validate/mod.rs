@@ -20,7 +20,7 @@ use self::path::PathsTaken;
 use super::Config;
 use super::error::{ConfigError, Places};
 use crate::limits::{
-    ApiLimits, BackendLimits, Heartbeat, Http, JWT_LEEWAY_S, Limits, Ring, RouteLimits,
+    ApiLimits, BackendLimits, Heartbeat, Http, JWT_LEEWAY_S, Limits, Logging, Ring, RouteLimits,
     SHUTDOWN_GRACE_MS, Setting,
 };
 
@@ -60,6 +60,9 @@ fn numbers_are_in_range(config: &Config, places: &Places) -> Result<(), ConfigEr
     })?;
     check("http.", Http::SETTINGS, &|key| config.http.number(key))?;
     check("ring.", Ring::SETTINGS, &|key| config.ring.number(key))?;
+    check("logging.", Logging::SETTINGS, &|key| {
+        config.logging.number(key)
+    })?;
     check("api.", ApiLimits::SETTINGS, &|key| {
         config.api.limits.number(key)
     })?;

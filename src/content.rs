@@ -212,6 +212,19 @@ impl Denial {
         Self::TooManyChannels,
     ];
 
+    /// Under which it is counted and logged.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::AlreadyJoined => "already_joined",
+            Self::NoChannelNamed => "no_channel_named",
+            Self::NoSuchChannel => "no_such_channel",
+            Self::NotAuthorized => "not_authorized",
+            Self::NotJoined => "not_joined",
+            Self::TooManyChannels => "too_many_channels",
+        }
+    }
+
     /// The same in words, for clients whose language has none of its own.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -4,6 +4,7 @@
 //! caught: it is worded as a refusal, and neither the shard nor any other session is hurt.
 
 use crate::handler::RequestHead;
+use crate::logging::limited;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,7 +48,7 @@ impl Embedder {
         if let Some(function) = &self.idle
             && guarded(function).is_err()
         {
-            tracing::error!("the idle function panicked");
+            limited!(ERROR, "the idle function panicked");
         }
     }
 

@@ -12,11 +12,13 @@ use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
 use crate::driver::stop::{Ending, StopFlag};
+use crate::driver::summary::Summary;
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
 use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
 use crate::hooks::Backends;
 use crate::id::ShardId;
+use crate::logging;
 use crate::metrics::Counters;
 use crate::public_id::IdCipher;
 use crate::shard::claims::HomeKey;
@@ -38,6 +40,7 @@ pub struct Gateway {
     threads: Vec<JoinHandle<()>>,
     core: Arc<HandleCore>,
     watchdog: Option<Watchdog>,
+    summary: Option<Summary>,
     backends: Arc<Backends>,
 }
 
@@ -135,6 +138,7 @@ impl Gateway {
         }
         drop(self.watchdog);
         self.backends.log_lost();
+        drop(self.summary);
         all
     }
 }
@@ -270,6 +274,13 @@ impl Builder {
         } else {
             None
         };
+        logging::set_lines_per_place_max(config.logging.lines_per_place_max);
+        let failures = Arc::clone(&backends);
+        let summary = Summary::start(
+            config.logging.summary_interval_ms,
+            Arc::clone(&exchange),
+            Box::new(move || failures.failures()),
+        );
         Ok(Gateway {
             address,
             exchange,
@@ -277,6 +288,7 @@ impl Builder {
             threads,
             core,
             watchdog,
+            summary: summary.map_err(Error::Start)?,
             backends,
         })
     }

@@ -19,9 +19,7 @@ fn main() -> ExitCode {
     campanile::abort_on_panic();
     let cli = Cli::parse();
     let done = match &cli.command {
-        Some(Command::Config) => {
-            print(&config::default_text()).map_err(|error| error.to_string())
-        }
+        Some(Command::Config) => print(&config::default_text()).map_err(|error| error.to_string()),
         Some(Command::Check(check)) => cli::check(check)
             .map_err(|error| error.to_string())
             .and_then(|line| print(&line).map_err(|error| error.to_string())),
@@ -66,6 +64,7 @@ fn serve_and_log(config: &Config) -> Result<(), String> {
         publications = counters.publications,
         deliveries = counters.deliveries,
         ends = ?counters.ends,
+        rejections = counters.rejections.values().sum::<u64>(),
         "stopped"
     );
     Ok(())

@@ -28,12 +28,63 @@ pub struct Counters {
     pub cancels_late: u64,
     /// How sessions ended, by [`End::label`].
     pub ends: BTreeMap<&'static str, u64>,
+    /// What was rejected, and why.
+    pub rejections: Rejections,
+}
+
+/// Counts of rejections, by what was rejected and the reason.
+pub type Rejections = BTreeMap<(Rejected, &'static str), u64>;
+
+/// What can be rejected.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Rejected {
+    /// An upgrade to a session.
+    Upgrade,
+    /// A session's wish to be on a channel.
+    Join,
+    /// A session's publication.
+    Publish,
+    /// A command that its own rule, or a handler in the gateway's words, was against.
+    Command,
+    /// A token, or another registration for a user, in a session's message.
+    Token,
+    /// Any other HTTP request: a push, a drop, one to the server API or to nowhere.
+    Request,
+}
+
+impl Rejected {
+    /// Its name in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::Join => "join",
+            Self::Publish => "publish",
+            Self::Command => "command",
+            Self::Token => "token",
+            Self::Request => "request",
+        }
+    }
 }
 
 impl Counters {
     /// Counts one end.
     pub fn count_end(&mut self, end: End) {
         *self.ends.entry(end.label()).or_default() += 1;
+    }
+
+    /// Counts one rejection.
+    pub fn count_rejection(&mut self, rejected: Rejected, reason: &'static str) {
+        *self.rejections.entry((rejected, reason)).or_default() += 1;
+    }
+
+    /// How often this was rejected, by reason.
+    #[must_use]
+    pub fn rejections_of(&self, rejected: Rejected) -> BTreeMap<&'static str, u64> {
+        let all = self.rejections.iter();
+        all.filter(|((what, _), _)| *what == rejected)
+            .map(|(&(_, reason), &count)| (reason, count))
+            .collect()
     }
 
     /// How many sessions ended under this label.
@@ -56,6 +107,9 @@ impl Counters {
         self.cancels_late += other.cancels_late;
         for (label, count) in &other.ends {
             *self.ends.entry(label).or_default() += count;
+        }
+        for (&rejection, count) in &other.rejections {
+            *self.rejections.entry(rejection).or_default() += count;
         }
     }
 }

@@ -10,5 +10,7 @@ mod hurt;
 mod peer;
 #[path = "support/process.rs"]
 mod process;
+#[path = "logs/said.rs"]
+mod said;
 #[path = "logs/stage.rs"]
 mod stage;

@@ -285,7 +285,10 @@ fn a_panic_of_ours_ends_the_process_even_if_nobody_reads_about_it() {
             let (reader, stderr) = full_pipe();
             let reader = (!is_gone).then_some(reader);
             let mut command = myself(place);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(stderr);
             let child = command.spawn().expect("the program can be executed");
             drop(command); // it holds the other end
             let status = wait(child);

@@ -178,7 +178,8 @@ impl Admitter {
             Identity::Jwt(verifier) => match verifier.verify(token, unix_ms() / 1000) {
                 Ok(verified) => Some((verified.user, Some(verified.claims))),
                 Err(rejected) => {
-                    tracing::debug!(%rejected, "a token was refused");
+                    // The upgrade's own line says whose it was.
+                    tracing::debug!(reason = %rejected, "a token was rejected");
                     None
                 }
             },

@@ -99,7 +99,15 @@ mod tests {
         assert_eq!("json".parse(), log(LogLevel::Info, LogForm::Json));
         assert_eq!("debug,json".parse(), log(LogLevel::Debug, LogForm::Json));
         assert_eq!("json,debug".parse(), log(LogLevel::Debug, LogForm::Json));
-        for bad in ["", "loud", "debug,", ",json", "json,json", "debug,warn", "debug, json"] {
+        for bad in [
+            "",
+            "loud",
+            "debug,",
+            ",json",
+            "json,json",
+            "debug,warn",
+            "debug, json",
+        ] {
             let error = bad.parse::<Log>().expect_err("not allowed");
             let expected = format!(
                 "\"{bad}\" is unknown, allowed are \"error\", \"warn\", \"info\", \"debug\", \

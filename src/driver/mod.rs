@@ -21,6 +21,7 @@ mod socket;
 pub(crate) mod start;
 pub mod start_error;
 pub(crate) mod stop;
+pub(crate) mod summary;
 pub mod turn;
 pub(crate) mod watchdog;
 

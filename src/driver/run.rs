@@ -8,12 +8,13 @@
 
 use super::host::{Host, Moment};
 use super::ring::{Completion, DataRing, Lent, Operation};
-use super::socket::{Sockets, reset_on_close, shut_sending, unacknowledged_bytes};
+use super::socket::{Sockets, peer_address, reset_on_close, shut_sending, unacknowledged_bytes};
 use super::stop::StopFlag;
 use super::turn::{self, Steps};
 use super::{TurnLimits, mailbox::Exchange};
 use crate::embedder::{Embedder, Fault};
 use crate::id::{ConnectionId, ShardId};
+use crate::logging::limited;
 use crate::metrics::Counters;
 use crate::shard::CloseStep;
 use crate::time::Tick;
@@ -103,7 +104,7 @@ impl Loop {
             self.embedder.provoke(Fault::Loop);
             turn::turn(&mut self, looks_max)?;
             if self.is_finished() {
-                return Ok(self.host.counters().clone());
+                return Ok(self.host.all_counters());
             }
             if self.host.take_tasks_ready() {
                 self.state.turns_since_yield = 0;
@@ -202,7 +203,7 @@ impl Loop {
         }
         if !std::mem::replace(&mut self.state.accept_failed, true) {
             let error = io::Error::from_raw_os_error(errno);
-            tracing::warn!(shard = self.id.index(), %error, "cannot accept, trying again");
+            limited!(WARN, "cannot accept, trying again", shard = self.id.index(), %error);
         }
         self.state.accept_again_at = Some(self.state.now + ACCEPT_BACKOFF);
     }
@@ -216,6 +217,11 @@ impl Loop {
         let count = self.exchange.connection_opened();
         self.host.set_full(count > self.limits.sessions_max);
         self.state.sockets.insert(id, descriptor);
+        if self.host.wants_peers()
+            && let Some(address) = peer_address(self.state.sockets.descriptor(id))
+        {
+            self.host.set_peer(id, address);
+        }
         self.receive_again(id)
     }
 

@@ -16,6 +16,7 @@
 use super::ring::Operation;
 use crate::id::ConnectionId;
 use rustix::ioctl::{Getter, Opcode};
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A receive to be submitted.
@@ -297,6 +298,14 @@ pub(super) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
     // SAFETY: the getter's memory is its own, and as large as what is written.
     let held = unsafe { rustix::ioctl::ioctl(socket, getter) };
     held.map_or(0, |bytes| u32::try_from(bytes).unwrap_or(0))
+}
+
+/// The address of a socket's peer; `None` if it is gone already.
+pub(super) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
+    // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
+    let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let address = rustix::net::getpeername(socket).ok().flatten()?;
+    SocketAddr::try_from(address).ok()
 }
 
 /// Closes a descriptor that was just accepted and that no operation names.

@@ -7,6 +7,7 @@
 use super::start_error::StartError;
 use crate::config::Config;
 use crate::handler::WatchSlot;
+use crate::logging::limited;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -82,7 +83,7 @@ impl WatchSeats {
             if held > self.stall && *named != running.turn {
                 *named = running.turn;
                 let (handler, held_ms) = (running.label, held.as_millis());
-                tracing::warn!(shard, %handler, %held_ms, "a handler is holding its shard");
+                limited!(WARN, "a handler is holding its shard", shard, %handler, held_ms);
             }
         }
     }

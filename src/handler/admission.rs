@@ -12,6 +12,7 @@ use hyper::http::request::Parts;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// The head of a request, before anything was done about it.
@@ -66,6 +67,8 @@ pub struct Upgrade {
     pub(crate) channel: Option<Box<str>>,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     pub(crate) route: RouteHandle,
+    /// Its peer's address, where failures are logged one by one.
+    pub(crate) address: Option<SocketAddr>,
 }
 
 impl Upgrade {

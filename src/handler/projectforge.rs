@@ -5,6 +5,7 @@ use super::handle::{HandleError, RouteHandle};
 use super::pending::Pending;
 use super::words::EncodeError;
 use crate::content::{Data, Message, Payload};
+use crate::logging::limited;
 use crate::public_id::PublicId;
 use serde::Serialize;
 
@@ -23,10 +24,10 @@ pub async fn echo(cx: Context) -> Result<(), HandleError> {
     cx.push(message).await.map(|_| ())
 }
 
-/// Logs every message and replies nothing.
+/// Logs messages, as many a second as one place may log, and replies nothing.
 #[expect(clippy::unused_async, reason = "it is a handler, and those are async")]
 pub async fn log(cx: Context) {
-    tracing::info!(session = %cx.session_id(), command = cx.command(), "message");
+    limited!(INFO, "message", session = %cx.session_id(), command = cx.command());
 }
 
 /// Asks a client to close its connection, as its original asks: the client does so half a second

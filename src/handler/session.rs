@@ -8,6 +8,7 @@ use crate::id::SessionId;
 use crate::public_id::PublicId;
 use std::cell::Cell;
 use std::fmt;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// One client, from the end of its handshake to its close. Cheap to clone; it can be kept after the
@@ -19,6 +20,8 @@ pub struct Session(Rc<SessionState>);
 pub(crate) struct SessionState {
     pub(crate) session: SessionId,
     pub(crate) public_id: PublicId,
+    /// Its peer's address, where failures are logged one by one.
+    pub(crate) address: Option<Box<SocketAddr>>,
     pub(crate) number: u64,
     pub(crate) route: RouteHandle,
     pub(crate) user: Option<Box<str>>,
@@ -31,6 +34,8 @@ pub(crate) struct SessionState {
     pub(crate) tasks: Cell<u32>,
     /// What its calls hold that are at work, in bytes of their data.
     pub(crate) calls_bytes: Cell<usize>,
+    /// What a call wanted was denied and counted already.
+    pub(crate) was_denied: Cell<bool>,
     /// Its close has been told to the embedder, or will be when no task is at work for it.
     pub(crate) ended: Cell<bool>,
 }
@@ -44,6 +49,11 @@ impl Session {
     #[must_use]
     pub fn id(&self) -> PublicId {
         self.0.public_id
+    }
+
+    /// Its peer's address, where failures are logged one by one.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.address.as_deref().copied()
     }
 
     /// Counts the sessions of its route from 1, on all shards; no two have the same.

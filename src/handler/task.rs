@@ -5,6 +5,7 @@
 //! holds the shard.
 
 use crate::embedder::{Panicked, guarded};
+use crate::logging::limited;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -127,7 +128,7 @@ impl Watch {
         if held > self.stall {
             let held_ms = held.as_millis();
             let handler = self.label(label);
-            tracing::warn!(%handler, %held_ms, "a handler has held its shard");
+            limited!(WARN, "a handler has held its shard", %handler, held_ms);
         }
         result
     }

@@ -15,6 +15,7 @@ use crate::deadline::within;
 use crate::driver::start::random_bytes;
 use crate::gateway::Error;
 use crate::limits::BackendLimits;
+use crate::logging::limited;
 use crate::public_id::PublicId;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +25,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use reqwest::{Certificate, Client, ClientBuilder, Method, Request, Response, StatusCode, Url};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt;
 use std::fs;
@@ -101,6 +103,17 @@ impl Backends {
     /// Logs what was lost. To be called when the gateway has stopped.
     pub(crate) fn log_lost(&self) {
         self.all.iter().for_each(|it| it.state.log_lost());
+    }
+
+    /// How many hooks have failed since the start, by reason.
+    pub(crate) fn failures(&self) -> BTreeMap<&'static str, u64> {
+        let mut failures = BTreeMap::new();
+        for backend in &self.all {
+            for (label, count) in HookError::LABELS.into_iter().zip(backend.state.failures()) {
+                *failures.entry(label).or_default() += count;
+            }
+        }
+        failures
     }
 
     /// The backends for one shard. To be called on the shard's thread, in its runtime, which the
@@ -277,9 +290,11 @@ impl BackendClient {
             Err(HookError::TimedOut)
         });
         progress.end(result.is_ok());
+        state.note_failure(result.as_ref().err());
         if let Err(error) = &result {
             let (backend, hook) = (self.name(), hook.as_str());
-            tracing::info!(backend, hook, %id, %error, "a hook has failed");
+            let error = error.to_string();
+            limited!(INFO, "a hook has failed", backend, hook, %id, error = error.as_str());
         }
         result
     }

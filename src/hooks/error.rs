@@ -22,6 +22,32 @@ pub(crate) enum HookError {
     Nonsense(String),
 }
 
+impl HookError {
+    /// Under which it is counted, in the order in which [`HookError::LABELS`] has them.
+    pub(crate) const LABELS: [&str; 7] = [
+        "busy",
+        "no_descriptor",
+        "timed_out",
+        "unreachable",
+        "lost",
+        "status",
+        "invalid",
+    ];
+
+    /// Where its label is in [`HookError::LABELS`].
+    pub(super) fn label_index(&self) -> usize {
+        match self {
+            Self::Busy => 0,
+            Self::NoDescriptor(_) => 1,
+            Self::TimedOut => 2,
+            Self::Unreachable(_) => 3,
+            Self::Lost(_) => 4,
+            Self::Status(_) => 5,
+            Self::Nonsense(_) => 6,
+        }
+    }
+}
+
 impl fmt::Display for HookError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

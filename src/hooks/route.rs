@@ -1,5 +1,6 @@
 //! A route's hooks: what its functions ask the backend, and what is done with the answers.
 
+use super::HookError;
 use super::answers::{self, Actions, Bounds, OpenAnswer, Push, Target};
 use super::asks::{self, Asker, Hook, Question};
 use super::client::{BackendClient, ShardBackends};
@@ -10,7 +11,10 @@ use crate::dialect::Rejection;
 use crate::handler::{
     Admission, Context, HandleError, Pending, Response, RouteHandle, Session, Upgrade,
 };
+use crate::logging::limited;
+use crate::public_id::PublicId;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -77,7 +81,8 @@ impl HookClient {
         let admitted = match self.backend.ask(Hook::Open, body, read).await {
             Ok(OpenAnswer::Admit(admitted)) => *admitted,
             Ok(OpenAnswer::Refuse(rejection)) => return Err(rejection),
-            Err(_) => {
+            Err(error) => {
+                self.log_failure(Hook::Open, None, upgrade.address, &error);
                 return Err(Rejection::new(
                     503,
                     "the backend does not answer, try again\n",
@@ -109,7 +114,10 @@ impl HookClient {
         let body = |id| asks::authenticate(id, &self.route, token);
         let read = |json: &[u8]| answers::read_user(json, &self.bounds);
         let answered = self.backend.ask(Hook::Authenticate, body, read).await;
-        answered.ok().flatten()
+        answered
+            .inspect_err(|error| self.log_failure(Hook::Authenticate, None, None, error))
+            .ok()
+            .flatten()
     }
 
     /// Asks what is to be done about a call, and does it. When it returns, joins and leaves have
@@ -117,8 +125,12 @@ impl HookClient {
     pub(crate) async fn message(&self, cx: Context) -> Response {
         let body = |id| asks::message(id, &cx);
         let read = |json: &[u8]| answers::read_message(json, &self.bounds);
-        let Ok(actions) = self.backend.ask(Hook::Message, body, read).await else {
-            return self.failed(&cx);
+        let actions = match self.backend.ask(Hook::Message, body, read).await {
+            Ok(actions) => actions,
+            Err(error) => {
+                self.log_failure_of(Hook::Message, &cx.session(), &error);
+                return self.failed(&cx);
+            }
         };
         let problem = if !self.are_worded(&actions.pushes) {
             Some("an answer pushes an event that a language of the namespace has no words for")
@@ -129,7 +141,7 @@ impl HookClient {
         };
         if let Some(problem) = problem {
             let backend = self.backend.name();
-            tracing::warn!(backend, "{problem}");
+            limited!(WARN, "an answer cannot be used", backend, problem);
             return self.failed(&cx);
         }
         self.act(&cx, actions).await
@@ -138,15 +150,51 @@ impl HookClient {
     /// Asks whether somebody may do something; nobody may, if the backend does not answer.
     pub(crate) async fn allows(&self, asker: Asker<'_>, question: Question<'_>) -> bool {
         let body = |id| asks::question(id, &self.route, asker, question);
-        let answered = self.backend.ask(question.hook(), body, answers::read_allow);
-        answered.await.unwrap_or(false)
+        let hook = question.hook();
+        match self.backend.ask(hook, body, answers::read_allow).await {
+            Ok(allowed) => allowed,
+            Err(error) => {
+                match asker {
+                    Asker::Session(session) => self.log_failure_of(hook, session, &error),
+                    Asker::Connecting { .. } => self.log_failure(hook, None, None, &error),
+                }
+                false
+            }
+        }
     }
 
     /// Tells that a session has ended.
     pub(crate) async fn closed(&self, session: Session) {
+        let (public_id, address) = (session.id(), session.address());
         let body = move |id| asks::close(id, &session); // and the session is let go
-        // That it has failed has been logged and counted; there is nobody else to tell.
-        drop(self.backend.ask(Hook::Close, body, |_| Ok(())).await);
+        if let Err(error) = self.backend.ask(Hook::Close, body, |_| Ok(())).await {
+            // It has been counted, and there is nobody else to tell.
+            self.log_failure(Hook::Close, Some(public_id), address, &error);
+        }
+    }
+
+    fn log_failure_of(&self, hook: Hook, session: &Session, error: &HookError) {
+        self.log_failure(hook, Some(session.id()), session.address(), error);
+    }
+
+    /// Each of them is a line at `debug`, whatever is left out elsewhere.
+    fn log_failure(
+        &self,
+        hook: Hook,
+        public_id: Option<PublicId>,
+        address: Option<SocketAddr>,
+        error: &HookError,
+    ) {
+        tracing::debug!(
+            hook = hook.as_str(),
+            reason = HookError::LABELS[error.label_index()],
+            error = error.to_string(),
+            backend = self.backend.name(),
+            route = self.route.path(),
+            address = address.map(display),
+            public_id = public_id.map(display),
+            "hook failed"
+        );
     }
 
     /// What becomes of a call that the backend did not answer.
@@ -231,7 +279,7 @@ impl Undone {
     fn note(&mut self, error: Option<HandleError>) {
         // Whoever is gone misses what there is.
         if let Some(error) = error.filter(|&error| error != HandleError::NoSession) {
-            tracing::warn!(%error, "what a backend wants could not be done");
+            limited!(WARN, "what a backend wants could not be done", %error);
             self.0.get_or_insert(error);
         }
     }

@@ -6,6 +6,7 @@ use super::HookError;
 use super::asks::Hook;
 use super::queue::{HookQueue, Totals};
 use crate::limits::BackendLimits;
+use crate::logging::limited;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ pub(super) struct BackendState {
     name: String,
     /// In the order of [`Hook::ALL`].
     queues: [HookQueue; Hook::ALL.len()],
+    /// How many hooks have failed, by [`HookError::label_index`].
+    failed: [AtomicU64; HookError::LABELS.len()],
     tried_again: AtomicU64,
     /// The latest is all that counts, and whoever reads it need not wait long.
     standing: watch::Sender<Standing>,
@@ -55,6 +58,7 @@ impl BackendState {
         Self {
             name: name.to_owned(),
             queues: Hook::ALL.map(|hook| HookQueue::new(name, hook, limits)),
+            failed: Default::default(),
             tried_again: AtomicU64::new(0),
             standing: watch::Sender::default(),
         }
@@ -85,7 +89,7 @@ impl BackendState {
                 was = std::mem::replace(&mut standing.state, State::Up);
             });
             if was == State::Down {
-                tracing::info!(backend = self.name, "the backend answers again");
+                limited!(INFO, "the backend answers again", backend = self.name);
             }
             return;
         };
@@ -96,8 +100,28 @@ impl BackendState {
             standing.last_error = Some(error.as_str().into());
         });
         if was != State::Down {
-            tracing::warn!(backend = self.name, %error, "the backend does not answer");
+            let error = error.as_str();
+            limited!(
+                WARN,
+                "the backend does not answer",
+                backend = self.name,
+                error
+            );
         }
+    }
+
+    /// A hook is done; counts why it has failed, if it has.
+    pub(super) fn note_failure(&self, error: Option<&HookError>) {
+        if let Some(error) = error {
+            self.failed[error.label_index()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many hooks have failed, in the order of [`HookError::LABELS`].
+    pub(super) fn failures(&self) -> [u64; HookError::LABELS.len()] {
+        self.failed
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
     }
 
     /// A hook is tried again.

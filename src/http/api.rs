@@ -17,7 +17,9 @@ use std::sync::Arc;
 /// Answers a request to the API.
 pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
     let answered = ask(context, line, &head, body).await;
-    word(answered.unwrap_or_else(|answer| answer))
+    let answer = word(answered.unwrap_or_else(|answer| answer));
+    context.note_answer(line, answer.status(), head.uri.path());
+    answer
 }
 
 /// Says how the gateway is.

@@ -121,6 +121,7 @@ impl HttpConnection {
         let pipe = Rc::new(RefCell::new(Pipe::new(outbound_bytes_max)));
         let line = Rc::new(Line {
             id,
+            address: context.peer(id),
             phase: Cell::new(HttpPhase::Head),
             upgrade: RefCell::new(None),
             served: Cell::new(false),
@@ -147,6 +148,7 @@ impl HttpConnection {
         pipe.put_outbound(words);
         let line = Line {
             id,
+            address: None,
             phase: Cell::new(HttpPhase::Answer),
             upgrade: RefCell::new(None),
             served: Cell::new(false),
@@ -227,7 +229,8 @@ impl HttpConnection {
             Poll::Pending => Progress::Pending,
             Poll::Ready(result) => {
                 if let Err(error) = result {
-                    tracing::debug!(connection = %self.line.id, %error, "HTTP connection failed");
+                    let address = self.line.address.map(tracing::field::display);
+                    tracing::debug!(address, %error, "HTTP connection failed");
                 }
                 self.after_hyper()
             }

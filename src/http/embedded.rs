@@ -4,6 +4,7 @@ use super::answer::{self, Answer};
 use super::service::{Context, Line};
 use crate::embedder::{discard, guarded};
 use crate::handler::LocalFuture;
+use crate::logging::limited;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -98,7 +99,9 @@ impl fmt::Debug for EmbedderBody {
 /// body's time: only the embedder sees whether it still comes.
 pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
     let Some((service, label)) = &context.program.http else {
-        return answer::not_found();
+        let answer = answer::not_found();
+        context.note_answer(line, answer.status(), request.uri().path());
+        return answer;
     };
     if request.body().size_hint().exact() != Some(0) {
         line.phase.set(HttpPhase::Body);
@@ -108,7 +111,12 @@ pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incom
     match context.run(*label, future, None).await {
         Ok(Ok(response)) => response.map(answer::Bodies::Right),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the embedder's HTTP service failed");
+            let error = error.to_string();
+            limited!(
+                WARN,
+                "the embedder's HTTP service failed",
+                error = error.as_str()
+            );
             answer::internal_error()
         }
         Err(_) => answer::internal_error(),

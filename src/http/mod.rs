@@ -10,6 +10,8 @@ mod connection;
 mod embedded;
 mod pipe;
 pub(crate) mod playground;
+mod push;
+mod rejections;
 mod service;
 mod upgrade;
 

@@ -5,7 +5,6 @@ use crate::id::ConnectionId;
 use crate::metrics::Rejected;
 use hyper::StatusCode;
 use std::net::SocketAddr;
-use tracing::field::display;
 
 impl Context {
     /// Counts a rejected request or upgrade of a connection. The path is the route's, where there
@@ -25,7 +24,7 @@ impl Context {
             reason,
             status = status.as_u16(),
             route = beginning(path),
-            address = self.peer(line.id).map(display),
+            address = line.address.map(display),
             "rejected"
         );
     }
@@ -34,6 +33,15 @@ impl Context {
     pub(super) fn note_answer(&self, line: &Line, status: StatusCode, path: &str) {
         if status.as_u16() >= 400 {
             self.reject(line, Rejected::Request, reason_of(status), status, path);
+        }
+    }
+
+    /// Why no more sessions are let in.
+    pub(super) fn why_full(&self) -> &'static str {
+        if self.is_stopping.get() {
+            "stopping"
+        } else {
+            "too_many_sessions"
         }
     }
 

@@ -1,16 +1,18 @@
 //! What is served over HTTP, and what a request asks of the shard.
 
 use super::answer::{self, Answer};
+use super::push::{drop_user, push};
 use super::{api, embedded, upgrade};
 use crate::api::{Api, ROOT};
 use crate::config::{Origin, PushAuth, Secret};
-use crate::dialect::{Rejection, wserver};
+use crate::dialect::Rejection;
 use crate::driver::host::{Claim, Served, ServedPath};
 use crate::embedder::Embedder;
 use crate::handler::{
     Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
 };
 use crate::id::ConnectionId;
+use crate::metrics::Rejections;
 use crate::shard::publication::DropTarget;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{HttpPhase, Ruling};
@@ -26,6 +28,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,6 +57,11 @@ pub(crate) struct Context {
     /// Set when the shard begins to stop.
     pub(crate) is_stopping: Cell<bool>,
     pub(crate) api: Arc<Api>,
+    /// Whether single ends and rejections are logged, and their peers' addresses wanted.
+    pub(crate) wants_reports: bool,
+    /// By slot: connections and their peers' addresses, where those are wanted.
+    pub(crate) peers: RefCell<Vec<Option<(ConnectionId, SocketAddr)>>>,
+    pub(crate) rejections: RefCell<Rejections>,
 }
 
 /// What an upgrade request must show beside what its language asks.
@@ -139,6 +147,8 @@ pub(crate) enum RequestBody {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) id: ConnectionId,
+    /// Its peer's address, where that is wanted.
+    pub(super) address: Option<SocketAddr>,
     pub(super) phase: Cell<HttpPhase>,
     pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
     /// A request has come since the driver looked.
@@ -199,43 +209,22 @@ async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> An
         Served::Health => Box::pin(api::health(context, &head)).await,
         Served::Push(index, auth) => {
             let rules = context.rules_of_push(*index, auth);
-            let body = match admitted_body(context, line, &rules, &head, body).await {
-                Ok(body) => body,
-                Err(refusal) => return refusal,
-            };
-            let namespace = rules.namespace;
-            match context.ask(HttpAsk::Push { namespace, body }).await.total() {
-                Ok(total) => {
-                    answer::text(StatusCode::OK, format!("message sent to {total} clients"))
-                }
-                Err(refused) => refused.answer(),
-            }
+            let pushed = push(context, line, &rules, &head, body).await;
+            context.note_answer(line, pushed.status(), head.uri.path());
+            pushed
         }
         Served::Drop(index, auth) => {
             let rules = context.rules_of_push(*index, auth);
-            let body = match admitted_body(context, line, &rules, &head, body).await {
-                Ok(body) => body,
-                Err(refusal) => return refusal,
-            };
-            let target = match wserver::read_drop(&mut body.into_vec()) {
-                Ok(wserver::Drop { user, event }) => DropTarget {
-                    namespace: rules.namespace,
-                    name: user.into_bytes().into(),
-                    event: event.map(|event| event.into_bytes().into()),
-                },
-                Err(why) => return answer::text(StatusCode::BAD_REQUEST, why),
-            };
-            match context.ask(HttpAsk::Drop(target)).await.total() {
-                Ok(total) => answer::text(StatusCode::OK, format!("dropped {total} connections")),
-                Err(refused) => refused.answer(),
-            }
+            let dropped = drop_user(context, line, &rules, &head, body).await;
+            context.note_answer(line, dropped.status(), head.uri.path());
+            dropped
         }
     }
 }
 
 /// Who may push or drop on one path, and whose users are meant.
-struct PushRules<'c> {
-    namespace: u16,
+pub(super) struct PushRules<'c> {
+    pub(super) namespace: u16,
     auth: &'c PushAuth,
     function: Option<&'c Registered<HeadFn>>,
 }
@@ -327,7 +316,7 @@ impl NotRun {
 
 impl Replied {
     /// The total, or why there is none.
-    fn total(self) -> Result<u64, Refused> {
+    pub(super) fn total(self) -> Result<u64, Refused> {
         match self {
             Self::Total(total) => Ok(total),
             Self::Refused(refused) => Err(refused),
@@ -337,7 +326,7 @@ impl Replied {
 }
 
 impl Refused {
-    fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> Answer {
         match self {
             Self::Illegal => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
             Self::Busy => answer::unavailable("too busy, nothing was delivered"),
@@ -347,7 +336,7 @@ impl Refused {
 }
 
 /// The body of a POST by somebody who may push.
-async fn admitted_body(
+pub(super) async fn admitted_body(
     context: &Context,
     line: &Line,
     rules: &PushRules<'_>,
@@ -530,7 +519,7 @@ impl Reply {
 }
 
 impl RequestBody {
-    fn into_vec(self) -> Vec<u8> {
+    pub(super) fn into_vec(self) -> Vec<u8> {
         match self {
             Self::One(bytes) => bytes.into(),
             Self::Joined(bytes) => bytes,

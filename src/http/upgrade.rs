@@ -6,12 +6,14 @@
 //! ```
 
 use super::answer::{self, Answer};
+use super::rejections::reason_of;
 use super::service::{self, Context, GrantedUpgrade, HttpAsk, Line, Parameters, Refused, Replied};
 use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
 use crate::driver::host::Claim;
 use crate::handler::{Admission, Admitted, Gate, Joining, Upgrade, Wish};
 use crate::id::ConnectionId;
+use crate::metrics;
 use crate::shard::Ruling;
 use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
 use crate::ws::handshake::{self, Refusal};
@@ -30,12 +32,15 @@ pub(super) async fn answer(
     head: Parts,
     parameters: Parameters,
 ) -> Answer {
-    if head.version != Version::HTTP_11 {
-        // RFC 9110 7.8: in HTTP/1.0 there is no upgrade, and hyper writes no 101 there.
-        return answer::refused(Refusal::NoWebSocketInUpgrade);
-    }
     let head = Rc::new(head);
-    match judge(context, line, index, &head, parameters).await {
+    let judged = if head.version == Version::HTTP_11 {
+        judge(context, line, index, &head, parameters).await
+    } else {
+        // RFC 9110 7.8: in HTTP/1.0 there is no upgrade, and hyper writes no 101 there.
+        let answer = answer::refused(Refusal::NoWebSocketInUpgrade);
+        Err(Rejected::because("handshake", answer))
+    };
+    match judged {
         Ok(granted) => {
             *line.upgrade.borrow_mut() = Some(granted);
             let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
@@ -44,7 +49,31 @@ pub(super) async fn answer(
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             answer
         }
-        Err(refusal) => *refusal,
+        Err(rejected) => {
+            let Rejected { reason, answer } = *rejected;
+            let path = &context.handle.routes()[usize::from(index)].path;
+            let status = answer.status();
+            context.reject(line, metrics::Rejected::Upgrade, reason, status, path);
+            answer
+        }
+    }
+}
+
+/// The answer to an upgrade request that is rejected, and the reason for the log.
+struct Rejected {
+    reason: &'static str,
+    answer: Answer,
+}
+
+impl Rejected {
+    fn because(reason: &'static str, answer: Answer) -> Box<Self> {
+        Box::new(Self { reason, answer })
+    }
+
+    /// By whoever admits clients, who has not said more about it than a status.
+    fn by(rejection: &Rejection) -> Box<Self> {
+        let answer = answer::rejected(rejection);
+        Self::because(reason_of(answer.status()), answer)
     }
 }
 
@@ -54,11 +83,11 @@ async fn judge(
     index: u16,
     head: &Rc<Parts>,
     parameters: Parameters,
-) -> Result<Box<GrantedUpgrade>, Box<Answer>> {
+) -> Result<Box<GrantedUpgrade>, Box<Rejected>> {
     let route = &context.settings.routes[usize::from(index)];
     let secret = context.upgrades[usize::from(index)].secret.as_ref();
     if secret.is_some_and(|secret| !service::bears(&head.headers, secret)) {
-        return Err(Box::new(answer::rejected(&Rejection::UNAUTHORIZED)));
+        return Err(Rejected::by(&Rejection::UNAUTHORIZED));
     }
     let lines = head.headers.iter();
     let headers: SmallVec<[(&str, &[u8]); 16]> = lines
@@ -71,23 +100,28 @@ async fn judge(
     let credentials = route
         .dialect
         .admit(&request, &route.options)
-        .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
-    let mut admission = admit(context, line.id, index, head, &credentials, parameters)
+        .map_err(|rejection| Rejected::by(&rejection))?;
+    let mut admission = admit(context, line, index, head, &credentials, parameters)
         .await
-        .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
+        .map_err(|rejection| Rejected::by(&rejection))?;
     settle_user(route, &credentials, &mut admission)
-        .map_err(|rejection| Box::new(answer::rejected(&rejection)))?;
+        .map_err(|rejection| Rejected::because("user", answer::rejected(&rejection)))?;
 
     let lines = headers.iter().copied();
     let accept = handshake::judge(head.method.as_str(), lines, || {
         origin_passes(context, index, head)
     });
-    let accept = accept.map_err(|refusal| Box::new(answer::refused(refusal)))?;
+    let accept = accept.map_err(|refusal| {
+        let reason = match refusal {
+            Refusal::Origin => "origin",
+            _ => "handshake",
+        };
+        Rejected::because(reason, answer::refused(refusal))
+    })?;
     if context.is_full.get() {
         // It is one of the connections that there are too many of.
-        return Err(Box::new(answer::closing(answer::unavailable(
-            "too many sessions\n",
-        ))));
+        let answer = answer::closing(answer::unavailable("too many sessions\n"));
+        return Err(Rejected::because(context.why_full(), answer));
     }
 
     let subprotocol = credentials.subprotocol.as_deref().map(Into::into);
@@ -111,7 +145,7 @@ async fn settle_channels(
     index: u16,
     credentials: Credentials<'_>,
     mut admission: Admission,
-) -> Result<Admitted, Box<Answer>> {
+) -> Result<Admitted, Box<Rejected>> {
     let shown = credentials.token.as_deref().map(Into::into);
     let token: Option<Box<str>> = admission.token.take().or(shown);
     let mut wants_fresh_channel = false;
@@ -140,12 +174,13 @@ async fn settle_channels(
 /// Asks the embedder, or the config's tokens, whom the credentials stand for.
 async fn admit(
     context: &Context,
-    id: ConnectionId,
+    line: &Line,
     index: u16,
     head: &Rc<Parts>,
     credentials: &Credentials<'_>,
     parameters: Parameters,
 ) -> Result<Admission, Rejection> {
+    let id = line.id;
     let route = &context.settings.routes[usize::from(index)];
     let program = &context.program.routes[usize::from(index)];
     let token: Option<Box<str>> = credentials.token.as_deref().map(Into::into);
@@ -161,6 +196,7 @@ async fn admit(
             channel,
             parameters,
             route: context.handle.route_at(usize::from(index)),
+            address: line.address,
         };
         let (label, function) = (function.label, Rc::clone(&function.function));
         let future = Box::pin(async move { function(upgrade).await });
@@ -237,10 +273,11 @@ async fn claim(
     line: &Line,
     route: &RouteSettings,
     admission: &Admission,
-) -> Result<(), Box<Answer>> {
+) -> Result<(), Box<Rejected>> {
     let user = admission.user.clone().expect("exclusive users are known");
     if user.is_empty() || user.len() > context.settings.name_bytes_max {
-        return Err(Box::new(answer::rejected(&route.dialect.rejection())));
+        let answer = answer::rejected(&route.dialect.rejection());
+        return Err(Rejected::because("user", answer));
     }
     let claim = Claim {
         id: line.id,
@@ -248,20 +285,22 @@ async fn claim(
         user,
         yields: route.newcomer_yields,
     };
-    let refusal = match context.ask(HttpAsk::Claim(claim)).await {
+    let unavailable = |text| answer::closing(answer::unavailable(text));
+    let (reason, answer) = match context.ask(HttpAsk::Claim(claim)).await {
         Replied::Ruling(Ruling::Granted) => return Ok(()),
         Replied::Ruling(Ruling::Taken) => {
-            answer::text(StatusCode::CONFLICT, "the user is connected already\n")
+            let text = "the user is connected already\n";
+            ("user_taken", answer::text(StatusCode::CONFLICT, text))
         }
         Replied::Refused(Refused::TimedOut) => {
-            answer::closing(answer::unavailable("timed out, try again\n"))
+            ("claim_timed_out", unavailable("timed out, try again\n"))
         }
         Replied::Ruling(Ruling::Crowded)
         | Replied::Refused(_)
         | Replied::Total(_)
-        | Replied::Ran(_) => answer::closing(answer::unavailable("too many of one user\n")),
+        | Replied::Ran(_) => ("claims_crowded", unavailable("too many of one user\n")),
     };
-    Err(Box::new(refusal))
+    Err(Rejected::because(reason, answer))
 }
 
 /// Sees whether a client may begin on the channel that it names.
@@ -272,11 +311,12 @@ async fn may_join(
     admission: &Admission,
     token: Option<Box<str>>,
     channel: &str,
-) -> Result<Box<str>, Box<Answer>> {
+) -> Result<Box<str>, Box<Rejected>> {
     let route = &context.settings.routes[usize::from(index)];
-    let forbidden = || Box::new(answer::refused(Refusal::Origin));
+    let forbidden = || Rejected::because("channel", answer::refused(Refusal::Origin));
     if channel.is_empty() || channel.len() > context.settings.name_bytes_max {
-        return Err(Box::new(answer::refused(Refusal::NoUpgradeInConnection)));
+        let answer = answer::refused(Refusal::NoUpgradeInConnection);
+        return Err(Rejected::because("channel", answer));
     }
     let namespace = &context.settings.namespaces[usize::from(route.namespace)];
     match namespace.rule(channel) {
@@ -302,7 +342,7 @@ async fn may_join(
             match context.run(label, future, Some(id)).await {
                 Ok(true) => Ok(channel.into()),
                 Ok(false) => Err(forbidden()),
-                Err(error) => Err(Box::new(answer::rejected(&error.rejection()))),
+                Err(error) => Err(Rejected::by(&error.rejection())),
             }
         }
     }

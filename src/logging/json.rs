@@ -53,7 +53,11 @@ impl Fields {
     fn put(&mut self, field: &Field, value: &impl serde::Serialize) {
         let name = field.name();
         // Those are taken.
-        let prefix = if RESERVED.contains(&name) { "field_" } else { "" };
+        let prefix = if RESERVED.contains(&name) {
+            "field_"
+        } else {
+            ""
+        };
         let name = json(&format!("{prefix}{name}"));
         write!(self.others, ",{name}:{}", json(value)).expect("writing to a String");
     }
@@ -115,11 +119,12 @@ fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
 
 const RESERVED: [&str; 4] = ["timestamp", "level", "target", "message"];
 /// Fields that are maps from a reason to a count; whoever logs them does so with `?`.
-const COUNTS: [&str; 7] = [
+const COUNTS: [&str; 8] = [
     "ends",
     "upgrades",
     "joins",
     "publishes",
+    "commands",
     "tokens",
     "requests",
     "hooks",

@@ -151,9 +151,7 @@ impl LogQueue {
     pub(super) fn wait_until_empty(&self, time_max: Duration) {
         let began = Instant::now();
         let is_own = std::thread::current().id() == self.thread.id();
-        while !is_own
-            && self.shared.bytes.load(Ordering::Acquire) > 0
-            && began.elapsed() < time_max
+        while !is_own && self.shared.bytes.load(Ordering::Acquire) > 0 && began.elapsed() < time_max
         {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -369,7 +367,10 @@ mod tests {
             }
             assert_eq!(told, dropped);
             let counters = thread.finish(PATIENCE);
-            assert_eq!((counters.lines_written, counters.lines_dropped), (read, dropped));
+            assert_eq!(
+                (counters.lines_written, counters.lines_dropped),
+                (read, dropped)
+            );
         }
     }
 
@@ -407,7 +408,10 @@ mod tests {
         thread.queue().put(b"written\n");
         let counters = thread.finish(PATIENCE);
         assert_eq!((counters.lines_written, counters.lines_dropped), (1, 1));
-        let lines: Vec<_> = BufReader::new(reader).lines().map_while(Result::ok).collect();
+        let lines: Vec<_> = BufReader::new(reader)
+            .lines()
+            .map_while(Result::ok)
+            .collect();
         assert_eq!(lines, ["written", "dropped 1"]);
     }
 

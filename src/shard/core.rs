@@ -12,6 +12,7 @@ use super::outbox::{Marks, Outboxes};
 use super::presence::Sighting;
 use super::publication::{ClaimMessage, MailboxMessage, Ticket};
 use super::question::{Answer, Question};
+use super::reports::Report;
 use super::settings::ShardSettings;
 use super::users::Users;
 use super::wheel::Wheel;
@@ -19,7 +20,7 @@ use crate::close::End;
 use crate::content::{Denial, Outcome};
 use crate::dialect::json::Scratch;
 use crate::id::{ConnectionId, SessionId, ShardId};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Rejected};
 use crate::public_id::Tag;
 use crate::time::Tick;
 use crate::ws::Decoder;
@@ -89,6 +90,9 @@ pub struct Shard {
     /// Of namespaces that somebody is shown the traffic of.
     pub(super) departures: VecDeque<Sighting>,
     pub(super) tallies: VecDeque<(Ticket, u32)>,
+    pub(super) reports: VecDeque<Report>,
+    /// Whether somebody wants them.
+    pub(super) reporting: bool,
     pub(super) slots: Vec<u32>,
     /// Sessions that do not read, while they are being ended.
     pub(super) slow: VecDeque<u32>,
@@ -182,6 +186,8 @@ impl Shard {
             ended: VecDeque::new(),
             departures: VecDeque::new(),
             tallies: VecDeque::new(),
+            reports: VecDeque::new(),
+            reporting: false,
             slots: Vec::new(),
             slow: VecDeque::new(),
             unacknowledged: BTreeMap::new(),
@@ -355,8 +361,9 @@ impl Shard {
             Answer::Opened => connection.waiting = false,
             Answer::User { user, event } => {
                 connection.waiting = false;
-                if let Some(user) = user {
-                    self.bind(id, user, event.as_bytes());
+                match user {
+                    Some(user) => self.bind(id, user, event.as_bytes()),
+                    None => self.reject(id, Rejected::Token, "unknown"),
                 }
             }
             Answer::Join {
@@ -370,6 +377,7 @@ impl Shard {
                 } else {
                     Outcome::Denied(Denial::NotAuthorized)
                 };
+                self.reject_join(id, &outcome);
                 self.say(id, correlation, &outcome);
             }
             Answer::Call {

@@ -5,6 +5,7 @@
 
 use super::connection::{HttpPhase, Phase};
 use super::core::Shard;
+use super::reports::ReportedEvent;
 use crate::close::End;
 use crate::id::ConnectionId;
 use crate::time::Tick;
@@ -74,6 +75,7 @@ impl Shard {
             {
                 if phase != HttpPhase::Idle {
                     self.counters.count_end(End::HandshakeTimeout);
+                    self.report(id, ReportedEvent::Ended(End::HandshakeTimeout));
                 }
                 self.finish(id);
             }

@@ -3,6 +3,7 @@
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
 use super::input::kept_bytes;
+use super::reports::ReportedEvent;
 use crate::close::End;
 use crate::id::{ConnectionId, SessionId};
 
@@ -129,6 +130,7 @@ impl Shard {
         }
         self.sessions_count -= 1;
         self.counters.count_end(end);
+        self.report(id, ReportedEvent::Ended(end));
         self.schedule(id);
     }
 

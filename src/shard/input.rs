@@ -11,6 +11,7 @@ use crate::content::{Content, Correlation, Data, Denial, Outcome};
 use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::id::{ConnectionId, SessionId};
 use crate::limits::OUTBOX_BYTES_CEILING;
+use crate::metrics::Rejected;
 use crate::ws::{Decoder, Event, Kind, OpCode, Payload, encoder};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -196,7 +197,15 @@ impl Shard {
                 return;
             }
         };
+        self.reject_join(id, &outcome);
         self.say(id, &correlation, &outcome);
+    }
+
+    /// Counts a join that came to nothing.
+    pub(super) fn reject_join(&mut self, id: ConnectionId, outcome: &Outcome) {
+        if let Outcome::Denied(denial) = outcome {
+            self.reject(id, Rejected::Join, denial.label());
+        }
     }
 
     fn call(&mut self, id: ConnectionId, call: Call<'_>) {
@@ -301,17 +310,17 @@ impl Shard {
         let names_max = self.settings.name_bytes_max;
         if token.len() > names_max || event.len() > names_max {
             self.counters.registrations_refused += 1;
+            self.reject(id, Rejected::Token, "too_long");
             return;
         }
         let connection = self.connections.get_mut(id).expect("just seen");
         let settings = Arc::clone(&self.settings);
         match &settings.routes[usize::from(connection.route)].tokens {
             TokenRule::Itself => self.bind(id, token, event.as_bytes()),
-            TokenRule::Table(users) => {
-                if let Some(user) = users.get(token) {
-                    self.bind(id, user, event.as_bytes());
-                }
-            }
+            TokenRule::Table(users) => match users.get(token) {
+                Some(user) => self.bind(id, user, event.as_bytes()),
+                None => self.reject(id, Rejected::Token, "unknown"),
+            },
             TokenRule::Ask => {
                 connection.waiting = true;
                 self.questions.push_back(Question {
@@ -341,7 +350,10 @@ impl Shard {
         {
             Ok(()) => connection.registered = true,
             Err(NotBound::Already) => {}
-            Err(NotBound::TooManyUsers) => self.counters.registrations_refused += 1,
+            Err(NotBound::TooManyUsers) => {
+                self.counters.registrations_refused += 1;
+                self.reject(id, Rejected::Token, "too_many_users");
+            }
         }
     }
 

@@ -11,6 +11,8 @@ use crate::handler::{
     Registered, Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
 };
 use crate::id::{ConnectionId, SessionId};
+use crate::logging::limited;
+use crate::metrics::Rejected;
 use crate::shard::{Answer, Ask, Question, Request};
 use crate::ws::Kind;
 use bytes::Bytes;
@@ -108,7 +110,7 @@ impl Host {
         let future: LocalFuture<bool> = Box::pin(async move {
             let verdict = (validator.function)(joining).await;
             if let Err(failure) = &verdict {
-                tracing::debug!(reason = failure.text(), "a client may not");
+                tracing::debug!(reason = failure.text(), "a validator is against it");
             }
             verdict.is_ok()
         });
@@ -139,6 +141,7 @@ impl Host {
             state.calls_bytes.set(add(state.calls_bytes.get()));
         };
         load(self, &state, true);
+        state.was_denied.set(false);
         let mut future = self.chain(state, request);
         let done = move |host: &mut Self, called: Called| {
             load(host, &tasks.0, false);
@@ -170,6 +173,11 @@ impl Host {
             correlation,
             farewell,
         } = called;
+        if let (Outcome::Denied(denial), Some(state)) = (&outcome, self.state_of(session))
+            && !state.was_denied.take()
+        {
+            self.reject(session, Rejected::Command, denial.label());
+        }
         let answer = Answer::Call {
             outcome,
             correlation,
@@ -220,10 +228,15 @@ impl Host {
             };
             if let Outcome::Failed(failure) = &outcome {
                 let (handler, reason) = (watch.label(label), failure.text());
+                let public_id = call.session_id();
                 match failure.cause() {
-                    Cause::Chosen => tracing::debug!(%handler, reason, "a handler failed"),
-                    Cause::Error => tracing::info!(%handler, reason, "a handler failed"),
-                    Cause::Panic => tracing::warn!(%handler, "a handler panicked"),
+                    Cause::Chosen => {
+                        tracing::debug!(%handler, reason, %public_id, "a handler failed");
+                    }
+                    Cause::Error => {
+                        limited!(INFO, "a handler failed", %handler, reason, %public_id);
+                    }
+                    Cause::Panic => limited!(WARN, "a handler panicked", %handler, %public_id),
                     Cause::Denied(_) => unreachable!("it is an outcome of its own"),
                 }
             }
@@ -249,6 +262,7 @@ impl Host {
         let state = Rc::new(SessionState {
             session,
             public_id: self.shard.public_id(id).expect("it has just opened"),
+            address: self.context.peer(id).map(Box::new),
             number,
             route: self.handle.route_at(usize::from(route)),
             user: admission.user,
@@ -258,6 +272,7 @@ impl Host {
             handler: admission.handler,
             tasks: Cell::new(0),
             calls_bytes: Cell::new(0),
+            was_denied: Cell::new(false),
             ended: Cell::new(false),
         });
         if self.sessions.len() <= id.index() {
@@ -319,6 +334,7 @@ impl Host {
     /// Sessions have ended: what is kept of them goes, and the embedder hears of it when the tasks
     /// that are at work for them are done.
     pub(super) fn notice_ends(&mut self) {
+        self.log_reports();
         self.show_departures();
         while let Some(session) = self.shard.poll_ended() {
             let slot = session.connection().index();

@@ -8,6 +8,7 @@ use super::embedding::ReplyTo;
 use crate::content::{Denial, Message};
 use crate::handler::{Gate, HandleError, Wish};
 use crate::id::SessionId;
+use crate::metrics::Rejected;
 use crate::shard::Joined;
 use crate::shard::publication::Audience;
 use crate::shard::settings::ChannelRule;
@@ -30,7 +31,8 @@ impl Host {
         let denial = match namespace.rule(&channel) {
             None if route.dialect.habits().declared_channels => Denial::NoSuchChannel,
             None | Some(ChannelRule::Open) => {
-                reply.answer(self.join_client(session, &channel));
+                let joined = self.join_client(session, &channel);
+                reply.answer(self.noted(session, Rejected::Join, joined));
                 return;
             }
             Some(ChannelRule::Closed) => Denial::NotAuthorized,
@@ -39,18 +41,36 @@ impl Host {
                 let gate = program.gate(&self.settings, route.namespace, &channel, Wish::Join);
                 if let Some(Gate::Ask(validator)) = gate {
                     self.judge(&state, validator, channel, move |host, allowed, channel| {
-                        reply.answer(if allowed {
+                        let joined = if allowed {
                             host.join_client(session, &channel)
                         } else {
                             Err(HandleError::Denied(Denial::NotAuthorized))
-                        });
+                        };
+                        reply.answer(host.noted(session, Rejected::Join, joined));
                     });
                     return;
                 }
                 Denial::NotAuthorized
             }
         };
-        reply.answer(Err(HandleError::Denied(denial)));
+        let denied = Err(HandleError::Denied(denial));
+        reply.answer(self.noted(session, Rejected::Join, denied));
+    }
+
+    /// Counts what the gateway's rules were against.
+    fn noted(
+        &mut self,
+        session: SessionId,
+        rejected: Rejected,
+        result: Result<(), HandleError>,
+    ) -> Result<(), HandleError> {
+        if let Err(HandleError::Denied(denial)) = result {
+            self.reject(session, rejected, denial.label());
+            if let Some(state) = self.state_of(session) {
+                state.was_denied.set(true);
+            }
+        }
+        result
     }
 
     fn join_client(&mut self, session: SessionId, channel: &str) -> Result<(), HandleError> {
@@ -104,22 +124,24 @@ impl Host {
             };
             match program.gate(&self.settings, namespace, &channel, Wish::Publish) {
                 None | Some(Gate::Open) => {
-                    reply.answer(publish(self, &channel));
+                    let published = publish(self, &channel);
+                    reply.answer(self.noted(session, Rejected::Publish, published));
                     return;
                 }
                 Some(Gate::Closed) => HandleError::Denied(Denial::NotAuthorized),
                 Some(Gate::Ask(validator)) => {
                     self.judge(&state, validator, channel, move |host, allowed, channel| {
-                        reply.answer(if allowed {
+                        let published = if allowed {
                             publish(host, &channel)
                         } else {
                             Err(HandleError::Denied(Denial::NotAuthorized))
-                        });
+                        };
+                        reply.answer(host.noted(session, Rejected::Publish, published));
                     });
                     return;
                 }
             }
         };
-        reply.answer(Err(denial));
+        reply.answer(self.noted(session, Rejected::Publish, Err(denial)));
     }
 }

@@ -10,6 +10,7 @@ mod embedding;
 mod held;
 mod pages;
 mod pushes;
+mod reports;
 mod requests;
 mod taps;
 mod time;
@@ -193,15 +194,17 @@ impl Host {
             exchange: Arc::clone(exchange),
             shard: id,
         };
+        let mut shard = Shard::new(
+            id,
+            exchange.shards(),
+            Arc::clone(&settings),
+            seeds.hash,
+            seeds.random,
+        );
+        shard.set_reporting(context.wants_reports);
         Self {
             id,
-            shard: Shard::new(
-                id,
-                exchange.shards(),
-                Arc::clone(&settings),
-                seeds.hash,
-                seeds.random,
-            ),
+            shard,
             settings,
             program: Rc::clone(&context.program),
             handle: context.handle.clone(),
@@ -312,6 +315,7 @@ impl Host {
             self.http_count -= 1;
         }
         self.shrank = true;
+        self.log_reports();
         self.forget_held(id);
         self.upgrades.remove(&id.slot());
         self.shard.handle_closed(id);
@@ -566,6 +570,9 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
         is_full: Cell::new(false),
         is_stopping: Cell::new(false),
         api: Arc::clone(&settings.api),
+        wants_reports: tracing::enabled!(tracing::Level::DEBUG),
+        peers: RefCell::default(),
+        rejections: RefCell::default(),
     }
 }
 

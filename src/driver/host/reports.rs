@@ -59,7 +59,15 @@ impl Host {
                 let text = end.reason();
                 let text = Some(text.as_str()).filter(|text| !text.is_empty());
                 if report.session.is_some() {
-                    tracing::debug!(reason, code, text, route, address, public_id, "session ended");
+                    tracing::debug!(
+                        reason,
+                        code,
+                        text,
+                        route,
+                        address,
+                        public_id,
+                        "session ended"
+                    );
                 } else {
                     tracing::debug!(reason, address, "connection ended before it was a session");
                 }

@@ -5,6 +5,8 @@ use crate::close::End;
 use crate::embedder::Fault;
 use crate::http::{HttpConnection, OVERLOADED, Progress, Upgraded};
 use crate::id::ConnectionId;
+use crate::logging::limited;
+use crate::metrics::Rejected;
 use crate::shard::users::ANY_EVENT;
 use crate::shard::{HttpPhase, Joined};
 use bytes::BytesMut;
@@ -14,6 +16,7 @@ impl Host {
     pub(super) fn open_http(&mut self, id: ConnectionId) {
         let is_crowded = self.http_count >= self.limits.http_connections_max;
         let http = if is_crowded && !self.close_idle_http() {
+            self.shard.reject(id, Rejected::Request, "overloaded");
             HttpConnection::farewell(id, &self.wakes, OVERLOADED)
         } else {
             let out_max = self.limits.http_out_bytes_max;
@@ -167,7 +170,13 @@ impl Host {
         for channel in &admission.channels {
             if self.shard.join(id, channel) == Joined::TooManyChannels {
                 let path = &self.handle.routes()[usize::from(route)].path;
-                tracing::warn!(path, channel, "a session begins on more than it may be on");
+                let channel = &**channel;
+                limited!(
+                    WARN,
+                    "a session begins on more than it may be on",
+                    path,
+                    channel
+                );
             }
         }
         if admitted.wants_fresh_channel {

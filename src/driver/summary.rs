@@ -1,0 +1,184 @@
+//! Sums up, now and then, how sessions ended and what was rejected.
+//!
+//! A thread asks every shard for its counts, by a command like any other, and logs what has come to
+//! them since it asked last. It touches nothing of a shard's, and does not wait for one that is
+//! held: what that has counted is in the next line.
+
+use super::mailbox::Exchange;
+use super::start_error::StartError;
+use crate::id::ShardId;
+use crate::logging;
+use crate::metrics::{Counters, Rejected};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tracing::field::{DebugValue, debug};
+
+/// The thread; dropping this ends it.
+#[derive(Debug)]
+pub(crate) struct Summary(Option<(Sender<()>, JoinHandle<()>)>);
+
+/// How many hooks have failed since the start, by reason.
+pub(crate) type HookFailures = Box<dyn Fn() -> Counts + Send>;
+
+/// How often something happened, by reason.
+type Counts = BTreeMap<&'static str, u64>;
+
+/// What has been counted up to some moment, or between two.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Sums {
+    ends: Counts,
+    upgrades: Counts,
+    joins: Counts,
+    publishes: Counts,
+    commands: Counts,
+    tokens: Counts,
+    requests: Counts,
+    hooks: Counts,
+}
+
+/// Whom the thread asks.
+struct Asker {
+    exchange: Arc<Exchange>,
+    hook_failures: HookFailures,
+    /// By shard: what it has told last.
+    latest: Vec<Counters>,
+    told: Sums,
+}
+
+impl Summary {
+    /// Starts the thread; `None` if it is off.
+    pub(crate) fn start(
+        interval_ms: u32,
+        exchange: Arc<Exchange>,
+        hook_failures: HookFailures,
+    ) -> Result<Option<Self>, StartError> {
+        if interval_ms == 0 {
+            return Ok(None);
+        }
+        let interval = Duration::from_millis(interval_ms.into());
+        let mut asker = Asker {
+            latest: vec![Counters::default(); exchange.shards()],
+            exchange,
+            hook_failures,
+            told: Sums::default(),
+        };
+        let (end, ended) = channel();
+        let thread = std::thread::Builder::new()
+            .name("log-summary".to_owned())
+            .spawn(move || {
+                while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                    logging::report_left_out();
+                    asker.sum_up();
+                }
+            });
+        let thread = thread.map_err(StartError::Thread)?;
+        Ok(Some(Self(Some((end, thread)))))
+    }
+}
+
+impl Drop for Summary {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.0.take() {
+            drop(end);
+            // A panic of its own has been reported.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Asker {
+    fn sum_up(&mut self) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        self.ask();
+        let mut all = Counters::default();
+        self.latest.iter().for_each(|counters| all.add(counters));
+        let sums = Sums::of(&all, (self.hook_failures)());
+        let new = sums.since(&self.told);
+        self.told = sums;
+        if new == Sums::default() {
+            return;
+        }
+        tracing::info!(
+            ends = shown(&new.ends),
+            upgrades = shown(&new.upgrades),
+            joins = shown(&new.joins),
+            publishes = shown(&new.publishes),
+            commands = shown(&new.commands),
+            tokens = shown(&new.tokens),
+            requests = shown(&new.requests),
+            hooks = shown(&new.hooks),
+            "sessions ended, and what was rejected or failed"
+        );
+    }
+
+    /// Hears the counts of all shards that tell them in time.
+    fn ask(&mut self) {
+        let (sender, answers) = channel();
+        for index in 0..self.exchange.shards() {
+            let sender = sender.clone();
+            let told = self.exchange.command(
+                ShardId::new(index),
+                Box::new(move |host| {
+                    // Nobody need wait for it any more.
+                    drop(sender.send((index, host.all_counters())));
+                }),
+            );
+            if let Err(error) = told {
+                tracing::debug!(shard = index, %error, "a shard is left out of the summary");
+            }
+        }
+        drop(sender);
+        while let Ok((index, counters)) = answers.recv_timeout(ANSWER_TIME) {
+            self.latest[index] = counters;
+        }
+    }
+}
+
+impl Sums {
+    fn of(counters: &Counters, hooks: Counts) -> Self {
+        Self {
+            ends: counters.ends.clone(),
+            upgrades: counters.rejections_of(Rejected::Upgrade),
+            joins: counters.rejections_of(Rejected::Join),
+            publishes: counters.rejections_of(Rejected::Publish),
+            commands: counters.rejections_of(Rejected::Command),
+            tokens: counters.rejections_of(Rejected::Token),
+            requests: counters.rejections_of(Rejected::Request),
+            hooks,
+        }
+    }
+
+    /// What is more than in an earlier one, and nothing else.
+    fn since(&self, before: &Self) -> Self {
+        let more = |now: &Counts, before: &Counts| -> Counts {
+            let more = now.iter().map(|(&reason, &count)| {
+                let before = before.get(reason).copied().unwrap_or(0);
+                (reason, count.saturating_sub(before))
+            });
+            more.filter(|&(_, count)| count > 0).collect()
+        };
+        Self {
+            ends: more(&self.ends, &before.ends),
+            upgrades: more(&self.upgrades, &before.upgrades),
+            joins: more(&self.joins, &before.joins),
+            publishes: more(&self.publishes, &before.publishes),
+            commands: more(&self.commands, &before.commands),
+            tokens: more(&self.tokens, &before.tokens),
+            requests: more(&self.requests, &before.requests),
+            hooks: more(&self.hooks, &before.hooks),
+        }
+    }
+}
+
+/// Counts as a field, unless there are none.
+fn shown(counts: &Counts) -> Option<DebugValue<&Counts>> {
+    (!counts.is_empty()).then(|| debug(counts))
+}
+
+/// For a shard to tell its counts.
+const ANSWER_TIME: Duration = Duration::from_secs(1);

@@ -56,8 +56,8 @@ pub struct Serve {
     /// Shards, each a thread: "auto" (one for each core) or 1 to 255 [default: auto]
     #[arg(long, value_name = "N", env = "CAMPANILE_SHARDS", value_parser = Shards::from_str)]
     pub shards: Option<Shards>,
-    /// How much is logged: error, warn, info, debug, trace, json (info, as JSON lines), or both, such
-    /// as debug,json [default: info]
+    /// How much is logged: error, warn, info, debug, trace, json (info, as JSON lines), or both,
+    /// such as debug,json [default: info]
     #[arg(long, value_name = "LEVEL|json", env = "CAMPANILE_LOG", value_parser = Log::from_str)]
     pub log: Option<Log>,
     /// Start even if everyone who reaches the port may push, tap, use the server API, or say who

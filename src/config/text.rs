@@ -124,9 +124,9 @@ pin = true
 # are.
 insecure = false
 
-# How much is logged to standard error: "error", "warn", "info", "debug" or "trace", as text; "json",
-# which is as much as "info", each line a JSON object; or both, such as "debug,json". With "debug"
-# every end of a session and every rejection is a line.
+# How much is logged to standard error: "error", "warn", "info", "debug" or "trace", as text;
+# "json", which is as much as "info", each line a JSON object; or both, such as "debug,json". With
+# "debug" every end of a session and every rejection is a line.
 log = "info"
 "#;
 

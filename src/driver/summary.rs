@@ -59,10 +59,11 @@ impl Summary {
             return Ok(None);
         }
         let interval = Duration::from_millis(interval_ms.into());
+        let latest = vec![Counters::default(); exchange.shards()];
         let mut asker = Asker {
-            latest: vec![Counters::default(); exchange.shards()],
             exchange,
             hook_failures,
+            latest,
             told: Sums::default(),
         };
         let (end, ended) = channel();

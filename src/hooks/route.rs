@@ -128,7 +128,7 @@ impl HookClient {
         let actions = match self.backend.ask(Hook::Message, body, read).await {
             Ok(actions) => actions,
             Err(error) => {
-                self.log_failure_of(Hook::Message, &cx.session(), &error);
+                self.log_failure_of(Hook::Message, cx.session(), &error);
                 return self.failed(&cx);
             }
         };

@@ -111,7 +111,6 @@ pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incom
     match context.run(*label, future, None).await {
         Ok(Ok(response)) => response.map(answer::Bodies::Right),
         Ok(Err(error)) => {
-            let error = error.to_string();
             limited!(
                 WARN,
                 "the embedder's HTTP service failed",

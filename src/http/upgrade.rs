@@ -114,7 +114,13 @@ async fn judge(
     let accept = accept.map_err(|refusal| {
         let reason = match refusal {
             Refusal::Origin => "origin",
-            _ => "handshake",
+            Refusal::NoUpgradeInConnection
+            | Refusal::NoWebSocketInUpgrade
+            | Refusal::NotGet
+            | Refusal::NotVersion13
+            | Refusal::NoKey
+            | Refusal::BadKey
+            | Refusal::Body => "handshake",
         };
         Rejected::because(reason, answer::refused(refusal))
     })?;

@@ -81,7 +81,7 @@ impl LinePlace {
 
     fn admit_at(&self, second: u32, lines_max: u32) -> Option<u64> {
         let next = |window: u64| {
-            let (of, count) = ((window >> 32) as u32, window as u32);
+            let (of, count) = ((window >> 32) as u32, (window & 0xffff_ffff) as u32);
             match count {
                 // Another thread may have looked at the clock a little later.
                 _ if second > of => Some(u64::from(second) << 32 | 1),

@@ -2,7 +2,7 @@
 //! anybody.
 //!
 //! ```text
-//!   tracing's macros, limited! --> text or json.rs --> writer.rs: queue --> thread --> standard error
+//!   tracing, limited! --> text or json.rs --> writer.rs: queue --> thread --> standard error
 //! ```
 //!
 //! The binary starts it ([`start`]); an embedding program may, or have a subscriber of its own. No

@@ -2,8 +2,8 @@
 //! it.
 //!
 //! ```text
-//!   any thread --> queue (lines_max, bytes_max) --> writer thread --> standard error
-//!                    \-- full: dropped, counted        \-- error: counted, tried with the next line
+//!   any thread --> queue (lines_max, bytes_max) --> its own thread --> standard error
+//!                    \-- full: dropped, counted       \-- error: counted; the next line is tried
 //! ```
 //!
 //! Whoever logs never waits and never sees an error: what does not fit is dropped, and how much
@@ -171,8 +171,8 @@ impl LogThread {
         self.queue.shared.ending.store(true, Ordering::Release);
         self.queue.thread.unpark();
         match self.ended.recv_timeout(time_max) {
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
-            Err(RecvTimeoutError::Timeout) => {} // nobody waits any longer
+            // Either it has ended, or nobody waits any longer.
+            Ok(()) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
         }
         self.queue.counters()
     }

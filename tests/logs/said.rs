@@ -1,9 +1,9 @@
 //! What the log says: ends and rejections one by one at `debug`, summed up at `info`, and no more
 //! of what others cause than there may be; as JSON, with values of their types.
 
-use crate::client::{Client, open, open_on, register};
-use crate::peer::{Peer, push_body, request};
-use crate::process::PATIENCE;
+use crate::client::{Client, open, open_as, open_on, read_text, register};
+use crate::peer::{Peer, push_body, request, sent_to};
+use crate::process::{PATIENCE, Process, gateway};
 use crate::stage::{lines, serve};
 use serde_json::Value;
 use std::io::{Write as _, pipe};
@@ -172,8 +172,7 @@ fn ends_are_lines(log: &Receiver<String>, address: SocketAddr, mut chat: Client)
     is_about(&line, "/wsrv", from);
     assert_eq!(line["reason"], "reset");
 
-    let mut slow = open(address, "/ws");
-    register(&mut slow, "aaa", "e");
+    let slow = open_as(address, "aaa", "e");
     let from = address_of(&slow);
     let mut peer = Peer::connect(address);
     let large = push_body("jack", "e", &"x".repeat(1 << 20));
@@ -232,6 +231,19 @@ fn at_info_what_others_cause_is_summed_up_while_there_is_anything() {
     assert_eq!(last["sessions"], 3);
     assert_eq!(last["rejections"], 6);
     assert_eq!(last["ends"]["client_closed"], 3);
+}
+
+#[test]
+fn what_is_less_important_than_the_level_is_not_said() {
+    let mut command = gateway(None);
+    command.args(["--log", "error,json"]);
+    let process = Process::start(command);
+    let mut jack = open_as(process.address, "jack", "e");
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(peer.push("jack", "e", "m"), sent_to(1));
+    assert_eq!(read_text(&mut jack), "m");
+    let ended = process.stop();
+    assert_eq!((ended.status.code(), ended.log.as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Children that may hang: a pipe that takes nothing more, and waiting for an end that may not come.
+//! For children that may hang: a pipe that takes nothing more, and a wait that gives up.
 
 use crate::process::PATIENCE;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};

@@ -24,6 +24,8 @@ pub enum End {
     PartialBytes,
     /// The client has said nothing for too long.
     IdleTimeout,
+    /// A message of the client has been begun and not been whole in time.
+    MessageTimeout,
     /// The client has not said who it is, or what it wants, in time.
     RegistrationTimeout,
     /// The user has connected again, and only the newer connection may stay.
@@ -58,6 +60,7 @@ impl End {
             | Self::SlowConsumer
             | Self::PartialBytes
             | Self::IdleTimeout
+            | Self::MessageTimeout
             | Self::RegistrationTimeout
             | Self::Replaced
             | Self::Shutdown
@@ -79,7 +82,7 @@ impl End {
             Self::InvalidText | Self::Malformed => Some(1007),
             Self::HandlerFailed => Some(1011),
             Self::Closed(code) => Some(code),
-            Self::SlowConsumer | Self::RegistrationTimeout => Some(1008),
+            Self::SlowConsumer | Self::MessageTimeout | Self::RegistrationTimeout => Some(1008),
             Self::TooBig | Self::PartialBytes => Some(1009),
             Self::Replaced => Some(4001),
             Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => None,
@@ -100,6 +103,7 @@ impl End {
             Self::SlowConsumer => Reason::of("too slow"),
             Self::PartialBytes => Reason::of("too many unfinished bytes"),
             Self::IdleTimeout => Reason::of("idle timeout"),
+            Self::MessageTimeout => Reason::of("message timeout"),
             Self::RegistrationTimeout => Reason::of("registration timeout"),
             Self::Replaced => Reason::of("replaced by a new connection"),
             Self::Shutdown => Reason::of("server is shutting down"),
@@ -119,6 +123,7 @@ impl End {
             Self::SlowConsumer => "slow_consumer",
             Self::PartialBytes => "partial_bytes",
             Self::IdleTimeout => "idle_timeout",
+            Self::MessageTimeout => "message_timeout",
             Self::RegistrationTimeout => "registration_timeout",
             Self::Replaced => "replaced",
             Self::Shutdown => "shutdown",
@@ -139,6 +144,7 @@ impl End {
             Self::SlowConsumer
             | Self::PartialBytes
             | Self::IdleTimeout
+            | Self::MessageTimeout
             | Self::Shutdown
             | Self::HandshakeTimeout
             | Self::Reset => true,
@@ -410,7 +416,8 @@ mod tests {
             End::InvalidText => End::SlowConsumer,
             End::SlowConsumer => End::PartialBytes,
             End::PartialBytes => End::IdleTimeout,
-            End::IdleTimeout => End::RegistrationTimeout,
+            End::IdleTimeout => End::MessageTimeout,
+            End::MessageTimeout => End::RegistrationTimeout,
             End::RegistrationTimeout => End::Replaced,
             End::Replaced => End::Shutdown,
             End::Shutdown => End::Dropped,
@@ -426,7 +433,7 @@ mod tests {
 
     fn all() -> Vec<End> {
         let all: Vec<End> = std::iter::successors(next(None), |&end| next(Some(end))).collect();
-        assert_eq!(all.len(), 17);
+        assert_eq!(all.len(), 18);
         all
     }
 
@@ -524,6 +531,7 @@ mod tests {
             (Some(1008), "too slow", true),
             (Some(1009), "too many unfinished bytes", true),
             (Some(1001), "idle timeout", true),
+            (Some(1008), "message timeout", true),
             (Some(1008), "registration timeout", false),
             (Some(4001), "replaced by a new connection", false),
             (Some(1001), "server is shutting down", true),

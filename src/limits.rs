@@ -316,6 +316,10 @@ settings! {
         /// Any frame of the client is input, a pong too.
         pub idle_timeout_ms: u32 = 90_000, TIME_MS;
 
+        /// Milliseconds from the first byte of a message to its last, whatever comes between its
+        /// frames; 0 is off. A session whose message takes longer is closed with 1008.
+        pub message_timeout_ms: u32 = 600_000, TIME_MS.or_off();
+
         /// Milliseconds from accepting a connection to the end of its first request's head.
         /// A connection that takes longer is closed.
         pub handshake_timeout_ms: u32 = 10_000, TIME_MS;

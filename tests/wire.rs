@@ -14,6 +14,8 @@ mod cramped;
 mod heartbeat;
 #[path = "wire/hooks.rs"]
 mod hooks;
+#[path = "wire/message_time.rs"]
+mod message_time;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/process.rs"]
@@ -349,6 +351,14 @@ impl Peer {
     fn read_exact(&mut self, into: &mut [u8]) {
         self.reader.read_exact(into).expect("as much comes");
     }
+}
+
+/// The executable under test with this config and as many shards.
+fn gateway_on(shards: usize, config: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+    command.args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
+    command.arg("--config").arg(process::config_file(config));
+    command
 }
 
 /// The code and reason of the close frame that comes next. It is answered, and the end awaited.

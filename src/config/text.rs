@@ -608,6 +608,7 @@ mod tests {
                 &[
                     ("ping_interval_ms", "30_000"),
                     ("idle_timeout_ms", "90_000"),
+                    ("message_timeout_ms", "600_000"),
                     ("handshake_timeout_ms", "10_000"),
                     ("close_grace_ms", "5_000"),
                 ],

@@ -60,6 +60,7 @@ pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
         handshake_timeout: Ticks::from_ms(config.heartbeat.handshake_timeout_ms),
         body_timeout: Ticks::from_ms(config.http.body_timeout_ms),
         keep_alive_timeout: Ticks::from_ms(config.http.keep_alive_timeout_ms),
+        message_timeout: optional(config.heartbeat.message_timeout_ms),
         close_grace: Ticks::from_ms(config.heartbeat.close_grace_ms),
         partial_bytes_max: usize::try_from(limits.partial_bytes_max).unwrap_or(usize::MAX),
         publication_bytes_max: usize::try_from(limits.publication_bytes_max).unwrap_or(usize::MAX),
@@ -90,7 +91,6 @@ fn route_settings(
                 .collect(),
         ),
     };
-    let optional = |ms: u32| (ms > 0).then(|| Ticks::from_ms(ms));
     let is_concurrent = dialect.habits().concurrent;
     RouteSettings {
         dialect,
@@ -127,6 +127,11 @@ fn route_settings(
         idle_timeout: optional(route.limits.idle_timeout_ms),
         registration_timeout: optional(route.limits.registration_timeout_ms),
     }
+}
+
+/// A time that 0 turns off.
+fn optional(ms: u32) -> Option<Ticks> {
+    (ms > 0).then(|| Ticks::from_ms(ms))
 }
 
 /// The route on which the traffic of another is shown.

@@ -7,13 +7,13 @@ use super::connection_table::ConnectionTable;
 use super::dirty::DirtyQueues;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
-use super::input::kept_bytes;
 use super::outbox::{Marks, Outboxes};
 use super::presence::Sighting;
 use super::publication::{ClaimMessage, MailboxMessage, Ticket};
 use super::question::{Answer, Question};
 use super::reports::Report;
 use super::settings::ShardSettings;
+use super::unfinished::{Unfinished, kept_bytes};
 use super::users::Users;
 use super::wheel::Wheel;
 use crate::close::End;
@@ -23,7 +23,6 @@ use crate::id::{ConnectionId, SessionId, ShardId};
 use crate::metrics::{Counters, Rejected};
 use crate::public_id::Tag;
 use crate::time::Tick;
-use crate::ws::Decoder;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
@@ -62,7 +61,7 @@ pub struct Shard {
     pub(super) is_input_held: bool,
     pub(super) connections: ConnectionTable<Connection>,
     /// One for each slot ever used: of sessions in the middle of a message, where that stands.
-    pub(super) decoders: Vec<Option<Box<Decoder>>>,
+    pub(super) unfinished: Vec<Option<Box<Unfinished>>>,
     pub(super) wheel: Wheel,
     /// By slot, like the decoders: what is seldom looked at.
     pub(super) profiles: Vec<SessionProfile>,
@@ -165,7 +164,7 @@ impl Shard {
             resumed_at: Tick::default(),
             is_input_held: false,
             connections: ConnectionTable::new(),
-            decoders: Vec::new(),
+            unfinished: Vec::new(),
             wheel: Wheel::new(),
             profiles: Vec::new(),
             users: Users::new(seed),
@@ -204,8 +203,8 @@ impl Shard {
             .connections
             .insert(Connection::accepted(self.now))
             .ok()?;
-        if self.decoders.len() <= id.index() {
-            self.decoders.resize_with(id.index() + 1, || None);
+        if self.unfinished.len() <= id.index() {
+            self.unfinished.resize_with(id.index() + 1, || None);
             self.profiles
                 .resize_with(id.index() + 1, SessionProfile::default);
         }
@@ -541,7 +540,7 @@ impl Shard {
         for (id, connection) in self.connections.iter() {
             self.outboxes.invariants(&connection.outbox);
             open += usize::from(connection.phase == Phase::Open);
-            partial += kept_bytes(self.decoders[id.index()].as_deref());
+            partial += kept_bytes(self.unfinished[id.index()].as_deref());
             let outbox = &connection.outbox;
             let queued =
                 outbox.marks.have(Marks::QUEUED) || outbox.marks.have(Marks::QUEUED_URGENT);
@@ -553,13 +552,7 @@ impl Shard {
                 assert_eq!(self.channels.count_of_slot(id.slot()), 0);
             }
             let filed = self.wheel.deadline(id.slot()).is_some();
-            assert_eq!(
-                filed,
-                connection
-                    .deadline(&self.settings, self.resumed_at)
-                    .is_some(),
-                "{id}"
-            );
+            assert_eq!(filed, self.deadline_of(id, connection).is_some(), "{id}");
         }
         assert_eq!(open, self.sessions_count);
         assert_eq!(partial, self.partial_bytes);

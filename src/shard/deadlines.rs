@@ -51,7 +51,7 @@ impl Shard {
             .connections
             .get(id)
             .expect("only what is there has timers");
-        match connection.deadline(&self.settings, self.resumed_at) {
+        match self.deadline_of(id, connection) {
             Some(deadline) => self.wheel.schedule(id.slot(), deadline.0),
             None => self.wheel.cancel(id.slot()),
         }
@@ -60,6 +60,7 @@ impl Shard {
     /// A deadline has come; whether anything is due is looked at only now.
     fn look_at(&mut self, id: ConnectionId, until: Tick) {
         let (now, resumed_at) = (self.now, self.resumed_at);
+        let is_message_late = self.is_message_late(id, until);
         let connection = self
             .connections
             .get_mut(id)
@@ -87,6 +88,8 @@ impl Shard {
                 let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= until);
                 if is_due(connection.idle_due(route, resumed_at)) {
                     self.end(id, End::IdleTimeout);
+                } else if is_message_late {
+                    self.end(id, End::MessageTimeout);
                 } else if is_due(connection.registration_due(route, resumed_at)) {
                     self.end(id, End::RegistrationTimeout);
                 } else {

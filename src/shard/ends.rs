@@ -2,8 +2,8 @@
 
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
-use super::input::kept_bytes;
 use super::reports::ReportedEvent;
+use super::unfinished::kept_bytes;
 use crate::close::End;
 use crate::id::{ConnectionId, SessionId};
 
@@ -117,8 +117,8 @@ impl Shard {
         assert!(connection.phase == Phase::Open, "a session ends once");
         connection.phase = Phase::Closing;
         connection.begin_to_end(self.now);
-        let decoder = self.decoders[id.index()].take();
-        self.partial_bytes -= kept_bytes(decoder.as_deref());
+        let unfinished = self.unfinished[id.index()].take();
+        self.partial_bytes -= kept_bytes(unfinished.as_deref());
         let route = usize::from(connection.route);
         // Those on its channels may know it by its user.
         self.leave_channels(id, end);

@@ -6,13 +6,13 @@ use super::outbox::HEADROOM_BYTES;
 use super::question::{Ask, Question, Request};
 use super::settings::{ChannelRule, TokenRule};
 use super::users::NotBound;
-use crate::close::{End, ProtocolError};
+use crate::close::End;
 use crate::content::{Content, Correlation, Data, Denial, Outcome};
 use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::id::{ConnectionId, SessionId};
 use crate::limits::OUTBOX_BYTES_CEILING;
 use crate::metrics::Rejected;
-use crate::ws::{Decoder, Event, Kind, OpCode, Payload, encoder};
+use crate::ws::{Event, Kind, OpCode, Payload, encoder};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -57,46 +57,6 @@ impl Shard {
             }
         }
         at
-    }
-
-    /// [`Decoder::step`] with the session's decoder, which is made when something is begun that the
-    /// input does not end, and goes with its end.
-    fn decode<'m>(
-        &mut self,
-        id: ConnectionId,
-        input: &'m mut [u8],
-        bytes_max: usize,
-    ) -> Result<(usize, Option<Event<'m>>), ProtocolError> {
-        let kept = &mut self.decoders[id.index()];
-        let held = kept_bytes(kept.as_deref());
-        let mut new = Decoder::new();
-        let decoder = kept.as_deref_mut().unwrap_or(&mut new);
-        let step = decoder.step(input, bytes_max);
-        if decoder.is_at_rest() {
-            *kept = None;
-        } else if kept.is_none() {
-            *kept = Some(Box::new(new));
-        }
-        self.partial_bytes = self.partial_bytes - held + kept_bytes(kept.as_deref());
-        step
-    }
-
-    /// Keeps what unfinished messages and, outside the shard, `bodies_bytes` of unfinished requests
-    /// hold within bounds: the sessions with the largest are ended until it fits.
-    pub fn bound_partial_bytes(&mut self, bodies_bytes: usize) {
-        while self.partial_bytes > 0
-            && self.partial_bytes + bodies_bytes > self.settings.partial_bytes_max
-        {
-            let largest = self
-                .connections
-                .iter()
-                .max_by_key(|(id, _)| kept_bytes(self.decoders[id.index()].as_deref()))
-                .map(|(id, _)| id);
-            self.end(
-                largest.expect("somebody holds those bytes"),
-                End::PartialBytes,
-            );
-        }
     }
 
     /// Acts on one message or control frame; an error ends the session.
@@ -396,11 +356,6 @@ impl Shard {
         self.dirty.mark_urgent(&mut connection.outbox, id.slot());
         Ok(())
     }
-}
-
-/// What a session's decoder holds, itself included.
-pub(super) fn kept_bytes(decoder: Option<&Decoder>) -> usize {
-    decoder.map_or(0, |it| size_of::<Decoder>() + it.partial_bytes())
 }
 
 /// The most memory, in bytes, that is kept for wording the next answer.

@@ -27,6 +27,7 @@ pub mod publication;
 mod question;
 mod reports;
 pub mod settings;
+mod unfinished;
 pub mod users;
 pub mod wheel;
 

@@ -26,6 +26,8 @@ pub struct ShardSettings {
     pub body_timeout: Ticks,
     /// Between two requests of one connection.
     pub keep_alive_timeout: Ticks,
+    /// From the first byte of a message to its last; `None` is for ever.
+    pub message_timeout: Option<Ticks>,
     /// For the peer's end, once ours has been said.
     pub close_grace: Ticks,
     /// All unfinished messages and bodies together, in bytes.

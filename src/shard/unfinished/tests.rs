@@ -1,0 +1,201 @@
+//! The time that a message may take, against a list of what was fed when.
+
+use crate::config::Config;
+use crate::gateway::shard_settings;
+use crate::id::{ConnectionId, ShardId};
+use crate::shard::hash::HashSeed;
+use crate::shard::{Answer, Shard};
+use crate::testing::Prng;
+use crate::time::{TICK_MS, Tick};
+use std::sync::Arc;
+
+const TIMEOUT: u32 = 50;
+
+fn shard(message_timeout: u32) -> Shard {
+    let ms = |ticks: u32| ticks * u32::try_from(TICK_MS).expect("small");
+    let mut config = Config::default();
+    config.heartbeat.message_timeout_ms = ms(message_timeout);
+    for route in &mut config.routes {
+        route.limits.ping_interval_ms = ms(400);
+        route.limits.idle_timeout_ms = ms(1_000);
+    }
+    let settings = Arc::new(shard_settings(&config, true));
+    Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32])
+}
+
+fn open(shard: &mut Shard) -> ConnectionId {
+    let id = shard.handle_accepted().expect("there is room");
+    shard.handle_upgraded(id, 0, b"greeting", false);
+    send_all(shard);
+    id
+}
+
+fn send_all(shard: &mut Shard) {
+    while let Some((id, bytes)) = shard.poll_send() {
+        let taken = u32::try_from(bytes.len()).expect("small");
+        shard.handle_sent(id, taken);
+    }
+    shard.invariants();
+}
+
+/// Feeds the octets one at a time, two ticks after each other; returns the end that was counted.
+fn trickle(shard: &mut Shard, id: ConnectionId, bytes: &[u8], from: Tick) -> (Tick, bool) {
+    let mut now = from;
+    for byte in bytes {
+        now = Tick(now.0 + 2);
+        tick(shard, now);
+        if !shard.is_open(id) {
+            return (now, true);
+        }
+        shard.handle_received(id, &mut [*byte]);
+        send_all(shard);
+    }
+    (now, false)
+}
+
+fn tick(shard: &mut Shard, now: Tick) {
+    shard.set_time(now);
+    shard.fire_deadlines(now);
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).expect("a short frame");
+    [&[first, 0x80 | len, 0, 0, 0, 0], payload].concat()
+}
+
+#[test]
+fn a_message_that_trickles_is_closed_when_its_time_is_over() {
+    let mut shard = shard(TIMEOUT);
+    let id = open(&mut shard);
+    let (now, ended) = trickle(&mut shard, id, &frame(0x81, &[b' '; 100]), Tick(0));
+    assert!(ended, "it may take {TIMEOUT} ticks");
+    assert_eq!(shard.counters().ended("message_timeout"), 1);
+    // The first byte came with the second tick.
+    assert!(now.0 > TIMEOUT + 2 && now.0 <= TIMEOUT + 6, "{now:?}");
+}
+
+#[test]
+fn fragments_count_from_the_first_and_control_frames_between_change_nothing() {
+    let mut shard = shard(TIMEOUT);
+    let id = open(&mut shard);
+    let parts = [
+        frame(0x01, b" "),
+        frame(0x89, b"ping"),
+        frame(0x00, b" "),
+        frame(0x8a, b"pong"),
+        frame(0x80, &[b' '; 20]),
+    ];
+    let (_, ended) = trickle(&mut shard, id, &parts.concat(), Tick(0));
+    assert!(ended);
+    assert_eq!(shard.counters().ended("message_timeout"), 1);
+}
+
+#[test]
+fn messages_that_are_whole_in_time_may_follow_each_other_for_ever() {
+    let mut shard = shard(TIMEOUT);
+    let id = open(&mut shard);
+    let mut now = Tick(0);
+    for _ in 0..20 {
+        let messages = [frame(0x81, &[b' '; 9]), frame(0x89, b"ping")].concat();
+        let (then, ended) = trickle(&mut shard, id, &messages, now);
+        assert!(!ended);
+        now = then;
+    }
+    // The next begins in the chunk in which the one before ends.
+    let two = [frame(0x81, &[b' '; 9]), frame(0x81, &[b' '; 9])].concat();
+    for part in [&two[..14], &two[14..20], &two[20..]] {
+        now = Tick(now.0 + TIMEOUT - 10);
+        tick(&mut shard, now);
+        shard.handle_received(id, &mut part.to_vec());
+        assert!(shard.is_open(id));
+    }
+}
+
+#[test]
+fn zero_is_off() {
+    let mut shard = shard(0);
+    let id = open(&mut shard);
+    let (_, ended) = trickle(&mut shard, id, &frame(0x81, &[b' '; 100]), Tick(0));
+    assert!(!ended);
+}
+
+/// The rest of a message is there and not read, which is not the client's doing.
+#[test]
+fn a_session_that_is_not_read_loses_no_time() {
+    let mut shard = shard(TIMEOUT);
+    let id = open(&mut shard);
+    let mut bytes = frame(0x81, br#"{"token":"t","event":"e"}"#);
+    bytes.extend(frame(0x81, b"half of it"));
+    let held = bytes.len() - 5;
+    let read = shard.handle_received(id, &mut bytes[..held]);
+    let question = shard.poll_question().expect("whose token it is");
+    assert!(read < held, "it waits");
+    let mut now = Tick(0);
+    for _ in 0..8 {
+        now = Tick(now.0 + TIMEOUT / 2);
+        tick(&mut shard, now);
+        send_all(&mut shard);
+    }
+    let answer = Answer::User {
+        user: Some("jack".into()),
+        event: "e".into(),
+    };
+    shard.handle_answer(question.session, &answer);
+    shard.handle_received(id, &mut bytes[read..held]);
+    now = Tick(now.0 + TIMEOUT - 2);
+    tick(&mut shard, now);
+    assert!(shard.is_open(id), "its time has begun when it was read");
+    now = Tick(now.0 + 8);
+    tick(&mut shard, now);
+    assert!(!shard.is_open(id));
+    assert_eq!(shard.counters().ended("message_timeout"), 1);
+}
+
+/// Random chunks of random frames at random times: a session ends for this exactly when a frame or
+/// message has been unfinished for the time-out, and never while it is at rest.
+#[test]
+fn agrees_with_a_list_of_what_came_when() {
+    let mut ended_count = 0;
+    for seed in 0..300 {
+        let mut prng = Prng::from_seed(seed);
+        let mut shard = shard(TIMEOUT);
+        let id = open(&mut shard);
+        let (mut now, mut began, mut is_open_message) = (Tick(0), None, false);
+        'run: for _ in 0..60 {
+            let is_control = prng.chance(1, 4);
+            let fin = is_control || prng.chance(2, 3);
+            let first = match (is_control, is_open_message) {
+                (true, _) => 0x89,
+                (false, true) => u8::from(fin) << 7,
+                (false, false) => (u8::from(fin) << 7) | 1,
+            };
+            let payload = vec![b' '; prng.range(0, 20) as usize];
+            let bytes = frame(first, &payload);
+            let mut at = 0;
+            while at < bytes.len() {
+                now = Tick(now.0 + prng.range(0, 12));
+                tick(&mut shard, now);
+                let due = began.map(|began: Tick| began.0 + TIMEOUT + 1);
+                let is_late = due.is_some_and(|due| due <= now.0);
+                assert_eq!(!shard.is_open(id), is_late, "seed {seed}, {now:?}");
+                if is_late {
+                    ended_count += shard.counters().ended("message_timeout");
+                    break 'run;
+                }
+                let rest = u32::try_from(bytes.len() - at).expect("a short frame");
+                let len = prng.range(1, rest) as usize;
+                shard.handle_received(id, &mut bytes[at..at + len].to_vec());
+                send_all(&mut shard);
+                at += len;
+                began = began.or(Some(now));
+            }
+            if !is_control {
+                is_open_message = !fin;
+            }
+            if !is_open_message {
+                began = None;
+            }
+        }
+    }
+    assert!(ended_count > 100, "{ended_count}");
+}

@@ -1,0 +1,50 @@
+//! The time that a message may take, in real time, against a client that says a byte now and then.
+
+use super::{gateway_on, masked, read_close};
+use crate::client::{open, settle};
+use crate::process::Process;
+use std::io::Write as _;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+use tungstenite::{Bytes, Message};
+
+/// A fragment, a ping between, and the rest a byte at a time: each byte is input, so that no other
+/// time-out ends the session.
+#[test]
+fn a_message_that_trickles_is_closed_when_its_time_is_over() {
+    for shards in [1, 2] {
+        let config = "heartbeat.message_timeout_ms = 300";
+        let process = Process::start(gateway_on(shards, config));
+        let mut client = open(process.address, "/ws");
+        let mut beside = open(process.address, "/ws");
+        let mut beginning = masked(0x01, b"{");
+        beginning.extend(masked(0x89, b"still here"));
+        // The head of a continuation that is the last frame, of the longest 16-bit length.
+        beginning.extend([0x80, 0x80 | 126, 0xff, 0xff, 0, 0, 0, 0]);
+        let mut socket = client.get_ref().try_clone().expect("a descriptor is left");
+        let (enough, is_enough) = channel::<()>();
+        let trickle = thread::spawn(move || {
+            socket.write_all(&beginning).expect("the gateway reads");
+            while is_enough.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+                // The gateway may have ended the connection.
+                if socket.write_all(b" ").is_err() {
+                    break;
+                }
+            }
+        });
+        let pong = client.read().expect("a pong comes");
+        assert_eq!(pong, Message::Pong(Bytes::from_static(b"still here")));
+        let expected = (1008, "message timeout".to_owned());
+        assert_eq!(read_close(&mut client), expected);
+        drop(enough);
+        trickle.join().expect("it ends well");
+        settle(&mut beside);
+        drop((client, beside));
+        let log = process.stop().log;
+        assert!(log.contains(r#""message_timeout": 1"#), "{log}");
+    }
+}
+
+/// Between two bytes; a message of 65,535 would take an hour.
+const PAUSE: Duration = Duration::from_millis(50);

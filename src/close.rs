@@ -28,6 +28,10 @@ pub enum End {
     MessageTimeout,
     /// The client has not said who it is, or what it wants, in time.
     RegistrationTimeout,
+    /// The session has its shard remember more than one session may.
+    TooManyNames,
+    /// The shard has no room for a name that the session has to have.
+    NamesFull,
     /// The user has connected again, and only the newer connection may stay.
     Replaced,
     /// The process is going away.
@@ -62,6 +66,8 @@ impl End {
             | Self::IdleTimeout
             | Self::MessageTimeout
             | Self::RegistrationTimeout
+            | Self::TooManyNames
+            | Self::NamesFull
             | Self::Replaced
             | Self::Shutdown
             | Self::Dropped
@@ -82,7 +88,11 @@ impl End {
             Self::InvalidText | Self::Malformed => Some(1007),
             Self::HandlerFailed => Some(1011),
             Self::Closed(code) => Some(code),
-            Self::SlowConsumer | Self::MessageTimeout | Self::RegistrationTimeout => Some(1008),
+            Self::SlowConsumer
+            | Self::MessageTimeout
+            | Self::RegistrationTimeout
+            | Self::TooManyNames => Some(1008),
+            Self::NamesFull => Some(1013),
             Self::TooBig | Self::PartialBytes => Some(1009),
             Self::Replaced => Some(4001),
             Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => None,
@@ -105,6 +115,8 @@ impl End {
             Self::IdleTimeout => Reason::of("idle timeout"),
             Self::MessageTimeout => Reason::of("message timeout"),
             Self::RegistrationTimeout => Reason::of("registration timeout"),
+            Self::TooManyNames => Reason::of("too many names"),
+            Self::NamesFull => Reason::of("no room for another name"),
             Self::Replaced => Reason::of("replaced by a new connection"),
             Self::Shutdown => Reason::of("server is shutting down"),
             Self::Dropped => Reason::of("dropped by the server"),
@@ -125,6 +137,8 @@ impl End {
             Self::IdleTimeout => "idle_timeout",
             Self::MessageTimeout => "message_timeout",
             Self::RegistrationTimeout => "registration_timeout",
+            Self::TooManyNames => "too_many_names",
+            Self::NamesFull => "names_full",
             Self::Replaced => "replaced",
             Self::Shutdown => "shutdown",
             Self::Dropped => "dropped",
@@ -145,6 +159,7 @@ impl End {
             | Self::PartialBytes
             | Self::IdleTimeout
             | Self::MessageTimeout
+            | Self::NamesFull
             | Self::Shutdown
             | Self::HandshakeTimeout
             | Self::Reset => true,
@@ -153,6 +168,7 @@ impl End {
             | Self::TooBig
             | Self::InvalidText
             | Self::RegistrationTimeout
+            | Self::TooManyNames
             | Self::Replaced
             | Self::Dropped
             | Self::Closed(_)
@@ -418,7 +434,9 @@ mod tests {
             End::PartialBytes => End::IdleTimeout,
             End::IdleTimeout => End::MessageTimeout,
             End::MessageTimeout => End::RegistrationTimeout,
-            End::RegistrationTimeout => End::Replaced,
+            End::RegistrationTimeout => End::TooManyNames,
+            End::TooManyNames => End::NamesFull,
+            End::NamesFull => End::Replaced,
             End::Replaced => End::Shutdown,
             End::Shutdown => End::Dropped,
             End::Dropped => End::Closed(4000),
@@ -433,7 +451,7 @@ mod tests {
 
     fn all() -> Vec<End> {
         let all: Vec<End> = std::iter::successors(next(None), |&end| next(Some(end))).collect();
-        assert_eq!(all.len(), 18);
+        assert_eq!(all.len(), 20);
         all
     }
 
@@ -533,6 +551,8 @@ mod tests {
             (Some(1001), "idle timeout", true),
             (Some(1008), "message timeout", true),
             (Some(1008), "registration timeout", false),
+            (Some(1008), "too many names", false),
+            (Some(1013), "no room for another name", true),
             (Some(4001), "replaced by a new connection", false),
             (Some(1001), "server is shutting down", true),
             (Some(1000), "dropped by the server", false),

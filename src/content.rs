@@ -199,6 +199,10 @@ pub enum Denial {
     NotJoined,
     /// It is on as many channels as it may be.
     TooManyChannels,
+    /// There is no room for another name of its own.
+    TooManyNames,
+    /// There is no room for another name of anybody's.
+    NoRoomForNames,
 }
 
 impl Denial {
@@ -210,6 +214,8 @@ impl Denial {
         Self::NotAuthorized,
         Self::NotJoined,
         Self::TooManyChannels,
+        Self::TooManyNames,
+        Self::NoRoomForNames,
     ];
 
     /// Under which it is counted and logged.
@@ -222,6 +228,8 @@ impl Denial {
             Self::NotAuthorized => "not_authorized",
             Self::NotJoined => "not_joined",
             Self::TooManyChannels => "too_many_channels",
+            Self::TooManyNames => "too_many_names",
+            Self::NoRoomForNames => "no_room_for_names",
         }
     }
 
@@ -235,6 +243,8 @@ impl Denial {
             Self::NotAuthorized => "not authorized",
             Self::NotJoined => "not on the channel",
             Self::TooManyChannels => "too many channels",
+            Self::TooManyNames => "too many names",
+            Self::NoRoomForNames => "no room for another name",
         }
     }
 }

@@ -232,9 +232,15 @@ settings! {
         /// trip.
         pub socket_send_buffer_bytes_max: u32 = 0, SOCKET_BYTES.or_off();
 
-        /// Bytes of all unfinished messages and request bodies of a shard together.
-        /// Above it the session with the largest is closed with 1009, and a request is answered
-        /// with 503.
+        /// Bytes that came from one session and wait until what it said before is answered.
+        /// Its socket is not read meanwhile, so that only what the ring's buffers had can wait; a
+        /// session with more is closed with 1009.
+        pub held_bytes_per_session_max: u32 = 16 * MIB_32, Allowed::between(64 * KIB, GIB);
+
+        /// Bytes of all unfinished messages, messages that wait, calls at work and request bodies
+        /// of a shard together. Above it the session with the largest is closed with 1009, and a
+        /// request is answered with 503. While calls at work hold half of it, sessions with
+        /// handlers are not read.
         pub partial_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
 
         /// Bytes that the publications of a shard may take while sessions are still owed them.
@@ -246,18 +252,33 @@ settings! {
         /// A full buffer is sealed and the next one begun; a larger frame has one of its own.
         pub batch_bytes_max: u32 = 512 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
 
-        /// Bytes of a token and of the name of a user, an event or a channel.
+        /// Bytes of the name of a user, an event or a channel.
         /// What a client says with a longer one is turned down the way its language does that; a
         /// registration in "wserver" is ignored.
-        pub name_bytes_max: u32 = 8 * KIB_32, Allowed::between(16, MIB);
+        pub name_bytes_max: u32 = KIB_32, Allowed::between(16, MIB);
+
+        /// Bytes of a token, also of one that is itself the name of a user.
+        /// An upgrade request with a longer one is rejected as one with a wrong token is; a
+        /// registration in "wserver" is ignored.
+        pub token_bytes_max: u32 = 8 * KIB_32, Allowed::between(16, MIB);
+
+        /// Bytes that one session may have its shard remember: users, events, channels, its token
+        /// and claims, each with what is kept beside it (up to 500 bytes for a name).
+        /// A join beyond is refused; a session that cannot be told so is closed with 1008.
+        pub names_bytes_per_session_max: u32 = MIB_32, Allowed::between(4 * KIB, GIB);
+
+        /// The same for all sessions of a shard together; a name that several share counts once.
+        /// A join beyond is refused, and a claim of a user answered with 503; a session that cannot
+        /// be told so is closed with 1013.
+        pub names_bytes_max: u64 = 512 * MIB, Allowed::between(64 * KIB, TIB);
 
         /// Users that one session may be registered for.
         /// A registration for one more is ignored, as the language answers none.
         pub users_per_session_max: u32 = 1_024, Allowed::between(1, 65_536);
 
-        /// Channels that one session may be on.
+        /// Channels that one session may be on; names_bytes_per_session_max bounds them as well.
         /// A join beyond is refused.
-        pub channels_per_session_max: u32 = 128, Allowed::between(1, 65_536);
+        pub channels_per_session_max: u32 = 65_536, Allowed::between(1, 1_048_576);
 
         /// Commands of an embedding program's handles that wait at one shard.
         /// Above it they fail as busy.
@@ -507,6 +528,11 @@ settings! {
         /// At more than that, the one not used for longest is forgotten.
         pub idempotency_keys_max: u32 = 100_000, Allowed::between(1, 100_000_000);
 
+        /// Bytes that idempotency keys and their answers may take, on all shards together, with a
+        /// kibibyte for each besides its texts.
+        /// Above it, those not used for longest are forgotten.
+        pub idempotency_bytes_max: u64 = 128 * MIB, Allowed::between(64 * KIB, 64 * GIB);
+
         /// Milliseconds for which the answer to an idempotency key is remembered, or an eighth
         /// more. A pause of the whole process does not count.
         pub idempotency_ttl_ms: u32 = 600_000, TIME_MS;
@@ -514,6 +540,14 @@ settings! {
         /// Bytes of one answer that is remembered for its idempotency key, at most.
         /// A larger one is not, and a request that is repeated is answered with 409.
         pub idempotency_answer_bytes_max: u32 = 64 * KIB_32, Allowed::between(1_024, GIB);
+    }
+}
+
+impl Limits {
+    /// The longest name of a user, in bytes: where tokens are names, a token's.
+    #[must_use]
+    pub fn user_bytes_max(&self) -> u32 {
+        self.name_bytes_max.max(self.token_bytes_max)
     }
 }
 

@@ -8,13 +8,14 @@
     reason = "a global allocator can be written in no other way"
 )]
 
+use campanile::close::End;
 use campanile::config::Config;
 use campanile::content::{Content, Data};
 use campanile::gateway::shard_settings;
 use campanile::id::{ConnectionId, ShardId};
-use campanile::shard::Shard;
 use campanile::shard::hash::HashSeed;
 use campanile::shard::publication::Audience;
+use campanile::shard::{CloseStep, Shard};
 use campanile::ws::OpCode;
 use campanile::ws::encoder;
 use fastwebsockets::unmask;
@@ -243,6 +244,77 @@ fn a_quiet_session_owns_no_outbox_and_no_decoder() {
     room.burst();
     room.shard.free_spare();
     assert_eq!(LIVE_BYTES.get(), after_one);
+}
+
+/// What the bounds on names count is at least what the heap has of them, whatever their lengths,
+/// with many names of one session and with one name of many; and what has gone leaves room for no
+/// more than as much again.
+#[test]
+fn names_take_no_more_than_their_bounds_say() {
+    let mut config = Config::default();
+    config.limits.names_bytes_per_session_max = 64 << 10;
+    config.limits.names_bytes_max = 4 << 20;
+    let settings = Arc::new(shard_settings(&config, false));
+    for len in [1_usize, 20, 300, 1_000] {
+        let settings = Arc::clone(&settings);
+        let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
+        for round in 0..4 {
+            // The last round again has names of another length than the first.
+            let len = if round % 2 == 0 { len } else { 1_001 - len };
+            let ids: Vec<ConnectionId> = (0..200)
+                .map(|_| {
+                    let id = shard.handle_accepted().expect("there is room");
+                    shard.handle_upgraded(id, 0, b"the 101", false);
+                    id
+                })
+                .collect();
+            send_all(&mut shard);
+            let (heap, counted) = (LIVE_BYTES.get(), shard.names_bytes());
+            for (index, &id) in ids.iter().enumerate() {
+                for number in 0..200 {
+                    // One more than there is room for would end the session.
+                    let has_room = shard.names_bytes_of(id) < 50 << 10;
+                    if !has_room || shard.names_bytes() > (4 << 20) - (16 << 10) {
+                        break;
+                    }
+                    let own = format!("{index} {number} {}", "x".repeat(len));
+                    let shared = format!("{number} {}", "y".repeat(len));
+                    shard.join(id, &own[..own.len().min(1_024)]);
+                    shard.bind(id, &shared[..shared.len().min(1_024)], b"e");
+                }
+                let taken = LIVE_BYTES.get() - heap;
+                let stated = bytes(shard.names_bytes() - counted);
+                // Besides, each slot has a place in the lists of bindings and memberships.
+                let places = bytes(ids.len() * 2 * 24);
+                if round == 0 {
+                    assert!(taken <= stated + places, "{len}: {taken} of {stated}");
+                }
+                assert!(shard.names_bytes() <= 4 << 20);
+            }
+            assert!(
+                LIVE_BYTES.get() - heap <= 2 * (4 << 20) + (1 << 20),
+                "{len}"
+            );
+            shard.invariants();
+            for id in ids {
+                shard.cut(id, End::Reset);
+            }
+            send_all(&mut shard);
+            assert_eq!(shard.names_bytes(), 0);
+        }
+    }
+}
+
+fn send_all(shard: &mut Shard) {
+    while let Some((id, bytes)) = shard.poll_send() {
+        let taken = u32::try_from(bytes.len()).expect("an outbox counts in u32");
+        shard.handle_sent(id, taken);
+    }
+    while let Some((id, step)) = shard.poll_close() {
+        assert_eq!(step, CloseStep::Finish);
+        shard.handle_closed(id);
+    }
+    shard.free_spare();
 }
 
 /// A channel that nobody is on any more is forgotten with its name.

@@ -70,8 +70,9 @@ fn the_printed_config_is_one_to_start_with() {
 #[test]
 fn a_bad_config_is_one_line_for_check_and_for_serving() {
     let allowed = "sessions_max, message_bytes_max, outbox_bytes_max, socket_unsent_bytes_max, \
-        socket_send_buffer_bytes_max, partial_bytes_max, \
-        publication_bytes_max, batch_bytes_max, name_bytes_max, users_per_session_max, \
+        socket_send_buffer_bytes_max, held_bytes_per_session_max, \
+        partial_bytes_max, publication_bytes_max, batch_bytes_max, name_bytes_max, token_bytes_max, \
+        names_bytes_per_session_max, names_bytes_max, users_per_session_max, \
         channels_per_session_max, commands_max, claims_waiting_max, busy_poll_us, \
         handler_stall_ms, mailbox_messages_max, sends_per_enter_max, sends_per_turn_max, \
         looks_per_turn_max, gather_bytes_max, pushes_in_flight_max";

@@ -16,6 +16,8 @@ mod heartbeat;
 mod hooks;
 #[path = "wire/message_time.rs"]
 mod message_time;
+#[path = "wire/names.rs"]
+mod names;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/process.rs"]

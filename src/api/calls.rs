@@ -280,7 +280,7 @@ impl Reader<'_> {
 
     fn push(&self, members: &mut Members<'_>, routes: Routes) -> Result<(Act, bool), Problem> {
         let session = members.session("session")?;
-        let user = members.name("user", self.bounds.name_bytes_max)?;
+        let user = members.user("user", self.bounds.user_bytes_max)?;
         let message = self.message(members)?;
         match (session, user) {
             (Some(session), None) => Ok((Act::PushSession { session, message }, true)),
@@ -303,7 +303,7 @@ impl Reader<'_> {
         routes: Routes,
     ) -> Result<(Act, bool), Problem> {
         let session = members.session("session")?;
-        let user = members.name("user", self.bounds.name_bytes_max)?;
+        let user = members.user("user", self.bounds.user_bytes_max)?;
         match (session, user) {
             (Some(session), None) => {
                 let code = members.number("code")?.unwrap_or(NORMAL_CLOSURE);

@@ -11,11 +11,15 @@
 //!
 //! A claim is kept apart from the answers: it neither expires nor gives way to others while its
 //! request is carried out. There are never more claims than requests being handled.
+//!
+//! What is remembered is bounded in keys and in bytes. The cache has one capacity, so each entry
+//! weighs what it takes, but at least as much as makes the capacity full at the bound of keys.
 
 use super::ages::Ages;
 use super::answer::ApiAnswer;
 use super::problem::{Code, Problem};
 use crate::limits::ApiLimits;
+use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 use moka::policy::EvictionPolicy;
@@ -33,6 +37,34 @@ pub(super) struct Answers {
     cache: Cache<RequestKey, Remembered>,
     ages: Ages,
     answer_bytes_max: usize,
+    capacity: Capacity,
+}
+
+/// What there is room for, in units of [`UNIT_BYTES`].
+#[derive(Clone, Copy, Debug)]
+struct Capacity {
+    units: u64,
+    /// What an entry weighs at least.
+    units_min: u64,
+}
+
+impl Capacity {
+    fn of(limits: &ApiLimits) -> Self {
+        let (units, keys) = (
+            limits.idempotency_bytes_max / UNIT_BYTES,
+            u64::from(limits.idempotency_keys_max),
+        );
+        let units_min = (units / keys).max(1);
+        Self {
+            units: units.min(units_min * keys),
+            units_min,
+        }
+    }
+
+    fn weight(self, key: &RequestKey, body_bytes: usize) -> u64 {
+        let bytes = ENTRY_BYTES + key.name.len() + body_bytes;
+        (bytes as u64).div_ceil(UNIT_BYTES).max(self.units_min)
+    }
 }
 
 /// Whose request it is, and what it is called.
@@ -71,8 +103,13 @@ pub(crate) struct Claimed {
 
 impl Answers {
     pub(super) fn new(limits: &ApiLimits) -> Self {
+        let capacity = Capacity::of(limits);
         let cache = Cache::builder()
-            .max_capacity(limits.idempotency_keys_max.into())
+            .max_capacity(capacity.units)
+            .weigher(move |key, remembered: &Remembered| {
+                let weight = capacity.weight(key, remembered.body_bytes());
+                u32::try_from(weight).expect("64 GiB are fewer units")
+            })
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()
             .build();
@@ -81,6 +118,7 @@ impl Answers {
             cache,
             ages: Ages::new(Duration::from_millis(limits.idempotency_ttl_ms.into())),
             answer_bytes_max: limits.idempotency_answer_bytes_max as usize,
+            capacity,
         }
     }
 
@@ -138,10 +176,19 @@ impl Answers {
             stored_at,
         };
         self.cache.insert(key.clone(), remembered);
+        // What must go for it goes now, and not when the cache gets round to it.
+        self.cache.run_pending_tasks();
     }
 }
 
 impl Remembered {
+    fn body_bytes(&self) -> usize {
+        match &self.outcome {
+            Outcome::TooLarge => 0,
+            Outcome::Answered(answer) => answer.body.len(),
+        }
+    }
+
     /// What a request with this fingerprint is answered that comes again.
     fn answer_to(self, fingerprint: Fingerprint) -> ApiAnswer {
         match self.outcome {
@@ -162,10 +209,22 @@ impl Claimed {
         if !answer.is_open {
             return answer;
         }
-        let outcome = if answer.body.len() > self.answers.answer_bytes_max {
+        let Answers {
+            answer_bytes_max,
+            capacity,
+            ..
+        } = self.answers;
+        let body = &answer.body;
+        let outcome = if body.len() > answer_bytes_max
+            || capacity.weight(&self.key, body.len()) > capacity.units
+        {
             Outcome::TooLarge
         } else {
-            Outcome::Answered(answer.clone())
+            Outcome::Answered(ApiAnswer {
+                // A copy has no room to spare.
+                body: Bytes::copy_from_slice(body),
+                ..answer.clone()
+            })
         };
         self.answers.remember(&self.key, self.fingerprint, outcome);
         answer
@@ -244,11 +303,15 @@ const ANSWER_NOT_KEPT: &str = "a request with this idempotency key was carried o
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const HEADER_AS_WRITTEN: &str = "Idempotency-Key";
 const KEY_BYTES_MAX: usize = 255;
+/// What the cache takes for an entry besides the texts of its key and its answer, at most.
+const ENTRY_BYTES: usize = 1024;
+/// What a weight counts.
+const UNIT_BYTES: u64 = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
+    use crate::testing::Prng;
 
     fn answers(limits: ApiLimits) -> Answers {
         Answers::new(&limits)
@@ -338,6 +401,53 @@ mod tests {
         answers.cache.run_pending_tasks();
         assert!(answers.claim(key(0, "a"), print("")).is_err());
         assert!(answers.claim(key(0, "b"), print("")).is_ok());
+    }
+
+    /// Random answers of random sizes: what is kept is the newest that has room, in bytes and in
+    /// keys, after every single one.
+    #[test]
+    fn answers_take_no_more_bytes_and_keys_than_they_may() {
+        for seed in 0..20 {
+            let mut prng = Prng::from_seed(seed);
+            let limits = ApiLimits {
+                idempotency_keys_max: prng.range(1, 200),
+                idempotency_bytes_max: 65_536 + prng.below(1 << 20),
+                ..ApiLimits::default()
+            };
+            let answers = answers(limits);
+            for index in 0..200 {
+                let name = format!("key {index}");
+                let claimed = answers.claim(key(0, &name), print("")).expect("new");
+                let body = Bytes::from(vec![b'x'; prng.range(0, 70_000) as usize]);
+                let is_kept = body.len() <= 65_536 && body.len() + 2_000 < 65_536;
+                let answer = ApiAnswer { body, ..done("") };
+                drop(claimed.settle(answer.clone()));
+                let again = answers.claim(key(0, &name), print("")).expect_err("known");
+                if is_kept {
+                    assert_eq!(again.body, answer.body, "the newest is there");
+                }
+                let entries = answers.cache.iter();
+                let bytes = entries
+                    .map(|(key, it)| (ENTRY_BYTES + key.name.len() + it.body_bytes()) as u64);
+                assert!(bytes.sum::<u64>() <= limits.idempotency_bytes_max);
+                let count = answers.cache.entry_count();
+                assert!(count <= limits.idempotency_keys_max.into(), "{count}");
+            }
+        }
+    }
+
+    /// An answer for which there could never be room is not kept, and its request not repeated.
+    #[test]
+    fn an_answer_larger_than_all_that_is_kept_is_remembered_as_given() {
+        let answers = answers(ApiLimits {
+            idempotency_bytes_max: 65_536,
+            idempotency_answer_bytes_max: 1 << 20,
+            ..ApiLimits::default()
+        });
+        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        let body = Bytes::from(vec![b'x'; 65_000]);
+        drop(claimed.settle(ApiAnswer { body, ..done("") }));
+        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
     }
 
     #[test]

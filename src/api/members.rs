@@ -74,12 +74,27 @@ impl<'b> Members<'b> {
         }
     }
 
-    /// Takes a name, which is not empty and not longer than names may be.
+    /// Takes the name of a channel or an event, which is not empty and not longer than allowed.
     pub(super) fn name(&mut self, name: &str, bytes_max: usize) -> Result<Option<String>, Problem> {
+        self.short(name, bytes_max, "limits.name_bytes_max")
+    }
+
+    /// Takes the name of a user, which may be a token.
+    pub(super) fn user(&mut self, name: &str, bytes_max: usize) -> Result<Option<String>, Problem> {
+        let limits = "the larger of limits.name_bytes_max and limits.token_bytes_max";
+        self.short(name, bytes_max, limits)
+    }
+
+    fn short(
+        &mut self,
+        name: &str,
+        bytes_max: usize,
+        limit: &str,
+    ) -> Result<Option<String>, Problem> {
         let text = self.text(name)?;
         match text {
             Some(text) if text.is_empty() || text.len() > bytes_max => {
-                let rule = format!("must have 1 to {bytes_max} bytes (limits.name_bytes_max)");
+                let rule = format!("must have 1 to {bytes_max} bytes ({limit})");
                 Err(self.complain(name, &rule))
             }
             text => Ok(text),

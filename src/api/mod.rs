@@ -64,6 +64,7 @@ pub(crate) struct Api {
 struct Bounds {
     limits: ApiLimits,
     name_bytes_max: usize,
+    user_bytes_max: usize,
     /// How long shards have to answer.
     answer_within: Duration,
 }
@@ -127,6 +128,7 @@ impl Api {
             bounds: Bounds {
                 limits: config.api.limits,
                 name_bytes_max: config.limits.name_bytes_max as usize,
+                user_bytes_max: config.limits.user_bytes_max() as usize,
                 answer_within: Duration::from_millis(config.http.push_timeout_ms.into()),
             },
             answers: Answers::new(&config.api.limits),

@@ -34,6 +34,8 @@ pub(super) fn document(config: &Config) -> Bytes {
         schema.expect("it is in the template")[key] = number.into();
     };
     schema(schemas, "Name", "maxLength", config.limits.name_bytes_max);
+    let users = config.limits.user_bytes_max();
+    schema(schemas, "UserName", "maxLength", users);
     for kind in ["Publish", "Broadcast", "CallPublish", "CallBroadcast"] {
         let place = format!("{kind}/properties/except");
         schema(schemas, &place, "maxItems", limits.except_sessions_max);
@@ -133,6 +135,7 @@ mod tests {
         config.api.limits.batch_calls_max = 8;
         config.api.limits.except_sessions_max = 9;
         config.limits.name_bytes_max = 64;
+        config.limits.token_bytes_max = 65;
         config.health_path = Some("/up".to_owned());
         let open = read(&config);
         let components = &open["components"];
@@ -148,6 +151,7 @@ mod tests {
             9
         );
         assert_eq!(schemas["Name"]["maxLength"], 64);
+        assert_eq!(schemas["UserName"]["maxLength"], 65);
         assert_eq!(open["security"], Value::Null);
         assert!(open["paths"]["/up"].is_object() && open["paths"]["/health"].is_null());
         assert_eq!(open["info"]["version"], env!("CARGO_PKG_VERSION"));

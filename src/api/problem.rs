@@ -62,6 +62,8 @@ codes! {
     AnswerNotKept = "answer_not_kept", 409;
     /// The session is on as many channels as it may be.
     TooManyChannels = "too_many_channels", 409;
+    /// There is no room for another name of the session.
+    TooManyNames = "too_many_names", 409;
     /// The body is too large.
     BodyTooLarge = "body_too_large", 413;
     /// The idempotency key was used for another request.
@@ -70,6 +72,8 @@ codes! {
     Internal = "internal", 500;
     /// There is too much to do already. Nothing was done.
     Busy = "busy", 503;
+    /// The session's shard has no room for another name. Nothing was done.
+    NoRoom = "no_room", 503;
     /// Not every shard answered in time; it may have been done.
     TimedOut = "timed_out", 503;
     /// The gateway has stopped.
@@ -165,6 +169,8 @@ impl From<HandleError> for Problem {
             HandleError::NoSession => Code::NoSession,
             HandleError::TimedOut => Code::TimedOut,
             HandleError::TooManyChannels => Code::TooManyChannels,
+            HandleError::TooManyNames => Code::TooManyNames,
+            HandleError::NoRoomForNames => Code::NoRoom,
             HandleError::BadEvent(why) => return Self::of_field("event", why),
             HandleError::BadName | HandleError::BadClose | HandleError::Denied(_) => {
                 Code::BadRequest

@@ -14,7 +14,7 @@
 
 use super::key_file::{Form, KeyFile};
 use super::keys::{KeyError, Keys};
-use crate::config::{Jwt, JwtKeys};
+use crate::config::{Jwt, JwtKeys, Limits};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -33,6 +33,7 @@ pub(crate) struct JwtVerifier {
     audience: Option<Box<str>>,
     user_claim: Box<str>,
     user_bytes_max: usize,
+    token_bytes_max: usize,
     leeway: Duration,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct Claims(Rc<Map<String, Value>>);
 /// Why a token is not believed. For our logs; the client hears its dialect's refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Rejected {
-    /// It has more than 16 KiB.
+    /// It has more than `limits.token_bytes_max` bytes.
     TooLong,
     /// It is not three parts of base64url, or its header or claims are not what they should be.
     Malformed,
@@ -101,8 +102,9 @@ fn current(shared: &ArcSwap<KeyFile>, now_unix_s: u64) -> Arc<KeyFile> {
 }
 
 impl JwtVerifier {
-    /// Gets the keys. Users' names have at most `name_bytes_max` bytes.
-    pub(crate) fn open(jwt: &Jwt, name_bytes_max: usize) -> Result<Self, KeyError> {
+    /// Gets the keys. Users' names have at most `limits.name_bytes_max` bytes, and tokens
+    /// `limits.token_bytes_max`.
+    pub(crate) fn open(jwt: &Jwt, limits: &Limits) -> Result<Self, KeyError> {
         let file = |path, form| {
             let file = KeyFile::open(path, form)?;
             Ok(Source::File(ArcSwap::from_pointee(file)))
@@ -117,7 +119,8 @@ impl JwtVerifier {
             issuer: jwt.issuer.as_deref().map(Into::into),
             audience: jwt.audience.as_deref().map(Into::into),
             user_claim: jwt.user_claim.as_str().into(),
-            user_bytes_max: name_bytes_max,
+            user_bytes_max: limits.name_bytes_max as usize,
+            token_bytes_max: limits.token_bytes_max as usize,
             leeway: Duration::from_secs(jwt.leeway_s.into()),
         })
     }
@@ -125,7 +128,7 @@ impl JwtVerifier {
     /// Whom the token names, if it is to be believed at this time, in seconds since 1970. Looks
     /// first whether the file with the keys has changed.
     pub(crate) fn verify(&self, token: &str, now_unix_s: u64) -> Result<Verified, Rejected> {
-        if token.len() > TOKEN_BYTES_MAX {
+        if token.len() > self.token_bytes_max {
             return Err(Rejected::TooLong);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
@@ -240,9 +243,31 @@ impl Claims {
         }
     }
 
+    /// What they take, in bytes. A map's nodes may be half empty, and a list a quarter full.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Map<String, Value>>() + self.0.iter().map(member_bytes).sum::<usize>()
+    }
+
     /// All of them, for whoever passes them on.
     pub(crate) fn as_json(&self) -> &Map<String, Value> {
         &self.0
+    }
+}
+
+fn member_bytes((name, value): (&String, &Value)) -> usize {
+    4 * size_of::<(String, Value)>() + name.capacity() + value_bytes(value)
+}
+
+/// What a value has on the heap.
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(all) => {
+            let each = all.iter().map(value_bytes).sum::<usize>();
+            all.capacity() * size_of::<Value>() + each
+        }
+        Value::Object(members) => members.iter().map(member_bytes).sum(),
     }
 }
 
@@ -299,9 +324,6 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// Longer tokens are refused unread.
-const TOKEN_BYTES_MAX: usize = 16 * 1024;
-
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{NOW, SECRET, Scratch, Signer, key_file, key_path, set, unsigned};
@@ -311,7 +333,8 @@ mod tests {
     use jsonwebtoken::Algorithm;
     use serde_json::json;
 
-    const NAME_BYTES_MAX: usize = 16;
+    const NAME_BYTES_MAX: u32 = 16;
+    const TOKEN_BYTES_MAX: usize = 16 * 1024;
     /// What tokens and JSON are made of, and what they are not.
     const ALPHABET: &[u8] = b"eyJhbGciOiJIUzI1NiJ9.-_=AZ09 \"{}[]:,\x00\xff";
     const LETTERS: &[u8] = b"AQgwBCDEabyz0189-_.=+/ ";
@@ -325,13 +348,21 @@ mod tests {
         ]
     }
 
+    fn limits() -> Limits {
+        Limits {
+            name_bytes_max: NAME_BYTES_MAX,
+            token_bytes_max: u32::try_from(TOKEN_BYTES_MAX).expect("small"),
+            ..Limits::default()
+        }
+    }
+
     fn secret() -> JwtKeys {
         let text = str::from_utf8(SECRET).expect("it is ASCII");
         JwtKeys::Secret(Secret::new(text))
     }
 
     fn open(jwt: &Jwt) -> JwtVerifier {
-        JwtVerifier::open(jwt, NAME_BYTES_MAX).expect("the keys are good")
+        JwtVerifier::open(jwt, &limits()).expect("the keys are good")
     }
 
     fn verifier(keys: JwtKeys) -> JwtVerifier {
@@ -948,7 +979,7 @@ mod tests {
     fn no_verifier_is_opened_without_keys_and_the_error_names_the_file() {
         let file = Scratch::new(&key_file("p384.public"));
         let told = |keys| {
-            let error = JwtVerifier::open(&Jwt::new(keys), NAME_BYTES_MAX).err();
+            let error = JwtVerifier::open(&Jwt::new(keys), &limits()).err();
             error.expect("refused").to_string()
         };
         let path = file.path().display().to_string();

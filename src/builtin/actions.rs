@@ -132,6 +132,8 @@ fn failure(error: HandleError) -> Failure {
     match error {
         HandleError::Denied(denial) => Failure::denied(denial),
         HandleError::TooManyChannels => Failure::denied(Denial::TooManyChannels),
+        HandleError::TooManyNames => Failure::denied(Denial::TooManyNames),
+        HandleError::NoRoomForNames => Failure::denied(Denial::NoRoomForNames),
         HandleError::BadName => Failure::denied(Denial::NoChannelNamed),
         HandleError::Busy
         | HandleError::Stopped

@@ -15,6 +15,7 @@ pub(super) struct Admitter {
     identity: Identity,
     /// Where a token is looked for that the language has no place for.
     sources: Vec<TokenSource>,
+    token_bytes_max: usize,
     anonymous: bool,
     /// The language has tokens in its messages, not in its upgrade requests.
     reads_messages: bool,
@@ -81,6 +82,7 @@ impl Admitter {
         Some(Self {
             identity,
             sources,
+            token_bytes_max: config.limits.token_bytes_max as usize,
             anonymous: route.anonymous,
             reads_messages: route.dialect == DialectName::Wserver,
             trusts_header: config.trusts_user_header(route),
@@ -130,6 +132,12 @@ impl Admitter {
             Some(token) => Some(token.into()),
             None => find_token(&self.sources, upgrade.head()),
         };
+        if token
+            .as_ref()
+            .is_some_and(|it| it.len() > self.token_bytes_max)
+        {
+            return Err(self.rejection.clone());
+        }
         let (user, claims) = self.identify(&upgrade, token.as_deref())?;
         let mut admission = match &self.hooks {
             Some(hooks) if hooks.asks(HookKind::Open) => {
@@ -143,6 +151,7 @@ impl Admitter {
             },
         };
         if let Some(claims) = claims {
+            admission.kept_bytes += claims.heap_bytes();
             admission = admission.value(claims);
         }
         admission.token = token;

@@ -40,12 +40,11 @@ impl Builtin {
     ///
     /// What cannot be used.
     pub(crate) fn open(config: &Config) -> Result<Self, Error> {
-        let names_max = config.limits.name_bytes_max as usize;
         let verifier = |route: &Route| {
             let Some(jwt) = &route.jwt else {
                 return Ok(None);
             };
-            match JwtVerifier::open(jwt, names_max) {
+            match JwtVerifier::open(jwt, &config.limits) {
                 Ok(verifier) => Ok(Some(Arc::new(verifier))),
                 Err(error) => Err(Error::Keys {
                     path: route.path.clone(),

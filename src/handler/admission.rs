@@ -131,6 +131,8 @@ pub struct Admission {
     pub(crate) profile: Profile,
     pub(crate) channels: Vec<Box<str>>,
     pub(crate) values: Rc<Values>,
+    /// What the gateway itself has put into the values for the client, in bytes.
+    pub(crate) kept_bytes: usize,
     pub(crate) handler: Option<SessionHandler>,
 }
 
@@ -248,6 +250,26 @@ pub(crate) struct Admitted {
     /// It is on a channel of its own from the start.
     pub(crate) wants_fresh_channel: bool,
 }
+
+impl Admitted {
+    /// What is kept with the session that a client could choose, or whoever admits it chose for
+    /// it, in bytes: token, user, profile and claims.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let Admission {
+            user,
+            profile,
+            kept_bytes,
+            ..
+        } = &self.admission;
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let fields = profile.fields.iter();
+        let fields = fields.map(|(name, value)| FIELD_BYTES + name.len() + value.len());
+        kept_bytes + text(&self.token) + text(user) + profile.name.len() + fields.sum::<usize>()
+    }
+}
+
+/// What a field of a profile takes besides its texts: maps may be half empty.
+const FIELD_BYTES: usize = 4 * size_of::<String>();
 
 impl fmt::Debug for Admitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

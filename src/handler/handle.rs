@@ -14,6 +14,7 @@ use crate::driver::mailbox::Exchange;
 use crate::id::{SessionId, ShardId};
 use crate::public_id::{IdCipher, PublicId};
 use crate::shard::Joined;
+use crate::shard::NoRoom;
 use crate::shard::publication::{DropTarget, OwnedAudience};
 use std::any::TypeId;
 use std::fmt;
@@ -44,7 +45,8 @@ pub(crate) struct HandleCore {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) ids: IdCipher,
     pub(crate) routes: Vec<RouteInfo>,
-    pub(crate) names_bytes_max: usize,
+    pub(crate) name_bytes_max: usize,
+    pub(crate) user_bytes_max: usize,
     /// The channels that the config declares in advance, with their namespaces.
     pub(crate) declared: Box<[(Box<str>, u16)]>,
     /// Where the next handle from outside publishes through.
@@ -77,6 +79,10 @@ pub enum HandleError {
     TimedOut,
     /// The session is on as many channels as it may be.
     TooManyChannels,
+    /// There is no room for another name of the session (`names_bytes_per_session_max`).
+    TooManyNames,
+    /// The session's shard has no room for another name (`names_bytes_max`).
+    NoRoomForNames,
     /// A name is empty, or longer than `name_bytes_max`.
     BadName,
     /// The route's language has no words for such an event, and why.
@@ -148,6 +154,7 @@ impl Handle {
                 Joined::Now => Ok(true),
                 Joined::Before => Ok(false),
                 Joined::TooManyChannels => Err(HandleError::TooManyChannels),
+                Joined::NoRoom(no_room) => Err(no_room.into()),
                 Joined::Refused => Err(HandleError::NoSession),
             });
         })
@@ -200,9 +207,9 @@ impl Handle {
         self.gather(|host| vec![host.sessions_count()])
     }
 
-    /// The longest name of a user, an event or a channel, in bytes.
-    pub(crate) fn names_bytes_max(&self) -> usize {
-        self.core.names_bytes_max
+    /// The longest name of a channel or an event, in bytes.
+    pub(crate) fn name_bytes_max(&self) -> usize {
+        self.core.name_bytes_max
     }
 
     /// How many shards there are.
@@ -229,7 +236,11 @@ impl Handle {
     }
 
     pub(super) fn is_name(&self, name: &str) -> bool {
-        !name.is_empty() && name.len() <= self.core.names_bytes_max
+        (1..=self.core.name_bytes_max).contains(&name.len())
+    }
+
+    pub(super) fn is_user(&self, name: &str) -> bool {
+        (1..=self.core.user_bytes_max).contains(&name.len())
     }
 
     /// Has a session's shard do something with it.
@@ -402,7 +413,7 @@ impl RouteHandle {
     /// they were.
     pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
         let user: Box<str> = user.into();
-        if !self.handle.is_name(&user) {
+        if !self.handle.is_user(&user) {
             return Pending::failed(HandleError::BadName);
         }
         let target = DropTarget {
@@ -465,7 +476,7 @@ impl RouteHandle {
         event: Option<Box<[u8]>>,
         message: Message,
     ) -> Pending<u64> {
-        if !self.handle.is_name(&user) {
+        if !self.handle.is_user(&user) {
             return Pending::failed(HandleError::BadName);
         }
         let audience = OwnedAudience::User {
@@ -511,6 +522,15 @@ pub(crate) fn may_close(code: u16, reason: &str) -> bool {
         && reason.len() <= REASON_BYTES_MAX
 }
 
+impl From<NoRoom> for HandleError {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::Session => Self::TooManyNames,
+            NoRoom::Shard => Self::NoRoomForNames,
+        }
+    }
+}
+
 impl fmt::Display for HandleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -519,6 +539,8 @@ impl fmt::Display for HandleError {
             Self::NoSession => "there is no such session",
             Self::TimedOut => "timed out, it may have been done",
             Self::TooManyChannels => "the session is on too many channels",
+            Self::TooManyNames => "the session has too many names",
+            Self::NoRoomForNames => "the shard has no room for another name",
             Self::BadName => "a name is empty or too long",
             Self::BadEvent(why) => why,
             Self::BadClose => "a close code or reason that may not be sent",

@@ -84,7 +84,7 @@ impl Routes {
         message: Message,
     ) -> Pending<u64> {
         let (user, event): (Box<str>, Box<str>) = (user.into(), event.into());
-        if !self.handle.is_name(&user) {
+        if !self.handle.is_user(&user) {
             return Pending::failed(HandleError::BadName);
         }
         self.push(message, |namespace| OwnedAudience::User {
@@ -106,7 +106,7 @@ impl Routes {
     /// See [`RouteHandle::drop_user`].
     pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
         let user: Box<str> = user.into();
-        if !self.handle.is_name(&user) {
+        if !self.handle.is_user(&user) {
             return Pending::failed(HandleError::BadName);
         }
         let target = |&namespace| DropTarget {

@@ -45,7 +45,7 @@ impl HookClient {
         let backend = backends.find(&hooks.backend);
         let backend = backend.expect("a valid config has every backend that its routes name");
         let bounds = Bounds {
-            name_bytes_max: handle.gateway().names_bytes_max(),
+            name_bytes_max: handle.gateway().name_bytes_max(),
             values_bytes_max: backend.limits().values_bytes_max as usize,
             channels_max: config.limits.channels_per_session_max as usize,
             dialect: handle.dialect(),

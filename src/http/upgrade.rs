@@ -101,6 +101,10 @@ async fn judge(
         .dialect
         .admit(&request, &route.options)
         .map_err(|rejection| Rejected::by(&rejection))?;
+    let token_bytes = credentials.token.as_ref().map_or(0, |token| token.len());
+    if token_bytes > context.settings.token_bytes_max {
+        return Err(Rejected::by(&route.dialect.rejection()));
+    }
     let mut admission = admit(context, line, index, head, &credentials, parameters)
         .await
         .map_err(|rejection| Rejected::by(&rejection))?;
@@ -298,6 +302,10 @@ async fn claim(
             let text = "the user is connected already\n";
             ("user_taken", answer::text(StatusCode::CONFLICT, text))
         }
+        Replied::Ruling(Ruling::NoRoom) => (
+            "no_room",
+            unavailable("no room for another name, try again\n"),
+        ),
         Replied::Refused(Refused::TimedOut) => {
             ("claim_timed_out", unavailable("timed out, try again\n"))
         }

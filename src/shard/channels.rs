@@ -15,6 +15,7 @@
 //! Other shards' members of the same channel are not known here, nor is what is said on it.
 
 use super::hash::HashSeed;
+use super::room::{NoRoom, Room, list_bytes, slab_bytes, table_bytes, text_bytes};
 use super::users::Member;
 use hashbrown::HashTable;
 use slab::Slab;
@@ -23,13 +24,14 @@ use smallvec::SmallVec;
 /// The channels of one shard and the sessions on them.
 ///
 /// Memory follows use: a channel without members is forgotten with its name, and tables that have
-/// become much too large are made anew. Only the twelve bytes per slot ever used stay.
+/// become much too large are made anew. Only the sixteen bytes per slot ever used stay.
 ///
 /// Invariants, checked by [`Channels::invariants`]:
 ///
 /// - A channel lists a slot exactly when one of the slot's memberships names the channel.
 /// - A slot is on a channel at most once.
 /// - No channel is without members.
+/// - `bytes` is the sum of what channels and memberships cost, and a slot's are those of its own.
 #[derive(Debug)]
 pub struct Channels {
     seed: HashSeed,
@@ -39,6 +41,8 @@ pub struct Channels {
     /// Memberships by slot and channel.
     by_pair: HashTable<u32>,
     slots: Vec<ChannelsOfSlot>,
+    /// What channels and memberships take; see [`room`](super::room).
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -64,6 +68,8 @@ struct ChannelsOfSlot {
     first: u32,
     last: u32,
     count: u32,
+    /// What they take, each channel counted in full.
+    bytes: u32,
 }
 
 impl Channels {
@@ -77,18 +83,21 @@ impl Channels {
             memberships: Slab::new(),
             by_pair: HashTable::new(),
             slots: Vec::new(),
+            bytes: 0,
         }
     }
 
     /// Puts `slot` on a channel, which begins to exist if nobody was on it.
     ///
-    /// A slot may be on at most `channels_max` channels. Nothing changes if it is not put on.
+    /// A slot may be on at most `channels_max` channels, and there must be room. Nothing changes if
+    /// it is not put on.
     pub fn join(
         &mut self,
         slot: u32,
         namespace: u16,
         name: &[u8],
         channels_max: u32,
+        room: Room,
     ) -> Result<Joined, NotJoined> {
         let known = self.find_channel(namespace, name);
         if known.is_some_and(|channel| self.find_membership(slot, channel).is_some()) {
@@ -97,6 +106,12 @@ impl Channels {
         if self.count_of_slot(slot) >= channels_max {
             return Err(NotJoined::TooManyChannels);
         }
+        let new = known.map_or(channel_bytes(name), |_| 0);
+        room.has(
+            channel_bytes(name) + MEMBERSHIP_BYTES,
+            new + MEMBERSHIP_BYTES,
+        )
+        .map_err(NotJoined::NoRoom)?;
         let channel = known.unwrap_or_else(|| self.add_channel(namespace, name));
         self.add_membership(slot, channel);
         Ok(match known {
@@ -168,6 +183,18 @@ impl Channels {
         self.entries.len()
     }
 
+    /// What all channels and memberships take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What those of `slot` take, as if it were alone on its channels.
+    #[must_use]
+    pub fn bytes_of_slot(&self, slot: u32) -> usize {
+        self.of(slot).bytes as usize
+    }
+
     /// Whether nobody is on any channel.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -177,7 +204,9 @@ impl Channels {
     /// Asserts what the type promises. Linear in everything: for tests and the simulator.
     pub fn invariants(&self) {
         let mut listed = 0;
+        let mut bytes = MEMBERSHIP_BYTES * self.memberships.len();
         for (index, channel) in &self.entries {
+            bytes += channel_bytes(&channel.name);
             let index = index_of(index);
             assert!(!channel.members.is_empty());
             assert_eq!(
@@ -196,17 +225,21 @@ impl Channels {
         assert_eq!(self.entries.len(), self.by_name.len());
         assert_eq!(self.memberships.len(), self.by_pair.len());
         assert_eq!(self.memberships.len(), listed);
+        assert_eq!(self.bytes, bytes);
 
         let mut linked = 0;
         for (slot, of_slot) in self.slots.iter().enumerate() {
-            let (mut previous, mut next, mut count) = (NONE, of_slot.first, 0);
+            let (mut previous, mut next, mut count, mut bytes) = (NONE, of_slot.first, 0, 0);
             while next != NONE {
                 let membership = self.memberships[next as usize];
                 assert_eq!(membership.slot as usize, slot);
                 assert_eq!(membership.previous_of_slot, previous);
                 (previous, next) = (next, membership.next_of_slot);
                 count += 1;
+                let name = &self.entries[membership.channel as usize].name;
+                bytes += channel_bytes(name) + MEMBERSHIP_BYTES;
             }
+            assert_eq!(of_slot.bytes as usize, bytes);
             assert_eq!(of_slot.last, previous);
             assert_eq!(of_slot.count, count);
             linked += count as usize;
@@ -250,6 +283,7 @@ impl Channels {
     }
 
     fn add_channel(&mut self, namespace: u16, name: &[u8]) -> u32 {
+        self.bytes += channel_bytes(name);
         let index = index_of(self.entries.insert(Channel {
             name: name.into(),
             members: SmallVec::new(),
@@ -267,8 +301,10 @@ impl Channels {
         if self.slots.len() <= slot_index {
             self.slots.resize(slot_index + 1, ChannelsOfSlot::EMPTY);
         }
+        self.bytes += MEMBERSHIP_BYTES;
         let of_slot = &mut self.slots[slot_index];
-        let members = &mut self.entries[channel as usize].members;
+        let Channel { name, members, .. } = &mut self.entries[channel as usize];
+        of_slot.bytes += counted(name);
         let index = index_of(self.memberships.insert(Membership {
             slot,
             channel,
@@ -298,8 +334,10 @@ impl Channels {
             .expect("every membership is filed under its pair")
             .remove();
         self.unlink(membership);
+        self.bytes -= MEMBERSHIP_BYTES;
 
-        let members = &mut self.entries[membership.channel as usize].members;
+        let Channel { name, members, .. } = &mut self.entries[membership.channel as usize];
+        self.slots[membership.slot as usize].bytes -= counted(name);
         let position = membership.position as usize;
         members.swap_remove(position);
         if let Some(moved) = members.get(position) {
@@ -359,6 +397,7 @@ impl Channels {
 
     fn remove_channel(&mut self, index: u32) {
         let channel = self.entries.remove(index as usize);
+        self.bytes -= channel_bytes(&channel.name);
         self.by_name
             .find_entry(channel.hash(self.seed), |&other| other == index)
             .expect("every channel is filed under its name")
@@ -383,6 +422,7 @@ impl ChannelsOfSlot {
         first: NONE,
         last: NONE,
         count: 0,
+        bytes: 0,
     };
 }
 
@@ -402,6 +442,19 @@ pub enum NotJoined {
     Already,
     /// It is on as many channels as one session may be.
     TooManyChannels,
+    /// There is no room for its name.
+    NoRoom(NoRoom),
+}
+
+/// What a channel takes besides its members, in bytes.
+fn channel_bytes(name: &[u8]) -> usize {
+    CHANNEL_BYTES + text_bytes(name.len())
+}
+
+/// What a slot is charged for being on a channel.
+fn counted(name: &[u8]) -> u32 {
+    let bytes = channel_bytes(name) + MEMBERSHIP_BYTES;
+    u32::try_from(bytes).expect("names are short")
 }
 
 fn pair_hash(seed: HashSeed, slot: u32, channel: u32) -> u64 {
@@ -420,8 +473,12 @@ const ROOM_KEPT: usize = 1024;
 const _: () = {
     assert!(size_of::<Channel>() == 48);
     assert!(size_of::<Membership>() == 20);
-    assert!(size_of::<ChannelsOfSlot>() == 12);
+    assert!(size_of::<ChannelsOfSlot>() == 16);
 };
+
+const CHANNEL_BYTES: usize = slab_bytes::<Channel>() + table_bytes::<u32>();
+const MEMBERSHIP_BYTES: usize =
+    slab_bytes::<Membership>() + table_bytes::<u32>() + list_bytes::<Member>();
 
 #[cfg(test)]
 mod tests {
@@ -485,7 +542,8 @@ mod tests {
                 let key = key(prng.range(0, 1), prng.range(0, 3));
                 match prng.range(0, 19) {
                     0..=11 => {
-                        let joined = channels.join(slot, key.0, &key.1, CHANNELS_MAX);
+                        let joined =
+                            channels.join(slot, key.0, &key.1, CHANNELS_MAX, Room::UNBOUNDED);
                         assert_eq!(joined, model.join(slot, &key));
                     }
                     12..=18 => {
@@ -541,9 +599,18 @@ mod tests {
     #[test]
     fn namespaces_do_not_see_each_other() {
         let mut channels = Channels::new(HashSeed([1, 2]));
-        assert_eq!(channels.join(0, 0, b"room", 9), Ok(Joined::First));
-        assert_eq!(channels.join(1, 1, b"room", 9), Ok(Joined::First));
-        assert_eq!(channels.join(2, 1, b"room", 9), Ok(Joined::Another));
+        assert_eq!(
+            channels.join(0, 0, b"room", 9, Room::UNBOUNDED),
+            Ok(Joined::First)
+        );
+        assert_eq!(
+            channels.join(1, 1, b"room", 9, Room::UNBOUNDED),
+            Ok(Joined::First)
+        );
+        assert_eq!(
+            channels.join(2, 1, b"room", 9, Room::UNBOUNDED),
+            Ok(Joined::Another)
+        );
         assert_eq!(slots(&channels, 0, b"room"), [0]);
         assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
         assert!(!channels.is_member(0, 1, b"room"));
@@ -558,15 +625,21 @@ mod tests {
     fn channels_are_listed_in_the_order_of_joining() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for name in [b"b", b"c", b"a", b"d"] {
-            channels.join(3, 0, name, 9).expect("joined");
+            channels
+                .join(3, 0, name, 9, Room::UNBOUNDED)
+                .expect("joined");
         }
         assert!(channels.of_slot(3).eq([b"b", b"c", b"a", b"d"]));
         channels.leave(3, 0, b"c");
         channels.leave(3, 0, b"b");
-        channels.join(3, 0, b"b", 9).expect("joined");
+        channels
+            .join(3, 0, b"b", 9, Room::UNBOUNDED)
+            .expect("joined");
         assert!(channels.of_slot(3).eq([b"a", b"d", b"b"]));
         channels.leave(3, 0, b"b");
-        channels.join(3, 0, b"c", 9).expect("joined");
+        channels
+            .join(3, 0, b"c", 9, Room::UNBOUNDED)
+            .expect("joined");
         assert!(channels.of_slot(3).eq([b"a", b"d", b"c"]));
         assert_eq!(channels.of_slot(2).count(), 0);
         assert_eq!(channels.of_slot(4).count(), 0);
@@ -576,16 +649,22 @@ mod tests {
     fn a_refused_join_leaves_no_trace() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         assert_eq!(
-            channels.join(0, 0, b"a", 0),
+            channels.join(0, 0, b"a", 0, Room::UNBOUNDED),
             Err(NotJoined::TooManyChannels)
         );
         assert!(channels.is_empty());
-        assert_eq!(channels.join(0, 0, b"a", 1), Ok(Joined::First));
         assert_eq!(
-            channels.join(0, 0, b"b", 1),
+            channels.join(0, 0, b"a", 1, Room::UNBOUNDED),
+            Ok(Joined::First)
+        );
+        assert_eq!(
+            channels.join(0, 0, b"b", 1, Room::UNBOUNDED),
             Err(NotJoined::TooManyChannels)
         );
-        assert_eq!(channels.join(0, 0, b"a", 1), Err(NotJoined::Already));
+        assert_eq!(
+            channels.join(0, 0, b"a", 1, Room::UNBOUNDED),
+            Err(NotJoined::Already)
+        );
         assert_eq!((channels.len(), channels.count_of_slot(0)), (1, 1));
         channels.invariants();
     }
@@ -595,7 +674,9 @@ mod tests {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for number in 0..1_000_000_u32 {
             let name = number.to_le_bytes();
-            channels.join(0, 0, &name, 9).expect("joined");
+            channels
+                .join(0, 0, &name, 9, Room::UNBOUNDED)
+                .expect("joined");
             assert!(channels.leave(0, 0, &name));
         }
         assert!(memory(&channels) <= 64, "{}", memory(&channels));
@@ -613,7 +694,7 @@ mod tests {
         for order in orders {
             let mut channels = Channels::new(HashSeed([1, 2]));
             for name in &names {
-                let joined = channels.join(slot_of(name), 0, name, u32::MAX);
+                let joined = channels.join(slot_of(name), 0, name, u32::MAX, Room::UNBOUNDED);
                 assert_eq!(joined, Ok(Joined::First));
             }
             assert!(memory(&channels) >= 4 * names.len());
@@ -637,7 +718,9 @@ mod tests {
         for slot in 0..40 {
             for number in 0..100 {
                 let (namespace, name) = key(slot % 2, (slot * 7 + number) % 150);
-                channels.join(slot, namespace, &name, 100).expect("joined");
+                channels
+                    .join(slot, namespace, &name, 100, Room::UNBOUNDED)
+                    .expect("joined");
             }
         }
         let seen = |channels: &Channels| {
@@ -666,7 +749,9 @@ mod tests {
     fn a_crowd_that_left_takes_no_memory() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for slot in 0..10_000 {
-            channels.join(slot, 0, b"room", 9).expect("joined");
+            channels
+                .join(slot, 0, b"room", 9, Room::UNBOUNDED)
+                .expect("joined");
         }
         for slot in 0..9_990 {
             channels.leave_all(slot);

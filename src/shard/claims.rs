@@ -22,6 +22,7 @@
 //! never hold it at once, not even for the time that a letter takes.
 
 use super::hash::HashSeed;
+use super::room::{list_bytes, table_bytes, text_bytes};
 use crate::id::{SHARDS_MAX, SessionId, ShardId};
 use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
@@ -33,6 +34,8 @@ pub enum Verdict {
     Granted(SessionId),
     /// The session does not get the name and is not waiting for it.
     Refused(SessionId),
+    /// There is no room for the name, or for one more who waits for it.
+    NoRoom(SessionId),
     /// The session holds the name and must give it up: its shard unbinds it and closes it, and
     /// then releases it here.
     Evict(SessionId),
@@ -59,11 +62,13 @@ pub type Verdicts = SmallVec<[Verdict; 2]>;
 /// - No session stands twice under one name, be it as holder or waiting.
 /// - While anybody waits for a name, its holder has been told to go, and told once.
 /// - At most `waiters_max` sessions wait for one name.
+/// - `bytes` is the sum of what names and waiters take.
 #[derive(Debug)]
 pub struct Claims {
     seed: HashSeed,
     names: HashTable<Name>,
     waiters_max: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -86,6 +91,7 @@ impl Claims {
             seed,
             names: HashTable::new(),
             waiters_max,
+            bytes: 0,
         }
     }
 
@@ -94,16 +100,22 @@ impl Claims {
     /// It is granted a free name, and one that it holds already. If another session holds the name,
     /// then a session that yields (`newcomer_yields`) is refused, and any other waits until the
     /// holder and everybody who came before are gone, or is refused if too many wait. A session
-    /// that waits already goes on waiting, without a verdict.
+    /// that waits already goes on waiting, without a verdict. At most `room` bytes more may be
+    /// remembered.
     pub fn claim(
         &mut self,
         namespace: u16,
         name: &[u8],
         session: SessionId,
         newcomer_yields: bool,
+        room: usize,
     ) -> Verdicts {
         let hash = self.seed.hash(namespace, &[name]);
         let Some(known) = self.names.find_mut(hash, |other| other.is(namespace, name)) else {
+            if name_bytes(name) > room {
+                return smallvec![Verdict::NoRoom(session)];
+            }
+            self.bytes += name_bytes(name);
             let seed = self.seed;
             let new = Name {
                 text: name.into(),
@@ -125,6 +137,10 @@ impl Claims {
         if newcomer_yields || known.waiters.len() >= self.waiters_max {
             return smallvec![Verdict::Refused(session)];
         }
+        if WAITER_BYTES > room {
+            return smallvec![Verdict::NoRoom(session)];
+        }
+        self.bytes += WAITER_BYTES;
         known.waiters.push(session);
         known.evict_holder().into_iter().collect()
     }
@@ -144,14 +160,18 @@ impl Claims {
         };
         let known = entry.get_mut();
         if known.holder != session {
+            let before = known.waiters.len();
             known.waiters.retain(|waiter| *waiter != session);
+            self.bytes -= WAITER_BYTES * (before - known.waiters.len());
             return Verdicts::new();
         }
         if known.waiters.is_empty() {
+            self.bytes -= name_bytes(name);
             entry.remove();
             self.shrink();
             return Verdicts::new();
         }
+        self.bytes -= WAITER_BYTES;
         known.holder = known.waiters.remove(0);
         known.is_going = false;
         let mut verdicts: Verdicts = smallvec![Verdict::Granted(known.holder)];
@@ -174,6 +194,12 @@ impl Claims {
             .map_or(0, |name| name.waiters.len())
     }
 
+    /// What all names and those who wait for them take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many names are held.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -188,6 +214,8 @@ impl Claims {
 
     /// Asserts what the type promises. Linear in everything: for tests and the simulator.
     pub fn invariants(&self) {
+        let bytes = |name: &Name| name_bytes(&name.text) + WAITER_BYTES * name.waiters.len();
+        assert_eq!(self.bytes, self.names.iter().map(bytes).sum::<usize>());
         for name in &self.names {
             let found = self.find(name.namespace, &name.text);
             assert!(found.is_some_and(|found| std::ptr::eq(found, name)));
@@ -257,6 +285,14 @@ pub fn home(shards: usize, key: HomeKey, namespace: u16, name: &[u8]) -> ShardId
     ShardId::new(usize::try_from(index).expect("below the number of shards"))
 }
 
+/// What a name takes besides those who wait for it, in bytes.
+fn name_bytes(text: &[u8]) -> usize {
+    NAME_BYTES + text_bytes(text.len())
+}
+
+const NAME_BYTES: usize = table_bytes::<Name>();
+const WAITER_BYTES: usize = list_bytes::<SessionId>();
+
 /// A table of so many buckets, or fewer, is not worth giving back.
 const BUCKETS_KEPT: usize = 1024;
 
@@ -264,7 +300,7 @@ const _: () = assert!(size_of::<Name>() == 56);
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{Evict, Granted, Refused};
+    use super::Verdict::{Evict, Granted, NoRoom, Refused};
     use super::*;
     use crate::id::ConnectionId;
     use crate::testing::Prng;
@@ -274,20 +310,20 @@ mod tests {
     fn a_free_name_is_granted_and_free_again_when_released() {
         let mut claims = claims(9);
         assert_eq!(
-            claims.claim(0, b"jack", session(1), false)[..],
+            claims.claim(0, b"jack", session(1), false, usize::MAX)[..],
             [Granted(session(1))]
         );
         assert_eq!(claims.holder(0, b"jack"), Some(session(1)));
         assert_eq!(
-            claims.claim(0, b"jack", session(1), true)[..],
+            claims.claim(0, b"jack", session(1), true, usize::MAX)[..],
             [Granted(session(1))]
         );
         assert_eq!(
-            claims.claim(1, b"jack", session(2), true)[..],
+            claims.claim(1, b"jack", session(2), true, usize::MAX)[..],
             [Granted(session(2))]
         );
         assert_eq!(
-            claims.claim(0, b"jill", session(2), true)[..],
+            claims.claim(0, b"jill", session(2), true, usize::MAX)[..],
             [Granted(session(2))]
         );
         assert_eq!(claims.len(), 3);
@@ -295,7 +331,7 @@ mod tests {
         assert_eq!(claims.holder(0, b"jack"), None);
         assert_eq!(claims.len(), 2);
         assert_eq!(
-            claims.claim(0, b"jack", session(3), true)[..],
+            claims.claim(0, b"jack", session(3), true, usize::MAX)[..],
             [Granted(session(3))]
         );
     }
@@ -303,17 +339,17 @@ mod tests {
     #[test]
     fn a_newcomer_that_yields_changes_nothing() {
         let mut claims = claims(9);
-        claims.claim(0, b"jack", session(1), true);
+        claims.claim(0, b"jack", session(1), true, usize::MAX);
         assert_eq!(
-            claims.claim(0, b"jack", session(2), true)[..],
+            claims.claim(0, b"jack", session(2), true, usize::MAX)[..],
             [Refused(session(2))]
         );
         assert!(claims.release(0, b"jack", session(2)).is_empty());
         assert_eq!(claims.holder(0, b"jack"), Some(session(1)));
         // Neither does it while others wait.
-        claims.claim(0, b"jack", session(3), false);
+        claims.claim(0, b"jack", session(3), false, usize::MAX);
         assert_eq!(
-            claims.claim(0, b"jack", session(2), true)[..],
+            claims.claim(0, b"jack", session(2), true, usize::MAX)[..],
             [Refused(session(2))]
         );
         assert_eq!(
@@ -327,14 +363,20 @@ mod tests {
     #[test]
     fn a_holder_is_told_once_to_go_and_holds_until_it_is_released() {
         let mut claims = claims(9);
-        claims.claim(0, b"jack", session(1), false);
+        claims.claim(0, b"jack", session(1), false, usize::MAX);
         assert_eq!(
-            claims.claim(0, b"jack", session(2), false)[..],
+            claims.claim(0, b"jack", session(2), false, usize::MAX)[..],
             [Evict(session(1))]
         );
-        assert!(claims.claim(0, b"jack", session(3), false).is_empty());
         assert!(
-            claims.claim(0, b"jack", session(3), true).is_empty(),
+            claims
+                .claim(0, b"jack", session(3), false, usize::MAX)
+                .is_empty()
+        );
+        assert!(
+            claims
+                .claim(0, b"jack", session(3), true, usize::MAX)
+                .is_empty(),
             "waits already"
         );
         assert_eq!(claims.holder(0, b"jack"), Some(session(1)));
@@ -344,13 +386,17 @@ mod tests {
         claims.release(0, b"jack", session(2));
         claims.release(0, b"jack", session(3));
         assert_eq!(claims.waiters_count(0, b"jack"), 0);
-        assert!(claims.claim(0, b"jack", session(4), false).is_empty());
+        assert!(
+            claims
+                .claim(0, b"jack", session(4), false, usize::MAX)
+                .is_empty()
+        );
         assert_eq!(
             claims.release(0, b"jack", session(1))[..],
             [Granted(session(4))]
         );
         assert_eq!(
-            claims.claim(0, b"jack", session(5), false)[..],
+            claims.claim(0, b"jack", session(5), false, usize::MAX)[..],
             [Evict(session(4))]
         );
     }
@@ -359,7 +405,7 @@ mod tests {
     fn the_next_in_turn_is_told_to_go_at_once_if_others_wait() {
         let mut claims = claims(9);
         for number in 1..=4 {
-            claims.claim(0, b"jack", session(number), false);
+            claims.claim(0, b"jack", session(number), false, usize::MAX);
         }
         let (b, c, d) = (session(2), session(3), session(4));
         assert_eq!(
@@ -375,20 +421,24 @@ mod tests {
     #[test]
     fn no_more_than_waiters_max_wait() {
         let mut claims = claims(1);
-        claims.claim(0, b"jack", session(1), false);
-        claims.claim(0, b"jack", session(2), false);
+        claims.claim(0, b"jack", session(1), false, usize::MAX);
+        claims.claim(0, b"jack", session(2), false, usize::MAX);
         assert_eq!(
-            claims.claim(0, b"jack", session(3), false)[..],
+            claims.claim(0, b"jack", session(3), false, usize::MAX)[..],
             [Refused(session(3))]
         );
         claims.release(0, b"jack", session(2));
-        assert!(claims.claim(0, b"jack", session(3), false).is_empty());
+        assert!(
+            claims
+                .claim(0, b"jack", session(3), false, usize::MAX)
+                .is_empty()
+        );
         assert_eq!(claims.waiters_count(0, b"jack"), 1);
 
         let mut claims = Claims::new(HashSeed([1, 2]), 0);
-        claims.claim(0, b"jack", session(1), false);
+        claims.claim(0, b"jack", session(1), false, usize::MAX);
         assert_eq!(
-            claims.claim(0, b"jack", session(2), false)[..],
+            claims.claim(0, b"jack", session(2), false, usize::MAX)[..],
             [Refused(session(2))]
         );
     }
@@ -397,7 +447,7 @@ mod tests {
     fn the_table_gives_its_memory_back() {
         let mut claims = claims(9);
         for number in 0..100_000_u32 {
-            claims.claim(0, &number.to_le_bytes(), session(1), false);
+            claims.claim(0, &number.to_le_bytes(), session(1), false, usize::MAX);
         }
         for number in 10..100_000_u32 {
             claims.release(0, &number.to_le_bytes(), session(1));
@@ -444,7 +494,7 @@ mod tests {
                             }
                         }
                     }
-                    claims.claim(namespace, &[name], who, yields)
+                    claims.claim(namespace, &[name], who, yields, usize::MAX)
                 } else {
                     let held = queue.first() == Some(&who);
                     queue.retain(|other| *other != who);
@@ -528,13 +578,13 @@ mod tests {
                     let verdicts = match client.sent.pop_front() {
                         Some(true) => {
                             claimed.push(index);
-                            claims.claim(0, b"jack", session(index), client.yields)
+                            claims.claim(0, b"jack", session(index), client.yields, usize::MAX)
                         }
                         Some(false) => claims.release(0, b"jack", session(index)),
                         None => Verdicts::new(),
                     };
                     for verdict in verdicts {
-                        let (Granted(id) | Refused(id) | Evict(id)) = verdict;
+                        let (Granted(id) | Refused(id) | NoRoom(id) | Evict(id)) = verdict;
                         clients[id.connection().index()].verdicts.push_back(verdict);
                         if let Granted(id) = verdict {
                             granted.push(id.connection().slot());

@@ -12,6 +12,7 @@ use super::presence::Sighting;
 use super::publication::{ClaimMessage, MailboxMessage, Ticket};
 use super::question::{Answer, Question};
 use super::reports::Report;
+use super::room::Kept;
 use super::settings::ShardSettings;
 use super::unfinished::{Unfinished, kept_bytes};
 use super::users::Users;
@@ -71,6 +72,7 @@ pub struct Shard {
     pub(super) claims: Claims,
     /// The sessions of this shard that are, or want to be, an exclusive user's.
     pub(super) claimants: Claimants,
+    pub(super) kept: Kept,
     /// What is to be said about claims, as long as something is being said.
     pub(super) claim_work: VecDeque<ClaimMessage>,
     /// By namespace: how many sessions, on all shards, are shown its traffic.
@@ -171,6 +173,7 @@ impl Shard {
             channels: Channels::new(seed),
             claims: Claims::new(seed, claims_waiting_max),
             claimants: Claimants::default(),
+            kept: Kept::default(),
             claim_work: VecDeque::new(),
             watchers,
             random: ChaCha12Rng::from_seed(random_seed),
@@ -534,6 +537,8 @@ impl Shard {
         self.users.invariants();
         self.channels.invariants();
         self.claims.invariants();
+        self.claimants.invariants();
+        self.kept.invariants();
         self.wheel.invariants();
         self.outboxes.batches.invariants();
         let (mut open, mut partial) = (0, 0);
@@ -550,6 +555,8 @@ impl Shard {
             if connection.phase != Phase::Open {
                 assert!(!self.users.is_bound(id.slot()));
                 assert_eq!(self.channels.count_of_slot(id.slot()), 0);
+                let claim = self.claimants.bytes_of_slot(id.slot());
+                assert_eq!(self.names_bytes_of(id), claim, "{id} holds names");
             }
             let filed = self.wheel.deadline(id.slot()).is_some();
             assert_eq!(filed, self.deadline_of(id, connection).is_some(), "{id}");

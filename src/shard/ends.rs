@@ -123,6 +123,7 @@ impl Shard {
         // Those on its channels may know it by its user.
         self.leave_channels(id, end);
         self.users.unbind_all(id.slot());
+        self.kept.release(id.slot());
         self.departures.extend(sighting);
         self.give_up_claim(id);
         if self.settings.routes[route].observes_ends {

@@ -10,6 +10,7 @@ use super::claims::{self, Verdict as Decision};
 use super::connection::Phase;
 use super::core::Shard;
 use super::publication::{ClaimMessage, ClaimStep, MailboxMessage};
+use super::room::text_bytes;
 use crate::close::End;
 use crate::id::{ConnectionId, SessionId};
 use std::collections::BTreeMap;
@@ -33,12 +34,17 @@ pub enum Ruling {
     Taken,
     /// Too many others wait.
     Crowded,
+    /// There is no room for the user's name, on its own shard or at its home.
+    NoRoom,
 }
 
 /// The sessions of one shard that are, or want to be, an exclusive user's.
+///
+/// Invariant, checked by [`Claimants::invariants`]: `bytes` is the sum of what each takes.
 #[derive(Debug, Default)]
 pub(super) struct Claimants {
     by_slot: BTreeMap<u32, Claimant>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -66,6 +72,33 @@ impl Claimants {
         claimant.is_some_and(|claimant| claimant.state == ClaimState::Lost)
     }
 
+    /// What all of them take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What that in `slot` takes.
+    pub(super) fn bytes_of_slot(&self, slot: u32) -> usize {
+        let claimant = self.by_slot.get(&slot);
+        claimant.map_or(0, |claimant| claimant_bytes(&claimant.user))
+    }
+
+    pub(super) fn invariants(&self) {
+        let all = self.by_slot.values().map(|it| claimant_bytes(&it.user));
+        assert_eq!(all.sum::<usize>(), self.bytes);
+    }
+
+    fn insert(&mut self, slot: u32, claimant: Claimant) -> Option<Claimant> {
+        self.bytes += claimant_bytes(&claimant.user);
+        self.by_slot.insert(slot, claimant)
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Claimant> {
+        let claimant = self.by_slot.remove(&slot)?;
+        self.bytes -= claimant_bytes(&claimant.user);
+        Some(claimant)
+    }
+
     fn find(&mut self, session: SessionId) -> Option<&mut Claimant> {
         let claimant = self.by_slot.get_mut(&session.connection().slot())?;
         (claimant.session == session).then_some(claimant)
@@ -77,6 +110,14 @@ impl Shard {
     /// comes out of [`Shard::poll_verdict`], unless the connection gives up before.
     pub fn claim(&mut self, id: ConnectionId, namespace: u16, user: &str, yields: bool) {
         let session = SessionId::new(self.id, id);
+        let bytes = claimant_bytes(user.as_bytes());
+        if self.room_for(id).has(bytes, bytes).is_err() {
+            self.verdicts.push_back(Verdict {
+                connection: id,
+                ruling: Ruling::NoRoom,
+            });
+            return;
+        }
         let user: Arc<[u8]> = user.as_bytes().into();
         let claimant = Claimant {
             session,
@@ -84,7 +125,7 @@ impl Shard {
             user: Arc::clone(&user),
             state: ClaimState::Waiting,
         };
-        let before = self.claimants.by_slot.insert(id.slot(), claimant);
+        let before = self.claimants.insert(id.slot(), claimant);
         assert!(before.is_none(), "{id} has claimed before");
         self.tell_home(ClaimMessage {
             namespace,
@@ -97,7 +138,7 @@ impl Shard {
     /// A connection is not, or no longer wants to be, an exclusive user's. Nothing happens if it
     /// never did.
     pub fn give_up_claim(&mut self, id: ConnectionId) {
-        let Some(claimant) = self.claimants.by_slot.remove(&id.slot()) else {
+        let Some(claimant) = self.claimants.remove(id.slot()) else {
             return;
         };
         if claimant.state != ClaimState::Lost {
@@ -119,7 +160,9 @@ impl Shard {
         while let Some(message) = self.claim_work.front().cloned() {
             match message.step {
                 ClaimStep::Claim { .. } | ClaimStep::Release => self.decide(&message),
-                ClaimStep::Granted | ClaimStep::Refused { .. } => self.hear_decision(&message),
+                ClaimStep::Granted | ClaimStep::Refused { .. } | ClaimStep::NoRoom => {
+                    self.hear_decision(&message)
+                }
                 ClaimStep::Evict => self.evict(&message),
             }
             self.claim_work.pop_front();
@@ -150,16 +193,24 @@ impl Shard {
             step,
         } = *message;
         let decisions = match step {
-            ClaimStep::Claim { yields } => self.claims.claim(namespace, user, session, yields),
+            ClaimStep::Claim { yields } => {
+                let room = self
+                    .settings
+                    .names_bytes_max
+                    .saturating_sub(self.names_bytes());
+                self.claims.claim(namespace, user, session, yields, room)
+            }
             ClaimStep::Release
             | ClaimStep::Granted
             | ClaimStep::Refused { .. }
+            | ClaimStep::NoRoom
             | ClaimStep::Evict => self.claims.release(namespace, user, session),
         };
         for decision in decisions {
             let (session, step) = match decision {
                 Decision::Granted(session) => (session, ClaimStep::Granted),
                 Decision::Evict(session) => (session, ClaimStep::Evict),
+                Decision::NoRoom(session) => (session, ClaimStep::NoRoom),
                 Decision::Refused(session) => {
                     let ClaimStep::Claim { yields: is_held } = message.step else {
                         unreachable!("only a claim is refused")
@@ -196,13 +247,14 @@ impl Shard {
                 Ruling::Granted
             }
             ClaimStep::Refused { is_held: true } => Ruling::Taken,
+            ClaimStep::NoRoom => Ruling::NoRoom,
             ClaimStep::Refused { is_held: false }
             | ClaimStep::Claim { .. }
             | ClaimStep::Release
             | ClaimStep::Evict => Ruling::Crowded,
         };
         if ruling != Ruling::Granted {
-            self.claimants.by_slot.remove(&connection.slot());
+            self.claimants.remove(connection.slot());
         }
         self.verdicts.push_back(Verdict { connection, ruling });
     }
@@ -231,3 +283,11 @@ impl Shard {
         }
     }
 }
+
+/// What a claimant takes, in bytes: its place in the map, whose nodes are half full at the least,
+/// and the name, which messages between shards share.
+fn claimant_bytes(user: &[u8]) -> usize {
+    CLAIMANT_BYTES + text_bytes(user.len())
+}
+
+const CLAIMANT_BYTES: usize = 3 * (size_of::<Claimant>() + size_of::<u32>());

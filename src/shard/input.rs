@@ -138,7 +138,9 @@ impl Shard {
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
         let namespace = &self.settings.namespaces[usize::from(route.namespace)];
+        let is_too_long = channel.len() > self.settings.name_bytes_max;
         let outcome = match namespace.rule(channel) {
+            _ if is_too_long => Outcome::Denied(Denial::NoSuchChannel),
             None if route.dialect.habits().declared_channels => {
                 Outcome::Denied(Denial::NoSuchChannel)
             }
@@ -228,16 +230,19 @@ impl Shard {
         let answered = route
             .dialect
             .answer(correlation, outcome, &route.options, &mut message);
-        let result = match answered {
-            Answered::Nothing => Ok(()),
-            Answered::Message(kind) => {
+        let result = match (answered, outcome) {
+            // A client that hears nothing would take itself for a member.
+            (Answered::Nothing, Outcome::Denied(Denial::TooManyNames)) => Err(End::TooManyNames),
+            (Answered::Nothing, Outcome::Denied(Denial::NoRoomForNames)) => Err(End::NamesFull),
+            (Answered::Nothing, _) => Ok(()),
+            (Answered::Message(kind), _) => {
                 let connection = self.connections.get_mut(id).expect("it is open");
                 connection.messages_sent = connection.messages_sent.wrapping_add(1);
                 connection.bytes_sent += message.len() as u64;
                 self.show_reply(id, correlation, outcome);
                 self.owe(id, opcode(kind), &message, OUTBOX_BYTES_CEILING)
             }
-            Answered::Leave(end) => Err(end),
+            (Answered::Leave(end), _) => Err(end),
         };
         message.clear();
         message.shrink_to(ANSWER_BYTES_KEPT_MAX);
@@ -267,8 +272,8 @@ impl Shard {
     }
 
     fn identify(&mut self, id: ConnectionId, token: &str, event: &str) {
-        let names_max = self.settings.name_bytes_max;
-        if token.len() > names_max || event.len() > names_max {
+        let settings = &self.settings;
+        if token.len() > settings.token_bytes_max || event.len() > settings.name_bytes_max {
             self.counters.registrations_refused += 1;
             self.reject(id, Rejected::Token, "too_long");
             return;
@@ -295,24 +300,33 @@ impl Shard {
         }
     }
 
-    /// Binds a session to a user. What cannot be bound is as it was; a session that has ended, as
-    /// one may that was evicted before it had been upgraded, is never bound again.
+    /// Binds a session to a user. What cannot be bound is as it was, but for a session that there
+    /// is no room for, which ends. A session that has ended, as one may that was evicted before it
+    /// had been upgraded, is never bound again.
     pub fn bind(&mut self, id: ConnectionId, user: &str, event: &[u8]) {
         if user.is_empty() || !self.is_open(id) {
             return;
         }
-        let connection = self.connections.get_mut(id).expect("just seen");
-        let namespace = self.settings.routes[usize::from(connection.route)].namespace;
+        let namespace = self.namespace_of(id);
         let users_max = self.settings.users_per_session_max;
+        let (slot, user, room) = (id.slot(), user.as_bytes(), self.room_for(id));
         match self
             .users
-            .bind(id.slot(), namespace, user.as_bytes(), event, users_max)
+            .bind(slot, namespace, user, event, users_max, room)
         {
-            Ok(()) => connection.registered = true,
+            Ok(()) => {
+                let connection = self.connections.get_mut(id).expect("it is open");
+                connection.registered = true;
+            }
             Err(NotBound::Already) => {}
             Err(NotBound::TooManyUsers) => {
                 self.counters.registrations_refused += 1;
                 self.reject(id, Rejected::Token, "too_many_users");
+            }
+            // No language has words for this.
+            Err(NotBound::NoRoom(no_room)) => {
+                self.counters.registrations_refused += 1;
+                self.end(id, no_room.end());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Names that many sessions share, kept once.
 
 use super::hash::HashSeed;
+use super::room::{slab_bytes, table_bytes, text_bytes};
 use hashbrown::HashTable;
 use slab::Slab;
 
@@ -10,6 +11,7 @@ pub struct Names {
     seed: HashSeed,
     entries: Slab<Name>,
     by_name: HashTable<u32>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -26,18 +28,18 @@ impl Names {
             seed,
             entries: Slab::new(),
             by_name: HashTable::new(),
+            bytes: 0,
         }
     }
 
     /// The number of `text`, which is kept until [`Names::release`] was called as often as this.
     pub fn acquire(&mut self, text: &[u8]) -> u32 {
-        let hash = self.seed.hash(0, &[text]);
-        let same = |&index: &u32| *self.entries[index as usize].text == *text;
-        if let Some(&index) = self.by_name.find(hash, same) {
+        if let Some(index) = self.find(text) {
             self.entries[index as usize].holders += 1;
             return index;
         }
 
+        self.bytes += name_bytes(text);
         let index = self.entries.insert(Name {
             text: text.into(),
             holders: 1,
@@ -45,8 +47,30 @@ impl Names {
         let index = u32::try_from(index).expect("fewer names than bindings");
         let (seed, names) = (self.seed, &self.entries);
         let rehash = |&index: &u32| seed.hash(0, &[&names[index as usize].text]);
+        let hash = self.seed.hash(0, &[text]);
         self.by_name.insert_unique(hash, index, rehash);
         index
+    }
+
+    /// The number of `text`, if it is kept.
+    #[must_use]
+    pub fn find(&self, text: &[u8]) -> Option<u32> {
+        let hash = self.seed.hash(0, &[text]);
+        let same = |&index: &u32| *self.entries[index as usize].text == *text;
+        self.by_name.find(hash, same).copied()
+    }
+
+    /// What all names take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Asserts that the bytes are those of the names. Linear: for tests and the simulator.
+    pub fn invariants(&self) {
+        let names = self.entries.iter().map(|(_, name)| name_bytes(&name.text));
+        assert_eq!(self.bytes, names.sum::<usize>());
+        assert_eq!(self.entries.len(), self.by_name.len());
     }
 
     /// Gives back one [`Names::acquire`].
@@ -61,6 +85,7 @@ impl Names {
             return;
         }
         let name = self.entries.remove(index as usize);
+        self.bytes -= name_bytes(&name.text);
         self.by_name
             .find_entry(self.seed.hash(0, &[&name.text]), |&other| other == index)
             .expect("every name is filed")
@@ -89,6 +114,13 @@ impl Names {
         self.entries.is_empty()
     }
 }
+
+/// What a name takes, in bytes.
+pub(super) fn name_bytes(text: &[u8]) -> usize {
+    NAME_BYTES + text_bytes(text.len())
+}
+
+const NAME_BYTES: usize = slab_bytes::<Name>() + table_bytes::<u32>();
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 use super::channels::NotJoined;
 use super::core::{SessionStatistics, Shard};
 use super::publication::{Audience, MailboxMessage};
+use super::room::{NoRoom, Room};
 use crate::close::End;
 use crate::content::{Content, Data, Denial, Outcome};
 use crate::dialect::Presence;
@@ -20,6 +21,8 @@ pub enum Joined {
     Before,
     /// It is on as many channels as it may be.
     TooManyChannels,
+    /// There is no room for the channel's name.
+    NoRoom(NoRoom),
     /// The channel's name is empty or too long, or the session has ended.
     Refused,
 }
@@ -45,6 +48,7 @@ impl From<Joined> for Outcome {
             Joined::Now => Self::Joined,
             Joined::Before => Self::Denied(Denial::AlreadyJoined),
             Joined::TooManyChannels => Self::Denied(Denial::TooManyChannels),
+            Joined::NoRoom(no_room) => Self::Denied(no_room.denial()),
             Joined::Refused => Self::Denied(Denial::NoSuchChannel),
         }
     }
@@ -62,13 +66,15 @@ impl Shard {
         }
         let namespace = self.settings.routes[usize::from(connection.route)].namespace;
         let channels_max = self.settings.channels_per_session_max;
-        let joined = self
-            .channels
-            .join(id.slot(), namespace, channel.as_bytes(), channels_max);
+        let room = self.room_for(id);
+        let joined =
+            self.channels
+                .join(id.slot(), namespace, channel.as_bytes(), channels_max, room);
         let outcome = match joined {
             Ok(_) => Joined::Now,
             Err(NotJoined::Already) => Joined::Before,
             Err(NotJoined::TooManyChannels) => return Joined::TooManyChannels,
+            Err(NotJoined::NoRoom(no_room)) => return Joined::NoRoom(no_room),
         };
         self.announce(id, channel.as_bytes(), true);
         outcome
@@ -165,7 +171,9 @@ impl Shard {
     pub(super) fn begin_watching(&mut self, id: ConnectionId) {
         self.watch(id, true);
         let namespace = self.namespace_of(id);
-        let joined = self.channels.join(id.slot(), namespace, WATCHERS, u32::MAX);
+        let joined = self
+            .channels
+            .join(id.slot(), namespace, WATCHERS, u32::MAX, Room::UNBOUNDED);
         joined.expect("a new session is on no channel");
     }
 

@@ -273,6 +273,8 @@ pub enum ClaimStep {
         /// Whether the user is there, and not only others who wait.
         is_held: bool,
     },
+    /// To the session's shard: there is no room for the user's name.
+    NoRoom,
     /// To the session's shard: it is the user's no longer, close it.
     Evict,
 }

@@ -38,8 +38,14 @@ pub struct ShardSettings {
     pub batch_bytes_max: usize,
     /// Up to this many scattered bytes are copied together for one send.
     pub gather_bytes_max: u32,
-    /// A user's or an event's name, in bytes.
+    /// A user's, an event's or a channel's name, in bytes.
     pub name_bytes_max: usize,
+    /// A token, in bytes, also one that is itself a user's name.
+    pub token_bytes_max: usize,
+    /// What one session may have the shard remember, in bytes.
+    pub names_bytes_per_session_max: usize,
+    /// What all of them may, in bytes.
+    pub names_bytes_max: usize,
     /// Users that one session may speak for.
     pub users_per_session_max: u32,
     /// Channels that one session may be on.

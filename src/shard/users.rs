@@ -15,7 +15,8 @@
 //! is bound to them.
 
 use super::hash::HashSeed;
-use super::names::Names;
+use super::names::{Names, name_bytes};
+use super::room::{NoRoom, Room, list_bytes, slab_bytes, table_bytes, text_bytes};
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -33,6 +34,8 @@ pub const ANY_EVENT: &[u8] = b"\xff";
 /// - A slot is bound to a user at most once.
 /// - A slot's bindings are linked in the order in which they were made.
 /// - No interest is without members, and no user without interests.
+/// - `bytes` is the sum of what users, interests and bindings cost, without the events' names, and
+///   a slot's are those of its own bindings, each counted in full.
 #[derive(Debug)]
 pub struct Users {
     seed: HashSeed,
@@ -42,8 +45,8 @@ pub struct Users {
     by_pair: HashTable<u32>,
     events: Names,
     bindings: Slab<Binding>,
-    /// First binding of each slot, or [`NONE`].
-    first_of_slot: Vec<u32>,
+    slots: Vec<BindingsOfSlot>,
+    bytes: usize,
     /// How many users have somebody bound to them for any event. A shard without such users, as
     /// those of most dialects are, does not even look for them.
     any_event_count: usize,
@@ -81,6 +84,15 @@ pub struct Member {
     pub(super) link: u32,
 }
 
+/// The list of a slot's bindings.
+#[derive(Clone, Copy, Debug)]
+struct BindingsOfSlot {
+    /// The oldest, or [`NONE`].
+    first: u32,
+    /// What they take, each user and event counted in full.
+    bytes: u32,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Binding {
     interest: u32,
@@ -115,7 +127,8 @@ impl Users {
             by_pair: HashTable::new(),
             events: Names::new(seed),
             bindings: Slab::new(),
-            first_of_slot: Vec::new(),
+            slots: Vec::new(),
+            bytes: 0,
             any_event_count: 0,
         }
     }
@@ -124,7 +137,7 @@ impl Users {
     /// that user.
     ///
     /// A slot is bound to each user once, with the event of the first time; at most `users_max`
-    /// users may be bound to one slot.
+    /// users may be bound to one slot, and there must be room. Nothing changes if it is not bound.
     pub fn bind(
         &mut self,
         slot: u32,
@@ -132,6 +145,7 @@ impl Users {
         user: &[u8],
         event: &[u8],
         users_max: u32,
+        room: Room,
     ) -> Result<(), NotBound> {
         let known = self.find_user(namespace, user);
         let (mut count, mut last) = (0, NONE);
@@ -145,13 +159,49 @@ impl Users {
         if count >= users_max {
             return Err(NotBound::TooManyUsers);
         }
+        let interest = self.find_interest(namespace, user, event);
+        let bytes = bytes_of_binding(user, event);
+        let known_bytes = self.known_bytes(known.map(|_| user), interest.is_some(), event);
+        room.has(bytes, bytes - known_bytes)
+            .map_err(NotBound::NoRoom)?;
 
         let user_index = known.unwrap_or_else(|| self.add_user(namespace, user));
-        let interest = self
-            .find_interest(namespace, user, event)
-            .unwrap_or_else(|| self.add_interest(user_index, event));
+        let interest = interest.unwrap_or_else(|| self.add_interest(user_index, event));
         self.add_binding(slot, last, interest);
+        self.slots[slot as usize].bytes += counted(bytes);
         Ok(())
+    }
+
+    /// What need not be remembered anew for a binding, since others are bound to some of it.
+    fn known_bytes(&self, user: Option<&[u8]>, knows_interest: bool, event: &[u8]) -> usize {
+        let user = user.map_or(0, user_bytes);
+        if knows_interest {
+            return user + INTEREST_BYTES + name_bytes(event);
+        }
+        user + self.events.find(event).map_or(0, |_| name_bytes(event))
+    }
+
+    /// What all users, events and bindings take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.events.bytes()
+    }
+
+    /// What those of `slot` take, as if it were alone with its users.
+    #[must_use]
+    pub fn bytes_of_slot(&self, slot: u32) -> usize {
+        let of_slot = self.slots.get(slot as usize);
+        of_slot.map_or(0, |of_slot| of_slot.bytes as usize)
+    }
+
+    /// What a slot is charged for a binding.
+    fn charge_of(&self, binding: Binding) -> u32 {
+        let interest = &self.interests[binding.interest as usize];
+        let user = &self.entries[interest.user.index()];
+        counted(bytes_of_binding(
+            &user.name,
+            self.events.name(interest.event),
+        ))
     }
 
     /// Undoes the binding of `slot` to a user, whatever its event; false if there is none.
@@ -171,9 +221,10 @@ impl Users {
             return false;
         };
         match previous {
-            NONE => self.first_of_slot[slot as usize] = binding.next_of_slot,
+            NONE => self.slots[slot as usize].first = binding.next_of_slot,
             previous => self.bindings[previous as usize].next_of_slot = binding.next_of_slot,
         }
+        self.slots[slot as usize].bytes -= self.charge_of(binding);
         self.bindings.remove(index as usize);
         self.remove_member(binding);
         true
@@ -181,10 +232,10 @@ impl Users {
 
     /// Undoes every binding of `slot`, and forgets the names that nobody else uses.
     pub fn unbind_all(&mut self, slot: u32) {
-        let Some(first) = self.first_of_slot.get_mut(slot as usize) else {
+        let Some(of_slot) = self.slots.get_mut(slot as usize) else {
             return;
         };
-        let mut next = std::mem::replace(first, NONE);
+        let mut next = std::mem::replace(of_slot, BindingsOfSlot::EMPTY).first;
         while next != NONE {
             let binding = self.bindings.remove(next as usize);
             self.remove_member(binding);
@@ -296,7 +347,16 @@ impl Users {
         let interests = self.interests.iter().map(|(_, interest)| interest);
         assert_eq!(self.any_event_count, interests.filter(any_event).count());
 
-        for slot in 0..u32::try_from(self.first_of_slot.len()).expect("slots fit a u32") {
+        let users = self.entries.iter().map(|(_, user)| user_bytes(&user.name));
+        let bytes = users.sum::<usize>()
+            + INTEREST_BYTES * self.interests.len()
+            + BINDING_BYTES * self.bindings.len();
+        assert_eq!(self.bytes, bytes);
+        self.events.invariants();
+
+        for slot in 0..u32::try_from(self.slots.len()).expect("slots fit a u32") {
+            let charges = self.bindings_of(slot).map(|(_, it)| self.charge_of(it));
+            assert_eq!(self.slots[slot as usize].bytes, charges.sum::<u32>());
             let mut users: Vec<UserIndex> = self
                 .bindings_of(slot)
                 .map(|(_, b)| self.interests[b.interest as usize].user)
@@ -323,11 +383,8 @@ impl Users {
 
     /// A slot's bindings and where they lie, oldest first.
     fn bindings_of(&self, slot: u32) -> impl Iterator<Item = (u32, Binding)> {
-        let mut next = self
-            .first_of_slot
-            .get(slot as usize)
-            .copied()
-            .unwrap_or(NONE);
+        let of_slot = self.slots.get(slot as usize);
+        let mut next = of_slot.map_or(NONE, |of_slot| of_slot.first);
         std::iter::from_fn(move || {
             if next == NONE {
                 return None;
@@ -373,6 +430,7 @@ impl Users {
     }
 
     fn add_user(&mut self, namespace: u16, name: &[u8]) -> u32 {
+        self.bytes += user_bytes(name);
         let index = index_of(self.entries.insert(User {
             name: name.into(),
             first_interest: NONE,
@@ -389,6 +447,7 @@ impl Users {
     }
 
     fn add_interest(&mut self, user: u32, event: &[u8]) -> u32 {
+        self.bytes += INTEREST_BYTES;
         self.any_event_count += usize::from(event == ANY_EVENT);
         let event = self.events.acquire(event);
         let next_of_user = self.entries[user as usize].first_interest;
@@ -415,9 +474,10 @@ impl Users {
     /// Binds `slot`, whose last binding so far is `last`.
     fn add_binding(&mut self, slot: u32, last: u32, interest: u32) {
         let slot_index = slot as usize;
-        if self.first_of_slot.len() <= slot_index {
-            self.first_of_slot.resize(slot_index + 1, NONE);
+        if self.slots.len() <= slot_index {
+            self.slots.resize(slot_index + 1, BindingsOfSlot::EMPTY);
         }
+        self.bytes += BINDING_BYTES;
         let members = &mut self.interests[interest as usize].members;
         let binding = index_of(self.bindings.insert(Binding {
             interest,
@@ -429,13 +489,14 @@ impl Users {
             link: binding,
         });
         match last {
-            NONE => self.first_of_slot[slot_index] = binding,
+            NONE => self.slots[slot_index].first = binding,
             last => self.bindings[last as usize].next_of_slot = binding,
         }
     }
 
     /// Takes a member out of its interest, and the interest and its user away if that empties them.
     fn remove_member(&mut self, binding: Binding) {
+        self.bytes -= BINDING_BYTES;
         let members = &mut self.interests[binding.interest as usize].members;
         let position = binding.position as usize;
         members.swap_remove(position);
@@ -458,6 +519,7 @@ impl Users {
             .expect("every interest is filed under its pair")
             .remove();
         let interest = self.interests.remove(index as usize);
+        self.bytes -= INTEREST_BYTES;
         self.any_event_count -= usize::from(self.events.name(interest.event) == ANY_EVENT);
         self.events.release(interest.event);
 
@@ -477,6 +539,7 @@ impl Users {
 
     fn remove_user(&mut self, index: u32) {
         let user = self.entries.remove(index as usize);
+        self.bytes -= user_bytes(&user.name);
         let hash = self.seed.hash(user.namespace, &[&user.name]);
         self.by_name
             .find_entry(hash, |&other| other == index)
@@ -497,6 +560,29 @@ pub enum NotBound {
     Already,
     /// It is bound to as many users as one session may be.
     TooManyUsers,
+    /// There is no room for what it wants to hear.
+    NoRoom(NoRoom),
+}
+
+impl BindingsOfSlot {
+    const EMPTY: Self = Self {
+        first: NONE,
+        bytes: 0,
+    };
+}
+
+/// What a user takes besides its interests, in bytes.
+fn user_bytes(name: &[u8]) -> usize {
+    USER_BYTES + text_bytes(name.len())
+}
+
+/// What a binding takes with all that it needs, if nobody else needs any of it.
+fn bytes_of_binding(user: &[u8], event: &[u8]) -> usize {
+    user_bytes(user) + name_bytes(event) + INTEREST_BYTES + BINDING_BYTES
+}
+
+fn counted(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("names are short")
 }
 
 fn pair_hash(seed: HashSeed, users: &Slab<User>, events: &Names, interest: &Interest) -> u64 {
@@ -511,6 +597,10 @@ fn index_of(index: usize) -> u32 {
 const NONE: u32 = u32::MAX;
 
 const _: () = assert!(size_of::<Option<Interest>>() == 40);
+
+const USER_BYTES: usize = slab_bytes::<User>() + table_bytes::<u32>();
+const INTEREST_BYTES: usize = slab_bytes::<Interest>() + table_bytes::<u32>();
+const BINDING_BYTES: usize = slab_bytes::<Binding>() + list_bytes::<Member>();
 
 #[cfg(test)]
 mod tests {
@@ -543,7 +633,10 @@ mod tests {
                             false if held >= 3 => Err(NotBound::TooManyUsers),
                             false => Ok(()),
                         };
-                        assert_eq!(users.bind(slot, 0, &[user], event, 3), expected);
+                        assert_eq!(
+                            users.bind(slot, 0, &[user], event, 3, Room::UNBOUNDED),
+                            expected
+                        );
                         if expected.is_ok() {
                             model.push((slot, user, event));
                         }
@@ -619,9 +712,12 @@ mod tests {
     #[test]
     fn namespaces_do_not_see_each_other() {
         let mut users = Users::new(HashSeed([1, 2]));
-        assert_eq!(users.bind(0, 0, b"jack", b"e", 9), Ok(()));
-        assert_eq!(users.bind(1, 1, b"jack", b"e", 9), Ok(()));
-        assert_eq!(users.bind(2, 1, b"jack", ANY_EVENT, 9), Ok(()));
+        assert_eq!(users.bind(0, 0, b"jack", b"e", 9, Room::UNBOUNDED), Ok(()));
+        assert_eq!(users.bind(1, 1, b"jack", b"e", 9, Room::UNBOUNDED), Ok(()));
+        assert_eq!(
+            users.bind(2, 1, b"jack", ANY_EVENT, 9, Room::UNBOUNDED),
+            Ok(())
+        );
         assert_eq!(users.members(0, b"jack", b"e").len(), 1);
         assert_eq!(users.members(1, b"jack", b"e")[0].slot, 1);
         assert_eq!(users.reached(0, b"jack", Some(b"e")).len(), 1);
@@ -638,8 +734,12 @@ mod tests {
     #[test]
     fn a_session_bound_for_any_event_hears_every_event_once() {
         let mut users = Users::new(HashSeed([1, 2]));
-        users.bind(0, 0, b"jack", ANY_EVENT, 9).expect("bound");
-        users.bind(1, 0, b"jack", b"news", 9).expect("bound");
+        users
+            .bind(0, 0, b"jack", ANY_EVENT, 9, Room::UNBOUNDED)
+            .expect("bound");
+        users
+            .bind(1, 0, b"jack", b"news", 9, Room::UNBOUNDED)
+            .expect("bound");
         let slots = |event| {
             let mut slots = Vec::new();
             users.slots(0, b"jack", event, &mut slots);
@@ -657,14 +757,18 @@ mod tests {
         let mut users = Users::new(HashSeed([1, 2]));
         assert_eq!(users.user_of(5), None);
         for user in [b"jack", b"jill", b"john"] {
-            users.bind(5, 0, user, b"news", 9).expect("bound");
+            users
+                .bind(5, 0, user, b"news", 9, Room::UNBOUNDED)
+                .expect("bound");
         }
         assert_eq!(users.user_of(5), Some(&b"jack"[..]));
         assert!(users.unbind(5, 0, b"jack"));
         assert!(!users.unbind(5, 0, b"jack"));
         assert_eq!(users.user_of(5), Some(&b"jill"[..]));
         // Bound again, it is the newest.
-        users.bind(5, 0, b"jack", b"news", 9).expect("bound");
+        users
+            .bind(5, 0, b"jack", b"news", 9, Room::UNBOUNDED)
+            .expect("bound");
         let names: Vec<&[u8]> = users.users_of(5).map(|(user, _)| user).collect();
         assert_eq!(names, [b"jill", b"john", b"jack"]);
     }

@@ -167,7 +167,9 @@ fn a_session_or_a_user_is_disconnected() {
 /// Posts each of these, and sees how they are refused and that nothing was done.
 #[track_caller]
 fn check_refusals(cases: &[(&str, &str, &str)]) {
-    let process = Process::start(gateway(Some("[limits]\nname_bytes_max = 16")));
+    let process = Process::start(gateway(Some(
+        "[limits]\nname_bytes_max = 16\ntoken_bytes_max = 16",
+    )));
     let mut client = open_as(process.address, "jack", "message");
     let mut http = Http::connect(process.address);
     for (call, body, expected) in cases {

@@ -149,6 +149,8 @@ fn denial_text(denial: Denial) -> &'static str {
         Denial::NotAuthorized => "not authorized",
         Denial::NotJoined => "not on the channel",
         Denial::TooManyChannels => "too many channels",
+        Denial::TooManyNames => "too many names",
+        Denial::NoRoomForNames => "no room for another name",
     }
 }
 

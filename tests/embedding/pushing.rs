@@ -326,6 +326,7 @@ fn a_handler_that_waits_where_it_should_await_has_panicked_and_holds_nobody_up()
 fn names_that_nobody_can_have_are_refused() {
     let mut config = config(2);
     config.limits.name_bytes_max = 16;
+    config.limits.token_bytes_max = 16;
     let gateway = builder(config).start().expect("it starts");
     let route = gateway.route("/wsrv").expect("it is there");
     let message = || Message::new("e");

@@ -21,14 +21,16 @@ fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
     let Some(tokens) = &route.tokens else {
         return Ok(());
     };
-    let max = limits.name_bytes_max as usize;
-    let is_bad = |name: &str| name.is_empty() || name.len() > max;
-    if tokens
-        .iter()
-        .any(|(token, user)| is_bad(token) || is_bad(user))
-    {
+    let (token_max, user_max) = (limits.token_bytes_max, limits.name_bytes_max);
+    let is_bad = |name: &str, max: u32| name.is_empty() || name.len() > max as usize;
+    if tokens.iter().any(|(token, _)| is_bad(token, token_max)) {
         return Err(format!(
-            "tokens and users have 1 to {max} bytes (limits.name_bytes_max)"
+            "tokens have 1 to {token_max} bytes (limits.token_bytes_max)"
+        ));
+    }
+    if tokens.iter().any(|(_, user)| is_bad(user, user_max)) {
+        return Err(format!(
+            "users have 1 to {user_max} bytes (limits.name_bytes_max)"
         ));
     }
     let (is_allowed, rule): TokenBytes = match route.dialect {
@@ -166,16 +168,20 @@ mod tests {
     #[test]
     fn tokens_and_users_have_a_length_that_a_registration_can_have() {
         let tokens = |token: &str, user: &str| {
-            format!("limits.name_bytes_max = 16\n{WS}[routes.tokens]\n'{token}' = '{user}'")
+            format!(
+                "limits = {{ name_bytes_max = 16, token_bytes_max = 20 }}\n\
+                 {WS}[routes.tokens]\n'{token}' = '{user}'"
+            )
         };
-        let expected = "f.toml:5: routes[0].tokens: tokens and users have 1 to 16 bytes \
-                        (limits.name_bytes_max)";
-        let long = "a".repeat(17);
-        check(&tokens("", "jack"), expected);
-        check(&tokens("aaa", ""), expected);
-        check(&tokens(&long, "jack"), expected);
-        check(&tokens("aaa", &long), expected);
-        assert!(read(&tokens(&long[1..], &long[1..])).is_ok());
+        let token =
+            "f.toml:5: routes[0].tokens: tokens have 1 to 20 bytes (limits.token_bytes_max)";
+        let user = "f.toml:5: routes[0].tokens: users have 1 to 16 bytes (limits.name_bytes_max)";
+        let long = "a".repeat(21);
+        check(&tokens("", "jack"), token);
+        check(&tokens("aaa", ""), user);
+        check(&tokens(&long, "jack"), token);
+        check(&tokens("aaa", &long[4..]), user);
+        assert!(read(&tokens(&long[1..], &long[5..])).is_ok());
     }
 
     #[test]

@@ -154,7 +154,8 @@ mod tests {
             "[api]\nbatch_call_max = 1",
             "f.toml:2: unknown key \"api.batch_call_max\"; allowed here: enabled, keys, \
              batch_calls_max, except_sessions_max, page_items_max, page_bytes_max, \
-             idempotency_keys_max, idempotency_ttl_ms, idempotency_answer_bytes_max",
+             idempotency_keys_max, idempotency_bytes_max, idempotency_ttl_ms, \
+             idempotency_answer_bytes_max",
         );
         check(
             "api = 1",

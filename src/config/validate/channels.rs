@@ -155,10 +155,10 @@ mod tests {
         ] {
             check(&channel(bad, ""), &format!("{key}: {problem}"));
         }
-        let long = "a".repeat(8_193);
+        let long = "a".repeat(1_025);
         check(
             &channel(&long, ""),
-            &format!("{key}: has 8193 bytes, allowed are 1 to 8192 (limits.name_bytes_max)"),
+            &format!("{key}: has 1025 bytes, allowed are 1 to 1024 (limits.name_bytes_max)"),
         );
         assert!(read(&channel(&long[1..], "")).is_ok());
         check(
@@ -245,8 +245,11 @@ mod tests {
             "f.toml:4: routes[0].join_on_open[1]: \"\" is empty",
         );
         check(
-            &open(&"'a',".repeat(129)),
-            "f.toml:4: routes[0].join_on_open: lists 129 channels, allowed are 0 to 128 \
+            &format!(
+                "limits.channels_per_session_max = 2\n{}",
+                open("'a', 'b', 'c'")
+            ),
+            "f.toml:5: routes[0].join_on_open: lists 3 channels, allowed are 0 to 2 \
              (limits.channels_per_session_max)",
         );
         check(

@@ -207,8 +207,8 @@ mod tests {
         );
         assert!(read(&format!("{WSRV}[routes.commands]\n\"a:b\" = 'echo'")).is_ok());
         assert!(read(&format!("{EDK}commands = {{ \"\" = 'echo' }}")).is_ok());
-        let long = "a".repeat(8_193);
-        let key = format!("{long}: has 8193 bytes, allowed are 0 to 8192 (limits.name_bytes_max)");
+        let long = "a".repeat(1_025);
+        let key = format!("{long}: has 1025 bytes, allowed are 0 to 1024 (limits.name_bytes_max)");
         refused(&format!("{long} = 'echo'"), &format!(".{key}"));
         let many = |count: usize| {
             let line = |index: usize| format!("a{index} = 'echo'\n");
@@ -266,10 +266,10 @@ mod tests {
         );
         assert!(read(&beside("\"\" = 'publish'")).is_ok());
         assert!(read(&commands("\"\" = { action = 'publish', event = 'say' }")).is_ok());
-        let long = "a".repeat(8_193);
+        let long = "a".repeat(1_025);
         refused(
             &format!("a = {{ action = 'publish', event = '{long}' }}"),
-            ".a.event: has 8193 bytes, allowed are 0 to 8192 (limits.name_bytes_max)",
+            ".a.event: has 1025 bytes, allowed are 0 to 1024 (limits.name_bytes_max)",
         );
         refused(
             "a = { action = 'publish', to = 'some' }",

@@ -28,6 +28,7 @@ use crate::limits::{
 pub(super) fn validate(config: &Config, places: &Places) -> Result<(), ConfigError> {
     numbers_are_in_range(config, places)?;
     rings_fit_each_other(config, places)?;
+    names_fit(config, places)?;
     backends::check_api(config, places)?;
     backends::check(config, places)?;
     routes_are_sound(config, places)?;
@@ -104,6 +105,37 @@ fn rings_fit_each_other(config: &Config, places: &Places) -> Result<(), ConfigEr
             ring.entries_min, ring.submission_entries
         );
         let keys = ["ring.entries_min", "ring.submission_entries"];
+        return Err(places.complain_of_either(&keys, problem));
+    }
+    Ok(())
+}
+
+/// A session has room for one registration with the longest names, and a shard for one session.
+fn names_fit(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let limits = &config.limits;
+    let session = u64::from(limits.names_bytes_per_session_max);
+    let longest = 2 * (u64::from(limits.token_bytes_max) + u64::from(limits.name_bytes_max));
+    if session < longest {
+        let problem = format!(
+            "names_bytes_per_session_max, {session}, must be at least {longest}, twice \
+             token_bytes_max and name_bytes_max together"
+        );
+        let keys = [
+            "limits.names_bytes_per_session_max",
+            "limits.token_bytes_max",
+            "limits.name_bytes_max",
+        ];
+        return Err(places.complain_of_either(&keys, problem));
+    }
+    if limits.names_bytes_max < session {
+        let problem = format!(
+            "names_bytes_max, {}, must be at least names_bytes_per_session_max, {session}",
+            limits.names_bytes_max
+        );
+        let keys = [
+            "limits.names_bytes_max",
+            "limits.names_bytes_per_session_max",
+        ];
         return Err(places.complain_of_either(&keys, problem));
     }
     Ok(())
@@ -334,6 +366,26 @@ mod tests {
              4096",
         );
         assert!(read("ring = { submission_entries = 8192, entries_min = 8192 }").is_ok());
+    }
+
+    #[test]
+    fn a_session_has_room_for_the_longest_names_and_a_shard_for_a_session() {
+        check(
+            "limits.names_bytes_per_session_max = 18_431",
+            "f.toml:1: limits.names_bytes_per_session_max: names_bytes_per_session_max, 18431, \
+             must be at least 18432, twice token_bytes_max and name_bytes_max together",
+        );
+        check(
+            "[limits]\nname_bytes_max = 1_048_576",
+            "f.toml:2: limits.name_bytes_max: names_bytes_per_session_max, 1048576, must be at \
+             least 2113536, twice token_bytes_max and name_bytes_max together",
+        );
+        check(
+            "limits.names_bytes_max = 1_048_575",
+            "f.toml:1: limits.names_bytes_max: names_bytes_max, 1048575, must be at least \
+             names_bytes_per_session_max, 1048576",
+        );
+        assert!(read("limits.names_bytes_per_session_max = 18_432").is_ok());
     }
 
     #[test]

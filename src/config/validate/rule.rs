@@ -33,10 +33,10 @@ pub(super) fn check(rule: &Rule, key: &str, around: Surroundings<'_>) -> Result<
                 let problem = format!("lists {count} tokens, allowed are 1 to {RULE_TOKENS_MAX}");
                 return complain(&key, problem);
             }
-            let max = around.limits.name_bytes_max as usize;
+            let max = around.limits.token_bytes_max as usize;
             for (index, token) in tokens.iter().enumerate() {
                 if !(1..=max).contains(&token.as_bytes().len()) {
-                    let problem = format!("tokens have 1 to {max} bytes (limits.name_bytes_max)");
+                    let problem = format!("tokens have 1 to {max} bytes (limits.token_bytes_max)");
                     return complain(&format!("{key}[{index}]"), problem);
                 }
             }
@@ -126,7 +126,7 @@ mod tests {
                     "{{ tokens = ['hush', '{}'] }}",
                     "h".repeat(length)
                 )),
-                &format!("{key}[1]: tokens have 1 to 8192 bytes (limits.name_bytes_max)"),
+                &format!("{key}[1]: tokens have 1 to 8192 bytes (limits.token_bytes_max)"),
             );
         }
     }

@@ -53,10 +53,13 @@ impl Host {
             return;
         };
         let tasks = self.state_of(session).as_ref().map(Tasks::begin);
+        let bytes = CALL_BYTES + token.len() + event.len();
+        self.begin_work(bytes);
         let (function, label) = (Rc::clone(&function.function), function.label);
         let future = Box::pin(async move { function(token).await });
         self.run(label, future, move |host, user| {
             let user = user.ok().flatten().map(String::into_boxed_str);
+            host.end_work(bytes);
             host.answer(session, &Answer::User { user, event });
             if let Some(tasks) = tasks {
                 tasks.end(host);
@@ -106,6 +109,8 @@ impl Host {
             values: Rc::clone(&state.values),
         };
         let tasks = Tasks::begin(state);
+        let bytes = CALL_BYTES + 2 * channel.len();
+        self.begin_work(bytes);
         let label = validator.label;
         let future: LocalFuture<bool> = Box::pin(async move {
             let verdict = (validator.function)(joining).await;
@@ -115,6 +120,7 @@ impl Host {
             verdict.is_ok()
         });
         self.run(label, future, move |host, allowed| {
+            host.end_work(bytes);
             done(host, allowed.unwrap_or(false), channel);
             tasks.end(host);
         });
@@ -134,17 +140,24 @@ impl Host {
             return;
         };
         let tasks = Tasks::begin(&state);
-        let bytes = request.data.as_ref().map_or(0, Bytes::len);
-        let load = move |host: &mut Self, state: &SessionState, more: bool| {
-            let add = |to: usize| if more { to + bytes } else { to - bytes };
-            host.calls_bytes = add(host.calls_bytes);
-            state.calls_bytes.set(add(state.calls_bytes.get()));
-        };
-        load(self, &state, true);
+        let Correlation {
+            command,
+            id,
+            channel,
+            ..
+        } = &request.correlation;
+        let echo = command.len() + id.len() + channel.len();
+        let bytes = echo + request.from.len() + request.data.as_ref().map_or(0, Bytes::len);
+        // What the answer must repeat is there twice.
+        let work_bytes = CALL_BYTES + bytes + echo;
+        state.calls_bytes.set(state.calls_bytes.get() + bytes);
+        self.begin_work(work_bytes);
         state.was_denied.set(false);
         let mut future = self.chain(state, request);
         let done = move |host: &mut Self, called: Called| {
-            load(host, &tasks.0, false);
+            let of_session = &tasks.0.calls_bytes;
+            of_session.set(of_session.get() - bytes);
+            host.end_work(work_bytes);
             host.conclude(session, called);
             tasks.end(host);
         };
@@ -425,6 +438,10 @@ async fn run_each(functions: Vec<Registered<SessionFn>>, state: &Rc<SessionState
         }
     }
 }
+
+/// What a call takes that is at work, besides what its client said: its task and its chain, for
+/// which the embedder's own values are not counted.
+const CALL_BYTES: usize = 1024;
 
 /// What has come of a call.
 struct Called {

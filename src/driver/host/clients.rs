@@ -78,6 +78,7 @@ impl Host {
             Joined::Now => Ok(()),
             Joined::Before => Err(HandleError::Denied(Denial::AlreadyJoined)),
             Joined::TooManyChannels => Err(HandleError::Denied(Denial::TooManyChannels)),
+            Joined::NoRoom(no_room) => Err(HandleError::Denied(no_room.denial())),
             Joined::Refused => Err(HandleError::NoSession),
         }
     }

@@ -53,6 +53,8 @@ pub struct Host {
     held_bytes: usize,
     /// What the calls hold that are at work.
     calls_bytes: usize,
+    /// Calls have ended that had others wait.
+    is_unloaded: bool,
     /// By slot: requests that wait for what decides about their upgrade, and until when.
     upgrades: BTreeMap<u32, WaitingUpgrade>,
     /// What is to be done after tasks that have ended, one for each command that says so.
@@ -89,6 +91,8 @@ pub struct HostLimits {
     pub http_in_bytes_max: usize,
     /// Bytes that hyper may write ahead of the socket.
     pub http_out_bytes_max: usize,
+    /// What came from one session and waits for an answer, in bytes.
+    pub held_bytes_per_session_max: usize,
     /// One request's body, in bytes, that many included.
     pub body_bytes_max: usize,
     /// Pushes that other shards have not answered yet.
@@ -213,6 +217,7 @@ impl Host {
             held: BTreeMap::new(),
             held_bytes: 0,
             calls_bytes: 0,
+            is_unloaded: false,
             upgrades: BTreeMap::new(),
             done: Rc::default(),
             tasks_ready: false,
@@ -326,6 +331,7 @@ impl Host {
         let mut count = self.handle_messages();
         count += self.do_commands();
         self.hear_verdicts();
+        count += self.resume_all();
         self.notice_ends();
         while let Some((ticket, number)) = self.shard.poll_tally() {
             self.post.exchange().answer(ticket, number);
@@ -424,6 +430,7 @@ impl Host {
             || !self.wakes.is_empty()
             || self.post.can_unblock()
             || self.shard.has_said()
+            || self.is_unloaded
             || (!self.is_blocked() && self.post.exchange().has_commands(self.id))
     }
 
@@ -534,6 +541,7 @@ impl Host {
     pub fn invariants(&self) {
         self.shard.invariants();
         assert_eq!(self.http.iter().flatten().count(), self.http_count);
+        self.held_invariants();
     }
 
     fn http_ids(&self) -> impl Iterator<Item = ConnectionId> {

@@ -167,16 +167,23 @@ impl Host {
             self.shard.bind(id, user, ANY_EVENT);
         }
         self.show_arrival(id, &admission.profile);
+        if is_kept {
+            self.shard.keep(id, admitted.kept_bytes());
+        }
         for channel in &admission.channels {
-            if self.shard.join(id, channel) == Joined::TooManyChannels {
-                let path = &self.handle.routes()[usize::from(route)].path;
-                let channel = &**channel;
-                limited!(
-                    WARN,
-                    "a session begins on more than it may be on",
-                    path,
-                    channel
-                );
+            match self.shard.join(id, channel) {
+                Joined::TooManyChannels => {
+                    let path = &self.handle.routes()[usize::from(route)].path;
+                    let channel = &**channel;
+                    limited!(
+                        WARN,
+                        "a session begins on more than it may be on",
+                        path,
+                        channel
+                    );
+                }
+                Joined::NoRoom(no_room) => self.shard.end_session(id, no_room.end()),
+                Joined::Now | Joined::Before | Joined::Refused => {}
             }
         }
         if admitted.wants_fresh_channel {
@@ -185,7 +192,9 @@ impl Host {
                 "{name}-{}",
                 self.shard.random_text(FRESH_CHANNEL_CHARACTERS)
             );
-            self.shard.join(id, &channel);
+            if let Joined::NoRoom(no_room) = self.shard.join(id, &channel) {
+                self.shard.end_session(id, no_room.end());
+            }
         }
         if is_kept && self.shard.is_open(id) {
             let state = self.begin_session(id, admitted, session);

@@ -1,0 +1,275 @@
+//! What is remembered for clients against what is recomputed, and what happens at each bound.
+
+use crate::config::{Config, DialectName, Route};
+use crate::content::{Correlation, Outcome};
+use crate::gateway::shard_settings;
+use crate::id::{ConnectionId, ShardId};
+use crate::shard::hash::HashSeed;
+use crate::shard::{Joined, NoRoom, Ruling, Shard};
+use crate::testing::Prng;
+use crate::time::Tick;
+use crate::ws::Kind;
+use std::sync::Arc;
+
+/// Indices of the default config's routes.
+const WSERVER: u16 = 0;
+const EDK: u16 = 1;
+const WSRV: u16 = 2;
+const EASYWS: u16 = 3;
+const PROJECTFORGE: u16 = 4;
+
+fn shard(session: u32, shard: u64, home_of_all: bool) -> Shard {
+    let mut config = Config::default();
+    config.limits.names_bytes_per_session_max = session;
+    config.limits.names_bytes_max = shard;
+    config.limits.claims_waiting_max = 2;
+    for route in &mut config.routes {
+        // So that sessions of several languages share their channels.
+        route.namespace = (route.dialect != DialectName::Echo).then(|| "town".to_owned());
+        route.channels.clear();
+    }
+    let mut yields = Route::new("/edk-yields", DialectName::Edk);
+    yields.kick_out_new_user_conn = true;
+    config.routes.push(yields);
+    let settings = Arc::new(shard_settings(&config, false));
+    let shards = if home_of_all { 1 } else { 2 };
+    Shard::new(ShardId::new(0), shards, settings, HashSeed([1, 2]), [3; 32])
+}
+
+fn open(shard: &mut Shard, route: u16) -> ConnectionId {
+    let id = shard.handle_accepted().expect("there is room");
+    shard.handle_upgraded(id, route, b"greeting", false);
+    drain(shard);
+    id
+}
+
+/// Sends everything and closes what is to be closed; returns what was sent.
+fn drain(shard: &mut Shard) -> Vec<u8> {
+    let mut sent = Vec::new();
+    while let Some((id, bytes)) = shard.poll_send() {
+        sent.extend_from_slice(bytes);
+        let taken = u32::try_from(bytes.len()).expect("small");
+        shard.handle_sent(id, taken);
+    }
+    while let Some((id, step)) = shard.poll_close() {
+        match step {
+            crate::shard::CloseStep::Shutdown => shard.handle_hangup(id, false),
+            crate::shard::CloseStep::Finish | crate::shard::CloseStep::Reset => {
+                shard.handle_closed(id);
+            }
+            crate::shard::CloseStep::Measure => shard.handle_unacknowledged(id, 0),
+        }
+    }
+    while shard.poll_message().is_some() {}
+    sent
+}
+
+fn tick(shard: &mut Shard, now: Tick) {
+    shard.set_time(now);
+    shard.fire_deadlines(now);
+}
+
+fn say(shard: &mut Shard, id: ConnectionId, text: &str) -> String {
+    let len = u16::try_from(text.len()).expect("a short text");
+    let [high, low] = len.to_be_bytes();
+    let head = [0x81, 0x80 | 126, high, low, 0, 0, 0, 0];
+    let mut frame = [&head[..], text.as_bytes()].concat();
+    shard.handle_received(id, &mut frame);
+    String::from_utf8_lossy(&drain(shard)).into_owned()
+}
+
+fn register(user: &str, event: &str) -> String {
+    format!(r#"{{"token":"{user}","event":"{event}"}}"#)
+}
+
+/// Random joins, leaves, registrations, claims and ends: after each step every sum is what it is
+/// when it is added up anew, and at most what it may be; in the end nothing is left.
+#[test]
+fn what_is_counted_is_what_is_there() {
+    let (mut refused, mut ended) = (0, 0);
+    for seed in 0..80 {
+        let mut prng = Prng::from_seed(seed);
+        let (session_max, shard_max) = (8_000, 30_000 + prng.below(40_000));
+        let mut shard = shard(session_max, shard_max, prng.chance(1, 2));
+        let mut sessions: Vec<ConnectionId> = Vec::new();
+        let mut claims: Vec<ConnectionId> = Vec::new();
+        let text = |prng: &mut Prng| {
+            let letter = char::from(b'a' + u8::try_from(prng.range(0, 5)).expect("small"));
+            let len = prng.pick([1_u32, 5, 40, 400, 1_000].into_iter());
+            letter.to_string().repeat(len.expect("some") as usize)
+        };
+        for step in 0..300 {
+            tick(&mut shard, Tick(step));
+            let session = prng.pick(sessions.iter().copied());
+            match (prng.range(0, 19), session) {
+                (0..=2, _) | (_, None) => {
+                    let route = prng.pick([WSERVER, WSRV, EASYWS, PROJECTFORGE].into_iter());
+                    sessions.push(open(&mut shard, route.expect("some")));
+                }
+                (3..=7, Some(id)) => {
+                    let user = text(&mut prng);
+                    shard.bind(id, &user, text(&mut prng).as_bytes());
+                }
+                (8..=12, Some(id)) => {
+                    let joined = shard.join(id, &text(&mut prng));
+                    refused += u32::from(matches!(joined, Joined::NoRoom(_)));
+                }
+                (13..=14, Some(id)) => drop(shard.leave_channel(id, &text(&mut prng))),
+                (15, Some(id)) => shard.keep(id, prng.range(0, 2_000) as usize),
+                (16, Some(id)) => shard.end_session(id, crate::close::End::Dropped),
+                (17, _) => {
+                    let id = shard.handle_accepted().expect("there is room");
+                    shard.claim(id, 0, &text(&mut prng), prng.chance(1, 2));
+                    claims.push(id);
+                }
+                (_, _) => {
+                    if let Some(id) = prng.pick(claims.iter().copied()) {
+                        claims.retain(|&other| other != id);
+                        shard.give_up_claim(id);
+                        shard.cut(id, crate::close::End::Reset);
+                    }
+                }
+            }
+            while let Some(verdict) = shard.poll_verdict() {
+                refused += u32::from(verdict.ruling == Ruling::NoRoom);
+            }
+            drain(&mut shard);
+            shard.invariants();
+            let before = sessions.len();
+            sessions.retain(|&id| shard.is_open(id));
+            ended += before - sessions.len();
+            assert!(shard.names_bytes() as u64 <= shard_max, "seed {seed}");
+            for &id in &sessions {
+                assert!(shard.names_bytes_of(id) <= session_max as usize);
+            }
+        }
+        shard.cut_all();
+        drain(&mut shard);
+        shard.invariants();
+        assert_eq!((shard.names_bytes(), shard.connections_count()), (0, 0));
+    }
+    assert!(
+        refused > 20 && ended > 100,
+        "{refused} refused, {ended} ended"
+    );
+}
+
+#[test]
+fn a_session_that_registers_for_too_much_is_closed_and_all_of_it_forgotten() {
+    let mut shard = shard(20_000, 1 << 30, true);
+    let (greedy, other) = (open(&mut shard, WSERVER), open(&mut shard, WSERVER));
+    say(&mut shard, other, &register("jack", "e"));
+    let before = shard.names_bytes();
+    let mut count = 0;
+    let closed = loop {
+        let user = format!("{count:01000}");
+        let sent = say(&mut shard, greedy, &register(&user, &user));
+        if !sent.is_empty() {
+            break sent;
+        }
+        count += 1;
+        assert!(shard.names_bytes_of(greedy) <= 20_000);
+    };
+    assert!(closed.ends_with("\x03\u{fffd}too many names"), "{closed:?}");
+    assert!((4..20).contains(&count), "{count}");
+    assert!(shard.is_open(other) && !shard.is_open(greedy));
+    assert_eq!(shard.names_bytes(), before);
+    assert_eq!(shard.counters().ended("too_many_names"), 1);
+    shard.invariants();
+}
+
+#[test]
+fn a_join_beyond_is_refused_in_the_words_of_the_language() {
+    for (session, shard_max, expected) in [
+        (20_000, 1 << 30, NoRoom::Session),
+        (1 << 20, 1 << 20, NoRoom::Shard),
+    ] {
+        let mut shard = shard(session, shard_max, true);
+        let words = expected.denial().as_str();
+        let mut members: Vec<ConnectionId> = Vec::new();
+        'fill: loop {
+            let id = open(&mut shard, EASYWS);
+            members.push(id);
+            for number in 0..200 {
+                let name = format!("{}-{number:0900}", id.slot());
+                match shard.join(id, &name) {
+                    Joined::Now => {}
+                    Joined::NoRoom(no_room) => {
+                        assert_eq!(no_room, expected);
+                        break 'fill;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let id = *members.last().expect("somebody joined");
+        let before = (shard.names_bytes(), shard.names_bytes_of(id));
+        let name = "another".repeat(130);
+        let outcome = Outcome::from(shard.join(id, &name));
+        assert_eq!(outcome, Outcome::Denied(expected.denial()));
+        let asked = Correlation::of("listen", Kind::Text);
+        shard.say(id, &asked, &outcome);
+        let answer = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
+        assert!(answer.contains(words), "{answer:?}");
+        assert!(shard.is_open(id));
+        assert_eq!(before, (shard.names_bytes(), shard.names_bytes_of(id)));
+
+        // Here there are no words, and a client that is told nothing would wait for ever.
+        let speechless = open(&mut shard, EDK);
+        shard.say(speechless, &asked, &outcome);
+        let close = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
+        assert!(close.ends_with(words), "{close:?}");
+        assert!(!shard.is_open(speechless));
+        assert_eq!(shard.counters().ended(expected.end().label()), 1);
+
+        // Whoever leaves makes room.
+        shard.end_session(members[0], crate::close::End::Dropped);
+        drain(&mut shard);
+        let newcomer = open(&mut shard, EASYWS);
+        assert_eq!(shard.join(newcomer, &name), Joined::Now);
+        shard.invariants();
+    }
+}
+
+#[test]
+fn a_full_shard_closes_who_cannot_be_told_and_says_that_it_may_come_back() {
+    let mut shard = shard(1 << 20, 1 << 20, true);
+    let mut number = 0;
+    let closed = loop {
+        let id = open(&mut shard, WSERVER);
+        for _ in 0..100 {
+            number += 1;
+            let user = format!("{number:01000}");
+            shard.bind(id, &user, user.as_bytes());
+        }
+        let sent = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
+        if !sent.is_empty() {
+            break sent;
+        }
+        assert!(number < 10_000, "the shard is never full");
+    };
+    assert!(
+        closed.ends_with("\x03\u{fffd}no room for another name"),
+        "{closed:?}"
+    );
+    assert_eq!(shard.counters().ended("names_full"), 1);
+    shard.invariants();
+}
+
+#[test]
+fn a_user_is_not_claimed_where_there_is_no_room_for_its_name() {
+    let mut shard = shard(1 << 20, 1 << 20, true);
+    let mut granted = 0;
+    let ruling = loop {
+        let id = shard.handle_accepted().expect("there is room");
+        shard.claim(id, 0, &format!("{granted:01000}"), true);
+        let verdict = shard.poll_verdict().expect("it is the home of all");
+        if verdict.ruling != Ruling::Granted {
+            break verdict.ruling;
+        }
+        granted += 1;
+    };
+    assert_eq!(ruling, Ruling::NoRoom);
+    assert!((300..1_000).contains(&granted), "{granted}");
+    shard.invariants();
+}

@@ -1,0 +1,184 @@
+//! What clients may have the gateway remember: how each language refuses a name too many, how a
+//! session ends that cannot be told, and that all of it is forgotten.
+
+use super::gateway_on;
+use crate::client::{Client, open, open_as, read_text, register, settle};
+use crate::peer::{Answer, Peer, sent_to};
+use crate::process::{Process, gateway};
+use tungstenite::Message;
+
+const SMALL: &str = "[limits]\nname_bytes_max = 1_000\ntoken_bytes_max = 1_000\n\
+    names_bytes_per_session_max = 16_000\nnames_bytes_max = 65_536\n";
+
+fn long(number: usize) -> String {
+    format!("{number:0900}")
+}
+
+/// Has a client of `wsrv` do something to a channel, and returns how that was answered.
+fn ask(client: &mut Client, command: &str, channel: &str) -> String {
+    let text = format!(r#"{{"cmd":"{command}","data":"{channel}"}}"#);
+    client.send(Message::text(text)).expect("the gateway reads");
+    let answer = read_text(client);
+    let (_, msg) = answer.split_once(r#""msg":""#).expect("it has words");
+    msg.split('"').next().expect("they end").to_owned()
+}
+
+/// Registers until the gateway closes; returns for how many.
+fn register_for_all(client: &mut Client, from: usize) -> (usize, (u16, String)) {
+    for number in from..from + 1_000 {
+        let user = long(number);
+        let text = format!(r#"{{"token":"{user}","event":"{user}"}}"#);
+        let ping = Message::Ping(tungstenite::Bytes::new());
+        for message in [Message::text(text), ping] {
+            client.send(message).expect("it is read, or thrown away");
+        }
+        match client.read().expect("a pong or a close comes") {
+            Message::Pong(_) => {}
+            Message::Close(Some(frame)) => {
+                let end = client.read();
+                assert!(end.is_err(), "{end:?}");
+                return (number - from, (frame.code.into(), frame.reason.to_string()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("a session may register for everybody");
+}
+
+#[test]
+fn hundreds_of_channels_are_for_everybody_by_default() {
+    let process = Process::start(gateway(None));
+    let mut client = open(process.address, "/wsrv");
+    for number in 0..500 {
+        assert_eq!(ask(&mut client, "join", &format!("room {number}")), "ok");
+    }
+    settle(&mut client);
+}
+
+#[test]
+fn a_channel_too_many_is_refused_in_words_and_one_left_makes_room() {
+    let process = Process::start(gateway_on(1, SMALL));
+    let mut client = open(process.address, "/wsrv");
+    let mut count = 0;
+    let refused = loop {
+        match ask(&mut client, "join", &long(count)) {
+            ok if ok == "ok" => count += 1,
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused, "too many names");
+    assert!((8..16).contains(&count), "{count}");
+    assert_eq!(ask(&mut client, "leave", &long(0)), "ok");
+    assert_eq!(ask(&mut client, "join", &long(count)), "ok");
+    assert_eq!(ask(&mut client, "join", &long(0)), "too many names");
+    // Longer than names may be: there is no such channel.
+    let longer = "x".repeat(1_001);
+    assert_eq!(ask(&mut client, "join", &longer), "no channel is named");
+    settle(&mut client);
+}
+
+#[test]
+fn a_session_that_registers_for_too_much_is_closed_and_forgotten() {
+    let process = Process::start(gateway_on(1, SMALL));
+    let mut beside = open_as(process.address, "jack", "e");
+    let mut peer = Peer::connect(process.address);
+    // More often than there would be room for if anything stayed.
+    for _ in 0..8 {
+        let mut greedy = open(process.address, "/ws");
+        let (count, close) = register_for_all(&mut greedy, 0);
+        assert_eq!(close, (1008, "too many names".to_owned()));
+        assert!((4..8).contains(&count), "{count}");
+        assert_eq!(peer.push(&long(0), &long(0), "m"), sent_to(0));
+    }
+    assert_eq!(peer.push("jack", "e", "m"), sent_to(1));
+    assert_eq!(read_text(&mut beside), "m");
+    drop(beside);
+    let log = process.stop().log;
+    assert!(log.contains(r#""too_many_names": 8"#), "{log}");
+}
+
+#[test]
+fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
+    let process = Process::start(gateway_on(1, SMALL));
+    let mut talker = open(process.address, "/wsrv");
+    let mut kept: Vec<Client> = Vec::new();
+    let mut number = 0;
+    let close = 'full: loop {
+        let mut client = open(process.address, "/ws");
+        // The one for which there is no room is the first of its session.
+        for _ in 0..3 {
+            let user = long(number);
+            number += 1;
+            let text = format!(r#"{{"token":"{user}","event":"{user}"}}"#);
+            client.send(Message::text(text)).expect("the gateway reads");
+            let ping = Message::Ping(tungstenite::Bytes::new());
+            client.send(ping).expect("it is read, or thrown away");
+            match client.read().expect("a pong or a close comes") {
+                Message::Pong(_) => {}
+                Message::Close(Some(frame)) => break 'full frame,
+                other => panic!("{other:?}"),
+            }
+        }
+        kept.push(client);
+        assert!(kept.len() < 20, "it is never full");
+    };
+    assert_eq!(u16::from(close.code), 1013);
+    assert_eq!(close.reason.as_str(), "no room for another name");
+    assert_eq!(
+        ask(&mut talker, "join", &long(0)),
+        "no room for another name"
+    );
+    for client in &mut kept {
+        settle(client);
+    }
+    kept.pop()
+        .expect("some were let in")
+        .close(None)
+        .expect("it is open");
+    // The end of that session is handled before what its own connection brings next.
+    let mut newcomer = loop {
+        let mut client = open(process.address, "/ws");
+        let text = r#"{"token":"jack","event":"e"}"#;
+        client.send(Message::text(text)).expect("the gateway reads");
+        let ping = Message::Ping(tungstenite::Bytes::new());
+        client.send(ping).expect("the gateway reads");
+        if client.read().expect("a pong or a close").is_pong() {
+            break client;
+        }
+    };
+    register(&mut newcomer, "jill", "e");
+    assert_eq!(ask(&mut talker, "join", "room"), "ok");
+    let log = {
+        drop((kept, newcomer, talker));
+        process.stop().log
+    };
+    assert!(log.contains(r#""names_full": "#), "{log}");
+}
+
+#[test]
+fn a_token_is_a_user_up_to_its_own_bound_and_a_longer_one_is_nobody() {
+    let process = Process::start(gateway(None));
+    let token = "t".repeat(8_192);
+    let mut client = open_as(process.address, &token, "e");
+    register(&mut client, &format!("{token}t"), "e");
+    register(&mut client, "jack", &"e".repeat(1_025));
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(peer.push(&token, "e", "m"), sent_to(1));
+    assert_eq!(read_text(&mut client), "m");
+    assert_eq!(peer.push(&format!("{token}t"), "e", "m"), sent_to(0));
+    assert_eq!(peer.push("jack", &"e".repeat(1_025), "m"), sent_to(0));
+    settle(&mut client);
+
+    for (bytes, expected) in [(8_192, 101), (8_193, 401)] {
+        let mut peer = Peer::connect(process.address);
+        let token = "t".repeat(bytes);
+        let head = format!(
+            "GET /edk HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             x-user-id: jack\r\nSec-WebSocket-Protocol: {token}\r\n\r\n"
+        );
+        peer.send(head.as_bytes());
+        let Answer { status, .. } = peer.answer();
+        assert_eq!(status, expected, "{bytes} bytes");
+    }
+}

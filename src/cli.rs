@@ -101,7 +101,7 @@ pub fn load(serve: &Serve) -> Result<Config, ConfigError> {
 }
 
 /// Checks a config file, with the files that it names, and returns the line that says it can be
-/// used, `FILE: ok`.
+/// used, `FILE: ok`, and one that says how much memory it may take on this machine.
 ///
 /// # Errors
 ///
@@ -113,7 +113,11 @@ pub fn check(check: &Check) -> Result<String, Error> {
     };
     let config = Config::load(Some(&check.config), &overrides).map_err(Error::Config)?;
     gateway::check_files(&config)?;
-    Ok(format!("{}: ok", check.config.display()))
+    Ok(format!(
+        "{}: ok\nmemory: {}",
+        check.config.display(),
+        gateway::memory_bound(&config)
+    ))
 }
 
 /// What the gateway says when it has started: where to connect, what is served, what to try.
@@ -168,6 +172,7 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
         put("backend", &backend.name, &asked_by(config, &backend.name));
     }
 
+    put("memory", &gateway::memory_bound(config).to_string(), "");
     if let Some(route) = first {
         put_a_push_to_try(&mut text, route, near);
     }
@@ -412,7 +417,10 @@ mod tests {
 
         let is_at_listen = |error: &Error| matches!(error, Error::Config(it) if it.line == Some(1));
         assert!(open.as_ref().is_err_and(is_at_listen), "{open:?}");
-        assert_eq!(meant.ok(), Some(format!("{}: ok", config.display())));
+        let meant = meant.expect("everyone may");
+        let (ok, memory) = meant.split_once('\n').expect("two lines");
+        assert_eq!(ok, format!("{}: ok", config.display()));
+        assert!(memory.starts_with("memory: at most "), "{memory}");
     }
 
     #[test]
@@ -438,6 +446,18 @@ mod tests {
             assert!(problem.contains("/no/f: "), "{problem}");
         }
         std::fs::remove_file(&config).expect("it has just been written");
+    }
+
+    /// [`super::welcome`] without the line about memory, which depends on the machine.
+    fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
+        let text = super::welcome(config, bound, shards);
+        let is_memory = |line: &&str| line.starts_with("  memory ");
+        let line = text.lines().find(is_memory).expect("it has the line");
+        assert!(
+            line.contains("  at most ") && line.contains(" in the kernel ("),
+            "{line}"
+        );
+        text.replace(&format!("{line}\n"), "")
     }
 
     #[test]

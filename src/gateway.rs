@@ -7,8 +7,9 @@ pub use self::error::Error;
 pub use self::settings::shard_settings;
 use self::settings::{handle_core, host_settings, turn_limits};
 use crate::builtin::{self, Builtin};
-use crate::config::Config;
+use crate::config::{Config, MemoryBound};
 use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
+use crate::driver::machine;
 use crate::driver::mailbox::Exchange;
 use crate::driver::start::{self, Common};
 use crate::driver::stop::{Ending, StopFlag};
@@ -313,6 +314,12 @@ impl fmt::Debug for Builder {
 pub fn check_files(config: &Config) -> Result<(), Error> {
     Builtin::open(config)?;
     host_settings(config, false).map(drop)
+}
+
+/// The most memory that a gateway with this config takes on this machine.
+#[must_use]
+pub fn memory_bound(config: &Config) -> MemoryBound {
+    MemoryBound::of(config, machine::machine(config))
 }
 
 /// What all shards of a gateway have in common, for a simulation that plays the driver.

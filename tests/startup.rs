@@ -59,7 +59,14 @@ fn the_printed_config_is_one_to_start_with() {
     let path = config_file(&done.output);
     let path = path.to_str().expect("a plain path");
     let checked = run(campanile(&["check", "--config", path]));
-    assert_eq!(checked.output, format!("{path}: ok\n"));
+    let mut lines = checked.output.lines();
+    assert_eq!(lines.next(), Some(format!("{path}: ok").as_str()));
+    assert!(
+        lines
+            .next()
+            .is_some_and(|it| it.starts_with("memory: at most "))
+    );
+    assert_eq!(lines.next(), None);
     assert_eq!(
         (checked.status.code(), checked.errors.as_str()),
         (Some(0), "")
@@ -70,8 +77,8 @@ fn the_printed_config_is_one_to_start_with() {
 #[test]
 fn a_bad_config_is_one_line_for_check_and_for_serving() {
     let allowed = "sessions_max, message_bytes_max, outbox_bytes_max, socket_unsent_bytes_max, \
-        socket_send_buffer_bytes_max, held_bytes_per_session_max, \
-        partial_bytes_max, publication_bytes_max, batch_bytes_max, name_bytes_max, token_bytes_max, \
+        socket_send_buffer_bytes_max, held_bytes_per_session_max, partial_bytes_max, \
+        publication_bytes_max, batch_bytes_max, name_bytes_max, token_bytes_max, \
         names_bytes_per_session_max, names_bytes_max, users_per_session_max, \
         channels_per_session_max, commands_max, claims_waiting_max, busy_poll_us, \
         handler_stall_ms, mailbox_messages_max, sends_per_enter_max, sends_per_turn_max, \

@@ -359,7 +359,7 @@ impl Peer {
 fn gateway_on(shards: usize, config: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
     command.args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
-    command.arg("--config").arg(process::config_file(config));
+    command.arg("--config").arg(config_file(config));
     command
 }
 

@@ -12,6 +12,7 @@
 mod buffers;
 mod closing;
 pub mod host;
+pub(crate) mod machine;
 pub mod mailbox;
 pub(crate) mod panic_hook;
 mod ring;

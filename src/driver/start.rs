@@ -58,8 +58,7 @@ pub(crate) struct Common {
 /// Raises limits, tries the ring and takes the port.
 pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let files = raise_open_files();
-    let wanted = config.limits.sessions_max.map(|max| max.get() as usize);
-    let sessions_max = wanted.unwrap_or_else(|| files.saturating_sub(FILES_RESERVED));
+    let sessions_max = sessions_max(config, Some(files as u64));
     if sessions_max == 0 || sessions_max + FILES_RESERVED > files {
         return Err(StartError::OpenFiles {
             have: files,
@@ -68,10 +67,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     }
 
     let cpus = allowed_cpus();
-    let shards = config
-        .shards
-        .map_or(cpus.len(), |shards| usize::from(shards.get()));
-    let shards = shards.clamp(1, SHARDS_MAX - 1);
+    let shards = shards_count(config);
     // On a thread of its own: the kernel interrupts whoever has made a ring once more when it is
     // gone, and an embedder's thread would see a system call fail with EINTR.
     let probe = std::thread::scope(|scope| {
@@ -307,6 +303,21 @@ fn raise_open_files() -> usize {
         Err(_) => limit.current.unwrap_or(most),
     };
     usize::try_from(current).unwrap_or(usize::MAX)
+}
+
+/// Sessions and HTTP connections of the process where so many files may be open; `None` is any
+/// number.
+pub(super) fn sessions_max(config: &Config, files: Option<u64>) -> usize {
+    let wanted = config.limits.sessions_max.map(|max| max.get() as usize);
+    let files = usize::try_from(files.unwrap_or(FILES_UNLIMITED)).unwrap_or(usize::MAX);
+    wanted.unwrap_or_else(|| files.saturating_sub(FILES_RESERVED))
+}
+
+/// How many shards there are.
+pub(super) fn shards_count(config: &Config) -> usize {
+    let wanted = config.shards.map(|shards| usize::from(shards.get()));
+    let shards = wanted.unwrap_or_else(|| allowed_cpus().len());
+    shards.clamp(1, SHARDS_MAX - 1)
 }
 
 fn allowed_cpus() -> Vec<usize> {

@@ -235,7 +235,7 @@ impl Users {
         let Some(of_slot) = self.slots.get_mut(slot as usize) else {
             return;
         };
-        let mut next = std::mem::replace(of_slot, BindingsOfSlot::EMPTY).first;
+        let mut next = std::mem::replace(of_slot, UNBOUND).first;
         while next != NONE {
             let binding = self.bindings.remove(next as usize);
             self.remove_member(binding);
@@ -475,7 +475,7 @@ impl Users {
     fn add_binding(&mut self, slot: u32, last: u32, interest: u32) {
         let slot_index = slot as usize;
         if self.slots.len() <= slot_index {
-            self.slots.resize(slot_index + 1, BindingsOfSlot::EMPTY);
+            self.slots.resize(slot_index + 1, UNBOUND);
         }
         self.bytes += BINDING_BYTES;
         let members = &mut self.interests[interest as usize].members;
@@ -564,13 +564,6 @@ pub enum NotBound {
     NoRoom(NoRoom),
 }
 
-impl BindingsOfSlot {
-    const EMPTY: Self = Self {
-        first: NONE,
-        bytes: 0,
-    };
-}
-
 /// What a user takes besides its interests, in bytes.
 fn user_bytes(name: &[u8]) -> usize {
     USER_BYTES + text_bytes(name.len())
@@ -595,6 +588,10 @@ fn index_of(index: usize) -> u32 {
 }
 
 const NONE: u32 = u32::MAX;
+const UNBOUND: BindingsOfSlot = BindingsOfSlot {
+    first: NONE,
+    bytes: 0,
+};
 
 const _: () = assert!(size_of::<Option<Interest>>() == 40);
 

@@ -4,6 +4,9 @@
 //! operator where to connect. It prints nothing and ends nothing: that is for `main` to do.
 
 mod hints;
+mod limits;
+
+pub use self::limits::limits_line;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -19,6 +19,7 @@ use crate::embedder::{Embedder, Fault};
 use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
 use crate::hooks::Backends;
 use crate::id::ShardId;
+use crate::limits::ProcessLimits;
 use crate::logging;
 use crate::metrics::Counters;
 use crate::public_id::IdCipher;
@@ -43,6 +44,7 @@ pub struct Gateway {
     watchdog: Option<Watchdog>,
     summary: Option<Summary>,
     backends: Arc<Backends>,
+    limits: ProcessLimits,
 }
 
 /// A gateway that has not started: its config and the functions of the embedding program.
@@ -79,6 +81,12 @@ impl Gateway {
     #[must_use]
     pub fn backend_reports(&self) -> Vec<serde_json::Value> {
         self.backends.report()
+    }
+
+    /// The limits that it runs with.
+    #[must_use]
+    pub fn limits(&self) -> ProcessLimits {
+        self.limits
     }
 
     /// How many shards it has.
@@ -252,13 +260,14 @@ impl Builder {
         let keys = start::random_keys().map_err(Error::Start)?;
         let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
         let reported = Arc::clone(&backends);
-        api.settle(keys[0], Arc::new(move || reported.report()));
+        let limits = prepared.limits;
+        api.settle(keys[0], Arc::new(move || reported.report()), limits);
         let stop = Arc::new(StopFlag::default());
         let core = handle_core(&config, &host, &prepared.exchange);
         let watchdog = Watchdog::new(&config, prepared.exchange.shards());
         let common = Common {
             host,
-            turn_limits: turn_limits(&config, prepared.sessions_max),
+            turn_limits: turn_limits(&config, limits.sessions_max),
             embedder,
             setups,
             core: Arc::clone(&core),
@@ -291,6 +300,7 @@ impl Builder {
             watchdog,
             summary: summary.map_err(Error::Start)?,
             backends,
+            limits,
         })
     }
 }

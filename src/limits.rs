@@ -341,8 +341,9 @@ settings! {
         /// frames; 0 is off. A session whose message takes longer is closed with 1008.
         pub message_timeout_ms: u32 = 600_000, TIME_MS.or_off();
 
-        /// Milliseconds from accepting a connection to the end of its first request's head.
-        /// A connection that takes longer is closed.
+        /// Milliseconds from accepting a connection to the end of its first request's head, and
+        /// from the first byte of each later head to its end, however the bytes come.
+        /// One that has sent a part is answered with 408 and closed, one without a byte closed.
         pub handshake_timeout_ms: u32 = 10_000, TIME_MS;
 
         /// Milliseconds that a client has to answer a close frame, from the last byte that it took
@@ -355,9 +356,12 @@ settings! {
 settings! {
     /// What one HTTP connection or request may hold and how long it may take: `[http]`.
     pub struct Http {
-        /// Connections of a shard that are not sessions, pushers' connections for one.
-        /// One more closes the connection that has been idle longest; if none is idle, the new one
-        /// is answered with 503 and closed.
+        /// Connections of a shard that have sent something and are not sessions, pushers' for one.
+        /// One more closes the first of these, of each kind the oldest: without a whole head,
+        /// without a whole body, with unread answers, idle, with a request to health_path in the
+        /// last 30 s, with an authorized push, drop or API request. Three quarters at most may be
+        /// held by connections that never had the last: beyond that, a new one closes one of them.
+        /// One that is being answered is not closed; if all are, the new one is answered with 503.
         pub http_connections_max: u32 = 1_024, Allowed::between(1, 1_048_576);
 
         /// Bytes of a connection that have been received and not yet been read by HTTP.
@@ -365,16 +369,25 @@ settings! {
         pub http_in_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
 
         /// Bytes of answers that a connection has not taken yet.
-        /// Above it its next answers wait.
+        /// At that many its next requests wait, and nothing is received from it.
         pub http_out_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
+
+        /// Bytes of answers that connections have not taken yet, with requests that wait for that,
+        /// of all connections of a shard together that never had an authorized request answered.
+        /// Above it the one is reset that has taken none for longest.
+        pub http_unread_bytes_max: u32 = 64 * MIB_32, Allowed::between(64 * KIB, GIB);
 
         /// Bytes of one request's body, inclusive.
         /// A request with a longer one is answered with 413.
         pub body_bytes_max: u32 = 16 * MIB_32, Allowed::between(1, GIB);
 
-        /// Milliseconds that a body may take to arrive.
-        /// The connection of a request that takes longer is closed.
+        /// Milliseconds that a body may take to arrive as a whole, however its bytes come.
+        /// A request that takes longer is answered with 408, and its connection closed.
         pub body_timeout_ms: u32 = 30_000, TIME_MS;
+
+        /// Milliseconds in which a connection takes none of the answers that wait for it.
+        /// After that it is closed with a reset.
+        pub send_timeout_ms: u32 = 30_000, TIME_MS;
 
         /// Milliseconds that a connection may wait between two requests.
         /// After that it is closed.
@@ -549,6 +562,17 @@ impl Limits {
     pub fn user_bytes_max(&self) -> u32 {
         self.name_bytes_max.max(self.token_bytes_max)
     }
+}
+
+/// The limits that a running process has found: what the config leaves to the machine is resolved.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ProcessLimits {
+    /// Connections of the process, on all shards: from that many on, no session is opened.
+    pub sessions_max: usize,
+    /// Connections of one shard that have sent something and are not sessions.
+    pub http_connections_max: usize,
+    /// Descriptors that the process may have.
+    pub open_files_max: usize,
 }
 
 /// What an echo route's sessions may be owed at least unless the route says otherwise, in bytes.

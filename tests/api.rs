@@ -113,7 +113,9 @@ fn an_api_that_is_not_served_is_not_there() {
 
 #[test]
 fn health_tells_everyone_little_and_those_with_a_key_more() {
-    let process = Process::start(gateway(Some("[api]\nkeys = ['k']")));
+    let process = Process::start(gateway(Some(
+        "[api]\nkeys = ['k']\n[limits]\nsessions_max = 9\n[http]\nhttp_connections_max = 7",
+    )));
     let client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
     let version = env!("CARGO_PKG_VERSION");
@@ -127,10 +129,12 @@ fn health_tells_everyone_little_and_those_with_a_key_more() {
     let mut more = little;
     more["sessions"] = 1.into();
     more["backends"] = json!([]);
-    assert_eq!(
-        http.ask("GET", "/health", "X-Api-Key: k\r\n", "").body,
-        more
-    );
+    more["limits"] = json!({"sessions_max": 9, "http_connections_max": 7});
+    let mut told = http.ask("GET", "/health", "X-Api-Key: k\r\n", "").body;
+    let limits = told["limits"].as_object_mut().expect("members");
+    let open_files_max = limits.remove("open_files_max").and_then(|it| it.as_u64());
+    assert!(open_files_max > Some(9), "more than there may be sessions");
+    assert_eq!(told, more);
     let head = http.ask("HEAD", "/health", "", "");
     assert_eq!((head.status, head.body), (200, Value::Null));
     let post = http.ask("POST", "/health", "", "");

@@ -22,6 +22,8 @@ mod climate;
 mod embedder;
 #[path = "sim/model.rs"]
 mod model;
+#[path = "sim/strangers.rs"]
+mod strangers;
 #[path = "sim/talk.rs"]
 mod talk;
 #[path = "../src/testing.rs"]

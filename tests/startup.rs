@@ -20,7 +20,7 @@ use full_pipe::{full_pipe, wait};
 use peer::{Peer, push_body, request, sent_to};
 use process::{PATIENCE, Process, collect, config_file, gateway};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -72,6 +72,24 @@ fn the_printed_config_is_one_to_start_with() {
         (Some(0), "")
     );
     assert_serves(&Process::start(gateway(Some(&done.output))));
+}
+
+#[test]
+fn the_limits_of_the_process_are_told_at_the_start() {
+    let config = config_file("[limits]\nsessions_max = 64\n[http]\nhttp_connections_max = 8");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", PROGRAM]);
+    command.args(["--listen", "127.0.0.1:0", "--config"]);
+    command.arg(config).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the program can be executed");
+    let output = BufReader::new(child.stdout.take().expect("piped above"));
+    let mut lines = output.lines().map_while(Result::ok);
+    let limits = lines.find(|line| line.starts_with("Limits: "));
+    child.kill().expect("it serves");
+    child.wait().expect("it is our child");
+    let expected = "Limits: 64 sessions (sessions_max), 8 HTTP connections on each shard \
+                    (http_connections_max), 320 open files.";
+    assert_eq!(limits.as_deref(), Some(expected));
 }
 
 #[test]

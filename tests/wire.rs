@@ -28,6 +28,8 @@ mod quiet;
 mod send_buffers;
 #[path = "wire/slow.rs"]
 mod slow;
+#[path = "wire/strangers.rs"]
+mod strangers;
 
 use client::{Client, open, open_as, read_text, register, settle};
 use peer::{Peer, push_body, request, sent_to};

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   {"status": "ok", "version": "0.1.0", "shards": 4}
-//!   {"status": "degraded", .., "sessions": 12, "backends": [{"name": "b", "state": "down", ..}]}
+//!   {"status": "degraded", .., "sessions": 12, "backends": [{"name": "b", "state": "down", ..}],
+//!    "limits": {"sessions_max": 19744, "http_connections_max": 1024, "open_files_max": 20000}}
 //!   {"status": "stopping"}                                                                  503
 //! ```
 
@@ -10,6 +11,7 @@ use super::answer::ApiAnswer;
 use super::calls::bounded;
 use super::{Api, Caller};
 use crate::handler::Handle;
+use crate::limits::ProcessLimits;
 use hyper::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
@@ -34,11 +36,30 @@ struct More {
     /// `None`: the shards have too much to do to say.
     sessions: Option<usize>,
     backends: Vec<Value>,
+    limits: Limits,
+}
+
+/// Those of the process; HTTP connections are those of one shard.
+#[derive(Serialize)]
+struct Limits {
+    sessions_max: usize,
+    http_connections_max: usize,
+    open_files_max: usize,
 }
 
 #[derive(Serialize)]
 struct Stopping {
     status: &'static str,
+}
+
+impl From<ProcessLimits> for Limits {
+    fn from(limits: ProcessLimits) -> Self {
+        Self {
+            sessions_max: limits.sessions_max,
+            http_connections_max: limits.http_connections_max,
+            open_files_max: limits.open_files_max,
+        }
+    }
 }
 
 impl Api {
@@ -66,6 +87,7 @@ impl Api {
             Some(More {
                 sessions: counts.map(|counts| counts.into_iter().sum()),
                 backends,
+                limits: Limits::from(self.process_limits),
             })
         } else {
             None

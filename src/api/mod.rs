@@ -31,7 +31,7 @@ use self::problem::Code;
 pub(crate) use self::problem::Problem;
 use crate::config::{Config, Secret};
 use crate::handler::Handle;
-use crate::limits::ApiLimits;
+use crate::limits::{ApiLimits, ProcessLimits};
 use crate::ws::handshake;
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
@@ -57,6 +57,7 @@ pub(crate) struct Api {
     hash_key: [u64; 2],
     document: Bytes,
     backends: BackendReport,
+    process_limits: ProcessLimits,
 }
 
 /// The bounds of what is asked.
@@ -135,13 +136,21 @@ impl Api {
             hash_key: [0; 2],
             document: openapi::document(config),
             backends: Arc::new(Vec::new),
+            process_limits: ProcessLimits::default(),
         }
     }
 
-    /// Takes a key that nobody can guess, and the means to say how backends are.
-    pub(crate) fn settle(&mut self, hash_key: [u64; 2], backends: BackendReport) {
+    /// Takes a key that nobody can guess, the means to say how backends are, and the limits of the
+    /// process.
+    pub(crate) fn settle(
+        &mut self,
+        hash_key: [u64; 2],
+        backends: BackendReport,
+        process_limits: ProcessLimits,
+    ) {
         self.hash_key = hash_key;
         self.backends = backends;
+        self.process_limits = process_limits;
     }
 
     /// Understands the head of a request.
@@ -171,6 +180,18 @@ impl Api {
         }
         self.begin_at(place, caller, head, handle)
             .map_err(|problem| problem.answer())
+    }
+
+    /// Whether a request was authorized, by a key or, where there are none, by being accepted. One
+    /// for the document is not: anyone may read it.
+    pub(crate) fn is_authorized(&self, head: &Parts, status: u16) -> bool {
+        let path = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
+        let is_known = match self.caller(&head.headers) {
+            Caller::Key(_) => true,
+            Caller::Anyone => (200..300).contains(&status),
+            Caller::Nobody => false,
+        };
+        is_known && !matches!(Place::find(path), None | Some(Place::Document))
     }
 
     fn begin_at(

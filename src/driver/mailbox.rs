@@ -7,6 +7,7 @@
 //! Totals never enter a mailbox: they are added to two atomics that the asker owns, and the last
 //! one to answer wakes it.
 
+use super::refuse::SessionsLimit;
 use super::sleep::SleepFlag;
 use crate::handler::{Command, HandleError};
 use crate::http::Ring;
@@ -25,6 +26,7 @@ pub struct Exchange {
     connections: AtomicUsize,
     /// Shards that have something left to do.
     working: AtomicUsize,
+    sessions_limit: SessionsLimit,
 }
 
 /// What others may touch of one shard.
@@ -124,6 +126,7 @@ impl Exchange {
             inboxes: inboxes.collect(),
             connections: AtomicUsize::new(0),
             working: AtomicUsize::new(shards),
+            sessions_limit: SessionsLimit::default(),
         })
     }
 
@@ -211,6 +214,11 @@ impl Exchange {
     /// Counts a connection no more; returns how many are left.
     pub(super) fn connection_closed(&self) -> usize {
         self.connections.fetch_sub(1, Ordering::Relaxed) - 1
+    }
+
+    /// Whether there are as many connections as there may be sessions.
+    pub(super) fn sessions_limit(&self) -> &SessionsLimit {
+        &self.sessions_limit
     }
 
     /// Wakes every shard, for what each of them must see.

@@ -15,6 +15,7 @@ pub mod host;
 pub(crate) mod machine;
 pub mod mailbox;
 pub(crate) mod panic_hook;
+mod refuse;
 mod ring;
 mod run;
 pub mod sleep;

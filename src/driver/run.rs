@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
 
 use super::host::{Host, Moment};
+use super::refuse::Spare;
 use super::ring::{Completion, DataRing, Lent, Operation};
 use super::socket::{Sockets, peer_address, reset_on_close, shut_sending, unacknowledged_bytes};
 use super::stop::StopFlag;
@@ -14,7 +15,6 @@ use super::turn::{self, Steps};
 use super::{TurnLimits, mailbox::Exchange};
 use crate::embedder::{Embedder, Fault};
 use crate::id::{ConnectionId, ShardId};
-use crate::logging::limited;
 use crate::metrics::Counters;
 use crate::shard::CloseStep;
 use crate::time::Tick;
@@ -52,7 +52,7 @@ pub(super) struct LoopState {
     pub(super) cancelled: VecDeque<(Instant, ConnectionId)>,
     accepting: bool,
     accept_again_at: Option<Instant>,
-    accept_failed: bool,
+    spare: Spare,
     stop_at: Option<Instant>,
     /// The grace is over, and what had not ended was cut.
     was_cut: bool,
@@ -82,7 +82,7 @@ impl LoopState {
             cancelled: VecDeque::new(),
             accepting: false,
             accept_again_at: None,
-            accept_failed: false,
+            spare: Spare::new(),
             stop_at: None,
             was_cut: false,
             said_done: false,
@@ -169,7 +169,7 @@ impl Loop {
                 self.state.sockets.remove(id);
                 self.host.handle_closed(now, id);
                 let count = self.exchange.connection_closed();
-                self.host.set_full(count > self.limits.sessions_max);
+                self.note_connections(count);
                 Ok(())
             }
         }
@@ -181,7 +181,7 @@ impl Loop {
         }
         match u32::try_from(completion.result) {
             Ok(_) => {
-                self.state.accept_failed = false;
+                self.state.spare.after_success(self.id.index());
                 self.adopt(now, completion.result)?;
             }
             Err(_) if self.stop.is_set() => {}
@@ -196,15 +196,13 @@ impl Loop {
         Ok(())
     }
 
-    /// Out of descriptors or memory: backs off, says so once, and goes on serving.
+    /// Out of descriptors or memory: says so to newcomers, backs off, and goes on serving.
     fn on_accept_failure(&mut self, errno: i32) {
         if !matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM) {
             return;
         }
-        if !std::mem::replace(&mut self.state.accept_failed, true) {
-            let error = io::Error::from_raw_os_error(errno);
-            limited!(WARN, "cannot accept, trying again", shard = self.id.index(), %error);
-        }
+        let (listener, shard) = (self.listener.as_ref(), self.id.index());
+        self.state.spare.after_failure(errno, listener, shard);
         self.state.accept_again_at = Some(self.state.now + ACCEPT_BACKOFF);
     }
 
@@ -215,7 +213,7 @@ impl Loop {
             return Ok(());
         };
         let count = self.exchange.connection_opened();
-        self.host.set_full(count > self.limits.sessions_max);
+        self.note_connections(count);
         self.state.sockets.insert(id, descriptor);
         if self.host.wants_peers()
             && let Some(address) = peer_address(self.state.sockets.descriptor(id))

@@ -15,7 +15,7 @@ use crate::embedder::{Embedder, Fault};
 use crate::gateway::{Error, Setups};
 use crate::handler::{Handle, HandleCore, Label, Setup, SetupError, Watch};
 use crate::id::{SHARDS_MAX, ShardId};
-use crate::limits::Limits;
+use crate::limits::{Limits, ProcessLimits};
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
 use rustix::event::EventfdFlags;
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) struct Prepared {
     pub(crate) address: SocketAddr,
     pub(crate) exchange: Arc<Exchange>,
-    pub(crate) sessions_max: usize,
+    pub(crate) limits: ProcessLimits,
     listeners: Vec<OwnedFd>,
     bells: Vec<OwnedFd>,
     cpus: Vec<usize>,
@@ -99,7 +99,11 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     Ok(Prepared {
         address,
         exchange,
-        sessions_max,
+        limits: ProcessLimits {
+            sessions_max,
+            http_connections_max: config.http.http_connections_max as usize,
+            open_files_max: files,
+        },
         listeners,
         bells,
         cpus,

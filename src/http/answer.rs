@@ -96,6 +96,13 @@ pub(crate) const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\r\n\
     too many connections\n";
 
+/// What a connection gets whose request does not become whole in time, without hyper.
+pub(crate) const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 18\r\n\
+    Connection: close\r\n\r\n\
+    request timed out\n";
+
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

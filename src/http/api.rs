@@ -5,7 +5,8 @@
 //! connection.
 
 use super::answer::{self, Answer};
-use super::service::{BadBody, Context, Line, read_whole};
+use super::line::{Line, Merit};
+use super::service::{BadBody, Context, read_whole};
 use crate::api::{ApiAnswer, Begun, Problem};
 use crate::handler::Label;
 use hyper::body::Incoming;
@@ -17,19 +18,24 @@ use std::sync::Arc;
 /// Answers a request to the API.
 pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
     let answered = ask(context, line, &head, body).await;
-    let answer = word(answered.unwrap_or_else(|answer| answer));
+    let answered = answered.unwrap_or_else(|answer| answer);
+    if context.api.is_authorized(&head, answered.status) {
+        line.earn(Merit::Authorized);
+    }
+    let answer = word(answered);
     context.note_answer(line, answer.status(), head.uri.path());
     answer
 }
 
 /// Says how the gateway is.
-pub(super) async fn health(context: &Context, head: &Parts) -> Answer {
+pub(super) async fn health(context: &Context, line: &Line, head: &Parts) -> Answer {
     if head.method != Method::GET && head.method != Method::HEAD {
         let mut answer = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
         let allow = HeaderValue::from_static("GET, HEAD");
         answer.headers_mut().insert(ALLOW, allow);
         return answer;
     }
+    line.earn(Merit::Health);
     let is_stopping = context.is_stopping.get();
     let health = context
         .api

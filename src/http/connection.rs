@@ -1,8 +1,10 @@
 //! One connection before it is a session, or that never becomes one.
 
 use super::Service;
+use super::line::{Line, Merit};
 use super::pipe::{Pipe, PipeIo};
-use super::service::{Context, Line};
+use super::service::Context;
+use crate::driver::host::PlaceKey;
 use crate::handler::Admitted;
 use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
@@ -10,7 +12,7 @@ use crate::ws::handshake;
 use bytes::BytesMut;
 use crossbeam_queue::SegQueue;
 use hyper::server::conn::http1;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +20,8 @@ use std::task::{Poll, Wake, Waker};
 
 /// hyper's state of one connection and the pipe that feeds it.
 ///
-/// Invariant: `flying` is not touched while a send of it is under way.
+/// Invariant: `flying` is not touched while a send of it is under way. What hyper has written and
+/// what is in `flying` are together at most the pipe's outbound bound, but for one answer.
 #[derive(Debug)]
 pub(crate) struct HttpConnection {
     hyper: Option<http1::Connection<PipeIo, Service>>,
@@ -29,6 +32,10 @@ pub(crate) struct HttpConnection {
     flying: Vec<u8>,
     flown: usize,
     is_flying: bool,
+    /// Some of its answers were taken since the driver looked.
+    has_moved: bool,
+    /// Its place among the HTTP connections of its shard; `None` once it is to end.
+    pub(crate) place: Option<PlaceKey>,
     /// Whether it stands in the driver's queue of connections to be sent to.
     pub(crate) queued: bool,
     /// Whether its receive is paused because hyper does not read.
@@ -119,13 +126,8 @@ impl HttpConnection {
         outbound_bytes_max: usize,
     ) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::new(outbound_bytes_max)));
-        let line = Rc::new(Line {
-            id,
-            address: context.peer(id),
-            phase: Cell::new(HttpPhase::Head),
-            upgrade: RefCell::new(None),
-            served: Cell::new(false),
-        });
+        let address = context.peer(id);
+        let line = Rc::new(Line::new(id, address, HttpPhase::Head, &pipe));
         let service = Service {
             context: Rc::clone(context),
             line: Rc::clone(&line),
@@ -146,14 +148,9 @@ impl HttpConnection {
     pub(crate) fn farewell(id: ConnectionId, list: &Arc<WakeList>, words: &[u8]) -> Self {
         let mut pipe = Pipe::new(words.len());
         pipe.put_outbound(words);
-        let line = Line {
-            id,
-            address: None,
-            phase: Cell::new(HttpPhase::Answer),
-            upgrade: RefCell::new(None),
-            served: Cell::new(false),
-        };
-        Self::bare(id, Rc::new(RefCell::new(pipe)), Rc::new(line), list)
+        let pipe = Rc::new(RefCell::new(pipe));
+        let line = Line::new(id, None, HttpPhase::Answer, &pipe);
+        Self::bare(id, pipe, Rc::new(line), list)
     }
 
     fn bare(
@@ -177,6 +174,8 @@ impl HttpConnection {
             flying: Vec::new(),
             flown: 0,
             is_flying: false,
+            has_moved: false,
+            place: None,
             queued: false,
             paused: false,
             peer_ended: false,
@@ -188,9 +187,29 @@ impl HttpConnection {
         self.line.id
     }
 
-    /// What it waits for.
+    /// What it waits for. Unread answers go before everything else: none of its requests is any
+    /// good to a peer that does not read.
     pub(crate) fn phase(&self) -> HttpPhase {
-        self.line.phase.get()
+        if self.is_quiet() {
+            self.line.phase.get()
+        } else {
+            HttpPhase::Unread
+        }
+    }
+
+    /// Whether a request waits because too many answers are unread.
+    pub(crate) fn holds_request(&self) -> bool {
+        self.pipe.borrow().holds_request()
+    }
+
+    /// What its requests have earned since the last call.
+    pub(crate) fn take_merit(&self) -> Option<Merit> {
+        self.line.take_merit()
+    }
+
+    /// Whether some of its answers were taken since the last call.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
     }
 
     /// Takes bytes from the socket; the connection must be polled then.
@@ -212,6 +231,12 @@ impl HttpConnection {
 
     pub(crate) fn inbound_bytes(&self) -> usize {
         self.pipe.borrow().inbound_bytes()
+    }
+
+    /// Bytes of answers that the peer has not taken, and of input that nobody has read.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        let pipe = self.pipe.borrow();
+        pipe.unread_bytes() + pipe.inbound_bytes()
     }
 
     /// Whether somebody woke it since it was polled last.
@@ -248,6 +273,32 @@ impl HttpConnection {
         self.hyper = None;
     }
 
+    /// Ends it with these words, if it can still be told something: a request has begun, nothing of
+    /// its answer has, and the answers before it leave room. `false`: it can only be broken off.
+    pub(crate) fn end_saying(&mut self, words: &[u8]) -> bool {
+        let is_streaming = self.line.is_streaming.get();
+        let Some(hyper) = self.hyper.take() else {
+            return false;
+        };
+        // The next request may have begun in the packet of the last one.
+        let has_begun = self.line.phase.replace(HttpPhase::Answer) != HttpPhase::Idle
+            || !hyper.into_parts().read_buf.is_empty();
+        let mut pipe = self.pipe.borrow_mut();
+        if is_streaming || !has_begun || pipe.is_full() {
+            return false;
+        }
+        pipe.put_outbound(words);
+        true
+    }
+
+    /// Gives up everything but what the kernel holds. The connection is about to be closed.
+    pub(crate) fn abandon(&mut self) {
+        self.hyper = None;
+        self.upgraded = None;
+        let mut pipe = self.pipe.borrow_mut();
+        drop((pipe.take_inbound(), pipe.take_outbound()));
+    }
+
     /// Whether a request was served since the last call.
     pub(crate) fn take_served(&self) -> bool {
         self.line.served.take()
@@ -260,7 +311,7 @@ impl HttpConnection {
             let mut empty = std::mem::take(&mut self.flying);
             empty.clear();
             self.flown = 0;
-            self.flying = self.pipe.borrow_mut().take_outbound(empty);
+            self.flying = self.pipe.borrow_mut().lend_outbound(empty);
         }
         if self.flying.is_empty() {
             return None;
@@ -274,7 +325,15 @@ impl HttpConnection {
         assert!(self.is_flying, "no send to end");
         self.is_flying = false;
         self.flown += taken;
+        self.has_moved |= taken > 0;
         assert!(self.flown <= self.flying.len());
+        if self.flown == self.flying.len() {
+            self.pipe.borrow_mut().settle();
+            if self.flying.capacity() > KEPT_BYTES_MAX {
+                self.flying = Vec::new();
+                self.flown = 0;
+            }
+        }
     }
 
     pub(crate) fn is_flying(&self) -> bool {
@@ -336,7 +395,7 @@ impl HttpConnection {
         input.unsplit(pipe.take_inbound());
 
         // hyper's 101 is the last thing it wrote; ours has the originals' spelling (wire.md 1.1).
-        let mut greeting = pipe.take_outbound(Vec::new());
+        let mut greeting = pipe.take_outbound();
         let at = greeting
             .windows(SWITCHING.len())
             .rposition(|window| window == SWITCHING);
@@ -354,4 +413,6 @@ impl HttpConnection {
 
 /// A request's head, in bytes: what hyper takes at the least. A longer one is answered with 431.
 const HEAD_BYTES_MAX: usize = 8192;
+/// A larger buffer is not kept for the next answer.
+const KEPT_BYTES_MAX: usize = 4096;
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";

@@ -1,7 +1,8 @@
 //! Whatever an embedder serves beside the gateway's own paths.
 
 use super::answer::{self, Answer};
-use super::service::{Context, Line};
+use super::line::Line;
+use super::service::Context;
 use crate::embedder::{discard, guarded};
 use crate::handler::LocalFuture;
 use crate::logging::limited;
@@ -42,10 +43,14 @@ impl EmbedderBody {
 
     /// Has each part of it begin the connection's time limit anew.
     pub(super) fn go_out_on(&mut self, line: Rc<Line>) {
+        line.is_streaming.set(true);
         self.line = Some(line);
     }
 
     fn discard(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.is_streaming.set(false);
+        }
         discard(self.body.take());
     }
 }

@@ -8,18 +8,22 @@ mod answer;
 mod api;
 mod connection;
 mod embedded;
+mod line;
 mod pipe;
 pub(crate) mod playground;
 mod push;
 mod rejections;
+mod route;
 mod service;
 mod upgrade;
 
-pub(crate) use answer::OVERLOADED;
+pub(crate) use answer::{OVERLOADED, TIMED_OUT};
 pub(crate) use connection::{HttpConnection, Progress, Ring, Upgraded, WakeList};
 pub(crate) use embedded::{EmbedderBody, HttpService};
+pub(crate) use line::Merit;
+pub(crate) use route::HttpRoute;
 pub(crate) use service::{
-    Asked, Context, HttpAsk, HttpRoute, Refused, Replied, Reply, RequestBody, UpgradeRules,
+    Asked, Context, HttpAsk, Refused, Replied, Reply, RequestBody, UpgradeRules,
 };
 
 use service::Service;

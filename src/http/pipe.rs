@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The driver owns the socket; hyper sees only this. Both directions are bounded: the driver stops
-//! reading a socket whose inbound side is full, and a write to a full outbound side is pending
-//! until something of it has been sent. A reader is not woken: whoever puts something in polls
-//! hyper then.
+//! reading a socket whose inbound side is full, and a write is pending while the outbound side is
+//! full, what is being sent included. A request is begun only while there is room for an answer.
+//! A reader is not woken: whoever puts something in polls hyper then.
 
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -25,7 +25,11 @@ pub(crate) struct Pipe {
     inbound_ended: bool,
     outbound: Vec<u8>,
     outbound_bytes_max: usize,
+    /// Bytes taken to be sent and not yet given back by [`Pipe::settle`].
+    lent_bytes: usize,
     writer: Option<Waker>,
+    /// A request that waits until there is room for its answer.
+    request: Option<Waker>,
 }
 
 impl Pipe {
@@ -35,7 +39,9 @@ impl Pipe {
             inbound_ended: false,
             outbound: Vec::new(),
             outbound_bytes_max,
+            lent_bytes: 0,
             writer: None,
+            request: None,
         }
     }
 
@@ -64,13 +70,57 @@ impl Pipe {
         !self.outbound.is_empty()
     }
 
-    /// Takes what hyper has written, leaving `empty` in its place.
-    pub(crate) fn take_outbound(&mut self, empty: Vec<u8>) -> Vec<u8> {
-        assert!(empty.is_empty());
-        if let Some(writer) = self.writer.take() {
-            writer.wake();
+    /// Takes what hyper has written, for good.
+    pub(crate) fn take_outbound(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outbound)
+    }
+
+    /// Takes what hyper has written to be sent, leaving `empty` in its place. It counts against the
+    /// bound until [`Pipe::settle`].
+    pub(crate) fn lend_outbound(&mut self, empty: Vec<u8>) -> Vec<u8> {
+        assert!(empty.is_empty() && self.lent_bytes == 0);
+        let lent = std::mem::replace(&mut self.outbound, empty);
+        self.lent_bytes = lent.len();
+        lent
+    }
+
+    /// Everything that was lent has been sent: whoever waits for room goes on.
+    pub(crate) fn settle(&mut self) {
+        self.lent_bytes = 0;
+        for waiting in [self.writer.take(), self.request.take()] {
+            if let Some(waiting) = waiting {
+                waiting.wake();
+            }
         }
-        std::mem::replace(&mut self.outbound, empty)
+    }
+
+    /// Whether so much of the answers is unread that no further request is begun.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// Whether a request waits until there is room for its answer.
+    pub(crate) fn holds_request(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// Is ready once there is room for an answer.
+    pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_full() {
+            self.request = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.request = None;
+        Poll::Ready(())
+    }
+
+    /// Bytes of answers that have not been sent.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.outbound.len() + self.lent_bytes
+    }
+
+    fn room(&self) -> usize {
+        self.outbound_bytes_max.saturating_sub(self.unread_bytes())
     }
 
     /// Puts bytes out that hyper has not written.
@@ -96,7 +146,9 @@ impl Read for PipeIo {
             }
             return Poll::Pending;
         }
-        let len = pipe.inbound.len().min(cursor.remaining());
+        // A larger read has hyper keep a larger buffer.
+        let most = cursor.remaining().min(READ_BYTES_MAX);
+        let len = pipe.inbound.len().min(most);
         cursor.put_slice(&pipe.inbound[..len]);
         pipe.inbound.advance(len);
         if pipe.inbound.is_empty() {
@@ -114,7 +166,7 @@ impl Write for PipeIo {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut pipe = self.0.borrow_mut();
-        let room = pipe.outbound_bytes_max.saturating_sub(pipe.outbound.len());
+        let room = pipe.room();
         if room == 0 {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
@@ -133,19 +185,31 @@ impl Write for PipeIo {
     }
 }
 
+/// Bytes that hyper reads at a time: as much as one receive brings.
+const READ_BYTES_MAX: usize = 16 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_full_outbound_side_is_pending_until_it_is_taken() {
+    fn a_full_outbound_side_is_pending_until_it_is_sent() {
         let pipe = Rc::new(RefCell::new(Pipe::new(4)));
         let mut io = PipeIo(Rc::clone(&pipe));
         let mut cx = Context::from_waker(Waker::noop());
+        let room = || {
+            let cx = Context::from_waker(Waker::noop());
+            pipe.borrow_mut().poll_room(&cx)
+        };
         let mut write = |bytes: &[u8]| Pin::new(&mut io).poll_write(&mut cx, bytes).map(Result::ok);
+        assert_eq!(room(), Poll::Ready(()));
         assert_eq!(write(b"abcdef"), Poll::Ready(Some(4)));
-        assert_eq!(write(b"ef"), Poll::Pending);
-        assert_eq!(pipe.borrow_mut().take_outbound(Vec::new()), b"abcd");
+        assert_eq!((write(b"ef"), room()), (Poll::Pending, Poll::Pending));
+        assert_eq!(pipe.borrow_mut().lend_outbound(Vec::new()), b"abcd");
+        assert_eq!((write(b"ef"), room()), (Poll::Pending, Poll::Pending));
+        assert!(pipe.borrow().holds_request());
+        pipe.borrow_mut().settle();
+        assert_eq!(room(), Poll::Ready(()));
         assert_eq!(write(b"ef"), Poll::Ready(Some(2)));
     }
 

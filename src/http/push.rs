@@ -1,7 +1,8 @@
 //! Pushes to the users of a route, and drops of them, as requests without an API.
 
 use super::answer::{self, Answer};
-use super::service::{Context, HttpAsk, Line, PushRules, admitted_body};
+use super::line::Line;
+use super::service::{Context, HttpAsk, PushRules, admitted_body};
 use crate::dialect::wserver;
 use crate::shard::publication::DropTarget;
 use hyper::StatusCode;
@@ -21,7 +22,9 @@ pub(super) async fn push(
         Err(refusal) => return refusal,
     };
     let namespace = rules.namespace;
-    match context.ask(HttpAsk::Push { namespace, body }).await.total() {
+    let total = context.ask(HttpAsk::Push { namespace, body }).await.total();
+    rules.judge(line, total.is_ok());
+    match total {
         Ok(total) => answer::text(StatusCode::OK, format!("message sent to {total} clients")),
         Err(refused) => refused.answer(),
     }
@@ -45,9 +48,14 @@ pub(super) async fn drop_user(
             name: user.into_bytes().into(),
             event: event.map(|event| event.into_bytes().into()),
         },
-        Err(why) => return answer::text(StatusCode::BAD_REQUEST, why),
+        Err(why) => {
+            rules.judge(line, false);
+            return answer::text(StatusCode::BAD_REQUEST, why);
+        }
     };
-    match context.ask(HttpAsk::Drop(target)).await.total() {
+    let total = context.ask(HttpAsk::Drop(target)).await.total();
+    rules.judge(line, total.is_ok());
+    match total {
         Ok(total) => answer::text(StatusCode::OK, format!("dropped {total} connections")),
         Err(refused) => refused.answer(),
     }

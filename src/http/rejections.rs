@@ -1,6 +1,7 @@
 //! Requests that are rejected: counted, and a line each at `debug`.
 
-use super::service::{Context, Line};
+use super::line::Line;
+use super::service::Context;
 use crate::id::ConnectionId;
 use crate::metrics::Rejected;
 use hyper::StatusCode;

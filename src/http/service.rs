@@ -1,12 +1,14 @@
 //! What is served over HTTP, and what a request asks of the shard.
 
 use super::answer::{self, Answer};
+use super::line::{Line, Merit};
 use super::push::{drop_user, push};
+use super::route::{HttpRoute, Parameters};
 use super::{api, embedded, upgrade};
 use crate::api::{Api, ROOT};
 use crate::config::{Origin, PushAuth, Secret};
 use crate::dialect::Rejection;
-use crate::driver::host::{Claim, Served, ServedPath};
+use crate::driver::host::{Claim, Served};
 use crate::embedder::Embedder;
 use crate::handler::{
     Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
@@ -73,20 +75,6 @@ pub(crate) struct UpgradeRules {
     pub(crate) secret: Option<Secret>,
 }
 
-/// One path and what is served there.
-#[derive(Debug)]
-pub(crate) struct HttpRoute {
-    path: String,
-    /// The path as a pattern, if it is one.
-    pattern: Option<matchit::Router<()>>,
-    /// An embedder's matcher stands in place of the path.
-    is_matched: bool,
-    what: Served,
-}
-
-/// What stands in a path for the parameters of a pattern.
-pub(super) type Parameters = Vec<(Box<str>, Box<str>)>;
-
 /// Something a request wants from the shard.
 pub(crate) enum HttpAsk {
     Push {
@@ -143,18 +131,6 @@ pub(crate) enum RequestBody {
     Joined(Vec<u8>),
 }
 
-/// What one connection's requests tell its driver.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) id: ConnectionId,
-    /// Its peer's address, where that is wanted.
-    pub(super) address: Option<SocketAddr>,
-    pub(super) phase: Cell<HttpPhase>,
-    pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
-    /// A request has come since the driver looked.
-    pub(super) served: Cell<bool>,
-}
-
 /// A granted upgrade.
 #[derive(Debug)]
 pub(crate) struct GrantedUpgrade {
@@ -183,6 +159,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         line.phase.set(HttpPhase::Answer);
         line.served.set(true);
         Box::pin(async move {
+            line.wait_for_room().await;
             let mut answer = serve(&context, &line, request).await;
             if let Either::Right(body) = answer.body_mut() {
                 body.go_out_on(Rc::clone(&line));
@@ -206,7 +183,7 @@ async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> An
         }
         Served::Page(text) => answer::page(head.method.as_str(), text),
         Served::Api => Box::pin(api::serve(context, line, head, body)).await,
-        Served::Health => Box::pin(api::health(context, &head)).await,
+        Served::Health => Box::pin(api::health(context, line, &head)).await,
         Served::Push(index, auth) => {
             let rules = context.rules_of_push(*index, auth);
             let pushed = push(context, line, &rules, &head, body).await;
@@ -227,6 +204,17 @@ pub(super) struct PushRules<'c> {
     pub(super) namespace: u16,
     auth: &'c PushAuth,
     function: Option<&'c Registered<HeadFn>>,
+}
+
+impl PushRules<'_> {
+    /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
+    /// function asked, that counts whatever came of it.
+    pub(super) fn judge(&self, line: &Line, is_done: bool) {
+        let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
+        if is_done || is_guarded {
+            line.earn(Merit::Authorized);
+        }
+    }
 }
 
 impl Context {
@@ -531,49 +519,6 @@ impl RequestBody {
             Self::One(bytes) => bytes,
             Self::Joined(bytes) => bytes,
         }
-    }
-}
-
-impl HttpRoute {
-    pub(crate) fn new(served: &ServedPath, program: &Program) -> Self {
-        let ServedPath { path, what } = served.clone();
-        let mut pattern = None;
-        if path.contains('{') {
-            let mut router = matchit::Router::new();
-            router
-                .insert(path.clone(), ())
-                .expect("the config has checked its patterns");
-            pattern = Some(router);
-        }
-        let is_matched = match what {
-            Served::WebSocket(index) => program.routes[usize::from(index)].matcher.is_some(),
-            Served::Push(..)
-            | Served::Drop(..)
-            | Served::Page(_)
-            | Served::Api
-            | Served::Health => false,
-        };
-        Self {
-            path,
-            pattern,
-            is_matched,
-            what,
-        }
-    }
-
-    fn is_at(&self, path: &str) -> bool {
-        self.pattern.is_none() && !self.is_matched && self.path == path
-    }
-
-    /// What stands in `path` for the pattern's parameters; `None` if it does not fit.
-    fn parameters(&self, path: &str) -> Option<Parameters> {
-        let pattern = self.pattern.as_ref().filter(|_| !self.is_matched)?;
-        let found = pattern.at(path).ok()?;
-        let all = found.params.iter();
-        Some(
-            all.map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
     }
 }
 

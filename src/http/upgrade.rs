@@ -6,8 +6,10 @@
 //! ```
 
 use super::answer::{self, Answer};
+use super::line::Line;
 use super::rejections::reason_of;
-use super::service::{self, Context, GrantedUpgrade, HttpAsk, Line, Parameters, Refused, Replied};
+use super::route::Parameters;
+use super::service::{self, Context, GrantedUpgrade, HttpAsk, Refused, Replied};
 use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
 use crate::driver::host::Claim;

@@ -61,6 +61,8 @@ pub enum HttpPhase {
     Body,
     /// Our own answer, which has its own time limit.
     Answer,
+    /// The peer, which has not taken all of its answers.
+    Unread,
     /// The next request.
     Idle,
     /// The peer, which has not taken the last answers; nothing comes after them.
@@ -92,6 +94,7 @@ impl Connection {
         match self.phase {
             Phase::Http(HttpPhase::Head) => Some(since.after(settings.handshake_timeout)),
             Phase::Http(HttpPhase::Body) => Some(since.after(settings.body_timeout)),
+            Phase::Http(HttpPhase::Unread) => Some(since.after(settings.send_timeout)),
             Phase::Http(HttpPhase::Idle) => Some(since.after(settings.keep_alive_timeout)),
             Phase::Http(HttpPhase::Answer) | Phase::Gone => None,
             Phase::Closing | Phase::Draining | Phase::Http(HttpPhase::Last) => {

@@ -85,6 +85,8 @@ pub struct Shard {
     pub(super) dirty: DirtyQueues,
     pub(super) messages: VecDeque<(ShardId, MailboxMessage)>,
     pub(super) closes: VecDeque<(ConnectionId, CloseStep)>,
+    /// HTTP connections whose phase has lasted too long.
+    pub(super) expired: VecDeque<(ConnectionId, HttpPhase)>,
     pub(super) questions: VecDeque<Question>,
     pub(super) verdicts: VecDeque<Verdict>,
     pub(super) ended: VecDeque<SessionId>,
@@ -183,6 +185,7 @@ impl Shard {
             dirty: DirtyQueues::default(),
             messages: VecDeque::new(),
             closes: VecDeque::new(),
+            expired: VecDeque::new(),
             questions: VecDeque::new(),
             verdicts: VecDeque::new(),
             ended: VecDeque::new(),
@@ -214,33 +217,6 @@ impl Shard {
         self.counters.connections_accepted += 1;
         self.schedule(id);
         Some(id)
-    }
-
-    /// An HTTP connection waits for this now. It is `anew` if a request was served since the last
-    /// call, so that the time limit begins again even if the phase is the same.
-    pub fn handle_http_phase(&mut self, id: ConnectionId, phase: HttpPhase, anew: bool) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        let Phase::Http(before) = connection.phase else {
-            return;
-        };
-        if before != phase || anew {
-            connection.phase = Phase::Http(phase);
-            connection.since = now;
-            self.schedule(id);
-        }
-    }
-
-    /// An HTTP connection has said and sent everything; only the peer's end is missing.
-    pub fn handle_http_done(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
-        if matches!(connection.phase, Phase::Http(_)) {
-            self.begin_draining(id);
-        }
     }
 
     /// An upgrade was granted: the connection is a session of `route` from now on.
@@ -523,12 +499,6 @@ impl Shard {
         self.connections
             .get(id)
             .is_some_and(|connection| matches!(connection.phase, Phase::Http(_)))
-    }
-
-    /// When the connection began to wait for what it waits for now.
-    #[must_use]
-    pub fn phase_began(&self, id: ConnectionId) -> Option<Tick> {
-        self.connections.get(id).map(|connection| connection.since)
     }
 
     /// Asserts what the type promises. Linear in everything: for tests and the simulator.

@@ -5,7 +5,6 @@
 
 use super::connection::{HttpPhase, Phase};
 use super::core::Shard;
-use super::reports::ReportedEvent;
 use crate::close::End;
 use crate::id::ConnectionId;
 use crate::time::Tick;
@@ -74,11 +73,7 @@ impl Shard {
                     .deadline(&self.settings, resumed_at)
                     .is_some_and(|at| at <= until) =>
             {
-                if phase != HttpPhase::Idle {
-                    self.counters.count_end(End::HandshakeTimeout);
-                    self.report(id, ReportedEvent::Ended(End::HandshakeTimeout));
-                }
-                self.finish(id);
+                self.expire_http(id, phase);
             }
             Phase::Open => {
                 let route = &self.settings.routes[usize::from(connection.route)];

@@ -17,6 +17,7 @@ mod ends;
 mod exclusive;
 mod grace;
 pub mod hash;
+mod http_phases;
 mod input;
 mod listing;
 pub mod names;

@@ -24,6 +24,8 @@ pub struct ShardSettings {
     pub handshake_timeout: Ticks,
     /// For a request's body.
     pub body_timeout: Ticks,
+    /// For the peer to take some of its answers.
+    pub send_timeout: Ticks,
     /// Between two requests of one connection.
     pub keep_alive_timeout: Ticks,
     /// From the first byte of a message to its last; `None` is for ever.

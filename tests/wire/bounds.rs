@@ -2,11 +2,10 @@
 
 use super::{UPGRADE, read_close, signal};
 use crate::client::{Client, open, open_as, open_on, read_text, register, settle};
-use crate::peer::{Answer, Peer, push_body, request, sent_to};
-use crate::process::{self, Process, gateway};
+use crate::peer::{Answer, Peer, push_body, sent_to};
+use crate::process::{Process, gateway};
 use rustix::process::Signal;
 use std::net::TcpStream;
-use std::process::Command;
 use tungstenite::Message;
 
 #[test]
@@ -223,26 +222,6 @@ fn who_answers_pings_stays() {
 }
 
 #[test]
-fn half_a_request_is_not_waited_for() {
-    let process = Process::start(gateway(Some(
-        "[heartbeat]\nhandshake_timeout_ms = 200\n\
-         [http]\nbody_timeout_ms = 200\nkeep_alive_timeout_ms = 200",
-    )));
-    let mut silent = Peer::connect(process.address);
-    let mut half_head = Peer::connect(process.address);
-    half_head.send(&UPGRADE.as_bytes()[..20]);
-    let mut half_body = Peer::connect(process.address);
-    half_body.send(b"POST /push HTTP/1.1\r\nContent-Length: 9\r\n\r\n{");
-    let mut idle = Peer::connect(process.address);
-    assert_eq!(idle.push("jack", "e", "m"), sent_to(0));
-    let mut session = open(process.address, "/ws");
-    for peer in [&mut silent, &mut half_head, &mut half_body, &mut idle] {
-        assert_eq!(peer.rest(), b"");
-    }
-    settle(&mut session);
-}
-
-#[test]
 fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
     let process = Process::start(gateway(Some("[limits]\nsessions_max = 8")));
     let mut clients: Vec<Client> = (0..8).map(|_| open(process.address, "/ws")).collect();
@@ -272,34 +251,6 @@ fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
         }
     }
     settle(&mut found.expect("there is room now"));
-}
-
-#[test]
-fn out_of_descriptors_it_goes_on_serving() {
-    let mut command = Command::new("sh");
-    let path = env!("CARGO_BIN_EXE_campanile");
-    let config = process::config_file("[limits]\nsessions_max = 64");
-    command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", path]);
-    command.args(["--listen", "127.0.0.1:0", "--shards", "2", "--config"]);
-    command.arg(config);
-    let process = Process::start(command);
-    let mut client = open_as(process.address, "jack", "e");
-    let mut pusher = Peer::connect(process.address);
-
-    // More than it can have; what it cannot accept waits in its queue.
-    let crowd: Vec<Peer> = (0..400).map(|_| Peer::connect(process.address)).collect();
-    for _ in 0..10 {
-        assert_eq!(pusher.push("jack", "e", "m"), sent_to(1));
-        assert_eq!(read_text(&mut client), "m");
-    }
-    let mut waiting = Peer::connect(process.address);
-    waiting.send(&request("/push", "", &push_body("jack", "e", "late")));
-    drop(crowd);
-    assert_eq!(waiting.answer().body, sent_to(1), "it was not forgotten");
-    assert_eq!(read_text(&mut client), "late");
-    drop((client, pusher, waiting));
-    let log = process.stop().log;
-    assert!(log.contains("cannot accept"), "{log}");
 }
 
 const TRIES_MAX: usize = 10_000;

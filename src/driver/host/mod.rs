@@ -6,6 +6,7 @@
 
 mod calls;
 mod clients;
+mod crowd;
 mod embedding;
 mod held;
 mod pages;
@@ -15,6 +16,8 @@ mod requests;
 mod taps;
 mod time;
 
+use self::crowd::Crowd;
+pub(crate) use self::crowd::PlaceKey;
 pub(crate) use self::embedding::{Claim, ReplyTo};
 use self::held::HeldInput;
 pub(crate) use self::pages::{NamesOf, SessionsOf};
@@ -65,7 +68,7 @@ pub struct Host {
     tasks_count: usize,
     /// By slot: the HTTP side of a connection, while it has one.
     http: Vec<Option<Box<HttpConnection>>>,
-    http_count: usize,
+    crowd: Crowd,
     context: Rc<Context>,
     limits: HostLimits,
     wakes: Arc<WakeList>,
@@ -93,6 +96,8 @@ pub struct HostLimits {
     pub http_out_bytes_max: usize,
     /// What came from one session and waits for an answer, in bytes.
     pub held_bytes_per_session_max: usize,
+    /// What strangers who do not read their answers hold together, in bytes.
+    pub http_unread_bytes_max: usize,
     /// One request's body, in bytes, that many included.
     pub body_bytes_max: usize,
     /// Pushes that other shards have not answered yet.
@@ -223,7 +228,7 @@ impl Host {
             tasks_ready: false,
             tasks_count: 0,
             http: Vec::new(),
-            http_count: 0,
+            crowd: Crowd::new(limits.http_connections_max, limits.http_unread_bytes_max),
             context,
             limits,
             wakes: Arc::new(WakeList::new(Box::new(ring))),
@@ -316,9 +321,7 @@ impl Host {
 
     /// The socket is closed and no operation of it is left.
     pub fn handle_closed(&mut self, _now: &Moment, id: ConnectionId) {
-        if self.http[id.index()].take().is_some() {
-            self.http_count -= 1;
-        }
+        self.forget_http(id);
         self.shrank = true;
         self.log_reports();
         self.forget_held(id);
@@ -540,8 +543,14 @@ impl Host {
     /// Asserts what shard and host promise. For tests and the simulator.
     pub fn invariants(&self) {
         self.shard.invariants();
-        assert_eq!(self.http.iter().flatten().count(), self.http_count);
         self.held_invariants();
+        self.crowd.invariants();
+        let places = self
+            .http
+            .iter()
+            .flatten()
+            .filter(|http| http.place.is_some());
+        assert_eq!(places.count(), self.crowd.len());
     }
 
     fn http_ids(&self) -> impl Iterator<Item = ConnectionId> {

@@ -1,9 +1,10 @@
 //! The HTTP side of a host's connections, from their first byte to the upgrade or the end.
 
 use super::Host;
+use super::crowd::{Room, Standing};
 use crate::close::End;
 use crate::embedder::Fault;
-use crate::http::{HttpConnection, OVERLOADED, Progress, Upgraded};
+use crate::http::{HttpConnection, OVERLOADED, Progress, TIMED_OUT, Upgraded};
 use crate::id::ConnectionId;
 use crate::logging::limited;
 use crate::metrics::Rejected;
@@ -14,41 +15,91 @@ use bytes::BytesMut;
 impl Host {
     /// Gives a connection its HTTP side: its first bytes have come.
     pub(super) fn open_http(&mut self, id: ConnectionId) {
-        let is_crowded = self.http_count >= self.limits.http_connections_max;
-        let http = if is_crowded && !self.close_idle_http() {
+        let mut room = self.crowd.make_room(self.now);
+        if let Room::Evict(other) = room {
+            self.evict(other);
+            room = Room::Free;
+        }
+        let http = if room == Room::Full {
             self.shard.reject(id, Rejected::Request, "overloaded");
             HttpConnection::farewell(id, &self.wakes, OVERLOADED)
         } else {
             let out_max = self.limits.http_out_bytes_max;
-            HttpConnection::new(id, &self.context, &self.wakes, out_max)
+            let mut http = HttpConnection::new(id, &self.context, &self.wakes, out_max);
+            http.place = Some(self.crowd.enter(id));
+            http
         };
         self.http[id.index()] = Some(Box::new(http));
-        self.http_count += 1;
     }
 
-    /// Closes the HTTP connection that has waited longest for its next request, if there is one.
-    fn close_idle_http(&mut self) -> bool {
-        let idle = self
-            .http
-            .iter()
-            .flatten()
-            .filter(|http| http.phase() == HttpPhase::Idle && http.is_quiet())
-            .map(|http| http.id())
-            .min_by_key(|&id| self.shard.phase_began(id));
-        let Some(id) = idle else { return false };
-        self.drop_http(id);
-        self.shard.handle_http_done(id);
-        true
+    /// Closes an HTTP connection to make room for another.
+    fn evict(&mut self, id: ConnectionId) {
+        let http = self.http[id.index()].as_ref();
+        let phase = http.expect("those in the crowd have it").phase();
+        tracing::debug!(connection = %id, ?phase, "too many connections, evicted");
+        self.shard.count_evicted();
+        self.break_off(id);
+    }
+
+    /// Closes an HTTP connection in the middle of whatever it does. What the kernel holds of it is
+    /// freed when its send has been cancelled, everything else now.
+    fn break_off(&mut self, id: ConnectionId) {
+        let http = self.http[id.index()].as_mut();
+        let http = http.expect("whoever is broken off has it");
+        if let Some(place) = http.place.take() {
+            self.crowd.leave(place);
+        }
+        let is_unread = !http.is_quiet();
+        if http.is_flying() {
+            http.abandon();
+            self.shrank = true;
+        } else {
+            self.drop_http(id);
+        }
+        if is_unread {
+            self.shard.reset_http(id);
+        } else {
+            self.shard.close_http(id);
+        }
+    }
+
+    /// Ends the connections whose requests have not become whole, or whose answers have not been
+    /// read, in time. Those that have begun a request are told.
+    pub(super) fn end_expired(&mut self) {
+        while let Some((id, phase)) = self.shard.poll_expired() {
+            let Some(http) = &mut self.http[id.index()] else {
+                self.shard.close_http(id);
+                continue;
+            };
+            tracing::debug!(connection = %id, ?phase, "timed out");
+            if phase != HttpPhase::Unread && http.end_saying(TIMED_OUT) {
+                if let Some(place) = http.place.take() {
+                    self.crowd.leave(place);
+                }
+                self.after_http(id);
+            } else {
+                self.break_off(id);
+            }
+        }
     }
 
     pub(super) fn drop_http(&mut self, id: ConnectionId) {
-        if let Some(http) = self.http[id.index()].take() {
+        if let Some(http) = &self.http[id.index()] {
             assert!(!http.is_flying(), "what the kernel holds is not freed");
-            self.http_count -= 1;
-            self.shrank = true;
             if http.paused {
                 self.readings.push_back((id, true));
             }
+            self.forget_http(id);
+            self.shrank = true;
+        }
+    }
+
+    /// Frees a connection's HTTP side, if it has one.
+    pub(super) fn forget_http(&mut self, id: ConnectionId) {
+        if let Some(http) = self.http[id.index()].take()
+            && let Some(place) = http.place
+        {
+            self.crowd.leave(place);
         }
     }
 
@@ -85,6 +136,9 @@ impl Host {
         let Some(http) = &mut self.http[id.index()] else {
             return;
         };
+        if !self.shard.is_http(id) {
+            return; // only its send under way and its close are awaited
+        }
         if self.is_stopping && http.is_at_rest() {
             http.drain();
         }
@@ -103,18 +157,46 @@ impl Host {
             }
             return;
         }
-        if http.is_ending() {
-            self.shard.handle_http_last(id);
+        let is_ending = http.is_ending();
+        let phase = if is_ending {
+            HttpPhase::Last
+        } else {
+            http.phase()
+        };
+        let (has_moved, served) = (http.take_moved(), http.take_served());
+        match phase {
+            HttpPhase::Last => self.shard.handle_http_last(id),
+            HttpPhase::Unread => self.shard.handle_http_phase(id, phase, has_moved),
+            HttpPhase::Head | HttpPhase::Body | HttpPhase::Answer | HttpPhase::Idle => {
+                self.shard.handle_http_phase(id, phase, served);
+            }
+        }
+        if let Some(place) = http.place {
+            let standing = Standing {
+                phase,
+                merit: http.take_merit(),
+                has_moved,
+                unread_bytes: http.unread_bytes(),
+            };
+            self.crowd.update(place, &standing, self.now);
+        }
+        if is_ending {
             return;
         }
-        let anew = http.take_served();
-        self.shard.handle_http_phase(id, http.phase(), anew);
-        let inbound = http.inbound_bytes();
-        let pause = inbound > self.limits.http_in_bytes_max;
-        let resume = inbound * 2 < self.limits.http_in_bytes_max;
+        let (inbound, is_held_up) = (http.inbound_bytes(), http.holds_request());
+        let pause = inbound > self.limits.http_in_bytes_max || (is_held_up && inbound > 0);
+        let resume = inbound * 2 < self.limits.http_in_bytes_max && !is_held_up;
         if (pause && !http.paused) || (resume && http.paused) {
             http.paused = pause;
             self.readings.push_back((id, !pause));
+        }
+        self.bound_unread();
+    }
+
+    /// Resets connections while those who do not read hold too much together.
+    fn bound_unread(&mut self) {
+        while let Some(id) = self.crowd.first_unread_beyond_max() {
+            self.evict(id);
         }
     }
 
@@ -124,8 +206,10 @@ impl Host {
             .expect("its send has just ended");
         if http.has_upgrade() {
             self.finish_upgrade(id);
+        } else if http.take_woken() {
+            // It waited for room to write more.
+            self.poll_http(id);
         } else {
-            // Had hyper waited to write more, it would have been woken when this was lent.
             self.after_http(id);
         }
     }

@@ -41,6 +41,7 @@ impl Host {
         // Of sessions that are not read nobody can say that they are silent.
         self.shard.set_input_held(self.is_blocked());
         self.shard.fire_deadlines(until.0);
+        self.end_expired();
         self.time_out_pushes(until.0);
         self.time_out_upgrades(until.0);
         self.bound_partial_bytes();

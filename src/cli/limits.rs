@@ -1,0 +1,34 @@
+//! What an operator is told of the limits that a gateway has found at its start.
+
+use crate::limits::ProcessLimits;
+
+/// The line that tells the limits of a running gateway.
+#[must_use]
+pub fn limits_line(limits: ProcessLimits) -> String {
+    let ProcessLimits {
+        sessions_max,
+        http_connections_max,
+        open_files_max,
+    } = limits;
+    format!(
+        "Limits: {sessions_max} sessions (sessions_max), {http_connections_max} HTTP connections \
+         on each shard (http_connections_max), {open_files_max} open files.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_told_with_the_keys_that_set_them() {
+        let line = limits_line(ProcessLimits {
+            sessions_max: 64,
+            http_connections_max: 8,
+            open_files_max: 320,
+        });
+        let expected = "Limits: 64 sessions (sessions_max), 8 HTTP connections on each shard \
+                        (http_connections_max), 320 open files.\n";
+        assert_eq!(line, expected);
+    }
+}

@@ -1,0 +1,72 @@
+//! What the requests of one connection tell its driver.
+
+use super::pipe::Pipe;
+use super::service::GrantedUpgrade;
+use crate::id::ConnectionId;
+use crate::shard::HttpPhase;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// The state that a connection's requests and its driver share.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) id: ConnectionId,
+    /// Its peer's address, where that is wanted.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) phase: Cell<HttpPhase>,
+    pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
+    /// A request has come since the driver looked.
+    pub(super) served: Cell<bool>,
+    /// The most that a request has earned since the driver looked.
+    merit: Cell<Option<Merit>>,
+    /// The parts of an answer are still being made, so nothing else can be said.
+    pub(super) is_streaming: Cell<bool>,
+    pipe: Rc<RefCell<Pipe>>,
+}
+
+/// What a completed request says about whoever made it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Merit {
+    /// It asked how the gateway is.
+    Health,
+    /// It was a push, a drop or an API request, and authorized: with the secret or key that the
+    /// config asks for or, where it asks for none, by being accepted.
+    Authorized,
+}
+
+impl Line {
+    pub(super) fn new(
+        id: ConnectionId,
+        address: Option<SocketAddr>,
+        phase: HttpPhase,
+        pipe: &Rc<RefCell<Pipe>>,
+    ) -> Self {
+        Self {
+            id,
+            address,
+            phase: Cell::new(phase),
+            upgrade: RefCell::new(None),
+            served: Cell::new(false),
+            merit: Cell::new(None),
+            is_streaming: Cell::new(false),
+            pipe: Rc::clone(pipe),
+        }
+    }
+
+    /// Notes what a request has earned.
+    pub(super) fn earn(&self, merit: Merit) {
+        self.merit.set(self.merit.get().max(Some(merit)));
+    }
+
+    /// Returns what was earned since the last call.
+    pub(super) fn take_merit(&self) -> Option<Merit> {
+        self.merit.take()
+    }
+
+    /// Waits until so few answers are unread that another request may be begun.
+    pub(super) async fn wait_for_room(&self) {
+        poll_fn(|cx| self.pipe.borrow_mut().poll_room(cx)).await;
+    }
+}

@@ -1,0 +1,419 @@
+//! One host and its HTTP connections: who is evicted for whom, what waits, and who is told what.
+//!
+//! A street plays the driver for one host. It takes all answers of a connection, unless its client
+//! does not read, and closes sockets as soon as nothing of them is under way.
+
+use crate::embedder::Embedder;
+use campanile::config::Config;
+use campanile::driver::host::{Host, Moment, Seeds};
+use campanile::driver::mailbox::Exchange;
+use campanile::id::ConnectionId;
+use campanile::shard::CloseStep;
+use campanile::shard::hash::HashSeed;
+use campanile::time::{Tick, Ticks};
+use std::collections::BTreeMap;
+
+/// A host, and the far ends of its connections.
+struct Street {
+    host: Host,
+    _embedder: Embedder,
+    now: Tick,
+    peers: BTreeMap<ConnectionId, Peer>,
+}
+
+/// The far end of a connection.
+#[derive(Default)]
+struct Peer {
+    /// It takes no answers.
+    is_deaf: bool,
+    heard: Vec<u8>,
+    flying: Option<Vec<u8>>,
+    is_read: bool,
+    ends: Vec<CloseStep>,
+    is_closed: bool,
+}
+
+impl Street {
+    fn new(config: Config) -> Self {
+        Self::on(config, 1)
+    }
+
+    /// The first of so many shards; the others do nothing.
+    fn on(config: Config, shards: usize) -> Self {
+        let exchange = Exchange::simulated(shards, 64, 64);
+        let embedder = Embedder::new(config, false, &exchange);
+        let seeds = Seeds {
+            hash: HashSeed([1, 2]),
+            random: [3; 32],
+        };
+        Self {
+            host: embedder.host(0, seeds),
+            _embedder: embedder,
+            now: Tick::default(),
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// The present, as the host is told it.
+    fn moment(&mut self) -> Moment {
+        self.host.set_time(self.now)
+    }
+
+    fn connect(&mut self) -> ConnectionId {
+        let now = self.moment();
+        let id = self.host.handle_accepted(&now).expect("there is a slot");
+        let peer = Peer {
+            is_read: true,
+            ..Peer::default()
+        };
+        self.peers.insert(id, peer);
+        id
+    }
+
+    /// A connection that has said this.
+    fn connect_saying(&mut self, text: &str) -> ConnectionId {
+        let id = self.connect();
+        self.say(id, text);
+        id
+    }
+
+    /// A connection that takes none of its answers and has said this.
+    fn connect_deaf(&mut self, text: &str) -> ConnectionId {
+        let id = self.connect();
+        self.peer(id).is_deaf = true;
+        self.say(id, text);
+        id
+    }
+
+    fn say(&mut self, id: ConnectionId, text: &str) {
+        let mut bytes = text.as_bytes().to_vec();
+        let now = self.moment();
+        self.host.handle_received(&now, id, &mut bytes);
+        self.work();
+    }
+
+    /// Says something on a connection that is there already, and returns the status of the answer.
+    fn ask(&mut self, id: ConnectionId, text: &str) -> u16 {
+        let before = self.peer(id).heard.len();
+        self.say(id, text);
+        let heard = String::from_utf8_lossy(&self.peer(id).heard[before..]).into_owned();
+        let status = heard.strip_prefix("HTTP/1.1 ").expect("an answer");
+        status[..3].parse().expect("a status")
+    }
+
+    fn pass(&mut self, ms: u32) {
+        let until = self.now.after(Ticks::from_ms(ms));
+        while self.now < until {
+            // A leap would be taken for a pause of the process.
+            self.now.0 += 1;
+            let now = self.moment();
+            self.host.fire_deadlines(&now);
+            self.work();
+        }
+    }
+
+    /// Lets the host do all that it can.
+    fn work(&mut self) {
+        loop {
+            let now = self.moment();
+            let mut has_worked = self.host.handle_arrivals(&now) > 0;
+            self.host.flush_messages();
+            while let Some((id, bytes)) = self.host.poll_send() {
+                has_worked = true;
+                let bytes = bytes.to_vec();
+                self.peer(id).heard.extend(&bytes);
+                let taken = u32::try_from(bytes.len()).expect("short");
+                self.host.handle_sent(&now, id, taken);
+            }
+            while let Some((id, bytes)) = self.host.poll_answer() {
+                has_worked = true;
+                let bytes = bytes.to_vec();
+                let peer = self.peer(id);
+                assert!(peer.flying.is_none() && peer.ends.is_empty());
+                if peer.is_deaf {
+                    peer.flying = Some(bytes);
+                } else {
+                    peer.heard.extend(&bytes);
+                    let taken = u32::try_from(bytes.len()).expect("short");
+                    self.host.handle_sent(&now, id, taken);
+                }
+            }
+            while let Some((id, on)) = self.host.poll_reading() {
+                self.peer(id).is_read = on;
+            }
+            while let Some((id, step)) = self.host.poll_close() {
+                has_worked = true;
+                self.peer(id).ends.push(step);
+                if step != CloseStep::Shutdown {
+                    // What is under way is cancelled first.
+                    if self.peer(id).flying.take().is_some() {
+                        self.host.handle_sent(&now, id, 0);
+                    }
+                    self.host.handle_closed(&now, id);
+                    self.peer(id).is_closed = true;
+                }
+            }
+            self.host.invariants();
+            if !has_worked {
+                return;
+            }
+        }
+    }
+
+    /// Lets a deaf peer take all that is on its way to it, and whatever follows that.
+    fn listen(&mut self, id: ConnectionId) {
+        let now = self.moment();
+        let peer = self.peer(id);
+        peer.is_deaf = false;
+        if let Some(bytes) = peer.flying.take() {
+            peer.heard.extend(&bytes);
+            let taken = u32::try_from(bytes.len()).expect("short");
+            self.host.handle_sent(&now, id, taken);
+        }
+        self.work();
+    }
+
+    fn peer(&mut self, id: ConnectionId) -> &mut Peer {
+        self.peers.get_mut(&id).expect("connected")
+    }
+
+    fn heard(&mut self, id: ConnectionId) -> String {
+        String::from_utf8_lossy(&self.peer(id).heard).into_owned()
+    }
+
+    /// The ends of its connection so far.
+    fn ends(&mut self, id: ConnectionId) -> Vec<CloseStep> {
+        self.peer(id).ends.clone()
+    }
+}
+
+fn push() -> String {
+    let body = r#"{"userId":"jack","event":"e","message":"m"}"#;
+    format!(
+        "POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn config(http_connections_max: u32) -> Config {
+    let mut config = Config::default();
+    config.http.http_connections_max = http_connections_max;
+    // Without it, /health counts no sessions, which would take a runtime with timers.
+    config.api.enabled = Some(false);
+    config
+}
+
+#[test]
+fn newcomers_evict_class_after_class_and_in_each_the_oldest() {
+    let mut street = Street::new(config(16));
+    let push = push();
+    let known = [(); 3].map(|()| street.connect_saying(&push));
+    let health = street.connect_saying(HEALTH);
+    let idle = [(); 2].map(|()| street.connect_saying(NOTHING));
+    let unread = [(); 2].map(|()| street.connect_deaf(NOTHING));
+    let bodies = [(); 2].map(|()| street.connect_saying(HALF_BODY));
+    let heads = [(); 2].map(|()| street.connect_saying("G"));
+    let silent = street.connect();
+    // The first of the known is known for a newer request than the others.
+    assert_eq!(street.ask(known[0], &push), 200);
+
+    // Newcomers make themselves known, so that nothing but the number of all is reached.
+    let mut newcomers = Vec::new();
+    let mut gone = Vec::new();
+    while gone.len() < 12 {
+        let newcomer = street.connect();
+        assert_eq!(street.ask(newcomer, &push), 200, "all of them are served");
+        newcomers.push(newcomer);
+        let before = gone.clone();
+        let closed = street.peers.iter().filter(|(_, peer)| peer.is_closed);
+        let closed = closed.map(|(id, _)| *id).filter(|id| !before.contains(id));
+        gone.extend(closed);
+    }
+    let order = [
+        &heads[..],
+        &bodies[..],
+        &unread[..],
+        &idle[..],
+        &[health],
+        &[known[1], known[2], known[0]],
+    ];
+    assert_eq!(gone, order.concat());
+    assert_eq!(newcomers.len(), 4 + gone.len());
+    for id in unread {
+        assert_eq!(street.ends(id), [CloseStep::Reset], "its memory is freed");
+    }
+    for id in [heads[0], bodies[0], idle[0], known[0]] {
+        assert_eq!(street.ends(id), [CloseStep::Finish]);
+    }
+    assert!(!street.peer(silent).is_closed, "it has said nothing yet");
+    assert_eq!(street.host.counters().connections_evicted, 12);
+    assert_eq!(street.host.counters().connections_rejected, 0);
+}
+
+#[test]
+fn strangers_keep_out_neither_each_other_nor_those_who_push() {
+    let mut street = Street::new(config(8));
+    let push = push();
+    let known = [(); 2].map(|()| street.connect_saying(&push));
+    let strangers: Vec<ConnectionId> = (0..50).map(|_| street.connect_saying("G")).collect();
+    let open = |street: &mut Street| {
+        let open = strangers.iter().filter(|&id| !street.peers[id].is_closed);
+        open.copied().collect::<Vec<_>>()
+    };
+    assert_eq!(open(&mut street), strangers[44..], "the six newest");
+    for id in known {
+        assert_eq!(street.ask(id, &push), 200);
+    }
+    let newcomer = street.connect();
+    assert_eq!(street.ask(newcomer, HEALTH), 200);
+    let newcomer = street.connect();
+    assert_eq!(street.ask(newcomer, UPGRADE), 101);
+    assert_eq!(open(&mut street).len(), 4);
+}
+
+#[test]
+fn whoever_is_being_answered_is_not_evicted_and_the_newcomer_hears_503() {
+    // The other shard never says how many it has reached.
+    let mut street = Street::on(config(4), 2);
+    let push = push();
+    let working: Vec<ConnectionId> = (0..3).map(|_| street.connect_saying(&push)).collect();
+    let rejected = street.connect();
+    assert_eq!(street.ask(rejected, "G"), 503);
+    assert_eq!(street.ends(rejected), [CloseStep::Shutdown]);
+    assert!(street.heard(rejected).contains("\r\nRetry-After: 1\r\n"));
+    assert_eq!(street.host.counters().connections_rejected, 1);
+    street.pass(Config::default().http.push_timeout_ms);
+    for id in working {
+        assert!(street.heard(id).starts_with("HTTP/1.1 503 "), "in its turn");
+        assert_eq!(street.ends(id), []);
+    }
+}
+
+#[test]
+fn a_wrong_secret_makes_nobody_known() {
+    let mut config = config(4);
+    let secret = campanile::config::Secret::new("right");
+    config.routes[0].push_auth = campanile::config::PushAuth::Bearer { secret };
+    let mut street = Street::new(config);
+    let with = |secret: &str| {
+        let head = format!("POST /push HTTP/1.1\r\nAuthorization: Bearer {secret}\r\n");
+        push().replacen("POST /push HTTP/1.1\r\n", &head, 1)
+    };
+    let right = street.connect();
+    assert_eq!(street.ask(right, &with("right")), 200);
+    let stranger = street.connect();
+    assert_eq!(street.ask(stranger, &with("wrong")), 401);
+    for _ in 0..4 {
+        let newcomer = street.connect();
+        assert_eq!(street.ask(newcomer, NOTHING), 404);
+    }
+    assert!(!street.peer(right).is_closed);
+    assert!(!street.ends(stranger).is_empty());
+}
+
+#[test]
+fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
+    let mut config = config(8);
+    config.heartbeat.handshake_timeout_ms = 10_000;
+    config.http.body_timeout_ms = 10_000;
+    config.http.keep_alive_timeout_ms = 10_000;
+    let mut street = Street::new(config);
+    let told = [
+        street.connect_saying("G"),
+        street.connect_saying(HALF_BODY),
+        street.connect_saying(&(push() + "GET / HT")),
+    ];
+    let untold = [street.connect(), street.connect_saying(NOTHING)];
+    let before = untold.map(|id| street.heard(id));
+    street.pass(9_000);
+    // A byte now and then gains nothing.
+    for id in &told[..2] {
+        street.say(*id, " ");
+    }
+    for id in told {
+        assert_eq!(street.ends(id), []);
+    }
+    street.pass(2_000);
+    for id in told {
+        let heard = street.heard(id);
+        let at = heard.find("HTTP/1.1 408 Request Timeout\r\n");
+        let answer = &heard[at.expect("it is told")..];
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+        assert_eq!(street.ends(id), [CloseStep::Shutdown]);
+    }
+    for (id, before) in untold.into_iter().zip(before) {
+        assert_eq!(street.heard(id), before);
+        assert_eq!(street.ends(id), [CloseStep::Finish]);
+    }
+}
+
+#[test]
+fn answers_that_nobody_reads_are_given_up_and_those_that_are_read_slowly_are_not() {
+    let mut street = Street::new(config(8));
+    let send_timeout_ms = Config::default().http.send_timeout_ms;
+    let deaf = street.connect_deaf(&push());
+    let slow = street.connect_deaf(&push().repeat(3));
+    street.pass(send_timeout_ms - 1_000);
+    // It takes a byte.
+    let mut bytes = street.peer(slow).flying.take().expect("on its way");
+    street.peer(slow).heard.extend(bytes.drain(..1));
+    let now = street.moment();
+    street.host.handle_sent(&now, slow, 1);
+    street.work();
+    street.pass(2_000);
+    assert_eq!(street.ends(deaf), [CloseStep::Reset]);
+    assert_eq!(street.ends(slow), []);
+    assert_eq!(street.host.counters().answers_unread, 1);
+    street.listen(slow);
+    assert_eq!(street.heard(slow).matches("HTTP/1.1 200 ").count(), 3);
+}
+
+#[test]
+fn requests_wait_while_so_many_answers_are_unread() {
+    const REQUESTS: usize = 2_000;
+    let mut config = config(8);
+    config.http.http_out_bytes_max = 4_096;
+    let mut street = Street::new(config);
+    let push = push();
+    let deaf = street.connect_deaf(&push);
+    let bytes_of_one = street.peer(deaf).flying.as_ref().expect("its answer").len();
+    for _ in 1..REQUESTS {
+        street.say(deaf, &push);
+    }
+    let done = street.host.counters().publications;
+    let answers_max = 4_096 / bytes_of_one as u64 + 2;
+    assert!(done <= answers_max, "{done} were carried out");
+    assert!(!street.peer(deaf).is_read, "nothing more is received");
+
+    street.listen(deaf);
+    assert_eq!(street.host.counters().publications, REQUESTS as u64);
+    assert_eq!(
+        street.heard(deaf).matches("HTTP/1.1 200 ").count(),
+        REQUESTS
+    );
+    assert!(street.peer(deaf).is_read);
+}
+
+#[test]
+fn strangers_who_do_not_read_hold_no_more_than_they_may_together() {
+    let mut config = config(64);
+    config.http.http_unread_bytes_max = 65_536;
+    let mut street = Street::new(config);
+    let page = "GET /playground/ws HTTP/1.1\r\nHost: x\r\n\r\n";
+    let deaf: Vec<ConnectionId> = (0..40).map(|_| street.connect_deaf(page)).collect();
+    let held = |street: &Street| -> usize {
+        let peers = street.peers.values();
+        peers
+            .filter_map(|peer| Some(peer.flying.as_ref()?.len()))
+            .sum()
+    };
+    assert!(held(&street) <= 65_536);
+    assert_eq!(street.ends(deaf[0]), [CloseStep::Reset], "the first");
+    assert_eq!(street.ends(deaf[39]), [], "and not the last");
+}
+
+const NOTHING: &str = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
+const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+const HALF_BODY: &str = "POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{";
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

@@ -1,0 +1,221 @@
+//! Strangers that hold connections, on purpose or not, and those who must be served all the same.
+
+use super::UPGRADE;
+use crate::client::{Client, open, open_as, open_on, read_text, settle};
+use crate::peer::{Peer, push_body, request, sent_to};
+use crate::process::{self, Process, gateway};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::{BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+
+/// Three crowds, each several times as large as what the shards may have, and a fourth of them all.
+#[test]
+fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_gateway() {
+    let process = Process::start(gateway(Some(
+        "[http]\nhttp_connections_max = 16\nhttp_out_bytes_max = 4096",
+    )));
+    let address = process.address;
+    let mut client = open_as(address, "jack", "e");
+    let mut backends: Vec<Peer> = (0..8).map(|_| Peer::connect(address)).collect();
+    let mut watcher = Peer::connect(address);
+    let mut serves_all = |crowd: &str| {
+        for peer in backends.iter_mut().chain([&mut Peer::connect(address)]) {
+            assert_eq!(peer.push("jack", "e", crowd), sent_to(1), "{crowd}");
+            assert_eq!(read_text(&mut client), crowd);
+        }
+        for peer in [&mut watcher, &mut Peer::connect(address)] {
+            peer.send(HEALTH);
+            assert_eq!(peer.answer().status, 200, "{crowd}");
+        }
+        settle(&mut open(address, "/ws"));
+    };
+    serves_all("nobody");
+
+    let page = PAGE.repeat(200);
+    let crowds = [
+        ("one byte", &b"G"[..]),
+        ("half a body", HALF_BODY),
+        ("unread answers", &page),
+    ];
+    let mut strangers = Vec::new();
+    for (crowd, words) in crowds {
+        strangers.extend((0..CROWD).map(|_| stranger(address, words)));
+        serves_all(crowd);
+    }
+    for index in 0..CROWD {
+        strangers.push(stranger(address, crowds[index % 3].1));
+    }
+    serves_all("all of them");
+    drop(strangers);
+    serves_all("nobody any more");
+}
+
+#[test]
+fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
+    let process = Process::start(gateway(Some(
+        "[heartbeat]\nhandshake_timeout_ms = 200\n\
+         [http]\nbody_timeout_ms = 200\nkeep_alive_timeout_ms = 200",
+    )));
+    let address = process.address;
+    let mut silent = Peer::connect(address);
+    let mut idle = Peer::connect(address);
+    assert_eq!(idle.push("jack", "e", "m"), sent_to(0));
+    let mut second_head = Peer::connect(address);
+    assert_eq!(second_head.push("jack", "e", "m"), sent_to(0));
+    let mut session = open(address, "/ws");
+    let halves: [&[u8]; 3] = [
+        &UPGRADE.as_bytes()[..20],
+        HALF_BODY,
+        b"POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+    ];
+    let mut told: Vec<Peer> = halves.map(|_| Peer::connect(address)).into_iter().collect();
+    for (peer, half) in told.iter_mut().zip(halves) {
+        peer.send(half);
+    }
+    second_head.send(b"GET /heal");
+    told.push(second_head);
+    for peer in &mut told {
+        let rest = String::from_utf8(peer.rest()).expect("text");
+        assert!(
+            rest.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+            "{rest}"
+        );
+        assert!(rest.contains("\r\nConnection: close\r\n"), "{rest}");
+    }
+    for peer in [&mut silent, &mut idle] {
+        assert_eq!(peer.rest(), b"");
+    }
+    settle(&mut session);
+}
+
+#[test]
+fn a_connection_that_reads_none_of_its_answers_is_reset() {
+    let process = Process::start(gateway(Some("[http]\nsend_timeout_ms = 200")));
+    let mut session = open(process.address, "/ws");
+    let mut deaf = stranger(process.address, &PAGE.repeat(1500));
+    // What is on its way is more than both sockets hold, so it cannot have been sent.
+    let reset = PollFlags::ERR | PollFlags::HUP;
+    let mut wait = [PollFd::new(&deaf, PollFlags::empty())];
+    let patience = Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut wait, Some(&patience)).expect("it waits"), 1);
+    assert!(wait[0].revents().intersects(reset));
+    let mut rest = Vec::new();
+    let read = deaf.read_to_end(&mut rest).expect_err("it was reset");
+    assert_eq!(read.kind(), ErrorKind::ConnectionReset);
+    settle(&mut session);
+}
+
+#[test]
+fn requests_behind_unread_answers_are_done_once_those_are_read() {
+    const REQUESTS: usize = 2_000;
+    let process = Process::start(gateway(Some("[http]\nhttp_out_bytes_max = 4096")));
+    let address = process.address;
+    let deaf = stranger(address, b"");
+    let mut writer = deaf.try_clone().expect("a second handle");
+    let writing = std::thread::spawn(move || writer.write_all(&PAGE.repeat(REQUESTS)));
+    // Others are served meanwhile.
+    settle(&mut open(address, "/ws"));
+    let mut peer = Peer::connect(address);
+    peer.send(PAGE);
+    let page = peer.answer();
+    let mut deaf = Peer {
+        reader: BufReader::new(deaf),
+    };
+    for _ in 0..REQUESTS {
+        assert_eq!(deaf.answer(), page);
+    }
+    let written = writing.join().expect("it does not panic");
+    written.expect("all is read at last");
+}
+
+#[test]
+fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
+    let config = process::config_file("[limits]\nsessions_max = 64");
+    let mut command = Command::new("sh");
+    let path = env!("CARGO_BIN_EXE_campanile");
+    command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", path]);
+    command.args(["--listen", "127.0.0.1:0", "--shards", "2", "--config"]);
+    command.arg(config);
+    let process = Process::start(command);
+    let address = process.address;
+    let mut client = open_as(address, "jack", "e");
+    let mut pusher = Peer::connect(address);
+    assert_eq!(pusher.push("jack", "e", "before"), sent_to(1));
+    assert_eq!(read_text(&mut client), "before");
+
+    // More than it can have.
+    let crowd: Vec<Peer> = (0..400).map(|_| Peer::connect(address)).collect();
+    for _ in 0..10 {
+        assert_eq!(pusher.push("jack", "e", "m"), sent_to(1));
+        assert_eq!(read_text(&mut client), "m");
+        pusher.send(HEALTH);
+        assert_eq!(pusher.answer().status, 200);
+    }
+    for _ in 0..4 {
+        let mut newcomer = Peer::connect(address);
+        newcomer.send(&request("/push", "", &push_body("jack", "e", "late")));
+        assert_eq!(newcomer.answer().status, 503);
+        assert_eq!(newcomer.rest(), b"", "and it is closed");
+    }
+    drop(crowd);
+    let served = (0..TRIES_MAX).any(|_| {
+        let mut newcomer = Peer::connect(address);
+        newcomer.send(&request("/push", "", &push_body("jack", "e", "again")));
+        newcomer.answer().status == 200
+    });
+    assert!(served, "there are descriptors again");
+    assert_eq!(read_text(&mut client), "again");
+    drop((client, pusher));
+    let log = process.stop().log;
+    let warnings = log.matches("cannot accept connections").count();
+    assert!((1..=2).contains(&warnings), "once for each shard: {log}");
+}
+
+#[test]
+fn the_limit_of_sessions_is_logged_when_it_is_reached_and_when_it_is_left() {
+    let process = Process::start(gateway(Some("[limits]\nsessions_max = 8")));
+    let address = process.address;
+    let mut clients: Vec<Client> = (0..8).map(|_| open(address, "/ws")).collect();
+    for _ in 0..3 {
+        // One more or less changes nothing.
+        let socket = TcpStream::connect(address).expect("it listens");
+        let refused = open_on(socket, "/ws").expect_err("there are too many");
+        assert!(refused.contains("503"), "{refused}");
+    }
+    for client in &mut clients {
+        settle(client);
+    }
+    drop(clients);
+    let log = process.stop().log;
+    let count = |text: &str| log.matches(text).count();
+    assert_eq!(count("the limit of sessions is reached"), 1, "{log}");
+    assert_eq!(count("below the limit of sessions again"), 1, "{log}");
+}
+
+/// A connection with small buffers that has said this, as far as anybody reads it.
+fn stranger(address: SocketAddr, words: &[u8]) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("small");
+    socket.connect(&address.into()).expect("it listens");
+    let mut stream = TcpStream::from(socket);
+    stream.set_nonblocking(true).expect("a socket");
+    // It may be evicted, or read no further, before all of it is written.
+    drop(stream.write_all(words));
+    stream.set_nonblocking(false).expect("a socket");
+    stream
+        .set_read_timeout(Some(process::PATIENCE))
+        .expect("not zero");
+    stream
+}
+
+/// Of strangers in one crowd: four for each connection that all shards may have.
+const CROWD: usize = 4 * 4 * 16;
+const TRIES_MAX: usize = 10_000;
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+const PAGE: &[u8] = b"GET /playground/ws HTTP/1.1\r\nHost: x\r\n\r\n";
+const HALF_BODY: &[u8] = b"POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{";

@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{
     Config, ConfigError, DialectName, Log, Overrides, PushAuth, Route, Shards, parse_listen,
 };
-use crate::gateway::{self, Error};
+use crate::gateway::{self, Error, ShardCount};
 
 /// A real-time push gateway for Linux on `io_uring`.
 #[derive(Clone, Debug, Parser)]
@@ -129,13 +129,13 @@ pub fn check(check: &Check) -> Result<String, Error> {
 /// URL is that of the first route that speaks wserver, if there is one. No secret and no token is
 /// shown. The lines end with a newline.
 #[must_use]
-pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
+pub fn welcome(config: &Config, bound: SocketAddr, shards: impl Into<ShardCount>) -> String {
+    let shards = in_words(shards.into());
     let near = reachable(bound);
     let (first, others) = first_wserver_first(&config.routes);
 
-    let plural = if shards == 1 { "" } else { "s" };
     let mut text = format!(
-        "campanile {} is ready on {bound} with {shards} shard{plural}\n",
+        "campanile {} is ready on {bound} with {shards}\n",
         env!("CARGO_PKG_VERSION")
     );
     let paths = config.routes.iter().map(|route| route.path.len());
@@ -189,6 +189,16 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
         .expect(INTO_A_STRING);
     }
     text
+}
+
+/// Formats a number of shards, and why they are fewer than the cores.
+fn in_words(shards: ShardCount) -> String {
+    let count = shards.count;
+    let plural = if count == 1 { "" } else { "s" };
+    let reason = shards
+        .cores_beyond_quota
+        .map(|cores| format!(" (the CPU quota of its cgroup is worth {count} of {cores} cores)"));
+    format!("{count} shard{plural}{}", reason.unwrap_or_default())
 }
 
 /// The routes whose hooks ask this backend.
@@ -678,5 +688,21 @@ Push to the first, from another terminal:
         assert_eq!(in_shell_quotes("http://a/b?c".to_owned()), "'http://a/b?c'");
         assert_eq!(in_shell_quotes("it's".to_owned()), "'it'\\''s'");
         assert_eq!(in_shell_quotes("/a-b_c.d~e%20".to_owned()), "/a-b_c.d~e%20");
+    }
+
+    #[test]
+    fn the_first_line_says_why_there_are_fewer_shards_than_cores() {
+        let config = Config::default();
+        let first = |shards| {
+            let text = welcome(&config, config.listen, shards);
+            text.lines().next().expect("has a line").to_owned()
+        };
+        let limited = ShardCount {
+            count: 2,
+            cores_beyond_quota: Some(64),
+        };
+        let expected = " with 2 shards (the CPU quota of its cgroup is worth 2 of 64 cores)";
+        assert!(first(limited).ends_with(expected), "{}", first(limited));
+        assert!(first(2.into()).ends_with(" with 2 shards"));
     }
 }

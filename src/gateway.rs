@@ -11,6 +11,7 @@ use crate::config::{Config, MemoryBound};
 use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
 use crate::driver::machine;
 use crate::driver::mailbox::Exchange;
+pub use crate::driver::start::ShardCount;
 use crate::driver::start::{self, Common};
 use crate::driver::stop::{Ending, StopFlag};
 use crate::driver::summary::Summary;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 pub struct Gateway {
     address: SocketAddr,
     exchange: Arc<Exchange>,
+    shards: ShardCount,
     stop: Arc<StopFlag>,
     threads: Vec<JoinHandle<()>>,
     core: Arc<HandleCore>,
@@ -93,6 +95,12 @@ impl Gateway {
     #[must_use]
     pub fn shards_count(&self) -> usize {
         self.threads.len()
+    }
+
+    /// Returns how many shards it has, and whether a CPU quota is the reason.
+    #[must_use]
+    pub fn shard_count(&self) -> ShardCount {
+        self.shards
     }
 
     /// The gateway in your hand: push, join, close and list, from any thread.
@@ -277,6 +285,7 @@ impl Builder {
         };
         let address = prepared.address;
         let exchange = Arc::clone(&prepared.exchange);
+        let shards = prepared.shards;
         let threads = prepared.start(&common)?;
         // Nothing that the config sets up holds a shard.
         let watchdog = if is_embedded {
@@ -294,6 +303,7 @@ impl Builder {
         Ok(Gateway {
             address,
             exchange,
+            shards,
             stop,
             threads,
             core,

@@ -49,7 +49,7 @@ fn serve_and_log(config: &Config) -> Result<(), String> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| error.to_string())?;
     let builder = Gateway::builder(config.clone()).on_idle(collect_memory);
     let gateway = builder.start().map_err(|error| error.to_string())?;
-    let text = cli::welcome(config, gateway.local_addr(), gateway.shards_count());
+    let text = cli::welcome(config, gateway.local_addr(), gateway.shard_count());
     welcome(text + &cli::limits_line(gateway.limits()));
 
     let asked = signals.forever().next();

@@ -52,7 +52,8 @@ pub use crate::limits::{
 pub struct Config {
     /// Where clients and pushers connect. Port 0 lets the kernel choose.
     pub listen: SocketAddr,
-    /// How many shards there are; `None` is one for each core that the process may run on.
+    /// How many shards there are; `None` is one for each core that the process may run on, or that
+    /// the CPU quota of its cgroup is worth.
     pub shards: Option<NonZeroU8>,
     /// Whether each shard's thread stays on one core.
     pub pin: bool,

@@ -114,10 +114,12 @@ const HEAD: &str = r#"# The config of Campanile, complete: every key with its de
 listen = "127.0.0.1:8080"
 
 # Shards, each a thread with its own sessions: "auto" is one for each core that the process may run
-# on. Allowed are "auto" and 1 to 255.
+# on, but not more than the CPU quota of its cgroup is worth, rounded up. Allowed are "auto" and 1
+# to 255.
 shards = "auto"
 
-# Keep each shard's thread on one core.
+# Keep each shard's thread on one core. Where a CPU quota has made the shards fewer than the cores,
+# the kernel chooses the cores.
 pin = true
 
 # Start even if everyone who reaches the port may push, tap, use the server API, or say who they

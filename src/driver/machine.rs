@@ -9,7 +9,7 @@ use std::fs;
 /// taken to be Linux's default.
 pub(crate) fn machine(config: &Config) -> Machine {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let shards = start::shards_count(config);
+    let shards = start::shard_count(config).count;
     Machine {
         shards: shards as u64,
         sessions: start::sessions_max(config, limit.maximum) as u64,

@@ -10,6 +10,7 @@
 //! is the only folder with `unsafe` in it: `buffers`, `ring`, `run` and `socket`.
 
 mod buffers;
+mod cgroup;
 mod closing;
 pub mod host;
 pub(crate) mod machine;

@@ -3,6 +3,7 @@
 //! Limits are raised, the ring is tried out, the port is taken, and only then is anything started:
 //! whatever is missing is one [`StartError`] that names the cause and the cure.
 
+use super::cgroup;
 use super::host::{Host, HostParts, HostSettings, Seeds};
 use super::mailbox::Exchange;
 use super::ring::{DataRing, RingSize};
@@ -25,6 +26,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
@@ -36,10 +38,21 @@ pub(crate) struct Prepared {
     pub(crate) address: SocketAddr,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) limits: ProcessLimits,
+    pub(crate) shards: ShardCount,
     listeners: Vec<OwnedFd>,
     bells: Vec<OwnedFd>,
     cpus: Vec<usize>,
     ring: RingSize,
+}
+
+/// The number of shards of a gateway, and why they are fewer than the cores.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ShardCount {
+    /// The number of shards.
+    pub count: usize,
+    /// The number of cores that the process may run on, if its CPU quota is what allows fewer
+    /// shards; `None` if there are as many as cores, or as the config says.
+    pub cores_beyond_quota: Option<usize>,
 }
 
 /// What every shard of a process has in common.
@@ -67,7 +80,8 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     }
 
     let cpus = allowed_cpus();
-    let shards = shards_count(config);
+    let shard_count = shard_count(config);
+    let shards = shard_count.count;
     // On a thread of its own: the kernel interrupts whoever has made a ring once more when it is
     // gone, and an embedder's thread would see a system call fail with EINTR.
     let probe = std::thread::scope(|scope| {
@@ -95,7 +109,10 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
         config.limits.pushes_in_flight_max as usize,
         config.limits.commands_max as usize,
     );
-    let cpus = if config.pin { cpus } else { Vec::new() };
+    // Under a quota the kernel shares out time, not cores: gateways of several containers would all
+    // be pinned to the first cores of the machine.
+    let is_pinned = config.pin && shard_count.cores_beyond_quota.is_none();
+    let cpus = if is_pinned { cpus } else { Vec::new() };
     Ok(Prepared {
         address,
         exchange,
@@ -104,11 +121,33 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
             http_connections_max: config.http.http_connections_max as usize,
             open_files_max: files,
         },
+        shards: shard_count,
         listeners,
         bells,
         cpus,
         ring,
     })
+}
+
+impl ShardCount {
+    /// As many shards as are wanted; else one for each core, but not more than the quota is worth.
+    fn of(wanted: Option<usize>, cores: usize, quota_cores: Option<usize>) -> Self {
+        let quota = quota_cores.filter(|&quota| wanted.is_none() && quota < cores);
+        let count = wanted.or(quota).unwrap_or(cores);
+        Self {
+            count: count.clamp(1, SHARDS_MAX - 1),
+            cores_beyond_quota: quota.map(|_| cores),
+        }
+    }
+}
+
+impl From<usize> for ShardCount {
+    fn from(count: usize) -> Self {
+        Self {
+            count,
+            cores_beyond_quota: None,
+        }
+    }
 }
 
 impl Prepared {
@@ -317,11 +356,11 @@ pub(super) fn sessions_max(config: &Config, files: Option<u64>) -> usize {
     wanted.unwrap_or_else(|| files.saturating_sub(FILES_RESERVED))
 }
 
-/// How many shards there are.
-pub(super) fn shards_count(config: &Config) -> usize {
+/// How many shards there are, and why.
+pub(super) fn shard_count(config: &Config) -> ShardCount {
+    let quota = cgroup::quota_cores(Path::new("/"));
     let wanted = config.shards.map(|shards| usize::from(shards.get()));
-    let shards = wanted.unwrap_or_else(|| allowed_cpus().len());
-    shards.clamp(1, SHARDS_MAX - 1)
+    ShardCount::of(wanted, allowed_cpus().len(), quota)
 }
 
 fn allowed_cpus() -> Vec<usize> {
@@ -542,3 +581,30 @@ const BACKLOG: i32 = 4096;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// For each size that is tried.
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_number_there_is_a_shard_for_each_core_that_the_quota_is_worth() {
+        for (wanted, cores, quota, count, cores_beyond_quota) in [
+            (None, 64, None, 64, None),
+            (None, 64, Some(2), 2, Some(64)),
+            (None, 2, Some(2), 2, None),
+            (None, 2, Some(3), 2, None),
+            (None, 4096, None, SHARDS_MAX - 1, None),
+            (None, 4096, Some(2000), SHARDS_MAX - 1, Some(4096)),
+            // Whoever says how many there are knows why.
+            (Some(8), 64, Some(2), 8, None),
+            (Some(8), 2, None, 8, None),
+        ] {
+            let expected = ShardCount {
+                count,
+                cores_beyond_quota,
+            };
+            let found = ShardCount::of(wanted, cores, quota);
+            assert_eq!(found, expected, "{wanted:?} {cores} {quota:?}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod settings;
 pub use self::error::Error;
 pub use self::settings::shard_settings;
 use self::settings::{handle_core, host_settings, turn_limits};
+pub use crate::auth::{KeyFiles, KeysReloaded};
 use crate::builtin::{self, Builtin};
 use crate::config::{Config, MemoryBound};
 use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
@@ -47,6 +48,7 @@ pub struct Gateway {
     summary: Option<Summary>,
     backends: Arc<Backends>,
     limits: ProcessLimits,
+    key_files: KeyFiles,
 }
 
 /// A gateway that has not started: its config and the functions of the embedding program.
@@ -95,6 +97,12 @@ impl Gateway {
     #[must_use]
     pub fn shards_count(&self) -> usize {
         self.threads.len()
+    }
+
+    /// Returns the key files that the config names, which can be read again while it runs.
+    #[must_use]
+    pub fn key_files(&self) -> KeyFiles {
+        self.key_files.clone()
     }
 
     /// Returns how many shards it has, and whether a CPU quota is the reason.
@@ -253,6 +261,7 @@ impl Builder {
         self.config.validate().map_err(Error::Config)?;
         let builtin = Builtin::open(&self.config)?;
         let backends = Arc::clone(builtin.backends());
+        let key_files = builtin.key_files();
         let setups = self.all_setups(builtin);
         let is_embedded = !self.setups.is_empty();
         let Self {
@@ -311,6 +320,7 @@ impl Builder {
             summary: summary.map_err(Error::Start)?,
             backends,
             limits,
+            key_files,
         })
     }
 }

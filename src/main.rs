@@ -1,12 +1,13 @@
 //! Reads the command line and the config, runs a gateway, stops it when asked to.
 
+mod signals;
+
 use campanile::cli::{self, Cli, Command};
 use campanile::config::{self, Config};
 use campanile::gateway::Gateway;
 use campanile::logging;
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signals::Wishes;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -23,9 +24,12 @@ fn main() -> ExitCode {
         Some(Command::Check(check)) => cli::check(check)
             .map_err(|error| error.to_string())
             .and_then(|line| print(&line).map_err(|error| error.to_string())),
-        None => cli::load(&cli.serve)
+        None => Wishes::catch()
             .map_err(|error| error.to_string())
-            .and_then(|it| serve(&it)),
+            .and_then(|wishes| {
+                let config = cli::load(&cli.serve).map_err(|error| error.to_string())?;
+                serve(&config, &wishes)
+            }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,22 +42,22 @@ fn main() -> ExitCode {
 
 /// Serves until a signal comes. Whatever becomes of standard output and standard error, nobody who
 /// is served notices.
-fn serve(config: &Config) -> Result<(), String> {
+fn serve(config: &Config, wishes: &Wishes) -> Result<(), String> {
     let log = logging::start(config).map_err(|error| error.to_string())?;
-    let served = serve_and_log(config);
+    let served = serve_and_log(config, wishes);
     log.finish(milliseconds(config.logging.flush_ms));
     served
 }
 
-fn serve_and_log(config: &Config) -> Result<(), String> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| error.to_string())?;
+fn serve_and_log(config: &Config, wishes: &Wishes) -> Result<(), String> {
     let builder = Gateway::builder(config.clone()).on_idle(collect_memory);
     let gateway = builder.start().map_err(|error| error.to_string())?;
+    wishes.on_reload(gateway.key_files());
     let text = cli::welcome(config, gateway.local_addr(), gateway.shard_count());
     welcome(text + &cli::limits_line(gateway.limits()));
 
-    let asked = signals.forever().next();
-    tracing::info!(signal = asked, "stopping");
+    let signal = wishes.wait_for_stop();
+    tracing::info!(signal, "stopping");
     let counters = gateway.stop(milliseconds(config.shutdown_grace_ms));
     tracing::info!(
         connections = counters.connections_accepted,

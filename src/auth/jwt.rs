@@ -12,7 +12,7 @@
 //! the config any `aud` passes: who has one should say so there. What is unknown in a header or
 //! among the claims is passed over.
 
-use super::key_file::{Form, KeyFile};
+use super::key_file::{Form, KeyFile, ReadAgain};
 use super::keys::{KeyError, Keys};
 use crate::config::{Jwt, JwtKeys, Limits};
 use arc_swap::ArcSwap;
@@ -123,6 +123,17 @@ impl JwtVerifier {
             token_bytes_max: limits.token_bytes_max as usize,
             leeway: Duration::from_secs(jwt.leeway_s.into()),
         })
+    }
+
+    /// Reads the file with the keys again, changed or not. `None` if they are not in a file.
+    pub(super) fn reload(&self, now_unix_s: u64) -> Option<ReadAgain> {
+        let Source::File(shared) = &self.keys else {
+            return None;
+        };
+        let mut next = KeyFile::clone(&shared.load());
+        let result = next.reload(now_unix_s);
+        shared.store(Arc::new(next));
+        Some(result)
     }
 
     /// Whom the token names, if it is to be believed at this time, in seconds since 1970. Looks

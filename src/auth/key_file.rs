@@ -46,6 +46,17 @@ pub(super) enum Form {
     Jwks,
 }
 
+/// What came of reading a file of keys again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ReadAgain {
+    /// It holds what it held.
+    Unchanged,
+    /// It holds other keys, which are used from now on.
+    Changed,
+    /// It cannot be read, or holds no usable keys. Those that it held last are still used.
+    Failed,
+}
+
 /// What a file looks like from outside; a changed file is likely to look different.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stamp {
@@ -92,8 +103,27 @@ impl KeyFile {
         self.failures
     }
 
+    /// Reads the file again because somebody asks for it, and logs a problem also if it was logged
+    /// before.
+    pub(super) fn reload(&mut self, now_unix_s: u64) -> ReadAgain {
+        self.unreadable = None;
+        let result = self.read_again(now_unix_s);
+        if result != ReadAgain::Unchanged {
+            return result;
+        }
+        // It may have been just as bad when it was read before.
+        match self.form.parse(&self.path, &self.content) {
+            Ok(_) => ReadAgain::Unchanged,
+            Err(problem) => {
+                let file = self.path.display();
+                tracing::warn!(%file, problem, "the keys are still bad, keeping the old ones");
+                ReadAgain::Failed
+            }
+        }
+    }
+
     /// Reads the file again.
-    pub(super) fn read_again(&mut self, now_unix_s: u64) {
+    pub(super) fn read_again(&mut self, now_unix_s: u64) -> ReadAgain {
         let file = self.path.display();
         let (stamp, content) = match look_and_read(&self.path) {
             Ok(read) => read,
@@ -104,26 +134,29 @@ impl KeyFile {
                     self.failures += 1;
                     self.unreadable = Some(problem);
                 }
-                return;
+                return ReadAgain::Failed;
             }
         };
         self.seen = Some(stamp);
         self.is_settled = stamp.is_settled(now_unix_s);
         self.unreadable = None;
         if content == self.content {
-            return;
+            return ReadAgain::Unchanged;
         }
-        match self.form.parse(&self.path, &content) {
+        let parsed = self.form.parse(&self.path, &content);
+        self.content = content;
+        match parsed {
             Ok(keys) => {
                 tracing::info!(%file, "the keys have changed");
                 self.keys = keys;
+                ReadAgain::Changed
             }
             Err(problem) => {
                 tracing::warn!(%file, problem, "the new keys are bad, keeping the old ones");
                 self.failures += 1;
+                ReadAgain::Failed
             }
         }
-        self.content = content;
     }
 }
 
@@ -268,6 +301,30 @@ mod tests {
         // Nobody could do this with a clock that goes on.
         scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
         assert!(believes(&mut file, &old, NOW));
+    }
+
+    #[test]
+    fn a_reload_reads_a_settled_file_and_says_what_came_of_it() {
+        let [old, new] = signers();
+        let scratch = Scratch::new(&key_file("rsa.public"));
+        let mut file = open(&scratch, Form::Pem);
+        refresh(&mut file, NOW);
+        assert_eq!(file.reload(NOW), ReadAgain::Unchanged);
+        // Looks as it did, so that nothing but a reload finds it out.
+        scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
+        assert!(believes(&mut file, &old, NOW));
+        assert_eq!(file.reload(NOW), ReadAgain::Changed);
+        assert!(believes(&mut file, &new, NOW));
+        assert_eq!(file.reload(NOW), ReadAgain::Unchanged);
+        scratch.write(b"no key", NOW - 999);
+        for _ in 0..2 {
+            assert_eq!(file.reload(NOW), ReadAgain::Failed, "also the second time");
+        }
+        scratch.remove();
+        for _ in 0..2 {
+            assert_eq!(file.reload(NOW), ReadAgain::Failed);
+        }
+        assert!(believes(&mut file, &new, NOW));
     }
 
     #[test]

@@ -16,8 +16,10 @@
 mod fixtures;
 mod jwt;
 mod key_file;
+mod key_files;
 mod keys;
 mod source;
 
 pub(crate) use jwt::{Claims, JwtVerifier};
+pub use key_files::{KeyFiles, KeysReloaded};
 pub(crate) use source::{default_sources, find_token};

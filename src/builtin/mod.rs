@@ -15,8 +15,9 @@ mod actions;
 mod admission;
 mod rules;
 
-use crate::auth::JwtVerifier;
+use crate::auth::{JwtVerifier, KeyFiles};
 use crate::config::{Action, Config, Create, HookKind, Route, Rule};
+use crate::driver::start::unix_ms;
 use crate::gateway::Error;
 use crate::handler::{RouteSetup, Setup};
 use crate::hooks::{Backends, HookClient};
@@ -66,6 +67,12 @@ impl Builtin {
     /// The backends that hooks ask.
     pub(crate) fn backends(&self) -> &Arc<Backends> {
         &self.backends
+    }
+
+    /// The files that keys of tokens are in.
+    pub(crate) fn key_files(&self) -> KeyFiles {
+        let verifiers = self.verifiers.iter().flatten().cloned();
+        KeyFiles::new(verifiers, || unix_ms() / 1000)
     }
 
     /// Sets up everything on one shard.

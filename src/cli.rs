@@ -693,7 +693,7 @@ Push to the first, from another terminal:
     #[test]
     fn the_first_line_says_why_there_are_fewer_shards_than_cores() {
         let config = Config::default();
-        let first = |shards| {
+        let first = |shards: ShardCount| {
             let text = welcome(&config, config.listen, shards);
             text.lines().next().expect("has a line").to_owned()
         };

@@ -5,7 +5,7 @@ mod settings;
 
 pub use self::error::Error;
 pub use self::settings::shard_settings;
-use self::settings::{handle_core, host_settings, turn_limits};
+use self::settings::{handle_core, host_settings, stop_plan, turn_limits};
 pub use crate::auth::{KeyFiles, KeysReloaded};
 use crate::builtin::{self, Builtin};
 use crate::config::{Config, MemoryBound};
@@ -14,7 +14,7 @@ use crate::driver::machine;
 use crate::driver::mailbox::Exchange;
 pub use crate::driver::start::ShardCount;
 use crate::driver::start::{self, Common};
-use crate::driver::stop::{Ending, StopFlag};
+use crate::driver::stop::{Ending, StopFlag, StopPlan};
 use crate::driver::summary::Summary;
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
@@ -42,6 +42,7 @@ pub struct Gateway {
     exchange: Arc<Exchange>,
     shards: ShardCount,
     stop: Arc<StopFlag>,
+    stop_plan: StopPlan,
     threads: Vec<JoinHandle<()>>,
     core: Arc<HandleCore>,
     watchdog: Option<Watchdog>,
@@ -123,9 +124,13 @@ impl Gateway {
         self.handle().route(path)
     }
 
-    /// Stops: accepts no more, closes every session with 1001, and waits for them and for what
-    /// embedders' tasks are doing, at most as long as `grace`. Returns what all shards have
-    /// counted.
+    /// Stops, and returns what all shards have counted.
+    ///
+    /// For the config's `drain_delay_ms` everything goes on, but `/health` answers 503. Then the
+    /// gateway accepts no more connections, does what it has accepted before, and answers whatever
+    /// is asked from then on with 503 or [`HandleError::Stopping`](crate::handler::HandleError). It
+    /// closes every session with 1001, at the pace of `drain_ms`, and waits for them and for what
+    /// embedders' tasks are doing, at most as long as `grace`.
     ///
     /// Only a handler that holds its shard can make it take longer. Work that blocks elsewhere and
     /// is not done then is left to itself.
@@ -139,9 +144,13 @@ impl Gateway {
         reason = "it waits on a thread of the embedder's, which may block"
     )]
     pub fn stop(self, grace: Duration) -> Counters {
-        let until = Instant::now() + grace.clamp(LEAVING, FOREVER);
+        let plan = StopPlan {
+            grace: grace.min(FOREVER),
+            ..self.stop_plan
+        };
+        let until = Instant::now() + plan.delay + plan.grace.max(LEAVING);
         let (sender, endings) = channel();
-        self.stop.set_and_hear(grace, sender);
+        self.stop.set_and_hear(plan, sender);
         self.exchange.wake_all();
         let mut all = Counters::default();
         let (mut running, mut there) = (self.threads.len(), self.threads.len());
@@ -279,7 +288,8 @@ impl Builder {
         let reported = Arc::clone(&backends);
         let limits = prepared.limits;
         api.settle(keys[0], Arc::new(move || reported.report()), limits);
-        let stop = Arc::new(StopFlag::default());
+        let stop = Arc::new(StopFlag::new(prepared.exchange.shards()));
+        let stop_plan = stop_plan(&config);
         let core = handle_core(&config, &host, &prepared.exchange);
         let watchdog = Watchdog::new(&config, prepared.exchange.shards());
         let common = Common {
@@ -314,6 +324,7 @@ impl Builder {
             exchange,
             shards,
             stop,
+            stop_plan,
             threads,
             core,
             watchdog,

@@ -589,8 +589,32 @@ pub const OUTBOX_BYTES_CEILING: u32 = 1 << 30;
 pub const SHUTDOWN_GRACE_MS: Setting = Setting {
     key: "shutdown_grace_ms",
     doc: &[
-        " Milliseconds that sessions and requests have to end when the gateway is told to stop.",
-        " After that their connections are cut.",
+        " Milliseconds that sessions and requests have to end when the gateway stops, from the",
+        " moment when it accepts no more connections. After that they are cut.",
+    ],
+    allowed: Allowed::between(0, 600_000),
+};
+
+/// How long the gateway goes on serving when it is told to stop: a key at the top of the file.
+pub const DRAIN_DELAY_MS: Setting = Setting {
+    key: "drain_delay_ms",
+    doc: &[
+        " Milliseconds for which the gateway goes on as before when it is told to stop, but",
+        " answers health requests with 503, so that a load balancer sends clients elsewhere.",
+        " `shutdown_grace_ms` begins after it.",
+    ],
+    allowed: Allowed::between(0, 600_000),
+};
+
+/// How fast sessions are closed when the gateway stops: a key at the top of the file.
+pub const DRAIN_MS: Setting = Setting {
+    key: "drain_ms",
+    doc: &[
+        " Milliseconds in which 10,000 sessions are closed when the gateway stops, so that clients",
+        " do not all come back to another one at once. More take longer and fewer less, in",
+        " proportion; up to 100 are closed at once.",
+        " The last one is closed so early that it has `close_grace_ms`, or half of",
+        " `shutdown_grace_ms` if that is less, before the end.",
     ],
     allowed: Allowed::between(0, 600_000),
 };

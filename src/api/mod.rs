@@ -30,7 +30,7 @@ use self::lists::Lookup;
 use self::problem::Code;
 pub(crate) use self::problem::Problem;
 use crate::config::{Config, Secret};
-use crate::handler::Handle;
+use crate::handler::{Handle, HandleError};
 use crate::limits::{ApiLimits, ProcessLimits};
 use crate::ws::handshake;
 use bytes::Bytes;
@@ -262,6 +262,16 @@ impl Api {
         handle: &Handle,
     ) -> ApiAnswer {
         let answer = task.asked.run(handle, &self.bounds).await;
+        match claimed {
+            Some(claimed) => claimed.settle(answer),
+            None => answer,
+        }
+    }
+
+    /// The answer to a request that is not carried out because the gateway is stopping. Its key, if
+    /// it has one, is as if it had never come.
+    pub(crate) fn refuse_to_stop(claimed: Option<Claimed>) -> ApiAnswer {
+        let answer = Problem::from(HandleError::Stopping).answer();
         match claimed {
             Some(claimed) => claimed.settle(answer),
             None => answer,

@@ -76,7 +76,7 @@ codes! {
     NoRoom = "no_room", 503;
     /// Not every shard answered in time; it may have been done.
     TimedOut = "timed_out", 503;
-    /// The gateway has stopped.
+    /// The gateway is stopping. Nothing was done.
     Stopping = "stopping", 503;
 }
 
@@ -165,7 +165,7 @@ impl From<HandleError> for Problem {
     fn from(error: HandleError) -> Self {
         let code = match error {
             HandleError::Busy => Code::Busy,
-            HandleError::Stopped => Code::Stopping,
+            HandleError::Stopping | HandleError::Stopped => Code::Stopping,
             HandleError::NoSession => Code::NoSession,
             HandleError::TimedOut => Code::TimedOut,
             HandleError::TooManyChannels => Code::TooManyChannels,

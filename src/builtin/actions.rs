@@ -136,6 +136,7 @@ fn failure(error: HandleError) -> Failure {
         HandleError::NoRoomForNames => Failure::denied(Denial::NoRoomForNames),
         HandleError::BadName => Failure::denied(Denial::NoChannelNamed),
         HandleError::Busy
+        | HandleError::Stopping
         | HandleError::Stopped
         | HandleError::NoSession
         | HandleError::TimedOut

@@ -62,8 +62,14 @@ pub struct Config {
     pub insecure: bool,
     /// How much is logged, and in which form.
     pub log: Log,
-    /// How long sessions have to end when the gateway stops, in milliseconds.
+    /// How long sessions have to end when the gateway stops, in milliseconds, from the moment when
+    /// it accepts no more connections.
     pub shutdown_grace_ms: u32,
+    /// How long the gateway goes on serving before that, in milliseconds, while `/health` says that
+    /// it is stopping.
+    pub drain_delay_ms: u32,
+    /// The time in which 10,000 sessions are closed at a stop, in milliseconds.
+    pub drain_ms: u32,
     /// The server API.
     pub api: Api,
     /// Where the gateway says how it is; `None` is nowhere.
@@ -113,6 +119,8 @@ impl Default for Config {
             insecure: false,
             log: Log::default(),
             shutdown_grace_ms: 5_000,
+            drain_delay_ms: 0,
+            drain_ms: 10_000,
             api: Api::default(),
             health_path: Some("/health".to_owned()),
             backends: Vec::new(),

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use super::route::{DialectName, ROUTE_KEYS, Route};
 use crate::limits::{
-    ApiLimits, BackendLimits, Heartbeat, Http, Limits, Logging, Ring, RouteLimits,
-    SHUTDOWN_GRACE_MS, Setting,
+    ApiLimits, BackendLimits, DRAIN_DELAY_MS, DRAIN_MS, Heartbeat, Http, Limits, Logging, Ring,
+    RouteLimits, SHUTDOWN_GRACE_MS, Setting,
 };
 
 /// What `campanile config` prints. Reading it gives [`Config::default`](super::Config::default).
@@ -19,6 +19,8 @@ pub fn default_text() -> String {
 
     let mut text = String::from(HEAD);
     put_setting(&mut text, "", &SHUTDOWN_GRACE_MS, Some(5_000));
+    put_setting(&mut text, "", &DRAIN_DELAY_MS, Some(0));
+    put_setting(&mut text, "", &DRAIN_MS, Some(10_000));
     text.push_str(HEALTH_AND_API);
     let api = ApiLimits::default();
     put_settings(&mut text, "", ApiLimits::SETTINGS, |key| api.number(key));

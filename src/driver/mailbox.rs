@@ -192,6 +192,11 @@ impl Exchange {
         !self.inbox(shard).commands.queue.is_empty()
     }
 
+    /// How many things a shard is to do.
+    pub(super) fn commands_count(&self, shard: ShardId) -> usize {
+        self.inbox(shard).commands.queue.len()
+    }
+
     /// A shard's loop has ended: what it was to do will not be done, and whoever waits for it hears
     /// so.
     pub(super) fn close_commands(&self, shard: ShardId) {
@@ -257,6 +262,11 @@ impl Inbox {
         {
             ring();
         }
+    }
+
+    /// How many messages the shard has not taken.
+    pub(super) fn messages_count(&self) -> usize {
+        self.messages.len()
     }
 
     /// Whether nothing has arrived that the shard has not taken.

@@ -24,6 +24,7 @@ mod socket;
 pub(crate) mod start;
 pub mod start_error;
 pub(crate) mod stop;
+mod stopping;
 pub(crate) mod summary;
 pub mod turn;
 pub(crate) mod watchdog;

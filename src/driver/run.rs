@@ -11,6 +11,7 @@ use super::refuse::Spare;
 use super::ring::{Completion, DataRing, Lent, Operation};
 use super::socket::{Sockets, peer_address, reset_on_close, shut_sending, unacknowledged_bytes};
 use super::stop::StopFlag;
+use super::stopping::Stopping;
 use super::turn::{self, Steps};
 use super::{TurnLimits, mailbox::Exchange};
 use crate::embedder::{Embedder, Fault};
@@ -43,6 +44,7 @@ pub(super) struct Loop {
 /// What a loop remembers between turns.
 pub(super) struct LoopState {
     pub(super) sockets: Sockets,
+    pub(super) stopping: Stopping,
     started: Instant,
     /// Receives that came while other shards' mailboxes were full, in order.
     held: VecDeque<Completion>,
@@ -50,12 +52,9 @@ pub(super) struct LoopState {
     starved: Vec<ConnectionId>,
     /// Connections whose operations were cancelled, to be closed when they have ended; since when.
     pub(super) cancelled: VecDeque<(Instant, ConnectionId)>,
-    accepting: bool,
+    pub(super) accepting: bool,
     accept_again_at: Option<Instant>,
     spare: Spare,
-    stop_at: Option<Instant>,
-    /// The grace is over, and what had not ended was cut.
-    was_cut: bool,
     /// The other shards know that nothing is left here.
     said_done: bool,
     /// Memory was given up; collected when the shard has been idle for a second.
@@ -76,6 +75,7 @@ impl LoopState {
         let now = Instant::now();
         Self {
             sockets: Sockets::default(),
+            stopping: Stopping::default(),
             started: now,
             held: VecDeque::new(),
             starved: Vec::new(),
@@ -83,8 +83,6 @@ impl LoopState {
             accepting: false,
             accept_again_at: None,
             spare: Spare::new(),
-            stop_at: None,
-            was_cut: false,
             said_done: false,
             shrank: false,
             turns_since_yield: 0,
@@ -184,14 +182,16 @@ impl Loop {
                 self.state.spare.after_success(self.id.index());
                 self.adopt(now, completion.result)?;
             }
-            Err(_) if self.stop.is_set() => {}
+            Err(_) if self.state.stopping.closes_listener() => {}
             Err(_) => self.on_accept_failure(-completion.result),
         }
-        if !self.state.accepting && self.state.accept_again_at.is_none() && !self.stop.is_set() {
-            self.start_accepting()?;
+        if self.state.accepting {
+            return Ok(());
         }
-        if self.stop.is_set() && !self.state.accepting {
+        if self.state.stopping.closes_listener() {
             self.accept_the_queued()?;
+        } else if self.state.accept_again_at.is_none() {
+            self.start_accepting()?;
         }
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Loop {
     }
 
     /// The listener is about to close: whoever has connected already is still let in.
-    fn accept_the_queued(&mut self) -> io::Result<()> {
+    pub(super) fn accept_the_queued(&mut self) -> io::Result<()> {
         let Some(listener) = self.listener.take() else {
             return Ok(());
         };
@@ -369,12 +369,12 @@ impl Loop {
     }
 
     fn is_done(&self) -> bool {
-        self.state.stop_at.is_some()
+        self.state.stopping.has_begun_to_close()
             && self.listener.is_none()
             && self.host.connections_count() == 0
             && self.state.held.is_empty()
             // Handlers go on until the grace is over.
-            && (self.host.tasks_count() == 0 || self.state.was_cut)
+            && (self.host.tasks_count() == 0 || self.state.stopping.was_cut)
     }
 
     /// Whether another turn would find something to do.
@@ -384,7 +384,7 @@ impl Loop {
             || self.host.has_arrivals()
             || (self.host.wants_to_send() && self.ring.room_to_send() > 0)
             || (!self.state.held.is_empty() && !self.host.is_blocked())
-            || (self.stop.is_set() && self.state.stop_at.is_none())
+            || self.can_step_stop()
             || (self.state.said_done && self.exchange.all_done())
     }
 
@@ -462,7 +462,7 @@ impl Loop {
         let cancel = self.state.cancelled.front();
         let cancel = cancel.map(|&(since, _)| since + self.limits.cancel_patience);
         let accept = self.state.accept_again_at;
-        let stop = self.state.stop_at.filter(|_| !self.state.was_cut);
+        let stop = self.state.stopping.wake_at();
         [due, collect, cancel, accept, stop]
             .into_iter()
             .flatten()
@@ -527,20 +527,7 @@ impl Steps for Loop {
                 self.start_accepting()?;
             }
         }
-        if let (Some(grace), None) = (self.stop.grace(), self.state.stop_at) {
-            self.state.stop_at = Some(now + grace);
-            if self.state.accepting {
-                self.ring.cancel_accept()?;
-            } else {
-                self.accept_the_queued()?;
-            }
-            self.host.begin_stop();
-        }
-        if self.state.stop_at.is_some_and(|at| at <= now) {
-            self.state.was_cut = true;
-            self.host.cut_all();
-        }
-        Ok(())
+        self.step_stop(now)
     }
 
     /// Tells the others, sends what is owed, shuts and closes.

@@ -8,7 +8,7 @@ use super::host::{Host, HostParts, HostSettings, Seeds};
 use super::mailbox::Exchange;
 use super::ring::{DataRing, RingSize};
 use super::run::{Loop, LoopState};
-use super::stop::{Ending, StopFlag};
+use super::stop::{Ending, StopFlag, StopPlan};
 use super::watchdog::{WatchSeats, Watchdog};
 use super::{TurnLimits, start_error::StartError};
 use crate::config::{Config, Ring};
@@ -180,7 +180,7 @@ impl Prepared {
             "each shard says whether it is ready"
         );
         if let Some(error) = started.into_iter().find_map(Result::err) {
-            common.stop.set(Duration::ZERO);
+            common.stop.set(StopPlan::default());
             // All of them before any is waited for: none leaves until all are done.
             common.exchange.wake_all();
             for thread in threads {

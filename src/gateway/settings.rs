@@ -9,6 +9,7 @@ use crate::dialect::{self, Options, protobuf};
 use crate::driver::TurnLimits;
 use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
 use crate::driver::mailbox::Exchange;
+use crate::driver::stop::StopPlan;
 use crate::handler::{HandleCore, RouteInfo};
 use crate::http::{UpgradeRules, playground};
 use crate::public_id::IdCipher;
@@ -290,6 +291,17 @@ fn declared_channels(config: &Config) -> Box<[(Box<str>, u16)]> {
     let declared = builtin::channels_in_advance(config);
     let declared = declared.map(|(route, name)| (name.into(), namespaces[route]));
     declared.collect()
+}
+
+/// How a gateway with this config stops, unless its embedder says otherwise.
+pub(super) fn stop_plan(config: &Config) -> StopPlan {
+    let ms = |ms: u32| Duration::from_millis(ms.into());
+    StopPlan {
+        delay: ms(config.drain_delay_ms),
+        grace: ms(config.shutdown_grace_ms),
+        drain: ms(config.drain_ms),
+        close_grace: ms(config.heartbeat.close_grace_ms),
+    }
 }
 
 pub(super) fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {

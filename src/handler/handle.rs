@@ -71,6 +71,8 @@ pub(crate) struct RouteInfo {
 pub enum HandleError {
     /// The shard has too much to do already (`commands_max`). Nothing was done.
     Busy,
+    /// The gateway is stopping and takes no new work. Nothing was done.
+    Stopping,
     /// The gateway has stopped.
     Stopped,
     /// There is no such session any more.
@@ -130,7 +132,7 @@ impl Handle {
 
     /// Pushes to one session, of whatever route. [`HandleError::NoSession`] if it is gone.
     pub fn push_session(&self, session: PublicId, message: Message) -> Pending<u64> {
-        self.at_session(session, move |host, id, reply| {
+        self.change_session(session, move |host, id, reply| {
             host.publish(&OwnedAudience::Session(id), &message, reply);
         })
     }
@@ -149,7 +151,7 @@ impl Handle {
         if !self.is_name(&channel) {
             return Pending::failed(HandleError::BadName);
         }
-        self.at_session(session, move |host, id, reply| {
+        self.change_session(session, move |host, id, reply| {
             reply.answer(match host.join(id, &channel) {
                 Joined::Now => Ok(true),
                 Joined::Before => Ok(false),
@@ -243,18 +245,36 @@ impl Handle {
         (1..=self.core.user_bytes_max).contains(&name.len())
     }
 
-    /// Has a session's shard do something with it.
+    /// Has a session's shard change something about it.
     fn on_session<T: Send + 'static>(
         &self,
         session: PublicId,
         act: impl FnOnce(&mut Host, SessionId) -> T + Send + 'static,
     ) -> Pending<T> {
-        self.at_session(session, move |host, id, reply: ReplyTo<T>| {
+        self.change_session(session, move |host, id, reply: ReplyTo<T>| {
             let value = act(host, id);
             reply.answer(Ok(value));
         })
     }
 
+    /// [`Handle::at_session`] for a change, see [`Handle::change`].
+    fn change_session<T: Send + 'static>(
+        &self,
+        session: PublicId,
+        act: impl FnOnce(&mut Host, SessionId, ReplyTo<T>) + Send + 'static,
+    ) -> Pending<T> {
+        let Some(id) = self.session_of(session) else {
+            return Pending::failed(HandleError::NoSession);
+        };
+        self.change(id.shard(), move |host, reply: ReplyTo<T>| {
+            match host.find(session) {
+                Some(id) => act(host, id, reply),
+                None => reply.answer(Err(HandleError::NoSession)),
+            }
+        })
+    }
+
+    /// Has a session's shard do something with it, also during a stop.
     fn at_session<T: Send + 'static>(
         &self,
         session: PublicId,
@@ -275,6 +295,22 @@ impl Handle {
     pub(super) fn session_of(&self, id: PublicId) -> Option<SessionId> {
         let (session, _) = self.core.ids.open(id)?;
         (session.shard().index() < self.shards_count()).then_some(session)
+    }
+
+    /// Has a shard change something. [`HandleError::Stopping`] if the shard comes to it after it
+    /// has begun to stop; what was asked before that is done.
+    pub(super) fn change<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        act: impl FnOnce(&mut Host, ReplyTo<T>) + Send + 'static,
+    ) -> Pending<T> {
+        self.ask(shard, move |host, reply: ReplyTo<T>| {
+            if host.refuses_commands() {
+                reply.answer(Err(HandleError::Stopping));
+            } else {
+                act(host, reply);
+            }
+        })
     }
 
     /// Has a shard do something.
@@ -423,7 +459,7 @@ impl RouteHandle {
         };
         let home = self.handle.home;
         self.handle
-            .ask(home, move |host, reply| host.drop_user(target, reply))
+            .change(home, move |host, reply| host.drop_user(target, reply))
     }
 
     /// The sessions of the route.
@@ -492,7 +528,7 @@ impl RouteHandle {
             return Pending::failed(HandleError::BadEvent(why));
         }
         let home = self.handle.home;
-        self.handle.ask(home, move |host, reply| {
+        self.handle.change(home, move |host, reply| {
             host.publish(&audience, &message, reply);
         })
     }
@@ -535,6 +571,7 @@ impl fmt::Display for HandleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Busy => "the shard has too much to do, nothing was done",
+            Self::Stopping => "the gateway is stopping, nothing was done",
             Self::Stopped => "the gateway has stopped",
             Self::NoSession => "there is no such session",
             Self::TimedOut => "timed out, it may have been done",

@@ -117,7 +117,7 @@ impl Routes {
         let targets: Vec<DropTarget> = self.namespaces.iter().map(target).collect();
         let home = self.handle.home();
         self.handle
-            .ask(home, move |host, reply| host.drop_each(targets, reply))
+            .change(home, move |host, reply| host.drop_each(targets, reply))
     }
 
     /// A page of the sessions of these routes. A session that is open while all pages are read is
@@ -197,7 +197,7 @@ impl Routes {
         }
         let audiences: Vec<OwnedAudience> = self.namespaces.iter().copied().map(audience).collect();
         let home = self.handle.home();
-        self.handle.ask(home, move |host, reply| {
+        self.handle.change(home, move |host, reply| {
             host.publish_to_each(&audiences, &message, reply);
         })
     }

@@ -73,6 +73,15 @@ pub(super) fn closing(mut answer: Answer) -> Answer {
     answer
 }
 
+/// [`closing`] if this is the last answer on its connection, and the connection stays one of HTTP.
+pub(super) fn closing_if(is_last: bool, answer: Answer) -> Answer {
+    if is_last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        closing(answer)
+    } else {
+        answer
+    }
+}
+
 /// Something of an embedder's failed.
 pub(super) fn internal_error() -> Answer {
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")

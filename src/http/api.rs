@@ -7,7 +7,7 @@
 use super::answer::{self, Answer};
 use super::line::{Line, Merit};
 use super::service::{BadBody, Context, read_whole};
-use crate::api::{ApiAnswer, Begun, Problem};
+use crate::api::{Api, ApiAnswer, Begun, Problem};
 use crate::handler::Label;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -61,7 +61,11 @@ async fn ask(
     let task = api.read(post, head, body.as_slice(), handle);
     let mut task = task.map_err(|problem| problem.answer())?;
     drop(body);
-    let Some(claimed) = api.claim(&mut task)? else {
+    let claimed = api.claim(&mut task)?;
+    if context.refuses_work.get() {
+        return Err(Api::refuse_to_stop(claimed));
+    }
+    let Some(claimed) = claimed else {
         return Ok(api.carry_out(task, None, handle).await);
     };
     let (api, handle) = (Arc::clone(api), handle.clone());

@@ -56,8 +56,10 @@ pub(crate) struct Context {
     pub(crate) messages_bytes: Cell<usize>,
     /// While set, sessions are refused: there are as many as there may be.
     pub(crate) is_full: Cell<bool>,
-    /// Set when the shard begins to stop.
+    /// Set when the gateway is to stop.
     pub(crate) is_stopping: Cell<bool>,
+    /// Set when listeners close: no new work is taken, and the next answer is a connection's last.
+    pub(crate) refuses_work: Cell<bool>,
     pub(crate) api: Arc<Api>,
     /// Whether single ends and rejections are logged, and their peers' addresses wanted.
     pub(crate) wants_reports: bool,
@@ -122,6 +124,8 @@ pub(crate) enum Refused {
     Busy,
     /// Not every shard answered in time; some may have delivered.
     TimedOut,
+    /// Nothing was done: the gateway is stopping.
+    Stopping,
 }
 
 /// A request's body, as few copies of it as came in.
@@ -158,6 +162,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (context, line) = (Rc::clone(&self.context), Rc::clone(&self.line));
         line.phase.set(HttpPhase::Answer);
         line.served.set(true);
+        let is_last = context.refuses_work.get();
         Box::pin(async move {
             line.wait_for_room().await;
             let mut answer = serve(&context, &line, request).await;
@@ -165,7 +170,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
                 body.go_out_on(Rc::clone(&line));
             }
             line.phase.set(HttpPhase::Idle);
-            Ok(answer)
+            Ok(answer::closing_if(is_last, answer))
         })
     }
 }
@@ -319,6 +324,7 @@ impl Refused {
             Self::Illegal => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
             Self::Busy => answer::unavailable("too busy, nothing was delivered"),
             Self::TimedOut => answer::unavailable("timed out, delivery may have happened"),
+            Self::Stopping => answer::unavailable("stopping, nothing was delivered or dropped"),
         }
     }
 }

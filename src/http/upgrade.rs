@@ -132,7 +132,12 @@ async fn judge(
     })?;
     if context.is_full.get() {
         // It is one of the connections that there are too many of.
-        let answer = answer::closing(answer::unavailable("too many sessions\n"));
+        let text = if context.refuses_work.get() {
+            "stopping\n"
+        } else {
+            "too many sessions\n"
+        };
+        let answer = answer::closing(answer::unavailable(text));
         return Err(Rejected::because(context.why_full(), answer));
     }
 

@@ -5,6 +5,7 @@ use super::claims::Claims;
 use super::connection::{Connection, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
 use super::dirty::DirtyQueues;
+use super::drain::Drain;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
 use super::outbox::{Marks, Outboxes};
@@ -34,7 +35,7 @@ use std::sync::Arc;
 /// A shard is a state machine. It performs no I/O and reads no clock; whoever owns it carries bytes
 /// to and from it and tells it the time. Its methods are of four kinds: getters, taking `&self`;
 /// `handle_*`, for what happened outside; commands, for what the process wants ([`Shard::publish`],
-/// [`Shard::drop_user`], [`Shard::end_all`]); and `poll_*`, for what the shard wants done.
+/// [`Shard::drop_user`], [`Shard::drain`]); and `poll_*`, for what the shard wants done.
 ///
 /// After one batch of the first three, empty the polls, in this order: mailbox messages; sends;
 /// closes; questions (each is answered by [`Shard::handle_answer`], in any order); verdicts;
@@ -101,6 +102,8 @@ pub struct Shard {
     pub(super) slow: VecDeque<u32>,
     /// By slot, of connections that end: what the kernel held when a grace was over.
     pub(super) unacknowledged: BTreeMap<u32, u32>,
+    /// The sessions that are to be closed because the gateway stops.
+    pub(super) drain: Option<Box<Drain>>,
     pub(super) sessions_count: usize,
     pub(super) partial_bytes: usize,
     pub(super) sequence: u64,
@@ -196,6 +199,7 @@ impl Shard {
             slots: Vec::new(),
             slow: VecDeque::new(),
             unacknowledged: BTreeMap::new(),
+            drain: None,
             sessions_count: 0,
             partial_bytes: 0,
             sequence: 0,

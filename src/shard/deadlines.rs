@@ -36,12 +36,14 @@ impl Shard {
             }
         }
         self.slots = due;
+        self.close_drained(until);
     }
 
     /// When [`Shard::fire_deadlines`] must be called at the latest; `None` while nothing is due.
     #[must_use]
     pub fn poll_wake(&self) -> Option<Tick> {
-        self.wheel.next_wake().map(Tick)
+        let timers = self.wheel.next_wake().map(Tick);
+        timers.into_iter().chain(self.drain_due()).min()
     }
 
     /// Files the soonest of a connection's timers, or none.

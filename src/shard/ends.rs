@@ -1,4 +1,4 @@
-//! How a shard ends sessions and connections, one by one or all at once.
+//! How a shard ends sessions and connections.
 
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
@@ -8,19 +8,6 @@ use crate::close::End;
 use crate::id::{ConnectionId, SessionId};
 
 impl Shard {
-    /// Ends every session for the same reason.
-    pub fn end_all(&mut self, end: End) {
-        let open: Vec<ConnectionId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.phase == Phase::Open)
-            .map(|(id, _)| id)
-            .collect();
-        for id in open {
-            self.end_session(id, end);
-        }
-    }
-
     /// Ends one session, if it is one and has not begun to end.
     pub fn end_session(&mut self, id: ConnectionId, end: End) {
         if self.is_open(id) {
@@ -48,6 +35,23 @@ impl Shard {
         for id in chosen {
             self.begin_draining(id);
         }
+    }
+
+    /// Whether every connection is in its HTTP phase and passes `is_idle`, awaits only its peer's
+    /// end and passes `was_http`, or has come to its end. Looks no further than to one that is not.
+    pub fn is_idle(
+        &self,
+        is_idle: impl Fn(ConnectionId) -> bool,
+        was_http: impl Fn(ConnectionId) -> bool,
+    ) -> bool {
+        self.connections
+            .iter()
+            .all(|(id, connection)| match connection.phase {
+                Phase::Http(_) => is_idle(id),
+                Phase::Draining => was_http(id),
+                Phase::Gone => true,
+                Phase::Open | Phase::Closing => false,
+            })
     }
 
     /// Cuts one connection, whatever it is doing.

@@ -13,6 +13,7 @@ pub mod connection_table;
 mod core;
 mod deadlines;
 mod dirty;
+mod drain;
 mod ends;
 mod exclusive;
 mod grace;

@@ -160,6 +160,21 @@ impl Client {
         (close.code.into(), close.reason.to_string())
     }
 
+    /// Whether a ping is answered; if not, the session is closed because the gateway stops.
+    #[track_caller]
+    pub(crate) fn is_open(&mut self) -> bool {
+        // It may just have been closed.
+        drop(self.0.send(Frame::Ping(Bytes::from_static(b"there?"))));
+        match self.0.read().expect("a frame comes") {
+            Frame::Pong(_) => true,
+            Frame::Close(Some(close)) => {
+                assert_eq!(u16::from(close.code), 1001);
+                false
+            }
+            frame => panic!("{frame:?}"),
+        }
+    }
+
     /// Waits until the gateway closes the connection.
     pub(crate) fn end(mut self) {
         while self.0.read().is_ok() {}

@@ -1,15 +1,15 @@
 //! What a stop waits for, what it does not wait for, and what is left then.
 
 use crate::stage::{
-    Client, Gate, Hold, LastWords, Noted, PATIENCE, Pen, ReleaseOnDrop, builder, config_of, diary,
-    in_time,
+    Client, Gate, Hold, LastWords, Noted, PATIENCE, Pen, ReleaseOnDrop, all, builder, config_of,
+    connect_to, diary, done, get, in_time,
 };
 use crate::words::asked;
-use campanile::config::DialectName;
+use campanile::config::{Config, DialectName};
 use campanile::embedder::Fault;
-use campanile::handler::Admission;
+use campanile::handler::{Admission, HandleError};
 use campanile::metrics::Counters;
-use campanile::{Context, Gateway, Session};
+use campanile::{Context, Gateway, Message, Session};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -223,4 +223,146 @@ fn a_cancellation_that_never_ends_is_noticed() {
     // The slot is free again: nothing is left to be waited for.
     let counters = stopped(stopping(gateway, PATIENCE));
     assert_eq!(counters.cancels_late, 1);
+}
+
+/// A gateway of two shards with a route `/x`, and a session of the user `jack` on the channel
+/// `room` on each of them.
+fn two_members(config: Config) -> (Gateway, [Client; 2]) {
+    let gateway = builder(config)
+        .route("/x")
+        .admit(async |_| Ok(Admission::new().user("jack").join("room")))
+        .start()
+        .expect("it starts");
+    let clients = [0, 1].map(|shard| Client::open_on(gateway.local_addr(), shard, "/x", &[]));
+    (gateway, clients)
+}
+
+#[test]
+fn what_handles_have_asked_is_done_before_the_end_and_nothing_after() {
+    const PUSHES: usize = 500;
+    let (gateway, mut clients) = two_members(config_of(2, DialectName::Wsrv));
+    let handle = gateway.handle();
+    // One publishes through each shard.
+    let routes = [gateway.route("/x"), gateway.route("/x")].map(|it| it.expect("it is there"));
+    let session = all(routes[0].sessions())[0].id;
+    let totals: Vec<_> = (0..PUSHES)
+        .flat_map(|number| {
+            let message = || Message::text("m", format!("push {number}"));
+            [
+                routes[0].publish("room", message()),
+                routes[1].push_user("jack", message()),
+            ]
+        })
+        .collect();
+    let stopping = stopping(gateway, PATIENCE);
+    for client in &mut clients {
+        for _ in 0..2 * PUSHES {
+            assert!(client.hear().contains("push "));
+        }
+        assert_eq!(client.closing().0, 1001);
+    }
+    for total in totals {
+        assert_eq!(done(total), Ok(2));
+    }
+
+    let refused = Some(HandleError::Stopping);
+    let message = || Message::text("m", "late");
+    for route in &routes {
+        assert_eq!(done(route.publish("room", message())).err(), refused);
+        assert_eq!(done(route.push_user("jack", message())).err(), refused);
+        assert_eq!(done(route.broadcast(message())).err(), refused);
+        assert_eq!(done(route.push_session(session, message())).err(), refused);
+        assert_eq!(done(route.drop_user("jack", None)).err(), refused);
+        assert_eq!(done(route.join(session, "hall")).err(), refused);
+        assert_eq!(done(route.leave(session, "room")).err(), refused);
+        assert_eq!(done(route.close(session, 1000, "")).err(), refused);
+    }
+    let routes = handle.all_routes();
+    let published = routes.publish_except("room", message(), &[]);
+    assert_eq!(done(published).err(), refused);
+    assert_eq!(done(routes.drop_user("jack", None)).err(), refused);
+    // What only looks is answered until the last moment.
+    assert_eq!(all(handle.sessions_count()).iter().sum::<usize>(), 0);
+    clients.into_iter().for_each(Client::end);
+    assert_eq!(stopped(stopping).ended("shutdown"), 2);
+}
+
+#[test]
+fn during_the_delay_a_gateway_goes_on() {
+    let config = Config {
+        drain_delay_ms: 500,
+        ..config_of(2, DialectName::Wsrv)
+    };
+    let (gateway, mut clients) = two_members(config);
+    let (address, route) = (gateway.local_addr(), gateway.route("/x"));
+    let route = route.expect("it is there");
+    let mut kept = [0, 1].map(|shard| connect_to(address, shard));
+    let stopping = stopping(gateway, PATIENCE);
+    for socket in &mut kept {
+        while get(socket, "/health").status != 503 {}
+    }
+    assert_eq!(done(route.publish("room", Message::text("m", "on"))), Ok(2));
+    for client in &mut clients {
+        assert!(client.hear().contains("on"));
+        assert_eq!(client.closing().0, 1001);
+    }
+    clients.into_iter().for_each(Client::end);
+    assert_eq!(stopped(stopping).ended("shutdown"), 2);
+}
+
+#[test]
+fn a_stop_closes_sessions_at_the_pace_of_the_config() {
+    const SESSIONS: usize = 200;
+    let config = Config {
+        drain_ms: 100_000,
+        ..config_of(2, DialectName::Wsrv)
+    };
+    let gateway = builder(config).start().expect("it starts");
+    let mut clients: Vec<Client> = (0..SESSIONS)
+        .map(|_| Client::open(gateway.local_addr(), "/x"))
+        .collect();
+    let stopping = stopping(gateway, PATIENCE);
+    // The first of them are closed at once, and others still answer.
+    let mut closed = 0;
+    let mut answered_later = 0;
+    while let Some(mut client) = clients.pop() {
+        if client.is_open() {
+            answered_later += usize::from(closed > 0);
+            clients.insert(0, client);
+        } else {
+            closed += 1;
+            client.end();
+        }
+    }
+    assert!(answered_later > 0);
+    assert_eq!(stopped(stopping).ended("shutdown"), SESSIONS as u64);
+}
+
+/// A shard that a handler holds does not keep the others from closing their sessions.
+#[test]
+fn a_stop_goes_on_beside_a_shard_that_is_held() {
+    let hold = Hold::default();
+    let held = hold.clone();
+    let (pen, diary) = diary();
+    let gateway = builder(config_of(2, DialectName::Wsrv))
+        .route("/x")
+        .handle("hold", move |_| {
+            pen.note("holds");
+            held.wait();
+            async {}
+        })
+        .start()
+        .expect("it starts");
+    let release = ReleaseOnDrop(hold);
+    let mut holding = Client::open_on(gateway.local_addr(), 0, "/x", &[]);
+    let mut other = Client::open_on(gateway.local_addr(), 1, "/x", &[]);
+    holding.say(&asked("hold", "1", "{}"));
+    diary.expect(&["holds"]);
+    let stopping = stopping(gateway, PATIENCE);
+    assert_eq!(other.closing().0, 1001);
+    drop(release);
+    assert!(holding.hear().contains("hold"), "its handler has returned");
+    assert_eq!(holding.closing().0, 1001);
+    [holding, other].into_iter().for_each(Client::end);
+    assert_eq!(stopped(stopping).ended("shutdown"), 2);
 }

@@ -4,10 +4,11 @@
 //! event or a deadline, is told the time, handles the event, and fires what is due.
 
 use crate::client::Client;
+use crate::climate::CLOSE_GRACE;
 use crate::world::World;
 use campanile::driver::host::{Host, Moment};
 use campanile::driver::turn::{self, Steps};
-use campanile::time::Tick;
+use campanile::time::{Tick, Ticks};
 use std::convert::Infallible;
 
 /// What a shard wakes up for.
@@ -84,6 +85,32 @@ impl Steps for Turn<'_> {
 }
 
 impl World {
+    /// Stops every host, and lets the time pass that unwilling clients get.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopping = true;
+        for shard in 0..self.hosts.len() {
+            self.hosts[shard].begin_stop();
+            self.after(shard);
+        }
+        // What was accepted before is on its way, and is delivered before the first session closes.
+        self.settle();
+        for shard in 0..self.hosts.len() {
+            self.hosts[shard].drain_over(DRAIN);
+            self.after(shard);
+        }
+        for _ in 0..DRAIN.0 {
+            self.now += 1;
+            self.settle();
+        }
+        for shard in 0..self.hosts.len() {
+            self.hosts[shard].close_idle();
+            self.after(shard);
+        }
+        self.settle();
+        self.now += CLOSE_GRACE + 2;
+        self.settle();
+    }
+
     /// Runs a turn that has one event, without sending.
     pub(crate) fn turn_for(&mut self, event: Event) -> bool {
         let shard = match event {
@@ -187,3 +214,6 @@ const LEAP_MAX: u32 = 150;
 /// Five minutes.
 const QUIET_MAX: u32 = 300_000 / 64;
 const WAKES_MAX: u32 = 100_000;
+
+/// How long sessions are being closed at a stop.
+const DRAIN: Ticks = Ticks(8);

@@ -9,7 +9,7 @@ use crate::Prng;
 use crate::book::{Book, Publisher, Pushed};
 use crate::client::{Answered, Asked, Client, Request, Tongue};
 use crate::climate::{
-    CHANNELS, CLOSE_GRACE, Climate, EXCLUSIVE, EXCLUSIVE_EVENT, USERS, config, event_of, user_name,
+    CHANNELS, Climate, EXCLUSIVE, EXCLUSIVE_EVENT, USERS, config, event_of, user_name,
 };
 use crate::embedder::{self, Embedder};
 use crate::model;
@@ -298,18 +298,6 @@ impl World {
             self.links[link].has_ended = true;
             self.settle();
         }
-    }
-
-    /// Stops every host, and lets the time pass that unwilling clients get.
-    pub(crate) fn stop(&mut self) {
-        self.is_stopping = true;
-        for shard in 0..self.hosts.len() {
-            self.hosts[shard].begin_stop();
-            self.after(shard);
-        }
-        self.settle();
-        self.now += CLOSE_GRACE + 2;
-        self.settle();
     }
 
     /// One of the sessions that the embedder knows and that are open, if there is one; rather one

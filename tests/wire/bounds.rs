@@ -131,9 +131,11 @@ fn a_stop_says_goodbye_to_every_session() {
         let expected = (1001, "server is shutting down".to_owned());
         assert_eq!(read_close(client), expected);
     }
+    drop(clients);
+    // As soon as there is no session left.
     assert_eq!(peer.rest(), b"", "a connection between two requests ends");
     assert_eq!(silent.rest(), b"", "and one before its first");
-    drop((clients, peer, silent));
+    drop((peer, silent));
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     assert!(

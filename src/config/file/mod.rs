@@ -31,7 +31,7 @@ use super::{
     Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Logging, Ring, Secret, Shards,
     parse_listen,
 };
-use crate::limits::{RouteLimits, SHUTDOWN_GRACE_MS, Setting};
+use crate::limits::{DRAIN_DELAY_MS, DRAIN_MS, RouteLimits, SHUTDOWN_GRACE_MS, Setting};
 
 /// Reads `text`, which came from the file `name`. Every key it sets has its line in the places.
 pub(super) fn read(name: &str, text: &str) -> Result<(Config, Places), ConfigError> {
@@ -52,6 +52,8 @@ const TOP_KEYS: &[&str] = &[
     "insecure",
     "log",
     "shutdown_grace_ms",
+    "drain_delay_ms",
+    "drain_ms",
     "health_path",
     "api",
     "limits",
@@ -82,11 +84,12 @@ impl Reader {
                 "insecure" => config.insecure = self.boolean(&entry)?,
                 "log" => config.log = self.parsed(&entry, FromStr::from_str)?,
                 "shutdown_grace_ms" => {
-                    let number = self.number(&entry, &SHUTDOWN_GRACE_MS)?;
-                    config.shutdown_grace_ms = number
-                        .and_then(|number| u32::try_from(number).ok())
-                        .expect("its range fits and has no \"auto\"");
+                    config.shutdown_grace_ms = self.plain_number(&entry, &SHUTDOWN_GRACE_MS)?;
                 }
+                "drain_delay_ms" => {
+                    config.drain_delay_ms = self.plain_number(&entry, &DRAIN_DELAY_MS)?;
+                }
+                "drain_ms" => config.drain_ms = self.plain_number(&entry, &DRAIN_MS)?,
                 "health_path" => {
                     let path = self.string(&entry)?;
                     config.health_path = (!path.is_empty()).then(|| path.to_owned());
@@ -261,8 +264,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_those_that_are_allowed() {
-        const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, health_path, \
-            api, limits, heartbeat, http, ring, logging, backends, routes";
+        const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, \
+            drain_delay_ms, drain_ms, health_path, api, limits, heartbeat, http, ring, logging, \
+            backends, routes";
         const ROUTE: &str = "path, dialect, name, namespace, origin, playground_path, tokens, \
             jwt, hooks, channels, join_on_open, push_path, drop_path, push_secret, push_header, \
             message_bytes_max, outbox_bytes_max, ping_interval_ms, idle_timeout_ms, \
@@ -473,8 +477,8 @@ mod tests {
         check(
             "\"a\\nb\" = 1\n",
             "f.toml:1: unknown key \"\"a\\nb\"\"; allowed here: listen, shards, pin, insecure, \
-             log, shutdown_grace_ms, health_path, api, limits, heartbeat, http, ring, logging, \
-             backends, routes",
+             log, shutdown_grace_ms, drain_delay_ms, drain_ms, health_path, api, limits, \
+             heartbeat, http, ring, logging, backends, routes",
         );
     }
 

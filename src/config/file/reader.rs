@@ -128,6 +128,17 @@ impl Reader {
     }
 
     /// A number within the range of `setting`, or `None` for the word `"auto"` where it is allowed.
+    /// A number whose range fits 32 bits and has no "auto".
+    pub(super) fn plain_number(
+        &self,
+        entry: &Entry<'_>,
+        setting: &Setting,
+    ) -> Result<u32, ConfigError> {
+        let number = self.number(entry, setting)?;
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        Ok(number.expect("its range fits and has no \"auto\""))
+    }
+
     pub(super) fn number(
         &self,
         entry: &Entry<'_>,

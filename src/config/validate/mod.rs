@@ -20,8 +20,8 @@ use self::path::PathsTaken;
 use super::Config;
 use super::error::{ConfigError, Places};
 use crate::limits::{
-    ApiLimits, BackendLimits, Heartbeat, Http, JWT_LEEWAY_S, Limits, Logging, Ring, RouteLimits,
-    SHUTDOWN_GRACE_MS, Setting,
+    ApiLimits, BackendLimits, DRAIN_DELAY_MS, DRAIN_MS, Heartbeat, Http, JWT_LEEWAY_S, Limits,
+    Logging, Ring, RouteLimits, SHUTDOWN_GRACE_MS, Setting,
 };
 
 /// Checks everything that a config promises to whoever reads it.
@@ -50,9 +50,13 @@ fn numbers_are_in_range(config: &Config, places: &Places) -> Result<(), ConfigEr
         Ok(())
     };
 
-    check("", &[SHUTDOWN_GRACE_MS], &|_| {
-        Some(config.shutdown_grace_ms.into())
-    })?;
+    for (setting, number) in [
+        (SHUTDOWN_GRACE_MS, config.shutdown_grace_ms),
+        (DRAIN_DELAY_MS, config.drain_delay_ms),
+        (DRAIN_MS, config.drain_ms),
+    ] {
+        check("", &[setting], &|_| Some(number.into()))?;
+    }
     check("limits.", Limits::SETTINGS, &|key| {
         config.limits.number(key)
     })?;

@@ -39,6 +39,7 @@ impl Host {
                 break;
             };
             command(self);
+            self.commands_before_stop = self.commands_before_stop.saturating_sub(1);
             self.post_messages();
             self.tasks_ready = true;
             count += 1;

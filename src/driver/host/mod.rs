@@ -13,6 +13,7 @@ mod pages;
 mod pushes;
 mod reports;
 mod requests;
+mod stopping;
 mod taps;
 mod time;
 
@@ -37,7 +38,7 @@ use crate::shard::{CloseStep, Shard};
 use crate::time::{Tick, Ticks};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -83,6 +84,12 @@ pub struct Host {
     resumed_at: Tick,
     shrank: bool,
     is_stopping: bool,
+    /// Commands in the queue that were there before the stop began.
+    commands_before_stop: usize,
+    /// HTTP connections are closed as soon as they are idle.
+    closes_idle: bool,
+    /// The slots of HTTP connections that have come to their end during the stop.
+    http_ends: BTreeSet<u32>,
 }
 
 /// The bounds of a host that are not its shard's.
@@ -242,13 +249,16 @@ impl Host {
             resumed_at: Tick::default(),
             shrank: false,
             is_stopping: false,
+            commands_before_stop: 0,
+            closes_idle: false,
+            http_ends: BTreeSet::new(),
         }
     }
 
     /// A socket was accepted. `None`: there is no slot for it, close it.
     pub fn handle_accepted(&mut self, _now: &Moment) -> Option<ConnectionId> {
         let id = self.shard.handle_accepted()?;
-        if self.is_stopping {
+        if self.closes_idle {
             self.shard.end_http(|other| other == id);
         }
         if self.http.len() <= id.index() {
@@ -326,6 +336,7 @@ impl Host {
         self.log_reports();
         self.forget_held(id);
         self.upgrades.remove(&id.slot());
+        self.http_ends.remove(&id.slot());
         self.shard.handle_closed(id);
     }
 
@@ -466,21 +477,6 @@ impl Host {
         self.context.is_full.set(is_full || self.is_stopping);
     }
 
-    /// Begins to stop: ends every session, lets requests under way be answered, takes no more.
-    pub fn begin_stop(&mut self) {
-        self.is_stopping = true;
-        self.context.is_full.set(true);
-        self.context.is_stopping.set(true);
-        self.shard.end_all(crate::close::End::Shutdown);
-        self.notice_ends();
-        let (shard, http) = (&mut self.shard, &self.http);
-        shard.end_http(|id| http[id.index()].is_none());
-        let ids: Vec<ConnectionId> = self.http_ids().collect();
-        for id in ids {
-            self.after_http(id);
-        }
-    }
-
     /// Keeps what slow readers hold within bounds; to be called after everything was sent.
     pub fn relieve(&mut self) {
         self.shard.relieve();
@@ -586,6 +582,7 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
         messages_bytes: Cell::new(0),
         is_full: Cell::new(false),
         is_stopping: Cell::new(false),
+        refuses_work: Cell::new(false),
         api: Arc::clone(&settings.api),
         wants_reports: tracing::enabled!(tracing::Level::DEBUG),
         peers: RefCell::default(),

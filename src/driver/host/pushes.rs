@@ -57,6 +57,7 @@ impl TotalTo {
             Self::Http(reply) => reply.set(total.map_or_else(Replied::Refused, Replied::Total)),
             Self::Handle(reply) => reply.answer(total.map_err(|refused| match refused {
                 Refused::TimedOut => HandleError::TimedOut,
+                Refused::Stopping => HandleError::Stopping,
                 Refused::Busy | Refused::Illegal => HandleError::Busy,
             })),
             Self::Sum(sum) => sum.add(total),
@@ -80,6 +81,9 @@ impl Host {
 
     fn carry_out(&mut self, ask: HttpAsk, reply: Rc<Reply>) {
         match ask {
+            HttpAsk::Push { .. } | HttpAsk::Drop(_) if self.is_stopping => {
+                reply.set(Replied::Refused(Refused::Stopping));
+            }
             HttpAsk::Push { namespace, body } => {
                 self.await_push(namespace, &body, TotalTo::Http(reply));
             }

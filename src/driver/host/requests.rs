@@ -139,7 +139,7 @@ impl Host {
         if !self.shard.is_http(id) {
             return; // only its send under way and its close are awaited
         }
-        if self.is_stopping && http.is_at_rest() {
+        if self.closes_idle && http.is_at_rest() {
             http.drain();
         }
         if http.wants_to_send() {
@@ -150,6 +150,9 @@ impl Host {
         } else if http.is_done() && !http.is_flying() {
             let peer_ended = http.peer_ended;
             self.drop_http(id);
+            if self.is_stopping {
+                self.http_ends.insert(id.slot());
+            }
             if peer_ended {
                 self.shard.handle_hangup(id, false);
             } else {

@@ -1,0 +1,235 @@
+//! How the sessions of a shard are closed at a stop: at a pace, so that their clients do not all
+//! come back to another gateway at the same moment.
+//!
+//! ```text
+//!   began        |----|----|----|----|----|  began + over
+//!   at once ###    #     #  #       #   #      one session in each part, at a random point of it
+//! ```
+//!
+//! The sessions are closed in a random order. Each part is one session's share of the time, so in
+//! no span of time are more closed than their share and one.
+
+use super::connection::Phase;
+use super::core::Shard;
+use crate::close::End;
+use crate::id::ConnectionId;
+use crate::time::{Tick, Ticks};
+use rand_core::RngCore as _;
+
+/// The sessions that are still to be closed, and when the next one is.
+#[derive(Debug)]
+pub(super) struct Drain {
+    began: Tick,
+    over: Ticks,
+    /// In the order in which they are closed, from the end. One that has ended by itself is still
+    /// here, and nothing happens when it is due.
+    waiting: Vec<ConnectionId>,
+    /// How many there were.
+    count: usize,
+    /// When the last one of `waiting` is closed.
+    next: Tick,
+}
+
+impl Shard {
+    /// Closes `at_once` of the sessions as [`End::Shutdown`] now, and the others one by one over
+    /// the ticks that follow, by [`Shard::fire_deadlines`]. The last of them is closed at the end
+    /// of `over` at the latest; if that is zero, all are closed now.
+    pub fn drain(&mut self, at_once: usize, over: Ticks) {
+        let mut waiting: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.phase == Phase::Open)
+            .map(|(id, _)| id)
+            .collect();
+        for last in (1..waiting.len()).rev() {
+            let other = below(self.random.next_u64(), last as u64 + 1);
+            waiting.swap(last, usize::try_from(other).expect("at most `last`"));
+        }
+        let kept = if over == Ticks(0) {
+            0
+        } else {
+            waiting.len().saturating_sub(at_once)
+        };
+        for id in waiting.split_off(kept) {
+            self.end_session(id, End::Shutdown);
+        }
+        let drain = Drain {
+            began: self.now,
+            over,
+            count: waiting.len(),
+            waiting,
+            next: self.now,
+        };
+        self.drain = Some(Box::new(drain)).filter(|drain| drain.count > 0);
+        self.plan_next();
+    }
+
+    /// Whether sessions are still to be closed.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// When the next session is to be closed.
+    pub(super) fn drain_due(&self) -> Option<Tick> {
+        self.drain.as_ref().map(|drain| drain.next)
+    }
+
+    /// Closes the sessions whose time has come at `until`.
+    pub(super) fn close_drained(&mut self, until: Tick) {
+        while let Some(drain) = &mut self.drain
+            && drain.next <= until
+        {
+            if let Some(id) = drain.waiting.pop() {
+                self.end_session(id, End::Shutdown);
+            }
+            self.plan_next();
+        }
+    }
+
+    /// Draws when the next session is closed; forgets the drain if there is none.
+    fn plan_next(&mut self) {
+        let random = self.random.next_u64();
+        self.drain = self.drain.take().filter(|drain| !drain.waiting.is_empty());
+        if let Some(drain) = &mut self.drain {
+            drain.next = drain.draw(random);
+        }
+    }
+}
+
+impl Drain {
+    /// A random point of the next session's part of the time, rounded up to a tick.
+    fn draw(&self, random: u64) -> Tick {
+        let closed = (self.count - self.waiting.len()) as u64;
+        // In units of `over / (count * PARTS)`.
+        let at = u128::from(closed * PARTS + below(random, PARTS));
+        let after = at * u128::from(self.over.0);
+        let after = after.div_ceil(u128::from(self.count as u64 * PARTS));
+        // This tick is over for whoever asks when the next one is due.
+        let after = u32::try_from(after).expect("at most `over`").max(1);
+        Tick(self.began.0.saturating_add(after))
+    }
+}
+
+/// Maps a random number to one below `count`, evenly enough for what nobody gains by guessing.
+fn below(random: u64, count: u64) -> u64 {
+    let product = u128::from(random) * u128::from(count);
+    u64::try_from(product >> 64).expect("below `count`")
+}
+
+/// How finely a session's part of the time is divided.
+const PARTS: u64 = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, DialectName, Route};
+    use crate::gateway::shard_settings;
+    use crate::id::ShardId;
+    use crate::shard::hash::HashSeed;
+    use std::sync::Arc;
+
+    fn shard(seed: u8) -> Shard {
+        let config = Config {
+            routes: vec![Route::new("/x", DialectName::Echo)],
+            ..Config::default()
+        };
+        let settings = Arc::new(shard_settings(&config, false));
+        let hash = HashSeed([u64::from(seed); 2]);
+        Shard::new(ShardId::new(0), 1, settings, hash, [seed; 32])
+    }
+
+    /// Sessions, in the order in which they opened.
+    fn open(shard: &mut Shard, count: usize) -> Vec<ConnectionId> {
+        let open_one = |_| {
+            let id = shard.handle_accepted().expect("there is room");
+            shard.handle_upgraded(id, 0, b"101", false);
+            id
+        };
+        (0..count).map(open_one).collect()
+    }
+
+    fn tick_to(shard: &mut Shard, now: Tick) {
+        shard.set_time(now);
+        shard.fire_deadlines(now);
+    }
+
+    fn open_count(shard: &Shard, ids: &[ConnectionId]) -> usize {
+        ids.iter().filter(|&&id| shard.is_open(id)).count()
+    }
+
+    #[test]
+    fn sessions_are_closed_evenly_and_the_last_in_time() {
+        const OVER: u32 = 40;
+        for (seed, count, at_once) in [(1, 1, 0), (2, 7, 3), (3, 500, 100), (4, 4_000, 100)] {
+            let mut shard = shard(seed);
+            let ids = open(&mut shard, count);
+            tick_to(&mut shard, Tick(100));
+            shard.drain(at_once, Ticks(OVER));
+            assert_eq!(open_count(&shard, &ids), count - at_once);
+            let paced = count - at_once;
+            for tick in 1..=OVER {
+                let due = shard.poll_wake().expect("sessions are to be closed");
+                assert!(due > Tick(99 + tick), "nothing is late");
+                tick_to(&mut shard, Tick(100 + tick));
+                shard.invariants();
+                let closed = paced - open_count(&shard, &ids);
+                let share = paced * tick as usize / OVER as usize;
+                assert!(
+                    closed <= share + 1 && closed + 1 >= share,
+                    "{closed} of {paced} at {tick}, {share} were to be"
+                );
+            }
+            assert_eq!(open_count(&shard, &ids), 0);
+            assert!(!shard.is_draining());
+        }
+    }
+
+    #[test]
+    fn the_order_is_not_that_of_opening_and_differs_between_shards() {
+        let order = |seed| {
+            let mut shard = shard(seed);
+            let ids = open(&mut shard, 50);
+            shard.drain(0, Ticks(1_000));
+            let mut order = Vec::new();
+            for tick in 1..=1_000 {
+                tick_to(&mut shard, Tick(tick));
+                let closed = (0..ids.len()).filter(|&at| !shard.is_open(ids[at]));
+                let fresh: Vec<usize> = closed.filter(|at| !order.contains(at)).collect();
+                order.extend(fresh);
+            }
+            order
+        };
+        let (one, other) = (order(1), order(2));
+        assert!(!one.is_sorted() && !other.is_sorted());
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn without_time_all_are_closed_at_once() {
+        for (at_once, over) in [(0, 0), (30, 10), (usize::MAX, 10)] {
+            let mut shard = shard(1);
+            let ids = open(&mut shard, 30);
+            shard.drain(at_once, Ticks(over));
+            assert_eq!(open_count(&shard, &ids), 0);
+            assert!(!shard.is_draining());
+        }
+    }
+
+    #[test]
+    fn who_leaves_before_its_turn_is_passed_over() {
+        let mut shard = shard(1);
+        let ids = open(&mut shard, 20);
+        shard.drain(0, Ticks(20));
+        for &id in &ids[..10] {
+            shard.handle_hangup(id, true);
+            shard.handle_closed(id);
+        }
+        // Others come into their slots; they are none of these.
+        let fresh = open(&mut shard, 10);
+        tick_to(&mut shard, Tick(20));
+        assert_eq!(open_count(&shard, &ids), 0);
+        assert_eq!(open_count(&shard, &fresh), 10);
+        assert!(!shard.is_draining());
+    }
+}

@@ -1,0 +1,521 @@
+//! How the real executable stops, and what it does with signals.
+//!
+//! Where a test has to be in the middle of a stop, the times in the config are so long that only a
+//! second signal, or the end of the clients, comes to its end. Nothing sleeps and no time is
+//! measured.
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/process.rs"]
+mod process;
+
+use client::{Client, open, open_as, open_on, read_text, settle};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use peer::{Answer, Peer, push_body, request, sent_to};
+use process::{Ended, PATIENCE, Process, config_file, gateway};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command};
+use std::sync::mpsc::channel;
+use std::thread;
+use tungstenite::{Bytes, Message};
+
+#[test]
+fn health_says_so_while_everything_else_goes_on() {
+    let process = Process::start(gateway(Some("drain_delay_ms = 600_000")));
+    let address = process.address;
+    let mut kept: Vec<Peer> = (0..8).map(|_| Peer::connect(address)).collect();
+    for peer in &mut kept {
+        assert_eq!(health(peer).status, 200);
+    }
+    let mut before = open_as(address, "jack", "e");
+
+    signal(&process.child, Signal::TERM);
+    for peer in &mut kept {
+        let answer = until_stopping(|| health(peer));
+        assert_eq!(answer.body, r#"{"status":"stopping"}"#);
+        assert_eq!(health(peer).status, 503, "also on the same connection");
+    }
+    for _ in 0..8 {
+        until_stopping(|| health(&mut Peer::connect(address)));
+    }
+    let mut after = open_as(address, "jack", "e");
+    let mut fresh = Peer::connect(address);
+    for peer in kept.iter_mut().chain([&mut fresh]) {
+        assert_eq!(peer.push("jack", "e", "hello"), sent_to(2));
+        assert_eq!(read_text(&mut before), "hello");
+        assert_eq!(read_text(&mut after), "hello");
+    }
+    settle(&mut before);
+    settle(&mut after);
+
+    let ended = end_at_once(process, Signal::TERM);
+    assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.log);
+}
+
+#[test]
+fn after_the_delay_the_gateway_stops_by_itself() {
+    let process = Process::start(gateway(Some("drain_delay_ms = 200")));
+    let mut client = open(process.address, "/ws");
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(health(&mut peer).status, 200);
+    signal(&process.child, Signal::TERM);
+    until_stopping(|| health(&mut peer));
+    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    drop((client, peer));
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
+#[test]
+fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
+    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let address = process.address;
+    let mut client = open_as(address, "jack", "e");
+    let id = sessions(&mut Peer::connect(address)).pop().expect("one");
+    let calls = calls_about(&id);
+    let mut kept: Vec<Peer> = (0..calls.len() + 6)
+        .map(|_| Peer::connect(address))
+        .collect();
+    for peer in &mut kept {
+        assert_eq!(health(peer).status, 200);
+    }
+    let mut late = Peer::connect(address);
+    let push = request("/push", "", &push_body("jack", "e", "late"));
+    let (head, rest) = push.split_at(push.len() - 10);
+    late.send(head);
+    settle(&mut client);
+
+    signal(&process.child, Signal::TERM);
+    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    // The client does not end its connection, so the gateway waits for it.
+    let mut peers = kept.into_iter();
+    let mut next = || peers.next().expect("there are enough");
+    for (call, body) in &calls {
+        let key = format!("Idempotency-Key: {call}\r\n");
+        let answer = next().post(&format!("/api/v1/{call}"), &key, body);
+        assert_eq!(answer.status, 503, "{call}: {}", answer.body);
+        assert_eq!(answer.body, NOTHING_DONE, "{call}");
+    }
+    let refused = |answer: Answer| (answer.status, answer.body);
+    let body = push_body("jack", "e", "m");
+    let nothing = || (503, NOTHING_DELIVERED.to_owned());
+    assert_eq!(refused(next().post("/push", "", &body)), nothing());
+    let drop_jack = r#"{"userId":"jack"}"#;
+    assert_eq!(refused(next().post("/drop", "", drop_jack)), nothing());
+    late.send(rest);
+    assert_eq!(refused(late.answer()), nothing());
+    let stopping = (503, r#"{"status":"stopping"}"#.to_owned());
+    assert_eq!(refused(health(&mut next())), stopping);
+    let mut peer = next();
+    peer.send(UPGRADE);
+    assert_eq!(refused(peer.answer()), (503, "stopping\n".to_owned()));
+    assert_eq!(rest_of(peer), "", "each answer is the last one");
+    // What only looks is answered.
+    assert_eq!(sessions(&mut next()), Vec::<String>::new());
+    let idle = next();
+    TcpStream::connect(address).expect_err("nobody listens any more");
+
+    drop((client, late));
+    assert_eq!(
+        rest_of(idle),
+        "",
+        "idle connections end with the last session"
+    );
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains("deliveries=0"), "{}", ended.log);
+}
+
+/// Pushers go on until they are refused. Whatever was accepted is what every session gets, before
+/// it is told that the gateway stops.
+#[test]
+fn what_was_accepted_is_delivered_before_the_end() {
+    const CLIENTS: usize = 8;
+    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let address = process.address;
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| open_as(address, "jack", "e"))
+        .collect();
+    let (started, starts) = channel();
+    let pushers: Vec<_> = (0..6)
+        .map(|pusher| {
+            let started = started.clone();
+            thread::spawn(move || {
+                let mut peer = Peer::connect(address);
+                let mut accepted = Vec::new();
+                for number in 0.. {
+                    let message = format!("{pusher} {number}");
+                    let answer = peer.post("/push", "", &push_body("jack", "e", &message));
+                    if answer.status != 200 {
+                        assert_eq!(answer.status, 503);
+                        assert_eq!(answer.body, NOTHING_DELIVERED);
+                        break;
+                    }
+                    assert_eq!(answer.body, sent_to(CLIENTS), "to all or to nobody");
+                    accepted.push(message);
+                    if number == 20 {
+                        started.send(()).expect("somebody waits for it");
+                    }
+                }
+                accepted
+            })
+        })
+        .collect();
+    // Read at once, so that nobody is a slow consumer.
+    let readers: Vec<_> = clients
+        .drain(..)
+        .map(|mut client| {
+            thread::spawn(move || {
+                let mut heard = Vec::new();
+                loop {
+                    match client.read().expect("a close comes in the end") {
+                        Message::Text(text) => heard.push(text.to_string()),
+                        Message::Close(_) => return (client, heard),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in &pushers {
+        starts.recv_timeout(PATIENCE).expect("pushes are answered");
+    }
+    signal(&process.child, Signal::TERM);
+    let accepted = pushers.into_iter().map(|it| it.join().expect("it ends"));
+    let accepted: BTreeSet<String> = accepted.flatten().collect();
+    for reader in readers {
+        let (client, heard) = reader.join().expect("it ends");
+        assert_eq!(heard.len(), accepted.len(), "each once");
+        assert_eq!(heard.into_iter().collect::<BTreeSet<_>>(), accepted);
+        drop(client);
+    }
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
+#[test]
+fn sessions_are_closed_one_after_the_other() {
+    // 18 seconds for these: nobody waits for that.
+    let config = format!("drain_ms = 600_000\n{LONG_GRACE}");
+    let process = Process::start(gateway(Some(&config)));
+    let mut clients: Vec<Client> = (0..SESSIONS)
+        .map(|_| open(process.address, "/ws"))
+        .collect();
+    signal(&process.child, Signal::TERM);
+    let mut closed = 0;
+    while closed < AT_ONCE {
+        clients.retain_mut(|client| is_still_served(client));
+        closed = SESSIONS - clients.len();
+    }
+    clients.retain_mut(|client| is_still_served(client));
+    let left = clients.len();
+    assert!(
+        left > 0,
+        "after so many were closed, others still are served"
+    );
+    while clients.len() == left {
+        clients.retain_mut(|client| is_still_served(client));
+    }
+    let ended = end_at_once(process, Signal::INT);
+    assert_eq!(ended.status.code(), Some(128 + 2), "{}", ended.log);
+}
+
+#[test]
+fn a_paced_stop_comes_to_its_end() {
+    let process = Process::start(gateway(Some("drain_ms = 10_000")));
+    let mut clients: Vec<Client> = (0..SESSIONS)
+        .map(|_| open(process.address, "/ws"))
+        .collect();
+    signal(&process.child, Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(closing(client), SHUTTING_DOWN);
+    }
+    drop(clients);
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let all = format!(r#"ends={{"shutdown": {SESSIONS}}}"#);
+    assert!(ended.log.contains(&all), "{}", ended.log);
+}
+
+#[test]
+fn without_sessions_nothing_is_waited_for() {
+    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let mut idle = Peer::connect(process.address);
+    assert_eq!(health(&mut idle).status, 200);
+    let silent = Peer::connect(process.address);
+    signal(&process.child, Signal::TERM);
+    assert_eq!(rest_of(idle) + &rest_of(silent), "");
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let with_nobody = Process::start(gateway(Some(LONG_GRACE))).stop();
+    assert_eq!(with_nobody.status.code(), Some(0), "{}", with_nobody.log);
+}
+
+#[test]
+fn a_hundred_sessions_are_closed_at_once() {
+    let config = format!("drain_ms = 600_000\n{LONG_GRACE}");
+    let process = Process::start(gateway(Some(&config)));
+    let mut clients: Vec<Client> = (0..AT_ONCE).map(|_| open(process.address, "/ws")).collect();
+    signal(&process.child, Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(closing(client), SHUTTING_DOWN);
+    }
+    drop(clients);
+    assert_eq!(process.wait().status.code(), Some(0));
+}
+
+/// The pace is bounded by the grace, whatever `drain_ms` says.
+#[test]
+fn the_last_session_is_closed_before_the_grace_ends() {
+    let config = "drain_ms = 600_000\nshutdown_grace_ms = 1_000";
+    let process = Process::start(gateway(Some(config)));
+    let mut clients: Vec<Client> = (0..SESSIONS)
+        .map(|_| open(process.address, "/ws"))
+        .collect();
+    signal(&process.child, Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(closing(client), SHUTTING_DOWN);
+    }
+    drop(clients);
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let all = format!(r#"ends={{"shutdown": {SESSIONS}}}"#);
+    assert!(ended.log.contains(&all), "{}", ended.log);
+}
+
+#[test]
+fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
+    for second in [Signal::TERM, Signal::INT] {
+        let process = Process::start(gateway(Some(LONG_GRACE)));
+        let mut deaf = open(process.address, "/ws");
+        signal(&process.child, Signal::INT);
+        assert_eq!(closing(&mut deaf), SHUTTING_DOWN);
+        let ended = end_at_once(process, second);
+        let expected = Some(128 + second.as_raw());
+        assert_eq!(ended.status.code(), expected, "{}", ended.log);
+        assert!(ended.log.contains("a second signal"), "{}", ended.log);
+    }
+}
+
+#[test]
+fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
+    let keys = config_file("").with_extension("jwks");
+    let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let write = |secret: &[u8; 32]| {
+        let mut file = File::create(&keys).expect("cargo made the folder");
+        let secret = base64(secret);
+        write!(
+            file,
+            r#"{{"keys":[{{"kty":"oct","alg":"HS256","k":"{secret}"}}]}}"#
+        )
+        .expect("there is room");
+        file.set_modified(past).expect("it is our file");
+    };
+    write(&[b'a'; 32]);
+    let config = format!(
+        "drain_delay_ms = 600_000\n[[routes]]\npath = '/e'\ndialect = 'wsrv'\n\
+         jwt = {{ jwks_file = '{}' }}",
+        keys.display()
+    );
+    let process = Process::start(gateway(Some(&config)));
+    let address = process.address;
+    assert!(is_let_in(address, &[b'a'; 32]));
+    assert!(!is_let_in(address, &[b'b'; 32]));
+
+    // Nobody but a reload can see it: the file is as old and as long as before.
+    write(&[b'b'; 32]);
+    assert!(!is_let_in(address, &[b'b'; 32]));
+    signal(&process.child, Signal::HUP);
+    until(|| is_let_in(address, &[b'b'; 32]).then_some(()));
+    assert!(!is_let_in(address, &[b'a'; 32]));
+
+    // Sessions are served during the delay of a stop, and keys are read.
+    signal(&process.child, Signal::TERM);
+    until_stopping(|| health(&mut Peer::connect(address)));
+    write(&[b'c'; 32]);
+    signal(&process.child, Signal::HUP);
+    until(|| is_let_in(address, &[b'c'; 32]).then_some(()));
+    let ended = end_at_once(process, Signal::TERM);
+    assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.log);
+    let line = "SIGHUP: key files were read again changed=1 unchanged=0 failed=0";
+    assert_eq!(ended.log.matches(line).count(), 2, "{}", ended.log);
+}
+
+#[test]
+fn sighup_during_start_and_stop_ends_nothing() {
+    let fifo = config_file("").with_extension("fifo");
+    drop(fs::remove_file(&fifo)); // of an earlier run
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("there is mkfifo").success());
+    let pid_file = fifo.with_extension("pid");
+    let mut command = Command::new("sh");
+    let script = "echo $$ > \"$1\"; exec \"$0\" --listen 127.0.0.1:0 --config \"$2\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_campanile")]);
+    command.args([&pid_file, &fifo]);
+    let starting = thread::spawn(move || Process::start(command));
+
+    // Once somebody reads the config, the signals are caught.
+    let mut config = File::options().write(true).open(&fifo).expect("it is read");
+    let pid = fs::read_to_string(&pid_file).expect("written before");
+    let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process"), Signal::HUP).expect("it is our child");
+    config.write_all(LONG_GRACE.as_bytes()).expect("it is read");
+    drop(config);
+    let process = starting.join().expect("it serves");
+
+    let status = fs::read_to_string(format!("/proc/{}/status", process.child.id()));
+    let status = status.expect("it runs");
+    assert!(ignores(&status, 13), "SIGPIPE hurts nobody: {status}");
+    let mut client = open(process.address, "/ws");
+    signal(&process.child, Signal::TERM);
+    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    signal(&process.child, Signal::HUP);
+    drop(client);
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let line = "SIGHUP: key files were read again changed=0 unchanged=0 failed=0";
+    assert!(ended.log.contains(line), "{}", ended.log);
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("it is our child");
+}
+
+/// Sends a signal to a process that is stopping, and waits for its end.
+#[track_caller]
+fn end_at_once(process: Process, second: Signal) -> Ended {
+    signal(&process.child, second);
+    process.wait()
+}
+
+/// Asks again and again until there is something.
+#[track_caller]
+fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let found = (0..ASKS_MAX).find_map(|_| ask());
+    found.expect("it comes in the end")
+}
+
+/// Asks for the health until the gateway is stopping. A shard may be a little behind the others.
+#[track_caller]
+fn until_stopping(mut ask: impl FnMut() -> Answer) -> Answer {
+    until(|| Some(ask()).filter(|answer| answer.status == 503))
+}
+
+#[track_caller]
+fn health(peer: &mut Peer) -> Answer {
+    peer.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    peer.answer()
+}
+
+/// Each kind of call of the server API, about a session of the user `jack`.
+fn calls_about(id: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("publish", r#"{"channel":"c","data":"x"}"#.to_owned()),
+        ("push", r#"{"user":"jack","data":"x"}"#.to_owned()),
+        ("push", format!(r#"{{"session":"{id}","data":"x"}}"#)),
+        ("broadcast", r#"{"data":"x"}"#.to_owned()),
+        ("join", format!(r#"{{"session":"{id}","channel":"c"}}"#)),
+        ("leave", format!(r#"{{"session":"{id}","channel":"c"}}"#)),
+        ("disconnect", format!(r#"{{"session":"{id}"}}"#)),
+        ("disconnect", format!(r#"{{"user":"jack","route":"/ws"}}"#)),
+        (
+            "batch",
+            r#"{"calls":[{"call":"broadcast","data":"x"}]}"#.to_owned(),
+        ),
+    ]
+}
+
+/// What comes on a connection until it ends.
+#[track_caller]
+fn rest_of(mut peer: Peer) -> String {
+    let mut rest = String::new();
+    let read = peer.reader.read_to_string(&mut rest);
+    read.expect("the connection ends in order");
+    rest
+}
+
+/// The ids of all sessions.
+#[track_caller]
+fn sessions(peer: &mut Peer) -> Vec<String> {
+    peer.send(b"GET /api/v1/sessions HTTP/1.1\r\nHost: x\r\n\r\n");
+    let answer = peer.answer();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let page: serde_json::Value = serde_json::from_str(&answer.body).expect("it is JSON");
+    let sessions = page["items"].as_array().expect("a list").iter();
+    sessions
+        .map(|session| session["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+/// The next frame of a session is a close frame: its code and reason.
+#[track_caller]
+fn closing(client: &mut Client) -> (u16, &'static str) {
+    let frame = client.read().expect("a frame comes");
+    let Message::Close(Some(close)) = frame else {
+        panic!("{frame:?}");
+    };
+    assert_eq!(close.reason.as_str(), SHUTTING_DOWN.1);
+    (close.code.into(), SHUTTING_DOWN.1)
+}
+
+/// Whether a session answers a ping; else it says that the gateway stops.
+#[track_caller]
+fn is_still_served(client: &mut Client) -> bool {
+    let payload = Bytes::from_static(b"there?");
+    // It may just have been closed.
+    drop(client.send(Message::Ping(payload.clone())));
+    match client.read().expect("a frame comes") {
+        Message::Pong(answer) => {
+            assert_eq!(answer, payload);
+            true
+        }
+        Message::Close(Some(close)) => {
+            assert_eq!(u16::from(close.code), 1001);
+            false
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether a client is let in with a token that is signed with this secret.
+fn is_let_in(address: SocketAddr, secret: &[u8]) -> bool {
+    let claims = serde_json::json!({ "sub": "jack", "exp": 32_503_680_000_u64 });
+    let key = EncodingKey::from_secret(secret).expect("not empty");
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key);
+    let path = format!("/e?token={}", token.expect("it can be signed"));
+    let socket = TcpStream::connect(address).expect("the gateway listens");
+    open_on(socket, &path).is_ok()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Whether a process ignores a signal, by its `/proc/PID/status`.
+fn ignores(status: &str, signal: u32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = u64::from_str_radix(mask.expect("it is there").trim(), 16);
+    mask.expect("a mask") >> (signal - 1) & 1 == 1
+}
+
+const NOTHING_DONE: &str =
+    r#"{"error":{"code":"stopping","message":"the gateway is stopping, nothing was done"}}"#;
+const NOTHING_DELIVERED: &str = "stopping, nothing was delivered or dropped";
+const SHUTTING_DOWN: (u16, &str) = (1001, "server is shutting down");
+/// Only the end of the clients, or a second signal, ends a stop.
+const LONG_GRACE: &str = "shutdown_grace_ms = 600_000\n[heartbeat]\nclose_grace_ms = 600_000";
+const SESSIONS: usize = 300;
+/// Sessions that are closed at once.
+const AT_ONCE: usize = 100;
+/// Some seconds on any machine.
+const ASKS_MAX: usize = 20_000;
+const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

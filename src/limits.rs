@@ -276,7 +276,7 @@ settings! {
         /// A registration for one more is ignored, as the language answers none.
         pub users_per_session_max: u32 = 1_024, Allowed::between(1, 65_536);
 
-        /// Channels that one session may be on; names_bytes_per_session_max bounds them as well.
+        /// Channels that one session may be on; `names_bytes_per_session_max` bounds them too.
         /// A join beyond is refused.
         pub channels_per_session_max: u32 = 65_536, Allowed::between(1, 1_048_576);
 

@@ -106,7 +106,7 @@ impl Channels {
         if self.count_of_slot(slot) >= channels_max {
             return Err(NotJoined::TooManyChannels);
         }
-        let new = known.map_or(channel_bytes(name), |_| 0);
+        let new = known.map_or_else(|| channel_bytes(name), |_| 0);
         room.has(
             channel_bytes(name) + MEMBERSHIP_BYTES,
             new + MEMBERSHIP_BYTES,

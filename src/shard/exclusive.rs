@@ -161,7 +161,7 @@ impl Shard {
             match message.step {
                 ClaimStep::Claim { .. } | ClaimStep::Release => self.decide(&message),
                 ClaimStep::Granted | ClaimStep::Refused { .. } | ClaimStep::NoRoom => {
-                    self.hear_decision(&message)
+                    self.hear_decision(&message);
                 }
                 ClaimStep::Evict => self.evict(&message),
             }

@@ -312,7 +312,7 @@ impl Shard {
         let (slot, user, room) = (id.slot(), user.as_bytes(), self.room_for(id));
         match self
             .users
-            .bind(slot, namespace, user, event, users_max, room)
+            .bind(slot, namespace, user, event, (users_max, room))
         {
             Ok(()) => {
                 let connection = self.connections.get_mut(id).expect("it is open");

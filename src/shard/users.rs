@@ -144,8 +144,7 @@ impl Users {
         namespace: u16,
         user: &[u8],
         event: &[u8],
-        users_max: u32,
-        room: Room,
+        (users_max, room): (u32, Room),
     ) -> Result<(), NotBound> {
         let known = self.find_user(namespace, user);
         let (mut count, mut last) = (0, NONE);
@@ -631,7 +630,7 @@ mod tests {
                             false => Ok(()),
                         };
                         assert_eq!(
-                            users.bind(slot, 0, &[user], event, 3, Room::UNBOUNDED),
+                            users.bind(slot, 0, &[user], event, (3, Room::UNBOUNDED)),
                             expected
                         );
                         if expected.is_ok() {
@@ -709,10 +708,16 @@ mod tests {
     #[test]
     fn namespaces_do_not_see_each_other() {
         let mut users = Users::new(HashSeed([1, 2]));
-        assert_eq!(users.bind(0, 0, b"jack", b"e", 9, Room::UNBOUNDED), Ok(()));
-        assert_eq!(users.bind(1, 1, b"jack", b"e", 9, Room::UNBOUNDED), Ok(()));
         assert_eq!(
-            users.bind(2, 1, b"jack", ANY_EVENT, 9, Room::UNBOUNDED),
+            users.bind(0, 0, b"jack", b"e", (9, Room::UNBOUNDED)),
+            Ok(())
+        );
+        assert_eq!(
+            users.bind(1, 1, b"jack", b"e", (9, Room::UNBOUNDED)),
+            Ok(())
+        );
+        assert_eq!(
+            users.bind(2, 1, b"jack", ANY_EVENT, (9, Room::UNBOUNDED)),
             Ok(())
         );
         assert_eq!(users.members(0, b"jack", b"e").len(), 1);
@@ -732,10 +737,10 @@ mod tests {
     fn a_session_bound_for_any_event_hears_every_event_once() {
         let mut users = Users::new(HashSeed([1, 2]));
         users
-            .bind(0, 0, b"jack", ANY_EVENT, 9, Room::UNBOUNDED)
+            .bind(0, 0, b"jack", ANY_EVENT, (9, Room::UNBOUNDED))
             .expect("bound");
         users
-            .bind(1, 0, b"jack", b"news", 9, Room::UNBOUNDED)
+            .bind(1, 0, b"jack", b"news", (9, Room::UNBOUNDED))
             .expect("bound");
         let slots = |event| {
             let mut slots = Vec::new();
@@ -755,7 +760,7 @@ mod tests {
         assert_eq!(users.user_of(5), None);
         for user in [b"jack", b"jill", b"john"] {
             users
-                .bind(5, 0, user, b"news", 9, Room::UNBOUNDED)
+                .bind(5, 0, user, b"news", (9, Room::UNBOUNDED))
                 .expect("bound");
         }
         assert_eq!(users.user_of(5), Some(&b"jack"[..]));
@@ -764,7 +769,7 @@ mod tests {
         assert_eq!(users.user_of(5), Some(&b"jill"[..]));
         // Bound again, it is the newest.
         users
-            .bind(5, 0, b"jack", b"news", 9, Room::UNBOUNDED)
+            .bind(5, 0, b"jack", b"news", (9, Room::UNBOUNDED))
             .expect("bound");
         let names: Vec<&[u8]> = users.users_of(5).map(|(user, _)| user).collect();
         assert_eq!(names, [b"jill", b"john", b"jack"]);

@@ -427,7 +427,7 @@ mod tests {
         check(
             "log = \"lo\\nud\"",
             "f.toml:1: log: \"lo\\nud\" is unknown, allowed are \"error\", \"warn\", \"info\", \
-             \"debug\", \"trace\", \"json\"",
+             \"debug\", \"trace\", \"json\", and both, such as \"debug,json\"",
         );
         check(
             "[[routes]]\npath = '/a'\ndialect = 'ecko'",

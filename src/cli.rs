@@ -462,7 +462,7 @@ mod tests {
     }
 
     /// [`super::welcome`] without the line about memory, which depends on the machine.
-    fn welcome(config: &Config, bound: SocketAddr, shards: usize) -> String {
+    fn welcome(config: &Config, bound: SocketAddr, shards: impl Into<ShardCount>) -> String {
         let text = super::welcome(config, bound, shards);
         let is_memory = |line: &&str| line.starts_with("  memory ");
         let line = text.lines().find(is_memory).expect("it has the line");

@@ -77,9 +77,13 @@ fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
     let term = |key, bytes| MemoryTerm { key, bytes };
     let per_shard = |key, bytes: u64| term(key, bytes.saturating_mul(machine.shards));
     let backends = config.backends.iter().map(|backend| &backend.limits);
+    // Each kind of hook has a queue and a share of requests of its own.
     let answers = backends.clone().map(|backend| {
-        u64::from(backend.requests_in_flight_max) * u64::from(backend.answer_bytes_max)
+        HOOK_KINDS * u64::from(backend.requests_in_flight_max) * u64::from(backend.answer_bytes_max)
     });
+    let queues = backends
+        .clone()
+        .map(|backend| HOOK_KINDS * u64::from(backend.requests_waiting_bytes_max));
     let values = backends.map(|backend| u64::from(backend.values_bytes_max));
     let mailbox_bytes = if machine.shards > 1 {
         u64::from(limits.mailbox_messages_max) * (MESSAGE_BYTES + u64::from(http.body_bytes_max))
@@ -121,6 +125,11 @@ fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
         term(
             "api.idempotency_bytes_max",
             config.api.limits.idempotency_bytes_max,
+        ),
+        term("backends.requests_waiting_bytes_max", queues.sum()),
+        term(
+            "logging.bytes_max",
+            u64::from(config.logging.bytes_max) + u64::from(config.logging.lines_max) * LINE_BYTES,
         ),
         // Answers that are being read.
         term("backends.answer_bytes_max", answers.sum()),
@@ -208,6 +217,10 @@ const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 const SESSION_BYTES: u64 = 1_536;
 /// hyper and what is around it, without buffers.
 const HTTP_BYTES: u64 = 29 * 1_024;
+/// The kinds of hook: open, authenticate, message, join, publish, command, close.
+const HOOK_KINDS: u64 = 7;
+/// A line that waits to be written, without its text.
+const LINE_BYTES: u64 = 64;
 /// A message between shards without what it points to.
 const MESSAGE_BYTES: u64 = 256;
 /// A command of a handle.
@@ -260,6 +273,8 @@ mod tests {
             "api.idempotency_bytes_max = 1_000_000_000",
             "ring.buffer_count = 512",
             "ring.buffer_bytes = 20_000",
+            "logging.bytes_max = 10_000_000",
+            "logging.lines_max = 10_000",
             "backends = [{ name = 'app', url = 'http://127.0.0.1/' }]",
         ] {
             let after = bound(key, two);
@@ -280,8 +295,11 @@ mod tests {
             bound("", machine)
         };
         let (one, two) = (with(1, 0), with(2, 0));
-        let idempotency = 128 << 20;
-        let of_shards = |bound: &MemoryBound| bound.user_bytes() - idempotency;
+        let is_of_process = |term: &&MemoryTerm| {
+            ["api.idempotency_bytes_max", "logging.bytes_max"].contains(&term.key)
+        };
+        let of_process: u64 = one.terms().filter(is_of_process).map(|it| it.bytes).sum();
+        let of_shards = |bound: &MemoryBound| bound.user_bytes() - of_process;
         assert!(of_shards(&two) >= 2 * of_shards(&one));
         let more = with(1, 1_000);
         assert_eq!(more.user_bytes() - one.user_bytes(), 1_000 * SESSION_BYTES);

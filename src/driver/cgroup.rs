@@ -130,7 +130,9 @@ impl Hierarchy {
     /// Returns the smallest number of cores that the quotas of a group and of those above it, as
     /// far as they are mounted, amount to.
     fn smallest_cores(&self, root: &Path, group: &Path) -> Option<usize> {
-        let below = group.strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let below = group
+            .strip_prefix(&self.root)
+            .unwrap_or_else(|_| Path::new(""));
         let is_plain = |it: Component<'_>| matches!(it, Component::Normal(_));
         // A group outside of what is mounted is seen as the mount point (a cgroup namespace).
         let below = if below.components().all(is_plain) {
@@ -186,15 +188,12 @@ fn unescaped(field: &[u8]) -> PathBuf {
     while let Some((&first, after)) = rest.split_first() {
         let digits = after.get(..3).and_then(|it| str::from_utf8(it).ok());
         let escaped = digits.and_then(|it| u8::from_str_radix(it, 8).ok());
-        match escaped.filter(|_| first == b'\\') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
+        if let Some(byte) = escaped.filter(|_| first == b'\\') {
+            bytes.push(byte);
+            rest = &after[3..];
+        } else {
+            bytes.push(first);
+            rest = after;
         }
     }
     PathBuf::from(OsString::from_vec(bytes))

@@ -13,11 +13,20 @@ pub(crate) fn machine(config: &Config) -> Machine {
     Machine {
         shards: shards as u64,
         sessions: start::sessions_max(config, limit.maximum) as u64,
-        socket_bytes: largest("tcp_rmem", RECEIVE_BYTES) + largest("tcp_wmem", SEND_BYTES),
+        socket_bytes: largest("tcp_rmem", RECEIVE_BYTES) + send_bytes(config),
         sockets_bytes: numbers("tcp_mem").last().map(|pages| {
             let page_bytes = rustix::param::page_size() as u64;
             pages.saturating_mul(page_bytes)
         }),
+    }
+}
+
+/// What one socket's send buffer may take. `TCP_NOTSENT_LOWAT` alone is no bound of it: what is
+/// under way to a peer that acknowledges nothing comes on top.
+fn send_bytes(config: &Config) -> u64 {
+    match config.limits.socket_send_buffer_bytes_max {
+        0 => largest("tcp_wmem", SEND_BYTES),
+        bytes => bytes.into(),
     }
 }
 

@@ -21,11 +21,11 @@ use rand_core::RngCore as _;
 pub(super) struct Drain {
     began: Tick,
     over: Ticks,
+    /// How many there were.
+    count: usize,
     /// In the order in which they are closed, from the end. One that has ended by itself is still
     /// here, and nothing happens when it is due.
     waiting: Vec<ConnectionId>,
-    /// How many there were.
-    count: usize,
     /// When the last one of `waiting` is closed.
     next: Tick,
 }

@@ -358,7 +358,7 @@ settings! {
     pub struct Http {
         /// Connections of a shard that have sent something and are not sessions, pushers' for one.
         /// One more closes the first of these, of each kind the oldest: without a whole head,
-        /// without a whole body, with unread answers, idle, with a request to health_path in the
+        /// without a whole body, with unread answers, idle, with a request to `health_path` in the
         /// last 30 s, with an authorized push, drop or API request. Three quarters at most may be
         /// held by connections that never had the last: beyond that, a new one closes one of them.
         /// One that is being answered is not closed; if all are, the new one is answered with 503.

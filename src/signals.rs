@@ -13,21 +13,22 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 /// What the thread of the signals has to tell, and is told.
 #[derive(Debug)]
 pub(crate) struct Wishes {
     stop: Receiver<i32>,
-    reload: Arc<Mutex<Reload>>,
+    reload: Arc<Reload>,
 }
 
-/// The key files, or whether somebody has asked for them before they were known.
-#[derive(Debug)]
-enum Reload {
-    Starting { is_wanted: bool },
-    Running(KeyFiles),
+/// The key files, once they are known, and whether somebody wants them read again.
+#[derive(Debug, Default)]
+struct Reload {
+    files: OnceLock<KeyFiles>,
+    is_wanted: AtomicBool,
 }
 
 impl Wishes {
@@ -35,7 +36,7 @@ impl Wishes {
     pub(crate) fn catch() -> io::Result<Self> {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let (sender, stop) = channel();
-        let reload = Arc::new(Mutex::new(Reload::Starting { is_wanted: false }));
+        let reload = Arc::new(Reload::default());
         let shared = Arc::clone(&reload);
         std::thread::Builder::new()
             .name("signals".to_owned())
@@ -46,11 +47,9 @@ impl Wishes {
     /// The gateway runs: from now on SIGHUP reads these files again, and so does one that has come
     /// before.
     pub(crate) fn on_reload(&self, files: KeyFiles) {
-        let mut reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *reload, Reload::Running(files));
-        if let (Reload::Starting { is_wanted: true }, Reload::Running(files)) = (before, &*reload) {
-            read_again(files);
-        }
+        drop(self.reload.files.set(files)); // it runs once
+        fence(Ordering::SeqCst);
+        self.reload.read_if_wanted();
     }
 
     /// Waits for the signal that stops the gateway, and returns it.
@@ -59,20 +58,30 @@ impl Wishes {
     }
 }
 
-fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Mutex<Reload>) {
+fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
     let mut is_stopping = false;
     for signal in signals.forever() {
         if signal == SIGHUP {
-            match &mut *reload.lock().unwrap_or_else(PoisonError::into_inner) {
-                Reload::Starting { is_wanted } => *is_wanted = true,
-                Reload::Running(files) => read_again(files),
-            }
+            reload.is_wanted.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            reload.read_if_wanted();
         } else if is_stopping {
             tracing::warn!(signal, "a second signal to stop: ending at once");
             end_at_once(signal);
         } else {
             // Nobody waits if the start has just failed, and the process ends by itself.
             is_stopping = stop.send(signal).is_ok();
+        }
+    }
+}
+
+impl Reload {
+    /// Reads the files again, if they are known and that is wanted.
+    fn read_if_wanted(&self) {
+        if let Some(files) = self.files.get()
+            && self.is_wanted.swap(false, Ordering::SeqCst)
+        {
+            read_again(files);
         }
     }
 }
@@ -89,7 +98,12 @@ fn read_again(files: &KeyFiles) {
 
 /// Ends the process with the status that shells give to one that a signal has ended. To be ended by
 /// the signal itself is not possible for the first process of a container.
-#[expect(clippy::exit, reason = "it is a part of main, and waits for nobody")]
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "it is a part of main, and waits for nobody but the log, for a moment"
+)]
 fn end_at_once(signal: i32) -> ! {
+    campanile::logging::flush_before_exit();
     process::exit(128 + signal)
 }

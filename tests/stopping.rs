@@ -146,7 +146,7 @@ fn what_was_accepted_is_delivered_before_the_end() {
     let pushers: Vec<_> = (0..6)
         .map(|pusher| {
             let started = started.clone();
-            thread::spawn(move || {
+            in_background(move || {
                 let mut peer = Peer::connect(address);
                 let mut accepted = Vec::new();
                 for number in 0.. {
@@ -171,14 +171,14 @@ fn what_was_accepted_is_delivered_before_the_end() {
     let readers: Vec<_> = clients
         .drain(..)
         .map(|mut client| {
-            thread::spawn(move || {
+            in_background(move || {
                 let mut heard = Vec::new();
                 loop {
-                    match client.read().expect("a close comes in the end") {
-                        Message::Text(text) => heard.push(text.to_string()),
-                        Message::Close(_) => return (client, heard),
-                        other => panic!("{other:?}"),
+                    let message = client.read().expect("a close comes in the end");
+                    if message.is_close() {
+                        return (client, heard);
                     }
+                    heard.push(message.into_text().expect("a text").to_string());
                 }
             })
         })
@@ -358,7 +358,7 @@ fn sighup_during_start_and_stop_ends_nothing() {
     let script = "echo $$ > \"$1\"; exec \"$0\" --listen 127.0.0.1:0 --config \"$2\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_campanile")]);
     command.args([&pid_file, &fifo]);
-    let starting = thread::spawn(move || Process::start(command));
+    let starting = in_background(move || Process::start(command));
 
     // Once somebody reads the config, the signals are caught.
     let mut config = File::options().write(true).open(&fifo).expect("it is read");
@@ -423,7 +423,7 @@ fn calls_about(id: &str) -> Vec<(&'static str, String)> {
         ("join", format!(r#"{{"session":"{id}","channel":"c"}}"#)),
         ("leave", format!(r#"{{"session":"{id}","channel":"c"}}"#)),
         ("disconnect", format!(r#"{{"session":"{id}"}}"#)),
-        ("disconnect", format!(r#"{{"user":"jack","route":"/ws"}}"#)),
+        ("disconnect", r#"{"user":"jack","route":"/ws"}"#.to_owned()),
         (
             "batch",
             r#"{"calls":[{"call":"broadcast","data":"x"}]}"#.to_owned(),
@@ -470,17 +470,20 @@ fn is_still_served(client: &mut Client) -> bool {
     let payload = Bytes::from_static(b"there?");
     // It may just have been closed.
     drop(client.send(Message::Ping(payload.clone())));
-    match client.read().expect("a frame comes") {
-        Message::Pong(answer) => {
-            assert_eq!(answer, payload);
-            true
-        }
-        Message::Close(Some(close)) => {
-            assert_eq!(u16::from(close.code), 1001);
-            false
-        }
-        other => panic!("{other:?}"),
+    let message = client.read().expect("a frame comes");
+    if let Message::Close(close) = &message {
+        assert_eq!(close.as_ref().map(|it| u16::from(it.code)), Some(1001));
+        return false;
     }
+    assert_eq!(message, Message::Pong(payload));
+    true
+}
+
+fn in_background<T: Send + 'static>(
+    body: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let thread = thread::Builder::new().name("in the background".to_owned());
+    thread.spawn(body).expect("a thread")
 }
 
 /// Whether a client is let in with a token that is signed with this secret.

@@ -41,6 +41,10 @@ struct More {
 
 /// Those of the process; HTTP connections are those of one shard.
 #[derive(Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are the names of the limits in the report"
+)]
 struct Limits {
     sessions_max: usize,
     http_connections_max: usize,

@@ -26,7 +26,7 @@ pub fn abort_on_panic() {
         }
         if abort_soon() || can_be_told() {
             before(info);
-            logging::flush_before_abort();
+            logging::flush_before_exit();
         }
         std::process::abort();
     }));

@@ -87,10 +87,9 @@ impl Pipe {
     /// Everything that was lent has been sent: whoever waits for room goes on.
     pub(crate) fn settle(&mut self) {
         self.lent_bytes = 0;
-        for waiting in [self.writer.take(), self.request.take()] {
-            if let Some(waiting) = waiting {
-                waiting.wake();
-            }
+        let (writer, request) = (self.writer.take(), self.request.take());
+        for waiting in writer.into_iter().chain(request) {
+            waiting.wake();
         }
     }
 

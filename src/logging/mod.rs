@@ -65,8 +65,9 @@ pub fn counters() -> Option<LogCounters> {
     QUEUE.get().map(LogQueue::counters)
 }
 
-/// Gives the lines that wait a moment to get out, before the process ends at once.
-pub(crate) fn flush_before_abort() {
+/// Gives the lines that wait a moment to get out, 200 ms at most, before the process ends at
+/// once. Does nothing if [`start`] was not called.
+pub fn flush_before_exit() {
     if let Some(queue) = QUEUE.get() {
         queue.wait_until_empty(ABORT_FLUSH);
     }

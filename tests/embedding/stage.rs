@@ -165,14 +165,13 @@ impl Client {
     pub(crate) fn is_open(&mut self) -> bool {
         // It may just have been closed.
         drop(self.0.send(Frame::Ping(Bytes::from_static(b"there?"))));
-        match self.0.read().expect("a frame comes") {
-            Frame::Pong(_) => true,
-            Frame::Close(Some(close)) => {
-                assert_eq!(u16::from(close.code), 1001);
-                false
-            }
-            frame => panic!("{frame:?}"),
+        let frame = self.0.read().expect("a frame comes");
+        if let Frame::Close(close) = &frame {
+            assert_eq!(close.as_ref().map(|it| u16::from(it.code)), Some(1001));
+            return false;
         }
+        assert!(matches!(frame, Frame::Pong(_)), "{frame:?}");
+        true
     }
 
     /// Waits until the gateway closes the connection.

@@ -21,18 +21,21 @@ fn a_message_that_trickles_is_closed_when_its_time_is_over() {
         let mut beginning = masked(0x01, b"{");
         beginning.extend(masked(0x89, b"still here"));
         // The head of a continuation that is the last frame, of the longest 16-bit length.
-        beginning.extend([0x80, 0x80 | 126, 0xff, 0xff, 0, 0, 0, 0]);
+        beginning.extend([0x80, 0xfe, 0xff, 0xff, 0, 0, 0, 0]);
         let mut socket = client.get_ref().try_clone().expect("a descriptor is left");
         let (enough, is_enough) = channel::<()>();
-        let trickle = thread::spawn(move || {
-            socket.write_all(&beginning).expect("the gateway reads");
-            while is_enough.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
-                // The gateway may have ended the connection.
-                if socket.write_all(b" ").is_err() {
-                    break;
+        let trickle = thread::Builder::new()
+            .name("trickle".to_owned())
+            .spawn(move || {
+                socket.write_all(&beginning).expect("the gateway reads");
+                while is_enough.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+                    // The gateway may have ended the connection.
+                    if socket.write_all(b" ").is_err() {
+                        break;
+                    }
                 }
-            }
-        });
+            })
+            .expect("a thread starts");
         let pong = client.read().expect("a pong comes");
         assert_eq!(pong, Message::Pong(Bytes::from_static(b"still here")));
         let expected = (1008, "message timeout".to_owned());

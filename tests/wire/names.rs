@@ -39,7 +39,11 @@ fn register_for_all(client: &mut Client, from: usize) -> (usize, (u16, String)) 
                 assert!(end.is_err(), "{end:?}");
                 return (number - from, (frame.code.into(), frame.reason.to_string()));
             }
-            other => panic!("{other:?}"),
+            other @ (Message::Text(_)
+            | Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => panic!("{other:?}"),
         }
     }
     panic!("a session may register for everybody");
@@ -116,7 +120,11 @@ fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
             match client.read().expect("a pong or a close comes") {
                 Message::Pong(_) => {}
                 Message::Close(Some(frame)) => break 'full frame,
-                other => panic!("{other:?}"),
+                other @ (Message::Text(_)
+                | Message::Binary(_)
+                | Message::Ping(_)
+                | Message::Close(_)
+                | Message::Frame(_)) => panic!("{other:?}"),
             }
         }
         kept.push(client);

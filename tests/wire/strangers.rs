@@ -116,7 +116,9 @@ fn requests_behind_unread_answers_are_done_once_those_are_read() {
     let address = process.address;
     let deaf = stranger(address, b"");
     let mut writer = deaf.try_clone().expect("a second handle");
-    let writing = std::thread::spawn(move || writer.write_all(&PAGE.repeat(REQUESTS)));
+    let writing = std::thread::Builder::new().name("writing".to_owned());
+    let writing = writing.spawn(move || writer.write_all(&PAGE.repeat(REQUESTS)));
+    let writing = writing.expect("a thread");
     // Others are served meanwhile.
     settle(&mut open(address, "/ws"));
     let mut peer = Peer::connect(address);

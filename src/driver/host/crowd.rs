@@ -115,10 +115,10 @@ impl Crowd {
             queues: [Queue::EMPTY; CLASSES],
             strangers: 0,
             unread_bytes: 0,
-            unread_bytes_max,
             places_max,
             // With one place, strangers have it.
             strangers_max: (places_max * 3 / 4).max(1),
+            unread_bytes_max,
         }
     }
 

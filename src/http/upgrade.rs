@@ -53,7 +53,9 @@ pub(super) async fn answer(
         }
         Err(rejected) => {
             let Rejected { reason, answer } = *rejected;
-            let path = &context.handle.routes()[usize::from(index)].path;
+            // Taps are routes of the shard and not of the config.
+            let route = context.handle.routes().get(usize::from(index));
+            let path = route.map_or_else(|| head.uri.path(), |route| &route.path);
             let status = answer.status();
             context.reject(line, metrics::Rejected::Upgrade, reason, status, path);
             answer
@@ -70,6 +72,20 @@ struct Rejected {
 impl Rejected {
     fn because(reason: &'static str, answer: Answer) -> Box<Self> {
         Box::new(Self { reason, answer })
+    }
+
+    fn by_handshake(refusal: Refusal) -> Box<Self> {
+        let reason = match refusal {
+            Refusal::Origin => "origin",
+            Refusal::NoUpgradeInConnection
+            | Refusal::NoWebSocketInUpgrade
+            | Refusal::NotGet
+            | Refusal::NotVersion13
+            | Refusal::NoKey
+            | Refusal::BadKey
+            | Refusal::Body => "handshake",
+        };
+        Self::because(reason, answer::refused(refusal))
     }
 
     /// By whoever admits clients, who has not said more about it than a status.
@@ -117,29 +133,8 @@ async fn judge(
     let accept = handshake::judge(head.method.as_str(), lines, || {
         origin_passes(context, index, head)
     });
-    let accept = accept.map_err(|refusal| {
-        let reason = match refusal {
-            Refusal::Origin => "origin",
-            Refusal::NoUpgradeInConnection
-            | Refusal::NoWebSocketInUpgrade
-            | Refusal::NotGet
-            | Refusal::NotVersion13
-            | Refusal::NoKey
-            | Refusal::BadKey
-            | Refusal::Body => "handshake",
-        };
-        Rejected::because(reason, answer::refused(refusal))
-    })?;
-    if context.is_full.get() {
-        // It is one of the connections that there are too many of.
-        let text = if context.refuses_work.get() {
-            "stopping\n"
-        } else {
-            "too many sessions\n"
-        };
-        let answer = answer::closing(answer::unavailable(text));
-        return Err(Rejected::because(context.why_full(), answer));
-    }
+    let accept = accept.map_err(Rejected::by_handshake)?;
+    check_room(context)?;
 
     let subprotocol = credentials.subprotocol.as_deref().map(Into::into);
     let admitted = settle_channels(context, line.id, index, credentials, admission).await?;
@@ -152,6 +147,21 @@ async fn judge(
         subprotocol,
         admitted,
     }))
+}
+
+/// Rejects whoever is one of the connections that there are too many of, or comes while the gateway
+/// stops.
+fn check_room(context: &Context) -> Result<(), Box<Rejected>> {
+    if !context.is_full.get() {
+        return Ok(());
+    }
+    let text = if context.refuses_work.get() {
+        "stopping\n"
+    } else {
+        "too many sessions\n"
+    };
+    let answer = answer::closing(answer::unavailable(text));
+    Err(Rejected::because(context.why_full(), answer))
 }
 
 /// Finds the channels that a session is on from the start: the one that the client names, if it

@@ -28,8 +28,6 @@ pub struct Counters {
     pub cancels_late: u64,
     /// HTTP connections closed to make room for another one.
     pub connections_evicted: u64,
-    /// Connections answered with 503 because there were too many and none could be evicted.
-    pub connections_rejected: u64,
     /// HTTP connections reset because they took none of their answers for too long.
     pub answers_unread: u64,
     /// How sessions ended, by [`End::label`].
@@ -112,7 +110,6 @@ impl Counters {
         self.registrations_refused += other.registrations_refused;
         self.cancels_late += other.cancels_late;
         self.connections_evicted += other.connections_evicted;
-        self.connections_rejected += other.connections_rejected;
         self.answers_unread += other.answers_unread;
         for (label, count) in &other.ends {
             *self.ends.entry(label).or_default() += count;

@@ -73,11 +73,6 @@ impl Shard {
         self.counters.connections_evicted += 1;
     }
 
-    /// Counts a connection that was answered with 503, since no other could be closed for it.
-    pub fn count_rejected(&mut self) {
-        self.counters.connections_rejected += 1;
-    }
-
     /// The phase of an HTTP connection has lasted too long.
     pub(super) fn expire_http(&mut self, id: ConnectionId, phase: HttpPhase) {
         match phase {

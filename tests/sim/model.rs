@@ -402,6 +402,8 @@ fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
             judge_upgrade(asked, answered, at, world, tally);
             continue;
         }
+        // Its last bytes came too late, or never.
+        let is_late = answered.status == 408;
         let is_busy = answered.status == 503 && answered.body.starts_with("too busy");
         if answered.status == 503 && !is_busy {
             assert!(answered.body.starts_with("timed out"), "{answered:?}");
@@ -415,7 +417,7 @@ fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
                     .iter()
                     .filter(|log| log.places.contains_key(&id))
                     .count();
-                if is_busy {
+                if is_busy || is_late {
                     assert_eq!(applied, 0, "{id} was refused and applied");
                 } else {
                     assert_eq!(applied, logs.len(), "{id} was not applied everywhere");
@@ -429,7 +431,7 @@ fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
             Request::Drop if answered.status == 200 => {
                 dropped += number_in(&answered.body, "dropped ", " connections");
             }
-            Request::Drop => all_drops_known &= is_busy,
+            Request::Drop => all_drops_known &= is_busy || is_late,
             Request::Upgrade => {}
         }
         tally.busy += u64::from(is_busy);
@@ -458,6 +460,15 @@ fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
 /// Who wants to be a user's only session is let in, or told why not.
 fn judge_upgrade(asked: &Asked, answered: &Answered, at: usize, world: &World, tally: &mut Tally) {
     let link = &world.links[at];
+    if answered.status == 408 {
+        // Its head came in pieces, and the last of them late.
+        let waited = answered.heard - link.connected_at;
+        assert!(
+            waited >= world.climate.handshake_timeout,
+            "timed out after {waited} ticks"
+        );
+        return;
+    }
     let Tongue::Edk { yields, .. } = link.client.tongue else {
         assert_eq!(answered.status, 101, "{answered:?}");
         return;

@@ -13,6 +13,8 @@ mod http;
 mod idempotency;
 #[path = "api/lists.rs"]
 mod lists;
+#[path = "support/pause.rs"]
+mod pause;
 #[path = "support/process.rs"]
 mod process;
 

@@ -18,6 +18,8 @@ mod hooks;
 mod message_time;
 #[path = "wire/names.rs"]
 mod names;
+#[path = "support/pause.rs"]
+mod pause;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/process.rs"]
@@ -32,6 +34,7 @@ mod slow;
 mod strangers;
 
 use client::{Client, open, open_as, read_text, register, settle};
+use pause::{pause, resume};
 use peer::{Peer, push_body, request, sent_to};
 use process::{Process, config_file, gateway};
 use rustix::process::{Pid, Signal, kill_process};
@@ -272,13 +275,13 @@ fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
     let mut clients: Vec<Client> = (0..500).map(|_| open(process.address, "/echo")).collect();
     for round in 0..3 {
         let text = format!("round {round}");
-        signal(&process, Signal::STOP);
+        pause(&process.child);
         for client in &mut clients {
             client
                 .send(Message::text(&*text))
                 .expect("room in the socket");
         }
-        signal(&process, Signal::CONT);
+        resume(&process.child);
         for client in &mut clients {
             assert_eq!(read_text(client), text);
         }

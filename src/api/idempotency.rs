@@ -15,6 +15,11 @@
 //! What is remembered is bounded in keys and in bytes. The cache has one capacity, so each entry
 //! weighs what it takes, but at least as much as makes the capacity full at the bound of keys.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "a key comes to any shard; only requests that show one take the lock, for a look-up"
+)]
+
 use super::ages::Ages;
 use super::answer::ApiAnswer;
 use super::problem::{Code, Problem};
@@ -25,15 +30,17 @@ use hyper::header::HeaderName;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What is remembered of requests with a key.
 #[derive(Clone)]
 pub(super) struct Answers {
     /// What is being carried out.
-    running: Cache<RequestKey, Fingerprint>,
+    running: Arc<Mutex<BTreeMap<RequestKey, Fingerprint>>>,
     cache: Cache<RequestKey, Remembered>,
     ages: Ages,
     answer_bytes_max: usize,
@@ -68,7 +75,7 @@ impl Capacity {
 }
 
 /// Whose request it is, and what it is called.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct RequestKey {
     /// The API key that was shown, by its index in the config.
     pub(super) caller: usize,
@@ -114,7 +121,7 @@ impl Answers {
             .support_invalidation_closures()
             .build();
         Self {
-            running: Cache::builder().build(),
+            running: Arc::default(),
             cache,
             ages: Ages::new(Duration::from_millis(limits.idempotency_ttl_ms.into())),
             answer_bytes_max: limits.idempotency_answer_bytes_max as usize,
@@ -132,29 +139,31 @@ impl Answers {
         key: RequestKey,
         fingerprint: Fingerprint,
     ) -> Result<Claimed, ApiAnswer> {
+        let mut running = self.running();
+        match running.get(&key) {
+            Some(before) if *before == fingerprint => {
+                return Err(refuse(Code::InProgress, IN_PROGRESS));
+            }
+            Some(_) => return Err(refuse(Code::KeyReused, KEY_REUSED)),
+            None => {}
+        }
+        // Looked at under the lock: a claim ends after its answer is stored.
         if let Some(before) = self.remembered(&key) {
             return Err(before.answer_to(fingerprint));
         }
-        let running = self.running.entry_by_ref(&key).or_insert(fingerprint);
-        if !running.is_fresh() {
-            let (code, message) = if running.into_value() == fingerprint {
-                (Code::InProgress, IN_PROGRESS)
-            } else {
-                (Code::KeyReused, KEY_REUSED)
-            };
-            return Err(refuse(code, message));
-        }
-        // Another shard may have carried it out since.
-        if let Some(before) = self.remembered(&key) {
-            self.running.invalidate(&key);
-            return Err(before.answer_to(fingerprint));
-        }
+        running.insert(key.clone(), fingerprint);
+        drop(running);
         Ok(Claimed {
             answers: self.clone(),
             key,
             fingerprint,
             is_settled: false,
         })
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Fingerprint>> {
+        // Nothing panics while it is held.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remembered(&self, key: &RequestKey) -> Option<Remembered> {
@@ -238,7 +247,7 @@ impl Drop for Claimed {
             self.answers.remember(&self.key, self.fingerprint, unknown);
         }
         // Its answer can be found by now.
-        self.answers.running.invalidate(&self.key);
+        self.answers.running().remove(&self.key);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::client::{open_as, read_text, settle};
 use crate::http::{Answer, Http};
+use crate::pause::{pause, resume};
 use crate::process::{Process, gateway};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::thread;
 use std::time::Duration;
@@ -137,12 +137,11 @@ fn a_pause_of_the_process_is_not_part_of_the_time_that_an_answer_is_remembered()
         push(&mut http, key, "1").header("idempotent-replayed"),
         None
     );
-    let pid = Pid::from_child(&process.child);
-    kill_process(pid, Signal::STOP).expect("it is our child");
+    pause(&process.child);
     let body = json!({"user": "jack", "event": "e", "data": "1"}).to_string();
     http.begin("POST", "/api/v1/push", key, &body);
     http.expect_quiet(Duration::from_secs(2));
-    kill_process(pid, Signal::CONT).expect("it is our child");
+    resume(&process.child);
     assert_eq!(
         http.answer(true).header("idempotent-replayed"),
         Some("true")

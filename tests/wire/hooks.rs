@@ -4,10 +4,10 @@
 //! The backend is a listener of the test, whose requests are read and answered by hand. Every wait
 //! has a time-out. A quiet spell is a read from a socket that must have nothing to read.
 
-use super::signal;
 use crate::client::{Client, open, read_text};
+use crate::pause::{pause, resume};
 use crate::process::{PATIENCE, Process, config_file};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,10 +28,10 @@ fn a_response_that_came_while_the_process_was_paused_is_in_time() {
         ask(&mut session, "1");
         let mut connection = backend.connection();
         assert_eq!(connection.read()["request_id"], "1");
-        pause(&process);
+        pause(&process.child);
         connection.answer(r#"{"reply":{"data":"in time"}}"#);
         connection.expect_quiet(LONG);
-        signal(&process, Signal::CONT);
+        resume(&process.child);
         assert_eq!(reply(&mut session)["data"], "in time");
         assert_eq!(backend_report(&process)["failed"], 0);
     }
@@ -47,9 +47,9 @@ fn a_response_that_comes_after_a_pause_has_its_time_again() {
         ask(&mut session, "1");
         let mut connection = backend.connection();
         connection.read();
-        pause(&process);
+        pause(&process.child);
         connection.expect_quiet(2 * LONG);
-        signal(&process, Signal::CONT);
+        resume(&process.child);
         // The gateway has run since: what expired has expired.
         assert_eq!(backend_report(&process)["in_flight"], 1);
         connection.answer(r#"{"reply":{"data":"in time"}}"#);
@@ -262,28 +262,6 @@ fn ask(session: &mut Client, seqno: &str) {
 
 fn reply(session: &mut Client) -> Value {
     serde_json::from_str(&read_text(session)).expect("JSON")
-}
-
-/// Stops the process, and waits until all of its threads stand still.
-fn pause(process: &Process) {
-    let pid = Pid::from_child(&process.child);
-    signal(process, Signal::STOP);
-    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
-    let is_stopped = |task: &Path| {
-        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
-        let state = stat
-            .rsplit(") ")
-            .next()
-            .and_then(|rest| rest.chars().next());
-        matches!(state, Some('T') | None)
-    };
-    loop {
-        let all = std::fs::read_dir(&tasks).expect("it is there");
-        if all.flatten().all(|task| is_stopped(&task.path())) {
-            return;
-        }
-        thread::yield_now();
-    }
 }
 
 /// The lowest number that no open descriptor of the process has.

@@ -7,6 +7,7 @@
 
 use super::{read_close, signal};
 use crate::client::{Client, open, open_as, read_text, settle};
+use crate::pause::{pause, resume};
 use crate::peer::{self, Peer, push_body, sent_to};
 use crate::process::{Ended, PATIENCE, Process, config_file};
 use rustix::process::Signal;
@@ -239,10 +240,10 @@ fn a_pause_of_the_process_ends_nobody() {
         |process, address| {
             let mut silent: Vec<Client> = (0..50).map(|_| open(address, "/echo")).collect();
             let mut callers: Vec<Client> = (0..50).map(|_| open(address, "/wsrv")).collect();
-            signal(process, Signal::STOP);
+            pause(&process.child);
             be_quiet();
             be_quiet();
-            signal(process, Signal::CONT);
+            resume(&process.child);
             // Each has its time again, and answers what it is asked.
             for client in &mut silent {
                 let asked = client.read().expect("it is asked, not closed");

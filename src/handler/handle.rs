@@ -4,6 +4,7 @@
 //! waits for the result ([`Pending`]). One handle publishes through one shard, so what it publishes
 //! to one channel, user or session arrives in order.
 
+use super::handle_error::HandleError;
 use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
 use crate::close::REASON_BYTES_MAX;
@@ -14,7 +15,6 @@ use crate::driver::mailbox::Exchange;
 use crate::id::{SessionId, ShardId};
 use crate::public_id::{IdCipher, PublicId};
 use crate::shard::Joined;
-use crate::shard::NoRoom;
 use crate::shard::publication::{DropTarget, OwnedAudience};
 use std::any::TypeId;
 use std::fmt;
@@ -64,35 +64,6 @@ pub(crate) struct RouteInfo {
     pub(crate) languages: Box<[&'static dyn Dialect]>,
     /// How many sessions it has had.
     pub(crate) sessions: AtomicU64,
-}
-
-/// Why something was not done.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum HandleError {
-    /// The shard has too much to do already (`commands_max`). Nothing was done.
-    Busy,
-    /// The gateway is stopping and takes no new work. Nothing was done.
-    Stopping,
-    /// The gateway has stopped.
-    Stopped,
-    /// There is no such session any more.
-    NoSession,
-    /// Not every shard answered in time (`push_timeout_ms`); some may have done it.
-    TimedOut,
-    /// The session is on as many channels as it may be.
-    TooManyChannels,
-    /// There is no room for another name of the session (`names_bytes_per_session_max`).
-    TooManyNames,
-    /// The session's shard has no room for another name (`names_bytes_max`).
-    NoRoomForNames,
-    /// A name is empty, or longer than `name_bytes_max`.
-    BadName,
-    /// The route's language has no words for such an event, and why.
-    BadEvent(&'static str),
-    /// A code that may not be sent (RFC 6455 7.4), or a reason of more than 123 bytes.
-    BadClose,
-    /// The rules of the gateway are against it.
-    Denied(Denial),
 }
 
 impl Handle {
@@ -557,36 +528,6 @@ pub(crate) fn may_close(code: u16, reason: &str) -> bool {
     matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999)
         && reason.len() <= REASON_BYTES_MAX
 }
-
-impl From<NoRoom> for HandleError {
-    fn from(no_room: NoRoom) -> Self {
-        match no_room {
-            NoRoom::Session => Self::TooManyNames,
-            NoRoom::Shard => Self::NoRoomForNames,
-        }
-    }
-}
-
-impl fmt::Display for HandleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Busy => "the shard has too much to do, nothing was done",
-            Self::Stopping => "the gateway is stopping, nothing was done",
-            Self::Stopped => "the gateway has stopped",
-            Self::NoSession => "there is no such session",
-            Self::TimedOut => "timed out, it may have been done",
-            Self::TooManyChannels => "the session is on too many channels",
-            Self::TooManyNames => "the session has too many names",
-            Self::NoRoomForNames => "the shard has no room for another name",
-            Self::BadName => "a name is empty or too long",
-            Self::BadEvent(why) => why,
-            Self::BadClose => "a close code or reason that may not be sent",
-            Self::Denied(denial) => denial.as_str(),
-        })
-    }
-}
-
-impl std::error::Error for HandleError {}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Results that may still be on their way.
 
-use super::handle::HandleError;
+use super::handle_error::HandleError;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,7 +1,8 @@
 //! What `projectforge` programs had at hand: the echo and log handlers, terminals, close requests.
 
 use super::context::Context;
-use super::handle::{HandleError, RouteHandle};
+use super::handle::RouteHandle;
+use super::handle_error::HandleError;
 use super::pending::Pending;
 use super::words::EncodeError;
 use crate::content::{Data, Message, Payload};

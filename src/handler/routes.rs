@@ -1,7 +1,8 @@
 //! Several routes of a gateway taken together: what is said through them is said once in each of
 //! their namespaces, whatever number of routes share it.
 
-use super::handle::{Handle, HandleError, RouteHandle, RouteInfo};
+use super::handle::{Handle, RouteHandle, RouteInfo};
+use super::handle_error::HandleError;
 use super::pages::{NamePlace, NamesWalk, Page, PageRoom, SessionsWalk, walk};
 use super::pending::Pending;
 use super::{ListedName, SessionInfo};

@@ -87,6 +87,16 @@ impl Payload {
         }
     }
 
+    /// How many bytes it has.
+    #[must_use]
+    pub fn bytes_count(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Json(bytes) | Self::Bytes(bytes) => bytes.len(),
+            Self::Text(text) => text.len(),
+        }
+    }
+
     /// A copy that owns its bytes.
     #[must_use]
     pub fn copy(data: Data<'_>) -> Self {

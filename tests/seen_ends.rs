@@ -51,7 +51,7 @@ impl Shards {
     fn new(config: &str, count: usize) -> Self {
         let config = Config::from_toml("made up", config, &Overrides::default());
         let builder = Gateway::builder(config.expect("a valid config"));
-        let exchange = Exchange::simulated(count, 64, 64);
+        let exchange = Exchange::simulated(count, 64, u64::MAX, 64);
         let simulation = Simulation::new(builder, &exchange).expect("a valid config");
         let host = |index| {
             let seeds = Seeds {

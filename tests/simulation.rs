@@ -120,6 +120,7 @@ fn rough(prng: &mut Prng) -> Climate {
     Climate {
         shards: pick(&[1, 2, 3, 4]) as usize,
         mailbox_messages: pick(&[1, 2, 8]) as usize,
+        mailbox_bytes: pick(&[600, 1 << 20]).into(),
         pushes_in_flight: pick(&[1, 3, 64]),
         outbox_bytes: pick(&[16_000, 1 << 20]),
         publication_bytes: pick(&[150_000, 300_000, 256 << 20]).into(),
@@ -141,6 +142,7 @@ fn narrow(prng: &mut Prng) -> Climate {
     Climate {
         shards: pick(&[2, 3, 4]) as usize,
         mailbox_messages: 1,
+        mailbox_bytes: 1 << 20,
         pushes_in_flight: pick(&[2, 64]),
         outbox_bytes: 1 << 20,
         publication_bytes: 256 << 20,
@@ -162,6 +164,7 @@ fn lively(prng: &mut Prng) -> Climate {
     Climate {
         shards: pick(&[1, 2, 3, 4]) as usize,
         mailbox_messages: pick(&[1, 2, 8]) as usize,
+        mailbox_bytes: pick(&[600, 1 << 20]).into(),
         pushes_in_flight: pick(&[1, 3, 64]),
         outbox_bytes: pick(&[24_000, 1 << 20]),
         publication_bytes: pick(&[300_000, 256 << 20]).into(),
@@ -183,6 +186,7 @@ fn watched(prng: &mut Prng) -> Climate {
     Climate {
         shards: pick(&[1, 2, 3]) as usize,
         mailbox_messages: pick(&[1, 8]) as usize,
+        mailbox_bytes: pick(&[600, 1 << 20]).into(),
         pushes_in_flight: 64,
         outbox_bytes: 16_000,
         publication_bytes: pick(&[150_000, 256 << 20]).into(),

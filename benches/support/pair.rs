@@ -17,7 +17,7 @@ pub(crate) struct Pair {
 /// The mailboxes' ends of two shards, of `messages_max` messages each: to send from the first to
 /// the second.
 pub(crate) fn posts(messages_max: usize) -> (Post, Post) {
-    let exchange = Exchange::simulated(2, messages_max, 1);
+    let exchange = Exchange::simulated(2, messages_max, u64::MAX, 1);
     let near = Post::new(ShardId::new(0), Arc::clone(&exchange));
     (near, Post::new(ShardId::new(1), exchange))
 }

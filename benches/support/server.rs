@@ -32,7 +32,7 @@ impl Server {
         let within = runtime.enter();
         let tasks = LocalSet::new();
         let among = tasks.enter();
-        let exchange = Exchange::simulated(1, 1_024, 1_024);
+        let exchange = Exchange::simulated(1, 1_024, u64::MAX, 1_024);
         let builder = Gateway::builder(Config::default());
         let simulation = Simulation::new(builder, &exchange).expect("the default config is valid");
         let seeds = Seeds {

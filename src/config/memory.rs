@@ -76,17 +76,11 @@ fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
     let (limits, http, ring) = (&config.limits, &config.http, &config.ring);
     let term = |key, bytes| MemoryTerm { key, bytes };
     let per_shard = |key, bytes: u64| term(key, bytes.saturating_mul(machine.shards));
-    let backends = config.backends.iter().map(|backend| &backend.limits);
-    // Each kind of hook has a queue and a share of requests of its own.
-    let answers = backends.clone().map(|backend| {
-        HOOK_KINDS * u64::from(backend.requests_in_flight_max) * u64::from(backend.answer_bytes_max)
-    });
-    let queues = backends
-        .clone()
-        .map(|backend| HOOK_KINDS * u64::from(backend.requests_waiting_bytes_max));
-    let values = backends.map(|backend| u64::from(backend.values_bytes_max));
     let mailbox_bytes = if machine.shards > 1 {
-        u64::from(limits.mailbox_messages_max) * (MESSAGE_BYTES + u64::from(http.body_bytes_max))
+        // One message of any size goes alone, and one batch may wait for room.
+        u64::from(limits.mailbox_messages_max) * MESSAGE_BYTES
+            + limits.mailbox_bytes_max.max(http.body_bytes_max.into())
+            + limits.partial_bytes_max
     } else {
         0
     };
@@ -97,7 +91,7 @@ fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
     // Both pipes have grown to twice what is in them, and hyper reads as far as it may write.
     let http_bytes = HTTP_BYTES + 2 * (input + u64::from(ring.buffer_bytes)) + 3 * output;
     let ring_bytes = u64::from(ring.buffer_count) * (u64::from(ring.buffer_bytes) + ENTRY_BYTES);
-    vec![
+    let mut terms = vec![
         per_shard(
             "limits.publication_bytes_max",
             limits.publication_bytes_max + 2 * u64::from(limits.batch_bytes_max),
@@ -117,7 +111,7 @@ fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
             u64::from(http.http_connections_max) * http_bytes,
         ),
         per_shard("ring.buffer_count", ring_bytes),
-        per_shard("limits.mailbox_messages_max", mailbox_bytes),
+        per_shard("limits.mailbox_bytes_max", mailbox_bytes),
         per_shard(
             "limits.commands_max",
             u64::from(limits.commands_max) * COMMAND_BYTES,
@@ -126,20 +120,37 @@ fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
             "api.idempotency_bytes_max",
             config.api.limits.idempotency_bytes_max,
         ),
-        term("backends.requests_waiting_bytes_max", queues.sum()),
         term(
             "logging.bytes_max",
             u64::from(config.logging.bytes_max) + u64::from(config.logging.lines_max) * LINE_BYTES,
         ),
-        // Answers that are being read.
+        term(
+            "limits.sessions_max",
+            machine.sessions.saturating_mul(SESSION_BYTES),
+        ),
+    ];
+    terms.extend(backend_terms(config, machine));
+    terms
+}
+
+/// What hooks take: each kind has a queue and a share of requests of its own.
+fn backend_terms(config: &Config, machine: Machine) -> [MemoryTerm; 3] {
+    let term = |key, bytes| MemoryTerm { key, bytes };
+    let backends = config.backends.iter().map(|backend| &backend.limits);
+    let queues = backends
+        .clone()
+        .map(|backend| HOOK_KINDS * u64::from(backend.requests_waiting_bytes_max));
+    // Those that are being read.
+    let answers = backends.clone().map(|backend| {
+        HOOK_KINDS * u64::from(backend.requests_in_flight_max) * u64::from(backend.answer_bytes_max)
+    });
+    let values = backends.map(|backend| u64::from(backend.values_bytes_max));
+    [
+        term("backends.requests_waiting_bytes_max", queues.sum()),
         term("backends.answer_bytes_max", answers.sum()),
         term(
             "backends.values_bytes_max",
             machine.sessions.saturating_mul(values.max().unwrap_or(0)),
-        ),
-        term(
-            "limits.sessions_max",
-            machine.sessions.saturating_mul(SESSION_BYTES),
         ),
     ]
 }
@@ -265,6 +276,7 @@ mod tests {
             "limits.message_bytes_max = 100_000_000",
             "limits.names_bytes_max = 1_000_000_000",
             "limits.mailbox_messages_max = 5_000",
+            "limits.mailbox_bytes_max = 1_000_000_000",
             "limits.commands_max = 5_000",
             "http.http_connections_max = 5_000",
             "http.http_in_bytes_max = 100_000",

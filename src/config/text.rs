@@ -605,6 +605,7 @@ mod tests {
                     ("busy_poll_us", "0"),
                     ("handler_stall_ms", "100"),
                     ("mailbox_messages_max", "4_096"),
+                    ("mailbox_bytes_max", "67_108_864"),
                     ("sends_per_enter_max", "1_024"),
                     ("sends_per_turn_max", "2_048"),
                     ("looks_per_turn_max", "4"),

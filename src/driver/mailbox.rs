@@ -7,6 +7,7 @@
 //! Totals never enter a mailbox: they are added to two atomics that the asker owns, and the last
 //! one to answer wakes it.
 
+use super::message_queue::MessageQueue;
 use super::refuse::SessionsLimit;
 use super::sleep::SleepFlag;
 use crate::handler::{Command, HandleError};
@@ -32,7 +33,7 @@ pub struct Exchange {
 /// What others may touch of one shard.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    messages: ArrayQueue<MailboxMessage>,
+    messages: MessageQueue,
     /// By sender: whether it waits for room here.
     blocked: Box<[AtomicBool]>,
     /// What handles want done, in order.
@@ -76,16 +77,19 @@ struct Tally {
 
 impl Exchange {
     /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
-    /// messages, for `questions_max` open questions and for `commands_max` commands of each shard.
+    /// messages of `bytes_max` bytes together, for `questions_max` open questions and for
+    /// `commands_max` commands of each shard.
     pub fn new(
         bells: Vec<Box<dyn Fn() + Send + Sync>>,
         messages_max: usize,
+        bytes_max: u64,
         questions_max: usize,
         commands_max: usize,
     ) -> Arc<Self> {
         Self::with_bells(
             bells.into_iter().map(|bell| Bell(Some(bell))).collect(),
             messages_max,
+            bytes_max,
             questions_max,
             commands_max,
         )
@@ -93,10 +97,16 @@ impl Exchange {
 
     /// The same for a simulation in which nothing sleeps.
     #[must_use]
-    pub fn simulated(shards: usize, messages_max: usize, questions_max: usize) -> Arc<Self> {
+    pub fn simulated(
+        shards: usize,
+        messages_max: usize,
+        bytes_max: u64,
+        questions_max: usize,
+    ) -> Arc<Self> {
         Self::with_bells(
             (0..shards).map(|_| Bell(None)).collect(),
             messages_max,
+            bytes_max,
             questions_max,
             SIMULATED_COMMANDS_MAX,
         )
@@ -105,12 +115,13 @@ impl Exchange {
     fn with_bells(
         bells: Vec<Bell>,
         messages_max: usize,
+        bytes_max: u64,
         questions_max: usize,
         commands_max: usize,
     ) -> Arc<Self> {
         let shards = bells.len();
         let inboxes = bells.into_iter().map(|bell| Inbox {
-            messages: ArrayQueue::new(messages_max),
+            messages: MessageQueue::new(messages_max, bytes_max),
             blocked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
             commands: Commands {
                 queue: SegQueue::new(),
@@ -300,7 +311,6 @@ pub struct Post {
     /// By destination: whether something was put in since the last wake.
     touched: Box<[bool]>,
     overflowing: usize,
-    messages_half: usize,
 }
 
 impl Post {
@@ -308,14 +318,12 @@ impl Post {
     #[must_use]
     pub fn new(me: ShardId, exchange: Arc<Exchange>) -> Self {
         let shards = exchange.shards();
-        let messages_half = exchange.inbox(me).messages.capacity() / 2;
         Self {
             me,
             exchange,
             overflow: (0..shards).map(|_| VecDeque::new()).collect(),
             touched: vec![false; shards].into_boxed_slice(),
             overflowing: 0,
-            messages_half,
         }
     }
 
@@ -357,7 +365,7 @@ impl Post {
     pub fn receive(&self) -> Option<MailboxMessage> {
         let inbox = self.exchange.inbox(self.me);
         let message = inbox.messages.pop()?;
-        if inbox.messages.len() <= self.messages_half {
+        if inbox.messages.is_half_empty() {
             // Pairs with the fence of `flush_overflow`: room is seen, or the flag is.
             fence(Ordering::SeqCst);
             for (index, blocked) in inbox.blocked.iter().enumerate() {
@@ -378,7 +386,9 @@ impl Post {
     pub(super) fn can_unblock(&self) -> bool {
         self.overflowing > 0
             && self.overflow.iter().enumerate().any(|(index, waiting)| {
-                !waiting.is_empty() && !self.exchange.inbox(ShardId::new(index)).messages.is_full()
+                let inbox = self.exchange.inbox(ShardId::new(index));
+                let first = waiting.front();
+                first.is_some_and(|message| inbox.messages.has_room_for(message))
             })
     }
 

@@ -15,6 +15,7 @@ mod closing;
 pub mod host;
 pub(crate) mod machine;
 pub mod mailbox;
+mod message_queue;
 pub(crate) mod panic_hook;
 mod refuse;
 mod ring;

@@ -106,6 +106,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let exchange = Exchange::new(
         ringers,
         config.limits.mailbox_messages_max as usize,
+        config.limits.mailbox_bytes_max,
         config.limits.pushes_in_flight_max as usize,
         config.limits.commands_max as usize,
     );

@@ -232,6 +232,22 @@ pub enum MailboxMessage {
     },
 }
 
+impl MailboxMessage {
+    /// What it holds beside itself, in bytes, of which a few kibibytes of names are not counted. A
+    /// publication's are counted in each mailbox, though all share them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Publication { publication, .. } => {
+                let message = &publication.message;
+                let data = message.data.bytes_count() + message.status_text.len();
+                (size_of::<OwnedPublication>() + data) as u64
+            }
+            Self::Claim(_) | Self::Watchers { .. } | Self::Drop { .. } => 0,
+        }
+    }
+}
+
 /// What shards tell each other about a user who may have one session only: the user's *home*
 /// shard, found by its name, decides who that is.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,6 +8,7 @@ use campanile::time::TICK_MS;
 pub(crate) struct Climate {
     pub(crate) shards: usize,
     pub(crate) mailbox_messages: usize,
+    pub(crate) mailbox_bytes: u64,
     pub(crate) pushes_in_flight: u32,
     pub(crate) outbox_bytes: u32,
     pub(crate) publication_bytes: u64,

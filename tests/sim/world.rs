@@ -96,7 +96,12 @@ impl World {
         let config = config(&climate);
         let shards = climate.shards;
         let in_flight = climate.pushes_in_flight as usize;
-        let exchange = Exchange::simulated(shards, climate.mailbox_messages, in_flight);
+        let exchange = Exchange::simulated(
+            shards,
+            climate.mailbox_messages,
+            climate.mailbox_bytes,
+            in_flight,
+        );
         let embedder = Embedder::new(config, climate.is_lively, &exchange);
         let mut host = |index| {
             let seeds = Seeds {

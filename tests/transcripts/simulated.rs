@@ -60,7 +60,7 @@ impl SimulatedWorld {
         let config = Config::from_toml(&script.name, &script.config, &Overrides::default());
         let config = config.unwrap_or_else(|error| panic!("{error}"));
         // Mailboxes of one message each, so that nothing depends on there being room.
-        let exchange = Exchange::simulated(shards, 1, 64);
+        let exchange = Exchange::simulated(shards, 1, u64::MAX, 64);
         let simulation = Simulation::new(fixture::builder_for(script, config), &exchange);
         let simulation = simulation.unwrap_or_else(|error| panic!("{}: {error}", script.name));
         let runtime = tokio::runtime::Builder::new_current_thread().build();

@@ -1,0 +1,131 @@
+//! The queue of one mailbox: lock-free, bounded in messages and in bytes.
+
+use crate::shard::publication::MailboxMessage;
+use crossbeam_queue::ArrayQueue;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Messages of many shards for one.
+///
+/// Invariant: `bytes` is the sum of [`MailboxMessage::bytes`] over the messages in the queue and
+/// those that are being put in or taken out.
+#[derive(Debug)]
+pub(super) struct MessageQueue {
+    messages: ArrayQueue<MailboxMessage>,
+    bytes: AtomicU64,
+    bytes_max: u64,
+}
+
+impl MessageQueue {
+    pub(super) fn new(messages_max: usize, bytes_max: u64) -> Self {
+        Self {
+            messages: ArrayQueue::new(messages_max),
+            bytes: AtomicU64::new(0),
+            bytes_max,
+        }
+    }
+
+    /// Puts a message in, or returns it if there is no room.
+    pub(super) fn push(&self, message: MailboxMessage) -> Result<(), MailboxMessage> {
+        let bytes = message.bytes();
+        let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        let pushed = if self.has_room_beside(before, bytes) {
+            self.messages.push(message)
+        } else {
+            Err(message)
+        };
+        if pushed.is_err() {
+            self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        }
+        pushed
+    }
+
+    pub(super) fn pop(&self) -> Option<MailboxMessage> {
+        let message = self.messages.pop()?;
+        self.bytes.fetch_sub(message.bytes(), Ordering::SeqCst);
+        Some(message)
+    }
+
+    /// Whether this message would find room now.
+    pub(super) fn has_room_for(&self, message: &MailboxMessage) -> bool {
+        let bytes = self.bytes.load(Ordering::SeqCst);
+        !self.messages.is_full() && self.has_room_beside(bytes, message.bytes())
+    }
+
+    /// Whether at least half of both bounds is free.
+    pub(super) fn is_half_empty(&self) -> bool {
+        self.messages.len() <= self.messages.capacity() / 2
+            && self.bytes.load(Ordering::SeqCst) <= self.bytes_max / 2
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// A message that is larger than the bound goes alone.
+    fn has_room_beside(&self, before: u64, bytes: u64) -> bool {
+        before == 0 || before.saturating_add(bytes) <= self.bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{Content, Data};
+    use crate::id::ShardId;
+    use crate::shard::publication::{Audience, OwnedPublication, Publication, PublicationId};
+    use std::sync::Arc;
+
+    fn message(bytes: usize) -> MailboxMessage {
+        let data = vec![b'x'; bytes];
+        let publication = Publication {
+            id: PublicationId {
+                origin: ShardId::new(0),
+                sequence: 1,
+            },
+            position: None,
+            audience: Audience::Everyone {
+                namespace: 0,
+                except: &[],
+            },
+            content: Content {
+                data: Data::Bytes(&data),
+                ..Content::default()
+            },
+            nonce: 0,
+        };
+        MailboxMessage::Publication {
+            publication: Arc::new(OwnedPublication::copy(&publication)),
+            ticket: None,
+        }
+    }
+
+    #[test]
+    fn a_queue_is_full_at_either_bound_and_takes_one_message_of_any_size() {
+        let each = message(1_000).bytes();
+        let queue = MessageQueue::new(4, 3 * each);
+        for _ in 0..3 {
+            queue.push(message(1_000)).expect("there is room");
+        }
+        assert!(queue.push(message(1_000)).is_err(), "the bytes are full");
+        assert!(!queue.has_room_for(&message(1_000)));
+        assert!(!queue.is_half_empty());
+        while queue.pop().is_some() {}
+        assert!(queue.is_half_empty());
+
+        for _ in 0..4 {
+            queue.push(message(0)).expect("there is room");
+        }
+        assert!(queue.push(message(0)).is_err(), "the messages are full");
+        while queue.pop().is_some() {}
+
+        queue.push(message(100_000)).expect("it goes alone");
+        assert!(queue.push(message(0)).is_err());
+        assert!(queue.pop().is_some() && queue.is_empty());
+        queue.push(message(0)).expect("there is room again");
+        assert_eq!(queue.len(), 1);
+    }
+}

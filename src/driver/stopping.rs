@@ -81,7 +81,12 @@ impl Loop {
         while let Some(next) = self.next_stage(&plan, now)? {
             self.state.stopping.stage = next;
         }
-        if self.state.stopping.cut_at.is_some_and(|at| at <= now) {
+        let cut_at = &mut self.state.stopping.cut_at;
+        if self.host.take_resumed() && cut_at.is_some() {
+            // The process was paused, and clients could not be heard.
+            *cut_at = Some(now + plan.grace);
+        }
+        if cut_at.is_some_and(|at| at <= now) {
             self.state.stopping.was_cut = true;
             self.host.cut_all();
         }

@@ -226,6 +226,33 @@ fn a_stop_after_a_quiet_spell_says_goodbye() {
     );
 }
 
+/// The process is paused while it stops: clients have their time to answer all the same.
+#[test]
+fn a_pause_is_not_part_of_the_shutdown_grace() {
+    each_process(
+        |ms| format!("shutdown_grace_ms = {ms}\n[heartbeat]\nclose_grace_ms = {ms}\n"),
+        |process| {
+            let mut client = open(process.address, "/echo");
+            signal(&process, Signal::TERM);
+            let close = client.read().expect("a close frame comes");
+            assert!(close.is_close(), "{close:?}");
+            pause(&process.child);
+            be_quiet();
+            be_quiet();
+            resume(&process.child);
+            be_far_away();
+            // A connection that is closed answers with a reset.
+            let mut socket = client.get_ref();
+            socket.write_all(b"late").expect("nothing has come yet");
+            be_far_away();
+            assert!(socket.take_error().expect("a socket").is_none());
+            let end = client.read().expect_err("nothing comes behind it");
+            assert!(matches!(end, tungstenite::Error::ConnectionClosed), "{end}");
+            process.wait()
+        },
+    );
+}
+
 /// The process is stopped for longer than any session may be silent: all of them live on.
 #[test]
 fn a_pause_of_the_process_ends_nobody() {

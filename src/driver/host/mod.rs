@@ -82,6 +82,7 @@ pub struct Host {
     now: Tick,
     /// When the process last went on after a pause.
     resumed_at: Tick,
+    has_resumed: bool,
     shrank: bool,
     is_stopping: bool,
     /// Commands in the queue that were there before the stop began.
@@ -247,6 +248,7 @@ impl Host {
             scratch: Scratch::new(),
             now: Tick::default(),
             resumed_at: Tick::default(),
+            has_resumed: false,
             shrank: false,
             is_stopping: false,
             commands_before_stop: 0,

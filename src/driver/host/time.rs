@@ -32,8 +32,14 @@ impl Host {
         let awaited = self.poll_wake().map(|due| due.max(self.now));
         if awaited.is_some_and(|awaited| now.since(awaited) > PAUSE_TICKS_MIN) {
             self.resumed_at = now;
+            self.has_resumed = true;
             self.shard.restart_timers(now);
         }
+    }
+
+    /// Whether the process has gone on after a pause since the last call.
+    pub fn take_resumed(&mut self) -> bool {
+        std::mem::take(&mut self.has_resumed)
     }
 
     /// Does what is due at this moment or was before it.

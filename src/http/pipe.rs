@@ -103,9 +103,10 @@ impl Pipe {
         self.request.is_some()
     }
 
-    /// Is ready once there is room for an answer.
+    /// Is ready once there is room for an answer: at least for all that hyper writes of an upgrade,
+    /// which is taken back out of the pipe and must lie there whole.
     pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.is_full() {
+        if self.room() < SWITCHING_BYTES_MAX.min(self.outbound_bytes_max) {
             self.request = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -186,6 +187,9 @@ impl Write for PipeIo {
 
 /// Bytes that hyper reads at a time: as much as one receive brings.
 const READ_BYTES_MAX: usize = 16 << 10;
+
+/// hyper's answer to an upgrade: about 130 bytes.
+const SWITCHING_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -210,6 +210,26 @@ fn config(http_connections_max: u32) -> Config {
     config
 }
 
+/// Whatever room the answers before it have left: an upgrade's 101 is in the pipe as a whole.
+#[test]
+fn an_upgrade_behind_answers_that_fill_the_pipe_is_granted() {
+    const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut street = Street::new(config(16));
+    let client = street.connect_saying(NOWHERE);
+    let answer_bytes = street.heard(client).len();
+    let answers = 4_096_usize.div_ceil(answer_bytes);
+    for room in 1..300 {
+        let mut config = config(16);
+        let bytes_max = answers * answer_bytes + room;
+        config.http.http_out_bytes_max = u32::try_from(bytes_max).expect("few");
+        let mut street = Street::new(config);
+        let client = street.connect_saying(&(NOWHERE.repeat(answers) + UPGRADE));
+        let heard = street.heard(client);
+        let granted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade";
+        assert!(heard.contains(granted), "{room}: {heard}");
+    }
+}
+
 #[test]
 fn newcomers_evict_class_after_class_and_in_each_the_oldest() {
     let mut street = Street::new(config(16));

@@ -173,6 +173,7 @@ impl Gateway {
         drop(self.watchdog);
         self.backends.log_lost();
         drop(self.summary);
+        logging::report_left_out();
         all
     }
 }

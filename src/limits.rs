@@ -417,7 +417,8 @@ settings! {
         pub submission_entries: u32 = 4_096, Allowed::between(64, 32_768).power_of_two();
 
         /// Entries of the completion queue, at least twice those of the submission queue.
-        /// Operations in flight stay below half of it; the others wait.
+        /// Sends that are submitted before completions are looked at stay below half of it; the
+        /// others wait.
         pub completion_entries: u32 = 16_384, Allowed::between(128, 65_536).power_of_two();
 
         /// Buffers of a shard into which sessions receive.

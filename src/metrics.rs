@@ -22,8 +22,6 @@ pub struct Counters {
     pub bytes_dropped: u64,
     /// Outboxes copied out of shared batches because those held too much.
     pub outboxes_copied: u64,
-    /// Registrations ignored because a name was too long or there were too many.
-    pub registrations_refused: u64,
     /// Connections whose cancelled operations did not end in time.
     pub cancels_late: u64,
     /// HTTP connections closed to make room for another one.
@@ -107,7 +105,6 @@ impl Counters {
         self.pings += other.pings;
         self.bytes_dropped += other.bytes_dropped;
         self.outboxes_copied += other.outboxes_copied;
-        self.registrations_refused += other.registrations_refused;
         self.cancels_late += other.cancels_late;
         self.connections_evicted += other.connections_evicted;
         self.answers_unread += other.answers_unread;

@@ -232,6 +232,11 @@ impl Exchange {
         self.connections.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
+    /// How many connections there are, on all shards.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// Whether there are as many connections as there may be sessions.
     pub(super) fn sessions_limit(&self) -> &SessionsLimit {
         &self.sessions_limit

@@ -130,7 +130,7 @@ impl Loop {
             Some(true) => tracing::warn!(
                 connections,
                 sessions_max,
-                "the limit of sessions is reached; more are answered with 503"
+                "the limit of sessions is reached; upgrades are answered with 503"
             ),
             Some(false) => tracing::warn!(
                 connections,

@@ -124,7 +124,13 @@ impl Loop {
     fn handle_completions(&mut self, now: &Moment) -> io::Result<usize> {
         if !self.host.is_blocked() {
             while let Some(completion) = self.state.held.pop_front() {
-                self.on_receive(now, completion)?;
+                // What it is about may have been closed meanwhile; an operation that ends has not.
+                if !completion.more || self.state.sockets.is_current(completion.connection()) {
+                    self.on_receive(now, completion)?;
+                } else if let Some(buffer) = completion.buffer {
+                    self.ring.filled(buffer, 0);
+                    self.ring.give_back(buffer);
+                }
             }
         }
         let mut count = 0;
@@ -518,6 +524,9 @@ impl Steps for Loop {
     /// Does what is due on the shard and in the loop itself.
     fn fire_deadlines(&mut self, until: &Moment) -> io::Result<()> {
         let now = self.state.now;
+        // Connections of other shards count too.
+        let is_full = self.exchange.connections() > self.limits.sessions_max;
+        self.host.set_full(is_full);
         self.host.fire_deadlines(until);
         self.look_after_cancels()?;
         self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
@@ -541,6 +550,8 @@ impl Steps for Loop {
             let bytes = Lent::from(bytes);
             self.send(id, bytes)?;
         }
+        // Whoever is cut for what batches hold is closed below.
+        self.host.relieve();
         while let Some((id, on)) = self.host.poll_reading() {
             self.set_reading(id, on)?;
         }
@@ -561,7 +572,6 @@ impl Steps for Loop {
         if self.ring.wants_enter() {
             self.ring.enter()?;
         }
-        self.host.relieve();
         Ok(())
     }
 }

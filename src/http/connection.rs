@@ -190,10 +190,13 @@ impl HttpConnection {
     /// What it waits for. Unread answers go before everything else: none of its requests is any
     /// good to a peer that does not read.
     pub(crate) fn phase(&self) -> HttpPhase {
-        if self.is_quiet() {
-            self.line.phase.get()
-        } else {
+        if !self.is_quiet() {
             HttpPhase::Unread
+        } else if self.line.is_streaming.get() {
+            // Whoever makes its parts may take long.
+            HttpPhase::Answer
+        } else {
+            self.line.phase.get()
         }
     }
 
@@ -264,7 +267,8 @@ impl HttpConnection {
 
     /// Whether it waits for the next request and owes nothing.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.hyper.is_some() && self.line.phase.get() == HttpPhase::Idle && self.is_quiet()
+        let is_waiting = self.line.phase.get() == HttpPhase::Idle;
+        self.hyper.is_some() && is_waiting && !self.line.is_streaming.get() && self.is_quiet()
     }
 
     /// Ends a connection that is at rest.

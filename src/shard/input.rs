@@ -274,7 +274,6 @@ impl Shard {
     fn identify(&mut self, id: ConnectionId, token: &str, event: &str) {
         let settings = &self.settings;
         if token.len() > settings.token_bytes_max || event.len() > settings.name_bytes_max {
-            self.counters.registrations_refused += 1;
             self.reject(id, Rejected::Token, "too_long");
             return;
         }
@@ -320,12 +319,10 @@ impl Shard {
             }
             Err(NotBound::Already) => {}
             Err(NotBound::TooManyUsers) => {
-                self.counters.registrations_refused += 1;
                 self.reject(id, Rejected::Token, "too_many_users");
             }
             // No language has words for this.
             Err(NotBound::NoRoom(no_room)) => {
-                self.counters.registrations_refused += 1;
                 self.end(id, no_room.end());
             }
         }

@@ -140,7 +140,7 @@ impl Host {
         })
     }
 
-    fn is_overloaded(&self) -> bool {
+    pub(super) fn is_overloaded(&self) -> bool {
         self.calls_bytes > self.settings.partial_bytes_max / 2
     }
 

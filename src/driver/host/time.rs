@@ -45,14 +45,18 @@ impl Host {
     /// Does what is due at this moment or was before it.
     pub fn fire_deadlines(&mut self, until: &Moment) {
         // Of sessions that are not read nobody can say that they are silent.
-        self.shard.set_input_held(self.is_blocked());
+        let is_held = self.is_blocked() || self.is_overloaded();
+        self.shard.set_input_held(is_held);
         self.shard.fire_deadlines(until.0);
         self.end_expired();
         self.time_out_pushes(until.0);
         self.time_out_upgrades(until.0);
         self.bound_partial_bytes();
         self.notice_ends();
-        self.context.messages_bytes.set(self.shard.partial_bytes());
+        let held = self.held_bytes + self.calls_bytes;
+        self.context
+            .messages_bytes
+            .set(self.shard.partial_bytes() + held);
     }
 }
 

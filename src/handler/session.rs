@@ -34,10 +34,19 @@ pub(crate) struct SessionState {
     pub(crate) tasks: Cell<u32>,
     /// What its calls hold that are at work, in bytes of their data.
     pub(crate) calls_bytes: Cell<usize>,
-    /// What a call wanted was denied and counted already.
-    pub(crate) was_denied: Cell<bool>,
+    /// Wishes of its calls that were denied and counted, and that no call has answered with yet.
+    pub(crate) denials: Cell<u32>,
     /// Its close has been told to the embedder, or will be when no task is at work for it.
     pub(crate) ended: Cell<bool>,
+}
+
+impl SessionState {
+    /// Whether a call that answers with a denial answers with one that was counted already.
+    pub(crate) fn take_denial(&self) -> bool {
+        let denials = self.denials.get();
+        self.denials.set(denials.saturating_sub(1));
+        denials > 0
+    }
 }
 
 impl Session {

@@ -190,23 +190,25 @@ impl HookQueue {
         (totals != Totals::default()).then(|| (self.hook.as_str(), report))
     }
 
-    /// Logs how many hooks of this kind were lost for want of room or of time, if any. To be called
+    /// Logs how many hooks of this kind were lost, if any. To be called
     /// when the gateway has stopped, also if its tasks are still being dropped.
     pub(super) fn log_lost(&self) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let over = count(&self.answered) + count(&self.failed);
         let unanswered = count(&self.begun).saturating_sub(over);
         let refused = count(&self.refused);
-        // A client that leaves abandons the hooks that only it waits for.
-        let is_loss = self.hook == Hook::Close && unanswered > 0;
+        // A client that leaves abandons the hooks that only it waits for; an end is told or lost.
+        let failed = count(&self.failed);
+        let is_loss = self.hook == Hook::Close && unanswered + failed > 0;
         if refused > 0 || is_loss {
             let (backend, hook) = (&self.backend, self.hook.as_str());
             tracing::warn!(
                 backend,
                 hook,
                 refused,
+                failed,
                 unanswered,
-                "hooks were refused, or not answered before the gateway stopped"
+                "hooks were refused, have failed, or were not answered before the gateway stopped"
             );
         }
     }

@@ -53,6 +53,8 @@ pub(crate) enum Progress {
     Pending,
     /// Everything has been said; what is in the pipe must still be sent.
     Done,
+    /// The same, behind something that is no request, for which it counts.
+    Malformed,
     /// It is to become a session.
     Upgraded(Box<Upgraded>),
 }
@@ -256,10 +258,15 @@ impl HttpConnection {
         match hyper.poll_without_shutdown(&mut cx) {
             Poll::Pending => Progress::Pending,
             Poll::Ready(result) => {
-                if let Err(error) = result {
-                    let address = self.line.address.map(tracing::field::display);
-                    tracing::debug!(address, %error, "HTTP connection failed");
+                let Err(error) = result else {
+                    return self.after_hyper();
+                };
+                if error.is_parse() {
+                    self.hyper = None;
+                    return Progress::Malformed;
                 }
+                let address = self.line.address.map(tracing::field::display);
+                tracing::debug!(address, %error, "HTTP connection failed");
                 self.after_hyper()
             }
         }

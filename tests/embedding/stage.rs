@@ -6,6 +6,7 @@
 
 use campanile::config::{Config, DialectName, Route};
 use campanile::handler::{Gathered, HandleError, Pending};
+use campanile::limits::Logging;
 use campanile::metrics::Counters;
 use campanile::public_id::PublicId;
 use campanile::{Builder, Gateway, Message, RouteHandle};
@@ -32,6 +33,11 @@ pub(crate) fn config(shards: u8) -> Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         shards: NonZeroU8::new(shards),
         pin: false,
+        // All tests are one process, and their lines count together.
+        logging: Logging {
+            lines_per_place_max: 1_000_000,
+            ..Logging::default()
+        },
         ..Config::default()
     }
 }

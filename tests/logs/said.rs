@@ -80,6 +80,20 @@ fn is_about(line: &Value, route: &str, address: SocketAddr) {
 }
 
 #[test]
+fn what_is_no_request_is_a_line_too() {
+    let (reader, stderr) = pipe().expect("two descriptors");
+    let served = serve(CONFIG, &["--log", "debug,json"], stderr);
+    let mut stranger = TcpStream::connect(served.address).expect("it listens");
+    let from = stranger.local_addr().expect("connected");
+    stranger.write_all(b"nonsense\r\n\r\n").expect("it reads");
+    let line = find(&lines(reader), "rejected", |line| {
+        line["reason"] == "malformed"
+    });
+    assert_eq!(line["what"], "request");
+    assert_eq!(line["address"], from.to_string());
+}
+
+#[test]
 fn at_debug_every_end_and_every_rejection_is_a_line() {
     let (reader, stderr) = pipe().expect("two descriptors");
     let served = serve(CONFIG, &["--log", "debug,json"], stderr);

@@ -125,7 +125,8 @@ fn ends_that_could_not_be_told_before_the_stop_are_said() {
             .to_owned()
     };
     line("the queue of hooks is full");
-    let lost = line("hooks were refused, or not answered before the gateway stopped");
+    let lost =
+        line("hooks were refused, have failed, or were not answered before the gateway stopped");
     for count in ["refused=2", "unanswered=3"] {
         assert!(lost.contains(count), "{lost}");
     }

@@ -152,7 +152,6 @@ impl Host {
         let work_bytes = CALL_BYTES + bytes + echo;
         state.calls_bytes.set(state.calls_bytes.get() + bytes);
         self.begin_work(work_bytes);
-        state.was_denied.set(false);
         let mut future = self.chain(state, request);
         let done = move |host: &mut Self, called: Called| {
             let of_session = &tasks.0.calls_bytes;
@@ -187,7 +186,7 @@ impl Host {
             farewell,
         } = called;
         if let (Outcome::Denied(denial), Some(state)) = (&outcome, self.state_of(session))
-            && !state.was_denied.take()
+            && !state.take_denial()
         {
             self.reject(session, Rejected::Command, denial.label());
         }
@@ -285,7 +284,7 @@ impl Host {
             handler: admission.handler,
             tasks: Cell::new(0),
             calls_bytes: Cell::new(0),
-            was_denied: Cell::new(false),
+            denials: Cell::new(0),
             ended: Cell::new(false),
         });
         if self.sessions.len() <= id.index() {

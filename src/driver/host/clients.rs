@@ -67,7 +67,7 @@ impl Host {
         if let Err(HandleError::Denied(denial)) = result {
             self.reject(session, rejected, denial.label());
             if let Some(state) = self.state_of(session) {
-                state.was_denied.set(true);
+                state.denials.set(state.denials.get() + 1);
             }
         }
         result

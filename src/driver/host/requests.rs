@@ -114,6 +114,10 @@ impl Host {
             match http.poll() {
                 Progress::Pending => {}
                 Progress::Done => break,
+                Progress::Malformed => {
+                    self.shard.reject(id, Rejected::Request, "malformed");
+                    break;
+                }
                 Progress::Upgraded(upgraded) => {
                     http.adopt(upgraded);
                     self.finish_upgrade(id);

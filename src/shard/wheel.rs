@@ -81,6 +81,9 @@ impl Wheel {
     /// Moves time on to `now` and appends every slot whose deadline has come, soonest first.
     pub fn advance(&mut self, now: u32, due: &mut Vec<u32>) {
         assert!(now >= self.elapsed, "time went backwards");
+        if now == self.elapsed {
+            return;
+        }
 
         while let Some((bucket, opens_at)) = self.next_bucket() {
             if opens_at > now {

@@ -208,8 +208,9 @@ settings! {
     pub struct Limits {
         /// Sessions and HTTP connections of the process, all shards together.
         /// "auto" is the limit of open files less 256.
-        /// While there are more, upgrades are answered with 503 and closed; pushes are served. With no
-        /// file descriptor left every new connection is answered with 503; those that are kept go on.
+        /// While there are more, upgrades are answered with 503 and closed; pushes are served.
+        /// With no file descriptor left every new connection is answered with 503, and those that
+        /// are kept go on.
         pub sessions_max: Option<NonZeroU32> = None, Allowed::between(1, 16_000_000).or_auto();
 
         /// Bytes of one message from a client, all of its frames together, inclusive.

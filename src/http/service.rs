@@ -162,6 +162,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (context, line) = (Rc::clone(&self.context), Rc::clone(&self.line));
         line.phase.set(HttpPhase::Answer);
         line.served.set(true);
+        // A request that came before is answered as ever, and the next one hears why it is the last.
+        let is_last = context.refuses_work.get();
         Box::pin(async move {
             line.wait_for_room().await;
             let mut answer = serve(&context, &line, request).await;
@@ -169,7 +171,6 @@ impl hyper::service::Service<Request<Incoming>> for Service {
                 body.go_out_on(Rc::clone(&line));
             }
             line.phase.set(HttpPhase::Idle);
-            let is_last = context.refuses_work.get();
             Ok(answer::closing_if(is_last, answer))
         })
     }

@@ -162,7 +162,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (context, line) = (Rc::clone(&self.context), Rc::clone(&self.line));
         line.phase.set(HttpPhase::Answer);
         line.served.set(true);
-        // A request that came before is answered as ever, and the next one hears why it is the last.
+        // A request that came before is answered as ever; the next one hears why it is the last.
         let is_last = context.refuses_work.get();
         Box::pin(async move {
             line.wait_for_room().await;

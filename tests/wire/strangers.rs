@@ -136,11 +136,13 @@ fn requests_behind_unread_answers_are_done_once_those_are_read() {
 
 #[test]
 fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
-    let config = process::config_file("[limits]\nsessions_max = 64");
+    let limits = "limits.sessions_max = 64\nheartbeat.handshake_timeout_ms = 600_000";
+    let config = process::config_file(limits);
     let mut command = Command::new("sh");
     let path = env!("CARGO_BIN_EXE_campanile");
     command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", path]);
-    command.args(["--listen", "127.0.0.1:0", "--shards", "2", "--config"]);
+    // A second shard may take the descriptor with which the first turns somebody away.
+    command.args(["--listen", "127.0.0.1:0", "--shards", "1", "--config"]);
     command.arg(config);
     let process = Process::start(command);
     let address = process.address;
@@ -174,7 +176,7 @@ fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
     drop((client, pusher));
     let log = process.stop().log;
     let warnings = log.matches("cannot accept connections").count();
-    assert!((1..=2).contains(&warnings), "once for each shard: {log}");
+    assert_eq!(warnings, 1, "{log}");
 }
 
 #[test]

@@ -58,6 +58,7 @@
 
 mod api;
 mod auth;
+mod authority;
 mod builtin;
 pub mod channel_pattern;
 pub mod cli;

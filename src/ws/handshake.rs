@@ -14,6 +14,7 @@
 //! ways is refused as it always was. Header names are compared without regard to case; nothing here
 //! knows an HTTP library. How a refusal looks on the wire, beyond its status, is for the caller.
 
+use crate::authority::Authority;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
@@ -172,30 +173,14 @@ pub fn subprotocols<'h>(
 }
 
 /// The default rule for `Origin`: none passes, else its host and port must be those of `host`, the
-/// request's `Host`, without regard to case. The scheme is not looked at and no port is implied.
+/// request's `Host`, without regard to case. Where one of them names no port, that is the one that
+/// the origin's scheme implies (RFC 6454 4), unlike in the originals: a proxy may write it out. The
+/// scheme is not compared.
 pub fn same_origin(origin: Option<&[u8]>, host: &[u8]) -> bool {
     let Some(origin) = origin else { return true };
-    authority(origin).is_some_and(|authority| authority.eq_ignore_ascii_case(host))
-}
-
-/// `host[:port]` of `scheme://user@host:port/path`; `None` of anything without an authority, such
-/// as the `null` of a sandboxed page.
-fn authority(origin: &[u8]) -> Option<&[u8]> {
-    let slashes = origin.windows(2).position(|pair| pair == b"//")?;
-    let (scheme, rest) = (&origin[..slashes], &origin[slashes + 2..]);
-    let scheme = scheme.strip_suffix(b":").unwrap_or(scheme);
-    if !scheme
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
-    {
-        return None;
-    }
-    let end = rest
-        .iter()
-        .position(|byte| b"/?#".contains(byte))
-        .unwrap_or(rest.len());
-    let authority = rest[..end].rsplit(|&byte| byte == b'@').next()?;
-    (!authority.is_empty()).then_some(authority)
+    let (origin, host) = (Authority::of_origin(origin), Authority::parse(host));
+    let both = origin.zip(host);
+    both.is_some_and(|((origin, implied), host)| origin.is_same(host, implied))
 }
 
 /// Whether `token` is an element of the comma-separated lists in all headers of this name, without
@@ -217,7 +202,7 @@ fn values<'h>(
 }
 
 /// The elements of a comma-separated list, without the white space around them.
-fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
@@ -433,6 +418,24 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_left_out_is_the_usual_one_of_the_origins_scheme() {
+        for (origin, host, is_same) in [
+            ("https://a.example", "a.example:443", true),
+            ("https://a.example:443", "a.example", true),
+            ("http://a.example", "a.example:80", true),
+            ("http://a.example:80", "a.example", true),
+            ("https://a.example", "a.example:80", false),
+            ("http://a.example:443", "a.example", false),
+            ("http://a.example:3001", "a.example", false),
+            ("app://a.example", "a.example", true),
+            ("app://a.example", "a.example:80", false),
+        ] {
+            let seen = same_origin(Some(origin.as_bytes()), host.as_bytes());
+            assert_eq!(seen, is_same, "{origin} at {host}");
+        }
+    }
+
+    #[test]
     fn an_origin_passes_if_there_is_none_or_it_names_the_host_and_port() {
         let passes = |origin: &[u8]| same_origin(Some(origin), b"example.com:8080");
         assert!(same_origin(None, b"example.com:8080"));
@@ -441,8 +444,7 @@ mod tests {
         assert!(passes(b"http://example.com:8080/page?query"));
         assert!(same_origin(Some(b"http://[::1]:80"), b"[::1]:80"));
 
-        assert!(!passes(b"http://example.com"), "no port is implied");
-        assert!(!same_origin(Some(b"http://example.com:80"), b"example.com"));
+        assert!(!passes(b"http://example.com"), "the port 80 is implied");
         assert!(!passes(b"http://example.com:8081"));
         assert!(!passes(b"http://evil.example"));
         assert!(!passes(b"http://evil.example/example.com:8080"));
@@ -452,6 +454,7 @@ mod tests {
         assert!(!passes(b"example.com:8080"));
         assert!(!passes(b"null"));
         assert!(!passes(b""));
+        assert!(!same_origin(Some(b"null"), b"null"));
         assert!(!same_origin(Some(b"null"), b""));
         assert!(!same_origin(Some(b"http://"), b""));
     }

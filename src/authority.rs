@@ -37,7 +37,7 @@ impl<'a> Authority<'a> {
         Some(Self { host, port })
     }
 
-    /// Reads the authority of `scheme://authority/..`, and the port that the scheme implies, if any.
+    /// Reads the authority of `scheme://authority/..`, and the port that the scheme implies.
     /// `None` for anything without an authority, such as the `null` of a sandboxed page.
     pub(crate) fn of_origin(origin: &'a [u8]) -> Option<(Self, Option<u16>)> {
         let slashes = origin.windows(2).position(|pair| pair == b"//")?;

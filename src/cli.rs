@@ -104,7 +104,8 @@ pub fn load(serve: &Serve) -> Result<Config, ConfigError> {
 }
 
 /// Checks a config file, with the files that it names, and returns the line that says it can be
-/// used, `FILE: ok`, and one that says how much memory it may take on this machine.
+/// used, `FILE: ok`, those that warn of something, and one that says how much memory it may take on
+/// this machine.
 ///
 /// # Errors
 ///
@@ -116,11 +117,11 @@ pub fn check(check: &Check) -> Result<String, Error> {
     };
     let config = Config::load(Some(&check.config), &overrides).map_err(Error::Config)?;
     gateway::check_files(&config)?;
-    Ok(format!(
-        "{}: ok\nmemory: {}",
-        check.config.display(),
-        gateway::memory_bound(&config)
-    ))
+    let mut lines = vec![format!("{}: ok", check.config.display())];
+    let warnings = config.warnings().into_iter();
+    lines.extend(warnings.map(|warning| format!("warning: {warning}")));
+    lines.push(format!("memory: {}", gateway::memory_bound(&config)));
+    Ok(lines.join("\n"))
 }
 
 /// What the gateway says when it has started: where to connect, what is served, what to try.
@@ -163,7 +164,9 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: impl Into<ShardCount>
     }
     if config.serves_api() {
         let hint = match config.api.keys[..] {
-            [] => "no key is needed",
+            [] if config.insecure => "no key is needed",
+            [] if !config.trusts_this_machine() => "closed: no [api] keys",
+            [] => "no key is needed from this machine",
             _ => "Authorization: Bearer <key>",
         };
         put("api", &format!("http://{near}/api/v1/"), hint);
@@ -184,7 +187,8 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: impl Into<ShardCount>
         let open = open.join(" and ");
         writeln!(
             text,
-            "Warning: everyone who reaches this port may {open} (--insecure)."
+            "Warning: everyone who reaches this port, also through a proxy or a browser, may \
+             {open} (--insecure)."
         )
         .expect(INTO_A_STRING);
     }
@@ -255,7 +259,7 @@ fn first_wserver_first(routes: &[Route]) -> (Option<&Route>, Vec<&Route>) {
 
 /// What those who reach the port may do only because the operator allowed it.
 fn what_is_open(config: &Config) -> Vec<&'static str> {
-    if config.is_loopback() {
+    if !config.insecure {
         return Vec::new();
     }
     let is_pushed_to = |it: &Route| it.push_path.is_some() || it.drop_path.is_some();
@@ -500,7 +504,7 @@ mod tests {
                                                   {forge}
     playground  http://127.0.0.1:8080/playground/projectforge
   echo          ws://127.0.0.1:8080/echo          what you send comes back
-  api           http://127.0.0.1:8080/api/v1/     no key is needed
+  api           http://127.0.0.1:8080/api/v1/     no key is needed from this machine
   health        http://127.0.0.1:8080/health
 Push to the first, from another terminal:
   {curl}
@@ -592,7 +596,7 @@ Push to the first, from another terminal:
   projectforge  ws://127.0.0.1:80/a/{{very}}/long/{{path}}/to/{{connect}}/to  \
              with ?ch=room, twice: one sees the other come
     tap         ws://127.0.0.1:80/tap
-  api           http://127.0.0.1:80/api/v1/                no key is needed
+  api           http://127.0.0.1:80/api/v1/                no key is needed from this machine
   health        http://127.0.0.1:80/health
 "
         );
@@ -658,7 +662,7 @@ Push to the first, from another terminal:
         config.routes[4].tap_path = Some("/tap".to_owned());
         let warning = |config: &Config| {
             let text = welcome(config, config.listen, 1);
-            let (_, open) = text.split_once("Warning: everyone who reaches this port may ")?;
+            let (_, open) = text.split_once("also through a proxy or a browser, may ")?;
             Some(open.trim_end_matches(" (--insecure).\n").to_owned())
         };
         let secret = || crate::config::Secret::new("hush");
@@ -668,8 +672,14 @@ Push to the first, from another terminal:
         let three = "push and watch all traffic and say who they are";
         assert_eq!(warning(&config).as_deref(), Some(three));
         config.listen.set_ip(Ipv4Addr::LOCALHOST.into());
+        assert_eq!(
+            warning(&config).as_deref(),
+            Some(three),
+            "a proxy may stand there"
+        );
+        config.insecure = false;
         assert_eq!(warning(&config), None);
-        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        config.insecure = true;
         config.routes[0].push_auth = PushAuth::Bearer { secret: secret() };
         let two = "watch all traffic and say who they are";
         assert_eq!(warning(&config).as_deref(), Some(two));

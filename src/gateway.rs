@@ -195,6 +195,14 @@ impl Builder {
         RouteBuilder::new(self, path)
     }
 
+    /// Notes that a function decides who may push on the route with this path.
+    pub(crate) fn authorizes_pushes_of(&mut self, path: &str) {
+        let mut routes = self.config.routes.iter_mut();
+        if let Some(route) = routes.find(|it| it.path == path) {
+            route.push_authorized_by_code = true;
+        }
+    }
+
     /// Finds the user that a token in a register message names, on every `wserver` route, in place
     /// of the config's rule. [`RouteBuilder::authenticate`] does so for one route, and may wait.
     ///
@@ -212,9 +220,12 @@ impl Builder {
     /// The function runs on the shard's thread and holds it up: it must not block. If it panics,
     /// the request is answered with 500.
     pub fn authorize_push(
-        self,
+        mut self,
         function: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,
     ) -> Self {
+        for route in &mut self.config.routes {
+            route.push_authorized_by_code = true;
+        }
         self.with(|embedder| embedder.push = Some(Box::new(function)))
     }
 
@@ -313,6 +324,7 @@ impl Builder {
         } else {
             None
         };
+        log_warnings(&config);
         logging::set_lines_per_place_max(config.logging.lines_per_place_max);
         let failures = Arc::clone(&backends);
         let summary = Summary::start(
@@ -334,6 +346,12 @@ impl Builder {
             limits,
             key_files,
         })
+    }
+}
+
+fn log_warnings(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!(warning, "the config can be used, but");
     }
 }
 
@@ -427,3 +445,26 @@ impl fmt::Debug for Simulation {
 const LEAVING: Duration = Duration::from_millis(500);
 /// The longest that anybody waits.
 const FOREVER: Duration = Duration::from_secs(1 << 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    /// A function that decides who may push takes the place of a secret, where others can connect.
+    #[test]
+    fn a_builder_knows_where_code_authorizes_pushes() {
+        let mut config = Config::default();
+        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        config.routes.retain(|route| route.push_path.is_some());
+        let validated = |builder: Builder| builder.config.validate();
+        assert!(validated(Gateway::builder(config.clone())).is_err());
+        let everywhere = Gateway::builder(config.clone()).authorize_push(|_| true);
+        assert_eq!(validated(everywhere), Ok(()));
+        let route = Gateway::builder(config.clone()).route("/ws");
+        let route = route.authorize_push(|_| true).done();
+        assert_eq!(validated(route), Ok(()));
+        let other = Gateway::builder(config).route("/other");
+        assert!(validated(other.authorize_push(|_| true).done()).is_err());
+    }
+}

@@ -89,6 +89,6 @@ fn try_open(example: &Example, path: &str, headers: &[(&str, &str)]) -> Result<C
 #[track_caller]
 fn get(example: &Example, path: &str) -> Answer {
     let mut peer = Peer::connect(example.address);
-    peer.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
     peer.answer()
 }

@@ -115,7 +115,7 @@ impl Shards {
 /// The upgrade request of a user.
 fn request(user: u32) -> Vec<u8> {
     format!(
-        "GET /edk HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET /edk HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          Sec-WebSocket-Protocol: token\r\nx-user-id: {user}\r\n\r\n"
     )

@@ -132,6 +132,29 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
     assert!(ended.log.contains("deliveries=0"), "{}", ended.log);
 }
 
+/// Requests that came in one packet are all answered, although each of them hears of the stop, and
+/// only then does the connection end.
+#[test]
+fn pipelined_requests_are_all_answered_before_a_stop_ends_their_connection() {
+    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let mut client = open_as(process.address, "jack", "e");
+    let mut peer = Peer::connect(process.address);
+    assert_eq!(health(&mut peer).status, 200);
+    settle(&mut client);
+    signal(&process.child, Signal::TERM);
+    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+
+    let push = request("/push", "", &push_body("jack", "e", "m"));
+    let list = b"GET /api/v1/users HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    peer.send(&[&push[..], list, &push, list].concat());
+    let statuses: Vec<u16> = (0..4).map(|_| peer.answer().status).collect();
+    assert_eq!(statuses, [503, 200, 503, 200]);
+    drop(client);
+    assert_eq!(rest_of(peer), "");
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
 /// Pushers go on until they are refused. Whatever was accepted is what every session gets, before
 /// it is told that the gateway stops.
 #[test]
@@ -402,7 +425,7 @@ fn until_stopping(mut ask: impl FnMut() -> Answer) -> Answer {
 
 #[track_caller]
 fn health(peer: &mut Peer) -> Answer {
-    peer.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    peer.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     peer.answer()
 }
 
@@ -436,7 +459,7 @@ fn rest_of(mut peer: Peer) -> String {
 /// The ids of all sessions.
 #[track_caller]
 fn sessions(peer: &mut Peer) -> Vec<String> {
-    peer.send(b"GET /api/v1/sessions HTTP/1.1\r\nHost: x\r\n\r\n");
+    peer.send(b"GET /api/v1/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let answer = peer.answer();
     assert_eq!(answer.status, 200, "{}", answer.body);
     let page: serde_json::Value = serde_json::from_str(&answer.body).expect("it is JSON");
@@ -512,6 +535,6 @@ const SESSIONS: usize = 300;
 const AT_ONCE: usize = 100;
 /// Some seconds on any machine.
 const ASKS_MAX: usize = 20_000;
-const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

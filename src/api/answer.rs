@@ -7,6 +7,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ApiAnswer {
     pub(crate) status: u16,
+    /// JSON, or nothing.
     pub(crate) body: Bytes,
     /// The methods that there are, for a request with another.
     pub(crate) allow: Option<&'static str>,
@@ -21,6 +22,11 @@ impl ApiAnswer {
     pub(super) fn new(status: u16, document: &impl Serialize) -> Self {
         let json = serde_json::to_vec(document);
         Self::of_json(status, json.expect("it has text for keys").into())
+    }
+
+    /// A status and nothing else.
+    pub(super) fn empty(status: u16) -> Self {
+        Self::of_json(status, Bytes::new())
     }
 
     /// A status with a document that is JSON already.

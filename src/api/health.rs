@@ -12,7 +12,7 @@ use super::calls::bounded;
 use super::{Api, Caller};
 use crate::handler::Handle;
 use crate::limits::ProcessLimits;
-use hyper::HeaderMap;
+use hyper::http::request::Parts;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Api {
     /// How the gateway is.
     pub(crate) async fn health(
         &self,
-        headers: &HeaderMap,
+        head: &Parts,
         handle: &Handle,
         is_stopping: bool,
     ) -> ApiAnswer {
@@ -85,7 +85,10 @@ impl Api {
         } else {
             "ok"
         };
-        let may_know = self.is_served && !matches!(self.caller(headers), Caller::Nobody);
+        let may_know = match self.caller(head) {
+            Caller::Key(_) | Caller::Anyone => self.is_served,
+            Caller::Unknown | Caller::NotLocal(_) => false,
+        };
         let more = if may_know {
             let counts = bounded(handle.sessions_count(), &self.bounds).await.ok();
             Some(More {

@@ -21,6 +21,7 @@ pub(super) struct Members<'b> {
 impl<'b> Members<'b> {
     /// Reads a body.
     pub(super) fn of_body(body: &'b [u8]) -> Result<Self, Problem> {
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let text =
             str::from_utf8(body).map_err(|_| bad_request("the body is not UTF-8".to_owned()))?;
         Self::read(text, String::new())
@@ -278,6 +279,9 @@ const KNOWN: &[&str] = &[
 ];
 /// How much is shown of a name that we do not know.
 const NAME_CHARACTERS_SHOWN: usize = 64;
+
+/// U+FEFF in UTF-8, which some programs put before JSON (RFC 8259 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
 mod tests {

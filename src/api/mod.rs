@@ -14,6 +14,7 @@
 mod ages;
 mod answer;
 mod calls;
+mod cors;
 mod health;
 mod idempotency;
 mod lists;
@@ -23,23 +24,24 @@ mod problem;
 
 pub(crate) use self::answer::ApiAnswer;
 use self::calls::{Asked, Kind};
+use self::cors::Cors;
 pub(crate) use self::health::BackendReport;
 pub(crate) use self::idempotency::Claimed;
 use self::idempotency::{Answers, Fingerprint, RequestKey};
 use self::lists::Lookup;
 use self::problem::Code;
 pub(crate) use self::problem::Problem;
+use crate::auth::{Keyless, NotLocal};
 use crate::config::{Config, Secret};
 use crate::handler::{Handle, HandleError};
 use crate::limits::{ApiLimits, ProcessLimits};
-use crate::ws::handshake;
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Method};
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +53,8 @@ pub(crate) const ROOT: &str = "/api/v1/";
 pub(crate) struct Api {
     is_served: bool,
     keys: Arc<[Secret]>,
+    keyless: Keyless,
+    cors: Cors,
     bounds: Bounds,
     answers: Answers,
     /// Of the fingerprints of requests.
@@ -75,10 +79,12 @@ struct Bounds {
 enum Caller {
     /// Whoever has this key, by its index.
     Key(usize),
-    /// Anyone, where no key is asked for.
+    /// Whoever is trusted without a key.
     Anyone,
-    /// Nobody who may ask anything.
-    Nobody,
+    /// Nobody who may ask anything: a key is asked for.
+    Unknown,
+    /// Nobody who may ask anything: there are no keys.
+    NotLocal(NotLocal),
 }
 
 /// A request whose head was understood.
@@ -126,6 +132,8 @@ impl Api {
         Self {
             is_served: config.serves_api(),
             keys: config.api.keys.as_slice().into(),
+            keyless: Keyless::of(config),
+            cors: Cors::new(&config.api.allowed_origins),
             bounds: Bounds {
                 limits: config.api.limits,
                 name_bytes_max: config.limits.name_bytes_max as usize,
@@ -155,19 +163,26 @@ impl Api {
 
     /// Understands the head of a request.
     pub(crate) fn begin(&self, head: &Parts, handle: &Handle) -> Result<Begun, ApiAnswer> {
-        let path = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
+        let path = path_within(head.uri.path()).unwrap_or_default();
         let place = Place::find(path);
-        let caller = match self.caller(&head.headers) {
+        // A browser asks this by itself, without a key.
+        if self.cors.is_preflight(head) {
+            return Ok(Begun::Answered(ApiAnswer::empty(204)));
+        }
+        let caller = match self.caller(head) {
             _ if place == Some(Place::Document) => 0,
             Caller::Key(index) => index,
             Caller::Anyone => 0,
-            Caller::Nobody => {
-                let message = if self.keys.is_empty() {
-                    "without keys, no page of another host may ask"
-                } else {
-                    "no key was shown that counts"
-                };
+            Caller::Unknown => {
+                let message = "no key was shown that counts";
                 return Err(Problem::new(Code::Unauthorized, message).answer());
+            }
+            Caller::NotLocal(why) => {
+                let message = format!(
+                    "without a key, only requests of this machine itself are served, and {why}; \
+                     set keys in [api]"
+                );
+                return Err(Problem::new(Code::Forbidden, message).answer());
             }
         };
         let Some(place) = place else {
@@ -185,11 +200,11 @@ impl Api {
     /// Whether a request was authorized, by a key or, where there are none, by being accepted. One
     /// for the document is not: anyone may read it.
     pub(crate) fn is_authorized(&self, head: &Parts, status: u16) -> bool {
-        let path = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
-        let is_known = match self.caller(&head.headers) {
+        let path = path_within(head.uri.path()).unwrap_or_default();
+        let is_known = match self.caller(head) {
             Caller::Key(_) => true,
             Caller::Anyone => (200..300).contains(&status),
-            Caller::Nobody => false,
+            Caller::Unknown | Caller::NotLocal(_) => false,
         };
         is_known && !matches!(Place::find(path), None | Some(Place::Document))
     }
@@ -284,23 +299,22 @@ impl Api {
         looked.unwrap_or_else(|problem| problem.answer())
     }
 
-    /// Who asks. Every key is compared, whatever the others were. Without keys it is whoever
-    /// reaches this machine, but no page of another host in a browser here, which lets any page
-    /// post anywhere.
-    fn caller(&self, headers: &HeaderMap) -> Caller {
+    /// Who asks. Every key is compared, whatever the others were. Without keys it is this machine,
+    /// or nobody.
+    fn caller(&self, head: &Parts) -> Caller {
         if self.keys.is_empty() {
-            return if is_page_of_another_host(headers) {
-                Caller::Nobody
-            } else {
-                Caller::Anyone
+            return match self.keyless.judge(head) {
+                Ok(()) => Caller::Anyone,
+                Err(why) => Caller::NotLocal(why),
             };
         }
+        let headers = &head.headers;
         let bearer = headers.get(AUTHORIZATION).and_then(|given| {
             let (scheme, key) = given.as_bytes().split_at_checked(BEARER.len())?;
             scheme.eq_ignore_ascii_case(BEARER).then_some(key)
         });
         let own = headers.get(&API_KEY).map(HeaderValue::as_bytes);
-        let mut caller = Caller::Nobody;
+        let mut caller = Caller::Unknown;
         for given in [bearer, own].into_iter().flatten() {
             for (index, key) in self.keys.iter().enumerate() {
                 if key.matches(given) {
@@ -310,46 +324,36 @@ impl Api {
         }
         caller
     }
-}
 
-/// Whether a browser asks for a page that this machine has not served. One whose name resolves to
-/// here names its own host, too, so a name counts only if nobody else can have it.
-fn is_page_of_another_host(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else {
-        return false;
-    };
-    let host = headers.get(HOST).map_or(&[][..], HeaderValue::as_bytes);
-    let is_ours = std::str::from_utf8(host)
-        .ok()
-        .and_then(|host| host.parse::<Authority>().ok())
-        .is_some_and(|authority| {
-            let name = authority.host();
-            let address = name.trim_start_matches('[').trim_end_matches(']');
-            name == "localhost" || address.parse::<IpAddr>().is_ok()
-        });
-    !is_ours || !handshake::same_origin(Some(origin.as_bytes()), host)
+    /// Adds to the response to a request what lets a page of another origin read it, if it may.
+    pub(crate) fn add_cors(&self, head: &Parts, response: &mut HeaderMap) {
+        self.cors.add_to(head, response);
+    }
 }
 
 impl<'p> Place<'p> {
-    /// What is served under a path, without what all paths begin with.
+    /// What is served under a path, without what all paths begin with. The path is split before it
+    /// is percent-decoded, so that an encoded slash is part of a name.
     fn find(path: &'p str) -> Option<Self> {
-        let (first, rest) = match path.split_once('/') {
-            Some((first, rest)) => (first, Some(rest)),
-            None => (path, None),
-        };
-        match (first, rest) {
-            ("openapi.json", None) => Some(Self::Document),
-            ("batch", None) => Some(Self::Batch),
-            ("sessions", None) => Some(Self::Sessions),
-            ("sessions", Some(id)) => is_segment(id).then_some(Self::Session(id)),
-            ("channels", None) => Some(Self::Channels),
-            ("channels", Some(rest)) => {
-                let channel = rest.strip_suffix("/members")?;
-                is_segment(channel).then_some(Self::Members(channel))
+        let mut segments = path.split('/');
+        let segments = [(); 4].map(|()| segments.next());
+        match segments {
+            [Some(word), None, ..] => match &*decoded(word)? {
+                "openapi.json" => Some(Self::Document),
+                "batch" => Some(Self::Batch),
+                "sessions" => Some(Self::Sessions),
+                "channels" => Some(Self::Channels),
+                "users" => Some(Self::Users),
+                word => word.parse().ok().map(Self::Call),
+            },
+            [Some(word), Some(id), None, _] if !id.is_empty() => {
+                (decoded(word)? == "sessions").then_some(Self::Session(id))
             }
-            ("users", None) => Some(Self::Users),
-            (word, None) => word.parse().ok().map(Self::Call),
-            (_, Some(_)) => None,
+            [Some(word), Some(channel), Some(last), None] if !channel.is_empty() => {
+                let is_members = decoded(word)? == "channels" && decoded(last)? == "members";
+                is_members.then_some(Self::Members(channel))
+            }
+            _ => None,
         }
     }
 
@@ -415,8 +419,28 @@ fn refuse_method(method: &Method) -> ApiAnswer {
     }
 }
 
-fn is_segment(text: &str) -> bool {
-    !text.is_empty() && !text.contains('/')
+/// Returns what follows [`ROOT`] in a path, whose first segments may be percent-encoded.
+pub(crate) fn path_within(path: &str) -> Option<&str> {
+    if let Some(rest) = path.strip_prefix(ROOT) {
+        return Some(rest);
+    }
+    if !path.contains('%') {
+        return None;
+    }
+    let mut rest = path.strip_prefix('/')?;
+    for word in ROOT.split_terminator('/').skip(1) {
+        let (first, behind) = rest.split_once('/')?;
+        if decoded(first)? != word {
+            return None;
+        }
+        rest = behind;
+    }
+    Some(rest)
+}
+
+/// One segment of a path, percent-decoded; `None` if that is not UTF-8.
+fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(segment).decode_utf8().ok()
 }
 
 /// Nothing secret is shown.
@@ -459,8 +483,28 @@ mod tests {
             "channels/a/b/members",
             "channels/members",
             "Publish",
+            "pub%6Cish/",
+            "%ff",
+            "sessions%2Fa",
         ] {
             assert_eq!(Place::find(nowhere), None, "{nowhere}");
+        }
+        // Encoded once, a segment is what it stands for; a slash in it is data.
+        assert_eq!(Place::find("pub%6Cish"), Some(Place::Call(Kind::Publish)));
+        let members = Place::find("%63hannels/a%2Fb/members");
+        assert_eq!(members, Some(Place::Members("a%2Fb")));
+        assert_eq!(Place::find("pub%256Cish"), None);
+        for path in ["/api/v1/users", "/%61pi/v1/users", "/api/%76%31/users"] {
+            assert_eq!(path_within(path), Some("users"), "{path}");
+        }
+        for path in [
+            "/api/v2/users",
+            "/api%2Fv1/users",
+            "/%2561pi/v1/users",
+            "/api/v1",
+            "//api/v1/a",
+        ] {
+            assert_eq!(path_within(path), None, "{path}");
         }
     }
 
@@ -468,37 +512,29 @@ mod tests {
     fn a_caller_shows_a_key_in_one_of_two_headers() {
         let mut config = Config::default();
         let caller = |config: &Config, headers: &[(&'static str, &'static str)]| {
-            let headers = headers.iter().map(|(name, value)| {
-                let value = HeaderValue::from_static(value);
-                (HeaderName::from_static(name), value)
-            });
-            Api::new(config).caller(&headers.collect())
+            let mut request = hyper::Request::builder();
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let (head, ()) = request.body(()).expect("a request").into_parts();
+            Api::new(config).caller(&head)
         };
-        assert_eq!(caller(&config, &[]), Caller::Anyone);
-        for (origin, host, expected) in [
-            ("http://127.0.0.1:8080", "127.0.0.1:8080", Caller::Anyone),
-            ("http://localhost:8080", "localhost:8080", Caller::Anyone),
-            ("http://[::1]:8080", "[::1]:8080", Caller::Anyone),
-            ("http://127.0.0.1:9090", "127.0.0.1:8080", Caller::Nobody),
-            ("http://a.example", "127.0.0.1:8080", Caller::Nobody),
-            ("null", "127.0.0.1:8080", Caller::Nobody),
-            // A name that its owner has made resolve to this machine.
-            ("http://a.example:8080", "a.example:8080", Caller::Nobody),
-        ] {
-            let headers = [("origin", origin), ("host", host)];
-            assert_eq!(caller(&config, &headers), expected, "{headers:?}");
-        }
+        assert_eq!(caller(&config, &[("host", "localhost")]), Caller::Anyone);
+        let denied = Caller::NotLocal(NotLocal::Host);
+        assert_eq!(caller(&config, &[("host", "a.example")]), denied);
+        config.insecure = true;
+        assert_eq!(caller(&config, &[("host", "a.example")]), Caller::Anyone);
         config.api.keys = vec![Secret::new("old"), Secret::new("new")];
         for (headers, expected) in [
-            (&[][..], Caller::Nobody),
+            (&[][..], Caller::Unknown),
             (&[("authorization", "Bearer old")], Caller::Key(0)),
             (&[("authorization", "bearer new")], Caller::Key(1)),
             (&[("x-api-key", "new")], Caller::Key(1)),
-            (&[("authorization", "Bearer")], Caller::Nobody),
-            (&[("authorization", "Bearer  new")], Caller::Nobody),
-            (&[("authorization", "Basic new")], Caller::Nobody),
-            (&[("x-api-key", "Bearer new")], Caller::Nobody),
-            (&[("x-api-key", "")], Caller::Nobody),
+            (&[("authorization", "Bearer")], Caller::Unknown),
+            (&[("authorization", "Bearer  new")], Caller::Unknown),
+            (&[("authorization", "Basic new")], Caller::Unknown),
+            (&[("x-api-key", "Bearer new")], Caller::Unknown),
+            (&[("x-api-key", "")], Caller::Unknown),
             (
                 &[("authorization", "Bearer x"), ("x-api-key", "old")],
                 Caller::Key(0),

@@ -99,6 +99,7 @@ mod tests {
             .collect();
         served.push((HEALTH_PATH.to_owned(), "GET".to_owned()));
         served.push((HEALTH_PATH.to_owned(), "HEAD".to_owned()));
+        served.push((HEALTH_PATH.to_owned(), "OPTIONS".to_owned()));
         served.sort_unstable();
         described.sort_unstable();
         assert_eq!(described, served);

@@ -47,6 +47,8 @@ codes! {
     BadRequest = "bad_request", 400;
     /// No key was shown, or none that counts.
     Unauthorized = "unauthorized", 401;
+    /// There are no keys, and the request is not one of this machine.
+    Forbidden = "forbidden", 403;
     /// Nothing is served under this path.
     NotFound = "not_found", 404;
     /// There is no such route.
@@ -66,6 +68,8 @@ codes! {
     TooManyNames = "too_many_names", 409;
     /// The body is too large.
     BodyTooLarge = "body_too_large", 413;
+    /// The body is in a content coding that is not read.
+    UnsupportedEncoding = "unsupported_encoding", 415;
     /// The idempotency key was used for another request.
     KeyReused = "key_reused", 422;
     /// We have failed; it may have been done.
@@ -134,6 +138,15 @@ impl Problem {
             Code::BodyTooLarge,
             "the body is too large (http.body_bytes_max)",
         )
+    }
+
+    pub(crate) fn unsupported_encoding() -> Self {
+        let message = "the body may be sent as it is, or with Content-Encoding: gzip";
+        Self::new(Code::UnsupportedEncoding, message).at("Content-Encoding")
+    }
+
+    pub(crate) fn not_gzip() -> Self {
+        Self::of_field("Content-Encoding", "the body is not gzip")
     }
 
     pub(crate) fn crowded() -> Self {

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! No claim is looked at before the signature is right. `exp` is required. Without an audience in
-//! the config any `aud` passes: who has one should say so there. What is unknown in a header or
-//! among the claims is passed over.
+//! the config no `aud` passes (RFC 7519 4.1.3), unless the config says that any does. What is
+//! unknown in a header or among the claims is passed over.
 
 use super::key_file::{Form, KeyFile, ReadAgain};
 use super::keys::{KeyError, Keys};
@@ -31,6 +31,7 @@ pub(crate) struct JwtVerifier {
     keys: Source,
     issuer: Option<Box<str>>,
     audience: Option<Box<str>>,
+    any_audience: bool,
     user_claim: Box<str>,
     user_bytes_max: usize,
     token_bytes_max: usize,
@@ -80,7 +81,7 @@ pub(crate) enum Rejected {
     NotYetValid,
     /// It is not of the configured issuer.
     Issuer,
-    /// It is not for the configured audience.
+    /// It is not for the configured audience, or for one where none is configured.
     Audience,
     /// The user's claim is missing, empty, or neither a string nor an integer.
     NoUser,
@@ -118,6 +119,7 @@ impl JwtVerifier {
             keys,
             issuer: jwt.issuer.as_deref().map(Into::into),
             audience: jwt.audience.as_deref().map(Into::into),
+            any_audience: jwt.any_audience,
             user_claim: jwt.user_claim.as_str().into(),
             user_bytes_max: limits.name_bytes_max as usize,
             token_bytes_max: limits.token_bytes_max as usize,
@@ -196,7 +198,7 @@ impl JwtVerifier {
         Ok(())
     }
 
-    /// `iss` and `aud` (RFC 7519 4.1.1, 4.1.3), as far as the config asks for them.
+    /// `iss`, if the config asks for one, and `aud` (RFC 7519 4.1.1, 4.1.3).
     fn check_parties(&self, claims: &Claims) -> Result<(), Rejected> {
         let (iss, aud) = (claims.0.get("iss"), claims.0.get("aud"));
         if let Some(issuer) = &self.issuer
@@ -205,7 +207,8 @@ impl JwtVerifier {
             return Err(Rejected::Issuer);
         }
         let Some(audience) = &self.audience else {
-            return Ok(());
+            let passes = self.any_audience || aud.is_none();
+            return passes.then_some(()).ok_or(Rejected::Audience);
         };
         let is_ours = |value: &Value| value.as_str() == Some(audience);
         let is_for_us = match aud {
@@ -787,16 +790,23 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_audience_is_required_and_without_one_any_passes() {
+    fn a_configured_audience_is_required_and_without_one_none_passes_unless_any_does() {
         let ours = open(&Jwt {
             audience: Some("chat".to_owned()),
             ..Jwt::new(secret())
         });
-        let any = verifier(secret());
+        let any = open(&Jwt {
+            any_audience: true,
+            ..Jwt::new(secret())
+        });
+        let none = verifier(secret());
         let signer = Signer::secret(SECRET);
+        expect_user(&none, &signer.sign(&claims()), "jack");
         for aud in [json!("chat"), json!(["mail", "chat"]), json!([7, "chat"])] {
             expect_user(&ours, &signer.sign(&with("aud", aud.clone())), "jack");
-            expect_user(&any, &signer.sign(&with("aud", aud)), "jack");
+            let token = signer.sign(&with("aud", aud));
+            expect_user(&any, &token, "jack");
+            expect_rejected(&none, &token, Rejected::Audience);
         }
         expect_rejected(&ours, &signer.sign(&claims()), Rejected::Audience);
         for aud in [
@@ -809,6 +819,7 @@ mod tests {
             let token = signer.sign(&with("aud", aud));
             expect_rejected(&ours, &token, Rejected::Audience);
             expect_user(&any, &token, "jack");
+            expect_rejected(&none, &token, Rejected::Audience);
         }
     }
 

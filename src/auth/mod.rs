@@ -8,6 +8,9 @@
 //!                                  read again when it has changed
 //! ```
 //!
+//! A request without a token, key or secret may be trusted for coming from this machine
+//! (`keyless.rs`).
+//!
 //! A token is believed or not, and nothing is remembered of it: a session lives on when its token
 //! expires. Which routes ask for one, and what a client is told whose token is refused, is not
 //! known here.
@@ -17,9 +20,11 @@ mod fixtures;
 mod jwt;
 mod key_file;
 mod key_files;
+mod keyless;
 mod keys;
 mod source;
 
 pub(crate) use jwt::{Claims, JwtVerifier};
 pub use key_files::{KeyFiles, KeysReloaded};
+pub(crate) use keyless::{Keyless, NotLocal, host_of};
 pub(crate) use source::{default_sources, find_token};

@@ -19,7 +19,6 @@ pub(super) struct Admitter {
     anonymous: bool,
     /// The language has tokens in its messages, not in its upgrade requests.
     reads_messages: bool,
-    trusts_header: bool,
     rejection: Rejection,
     hooks: Option<Rc<HookClient>>,
 }
@@ -85,7 +84,6 @@ impl Admitter {
             token_bytes_max: config.limits.token_bytes_max as usize,
             anonymous: route.anonymous,
             reads_messages: route.dialect == DialectName::Wserver,
-            trusts_header: config.trusts_user_header(route),
             rejection: dialect.rejection(),
             hooks,
         })
@@ -162,7 +160,7 @@ impl Admitter {
     fn identify(&self, upgrade: &Upgrade, token: Option<&str>) -> Result<Identified, Rejection> {
         let claimed = upgrade.claimed_user();
         if matches!(self.identity, Identity::None) || self.reads_messages {
-            let trusted = claimed.filter(|_| self.trusts_header);
+            let trusted = claimed.filter(|_| upgrade.trusts_claimed_user);
             return Ok((trusted.map(Into::into), None));
         }
         let Some(token) = token else {

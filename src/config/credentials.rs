@@ -15,8 +15,11 @@ pub struct Jwt {
     pub keys: JwtKeys,
     /// What the claim `iss` must be, if anything.
     pub issuer: Option<String>,
-    /// What the claim `aud` must be, or have among its elements, if anything.
+    /// What the claim `aud` must be, or have among its elements. `None`: a token that has one is
+    /// refused (RFC 7519 4.1.3), unless `any_audience` is set.
     pub audience: Option<String>,
+    /// Whether a token may be for any audience. Not together with `audience`.
+    pub any_audience: bool,
     /// The claim that names the user.
     pub user_claim: String,
     /// How many seconds a token is good for before `nbf` and after `exp`, 0 to 300. A token without
@@ -56,6 +59,7 @@ impl Jwt {
             keys,
             issuer: None,
             audience: None,
+            any_audience: false,
             user_claim: "sub".to_owned(),
             leeway_s: 0,
         }

@@ -18,6 +18,7 @@ mod rule;
 mod secret;
 mod text;
 mod validate;
+mod warnings;
 mod words;
 
 use std::collections::BTreeMap;
@@ -57,8 +58,8 @@ pub struct Config {
     pub shards: Option<NonZeroU8>,
     /// Whether each shard's thread stays on one core.
     pub pin: bool,
-    /// Whether everyone may push, tap, use the server API and say who they are on an address that
-    /// is not loopback.
+    /// Whether everyone who reaches the gateway may push, tap, use the server API and say who they
+    /// are, where no key or secret is asked for.
     pub insecure: bool,
     /// How much is logged, and in which form.
     pub log: Log,
@@ -184,6 +185,13 @@ impl Config {
         self.listen.ip().to_canonical().is_loopback()
     }
 
+    /// Whether requests that show no key or secret may push, drop, tap, use the server API and name
+    /// their user, if nothing about them says that they were made elsewhere: only where only this
+    /// machine can connect and [`Api::open`] is set. [`Config::insecure`] goes before it.
+    pub fn trusts_this_machine(&self) -> bool {
+        self.api.open && self.is_loopback()
+    }
+
     /// For each route, in order, the number of its namespace. The numbers begin at 0, leave none
     /// out, and are equal where routes share their users and channels.
     ///
@@ -220,11 +228,12 @@ impl Config {
         self.backends.iter().find(|backend| backend.name == name)
     }
 
-    /// Whether a client of this route is whom the header `x-user-id` names. Unless an `edk` route
-    /// says so itself, it is where only this machine can connect, and where the operator has said
-    /// that everything may be open ([`Config::insecure`]).
+    /// Whether a client of this route may be whom the header `x-user-id` names. Unless an `edk`
+    /// route says so itself, it is if the request is one of this machine
+    /// ([`Config::trusts_this_machine`]), and where the operator has said that everything may be
+    /// open ([`Config::insecure`]).
     pub fn trusts_user_header(&self, route: &Route) -> bool {
-        let default = || self.insecure || self.is_loopback();
+        let default = || self.insecure || self.trusts_this_machine();
         route.dialect == DialectName::Edk && route.trust_user_header.unwrap_or_else(default)
     }
 

@@ -22,10 +22,12 @@ use crate::limits::{
 /// [`Config::validate`](super::Config::validate).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// Where clients connect, such as `/ws`. Compared with a request's path exactly, without query.
+    /// Where clients connect, such as `/ws`. Compared with a request's path exactly, without query,
+    /// after both were percent-decoded once.
     ///
     /// It may hold parameters: `/rooms/{room}` takes any text up to the next slash, and `{*rest}`
-    /// at the end takes all that is left. The syntax is that of the crate matchit.
+    /// at the end takes all that is left. A slash that is percent-encoded is part of that text. The
+    /// syntax is that of the crate matchit.
     pub path: String,
     /// The language of its sessions.
     pub dialect: DialectName,
@@ -40,6 +42,10 @@ pub struct Route {
     pub namespace: Option<String>,
     /// From which pages browsers may connect; see [`Route::origin`].
     pub origin: Option<Origin>,
+    /// The subprotocols (RFC 6455 1.9) that are agreed on: the first that a client offers, at most
+    /// 64. A browser that offers some fails where none is agreed on. Not for `edk`, which has its
+    /// token there; what `easyws` agrees on by itself goes before these.
+    pub subprotocols: Vec<String>,
     /// Where a page to try the route is served; `None` is nowhere, as always on an echo route.
     pub playground_path: Option<String>,
     /// Which token names which user. On a `wserver` route the token is in the registration, and one
@@ -73,13 +79,18 @@ pub struct Route {
     /// config can see. It has no key in a file. An `edk` route needs it where none of
     /// `trust_user_header`, `tokens`, `jwt` and a hook on `open` says who a client is.
     pub authenticated_by_code: bool,
+    /// Whether the embedding program decides by itself who may push and drop, with a function that
+    /// no config can see
+    /// ([`RouteSetup::authorize_push`](crate::handler::RouteSetup::authorize_push)). It has no key
+    /// in a file. Without the function, nobody may who shows no secret. Only for `wserver`.
+    pub push_authorized_by_code: bool,
     /// Where messages are pushed; `None` is nowhere. Only for `wserver`.
     pub push_path: Option<String>,
     /// Where users' sessions are dropped; `None` is nowhere. Only for `wserver`.
     pub drop_path: Option<String>,
     /// What a request to `push_path` or `drop_path` must show. Only for `wserver`.
     pub push_auth: PushAuth,
-    /// Whether the header `x-user-id` is believed; see
+    /// Whether the header `x-user-id` is believed, whatever the request looks like; see
     /// [`Config::trusts_user_header`](super::Config::trusts_user_header). Only for `edk`.
     pub trust_user_header: Option<bool>,
     /// Who goes when a user connects who is connected already. `false`: the newcomer replaces the
@@ -190,6 +201,7 @@ impl Route {
             name: None,
             namespace: None,
             origin: None,
+            subprotocols: Vec::new(),
             playground_path: None,
             tokens: None,
             jwt: None,
@@ -200,6 +212,7 @@ impl Route {
             channels: Vec::new(),
             join_on_open: Vec::new(),
             authenticated_by_code: false,
+            push_authorized_by_code: false,
             push_path: None,
             drop_path: None,
             push_auth: PushAuth::None,
@@ -339,13 +352,14 @@ impl RouteKey {
 
 /// What may stand in a route, in the order in which it is told to an operator.
 pub(super) const ROUTE_KEYS: &[RouteKey] = {
-    use DialectName::{Easyws, Edk, Projectforge, Wserver, Wsrv};
+    use DialectName::{Easyws, Echo, Edk, Projectforge, Wserver, Wsrv};
     const EDK: &[DialectName] = &[Edk];
     const WSRV: &[DialectName] = &[Wsrv];
     const PROJECTFORGE: &[DialectName] = &[Projectforge];
     const WSERVER: &[DialectName] = &[Wserver];
     const TOKEN_ANYWHERE: &[DialectName] = &[Wsrv, Projectforge];
     const COMMANDS: &[DialectName] = &[Edk, Wsrv, Easyws, Projectforge];
+    const ALL_BUT_EDK: &[DialectName] = &[Wsrv, Easyws, Projectforge, Wserver, Echo];
     const ALL_BUT_ECHO: &[DialectName] = &[Edk, Wsrv, Easyws, Projectforge, Wserver];
     let has_descriptor = |route: &Route| matches!(route.schema, Schema::Descriptor { .. });
     &[
@@ -354,6 +368,9 @@ pub(super) const ROUTE_KEYS: &[RouteKey] = {
         RouteKey::for_all("name"),
         RouteKey::for_all("namespace"),
         RouteKey::for_all("origin"),
+        RouteKey::only_for(ALL_BUT_EDK, "subprotocols", |it| {
+            !it.subprotocols.is_empty()
+        }),
         RouteKey::only_for(ALL_BUT_ECHO, "playground_path", |it| {
             it.playground_path.is_some()
         }),

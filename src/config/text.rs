@@ -111,8 +111,8 @@ const HEAD: &str = r#"# The config of Campanile, complete: every key with its de
 # Address and port for clients and pushers.
 # Where it is not loopback, the gateway refuses to start unless every route that can be pushed to
 # has a push_secret or a push_header, every tap has a tap_secret, a server API that is enabled has
-# keys, and every "edk" route has tokens, a jwt or hooks on "open", or says whether to
-# trust_user_header.
+# keys (or api.open is false), and every "edk" route has tokens, a jwt or hooks on "open", or says
+# whether to trust_user_header.
 listen = "127.0.0.1:8080"
 
 # Shards, each a thread with its own sessions: "auto" is one for each core that the process may run
@@ -125,7 +125,8 @@ shards = "auto"
 pin = true
 
 # Start even if everyone who reaches the port may push, tap, use the server API, or say who they
-# are.
+# are, and let them: where no key or secret is asked for, requests are trusted wherever they come
+# from.
 insecure = false
 
 # How much is logged to standard error: "error", "warn", "info", "debug" or "trace", as text;
@@ -147,9 +148,21 @@ health_path = "/health"
 # enabled = true
 
 # What a request must show, as "Authorization: Bearer <key>" or "X-Api-Key: <key>": one of these.
-# At most 64, so that keys can be changed one after the other. Without this key, nothing, but pages
-# of other hosts in a browser are refused.
+# At most 64, so that keys can be changed one after the other. Without this key, nothing, but only
+# requests of this machine are served, as "open" says.
 # keys = ["..."]
+
+# Whether requests that show no key or secret are served at all: by the server API, at push_path,
+# drop_path and tap_path, and with a header x-user-id that is believed. They are if nothing about
+# them says that they were made elsewhere: both ends are on this machine, it is HTTP/1.1, Host is
+# localhost or a loopback address, there is no header of a proxy (Forwarded, X-Forwarded-*,
+# X-Real-IP, Via, CF-*), and Origin, if any, is of this machine too. A proxy on this machine that
+# leaves no such trace cannot be seen: behind one, say false.
+open = true
+
+# The origins of pages that browsers let use the server API (CORS), at most 64, each such as
+# "https://a.example" or "http://a.example:8080". A page shows a key, as everybody does.
+allowed_origins = []
 "#;
 
 const BACKENDS: &str = r#"
@@ -171,7 +184,8 @@ const BACKENDS: &str = r#"
 
 const FIRST_ROUTE: &str = r#"
 # What is served where. A file with [[routes]] replaces the six below. Paths start with "/" and are
-# compared exactly with a request's path; a query is ignored. No path may occur twice.
+# compared exactly with a request's path, after both were percent-decoded once; a query is ignored.
+# "//ws" is not "/ws". No path may occur twice.
 [[routes]]
 
 # Where clients connect. It may hold parameters: "/rooms/{room}" takes any text up to the next "/",
@@ -201,6 +215,10 @@ dialect = "wserver"
 # where the dialect is "easyws" or "projectforge", and "any" elsewhere.
 # origin = "any"
 
+# The subprotocols that are agreed on, but not on an "edk" route, which has its token there: the
+# first that a client offers. A browser that offers some fails where none is agreed on. At most 64.
+# subprotocols = ["v1.chat"]
+
 # Where a page to try the route is served, but not of an "echo" route. Without this key, nowhere.
 playground_path = "/playground/ws"
 
@@ -221,8 +239,10 @@ playground_path = "/playground/ws"
 # Take clients' tokens for JSON Web Tokens, but not on an "echo" route, and not beside the key
 # tokens. They are checked with one of: a secret of at least 32 bytes (HS256), a key_file with one
 # public key in PEM, a jwks_file with a set of them (RS256, ES256). Files are read again when they
-# change. issuer and audience are what a token must say, if anything; user_claim names the user,
-# "sub" without it; leeway_s is 0 to 300 seconds by which clocks may differ, 0 without it.
+# change. A token must have exp, the time at which it ends. issuer and audience are what it must
+# say, if anything; without an audience, a token that is for one is refused, unless any_audience is
+# true. user_claim names the user, "sub" without it; leeway_s is 0 to 300 seconds by which clocks
+# may differ, 0 without it.
 # jwt = { key_file = "jwt.pem", issuer = "https://a.example", user_claim = "sub", leeway_s = 0 }
 
 # Where messages are pushed with POST, for "wserver" only. Without this key, nowhere.
@@ -231,7 +251,8 @@ push_path = "/push"
 # Where the sessions of a user are dropped with POST, for "wserver" only. Without this key, nowhere.
 drop_path = "/drop"
 
-# What a pusher must show, for "wserver" only: nothing, or one of these two. The secret is sent as
+# What a pusher must show, for "wserver" only: one of these two. Without them, nothing, but only
+# requests of this machine are served, as api.open says. The secret is sent as
 # "Authorization: Bearer <secret>"; the header is compared as it is.
 # push_secret = "..."
 # push_header = { name = "X-Api-Key", value = "..." }
@@ -252,8 +273,9 @@ dialect = "edk"
 # refused, and so is a header x-user-id that names another user.
 # tokens = { "aaa" = "jack", "bbb" = "jack" }
 
-# Believe the header x-user-id. Without this key it is believed where only this machine can connect,
-# or with --insecure. Say true only if whatever stands in front sets that header itself.
+# Believe the header x-user-id. Without this key it is believed in requests of this machine, as
+# api.open says, or with --insecure. Say true only if whatever stands in front sets that header
+# itself.
 # trust_user_header = true
 
 # Refuse the newcomer, with 409, when a user connects who is connected already. Otherwise the old
@@ -470,6 +492,7 @@ mod tests {
                     name: None,
                     namespace: None,
                     origin: None,
+                    subprotocols: Vec::new(),
                     tokens: None,
                     jwt: None,
                     token_from: None,

@@ -61,15 +61,17 @@ impl Dialect for Easyws {
         }
     }
 
-    /// The subprotocol is agreed on with whoever offers it, and required of nobody.
+    /// The subprotocol is agreed on with whoever offers it in the first header line, as gorilla
+    /// reads no other, and required of nobody.
     fn admit<'r>(
         &self,
         request: &UpgradeRequest<'r>,
         _: &Options,
     ) -> Result<Credentials<'r>, Rejection> {
         let token = cookie::find(request.header("cookie"), COOKIE).ok_or(REJECTION)?;
-        let is_offered = handshake::subprotocols(request.headers.iter().copied())
-            .any(|offered| offered == SUBPROTOCOL);
+        let offered = request.header("sec-websocket-protocol").next();
+        let mut offered = offered.into_iter().flat_map(handshake::elements);
+        let is_offered = offered.any(|offered| offered == SUBPROTOCOL.as_bytes());
         Ok(Credentials {
             token: Some(Cow::Borrowed(token)),
             subprotocol: is_offered.then_some(Cow::Borrowed(SUBPROTOCOL)),
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subprotocol_is_agreed_on_wherever_it_is_offered() {
+    fn the_subprotocol_is_agreed_on_where_the_first_line_offers_it() {
         let check = |lines: &[&[u8]], is_agreed: bool| {
             let mut headers = vec![("cookie", &b"auth="[..])];
             headers.extend(lines.iter().map(|line| ("sec-webSocket-Protocol", *line)));
@@ -311,7 +313,8 @@ mod tests {
         check(&[b"chat, CMD.fossores.de"], false);
         check(&[b"cmd.fossores.de"], true);
         check(&[b"chat,cmd.fossores.de , x"], true);
-        check(&[b"chat", b"x, cmd.fossores.de"], true);
+        check(&[b"x, cmd.fossores.de", b"chat"], true);
+        check(&[b"chat", b"x, cmd.fossores.de"], false);
     }
 
     #[test]

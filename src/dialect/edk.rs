@@ -63,8 +63,8 @@ impl Dialect for Edk {
     /// take the first of a list harms nobody, since browsers accept any that they have offered.
     ///
     /// The user is what the first `x-user-id` says, `None` if it says nothing or is not UTF-8,
-    /// whether or not [`Options::trust_user_header`] is set: he who believes no header may still
-    /// want to know that it contradicts the token.
+    /// whether or not that is believed: he who believes no header may still want to know that it
+    /// contradicts the token.
     fn admit<'r>(
         &self,
         request: &UpgradeRequest<'r>,

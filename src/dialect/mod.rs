@@ -151,8 +151,6 @@ pub struct Options {
     pub push_kind: Kind,
     /// What messages are, where the language leaves it open.
     pub schema: Schema,
-    /// Whether a header that names the user is believed.
-    pub trust_user_header: bool,
 }
 
 impl Default for Options {
@@ -160,7 +158,6 @@ impl Default for Options {
         Self {
             push_kind: Kind::Text,
             schema: Schema::Opaque,
-            trust_user_header: false,
         }
     }
 }

@@ -220,7 +220,7 @@ mod tests {
         let mut clients: Vec<std::net::TcpStream> = (0..3)
             .map(|_| std::net::TcpStream::connect(address).expect("it listens"))
             .collect();
-        let sent = clients[0].write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let sent = clients[0].write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         sent.expect("it reads");
         let mut spare = Spare::new();
         spare.after_failure(EMFILE, Some(&OwnedFd::from(listener)), 0);

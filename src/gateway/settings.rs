@@ -2,16 +2,17 @@
 
 use super::Error;
 use crate::api::{self, Api};
+use crate::auth::Keyless;
 use crate::builtin;
 use crate::channel_pattern::ChannelPattern;
-use crate::config::{Config, DialectName, PushFrame, Route, Schema, Secret, Sender};
+use crate::config::{Config, DialectName, PushFrame, Route, Schema, Sender};
 use crate::dialect::{self, Options, protobuf};
 use crate::driver::TurnLimits;
 use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
 use crate::driver::mailbox::Exchange;
 use crate::driver::stop::StopPlan;
 use crate::handler::{HandleCore, RouteInfo};
-use crate::http::{UpgradeRules, playground};
+use crate::http::{TapRule, UpgradeRules, playground};
 use crate::public_id::IdCipher;
 use crate::shard::claims::HomeKey;
 use crate::shard::settings::{
@@ -35,6 +36,7 @@ pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<Host
         shard: Arc::new(shard),
         paths: served_paths(config).into(),
         upgrades: upgrade_rules(config).into(),
+        keyless: Keyless::of(config),
         limits: host_limits(config),
         api: Arc::new(Api::new(config)),
     })
@@ -47,10 +49,10 @@ pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
     let count = namespaces.iter().map(|&index| usize::from(index) + 1).max();
     let with_namespaces = || config.routes.iter().zip(&namespaces);
     let mut routes: Vec<RouteSettings> = with_namespaces()
-        .map(|(route, &namespace)| route_settings(config, route, namespace, ask_for_users))
+        .map(|(route, &namespace)| route_settings(route, namespace, ask_for_users))
         .collect();
     let taps = with_namespaces().filter(|(route, _)| route.tap_path.is_some());
-    routes.extend(taps.map(|(route, &namespace)| tap_settings(config, route, namespace)));
+    routes.extend(taps.map(|(route, &namespace)| tap_settings(route, namespace)));
     intern_encodings(&mut routes);
     ShardSettings {
         routes,
@@ -78,12 +80,7 @@ pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
     }
 }
 
-fn route_settings(
-    config: &Config,
-    route: &Route,
-    namespace: u16,
-    ask_for_users: bool,
-) -> RouteSettings {
+fn route_settings(route: &Route, namespace: u16, ask_for_users: bool) -> RouteSettings {
     let dialect = dialect::named(route.dialect.as_str());
     let dialect = dialect.expect("every dialect of the config is built in");
     let tokens = match &route.tokens {
@@ -105,7 +102,6 @@ fn route_settings(
                 PushFrame::Text => Kind::Text,
             },
             schema: dialect::Schema::Opaque,
-            trust_user_header: config.trusts_user_header(route),
         },
         encoding: EncodingId(0),
         namespace,
@@ -140,14 +136,14 @@ fn optional(ms: u32) -> Option<Ticks> {
 }
 
 /// The route on which the traffic of another is shown.
-fn tap_settings(config: &Config, route: &Route, namespace: u16) -> RouteSettings {
+fn tap_settings(route: &Route, namespace: u16) -> RouteSettings {
     RouteSettings {
         dialect: &dialect::tap::Tap,
         exclusive: false,
         joins_on_open: Box::default(),
         watches: true,
         registration_timeout: None,
-        ..route_settings(config, route, namespace, false)
+        ..route_settings(route, namespace, false)
     }
 }
 
@@ -192,17 +188,26 @@ fn schema_of(route: &Route) -> Result<dialect::Schema, Error> {
 
 /// What upgrade requests must show, by route, taps behind the others.
 fn upgrade_rules(config: &Config) -> Vec<UpgradeRules> {
-    let rules = |route: &Route, secret: Option<Secret>| UpgradeRules {
+    let rules = |route: &Route, tap| UpgradeRules {
         origin: route.origin().clone(),
-        secret,
+        tap,
+        user_header: Keyless::of_user_header(config, route),
+        subprotocols: route
+            .subprotocols
+            .iter()
+            .map(|it| it.as_str().into())
+            .collect(),
     };
     let own = config.routes.iter().map(|route| rules(route, None));
-    let taps = config
-        .routes
-        .iter()
-        .filter(|route| route.tap_path.is_some());
-    own.chain(taps.map(|route| rules(route, route.tap_secret.clone())))
-        .collect()
+    let taps = config.routes.iter().filter(|it| it.tap_path.is_some());
+    let taps = taps.map(|route| {
+        let tap = match &route.tap_secret {
+            Some(secret) => TapRule::Secret(secret.clone()),
+            None => TapRule::Keyless(Keyless::of(config)),
+        };
+        rules(route, Some(tap))
+    });
+    own.chain(taps).collect()
 }
 
 /// Every path that is served, in the order of the config.

@@ -64,6 +64,8 @@ pub struct Upgrade {
     pub(crate) head: Rc<Parts>,
     pub(crate) token: Option<Box<str>>,
     pub(crate) claimed_user: Option<Box<str>>,
+    /// Whether the config believes it.
+    pub(crate) trusts_claimed_user: bool,
     pub(crate) channel: Option<Box<str>>,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     pub(crate) route: RouteHandle,

@@ -119,9 +119,10 @@ impl RouteBuilder {
 
     /// See [`RouteSetup::authorize_push`].
     pub fn authorize_push(
-        self,
+        mut self,
         rule: impl Fn(&RequestHead<'_>) -> bool + Clone + Send + Sync + 'static,
     ) -> Self {
+        self.builder.authorizes_pushes_of(&self.path);
         self.add(move |route| {
             route.authorize_push(rule.clone());
         })

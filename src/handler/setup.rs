@@ -275,6 +275,11 @@ impl RouteSetup<'_> {
     }
 
     /// Decides who may push and drop over HTTP, in place of the config's rule. It must not block.
+    ///
+    /// On a gateway that others than this machine can connect to, the config of the route must say
+    /// [`push_authorized_by_code`](crate::config::Route::push_authorized_by_code), which
+    /// [`RouteBuilder::authorize_push`](crate::handler::RouteBuilder::authorize_push) does by
+    /// itself.
     pub fn authorize_push(
         &mut self,
         rule: impl Fn(&RequestHead<'_>) -> bool + 'static,

@@ -6,7 +6,8 @@ use crate::ws::handshake::Refusal;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 
@@ -19,6 +20,34 @@ pub(super) type Bodies = Either<Full<Bytes>, EmbedderBody>;
 pub(super) fn empty(status: StatusCode) -> Answer {
     let mut answer = Response::new(Either::Left(Full::new(Bytes::new())));
     *answer.status_mut() = status;
+    answer
+}
+
+/// The request has not shown what lets it in; the challenge says how it can (RFC 9110 11.6.1).
+pub(super) fn unauthorized(challenge: HeaderValue) -> Answer {
+    let mut answer = empty(StatusCode::UNAUTHORIZED);
+    answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    answer
+}
+
+/// The request is let in by nothing that it could show.
+pub(super) fn forbidden(why: &str) -> Answer {
+    text(StatusCode::FORBIDDEN, format!("{why}\n"))
+}
+
+/// There is no such method; these there are.
+pub(super) fn method_not_allowed(methods: &'static str) -> Answer {
+    let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
+    let methods = HeaderValue::from_static(methods);
+    answer.headers_mut().insert(ALLOW, methods);
+    answer
+}
+
+/// The body has a content coding that is not read (RFC 9110 15.5.16).
+pub(super) fn unsupported_coding() -> Answer {
+    let why = "the body may be sent as it is, or with Content-Encoding: gzip\n";
+    let mut answer = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
+    answer.headers_mut().insert(ACCEPT_ENCODING, READ_ENCODINGS);
     answer
 }
 
@@ -54,6 +83,10 @@ pub(super) fn refused(refusal: Refusal) -> Answer {
         .headers_mut()
         .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     answer.headers_mut().insert(CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = HeaderValue::from_static("GET");
+        answer.headers_mut().insert(ALLOW, methods);
+    }
     answer
 }
 
@@ -63,7 +96,12 @@ pub(super) fn rejected(rejection: &Rejection) -> Answer {
         .ok()
         .filter(|status| status.is_client_error() || status.is_server_error());
     let status = status.unwrap_or(StatusCode::FORBIDDEN);
-    text(status, rejection.body.clone().into_owned())
+    let mut answer = text(status, rejection.body.clone().into_owned());
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    answer
 }
 
 /// The same answer, behind which the connection is closed.
@@ -90,7 +128,7 @@ pub(super) fn internal_error() -> Answer {
 /// A page.
 pub(super) fn page(method: &str, html: &Bytes) -> Answer {
     if method != "GET" && method != "HEAD" {
-        return empty(StatusCode::METHOD_NOT_ALLOWED);
+        return method_not_allowed("GET, HEAD");
     }
     let mut answer = text(StatusCode::OK, html.clone());
     answer.headers_mut().insert(CONTENT_TYPE, HTML);
@@ -112,6 +150,8 @@ pub(crate) const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     Connection: close\r\n\r\n\
     request timed out\n";
 
+/// The content codings of bodies that are read.
+pub(super) const READ_ENCODINGS: HeaderValue = HeaderValue::from_static("gzip");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

@@ -5,12 +5,15 @@
 //! connection.
 
 use super::answer::{self, Answer};
+use super::body::{BadBody, read_whole};
 use super::line::{Line, Merit};
-use super::service::{BadBody, Context, read_whole};
+use super::service::Context;
 use crate::api::{Api, ApiAnswer, Begun, Problem};
 use crate::handler::Label;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use std::sync::Arc;
@@ -22,7 +25,8 @@ pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Inc
     if context.api.is_authorized(&head, answered.status) {
         line.earn(Merit::Authorized);
     }
-    let answer = word(answered);
+    let mut answer = word(answered);
+    context.api.add_cors(&head, answer.headers_mut());
     context.note_answer(line, answer.status(), head.uri.path());
     answer
 }
@@ -30,16 +34,15 @@ pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Inc
 /// Says how the gateway is.
 pub(super) async fn health(context: &Context, line: &Line, head: &Parts) -> Answer {
     if head.method != Method::GET && head.method != Method::HEAD {
-        let mut answer = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
-        let allow = HeaderValue::from_static("GET, HEAD");
-        answer.headers_mut().insert(ALLOW, allow);
+        let mut answer = answer::method_not_allowed("GET, HEAD, OPTIONS");
+        if head.method == Method::OPTIONS {
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+        }
         return answer;
     }
     line.earn(Merit::Health);
     let is_stopping = context.is_stopping.get();
-    let health = context
-        .api
-        .health(&head.headers, &context.handle, is_stopping);
+    let health = context.api.health(head, &context.handle, is_stopping);
     word(health.await)
 }
 
@@ -79,6 +82,8 @@ fn problem_of(bad: BadBody) -> Problem {
         BadBody::Broken => Problem::broken_body(),
         BadBody::TooLarge => Problem::body_too_large(),
         BadBody::Crowded => Problem::crowded(),
+        BadBody::Coding => Problem::unsupported_encoding(),
+        BadBody::NotGzip => Problem::not_gzip(),
     }
 }
 
@@ -87,9 +92,14 @@ fn word(answered: ApiAnswer) -> Answer {
     let status = StatusCode::from_u16(answered.status);
     let mut answer = answer::text(status.expect("the table has statuses"), answered.body);
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, JSON);
+    if answered.status == 204 {
+        headers.remove(CONTENT_TYPE);
+    } else {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
     match answered.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        415 => drop(headers.insert(ACCEPT_ENCODING, answer::READ_ENCODINGS)),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         _ => {}
     }

@@ -3,6 +3,7 @@
 use super::Service;
 use super::line::{Line, Merit};
 use super::pipe::{Pipe, PipeIo};
+use super::raw_head::{self, Look};
 use super::service::Context;
 use crate::driver::host::PlaceKey;
 use crate::handler::Admitted;
@@ -32,6 +33,8 @@ pub(crate) struct HttpConnection {
     flying: Vec<u8>,
     flown: usize,
     is_flying: bool,
+    /// A head is about to begin, or has begun, and was not looked at.
+    head_begins: bool,
     /// Some of its answers were taken since the driver looked.
     has_moved: bool,
     /// Its place among the HTTP connections of its shard; `None` once it is to end.
@@ -176,6 +179,7 @@ impl HttpConnection {
             flying: Vec::new(),
             flown: 0,
             is_flying: false,
+            head_begins: true,
             has_moved: false,
             place: None,
             queued: false,
@@ -218,13 +222,32 @@ impl HttpConnection {
     }
 
     /// Takes bytes from the socket; the connection must be polled then.
-    pub(crate) fn receive(&self, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
         if self.line.phase.get() == HttpPhase::Idle {
             self.line.phase.set(HttpPhase::Head);
+            self.head_begins = self.line.extent.begin();
         }
+        self.line.extent.receive(bytes);
         // Behind the end of the last request only an upgrade leaves somebody who wants more.
         if self.hyper.is_some() || self.upgraded.is_some() {
             self.pipe.borrow_mut().receive(bytes);
+        }
+        if self.head_begins {
+            self.look_at_head();
+        }
+    }
+
+    /// Sees what hyper will not tell of the head that begins, if it has come.
+    fn look_at_head(&mut self) {
+        let mut pipe = self.pipe.borrow_mut();
+        let look = raw_head::look(pipe.inbound());
+        pipe.hold_back(look == Look::Wait);
+        self.head_begins = look == Look::Wait;
+        if let Look::Seen(head) = look {
+            if head.is_http_10_upgrade {
+                raw_head::make_http_11(pipe.inbound());
+            }
+            self.line.extent.see(head);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the requests of one connection tell its driver.
 
 use super::pipe::Pipe;
+use super::raw_head::Extent;
 use super::service::GrantedUpgrade;
 use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
@@ -17,6 +18,8 @@ pub(super) struct Line {
     pub(super) address: Option<SocketAddr>,
     pub(super) phase: Cell<HttpPhase>,
     pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
+    /// How far the request that comes or is served reaches.
+    pub(super) extent: Extent,
     /// A request has come since the driver looked.
     pub(super) served: Cell<bool>,
     /// The most that a request has earned since the driver looked.
@@ -48,6 +51,7 @@ impl Line {
             address,
             phase: Cell::new(phase),
             upgrade: RefCell::new(None),
+            extent: Extent::default(),
             served: Cell::new(false),
             merit: Cell::new(None),
             is_streaming: Cell::new(false),

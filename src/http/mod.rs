@@ -6,24 +6,27 @@
 
 mod answer;
 mod api;
+mod body;
+mod coding;
 mod connection;
 mod embedded;
 mod line;
+mod message;
 mod pipe;
 pub(crate) mod playground;
 mod push;
+mod raw_head;
 mod rejections;
 mod route;
 mod service;
 mod upgrade;
 
 pub(crate) use answer::{OVERLOADED, TIMED_OUT};
+pub(crate) use body::RequestBody;
 pub(crate) use connection::{HttpConnection, Progress, Ring, Upgraded, WakeList};
 pub(crate) use embedded::{EmbedderBody, HttpService};
 pub(crate) use line::Merit;
 pub(crate) use route::HttpRoute;
-pub(crate) use service::{
-    Asked, Context, HttpAsk, Refused, Replied, Reply, RequestBody, UpgradeRules,
-};
+pub(crate) use service::{Asked, Context, HttpAsk, Refused, Replied, Reply, TapRule, UpgradeRules};
 
 use service::Service;

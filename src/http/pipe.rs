@@ -23,6 +23,8 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Pipe {
     inbound: BytesMut,
     inbound_ended: bool,
+    /// While set, hyper is given nothing of what has come.
+    is_held_back: bool,
     outbound: Vec<u8>,
     outbound_bytes_max: usize,
     /// Bytes taken to be sent and not yet given back by [`Pipe::settle`].
@@ -37,6 +39,7 @@ impl Pipe {
         Self {
             inbound: BytesMut::new(),
             inbound_ended: false,
+            is_held_back: false,
             outbound: Vec::new(),
             outbound_bytes_max,
             lent_bytes: 0,
@@ -53,6 +56,17 @@ impl Pipe {
     /// Tells hyper that nothing more will come; it must be polled then.
     pub(crate) fn end_inbound(&mut self) {
         self.inbound_ended = true;
+        self.is_held_back = false;
+    }
+
+    /// What has been received and hyper has not read.
+    pub(super) fn inbound(&mut self) -> &mut [u8] {
+        &mut self.inbound
+    }
+
+    /// Sets whether what has come is kept from hyper.
+    pub(super) fn hold_back(&mut self, is_held_back: bool) {
+        self.is_held_back = is_held_back;
     }
 
     /// Bytes received that hyper has not read.
@@ -140,7 +154,7 @@ impl Read for PipeIo {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
-        if pipe.inbound.is_empty() {
+        if pipe.inbound.is_empty() || pipe.is_held_back {
             if pipe.inbound_ended {
                 return Poll::Ready(Ok(()));
             }

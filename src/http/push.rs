@@ -1,13 +1,66 @@
 //! Pushes to the users of a route, and drops of them, as requests without an API.
 
 use super::answer::{self, Answer};
-use super::line::Line;
-use super::service::{Context, HttpAsk, PushRules, admitted_body};
+use super::body::{BadBody, RequestBody, read_whole};
+use super::line::{Line, Merit};
+use super::service::{Context, HttpAsk, bears};
+use crate::config::PushAuth;
 use crate::dialect::wserver;
+use crate::handler::{HeadFn, Registered, RequestHead};
 use crate::shard::publication::DropTarget;
-use hyper::StatusCode;
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+
+/// Who may push or drop on one path, and whose users are meant.
+pub(super) struct PushRules<'c> {
+    pub(super) namespace: u16,
+    auth: &'c PushAuth,
+    function: Option<&'c Registered<HeadFn>>,
+}
+
+impl PushRules<'_> {
+    /// The response to a request that does not show what the config asks for; `None` if it does.
+    fn rejection(&self, context: &Context, head: &Parts) -> Option<Answer> {
+        let (is_shown, challenge) = match self.auth {
+            PushAuth::None => {
+                let why = context.keyless.judge(head).err()?;
+                return Some(answer::forbidden(&format!(
+                    "without a secret, only requests of this machine itself may push or drop, and \
+                     {why}; set push_secret or push_header on the route"
+                )));
+            }
+            PushAuth::Bearer { secret } => (bears(&head.headers, secret), BEARER_CHALLENGE),
+            PushAuth::Header { name, value } => {
+                let given = head.headers.get(name);
+                let is_shown = given.is_some_and(|given| value.matches(given.as_bytes()));
+                (is_shown, API_KEY_CHALLENGE)
+            }
+        };
+        (!is_shown).then(|| answer::unauthorized(challenge))
+    }
+
+    /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
+    /// function asked, that counts whatever came of it.
+    pub(super) fn judge(&self, line: &Line, is_done: bool) {
+        let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
+        if is_done || is_guarded {
+            line.earn(Merit::Authorized);
+        }
+    }
+}
+
+impl Context {
+    pub(super) fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
+        let index = usize::from(index);
+        PushRules {
+            namespace: self.settings.routes[index].namespace,
+            auth,
+            function: self.program.routes[index].authorize_push.as_ref(),
+        }
+    }
+}
 
 /// Answers a push.
 pub(super) async fn push(
@@ -60,3 +113,39 @@ pub(super) async fn drop_user(
         Err(refused) => refused.answer(),
     }
 }
+
+/// The body of a POST by somebody who may push.
+async fn admitted_body(
+    context: &Context,
+    line: &Line,
+    rules: &PushRules<'_>,
+    head: &Parts,
+    body: Incoming,
+) -> Result<RequestBody, Answer> {
+    if head.method != Method::POST {
+        return Err(answer::method_not_allowed("POST"));
+    }
+    let verdict = match rules.function {
+        Some(rule) => {
+            let head = RequestHead::new(head);
+            Some(context.watch.run(rule.label, || (rule.function)(&head)))
+        }
+        None => context.embedder.authorize_push(RequestHead::new(head)),
+    };
+    match verdict {
+        Some(Ok(true)) => {}
+        None => {
+            if let Some(rejection) = rules.rejection(context, head) {
+                return Err(rejection);
+            }
+        }
+        Some(Ok(false)) => return Err(answer::unauthorized(BEARER_CHALLENGE)),
+        Some(Err(_)) => return Err(answer::internal_error()),
+    }
+    let read = read_whole(context, line, head, body).await;
+    read.map(|(body, _)| body).map_err(BadBody::answer)
+}
+
+const BEARER_CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
+/// For a header of the operator's choice, which has no scheme in IANA's registry.
+const API_KEY_CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey");

@@ -1,7 +1,12 @@
 //! One path that is served over HTTP, and which requests are for it.
+//!
+//! Paths are compared after percent-decoding once. Of one with parameters a slash that is encoded
+//! is part of a segment, and so of a parameter.
 
 use crate::driver::host::{Served, ServedPath};
 use crate::handler::Program;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 
 /// One path and what is served there.
 #[derive(Debug)]
@@ -20,11 +25,12 @@ pub(super) type Parameters = Vec<(Box<str>, Box<str>)>;
 impl HttpRoute {
     pub(crate) fn new(served: &ServedPath, program: &Program) -> Self {
         let ServedPath { path, what } = served.clone();
+        let is_pattern = path.contains('{');
         let mut pattern = None;
-        if path.contains('{') {
+        if is_pattern {
             let mut router = matchit::Router::new();
             router
-                .insert(path.clone(), ())
+                .insert(canonical(&path), ())
                 .expect("the config has checked its patterns");
             pattern = Some(router);
         }
@@ -37,26 +43,103 @@ impl HttpRoute {
             | Served::Health => false,
         };
         Self {
-            path,
+            path: decoded(&path).into_owned(),
             pattern,
             is_matched,
             what,
         }
     }
 
-    /// Whether this very path is served.
+    /// Whether this path is served, after it was [`decoded`].
     pub(super) fn is_at(&self, path: &str) -> bool {
         self.pattern.is_none() && !self.is_matched && self.path == path
     }
 
-    /// What stands in `path` for the pattern's parameters; `None` if it does not fit.
+    /// What stands in the path of a request for the pattern's parameters, percent-decoded; `None`
+    /// if it does not fit.
     pub(super) fn parameters(&self, path: &str) -> Option<Parameters> {
         let pattern = self.pattern.as_ref().filter(|_| !self.is_matched)?;
-        let found = pattern.at(path).ok()?;
+        let path = canonical(path);
+        let found = pattern.at(&path).ok()?;
         let all = found.params.iter();
         Some(
-            all.map(|(name, value)| (name.into(), value.into()))
+            all.map(|(name, value)| (name.into(), decoded(value).into()))
                 .collect(),
         )
+    }
+}
+
+/// A path or a part of one, percent-decoded; as it is where that is not UTF-8.
+pub(super) fn decoded(path: &str) -> Cow<'_, str> {
+    percent_decode_str(path)
+        .decode_utf8()
+        .unwrap_or(Cow::Borrowed(path))
+}
+
+/// A path with the same escapes as all that are equal to it: none, but for characters that have a
+/// meaning in patterns.
+fn canonical(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut canonical = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        canonical.push_str(&rest[..at]);
+        // As many escapes as there are in a row, since a character may take several.
+        let behind = &rest[at..];
+        let end = escapes(behind);
+        if end == 0 {
+            canonical.push_str("%25");
+            rest = &behind[1..];
+            continue;
+        }
+        let Ok(text) = percent_decode_str(&behind[..end]).decode_utf8() else {
+            return Cow::Borrowed(path);
+        };
+        for character in text.chars() {
+            match character {
+                '/' => canonical.push_str("%2F"),
+                '%' => canonical.push_str("%25"),
+                '{' => canonical.push_str("%7B"),
+                '}' => canonical.push_str("%7D"),
+                other => canonical.push(other),
+            }
+        }
+        rest = &behind[end..];
+    }
+    canonical.push_str(rest);
+    Cow::Owned(canonical)
+}
+
+/// The length of the escapes with which a text begins.
+fn escapes(text: &str) -> usize {
+    let triples = text.as_bytes().chunks_exact(3);
+    let is_escape =
+        |triple: &&[u8]| triple[0] == b'%' && triple[1..].iter().all(u8::is_ascii_hexdigit);
+    triples.take_while(is_escape).count() * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_paths_have_one_form_in_which_an_escaped_slash_is_no_slash() {
+        for (path, expected) in [
+            ("/ws", "/ws"),
+            ("/%77s", "/ws"),
+            ("/a%2Fb/c", "/a%2Fb/c"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/%25%32%66", "/%252f"),
+            ("/%C3%A9%7b", "/\u{e9}%7B"),
+            ("/100%", "/100%25"),
+            ("/%zz", "/%25zz"),
+            ("/%ff", "/%ff"),
+        ] {
+            assert_eq!(canonical(path), expected, "{path}");
+        }
+        assert_eq!(decoded("/%77s%2F%2577"), "/ws/%77");
+        assert_eq!(decoded("/%ff"), "/%ff");
     }
 }

@@ -1,12 +1,14 @@
 //! What is served over HTTP, and what a request asks of the shard.
 
 use super::answer::{self, Answer};
-use super::line::{Line, Merit};
+use super::body::RequestBody;
+use super::line::Line;
 use super::push::{drop_user, push};
-use super::route::{HttpRoute, Parameters};
-use super::{api, embedded, upgrade};
-use crate::api::{Api, ROOT};
-use crate::config::{Origin, PushAuth, Secret};
+use super::route::{self, HttpRoute, Parameters};
+use super::{api, embedded, message, upgrade};
+use crate::api::{Api, path_within};
+use crate::auth::Keyless;
+use crate::config::{Origin, Secret};
 use crate::dialect::Rejection;
 use crate::driver::host::{Claim, Served};
 use crate::embedder::Embedder;
@@ -19,12 +21,11 @@ use crate::shard::publication::DropTarget;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{HttpPhase, Ruling};
 use crate::ws::handshake::Accept;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Either};
-use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode, Version};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -46,6 +47,8 @@ pub(crate) struct Context {
     /// By route: what an upgrade request must show beside what its language asks.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
     pub(crate) embedder: Arc<Embedder>,
+    /// Whose pushes and drops are trusted where no secret is asked for.
+    pub(crate) keyless: Keyless,
     pub(crate) body_bytes_max: usize,
     pub(crate) partial_bytes_max: usize,
     /// What requests want from the shard, in the order in which they asked.
@@ -73,8 +76,21 @@ pub(crate) struct Context {
 pub(crate) struct UpgradeRules {
     /// From which pages browsers may connect.
     pub(crate) origin: Origin,
-    /// What stands behind `Authorization: Bearer`; `None` is nothing.
-    pub(crate) secret: Option<Secret>,
+    /// What is asked of whoever taps; `None` where clients connect.
+    pub(crate) tap: Option<TapRule>,
+    /// When the header `x-user-id` is believed.
+    pub(crate) user_header: Keyless,
+    /// The subprotocols that are agreed on, where the language has none of its own.
+    pub(crate) subprotocols: Box<[Box<str>]>,
+}
+
+/// Who may watch the traffic of a route.
+#[derive(Clone, Debug)]
+pub(crate) enum TapRule {
+    /// Whoever shows this behind `Authorization: Bearer`.
+    Secret(Secret),
+    /// Whoever is trusted without a secret.
+    Keyless(Keyless),
 }
 
 /// Something a request wants from the shard.
@@ -128,13 +144,6 @@ pub(crate) enum Refused {
     Stopping,
 }
 
-/// A request's body, as few copies of it as came in.
-#[derive(Debug)]
-pub(crate) enum RequestBody {
-    One(Bytes),
-    Joined(Vec<u8>),
-}
-
 /// A granted upgrade.
 #[derive(Debug)]
 pub(crate) struct GrantedUpgrade {
@@ -162,22 +171,48 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (context, line) = (Rc::clone(&self.context), Rc::clone(&self.line));
         line.phase.set(HttpPhase::Answer);
         line.served.set(true);
-        // A request that came before is answered as ever; the next one hears why it is the last.
+        // A request that came before is answered as ever; the next one hears why it is the last,
+        // unless others have come behind it, which are answered too.
         let is_last = context.refuses_work.get();
         Box::pin(async move {
             line.wait_for_room().await;
-            let mut answer = serve(&context, &line, request).await;
+            let mut answer = serve_one(&context, &line, request).await;
             if let Either::Right(body) = answer.body_mut() {
                 body.go_out_on(Rc::clone(&line));
             }
             line.phase.set(HttpPhase::Idle);
-            Ok(answer::closing_if(is_last, answer))
+            Ok(answer::closing_if(
+                is_last && line.extent.is_alone(),
+                answer,
+            ))
         })
     }
 }
 
-async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
-    let (head, body) = request.into_parts();
+/// Serves a request whose head is valid, in the version that its client has said.
+async fn serve_one(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
+    let (mut head, body) = request.into_parts();
+    let raw = line.extent.serve(&head.headers);
+    let is_http_10 = raw.is_some_and(|raw| raw.is_http_10_upgrade);
+    if is_http_10 {
+        head.version = Version::HTTP_10;
+    }
+    if let Err(invalid) = message::check(&head, raw) {
+        let answer = invalid.answer();
+        context.note_answer(line, answer.status(), head.uri.path());
+        return answer;
+    }
+    // Of a body whose length hyper may have dropped, only one is read (RFC 9112 6.3).
+    let is_last = raw.is_none() && head.headers.contains_key(TRANSFER_ENCODING);
+    let mut answer = serve(context, line, head, body).await;
+    if is_http_10 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        *answer.version_mut() = Version::HTTP_10;
+        return answer::closing(answer);
+    }
+    answer::closing_if(is_last, answer)
+}
+
+async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
     let Some((route, parameters)) = context.find(&head) else {
         let request = Request::from_parts(head, body);
         return Box::pin(embedded::serve(context, line, request)).await;
@@ -205,41 +240,24 @@ async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> An
     }
 }
 
-/// Who may push or drop on one path, and whose users are meant.
-pub(super) struct PushRules<'c> {
-    pub(super) namespace: u16,
-    auth: &'c PushAuth,
-    function: Option<&'c Registered<HeadFn>>,
-}
-
-impl PushRules<'_> {
-    /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
-    /// function asked, that counts whatever came of it.
-    pub(super) fn judge(&self, line: &Line, is_done: bool) {
-        let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
-        if is_done || is_guarded {
-            line.earn(Merit::Authorized);
-        }
-    }
-}
-
 impl Context {
     /// What is served for this request: what has its very path, else the API, else a pattern that
     /// fits, else what an embedder's matcher picks.
     fn find(&self, head: &Parts) -> Option<(&HttpRoute, Parameters)> {
-        let path = head.uri.path();
+        let whole = head.uri.path();
+        let path = &*route::decoded(whole);
         let exact = self.routes.iter().find(|route| route.is_at(path));
         if let Some(route) = exact {
             return Some((route, Parameters::new()));
         }
-        if path.starts_with(ROOT) {
+        if path_within(whole).is_some() {
             let mut all = self.routes.iter();
             if let Some(api) = all.find(|route| matches!(route.what, Served::Api)) {
                 return Some((api, Parameters::new()));
             }
         }
         let mut patterns = self.routes.iter();
-        if let Some(found) = patterns.find_map(|route| Some((route, route.parameters(path)?))) {
+        if let Some(found) = patterns.find_map(|route| Some((route, route.parameters(whole)?))) {
             return Some(found);
         }
         let mut matchers = self.routes.iter().filter(|route| route.is_matched);
@@ -258,15 +276,6 @@ impl Context {
         let head = RequestHead::new(head);
         let held = self.watch.run(rule.label, || (rule.function)(&head));
         held.unwrap_or(false)
-    }
-
-    fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
-        let index = usize::from(index);
-        PushRules {
-            namespace: self.settings.routes[index].namespace,
-            auth,
-            function: self.program.routes[index].authorize_push.as_ref(),
-        }
     }
 
     /// Has an embedder's future run as a task of the shard's, and waits for it; with a connection,
@@ -330,152 +339,12 @@ impl Refused {
     }
 }
 
-/// The body of a POST by somebody who may push.
-pub(super) async fn admitted_body(
-    context: &Context,
-    line: &Line,
-    rules: &PushRules<'_>,
-    head: &Parts,
-    body: Incoming,
-) -> Result<RequestBody, Answer> {
-    if head.method != Method::POST {
-        return Err(answer::empty(StatusCode::METHOD_NOT_ALLOWED));
-    }
-    let verdict = match rules.function {
-        Some(rule) => {
-            let head = RequestHead::new(head);
-            Some(context.watch.run(rule.label, || (rule.function)(&head)))
-        }
-        None => context.embedder.authorize_push(RequestHead::new(head)),
-    };
-    match verdict {
-        Some(Ok(true)) => {}
-        None if shows_secret(&head.headers, rules.auth) => {}
-        Some(Ok(false)) | None => return Err(answer::empty(StatusCode::UNAUTHORIZED)),
-        Some(Err(_)) => return Err(answer::internal_error()),
-    }
-    let read = read_whole(context, line, head, body).await;
-    read.map(|(body, _)| body).map_err(BadBody::answer)
-}
-
-/// Why there is no body.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum BadBody {
-    /// It did not come whole.
-    Broken,
-    /// It is longer than a body may be.
-    TooLarge,
-    /// All unfinished ones together are too long.
-    Crowded,
-}
-
-impl BadBody {
-    fn answer(self) -> Answer {
-        match self {
-            Self::Broken => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
-            Self::TooLarge => answer::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
-            Self::Crowded => answer::unavailable("too many unfinished requests"),
-        }
-    }
-}
-
-/// The body of a request, which counts as unfinished until what comes with it is dropped.
-pub(super) async fn read_whole<'c>(
-    context: &'c Context,
-    line: &Line,
-    head: &Parts,
-    body: Incoming,
-) -> Result<(RequestBody, HeldBytes<'c>), BadBody> {
-    let declared = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|len| len.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|len: u64| len > context.body_bytes_max as u64) {
-        return Err(BadBody::TooLarge);
-    }
-    line.phase.set(HttpPhase::Body);
-    let mut held = HeldBytes { context, bytes: 0 };
-    let read = read_body(&mut held, body).await;
-    line.phase.set(HttpPhase::Answer);
-    read.map(|body| (body, held))
-}
-
 /// Whether a request shows a secret behind `Authorization: Bearer`.
 pub(super) fn bears(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|given| {
         let (scheme, token) = given.as_bytes().split_at(given.len().min(BEARER.len()));
         scheme.eq_ignore_ascii_case(BEARER) && secret.matches(token)
     })
-}
-
-fn shows_secret(headers: &hyper::HeaderMap, auth: &PushAuth) -> bool {
-    match auth {
-        PushAuth::None => true,
-        PushAuth::Bearer { secret } => bears(headers, secret),
-        PushAuth::Header { name, value } => headers
-            .get(name)
-            .is_some_and(|given| value.matches(given.as_bytes())),
-    }
-}
-
-/// Collects a body, within the bounds of one body and of all unfinished ones together.
-async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BadBody> {
-    let mut first: Option<Bytes> = None;
-    let mut joined: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return Err(BadBody::Broken);
-        };
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if held.bytes + data.len() > held.context.body_bytes_max {
-            return Err(BadBody::TooLarge);
-        }
-        if !held.add(data.len()) {
-            return Err(BadBody::Crowded);
-        }
-        if body.is_end_stream() && first.is_none() {
-            return Ok(RequestBody::One(data));
-        }
-        if let Some(first) = first.replace(Bytes::new()) {
-            joined.extend_from_slice(&first);
-            joined.extend_from_slice(&data);
-        } else {
-            first = Some(data);
-        }
-    }
-    match first {
-        Some(data) if joined.is_empty() => Ok(RequestBody::One(data)),
-        _ => Ok(RequestBody::Joined(joined)),
-    }
-}
-
-/// What one unfinished body adds to [`Context::bodies_bytes`], until it is dropped.
-pub(super) struct HeldBytes<'c> {
-    context: &'c Context,
-    bytes: usize,
-}
-
-impl HeldBytes<'_> {
-    /// Counts more bytes, unless all together are too many.
-    fn add(&mut self, bytes: usize) -> bool {
-        let all = self.context.bodies_bytes.get() + bytes;
-        if all + self.context.messages_bytes.get() > self.context.partial_bytes_max {
-            return false;
-        }
-        self.context.bodies_bytes.set(all);
-        self.bytes += bytes;
-        true
-    }
-}
-
-impl Drop for HeldBytes<'_> {
-    fn drop(&mut self) {
-        self.context
-            .bodies_bytes
-            .set(self.context.bodies_bytes.get() - self.bytes);
-    }
 }
 
 impl fmt::Debug for Context {
@@ -513,21 +382,4 @@ impl Reply {
     }
 }
 
-impl RequestBody {
-    pub(super) fn into_vec(self) -> Vec<u8> {
-        match self {
-            Self::One(bytes) => bytes.into(),
-            Self::Joined(bytes) => bytes,
-        }
-    }
-
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::One(bytes) => bytes,
-            Self::Joined(bytes) => bytes,
-        }
-    }
-}
-
 const BEARER: &[u8] = b"Bearer ";
-const TOO_LARGE: &str = "request body too large";

@@ -9,7 +9,10 @@ use super::answer::{self, Answer};
 use super::line::Line;
 use super::rejections::reason_of;
 use super::route::Parameters;
-use super::service::{self, Context, GrantedUpgrade, HttpAsk, Refused, Replied};
+use super::service::{
+    self, Context, GrantedUpgrade, HttpAsk, Refused, Replied, TapRule, UpgradeRules,
+};
+use crate::auth::host_of;
 use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
 use crate::driver::host::Claim;
@@ -19,9 +22,9 @@ use crate::metrics;
 use crate::shard::Ruling;
 use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
 use crate::ws::handshake::{self, Refusal};
-use hyper::header::{CONNECTION, HOST, HeaderValue, ORIGIN, UPGRADE};
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::request::Parts;
-use hyper::{StatusCode, Version};
 use smallvec::SmallVec;
 use std::rc::Rc;
 
@@ -35,14 +38,7 @@ pub(super) async fn answer(
     parameters: Parameters,
 ) -> Answer {
     let head = Rc::new(head);
-    let judged = if head.version == Version::HTTP_11 {
-        judge(context, line, index, &head, parameters).await
-    } else {
-        // RFC 9110 7.8: in HTTP/1.0 there is no upgrade, and hyper writes no 101 there.
-        let answer = answer::refused(Refusal::NoWebSocketInUpgrade);
-        Err(Rejected::because("handshake", answer))
-    };
-    match judged {
+    match judge(context, line, index, &head, parameters).await {
         Ok(granted) => {
             *line.upgrade.borrow_mut() = Some(granted);
             let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
@@ -52,7 +48,9 @@ pub(super) async fn answer(
             answer
         }
         Err(rejected) => {
-            let Rejected { reason, answer } = *rejected;
+            let Rejected { reason, mut answer } = *rejected;
+            let refused = HeaderValue::from_static(reason);
+            answer.headers_mut().insert(REFUSED, refused);
             // Taps are routes of the shard and not of the config.
             let route = context.handle.routes().get(usize::from(index));
             let path = route.map_or_else(|| head.uri.path(), |route| &route.path);
@@ -63,7 +61,8 @@ pub(super) async fn answer(
     }
 }
 
-/// The answer to an upgrade request that is rejected, and the reason for the log.
+/// The answer to an upgrade request that is rejected, and the reason for the log and for the header
+/// `Campanile-Refused`.
 struct Rejected {
     reason: &'static str,
     answer: Answer,
@@ -76,14 +75,14 @@ impl Rejected {
 
     fn by_handshake(refusal: Refusal) -> Box<Self> {
         let reason = match refusal {
+            Refusal::NoUpgradeInConnection => "no_upgrade_in_connection",
+            Refusal::NoWebSocketInUpgrade => "no_websocket_in_upgrade",
+            Refusal::NotGet => "method",
+            Refusal::NotVersion13 => "not_version_13",
             Refusal::Origin => "origin",
-            Refusal::NoUpgradeInConnection
-            | Refusal::NoWebSocketInUpgrade
-            | Refusal::NotGet
-            | Refusal::NotVersion13
-            | Refusal::NoKey
-            | Refusal::BadKey
-            | Refusal::Body => "handshake",
+            Refusal::NoKey => "no_key",
+            Refusal::BadKey => "bad_key",
+            Refusal::Body => "body",
         };
         Self::because(reason, answer::refused(refusal))
     }
@@ -103,9 +102,9 @@ async fn judge(
     parameters: Parameters,
 ) -> Result<Box<GrantedUpgrade>, Box<Rejected>> {
     let route = &context.settings.routes[usize::from(index)];
-    let secret = context.upgrades[usize::from(index)].secret.as_ref();
-    if secret.is_some_and(|secret| !service::bears(&head.headers, secret)) {
-        return Err(Rejected::by(&Rejection::UNAUTHORIZED));
+    let rules = &context.upgrades[usize::from(index)];
+    if let Some(tap) = &rules.tap {
+        admit_to_tap(tap, head)?;
     }
     let lines = head.headers.iter();
     let headers: SmallVec<[(&str, &[u8]); 16]> = lines
@@ -126,7 +125,8 @@ async fn judge(
     let mut admission = admit(context, line, index, head, &credentials, parameters)
         .await
         .map_err(|rejection| Rejected::by(&rejection))?;
-    settle_user(route, &credentials, &mut admission)
+    let trusts_claimed_user = rules.trusts_claimed_user(&credentials, head);
+    settle_user(route, &credentials, trusts_claimed_user, &mut admission)
         .map_err(|rejection| Rejected::because("user", answer::rejected(&rejection)))?;
 
     let lines = headers.iter().copied();
@@ -136,7 +136,9 @@ async fn judge(
     let accept = accept.map_err(Rejected::by_handshake)?;
     check_room(context)?;
 
-    let subprotocol = credentials.subprotocol.as_deref().map(Into::into);
+    let own = credentials.subprotocol.as_deref();
+    let agreed = || handshake::subprotocols(headers.iter().copied()).find(|it| rules.agrees_on(it));
+    let subprotocol = own.or_else(agreed).map(Into::into);
     let admitted = settle_channels(context, line.id, index, credentials, admission).await?;
     if route.exclusive {
         claim(context, line, route, &admitted.admission).await?;
@@ -147,6 +149,33 @@ async fn judge(
         subprotocol,
         admitted,
     }))
+}
+
+impl UpgradeRules {
+    /// Whether the user is believed whom a client, or whatever forwards it, names.
+    fn trusts_claimed_user(&self, credentials: &Credentials<'_>, head: &Parts) -> bool {
+        credentials.user.is_some() && self.user_header.judge(head).is_ok()
+    }
+
+    /// Whether the route agrees on a subprotocol that its language does not know.
+    fn agrees_on(&self, offered: &str) -> bool {
+        self.subprotocols.iter().any(|it| **it == *offered)
+    }
+}
+
+/// Lets in whoever may watch the traffic of a route.
+fn admit_to_tap(rule: &TapRule, head: &Parts) -> Result<(), Box<Rejected>> {
+    match rule {
+        TapRule::Secret(secret) if service::bears(&head.headers, secret) => Ok(()),
+        TapRule::Secret(_) => Err(Rejected::by(&Rejection::UNAUTHORIZED)),
+        TapRule::Keyless(keyless) => keyless.judge(head).map_err(|why| {
+            let why = format!(
+                "without a secret, only requests of this machine itself may watch the traffic, and \
+                 {why}; set tap_secret on the route"
+            );
+            Rejected::because("not_local", answer::forbidden(&why))
+        }),
+    }
 }
 
 /// Rejects whoever is one of the connections that there are too many of, or comes while the gateway
@@ -220,6 +249,8 @@ async fn admit(
             head: Rc::clone(head),
             token,
             claimed_user: credentials.user.map(Into::into),
+            trusts_claimed_user: context.upgrades[usize::from(index)]
+                .trusts_claimed_user(credentials, head),
             channel,
             parameters,
             route: context.handle.route_at(usize::from(index)),
@@ -260,11 +291,12 @@ async fn admit(
 fn settle_user(
     route: &RouteSettings,
     credentials: &Credentials<'_>,
+    trusts_claimed_user: bool,
     admission: &mut Admission,
 ) -> Result<(), Rejection> {
     match (&admission.user, credentials.user) {
         (Some(user), Some(claimed)) if **user != *claimed => return Err(route.dialect.rejection()),
-        (None, Some(claimed)) if route.options.trust_user_header => {
+        (None, Some(claimed)) if trusts_claimed_user => {
             admission.user = Some(claimed.into());
         }
         _ => {}
@@ -283,10 +315,7 @@ fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
     let origin = head.headers.get(ORIGIN).map(HeaderValue::as_bytes);
     match &context.upgrades[usize::from(index)].origin {
         Origin::Any => true,
-        Origin::Same => {
-            let host = head.headers.get(HOST).map(HeaderValue::as_bytes);
-            handshake::same_origin(origin, host.unwrap_or_default())
-        }
+        Origin::Same => handshake::same_origin(origin, host_of(head).unwrap_or_default()),
         Origin::List(origins) => origin.is_none_or(|origin| {
             let mut listed = origins.iter();
             listed.any(|each| each.as_bytes().eq_ignore_ascii_case(origin))
@@ -378,3 +407,6 @@ async fn may_join(
         }
     }
 }
+
+/// The reason of a rejection, for whoever looks for it in a browser or a proxy.
+const REFUSED: HeaderName = HeaderName::from_static("campanile-refused");

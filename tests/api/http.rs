@@ -46,7 +46,7 @@ impl Http {
     #[track_caller]
     pub(crate) fn begin(&mut self, method: &str, path: &str, headers: &str, body: &str) {
         let len = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}");
         self.send(format!("{head}Content-Length: {len}\r\n\r\n{body}").as_bytes());
     }
 

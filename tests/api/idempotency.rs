@@ -108,7 +108,8 @@ fn a_request_whose_connection_is_gone_is_done_and_its_answer_kept() {
         let len = body.len();
         let key = format!("Idempotency-Key: {round}\r\n");
         let request = format!(
-            "POST /api/v1/push HTTP/1.1\r\nHost: x\r\n{key}Content-Length: {len}\r\n\r\n{body}"
+            "POST /api/v1/push HTTP/1.1\r\nHost: localhost\r\n{key}Content-Length: {len}\r\n\r\n\
+             {body}"
         );
         lost.send(request.as_bytes());
         assert_eq!(read_text(&mut client), round.to_string());

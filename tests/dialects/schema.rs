@@ -49,12 +49,11 @@ pub(crate) fn all_options() -> Vec<Options> {
         descriptor(None),
     ];
     let mut all = Vec::new();
-    for (index, schema) in schemas.into_iter().enumerate() {
+    for schema in schemas {
         for push_kind in [Kind::Text, Kind::Binary] {
             all.push(Options {
                 push_kind,
                 schema: schema.clone(),
-                trust_user_header: index % 2 == 0,
             });
         }
     }

@@ -307,11 +307,11 @@ fn an_origin_function_stands_in_place_of_the_rule() {
             Err(answer) => answer.status,
         }
     };
-    assert_eq!(upgraded("/same", "http://x"), 101);
+    assert_eq!(upgraded("/same", "http://localhost"), 101);
     assert_eq!(upgraded("/same", "http://chosen"), 403);
     assert_eq!(upgraded("/function", "http://chosen"), 101);
     assert_eq!(upgraded("/function", "http://listed"), 403);
-    assert_eq!(upgraded("/function", "http://x"), 403);
+    assert_eq!(upgraded("/function", "http://localhost"), 403);
     // One that asks for nothing else to pass is asked about requests from no page, too.
     let no_page = refusal(gateway.local_addr(), "/function", &[("Cookie", "auth=")]);
     assert_eq!(no_page.0, 403);

@@ -124,7 +124,7 @@ fn a_service_may_keep_what_may_not_leave_its_thread_and_may_wait() {
     let gateway = with_ok(gateway).start().expect("it starts");
     let address = gateway.local_addr();
     let mut slow = connect(address);
-    let request = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
+    let request = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
     slow.write_all(request).expect("the gateway reads");
     diary.expect(&["waits"]);
     assert_eq!(get(&mut connect(address), "/").body, "1");
@@ -178,7 +178,7 @@ fn a_body_is_sent_as_it_is_made_and_read_as_it_comes() {
     });
     let gateway = with_ok(gateway).start().expect("it starts");
     let mut socket = connect(gateway.local_addr());
-    let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n";
+    let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\n";
     socket.write_all(head).expect("the gateway reads");
     for piece in ["one", "two"] {
         socket.write_all(piece.as_bytes()).expect("it reads");
@@ -219,7 +219,7 @@ fn a_large_body_waits_for_its_reader() {
     let mut sending = socket.try_clone().expect("a descriptor");
     let sent = body.clone();
     let writer = std::thread::Builder::new().spawn(move || {
-        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {LEN}\r\n\r\n");
+        let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LEN}\r\n\r\n");
         sending.write_all(head.as_bytes()).expect("it reads");
         sending.write_all(sent.as_bytes()).expect("it reads");
     });
@@ -316,7 +316,10 @@ fn a_body_that_panics_ends_its_connection_and_hurts_nobody() {
     let address = gateway.local_addr();
     for path in ["/poll_frame", "/is_end_stream", "/size_hint", "/drop", "/"] {
         let mut socket = connect(address);
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n\
+            "
+        );
         socket.write_all(request.as_bytes()).expect("it reads");
         let mut answer = Vec::new();
         // Whether or not something was said before, it ends.
@@ -347,7 +350,7 @@ fn a_stop_lets_requests_under_way_be_answered() {
     let (address, route) = (gateway.local_addr(), gateway.route("/wsrv"));
     let mut socket = connect(address);
     socket
-        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .expect("it reads");
     diary.expect(&["at work"]);
     let mut session = Client::open(address, "/wsrv");

@@ -225,7 +225,7 @@ pub(crate) fn connect_to(address: SocketAddr, shard: usize) -> TcpStream {
 /// Asks for a page, and returns the answer.
 #[track_caller]
 pub(crate) fn get(socket: &mut TcpStream, path: &str) -> Answer {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     socket.write_all(request.as_bytes()).expect("it reads");
     read_answer(socket)
 }
@@ -234,7 +234,10 @@ pub(crate) fn get(socket: &mut TcpStream, path: &str) -> Answer {
 #[track_caller]
 pub(crate) fn post(address: SocketAddr, path: &str, headers: Headers<'_>, body: &str) -> Answer {
     let (headers, len) = (lines(headers), body.len());
-    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len}\r\n\r\n");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: \
+        {len}\r\n\r\n"
+    );
     let mut socket = connect(address);
     socket
         .write_all((head + body).as_bytes())
@@ -254,7 +257,7 @@ pub(crate) fn refusal(address: SocketAddr, path: &str, headers: Headers<'_>) -> 
 pub(crate) fn ask_to_upgrade(socket: &mut TcpStream, path: &str, headers: Headers<'_>) {
     let headers = lines(headers);
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     );
     socket.write_all(request.as_bytes()).expect("it reads");

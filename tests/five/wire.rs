@@ -60,7 +60,10 @@ impl Wire {
     /// Posts a body, and returns the status and the body of the answer.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> (String, String) {
         let len = body.len();
-        let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n");
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: \
+            {len}\r\n\r\n"
+        );
         self.write(format!("{request}{body}").as_bytes()).await;
         let head = self.head().await;
         let line = |line: &str| {

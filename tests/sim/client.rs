@@ -221,7 +221,7 @@ impl Client {
 
     fn ask(&mut self, path: &str, body: &str, what: Request) {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: sim\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         self.ask_for(request.as_bytes(), what);
@@ -340,7 +340,7 @@ impl Client {
     }
 }
 
-const UPGRADE: &str = "Host: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const UPGRADE: &str = "Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 const FIN: u8 = 0x80;

@@ -197,7 +197,7 @@ impl Street {
 fn push() -> String {
     let body = r#"{"userId":"jack","event":"e","message":"m"}"#;
     format!(
-        "POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /push HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
@@ -213,7 +213,7 @@ fn config(http_connections_max: u32) -> Config {
 /// Whatever room the answers before it have left: an upgrade's 101 is in the pipe as a whole.
 #[test]
 fn an_upgrade_behind_answers_that_fill_the_pipe_is_granted() {
-    const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut street = Street::new(config(16));
     let client = street.connect_saying(NOWHERE);
     let answer_bytes = street.heard(client).len();
@@ -432,7 +432,7 @@ fn strangers_who_do_not_read_hold_no_more_than_they_may_together() {
     let mut config = config(64);
     config.http.http_unread_bytes_max = 65_536;
     let mut street = Street::new(config);
-    let page = "GET /playground/ws HTTP/1.1\r\nHost: x\r\n\r\n";
+    let page = "GET /playground/ws HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let deaf: Vec<ConnectionId> = (0..40).map(|_| street.connect_deaf(page)).collect();
     let held = |street: &Street| -> usize {
         let peers = street.peers.values();
@@ -445,8 +445,9 @@ fn strangers_who_do_not_read_hold_no_more_than_they_may_together() {
     assert_eq!(street.ends(deaf[39]), [], "and not the last");
 }
 
-const NOTHING: &str = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
-const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
-const HALF_BODY: &str = "POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{";
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const NOTHING: &str = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const HALF_BODY: &str = "POST /push HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{";
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: \
+    Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

@@ -75,7 +75,10 @@ impl Peer {
 /// A POST.
 pub(crate) fn request(path: &str, headers: &str, body: &str) -> Vec<u8> {
     let len = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len}\r\n\r\n");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: \
+        {len}\r\n\r\n"
+    );
     (head + body).into_bytes()
 }
 

@@ -64,13 +64,13 @@ fn say(
         Word::Open(path) => {
             ear.is_session = true;
             let path = String::from_utf8_lossy(&resolve(path)?).into_owned();
-            let head = format!("GET {path} HTTP/1.1\r\nHost: gateway.example\r\n{UPGRADE}");
+            let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}");
             world.send(client, with_headers(head, step).as_bytes());
         }
         Word::Request { method, path, body } => {
             let path = String::from_utf8_lossy(&resolve(path)?).into_owned();
             let body = resolve(body)?;
-            let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway.example\r\n");
+            let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
             let named = |(name, _): &(String, String)| name == "Transfer-Encoding";
             if !body.is_empty() && !step.headers.iter().any(named) {
                 write!(head, "Content-Length: {}\r\n", body.len()).expect("a String");
@@ -170,7 +170,7 @@ fn hear_silence(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(),
         let pong = Word::Frame(0x8a, Text::plain(payload));
         return hear(ear, world, step, &pong, &mut names);
     }
-    let request = "GET /silence HTTP/1.1\r\nHost: gateway.example\r\n\r\n";
+    let request = "GET /silence HTTP/1.1\r\nHost: localhost\r\n\r\n";
     world.send(step.client, request.as_bytes());
     let body = Text::plain("404 page not found\n");
     hear_answer(ear, world, step, 404, &body, &mut names)

@@ -59,7 +59,7 @@ fn a_body_of_the_limit_is_read_and_a_longer_one_is_not() {
     assert_eq!(read_text(&mut client), "m");
 
     let head = format!(
-        "POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        "POST /push HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
         BODY_BYTES_MAX + 1
     );
     peer.send(head.as_bytes());

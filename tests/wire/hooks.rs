@@ -244,7 +244,7 @@ impl Health {
 
     /// What it says of the backend.
     fn backend(&mut self) -> Value {
-        let request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+        let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
         self.0.get_mut().write_all(request).expect("it is read");
         read_json(&mut self.0)["backends"][0].take()
     }

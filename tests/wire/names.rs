@@ -181,7 +181,7 @@ fn a_token_is_a_user_up_to_its_own_bound_and_a_longer_one_is_nobody() {
         let mut peer = Peer::connect(process.address);
         let token = "t".repeat(bytes);
         let head = format!(
-            "GET /edk HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET /edk HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              x-user-id: jack\r\nSec-WebSocket-Protocol: {token}\r\n\r\n"
         );

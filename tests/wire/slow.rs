@@ -82,7 +82,7 @@ fn whoever_trickles_is_gone_when_all_graces_are_over() {
         ("a half-closed peer with answers", |address| {
             let socket = connect_slowly(address);
             // More answers than all buffers hold, and fewer requests than are read ahead.
-            let asked = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_800);
+            let asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_800);
             (&socket).write_all(&asked).expect("there is room");
             socket.shutdown(Shutdown::Write).expect("it is open");
             socket

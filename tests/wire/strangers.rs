@@ -67,7 +67,7 @@ fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
     let halves: [&[u8]; 3] = [
         &UPGRADE.as_bytes()[..20],
         HALF_BODY,
-        b"POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+        b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{",
     ];
     let mut told: Vec<Peer> = halves.map(|_| Peer::connect(address)).into_iter().collect();
     for (peer, half) in told.iter_mut().zip(halves) {
@@ -220,6 +220,6 @@ fn stranger(address: SocketAddr, words: &[u8]) -> TcpStream {
 /// Of strangers in one crowd: four for each connection that all shards may have.
 const CROWD: usize = 4 * 4 * 16;
 const TRIES_MAX: usize = 10_000;
-const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
-const PAGE: &[u8] = b"GET /playground/ws HTTP/1.1\r\nHost: x\r\n\r\n";
-const HALF_BODY: &[u8] = b"POST /push HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{";
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const PAGE: &[u8] = b"GET /playground/ws HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const HALF_BODY: &[u8] = b"POST /push HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{";

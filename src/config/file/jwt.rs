@@ -14,6 +14,7 @@ pub(super) const JWT_KEYS: &[&str] = &[
     "jwks_file",
     "issuer",
     "audience",
+    "any_audience",
     "user_claim",
     "leeway_s",
 ];
@@ -31,6 +32,7 @@ impl Reader {
                 "jwks_file" => keys.push(JwtKeys::Jwks(self.string(&entry)?.into())),
                 "issuer" => jwt.issuer = Some(self.string(&entry)?.to_owned()),
                 "audience" => jwt.audience = Some(self.string(&entry)?.to_owned()),
+                "any_audience" => jwt.any_audience = self.boolean(&entry)?,
                 "user_claim" => self.string(&entry)?.clone_into(&mut jwt.user_claim),
                 "leeway_s" => {
                     let number = self.number(&entry, &JWT_LEEWAY_S)?;

@@ -66,7 +66,7 @@ const TOP_KEYS: &[&str] = &[
 ];
 
 /// What may stand in `[api]` beside its numbers.
-const API_KEYS: &[&str] = &["enabled", "keys"];
+const API_KEYS: &[&str] = &["enabled", "open", "keys", "allowed_origins"];
 
 /// What may stand in a `push_header`.
 const HEADER_KEYS: &[&str] = &["name", "value"];
@@ -165,6 +165,12 @@ impl Reader {
         for entry in self.table(whole, "must be a table, [api]")? {
             match entry.key {
                 "enabled" => api.enabled = Some(self.boolean(&entry)?),
+                "open" => api.open = self.boolean(&entry)?,
+                "allowed_origins" => {
+                    let wrong = "must be a list such as [\"https://a.example\"]";
+                    let origins = self.strings(&entry, wrong)?;
+                    api.allowed_origins = origins.into_iter().map(ToOwned::to_owned).collect();
+                }
                 "keys" => {
                     let keys = self.strings(&entry, "must be a list such as [\"...\"]")?;
                     api.keys = keys.into_iter().map(Secret::new).collect();
@@ -267,7 +273,8 @@ mod tests {
         const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, \
             drain_delay_ms, drain_ms, health_path, api, limits, heartbeat, http, ring, logging, \
             backends, routes";
-        const ROUTE: &str = "path, dialect, name, namespace, origin, playground_path, tokens, \
+        const ROUTE: &str = "path, dialect, name, namespace, origin, subprotocols, \
+            playground_path, tokens, \
             jwt, hooks, channels, join_on_open, push_path, drop_path, push_secret, push_header, \
             message_bytes_max, outbox_bytes_max, ping_interval_ms, idle_timeout_ms, \
             registration_timeout_ms";

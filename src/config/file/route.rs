@@ -73,6 +73,11 @@ impl Reader {
             "name" => route.name = Some(string(self)?),
             "namespace" => route.namespace = Some(string(self)?),
             "origin" => route.origin = Some(self.origin(entry)?),
+            "subprotocols" => {
+                let wrong = "must be a list such as [\"v1.chat\"]";
+                let subprotocols = self.strings(entry, wrong)?;
+                route.subprotocols = subprotocols.into_iter().map(ToOwned::to_owned).collect();
+            }
             "playground_path" => route.playground_path = Some(string(self)?),
             "tokens" => route.tokens = Some(self.tokens(entry)?),
             "token_from" => route.token_from = Some(self.token_from(entry)?),
@@ -280,6 +285,10 @@ mod tests {
                 "playground_path = '/p'",
                 "edk wsrv easyws projectforge wserver",
             ),
+            (
+                "subprotocols = ['a']",
+                "wsrv easyws projectforge wserver echo",
+            ),
             ("tokens = {}", "edk wsrv easyws projectforge wserver"),
             ("token_from = ['bearer']", "wsrv projectforge"),
             ("anonymous = true", "wsrv projectforge"),
@@ -451,6 +460,7 @@ mod tests {
                 keys: JwtKeys::Secret(Secret::new("0123456789abcdef0123456789abcdef")),
                 issuer: Some("i".to_owned()),
                 audience: Some("a".to_owned()),
+                any_audience: false,
                 user_claim: "uid".to_owned(),
                 leeway_s: 300,
             }),

@@ -116,6 +116,12 @@ fn check_jwt(route: &Route) -> Result<(), Complaint> {
             check_length(key, value, CLAIM_VALUE_BYTES_MAX)?;
         }
     }
+    if jwt.any_audience && audience.is_some() {
+        return complain(
+            "jwt.any_audience",
+            "a jwt has an audience or any_audience, not both",
+        );
+    }
     check_length("jwt.user_claim", user_claim, CLAIM_NAME_BYTES_MAX)
 }
 
@@ -341,7 +347,7 @@ mod tests {
         check(
             &format!("{EDK}jwt = {{ key = 'hush' }}"),
             "f.toml:4: unknown key \"routes[0].jwt.key\"; allowed here: secret, key_file, \
-             jwks_file, issuer, audience, user_claim, leeway_s",
+             jwks_file, issuer, audience, any_audience, user_claim, leeway_s",
         );
         refused(
             "{ secret = ['hush'] }",

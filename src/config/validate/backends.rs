@@ -6,6 +6,7 @@ use super::super::error::{ConfigError, Places};
 use super::super::route::is_name;
 use super::super::words::quoted;
 use super::super::{Backend, Config};
+use super::route::{ORIGINS_MAX, check_origin};
 use super::texts::{Complaint, check_header_value, check_length, complain, not_a_name};
 
 /// Checks the keys of the server API.
@@ -22,6 +23,16 @@ pub(super) fn check_api(config: &Config, places: &Places) -> Result<(), ConfigEr
         if let Some(other) = keys[..index].iter().position(|it| it == key) {
             return Err(complain(format!("is the same as api.keys[{other}]")));
         }
+    }
+    let origins = &config.api.allowed_origins;
+    let count = origins.len();
+    if count > ORIGINS_MAX {
+        let problem = format!("lists {count} origins, allowed are 0 to {ORIGINS_MAX}");
+        return Err(places.complain("api.allowed_origins", problem));
+    }
+    for (index, origin) in origins.iter().enumerate() {
+        let key = format!("api.allowed_origins[{index}]");
+        check_origin(origin).map_err(|problem| places.complain(&key, problem))?;
     }
     Ok(())
 }
@@ -152,8 +163,9 @@ mod tests {
         );
         check(
             "[api]\nbatch_call_max = 1",
-            "f.toml:2: unknown key \"api.batch_call_max\"; allowed here: enabled, keys, \
-             batch_calls_max, except_sessions_max, page_items_max, page_bytes_max, \
+            "f.toml:2: unknown key \"api.batch_call_max\"; allowed here: enabled, open, keys, \
+             allowed_origins, batch_calls_max, except_sessions_max, page_items_max, \
+             page_bytes_max, \
              idempotency_keys_max, idempotency_bytes_max, idempotency_ttl_ms, \
              idempotency_answer_bytes_max",
         );

@@ -8,7 +8,14 @@ use super::super::{Config, DialectName, PushAuth, Route};
 
 /// Checks that nothing is open to everyone who reaches the gateway, unless the operator meant it.
 pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
-    let must_be_guarded = !config.insecure && !config.is_loopback();
+    if config.insecure && !config.api.open {
+        let problem = "is false, which no request without a key passes, and insecure = true (or \
+            --insecure) lets all of them pass";
+        return Err(places.complain_of_either(&["api.open", "insecure"], problem));
+    }
+    // Without a key nothing is served.
+    let is_closed = !config.api.open;
+    let must_be_guarded = !config.insecure && !config.is_loopback() && !is_closed;
     if must_be_guarded && let Some(problem) = api_is_open(config) {
         return Err(places.complain_of_either(&["listen", "api.enabled"], problem));
     }
@@ -45,7 +52,7 @@ fn api_is_open(config: &Config) -> Option<String> {
 
 fn push_is_open(config: &Config, route: &Route) -> Option<String> {
     let path = route.push_path.as_ref().or(route.drop_path.as_ref())?;
-    (route.push_auth == PushAuth::None).then(|| {
+    (route.push_auth == PushAuth::None && !route.push_authorized_by_code).then(|| {
         format!(
             "{} is not a loopback address, and {path} is open to everyone who reaches it; give its \
              route a push_secret or a push_header, or start with --insecure",
@@ -81,6 +88,8 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
              program that embeds the gateway, a function that authenticates \
              (authenticated_by_code)"
         ),
+        // Nobody can connect there, which the operator is warned of.
+        None if !config.api.open => return None,
         None => format!(
             "{} is not a loopback address, so the header x-user-id is not believed, and nothing \
              else says who a client of {path} is; give its route tokens, a jwt or hooks on \
@@ -149,6 +158,39 @@ mod tests {
             ..overrides
         };
         assert!(Config::load(None, &insecure).is_ok());
+    }
+
+    #[test]
+    fn what_serves_nobody_without_a_key_need_not_be_guarded() {
+        let closed = "\nlisten = '0.0.0.0:80'\napi.open = false\napi.enabled = true\n";
+        let tap = format!("{FORGE}tap_path = '/tap'\n");
+        for text in [
+            closed.to_owned(),
+            format!("{closed}{WS}push_path = '/p'\n{tap}"),
+        ] {
+            assert!(read(&text).is_ok(), "{text}");
+        }
+        let problem = "is false, which no request without a key passes, and insecure = true (or \
+            --insecure) lets all of them pass";
+        let both = "api.open = false\ninsecure = true\n";
+        check(both, &format!("f.toml:1: api.open: {problem}"));
+        let insecure = Overrides {
+            insecure: true,
+            ..Overrides::default()
+        };
+        let error = Config::from_toml("f.toml", "[api]\nopen = false", &insecure);
+        let error = error.expect_err("a contradiction").to_string();
+        assert_eq!(error, format!("f.toml:2: api.open: {problem}"));
+    }
+
+    #[test]
+    fn pushes_that_code_authorizes_are_guarded() {
+        let mut config = read(&format!("{WS}push_path = '/p'\ndrop_path = '/d'")).expect("valid");
+        config.listen = SocketAddr::from(([0, 0, 0, 0], 80));
+        let error = config.validate().expect_err("open");
+        assert_eq!(error.key.as_deref(), Some("listen"));
+        config.routes[0].push_authorized_by_code = true;
+        assert_eq!(config.validate(), Ok(()));
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
     dialect_has_use_for(route)?;
     check_name(route)?;
     check_namespace(route)?;
-    check_origin(route)?;
+    check_origin_rule(route)?;
+    check_subprotocols(route)?;
     access::check(route, config)?;
     hooks::check(route, config)?;
     commands::check(route, config)?;
@@ -50,7 +51,7 @@ fn check_namespace(route: &Route) -> Result<(), Complaint> {
     }
 }
 
-fn check_origin(route: &Route) -> Result<(), Complaint> {
+fn check_origin_rule(route: &Route) -> Result<(), Complaint> {
     let Some(Origin::List(list)) = &route.origin else {
         return Ok(());
     };
@@ -60,16 +61,43 @@ fn check_origin(route: &Route) -> Result<(), Complaint> {
         return complain("origin", problem);
     }
     for (index, origin) in list.iter().enumerate() {
-        if let Err(problem) = check_listed_origin(origin) {
-            let problem = format!("{} {problem}", quoted(origin));
+        if let Err(problem) = check_origin(origin) {
             return complain(&format!("origin[{index}]"), problem);
         }
     }
     Ok(())
 }
 
-/// One that no browser would send would never match.
-fn check_listed_origin(origin: &str) -> Result<(), &'static str> {
+fn check_subprotocols(route: &Route) -> Result<(), Complaint> {
+    let all = &route.subprotocols;
+    let count = all.len();
+    if count > SUBPROTOCOLS_MAX {
+        let problem = format!("lists {count} subprotocols, allowed are 0 to {SUBPROTOCOLS_MAX}");
+        return complain("subprotocols", problem);
+    }
+    for (index, subprotocol) in all.iter().enumerate() {
+        let key = format!("subprotocols[{index}]");
+        if !is_token(subprotocol) || subprotocol.len() > SUBPROTOCOL_BYTES_MAX {
+            let problem = format!(
+                "{} is not a subprotocol, allowed are 1 to {SUBPROTOCOL_BYTES_MAX} letters, digits \
+                 and !#$%&'*+-.^_`|~",
+                quoted(subprotocol)
+            );
+            return complain(&key, problem);
+        }
+        if let Some(other) = all[..index].iter().position(|it| it == subprotocol) {
+            return complain(&key, format!("is the same as subprotocols[{other}]"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks an origin that is listed: one that no browser would send would never match.
+pub(super) fn check_origin(origin: &str) -> Result<(), String> {
+    look_at_origin(origin).map_err(|problem| format!("{} {problem}", quoted(origin)))
+}
+
+fn look_at_origin(origin: &str) -> Result<(), &'static str> {
     const WRONG: &str = "is not an origin, such as \"https://a.example\" or \
         \"http://a.example:8080\"";
     if origin.len() > ORIGIN_BYTES_MAX {
@@ -194,7 +222,9 @@ fn is_identifier(name: &str) -> bool {
 }
 
 const NAMESPACE_BYTES_MAX: usize = 256;
-const ORIGINS_MAX: usize = 64;
+pub(super) const ORIGINS_MAX: usize = 64;
+const SUBPROTOCOLS_MAX: usize = 64;
+const SUBPROTOCOL_BYTES_MAX: usize = 256;
 const ORIGIN_BYTES_MAX: usize = 512;
 const HEADER_NAME_BYTES_MAX: usize = 256;
 

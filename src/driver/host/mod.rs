@@ -26,6 +26,7 @@ use self::pushes::TotalTo;
 pub use self::time::Moment;
 use super::mailbox::{Post, ShardRing};
 use crate::api::Api;
+use crate::auth::Keyless;
 use crate::dialect::json::Scratch;
 use crate::embedder::Embedder;
 use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
@@ -141,6 +142,8 @@ pub(crate) struct HostSettings {
     pub(crate) paths: Arc<[ServedPath]>,
     /// By route: what an upgrade request must show.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
+    /// Whose pushes and drops are trusted where no secret is asked for.
+    pub(crate) keyless: Keyless,
     /// The host's own bounds.
     pub(crate) limits: HostLimits,
     /// The server API.
@@ -577,6 +580,7 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
         watch,
         upgrades: Arc::clone(&settings.upgrades),
         embedder: Arc::clone(&parts.embedder),
+        keyless: settings.keyless,
         body_bytes_max: settings.limits.body_bytes_max,
         partial_bytes_max: settings.shard.partial_bytes_max,
         asks: RefCell::default(),

@@ -56,7 +56,8 @@ impl Stage {
         socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
         let mut client = Client(socket);
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: \
+             websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              {headers}\r\n"
         );
@@ -211,7 +212,7 @@ fn an_upgrade_is_told_to_the_backend_as_it_came() {
         "query": "room=3&n=%20",
         "headers": {
             "cookie": ["auth=t0ken"],
-            "host": ["x"],
+            "host": ["localhost"],
             "sec-websocket-version": ["13"],
             "x-bad": ["\u{e9}"],
             "x-note": ["a", "b"],

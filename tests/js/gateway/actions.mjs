@@ -159,8 +159,8 @@ const gateway = await Gateway.startPlain();
 // Without keys, this machine may use the API, and no page of somebody else's in its browser.
 for (const [origin, status] of [
   [`http://${gateway.host}`, 200],
-  ["http://a.example", 401],
-  ["null", 401],
+  ["http://a.example", 403],
+  ["null", 403],
 ]) {
   const body = { event: "e", data: 1 };
   const answer = await gateway.request("POST", "/api/v1/broadcast", body, { origin });

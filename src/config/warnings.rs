@@ -1,0 +1,153 @@
+//! What an operator is warned of in a config that can be used.
+
+use super::{Config, DialectName, Origin, PushAuth, Route, TokenSource};
+
+impl Config {
+    /// What is allowed and probably not meant: one line each, which begins with the key. No secret
+    /// is shown.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.short_secrets().collect();
+        for (index, route) in self.routes.iter().enumerate() {
+            let key = format!("routes[{index}]");
+            let path = &route.path;
+            if sends_cookies(route) && *route.origin() == Origin::Any {
+                warnings.push(format!(
+                    "{key}.origin: is \"any\", and tokens of {path} are in a cookie, which a \
+                     browser sends for every page: any page can connect as its visitor; say \
+                     \"same\" or list the origins"
+                ));
+            }
+            let is_edk = route.dialect == DialectName::Edk;
+            if is_edk && !self.trusts_user_header(route) && !route.authenticates() {
+                warnings.push(format!(
+                    "{key}: nobody can connect at {path}: api.open is false, so the header \
+                     x-user-id is not believed, and nothing else says who a client is; give it \
+                     tokens, a jwt or hooks on \"open\", or trust_user_header = true"
+                ));
+            }
+        }
+        warnings
+    }
+
+    fn short_secrets(&self) -> impl Iterator<Item = String> {
+        let keys = self.api.keys.iter().enumerate();
+        let keys = keys.map(|(index, key)| (format!("api.keys[{index}]"), key));
+        let backends = self.backends.iter().enumerate();
+        let backends = backends.filter_map(|(index, backend)| {
+            Some((
+                format!("backends[{index}].secret"),
+                backend.secret.as_ref()?,
+            ))
+        });
+        let routes = self.routes.iter().enumerate().flat_map(|(index, route)| {
+            let push = match &route.push_auth {
+                PushAuth::None => None,
+                PushAuth::Bearer { secret } => Some(("push_secret", secret)),
+                PushAuth::Header { value, .. } => Some(("push_header.value", value)),
+            };
+            let tap = route
+                .tap_secret
+                .as_ref()
+                .map(|secret| ("tap_secret", secret));
+            let of_route = push.into_iter().chain(tap);
+            of_route.map(move |(key, secret)| (format!("routes[{index}].{key}"), secret))
+        });
+        let all = keys.chain(backends).chain(routes);
+        all.filter_map(|(key, secret)| {
+            let length = secret.as_bytes().len();
+            (length < SECRET_BYTES_MIN).then(|| {
+                format!(
+                    "{key}: has {length} characters and can be guessed; use {SECRET_BYTES_MIN} or \
+                     more"
+                )
+            })
+        })
+    }
+}
+
+/// Whether clients of a route show who they are by what their browsers send without being asked.
+fn sends_cookies(route: &Route) -> bool {
+    let sources = route.token_from.as_deref().unwrap_or_default();
+    route.dialect == DialectName::Easyws
+        || sources
+            .iter()
+            .any(|source| matches!(source, TokenSource::Cookie(_)))
+}
+
+/// A shorter secret is warned of.
+const SECRET_BYTES_MIN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Overrides;
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let config = Config::from_toml("f.toml", text, &Overrides::default()).expect("valid");
+        let warnings = config.warnings();
+        let begins = |(warning, expected): (&String, &&str)| warning.starts_with(*expected);
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        assert!(warnings.iter().zip(expected).all(begins), "{warnings:?}");
+    }
+
+    #[test]
+    fn the_default_config_is_nothing_to_warn_of() {
+        assert_eq!(Config::default().warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_cookie_that_any_page_may_use_is_warned_of() {
+        let easyws = "[[routes]]\npath = '/a'\ndialect = 'easyws'\n";
+        check(easyws, &[]);
+        check(
+            &format!("{easyws}origin = 'any'"),
+            &["routes[0].origin: is \"any\""],
+        );
+        check(&format!("{easyws}origin = ['https://a.example']"), &[]);
+        let wsrv = "[[routes]]\npath = '/a'\ndialect = 'wsrv'\ntokens = { a = 'jack' }\n";
+        check(wsrv, &[]);
+        let cookie = format!("{wsrv}token_from = ['bearer', 'cookie:session']\n");
+        check(&cookie, &["routes[0].origin: is \"any\""]);
+        check(&format!("{cookie}origin = 'same'"), &[]);
+    }
+
+    #[test]
+    fn a_secret_that_can_be_guessed_is_warned_of() {
+        check(
+            "api.keys = ['123456789012345', '1234567890123456']\n\
+             [[backends]]\nname = 'a'\nurl = 'http://127.0.0.1/'\nsecret = 'a'\n\
+             [[routes]]\npath = '/a'\ndialect = 'wserver'\npush_path = '/b'\npush_secret = \
+             'short'\n\
+             [[routes]]\npath = '/c'\ndialect = 'wserver'\npush_path = '/d'\n\
+             push_header = { name = 'X-Key', value = 'short' }\n\
+             [[routes]]\npath = '/e'\ndialect = 'projectforge'\ntap_path = '/f'\n\
+             tap_secret = 'short'",
+            &[
+                "api.keys[0]: has 15 characters",
+                "backends[0].secret: has 1 ",
+                "routes[0].push_secret: has 5 ",
+                "routes[1].push_header.value: has 5 ",
+                "routes[2].tap_secret: has 5 ",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_route_that_lets_nobody_in_is_warned_of() {
+        let edk = "[[routes]]\npath = '/a'\ndialect = 'edk'\n";
+        check(
+            &format!("api.open = false\n{edk}"),
+            &["routes[0]: nobody can connect at /a"],
+        );
+        check(
+            &format!("api.open = false\n{edk}trust_user_header = true"),
+            &[],
+        );
+        check(
+            &format!("api.open = false\n{edk}tokens = {{ a = 'jack' }}"),
+            &[],
+        );
+    }
+}

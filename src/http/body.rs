@@ -1,0 +1,157 @@
+//! The body of a request, read whole within bounds.
+
+use super::answer::{self, Answer};
+use super::coding::{self, Coding};
+use super::line::Line;
+use super::service::Context;
+use crate::shard::HttpPhase;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Body, Incoming};
+use hyper::header::CONTENT_LENGTH;
+use hyper::http::request::Parts;
+
+/// A request's body, as few copies of it as came in.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    One(Bytes),
+    Joined(Vec<u8>),
+}
+
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BadBody {
+    /// It did not come whole.
+    Broken,
+    /// It is longer than a body may be.
+    TooLarge,
+    /// All unfinished ones together are too long.
+    Crowded,
+    /// It has a content coding that is not read.
+    Coding,
+    /// It says that it is gzip, and is not.
+    NotGzip,
+}
+
+impl BadBody {
+    pub(super) fn answer(self) -> Answer {
+        match self {
+            Self::Broken => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
+            Self::TooLarge => answer::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+            Self::Crowded => answer::unavailable("too many unfinished requests"),
+            Self::Coding => answer::unsupported_coding(),
+            Self::NotGzip => answer::text(StatusCode::BAD_REQUEST, "the body is not gzip"),
+        }
+    }
+}
+
+/// The body of a request, which counts as unfinished until what comes with it is dropped.
+pub(super) async fn read_whole<'c>(
+    context: &'c Context,
+    line: &Line,
+    head: &Parts,
+    body: Incoming,
+) -> Result<(RequestBody, HeldBytes<'c>), BadBody> {
+    let declared = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|len| len.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|len: u64| len > context.body_bytes_max as u64) {
+        return Err(BadBody::TooLarge);
+    }
+    let coding = Coding::of(&head.headers)?;
+    line.phase.set(HttpPhase::Body);
+    let mut held = HeldBytes { context, bytes: 0 };
+    let read = read_body(&mut held, body).await;
+    line.phase.set(HttpPhase::Answer);
+    let body = read?;
+    match coding {
+        Coding::Plain => Ok((body, held)),
+        Coding::Gzip => {
+            let plain = coding::gunzip(body.as_slice(), context.body_bytes_max)?;
+            if !held.add(plain.len()) {
+                return Err(BadBody::Crowded);
+            }
+            Ok((RequestBody::Joined(plain), held))
+        }
+    }
+}
+
+/// Collects a body, within the bounds of one body and of all unfinished ones together.
+async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BadBody> {
+    let mut first: Option<Bytes> = None;
+    let mut joined: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Err(BadBody::Broken);
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if held.bytes + data.len() > held.context.body_bytes_max {
+            return Err(BadBody::TooLarge);
+        }
+        if !held.add(data.len()) {
+            return Err(BadBody::Crowded);
+        }
+        if body.is_end_stream() && first.is_none() {
+            return Ok(RequestBody::One(data));
+        }
+        if let Some(first) = first.replace(Bytes::new()) {
+            joined.extend_from_slice(&first);
+            joined.extend_from_slice(&data);
+        } else {
+            first = Some(data);
+        }
+    }
+    match first {
+        Some(data) if joined.is_empty() => Ok(RequestBody::One(data)),
+        _ => Ok(RequestBody::Joined(joined)),
+    }
+}
+
+/// What one unfinished body adds to [`Context::bodies_bytes`], until it is dropped.
+pub(super) struct HeldBytes<'c> {
+    context: &'c Context,
+    bytes: usize,
+}
+
+impl HeldBytes<'_> {
+    /// Counts more bytes, unless all together are too many.
+    fn add(&mut self, bytes: usize) -> bool {
+        let all = self.context.bodies_bytes.get() + bytes;
+        if all + self.context.messages_bytes.get() > self.context.partial_bytes_max {
+            return false;
+        }
+        self.context.bodies_bytes.set(all);
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for HeldBytes<'_> {
+    fn drop(&mut self) {
+        self.context
+            .bodies_bytes
+            .set(self.context.bodies_bytes.get() - self.bytes);
+    }
+}
+
+impl RequestBody {
+    pub(super) fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::One(bytes) => bytes.into(),
+            Self::Joined(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Joined(bytes) => bytes,
+        }
+    }
+}
+
+const TOO_LARGE: &str = "request body too large";

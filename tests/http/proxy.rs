@@ -1,0 +1,273 @@
+//! Behind real proxies on the same host: nginx, Caddy and `HAProxy`, as Debian packages them.
+//!
+//! Everything that reaches the gateway through one comes from loopback. Where one is not installed,
+//! the tests say so and pass.
+
+use crate::client::{Client, open_as, read_text};
+use crate::process::{PATIENCE, Process, gateway};
+use crate::raw::{LOCAL, PUSH, Raw, ask, request, upgrade};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use tungstenite::Message;
+
+/// A proxy on a port of its own; killed when dropped.
+struct Proxy {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts nginx with these lines in its `http` block, where `LISTEN` stands for its address.
+    /// `None` if it is not installed.
+    fn nginx(test: &str, http: &str) -> Option<Self> {
+        let (address, folder) = (free_address(), folder(test));
+        let at = |name: &str| folder.join(name).display().to_string();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {};\n", at(name)))
+            .concat();
+        let http = http.replace("LISTEN", &address.to_string());
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid {};\nerror_log {} warn;\nevents {{}}\n\
+             http {{\naccess_log off;\n{temporary}{http}}}\n",
+            at("pid"),
+            at("error.log"),
+        );
+        std::fs::write(folder.join("conf"), text).expect("the folder is there");
+        let mut command = Command::new("nginx");
+        command.args(["-c", &at("conf"), "-e", &at("error.log")]);
+        Self::start(command, address)
+    }
+
+    /// Starts Caddy with this Caddyfile; its administration is off.
+    fn caddy(test: &str, text: &str) -> Option<Self> {
+        let (address, folder) = (free_address(), folder(test));
+        let file = folder.join("Caddyfile");
+        let text = text.replace("LISTEN", &format!("http://{address}"));
+        std::fs::write(&file, format!("{{\nadmin off\n}}\n{text}")).expect("the folder is there");
+        let mut command = Command::new("caddy");
+        command
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(file);
+        // It keeps what it knows in its user's folders.
+        command
+            .env("XDG_DATA_HOME", &folder)
+            .env("XDG_CONFIG_HOME", &folder);
+        Self::start(command, address)
+    }
+
+    /// Starts `HAProxy` with this configuration.
+    fn haproxy(test: &str, text: &str) -> Option<Self> {
+        let (address, folder) = (free_address(), folder(test));
+        let file = folder.join("haproxy.cfg");
+        let text = text.replace("LISTEN", &address.to_string());
+        std::fs::write(&file, text).expect("the folder is there");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(file);
+        Self::start(command, address)
+    }
+
+    #[expect(clippy::print_stdout, reason = "whoever runs the tests is to know it")]
+    fn start(mut command: Command, address: SocketAddr) -> Option<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let quiet = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        match quiet.spawn() {
+            Ok(child) => {
+                let mut proxy = Self { child, address };
+                proxy.wait(&program);
+                Some(proxy)
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+                println!("{program} is not installed: nothing was tried behind it");
+                None
+            }
+        }
+    }
+
+    /// Waits until it listens.
+    fn wait(&mut self, program: &str) {
+        let (_sender, never) = channel::<()>();
+        for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
+            if TcpStream::connect(self.address).is_ok() {
+                return;
+            }
+            let ended = self.child.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "{program} has ended: {ended:?}");
+            assert!(never.recv_timeout(LOOK_EVERY).is_err());
+        }
+        panic!("{program} does not listen");
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        if self.child.kill().is_ok() {
+            self.child.wait().expect("it is our child");
+        }
+    }
+}
+
+/// A folder for the files of a proxy.
+fn folder(test: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-{test}"));
+    std::fs::create_dir_all(&folder).expect("cargo made its parent");
+    folder
+}
+
+/// An address that nobody listens on.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    listener.local_addr().expect("it is bound")
+}
+
+/// The shortest way to write it: HTTP/1.0, no header of the client's connection, its own Host.
+#[test]
+fn behind_a_bare_proxy_pass_nothing_is_open() {
+    let process = Process::start(gateway(None));
+    let bare = format!(
+        "server {{ listen LISTEN; location / {{ proxy_pass http://{}; }} }}\n",
+        process.address
+    );
+    let Some(proxy) = Proxy::nginx("bare", &bare) else {
+        return;
+    };
+    for (start, body) in [
+        ("POST /push HTTP/1.1", PUSH),
+        ("POST /drop HTTP/1.1", r#"{"userId":"jack"}"#),
+        ("POST /api/v1/broadcast HTTP/1.1", r#"{"data":1}"#),
+        ("GET /api/v1/sessions HTTP/1.1", ""),
+    ] {
+        let seen = ask(proxy.address, request(start, &[LOCAL], body));
+        assert_eq!(seen.status, 403, "{start}: {seen:?}");
+    }
+    let health = ask(proxy.address, request("GET /health HTTP/1.1", &[LOCAL], ""));
+    assert_eq!(health.status, 200);
+    assert!(!health.body.contains("sessions_max"), "{}", health.body);
+}
+
+/// An upgrade over HTTP/1.0, which is what nginx sends without `proxy_http_version 1.1`.
+#[test]
+fn behind_a_proxy_that_speaks_http_10_sessions_open() {
+    let process = Process::start(gateway(None));
+    let old = format!(
+        "server {{ listen LISTEN; location / {{ proxy_pass http://{};\n\
+         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }} }}\n",
+        process.address
+    );
+    let Some(proxy) = Proxy::nginx("http-10", &old) else {
+        return;
+    };
+    let mut client = open_as(proxy.address, "jack", "e");
+    expect_push(&process, &mut client, "X-Nothing: more");
+    // Nobody names a user through it.
+    let as_jack = [LOCAL, "x-user-id: jack", "Sec-WebSocket-Protocol: t"];
+    let edk = upgrade("GET /edk HTTP/1.1", &as_jack);
+    assert_eq!(ask(proxy.address, edk).status, 401);
+}
+
+/// The gateway of docs/behind-a-proxy.md, as it stands there.
+fn documented_gateway() -> Process {
+    Process::start(gateway(Some(&block("toml"))))
+}
+
+/// A proxy's block of docs/behind-a-proxy.md, for this gateway and with `LISTEN` for its address.
+fn documented(language: &str, own_address: &str, process: &Process) -> String {
+    let block = block(language);
+    assert!(block.contains(own_address), "{block}");
+    let block = block.replace("127.0.0.1:8080", &process.address.to_string());
+    block.replace(own_address, "LISTEN")
+}
+
+#[test]
+fn behind_the_documented_nginx_clients_connect_and_nothing_else_is_exposed() {
+    let process = documented_gateway();
+    let http = documented("nginx", "80;", &process).replace("LISTEN", "LISTEN;");
+    let proxy = Proxy::nginx("documented-nginx", &http);
+    proxy.inspect(|proxy| clients_connect_and_nothing_else_is_exposed(&process, proxy));
+}
+
+#[test]
+fn behind_the_documented_caddy_clients_connect_and_nothing_else_is_exposed() {
+    let process = documented_gateway();
+    let text = documented("caddyfile", "http://localhost:8081", &process);
+    let proxy = Proxy::caddy("documented-caddy", &text);
+    proxy.inspect(|proxy| clients_connect_and_nothing_else_is_exposed(&process, proxy));
+}
+
+#[test]
+fn behind_the_documented_haproxy_clients_connect_and_nothing_else_is_exposed() {
+    let process = documented_gateway();
+    let text = documented("haproxy", "127.0.0.1:8082", &process);
+    let proxy = Proxy::haproxy("documented-haproxy", &text);
+    proxy.inspect(|proxy| clients_connect_and_nothing_else_is_exposed(&process, proxy));
+}
+
+fn clients_connect_and_nothing_else_is_exposed(process: &Process, proxy: &Proxy) {
+    let mut client = open_as(proxy.address, "jack", "e");
+    expect_push(
+        process,
+        &mut client,
+        "Authorization: Bearer push-secret-of-16-or-more",
+    );
+    for path in [
+        "/push",
+        "/drop",
+        "/api/v1/broadcast",
+        "/%61pi/v1/broadcast",
+        "/p%75sh",
+    ] {
+        let host = format!("Host: {}", proxy.address);
+        let post = request(&format!("POST {path} HTTP/1.1"), &[&host], PUSH);
+        let seen = ask(proxy.address, post);
+        assert_eq!(seen.status, 404, "{path}: {seen:?}");
+    }
+    // Not even past it.
+    let direct = ask(
+        process.address,
+        request("POST /push HTTP/1.1", &[LOCAL], PUSH),
+    );
+    assert_eq!(direct.status, 401);
+    // Pages are of the same origin as what they see, which is the proxy.
+    let host = format!("Host: {}", proxy.address);
+    let origin = format!("Origin: http://{}", proxy.address);
+    let chat = upgrade("GET /chat HTTP/1.1", &[&host, &origin, "Cookie: auth=a"]);
+    assert_eq!(ask(proxy.address, chat).status, 101);
+    let other = upgrade(
+        "GET /chat HTTP/1.1",
+        &[&host, "Origin: http://a", "Cookie: auth=a"],
+    );
+    let refused = ask(proxy.address, other);
+    assert_eq!(
+        (refused.status, refused.header("campanile-refused")),
+        (403, Some("origin"))
+    );
+}
+
+/// A push that is made on this machine reaches a client.
+#[track_caller]
+fn expect_push(process: &Process, client: &mut Client, header: &str) {
+    let mut raw = Raw::connect(process.address);
+    raw.send(request("POST /push HTTP/1.1", &[LOCAL, header], PUSH));
+    assert_eq!(raw.response().body, "message sent to 1 clients");
+    assert_eq!(read_text(client), "m");
+    client.send(Message::text("")).expect("the proxy reads on");
+}
+
+/// The block of docs/behind-a-proxy.md in this language.
+fn block(language: &str) -> String {
+    let document = include_str!("../../docs/behind-a-proxy.md");
+    let (_, rest) = document
+        .split_once(&format!("```{language}\n"))
+        .expect("it has one");
+    rest.split("```").next().expect("it ends").to_owned()
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -1,0 +1,181 @@
+//! Upgrade requests: over HTTP/1.0, with subprotocols, and why one is refused.
+
+use crate::client::{open, settle};
+use crate::process::{Process, gateway};
+use crate::raw::{LOCAL, PUSH, Raw, ask, request, upgrade};
+use std::collections::BTreeMap;
+
+const REGISTRATION: &[u8] = br#"{"token":"jack","event":"e"}"#;
+/// 28, with the bit of a mask.
+const REGISTRATION_LENGTH: u8 = 0x9c;
+
+/// nginx speaks HTTP/1.0 unless it is told otherwise, and the originals let it.
+#[test]
+fn an_upgrade_over_http_10_is_served() {
+    let process = Process::start(gateway(None));
+    for headers in [&[LOCAL][..], &[]] {
+        let start = "GET /ws HTTP/1.0";
+        let mut raw = Raw::connect(process.address);
+        // One byte at a time as well.
+        for byte in upgrade(start, headers).as_bytes() {
+            raw.send([*byte]);
+        }
+        let granted = raw.response();
+        assert_eq!(
+            (granted.version.as_str(), granted.status),
+            ("HTTP/1.1", 101)
+        );
+        raw.send([&[0x81, REGISTRATION_LENGTH, 0, 0, 0, 0], REGISTRATION].concat());
+        // The session is one like any other; a ping shows that its registration was read.
+        raw.send([0x89, 0x80, 0, 0, 0, 0]);
+        raw.expect_bytes(&[0x8a, 0]);
+        let pushed = ask(
+            process.address,
+            request("POST /push HTTP/1.1", &[LOCAL], PUSH),
+        );
+        assert_eq!(pushed.body, "message sent to 1 clients");
+        raw.expect_bytes(b"\x81\x01m");
+    }
+}
+
+#[test]
+fn other_requests_over_http_10_are_answered_in_it() {
+    let process = Process::start(gateway(None));
+    for request in [
+        request("GET /health HTTP/1.0", &[], ""),
+        // Refused, and with an upgrade that its path has no use for.
+        upgrade("GET /easyws HTTP/1.0", &[]),
+        upgrade("GET /health HTTP/1.0", &[]),
+        upgrade("GET /nowhere HTTP/1.0", &[]),
+    ] {
+        let mut raw = Raw::connect(process.address);
+        raw.send(&request);
+        let response = raw.response();
+        assert_eq!(response.version, "HTTP/1.0", "{request}");
+        assert_ne!(response.status, 101, "{request}");
+        raw.expect_end();
+    }
+}
+
+#[test]
+fn why_an_upgrade_is_refused_stands_in_a_header() {
+    let config = "limits.name_bytes_max = 64\n\
+        [[routes]]\npath = '/ws'\ndialect = 'wserver'\n\
+        [[routes]]\npath = '/easyws'\ndialect = 'easyws'\n\
+        [[routes]]\npath = '/edk'\ndialect = 'edk'\n\
+        [[routes]]\npath = '/pf'\ndialect = 'projectforge'\ntap_path = '/tap'\ntap_secret = 's'\n";
+    let process = Process::start(gateway(Some(config)));
+    let get = |path: &str| format!("GET {path} HTTP/1.1");
+    let ws = upgrade(&get("/ws"), &[LOCAL]);
+    let without = |name: &str| {
+        let lines = ws.split_inclusive("\r\n");
+        lines
+            .filter(|line| !line.starts_with(name))
+            .collect::<String>()
+    };
+    let cookie = "Cookie: auth=a";
+    for (request, reason, status) in [
+        (without("Connection:"), "no_upgrade_in_connection", 400),
+        (without("Upgrade:"), "no_websocket_in_upgrade", 400),
+        (ws.replace("GET", "PUT"), "method", 405),
+        (
+            ws.replace("Version: 13", "Version: 8"),
+            "not_version_13",
+            400,
+        ),
+        (without("Sec-WebSocket-Key"), "no_key", 400),
+        (ws.replace("dGhl", ""), "bad_key", 400),
+        (
+            ws.replace("Upgrade: web", "Content-Length: 1\r\nUpgrade: web"),
+            "body",
+            400,
+        ),
+        (
+            upgrade(&get("/easyws"), &[LOCAL, cookie, "Origin: http://a"]),
+            "origin",
+            403,
+        ),
+        (upgrade(&get("/easyws"), &[LOCAL]), "unauthorized", 403),
+        (
+            upgrade(&get("/edk"), &[LOCAL, "x-user-id: jack"]),
+            "unauthorized",
+            401,
+        ),
+        (upgrade(&get("/tap"), &[LOCAL]), "unauthorized", 401),
+        (
+            upgrade(&get(&format!("/pf?ch={}", "a".repeat(65))), &[LOCAL]),
+            "channel",
+            400,
+        ),
+    ] {
+        let refused = ask(process.address, &request);
+        assert_eq!(refused.status, status, "{request}");
+        assert_eq!(
+            refused.header("campanile-refused"),
+            Some(reason),
+            "{request}"
+        );
+        let challenge = refused.header("www-authenticate");
+        assert_eq!(challenge.is_some(), status == 401, "{request}");
+    }
+}
+
+/// A browser that offers subprotocols fails where none of them is chosen.
+#[test]
+fn a_route_agrees_on_the_first_of_its_subprotocols_that_is_offered() {
+    let config = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n\
+        subprotocols = ['v1.chat', 'v2.chat']\n\
+        [[routes]]\npath = '/easyws'\ndialect = 'easyws'\nsubprotocols = ['v1.chat']\n\
+        [[routes]]\npath = '/plain'\ndialect = 'echo'\n";
+    let process = Process::start(gateway(Some(config)));
+    let agreed = |path: &str, lines: &[&str]| {
+        let headers = [&[LOCAL, "Cookie: auth=a"], lines].concat();
+        let granted = ask(
+            process.address,
+            upgrade(&format!("GET {path} HTTP/1.1"), &headers),
+        );
+        assert_eq!(granted.status, 101, "{path} {lines:?}");
+        let headers: BTreeMap<String, String> = granted.headers;
+        headers.get("sec-websocket-protocol").cloned()
+    };
+    let offer = |list: &str| format!("Sec-WebSocket-Protocol: {list}");
+    let echo = |list: &str| agreed("/echo", &[&offer(list)]);
+    assert_eq!(echo("v2.chat, v1.chat").as_deref(), Some("v2.chat"));
+    assert_eq!(echo("other, v1.chat").as_deref(), Some("v1.chat"));
+    assert_eq!(echo("V1.chat"), None);
+    assert_eq!(agreed("/echo", &[]), None);
+    let two_lines = [&*offer("other"), &offer("v1.chat")];
+    assert_eq!(agreed("/echo", &two_lines).as_deref(), Some("v1.chat"));
+    assert_eq!(agreed("/plain", &[&offer("v1.chat")]), None);
+
+    let easyws = |lines: &[&str]| agreed("/easyws", lines);
+    let own = easyws(&[&offer("v1.chat, cmd.fossores.de")]);
+    assert_eq!(own.as_deref(), Some("cmd.fossores.de"));
+    assert_eq!(easyws(&[&offer("v1.chat")]).as_deref(), Some("v1.chat"));
+    // Its own one only from the first line, as gorilla reads it.
+    assert_eq!(easyws(&[&offer("other"), &offer("cmd.fossores.de")]), None);
+}
+
+#[test]
+fn a_port_that_a_proxy_writes_into_host_is_no_other_origin() {
+    let process = Process::start(gateway(None));
+    for (host, origin, status) in [
+        ("a.example:443", "https://a.example", 101),
+        ("a.example:80", "http://a.example", 101),
+        ("a.example", "https://a.example:443", 101),
+        ("a.example", "http://a.example:80", 101),
+        ("a.example", "http://a.example:3001", 403),
+        ("a.example:80", "https://a.example", 403),
+    ] {
+        let (host, origin) = (format!("Host: {host}"), format!("Origin: {origin}"));
+        let headers = [&*host, &origin, "Cookie: auth=a"];
+        let seen = ask(process.address, upgrade("GET /easyws HTTP/1.1", &headers));
+        assert_eq!(seen.status, status, "{host} {origin}");
+    }
+}
+
+#[test]
+fn a_client_that_is_not_ours_still_connects() {
+    let process = Process::start(gateway(None));
+    settle(&mut open(process.address, "/ws"));
+}

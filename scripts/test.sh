@@ -15,25 +15,29 @@ export CARGO_TERM_COLOR=never
 # machines have all of it.
 tools() {
     local wanted=() pair
-    for pair in cc:gcc prlimit:util-linux setpriv:util-linux nginx:nginx caddy:caddy haproxy:haproxy; do
+    for pair in cc:gcc prlimit:util-linux setpriv:util-linux nginx:nginx caddy:caddy haproxy:haproxy
+    do
         command -v "${pair%%:*}" > /dev/null || wanted+=("${pair##*:}")
     done
     [ "${#wanted[@]}" -eq 0 ] && return
     if command -v apt-get > /dev/null && [ "$(id -u)" -eq 0 ]; then
-        apt-get -q update && install_quietly "${wanted[@]}"
+        apt-get -q update || return 1
+        for pair in "${wanted[@]}"; do
+            install_quietly "$pair" || echo "$0: cannot be installed: $pair" >&2
+        done
     else
         echo "$0: not installed: ${wanted[*]}; tests that need them say so" >&2
     fi
 }
 
-# Installs packages; none of their services is started.
+# Installs a package, none of whose services is started.
 install_quietly() {
     local policy=/usr/sbin/policy-rc.d is_ours=no code=0
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy"
         is_ours=yes
     fi
-    apt-get -qy install "$@" || code=$?
+    DEBIAN_FRONTEND=noninteractive apt-get -qy install "$1" || code=$?
     [ "$is_ours" = no ] || rm -f "$policy"
     return "$code"
 }

@@ -153,6 +153,8 @@ pub struct Options {
     pub schema: Schema,
     /// Whether a header that names the user is believed.
     pub trust_user_header: bool,
+    /// Whether messages are read as older versions of the original read them (`projectforge`).
+    pub lenient: bool,
 }
 
 impl Default for Options {
@@ -161,6 +163,7 @@ impl Default for Options {
             push_kind: Kind::Text,
             schema: Schema::Opaque,
             trust_user_header: false,
+            lenient: false,
         }
     }
 }

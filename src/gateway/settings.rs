@@ -106,6 +106,7 @@ fn route_settings(
             },
             schema: dialect::Schema::Opaque,
             trust_user_header: config.trusts_user_header(route),
+            lenient: route.lenient,
         },
         encoding: EncodingId(0),
         namespace,

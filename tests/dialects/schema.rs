@@ -55,6 +55,7 @@ pub(crate) fn all_options() -> Vec<Options> {
                 push_kind,
                 schema: schema.clone(),
                 trust_user_header: index % 2 == 0,
+                lenient: push_kind == Kind::Binary,
             });
         }
     }

@@ -421,7 +421,7 @@ impl Call {
                 message,
             } => {
                 let event: Box<str> = message.borrow().event.into();
-                let pending = routes.push_user_event(user, event, message);
+                let pending = routes.push_user_for_event(&user, &event, message);
                 within(pending).await.map(Done::Delivered)
             }
             Act::PushSession { session, message } => {

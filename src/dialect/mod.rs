@@ -62,6 +62,11 @@ pub trait Dialect: fmt::Debug + Sync {
         Rejection::UNAUTHORIZED
     }
 
+    /// How a client is turned away that must have a user and has none.
+    fn no_user(&self) -> Rejection {
+        Rejection::UNAUTHORIZED
+    }
+
     /// Says why no handler can have this command; as a rule any can.
     ///
     /// # Errors

@@ -789,8 +789,11 @@ mod tests {
         assert_eq!(Projectforge.habits(), expected);
     }
 
-    /// Command, channel and parameter of a message on a route with `lenient`.
-    fn read_leniently(message: &[u8]) -> Option<(String, String, Option<Vec<u8>>)> {
+    /// Command, channel and parameter.
+    type Read = (String, String, Option<Vec<u8>>);
+
+    /// A message as a route with `lenient` reads it.
+    fn read_leniently(message: &[u8]) -> Option<Read> {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let options = Options {

@@ -119,6 +119,16 @@ fn wsrv_guards_registers_and_tells_all_who_have_registered() {
         assert_eq!(read_text(client), ok);
     }
     settle(&mut stranger);
+    say(
+        &mut stranger,
+        r#"{"cmd":"register","seqno":"3","data":{"uid":"5"}}"#,
+    );
+    let words = "json: cannot unmarshal string into Go struct field .UID of type int64";
+    let failed = format!(r#""seqno":"3","status":999999999,"msg":"{words}","data":{{}}"#);
+    assert_eq!(
+        read_text(&mut stranger),
+        format!(r#"{{"cmd":"register",{failed}}}"#)
+    );
 
     for (client, uid) in &mut known {
         say(client, r#"{"cmd":"userinfo","seqno":"2"}"#);
@@ -314,8 +324,8 @@ fn projectforge_takes_what_its_documented_page_sends() {
         (r#"{"room":{"a":[1,true]}}"#, "map[a:[1 true]]"),
         (r#"{"room":"\u00e9"}"#, "\u{e9}"),
     ] {
-        let path: String = room.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let mut member = open(example.address, &format!("/example/socket?ch={path}"));
+        let query: String = form_urlencoded::byte_serialize(room.as_bytes()).collect();
+        let mut member = open(example.address, &format!("/example/socket?ch={query}"));
         say(
             &mut page,
             &format!(r#"{{"cmd":"join-room","param":{param}}}"#),

@@ -20,6 +20,7 @@ mod lists;
 mod members;
 mod openapi;
 mod problem;
+mod run;
 
 pub(crate) use self::answer::ApiAnswer;
 use self::calls::{Asked, Kind};
@@ -68,6 +69,10 @@ struct Bounds {
     user_bytes_max: usize,
     /// How long shards have to answer.
     answer_within: Duration,
+    /// How many totals and commands of one batch may be under way at once.
+    calls_at_once: usize,
+    /// How many commands.
+    commands_at_once: usize,
 }
 
 /// Who asks.
@@ -131,6 +136,9 @@ impl Api {
                 name_bytes_max: config.limits.name_bytes_max as usize,
                 user_bytes_max: config.limits.user_bytes_max() as usize,
                 answer_within: Duration::from_millis(config.http.push_timeout_ms.into()),
+                calls_at_once: part(config.limits.pushes_in_flight_max)
+                    .min(part(config.limits.commands_max)),
+                commands_at_once: part(config.limits.commands_max),
             },
             answers: Answers::new(&config.api.limits),
             hash_key: [0; 2],
@@ -310,6 +318,11 @@ impl Api {
         }
         caller
     }
+}
+
+/// What one batch may take of a limit: so much that others find room beside it.
+fn part(limit: u32) -> usize {
+    usize::try_from(limit / 4).unwrap_or(usize::MAX).max(1)
 }
 
 /// Whether a browser asks for a page that this machine has not served. One whose name resolves to

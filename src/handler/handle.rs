@@ -262,6 +262,11 @@ impl Handle {
         })
     }
 
+    /// The shard of a session, if it is one of this gateway's.
+    pub(crate) fn shard_of(&self, id: PublicId) -> Option<ShardId> {
+        self.session_of(id).map(SessionId::shard)
+    }
+
     /// The session that a public id names, if it is one of this gateway's.
     pub(super) fn session_of(&self, id: PublicId) -> Option<SessionId> {
         let (session, _) = self.core.ids.open(id)?;

@@ -47,6 +47,11 @@ impl Routes {
         self.reachable().map(|route| route.path.as_str())
     }
 
+    /// How many namespaces they have together.
+    pub(crate) fn namespaces_count(&self) -> usize {
+        self.namespaces.len()
+    }
+
     /// Sees whether every language has words for an event that could have to say it.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
 
 /// The text of the next push.
 #[track_caller]
-fn pushed(client: &mut Client) -> String {
+pub(crate) fn pushed(client: &mut Client) -> String {
     let heard = client.hear();
     let (_, data) = heard.rsplit_once(r#""data":""#).expect(&heard);
     data.trim_end_matches("\"}").to_owned()

@@ -19,6 +19,9 @@
 //!   |------------------------------------------->|  "online-update" in "b"    |
 //! ```
 //!
+//! As in the original, whatever channel a message names, it is about the session's first one; a
+//! text and a room may be any JSON, or missing, and none of them ends the session.
+//!
 //! Run it with `cargo run --example projectforge` and open <http://127.0.0.1:40000/example> twice.
 //! `?name=` in the socket's address gives a name other than `Guest`.
 
@@ -26,10 +29,8 @@ use campanile::config::{Config, DialectName, Route};
 use campanile::handler::{Admission, Profile, Upgrade};
 use campanile::{Context, Failure, Gateway, Message};
 use clap::Parser;
-use garde::Validate;
 use hyper::{Request, Response, StatusCode, body::Incoming};
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::error::Error;
@@ -41,18 +42,6 @@ struct Args {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:40000")]
     listen: SocketAddr,
-}
-
-#[derive(Deserialize, Validate)]
-struct Chat {
-    #[garde(length(min = 1, max = 1000))]
-    text: String,
-}
-
-#[derive(Deserialize, Validate)]
-struct JoinRoom {
-    #[garde(length(min = 1, max = 64), ascii)]
-    room: String,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -94,36 +83,71 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 async fn ping(cx: Context) -> Result<(), Failure> {
     let pong = Message::json("pong", &json!({ "timestamp": now_ms() }))?;
-    cx.publish(channel_of(&cx).await?, pong);
+    cx.publish(own_channel(&cx).await?, pong);
     Ok(())
 }
 
 async fn chat(cx: Context) -> Result<(), Failure> {
-    let Chat { text } = cx.bind_valid()?;
+    let text = member(&cx, "text");
     let user = &cx.session().profile().name;
     let said = json!({ "user": user, "text": text, "time": now_ms() });
-    cx.publish(channel_of(&cx).await?, Message::json("chat", &said)?);
+    cx.publish(own_channel(&cx).await?, Message::json("chat", &said)?);
     Ok(())
 }
 
-async fn join_room(cx: Context) -> Result<(), Failure> {
-    let JoinRoom { room } = cx.bind_valid()?;
-    cx.join(room).await?;
-    Ok(())
+async fn join_room(cx: Context) {
+    let room = sprint(&member(&cx, "room"));
+    // The original joins a room without a name as well; no channel here has none.
+    if let Err(error) = cx.join(room.as_str()).await {
+        tracing::warn!("cannot join room [{room}]: {error}");
+    }
 }
 
-/// The channel that a message is about: the one that it names, or else the session's first. Nobody
-/// speaks on a channel that he has not joined; trying to ends the connection.
-async fn channel_of(cx: &Context) -> Result<String, Failure> {
-    let joined = cx
-        .route()
-        .gateway()
-        .session(cx.session_id())
-        .await?
-        .channels;
-    let named = |channel: &String| cx.channel().is_empty() || cx.channel() == *channel;
-    let found = joined.into_iter().find(named);
-    found.ok_or_else(|| Failure::error(format!("not on channel [{}]", cx.channel())))
+/// A member of a message's parameter; `null` if there is none.
+fn member(cx: &Context, name: &str) -> Value {
+    let param: Option<Value> = cx.data().and_then(|data| serde_json::from_slice(data).ok());
+    let member = param.and_then(|mut param| param.get_mut(name).map(Value::take));
+    member.unwrap_or_default()
+}
+
+/// The session's first channel, to which everything goes that it says.
+async fn own_channel(cx: &Context) -> Result<String, Failure> {
+    let session = cx.route().gateway().session(cx.session_id()).await?;
+    let first = session.channels.into_iter().next();
+    first.ok_or_else(|| Failure::error("the session is on no channel"))
+}
+
+/// A value as Go's `fmt.Sprint` writes it.
+fn sprint(value: &Value) -> String {
+    let joined = |parts: Vec<String>| parts.join(" ");
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => sprint_number(number.as_f64().unwrap_or_default()),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", joined(list.iter().map(sprint).collect())),
+        Value::Object(map) => {
+            let members = map.iter().map(|(key, it)| format!("{key}:{}", sprint(it)));
+            format!("map[{}]", joined(members.collect()))
+        }
+    }
+}
+
+/// A number as Go's `fmt.Sprint` writes it: with an exponent of two digits or more, if it is far
+/// from 1.
+fn sprint_number(number: f64) -> String {
+    let is_plain = number == 0.0 || (1e-4..1e21).contains(&number.abs());
+    let text = format!("{number:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) if !is_plain => {
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(exponent) => ('-', exponent),
+                None => ('+', exponent),
+            };
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+        _ => number.to_string(),
+    }
 }
 
 fn now_ms() -> u128 {
@@ -157,26 +181,39 @@ const PAGE: &str = r#"<!DOCTYPE html>
 const wanted = new URLSearchParams(location.search).get("ch") ?? "room";
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 const query = "?ch=" + encodeURIComponent(wanted);
-const socket = new WebSocket(scheme + "//" + location.host + "/example/socket" + query);
-const send = (cmd, param) => socket.send(JSON.stringify({ channel: wanted, cmd, param }));
 const show = (text) => {
   const item = document.createElement("li");
   item.textContent = text;
   document.getElementById("messages").append(item);
 };
-socket.onopen = () => send("ping", null);
-socket.onclose = (event) => show("closed with " + event.code);
-socket.onmessage = ({ data }) => {
-  const { cmd, param } = JSON.parse(data);
-  if (cmd === "pong") show("pong at " + new Date(param.timestamp).toISOString());
-  if (cmd === "chat") show(param.user + ": " + param.text);
-  if (cmd === "user-joined") show(param.user + " has joined");
+let socket;
+let wait = 500;
+const send = (cmd, param) => {
+  if (socket.readyState !== WebSocket.OPEN) return false;
+  socket.send(JSON.stringify({ channel: wanted, cmd, param }));
+  return true;
+};
+const connect = () => {
+  socket = new WebSocket(scheme + "//" + location.host + "/example/socket" + query);
+  socket.onopen = () => { wait = 500; send("ping", {}); };
+  socket.onclose = (event) => {
+    show("closed with " + event.code + ", connecting again");
+    setTimeout(connect, wait);
+    wait = Math.min(2 * wait, 30_000);
+  };
+  socket.onmessage = ({ data }) => {
+    const { cmd, param } = JSON.parse(data);
+    if (cmd === "pong") show("pong at " + new Date(param.timestamp).toISOString());
+    if (cmd === "chat") show(param.user + ": " + param.text);
+    if (cmd === "user-joined") show(param.user + " has joined");
+  };
 };
 document.getElementById("form").onsubmit = (event) => {
   event.preventDefault();
   const input = document.getElementById("text");
-  send("chat", { text: input.value });
-  input.value = "";
+  const text = input.value.trim();
+  if (text && send("chat", { text })) input.value = "";
 };
+connect();
 </script>
 "#;

@@ -42,10 +42,11 @@ struct Args {
     listen: SocketAddr,
 }
 
-/// What `register` wants to know; any case of the key will do in Go, and these two here.
+/// What `register` wants to know; any case of the key will do. The original's struct has no name.
 #[derive(Deserialize)]
+#[serde(rename = "")]
 struct Register {
-    #[serde(rename = "UID", alias = "uid")]
+    #[serde(rename = "UID")]
     uid: i64,
 }
 

@@ -7,6 +7,8 @@
 
 #[path = "embedding/admission.rs"]
 mod admission;
+#[path = "embedding/batches.rs"]
+mod batches;
 #[path = "embedding/chain.rs"]
 mod chain;
 #[path = "embedding/control.rs"]

@@ -5,6 +5,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "clients/node.rs"]
+mod node;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "examples/process.rs"]

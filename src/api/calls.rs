@@ -1,23 +1,19 @@
-//! What can be asked to be done: read whole and checked before anything is done, then done by what
-//! an embedder could do.
+//! What can be asked to be done: read whole and checked before anything is done.
 //!
 //! ```text
-//!   body --> members --> Call, with its routes found and its event checked --> Done, or a problem
+//!   body --> members --> Call, with its routes found and its event checked --> run.rs
 //! ```
 //!
 //! Nothing here knows HTTP.
 
 use super::Bounds;
-use super::answer::ApiAnswer;
 use super::members::Members;
-use super::problem::{Code, Problem, ProblemJson, field_of};
+use super::problem::{Code, Problem, field_of};
 use crate::close::REASON_BYTES_MAX;
 use crate::content::Message;
 use crate::handler::{Handle, HandleError, RouteHandle, Routes, may_close};
 use crate::public_id::PublicId;
 use crate::spoken::SpokenData;
-use serde::Serialize;
-use std::future::Future;
 use std::str::FromStr;
 
 /// The kinds of call.
@@ -34,21 +30,21 @@ pub(super) enum Kind {
 /// What a request asks to be done.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    calls: Vec<Call>,
+    pub(super) calls: Vec<Call>,
     /// Whether they came in a batch, so that each has a result of its own.
-    is_batch: bool,
+    pub(super) is_batch: bool,
 }
 
 /// One call, checked.
 #[derive(Debug)]
-struct Call {
-    act: Act,
+pub(super) struct Call {
+    pub(super) act: Act,
     /// Where a session is named: the route that it must be of, if one is named too.
-    on: Option<RouteHandle>,
+    pub(super) on: Option<RouteHandle>,
 }
 
 #[derive(Debug)]
-enum Act {
+pub(super) enum Act {
     Publish {
         routes: Routes,
         channel: String,
@@ -87,16 +83,6 @@ enum Act {
         user: String,
         event: Option<String>,
     },
-}
-
-/// What has come of a call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Done {
-    Delivered(u64),
-    Joined(bool),
-    Left(bool),
-    Disconnected(u64),
 }
 
 /// Reads calls.
@@ -174,57 +160,6 @@ impl Asked {
             calls: calls.collect::<Result<_, Problem>>()?,
             is_batch: true,
         })
-    }
-
-    /// Does what is asked, in order.
-    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> ApiAnswer {
-        let mut results = Vec::with_capacity(self.calls.len());
-        for call in self.calls {
-            results.push(call.run(handle, bounds).await);
-        }
-        if self.is_batch {
-            return answer_of(&results);
-        }
-        match results.pop().expect("one call has one result") {
-            Ok(done) => ApiAnswer {
-                is_open: true,
-                ..ApiAnswer::new(200, &done)
-            },
-            Err(problem) => problem.answer(),
-        }
-    }
-}
-
-/// The answer to a batch.
-fn answer_of(results: &[Result<Done, Problem>]) -> ApiAnswer {
-    #[derive(Serialize)]
-    struct Batch<'r> {
-        results: Vec<ResultJson<'r>>,
-    }
-
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum ResultJson<'r> {
-        Done(Done),
-        Failed { error: ProblemJson<'r> },
-    }
-
-    let spelled = results.iter().map(|result| match result {
-        Ok(done) => ResultJson::Done(*done),
-        Err(problem) => ResultJson::Failed {
-            error: problem.json(),
-        },
-    });
-    let batch = Batch {
-        results: spelled.collect(),
-    };
-    let is_open = |result: &Result<Done, Problem>| match result {
-        Ok(_) => true,
-        Err(problem) => problem.code.is_open(),
-    };
-    ApiAnswer {
-        is_open: results.iter().any(is_open),
-        ..ApiAnswer::new(200, &batch)
     }
 }
 
@@ -397,110 +332,6 @@ impl Act {
             _ => Ok(()),
         }
     }
-}
-
-impl Call {
-    async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<Done, Problem> {
-        if let Some(route) = &self.on {
-            self.act.check_route(handle, route, bounds).await?;
-        }
-        let within = |pending| bounded(pending, bounds);
-        match self.act {
-            Act::Publish {
-                routes,
-                channel,
-                message,
-                except,
-            } => {
-                let pending = routes.publish_except(channel, message, &except);
-                within(pending).await.map(Done::Delivered)
-            }
-            Act::PushUser {
-                routes,
-                user,
-                message,
-            } => {
-                let event: Box<str> = message.borrow().event.into();
-                let pending = routes.push_user_event(user, event, message);
-                within(pending).await.map(Done::Delivered)
-            }
-            Act::PushSession { session, message } => {
-                let pending = handle.push_session(session, message);
-                within(pending).await.map(Done::Delivered)
-            }
-            Act::Broadcast {
-                routes,
-                message,
-                except,
-            } => {
-                let pending = routes.broadcast_except(message, &except);
-                within(pending).await.map(Done::Delivered)
-            }
-            Act::Join { session, channel } => {
-                let joined = bounded(handle.join(session, channel), bounds);
-                joined.await.map(Done::Joined)
-            }
-            Act::Leave { session, channel } => {
-                let left = bounded(handle.leave(session, channel), bounds);
-                left.await.map(Done::Left)
-            }
-            Act::Close {
-                session,
-                code,
-                reason,
-            } => {
-                let closed = bounded(handle.close(session, code, reason), bounds);
-                closed.await.map(|()| Done::Disconnected(1))
-            }
-            Act::DropUser {
-                routes,
-                user,
-                event,
-            } => {
-                let pending = routes.drop_user(user, event.as_deref());
-                within(pending).await.map(Done::Disconnected)
-            }
-        }
-    }
-}
-
-impl Act {
-    /// Sees that the session is one of this route, which it is as long as it lives.
-    async fn check_route(
-        &self,
-        handle: &Handle,
-        route: &RouteHandle,
-        bounds: &Bounds,
-    ) -> Result<(), Problem> {
-        let session = match self {
-            Self::PushSession { session, .. }
-            | Self::Join { session, .. }
-            | Self::Leave { session, .. }
-            | Self::Close { session, .. } => *session,
-            Self::Publish { .. }
-            | Self::PushUser { .. }
-            | Self::Broadcast { .. }
-            | Self::DropUser { .. } => return Ok(()),
-        };
-        // Nothing was done yet, whatever has become of this question.
-        let asked = bounded(handle.session(session), bounds).await;
-        match asked {
-            Ok(info) if info.path == route.path() => Ok(()),
-            Ok(_) => Err(HandleError::NoSession.into()),
-            Err(problem) if problem.code == Code::TimedOut => Err(HandleError::Busy.into()),
-            Err(problem) => Err(problem),
-        }
-    }
-}
-
-/// Waits for a result, for as long as shards have to answer.
-pub(super) async fn bounded<T>(
-    pending: impl Future<Output = Result<T, HandleError>>,
-    bounds: &Bounds,
-) -> Result<T, Problem> {
-    let result = tokio::time::timeout(bounds.answer_within, pending).await;
-    let result = result.unwrap_or(Err(HandleError::TimedOut));
-    result.map_err(Problem::from)
 }
 
 /// The session that a call is about.

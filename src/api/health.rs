@@ -8,7 +8,7 @@
 //! ```
 
 use super::answer::ApiAnswer;
-use super::calls::bounded;
+use super::run::bounded;
 use super::{Api, Caller};
 use crate::handler::Handle;
 use crate::limits::ProcessLimits;

@@ -7,9 +7,10 @@
 
 use super::Bounds;
 use super::answer::ApiAnswer;
-use super::calls::{bounded, no_route};
+use super::calls::no_route;
 use super::members::read_id;
 use super::problem::{Code, Problem};
+use super::run::bounded;
 use crate::handler::{Handle, ListedName, NamePlace, Page, PageRoom, Routes, SessionInfo};
 use crate::public_id::PublicId;
 use crate::time::rfc3339;

@@ -21,6 +21,7 @@ mod lists;
 mod members;
 mod openapi;
 mod problem;
+mod run;
 
 pub(crate) use self::answer::ApiAnswer;
 use self::calls::{Asked, Kind};
@@ -72,6 +73,10 @@ struct Bounds {
     user_bytes_max: usize,
     /// How long shards have to answer.
     answer_within: Duration,
+    /// How many totals and commands of one batch may be under way at once.
+    calls_at_once: usize,
+    /// How many commands.
+    commands_at_once: usize,
 }
 
 /// Who asks.
@@ -139,6 +144,9 @@ impl Api {
                 name_bytes_max: config.limits.name_bytes_max as usize,
                 user_bytes_max: config.limits.user_bytes_max() as usize,
                 answer_within: Duration::from_millis(config.http.push_timeout_ms.into()),
+                calls_at_once: part(config.limits.pushes_in_flight_max)
+                    .min(part(config.limits.commands_max)),
+                commands_at_once: part(config.limits.commands_max),
             },
             answers: Answers::new(&config.api.limits),
             hash_key: [0; 2],
@@ -329,6 +337,11 @@ impl Api {
     pub(crate) fn add_cors(&self, head: &Parts, response: &mut HeaderMap) {
         self.cors.add_to(head, response);
     }
+}
+
+/// What one batch may take of a limit: so much that others find room beside it.
+fn part(limit: u32) -> usize {
+    usize::try_from(limit / 4).unwrap_or(usize::MAX).max(1)
 }
 
 impl<'p> Place<'p> {

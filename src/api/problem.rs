@@ -185,9 +185,10 @@ impl From<HandleError> for Problem {
             HandleError::TooManyNames => Code::TooManyNames,
             HandleError::NoRoomForNames => Code::NoRoom,
             HandleError::BadEvent(why) => return Self::of_field("event", why),
-            HandleError::BadName | HandleError::BadClose | HandleError::Denied(_) => {
-                Code::BadRequest
-            }
+            HandleError::BadName
+            | HandleError::Empty(_)
+            | HandleError::BadClose
+            | HandleError::Denied(_) => Code::BadRequest,
         };
         Self::new(code, error.to_string())
     }

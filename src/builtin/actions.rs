@@ -141,6 +141,7 @@ fn failure(error: HandleError) -> Failure {
         | HandleError::NoSession
         | HandleError::TimedOut
         | HandleError::BadEvent(_)
+        | HandleError::Empty(_)
         | HandleError::BadClose => Failure::from(error),
     }
 }

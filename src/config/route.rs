@@ -103,6 +103,11 @@ pub struct Route {
     pub push_frame: PushFrame,
     /// What the others on a channel know a sender by. Only for `projectforge`.
     pub from: Sender,
+    /// Whether messages are read as the original read them before its version 1.7.23: keys in any
+    /// case, the last of several wins, invalid text becomes U+FFFD, and what follows the object is
+    /// ignored. `false`: any of these ends the session, as in the original of today. Only for
+    /// `projectforge`.
+    pub lenient: bool,
     /// The WebSocket path where all traffic of the route's namespace can be watched; `None` is
     /// nowhere. Only for `projectforge`.
     pub tap_path: Option<String>,
@@ -221,6 +226,7 @@ impl Route {
             schema: Schema::Opaque,
             push_frame: PushFrame::Binary,
             from: Sender::Session,
+            lenient: false,
             tap_path: None,
             tap_secret: None,
             limits: RouteLimits::inherited(dialect, &Limits::default(), &Heartbeat::default()),
@@ -404,6 +410,7 @@ pub(super) const ROUTE_KEYS: &[RouteKey] = {
         RouteKey::only_for(EDK, "command_field", has_descriptor),
         RouteKey::only_for(WSRV, "push_frame", |it| it.push_frame != PushFrame::Binary),
         RouteKey::only_for(PROJECTFORGE, "from", |it| it.from != Sender::Session),
+        RouteKey::only_for(PROJECTFORGE, "lenient", |it| it.lenient),
         RouteKey::only_for(PROJECTFORGE, "tap_path", |it| it.tap_path.is_some()),
         RouteKey::only_for(PROJECTFORGE, "tap_secret", |it| it.tap_secret.is_some()),
         RouteKey::for_all("message_bytes_max"),

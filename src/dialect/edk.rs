@@ -90,6 +90,10 @@ impl Dialect for Edk {
         INVALID_TOKEN
     }
 
+    fn no_user(&self) -> Rejection {
+        MISSING_USER
+    }
+
     fn decode<'m>(
         &self,
         kind: Kind,
@@ -202,6 +206,11 @@ const USER_HEADER: &str = "x-user-id";
 const MISSING_TOKEN: Rejection = Rejection {
     status: 401,
     body: Cow::Borrowed("missing token\n"),
+};
+
+const MISSING_USER: Rejection = Rejection {
+    status: 401,
+    body: Cow::Borrowed("missing user\n"),
 };
 
 const INVALID_TOKEN: Rejection = Rejection {

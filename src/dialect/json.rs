@@ -19,6 +19,7 @@
 
 mod scan;
 pub mod strict;
+pub(crate) mod typed;
 pub mod write;
 
 use scan::{Scanner, is_white_space};

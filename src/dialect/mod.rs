@@ -62,6 +62,11 @@ pub trait Dialect: fmt::Debug + Sync {
         Rejection::UNAUTHORIZED
     }
 
+    /// How a client is turned away that must have a user and has none.
+    fn no_user(&self) -> Rejection {
+        Rejection::UNAUTHORIZED
+    }
+
     /// Says why no handler can have this command; as a rule any can.
     ///
     /// # Errors
@@ -151,6 +156,8 @@ pub struct Options {
     pub push_kind: Kind,
     /// What messages are, where the language leaves it open.
     pub schema: Schema,
+    /// Whether messages are read as older versions of the original read them (`projectforge`).
+    pub lenient: bool,
 }
 
 impl Default for Options {
@@ -158,6 +165,7 @@ impl Default for Options {
         Self {
             push_kind: Kind::Text,
             schema: Schema::Opaque,
+            lenient: false,
         }
     }
 }

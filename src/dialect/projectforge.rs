@@ -23,13 +23,15 @@
 //! ```
 //!
 //! Messages are read as the second version of Go's `encoding/json` reads them, and what that does
-//! not like ends the session, as does a handler that fails. Who comes to a channel is not told,
-//! the others are. Which sessions a channel has, whether the sender of a message is on the channel
-//! that it names and whether it is who it says, this language does not know.
+//! not like ends the session, as does a handler that fails. On a route with `lenient` they are read
+//! as the first version reads them, which the original used before its version 1.7.23. Who comes to
+//! a channel is not told, the others are. Which sessions a channel has, whether the sender of a
+//! message is on the channel that it names and whether it is who it says, this language does not
+//! know.
 
-use super::json::Scratch;
 use super::json::strict::{self, NotStrict};
 use super::json::write::{put_base64_string, put_compact_go, put_indented, put_string_plain};
+use super::json::{Scratch, Text, Wanted};
 use super::{
     Answered, Call, ChannelWish, Credentials, Dialect, Habits, Intent, Intents, Options, Presence,
     Refusal, Rejection, Then, UpgradeRequest,
@@ -81,11 +83,16 @@ impl Dialect for Projectforge {
         &self,
         kind: Kind,
         payload: &'m mut [u8],
-        _: &Options,
+        options: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
     ) -> Result<(), Refusal> {
-        intents.push(Intent::Call(read_call(kind, payload, scratch)?));
+        let call = if options.lenient {
+            read_call_lenient(kind, payload, scratch)
+        } else {
+            read_call(kind, payload, scratch)
+        };
+        intents.push(Intent::Call(call?));
         Ok(())
     }
 
@@ -153,11 +160,39 @@ pub(super) fn read_call<'m>(
     let malformed = |_: NotStrict| Refusal::Malformed;
     let [from, channel, command, data] =
         strict::read(message, ["from", "channel", "cmd", "param"]).map_err(malformed)?;
-    let [from, channel, command] = scratch.read([
+    let texts = [
         strict::text(from).map_err(malformed)?,
         strict::text(channel).map_err(malformed)?,
         strict::text(command).map_err(malformed)?,
-    ]);
+    ];
+    call(kind, texts, data, scratch)
+}
+
+/// Reads a message as the original did before its version 1.7.23: keys match in any case, the last
+/// of several wins, invalid text becomes U+FFFD, and what follows the object is ignored.
+///
+/// `null` is refused, as everything else that is no object: it panicked the original.
+fn read_call_lenient<'m>(
+    kind: Kind,
+    message: &'m [u8],
+    scratch: &'m mut Scratch,
+) -> Result<Call<'m>, Refusal> {
+    let found = LENIENT.find(message).map_err(|_| Refusal::Malformed)?;
+    if !message.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::Malformed);
+    }
+    let [data] = found.raws;
+    call(kind, found.strings, data, scratch)
+}
+
+/// Makes a call of the strings `from`, `channel` and `cmd` and of the parameter.
+fn call<'m>(
+    kind: Kind,
+    texts: [Option<Text<'m>>; 3],
+    data: Option<&'m [u8]>,
+    scratch: &'m mut Scratch,
+) -> Result<Call<'m>, Refusal> {
+    let [from, channel, command] = scratch.read(texts);
     if from.is_some_and(|from| parse_uuid(from).is_none()) {
         return Err(Refusal::Malformed);
     }
@@ -321,6 +356,9 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let decoded = percent_decode_str(&spaced).decode_utf8_lossy();
     Some(Cow::Owned(decoded.into_owned()))
 }
+
+/// A message as it is read on a route with `lenient`.
+const LENIENT: Wanted<3, 1> = Wanted::new(["from", "channel", "cmd"], ["param"]);
 
 /// The members of a message are inside one object.
 const MEMBER_DEPTH: usize = 1;
@@ -749,6 +787,71 @@ mod tests {
             ..Habits::default()
         };
         assert_eq!(Projectforge.habits(), expected);
+    }
+
+    /// Command, channel and parameter.
+    type Read = (String, String, Option<Vec<u8>>);
+
+    /// A message as a route with `lenient` reads it.
+    fn read_leniently(message: &[u8]) -> Option<Read> {
+        let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
+        let mut intents = Intents::new();
+        let options = Options {
+            lenient: true,
+            ..Options::default()
+        };
+        let kind = Kind::Text;
+        Projectforge
+            .decode(kind, &mut payload, &options, &mut scratch, &mut intents)
+            .ok()?;
+        let [Intent::Call(call)] = &intents[..] else {
+            panic!("{intents:?}");
+        };
+        let data = call.data.map(<[u8]>::to_vec);
+        Some((call.command.to_owned(), call.channel.to_owned(), data))
+    }
+
+    #[test]
+    fn a_lenient_route_reads_as_older_versions_did() {
+        for (message, expected) in [
+            (&br#"{"CMD":"a","Channel":"b"}"#[..], ("a", "b", None)),
+            (br#"{"cmd":"a","CMD":"b"}"#, ("b", "", None)),
+            (
+                br#"{"cmd":"cut \ud83d","param":"\ud83d"}"#,
+                ("cut \u{fffd}", "", Some(r#""\ud83d""#)),
+            ),
+            (b"{\"cmd\":\"\xff\"} trailing", ("\u{fffd}", "", None)),
+            (br#"{"cmd":"a","x":{"y":1,"y":2}}{"#, ("a", "", None)),
+            (
+                br#"{"cmd":null,"param":{"y":1,"y":2}}"#,
+                ("", "", Some(r#"{"y":1,"y":2}"#)),
+            ),
+        ] {
+            let (command, channel, data) = expected;
+            let data = data.map(|data| data.as_bytes().to_vec());
+            let expected = (command.to_owned(), channel.to_owned(), data);
+            let shown = message.escape_ascii();
+            assert_eq!(read_leniently(message), Some(expected), "{shown}");
+        }
+        for strict in [
+            r#"{"cmd":"a","cmd":"b"}"#,
+            r#"{"cmd":"cut \ud83d"}"#,
+            r#"{"cmd":"a"}{"#,
+        ] {
+            check(strict, None);
+        }
+        check(r#"{"CMD":"a"}"#, Some(("", "", "", None)));
+        for refused in [
+            "",
+            "null",
+            " null",
+            "[]",
+            "{",
+            r#"{"cmd":5}"#,
+            r#"{"from":""}"#,
+        ] {
+            assert_eq!(read_leniently(refused.as_bytes()), None, "{refused}");
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn route_settings(route: &Route, namespace: u16, ask_for_users: bool) -> RouteSe
                 PushFrame::Text => Kind::Text,
             },
             schema: dialect::Schema::Opaque,
+            lenient: route.lenient,
         },
         encoding: EncodingId(0),
         namespace,

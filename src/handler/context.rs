@@ -93,7 +93,20 @@ impl Context {
         str::from_utf8(self.data()?).ok()
     }
 
-    /// Its data, read as JSON of this type.
+    /// Its data, read as JSON of this type the way the original of `wsrv` reads them, which is
+    /// Go's `encoding/json`:
+    ///
+    /// - Keys match in any case, and the last of several wins.
+    /// - A member that is missing or `null` is what `#[serde(default)]` says, `None` for an
+    ///   `Option`, and otherwise the zero of its type: 0, `false`, `""`, an empty list or struct.
+    /// - Integers that do not fit and wrong types are errors in Go's words, with the names that
+    ///   serde knows: `json: cannot unmarshal string into Go struct field Register.uid of type
+    ///   int64`.
+    /// - Half a surrogate pair becomes U+FFFD.
+    ///
+    /// An enum has no zero. A struct with `#[serde(flatten)]` matches keys to the letter, unless
+    /// a member is missing, and has no zeros for what is flattened. [`Context::bind_serde`] has
+    /// serde's rules.
     ///
     /// # Errors
     ///
@@ -102,7 +115,18 @@ impl Context {
         bind::bind(self.data())
     }
 
-    /// Its data, read as JSON of this type and held to the rules of the type (crate `garde`).
+    /// Its data, read as JSON of this type by serde's rules: keys match to the letter, no key comes
+    /// twice, and what is missing is an error unless the type says otherwise. `null` is an object
+    /// without members to a type that does not take it.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Missing`] and [`BindError::Type`].
+    pub fn bind_serde<T: DeserializeOwned>(&self) -> Result<T, BindError> {
+        bind::bind_serde(self.data())
+    }
+
+    /// [`Context::bind`], and then the rules of the type (crate `garde`).
     ///
     /// # Errors
     ///

@@ -262,6 +262,11 @@ impl Handle {
         })
     }
 
+    /// The shard of a session, if it is one of this gateway's.
+    pub(crate) fn shard_of(&self, id: PublicId) -> Option<ShardId> {
+        self.session_of(id).map(SessionId::shard)
+    }
+
     /// The session that a public id names, if it is one of this gateway's.
     pub(super) fn session_of(&self, id: PublicId) -> Option<SessionId> {
         let (session, _) = self.core.ids.open(id)?;
@@ -369,14 +374,20 @@ impl RouteHandle {
 
     /// Pushes to those sessions of a user that registered for this event, or for none in
     /// particular. The result is how many they were.
+    ///
+    /// [`HandleError::Empty`] if the user, the event or the message's data is empty, as in the
+    /// original (`wserver`).
     pub fn push_user_event(
         &self,
         user: impl Into<Box<str>>,
         event: impl Into<Box<str>>,
         message: Message,
     ) -> Pending<u64> {
-        let event: Box<str> = event.into();
-        self.push_to_user(user.into(), Some(event.into_boxed_bytes()), message)
+        let (user, event): (Box<str>, Box<str>) = (user.into(), event.into());
+        if let Err(error) = check_push(&user, &event, &message) {
+            return Pending::failed(error);
+        }
+        self.push_to_user(user, Some(event.into_boxed_bytes()), message)
     }
 
     /// Pushes to every session of the route's namespace. The result is how many they were.
@@ -418,8 +429,13 @@ impl RouteHandle {
 
     /// Ends the sessions of a user, or those that registered for one event. The result is how many
     /// they were.
+    ///
+    /// [`HandleError::Empty`] if the user is empty, as in the original (`wserver`).
     pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
         let user: Box<str> = user.into();
+        if user.is_empty() {
+            return Pending::failed(HandleError::EMPTY_DROP);
+        }
         if !self.handle.is_user(&user) {
             return Pending::failed(HandleError::BadName);
         }
@@ -521,6 +537,14 @@ impl RouteHandle {
     pub(super) fn route_index(&self) -> u16 {
         u16::try_from(self.index).expect("routes are few")
     }
+}
+
+/// Checks that nothing of a push by user and event is empty.
+pub(super) fn check_push(user: &str, event: &str, message: &Message) -> Result<(), HandleError> {
+    if user.is_empty() || event.is_empty() || message.data.bytes_count() == 0 {
+        return Err(HandleError::EMPTY_PUSH);
+    }
+    Ok(())
 }
 
 /// Whether a close frame may have this code and this reason.

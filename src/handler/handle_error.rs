@@ -25,12 +25,23 @@ pub enum HandleError {
     NoRoomForNames,
     /// A name is empty, or longer than `name_bytes_max`.
     BadName,
+    /// Something of a push or drop by user and event is empty, in the words of the original
+    /// (`wserver`).
+    Empty(&'static str),
     /// The route's language has no words for such an event, and why.
     BadEvent(&'static str),
     /// A code that may not be sent (RFC 6455 7.4), or a reason of more than 123 bytes.
     BadClose,
     /// The rules of the gateway are against it.
     Denied(Denial),
+}
+
+impl HandleError {
+    /// A push by user and event in which one of them or the message is empty.
+    pub(super) const EMPTY_PUSH: Self =
+        Self::Empty("parameters(userId, event, message) can't be empty");
+    /// A drop without a user.
+    pub(super) const EMPTY_DROP: Self = Self::Empty("userID can't be empty");
 }
 
 impl From<NoRoom> for HandleError {
@@ -54,7 +65,7 @@ impl fmt::Display for HandleError {
             Self::TooManyNames => "the session has too many names",
             Self::NoRoomForNames => "the shard has no room for another name",
             Self::BadName => "a name is empty or too long",
-            Self::BadEvent(why) => why,
+            Self::BadEvent(why) | Self::Empty(why) => why,
             Self::BadClose => "a close code or reason that may not be sent",
             Self::Denied(denial) => denial.as_str(),
         })

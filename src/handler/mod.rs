@@ -23,6 +23,7 @@
 //! hurts nobody else; one that blocks stalls its shard, and is named in the log.
 
 mod admission;
+mod ansi_html;
 mod bind;
 mod chain;
 mod context;

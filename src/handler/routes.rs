@@ -1,7 +1,7 @@
 //! Several routes of a gateway taken together: what is said through them is said once in each of
 //! their namespaces, whatever number of routes share it.
 
-use super::handle::{Handle, RouteHandle, RouteInfo};
+use super::handle::{Handle, RouteHandle, RouteInfo, check_push};
 use super::handle_error::HandleError;
 use super::pages::{NamePlace, NamesWalk, Page, PageRoom, SessionsWalk, walk};
 use super::pending::Pending;
@@ -47,6 +47,11 @@ impl Routes {
         self.reachable().map(|route| route.path.as_str())
     }
 
+    /// How many namespaces they have together.
+    pub(crate) fn namespaces_count(&self) -> usize {
+        self.namespaces.len()
+    }
+
     /// Sees whether every language has words for an event that could have to say it.
     ///
     /// # Errors
@@ -85,7 +90,21 @@ impl Routes {
         message: Message,
     ) -> Pending<u64> {
         let (user, event): (Box<str>, Box<str>) = (user.into(), event.into());
-        if !self.handle.is_user(&user) {
+        if let Err(error) = check_push(&user, &event, &message) {
+            return Pending::failed(error);
+        }
+        self.push_user_for_event(&user, &event, message)
+    }
+
+    /// [`Routes::push_user_event`], also of an event without data, for which some languages have
+    /// words.
+    pub(crate) fn push_user_for_event(
+        &self,
+        user: &str,
+        event: &str,
+        message: Message,
+    ) -> Pending<u64> {
+        if !self.handle.is_user(user) {
             return Pending::failed(HandleError::BadName);
         }
         self.push(message, |namespace| OwnedAudience::User {
@@ -107,6 +126,9 @@ impl Routes {
     /// See [`RouteHandle::drop_user`].
     pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
         let user: Box<str> = user.into();
+        if user.is_empty() {
+            return Pending::failed(HandleError::EMPTY_DROP);
+        }
         if !self.handle.is_user(&user) {
             return Pending::failed(HandleError::BadName);
         }

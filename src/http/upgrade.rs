@@ -302,7 +302,7 @@ fn settle_user(
         _ => {}
     }
     match &admission.user {
-        None if route.exclusive => Err(route.dialect.rejection()),
+        None if route.exclusive => Err(route.dialect.no_user()),
         _ => Ok(()),
     }
 }

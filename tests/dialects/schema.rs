@@ -54,6 +54,7 @@ pub(crate) fn all_options() -> Vec<Options> {
             all.push(Options {
                 push_kind,
                 schema: schema.clone(),
+                lenient: push_kind == Kind::Binary,
             });
         }
     }

@@ -387,7 +387,11 @@ fn data_are_bound_to_types_and_values_checked_where_the_type_asks_for_it() {
             "{}",
         );
         assert_eq!(client.hear(), missing);
-        for data in [r#"{"uid":"1"}"#, "[]", "{}", r#"{"uid":-1}"#] {
+        for zero in ["{}", "null", r#"{"UID":7,"Uid":0}"#] {
+            client.say(&asked(command, "1", zero));
+            assert_eq!(client.hear(), answered(command, "1", 0, "ok", "0"));
+        }
+        for data in [r#"{"uid":"1"}"#, "[]", r#"{"uid":-1}"#, r#"{"uid":1e0}"#] {
             client.say(&asked(command, "1", data));
             assert!(client.hear().contains(r#""status":999999999,"#), "{data}");
         }

@@ -58,7 +58,7 @@ fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
 
 /// The text of the next push.
 #[track_caller]
-fn pushed(client: &mut Client) -> String {
+pub(crate) fn pushed(client: &mut Client) -> String {
     let heard = client.hear();
     let (_, data) = heard.rsplit_once(r#""data":""#).expect(&heard);
     data.trim_end_matches("\"}").to_owned()
@@ -335,10 +335,48 @@ fn names_that_nobody_can_have_are_refused() {
         assert_eq!(done(route.publish(name, message())), bad);
         assert_eq!(done(route.publish_except(name, message(), &[])), bad);
         assert_eq!(done(route.push_user(name, message())), bad);
-        assert_eq!(done(route.push_user_event(name, "e", message())), bad);
-        assert_eq!(done(route.drop_user(name, None)), bad);
     }
+    let long = "12345678901234567";
+    let bad = Err(HandleError::BadName);
+    let text = || Message::text("e", "x");
+    assert_eq!(done(route.push_user_event(long, "e", text())), bad);
+    assert_eq!(done(route.drop_user(long, None)), bad);
     assert_eq!(done(route.publish("1234567890123456", message())), Ok(0));
+    stop(gateway);
+}
+
+/// The sentences are those of the original's Push and Drop.
+#[test]
+fn an_empty_user_event_or_message_is_refused() {
+    let gateway = builder(config(2)).start().expect("it starts");
+    let route = gateway.route("/ws").expect("it is there");
+    let routes = gateway.handle().all_routes();
+    for (user, event, text) in [
+        ("", "e", "x"),
+        ("jack", "", "x"),
+        ("jack", "e", ""),
+        ("", "", ""),
+    ] {
+        let message = || Message::text("e", text);
+        for pushed in [
+            route.push_user_event(user, event, message()),
+            routes.push_user_event(user, event, message()),
+        ] {
+            let error = done(pushed).expect_err("something is empty");
+            let sentence = "parameters(userId, event, message) can't be empty";
+            assert_eq!(error.to_string(), sentence, "{user:?} {event:?} {text:?}");
+        }
+    }
+    let nothing = route.push_user_event("jack", "e", Message::new("e"));
+    assert!(matches!(done(nothing), Err(HandleError::Empty(_))));
+    for dropped in [route.drop_user("", None), routes.drop_user("", Some("e"))] {
+        let error = done(dropped).expect_err("no user");
+        assert_eq!(error.to_string(), "userID can't be empty");
+    }
+    assert_eq!(
+        done(route.push_user_event("jack", "e", Message::text("e", "x"))),
+        Ok(0)
+    );
     stop(gateway);
 }
 

@@ -1,6 +1,7 @@
 //! The twins of the five originals' documented samples (wire.md 8).
 
 use crate::client::{Client, open, open_as, read_text, register, settle};
+use crate::node;
 use crate::peer::{Answer, Peer, sent_to};
 use crate::process::Example;
 use crate::{get, open_with, try_open};
@@ -118,6 +119,16 @@ fn wsrv_guards_registers_and_tells_all_who_have_registered() {
         assert_eq!(read_text(client), ok);
     }
     settle(&mut stranger);
+    say(
+        &mut stranger,
+        r#"{"cmd":"register","seqno":"3","data":{"uid":"5"}}"#,
+    );
+    let words = "json: cannot unmarshal string into Go struct field .UID of type int64";
+    let failed = format!(r#""seqno":"3","status":999999999,"msg":"{words}","data":{{}}"#);
+    assert_eq!(
+        read_text(&mut stranger),
+        format!(r#"{{"cmd":"register",{failed}}}"#)
+    );
 
     for (client, uid) in &mut known {
         say(client, r#"{"cmd":"userinfo","seqno":"2"}"#);
@@ -205,6 +216,14 @@ fn projectforge_serves_its_page_and_nothing_else() {
 }
 
 #[test]
+fn the_page_of_projectforge_trims_sends_no_empty_text_and_reconnects() {
+    let example = Example::start("projectforge", &[]);
+    let address = format!("ws://{}", example.address);
+    node::run("pages/projectforge.mjs", &[&address]);
+    example.stop();
+}
+
+#[test]
 fn projectforge_pings_chats_and_joins() {
     let mut example = Example::start("projectforge", &[]);
     let mut first = open(example.address, "/example/socket?ch=room");
@@ -232,21 +251,24 @@ fn projectforge_pings_chats_and_joins() {
         }
     }
 
-    // Only whoever is in a room hears what is said there, and may say something.
+    // Whoever joins a room hears what is said there. What he says stays on his own channel,
+    // whatever channel the message names.
     let mut third = open(example.address, "/example/socket?ch=b");
     let (ping_b, pong_b) = (ping.replace("room", "b"), pong.replace("room", "b"));
-    say(&mut third, &ping_b);
+    say(&mut third, ping);
     assert_eq!(read_timed(&mut third, "timestamp"), pong_b);
     say(&mut first, r#"{"cmd":"join-room","param":{"room":"b"}}"#);
     read_presence(&mut third, "b", true);
     say(&mut first, &ping_b);
+    for client in [&mut first, &mut second] {
+        assert_eq!(read_timed(client, "timestamp"), pong);
+    }
+    settle(&mut third);
+    say(&mut third, &ping_b);
     for client in [&mut first, &mut third] {
         assert_eq!(read_timed(client, "timestamp"), pong_b);
     }
-    settle(&mut second);
-    say(&mut third, ping);
-    assert_eq!(read_close(&mut third).0, 1011);
-    drop(third);
+    close(third);
     read_presence(&mut first, "b", false);
 
     say(&mut first, r#"{"channel":"room","cmd":"bogus"}"#);
@@ -255,6 +277,67 @@ fn projectforge_pings_chats_and_joins() {
     close(second);
     read_presence(&mut first, "room", false);
     close(first);
+    example.stop();
+}
+
+/// wire.md 8: the documented page connects without a channel and names one of its own, and nothing
+/// that it sends ends the session.
+#[test]
+fn projectforge_takes_what_its_documented_page_sends() {
+    let mut example = Example::start("projectforge", &[]);
+    let mut page = open(example.address, "/example/socket");
+    let mut answer = |message: &str| -> Value {
+        say(&mut page, message);
+        serde_json::from_str(&read_text(&mut page)).expect("JSON")
+    };
+    let pong = answer(r#"{"channel":"example","cmd":"ping","param":{}}"#);
+    assert_eq!(pong["cmd"], "pong");
+    let own = pong["channel"].as_str().expect("a channel").to_owned();
+    let random = own.strip_prefix("example-").expect("a name of its own");
+    assert_eq!(random.len(), 8, "{own}");
+
+    let long = format!("{:?}", "x".repeat(2_000));
+    for (param, text) in [
+        (r#"{"text":"hi"}"#, r#""hi""#),
+        ("{}", "null"),
+        ("null", "null"),
+        ("[]", "null"),
+        (r#"{"text":5}"#, "5"),
+        (r#"{"text":""}"#, r#""""#),
+        (r#"{"text":[1.0,{}]}"#, "[1,{}]"),
+        (&format!(r#"{{"text":{long}}}"#), &long),
+    ] {
+        let chat = answer(&format!(
+            r#"{{"channel":"example","cmd":"chat","param":{param}}}"#
+        ));
+        assert_eq!(chat["channel"], *own);
+        assert_eq!(chat["param"]["text"].to_string(), text, "{param:.50}");
+        assert_eq!(chat["param"]["user"], "Guest");
+    }
+    assert_eq!(answer(r#"{"cmd":"chat"}"#)["param"]["text"], Value::Null);
+
+    for (param, room) in [
+        (r#"{"room":5}"#, "5"),
+        (r#"{"room":1e30}"#, "1e+30"),
+        (r#"{"room":0.00001}"#, "1e-05"),
+        ("{}", "<nil>"),
+        (r#"{"room":{"a":[1,true]}}"#, "map[a:[1 true]]"),
+        (r#"{"room":"\u00e9"}"#, "\u{e9}"),
+    ] {
+        let query: String = form_urlencoded::byte_serialize(room.as_bytes()).collect();
+        let mut member = open(example.address, &format!("/example/socket?ch={query}"));
+        say(
+            &mut page,
+            &format!(r#"{{"cmd":"join-room","param":{param}}}"#),
+        );
+        read_presence(&mut member, room, true);
+        close(member);
+        read_presence(&mut page, room, false);
+    }
+    say(&mut page, r#"{"cmd":"join-room","param":{"room":""}}"#);
+    example.expect_log("cannot join room []");
+    settle(&mut page);
+    close(page);
     example.stop();
 }
 

@@ -105,6 +105,7 @@ impl Reader {
             "kick_out_new_user_conn" => route.kick_out_new_user_conn = self.boolean(entry)?,
             "push_frame" => route.push_frame = self.parsed(entry, FromStr::from_str)?,
             "from" => route.from = self.parsed(entry, FromStr::from_str)?,
+            "lenient" => route.lenient = self.boolean(entry)?,
             "tap_path" => route.tap_path = Some(string(self)?),
             "tap_secret" => route.tap_secret = Some(self.secret(entry)?),
             key => {
@@ -315,6 +316,7 @@ mod tests {
             ("command_field = 'c'", "edk"),
             ("push_frame = 'text'", "wsrv"),
             ("from = 'user'", "projectforge"),
+            ("lenient = true", "projectforge"),
             ("tap_path = '/t'", "projectforge"),
             ("tap_secret = 'x'", "projectforge"),
             ("registration_timeout_ms = 0", "wserver"),
@@ -435,12 +437,13 @@ mod tests {
 
         let read = route(
             "projectforge",
-            "from = 'user'\ntap_path = '/t'\ntap_secret = 's'",
+            "from = 'user'\nlenient = true\ntap_path = '/t'\ntap_secret = 's'",
         );
         let mut expected = Route::new("/a", DialectName::Projectforge);
         expected.from = Sender::User;
         expected.tap_path = Some("/t".to_owned());
         expected.tap_secret = Some(Secret::new("s"));
+        expected.lenient = true;
         assert_eq!(read, expected);
     }
 
@@ -664,6 +667,11 @@ mod tests {
             "projectforge",
             "from = 'me'",
             "4: routes[0].from: \"me\" is unknown, allowed are \"session\", \"user\"",
+        );
+        refused(
+            "projectforge",
+            "lenient = 'yes'",
+            "4: routes[0].lenient: must be true or false; found a string",
         );
         refused(
             "edk",

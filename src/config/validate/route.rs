@@ -476,6 +476,7 @@ mod tests {
             (descriptor, "schema"),
             (|it| it.push_frame = PushFrame::Text, "push_frame"),
             (|it| it.from = Sender::User, "from"),
+            (|it| it.lenient = true, "lenient"),
             (|it| it.tap_path = Some("/t".to_owned()), "tap_path"),
             (|it| it.tap_secret = Some(Secret::new("a")), "tap_secret"),
             (

@@ -1,0 +1,440 @@
+//! The typed reader: JSON as a type of serde's, the way Go's `encoding/json` reads a struct.
+//!
+//! ```text
+//!   struct Register { uid: i64, name: String, #[serde(default)] age: u8, tag: Option<String> }
+//!
+//!   {"UID": 1, "uid": 5, "age": null, "x": {}}      uid 5, name "", age the default, tag None
+//!   {"uid": "5"}     json: cannot unmarshal string into Go struct field Register.uid of type int64
+//! ```
+//!
+//! - Keys match as they are spelled or else in any case. The last of several wins, but all of them
+//!   have the right type. Members that the type does not have are ignored.
+//! - `null` is as missing. A missing member is what `#[serde(default)]` says, `None` for an
+//!   `Option`, and the zero of its type otherwise: serde reports what it misses, and the text is
+//!   read again with a zero for that member, once for each member of each struct.
+//! - Numbers are as strict as in Go: neither a fraction nor an exponent is an integer, and nothing
+//!   is rounded to fit. Text that is not valid becomes U+FFFD.
+//! - A mismatch is worded as Go words it, with the names that serde knows.
+//!
+//! Where serde has more than Go (enums, tuples), its rules hold. A struct with `#[serde(flatten)]`
+//! does not tell its members, so they match to the letter unless one is reported as missing, and
+//! what is flattened has no zeros.
+//!
+//! One pass without recursion checks the text and notes where each object and array ends, so that
+//! no byte is looked at once per level. A type is read at most [`TYPED_DEPTH_MAX`] levels deep;
+//! what is ignored may be as deep as in [`DEPTH_MAX`].
+
+mod document;
+mod error;
+mod members;
+mod type_name;
+
+use self::document::{Document, Kind, Value};
+use self::error::{Error, Key};
+use self::members::{Elements, Members, Variant, one_entry};
+use self::type_name::{name_of_map, name_of_seq};
+use super::{Refused, Text};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserializer;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
+use smallvec::{SmallVec, smallvec};
+
+/// Why a text is not of a type.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum NotTyped {
+    /// It is not JSON.
+    Malformed,
+    /// It is JSON of another type, in Go's words.
+    Mismatch(String),
+}
+
+/// The most levels of objects and arrays that a type may have, the outermost included.
+pub(crate) const TYPED_DEPTH_MAX: u32 = 128;
+
+/// Reads a text, which is one JSON value, as a `T`.
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, NotTyped> {
+    let document = Document::parse(text).map_err(|_: Refused| NotTyped::Malformed)?;
+    let mut hints = Vec::new();
+    loop {
+        let reader = Reader {
+            document: &document,
+            values: smallvec![document.root()],
+            hints: &hints,
+            field: None,
+            member: None,
+            depth: 0,
+        };
+        let (key, hint) = match T::deserialize(reader) {
+            Ok(value) => return Ok(value),
+            Err(Error::Worded(text)) => return Err(NotTyped::Mismatch(text)),
+            Err(Error::Missing { name, key }) => match key {
+                Some(key) if !hints.contains(&(key.clone(), Hint::Zero)) => (key, Hint::Zero),
+                // A zero did not help.
+                Some(_) | None => {
+                    return Err(NotTyped::Mismatch(format!("missing field `{name}`")));
+                }
+            },
+            Err(Error::Null(key)) => (key, Hint::Omit),
+        };
+        hints.push((key, hint));
+    }
+}
+
+/// What an earlier pass has found out about a member.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Hint {
+    /// Where it is `null`, it is left out.
+    Omit,
+    /// Where it is missing, it has its zero.
+    Zero,
+}
+
+/// A field that is being read, and those it is within.
+#[derive(Clone, Copy, Debug)]
+struct Field<'f> {
+    outer: Option<&'f Self>,
+    structure: &'f str,
+    name: &'f str,
+}
+
+/// All values of one member, in order; of anything else, its one value. None is the type's zero.
+type Values = SmallVec<[Value; 1]>;
+
+/// Reads one value.
+struct Reader<'r> {
+    document: &'r Document<'r>,
+    values: Values,
+    hints: &'r [(Key, Hint)],
+    /// The innermost field around it.
+    field: Option<&'r Field<'r>>,
+    /// The member that it is the value of, if it is one's.
+    member: Option<Key>,
+    /// How many objects and arrays are around it.
+    depth: u32,
+}
+
+impl Reader<'_> {
+    /// The values that are not `null`, in order: those that count for all types but a few.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Null`] if a member is `null` and nothing else, so that it is left out.
+    fn present(&self) -> Result<impl Iterator<Item = Value> + use<'_>, Error> {
+        if let Some(key) = &self.member
+            && !self.values.is_empty()
+            && self.are_null(&self.values)
+        {
+            return Err(Error::Null(key.clone()));
+        }
+        let values = self.values.iter().copied();
+        Ok(values.filter(|value| self.document.kind(*value) != Kind::Null))
+    }
+
+    fn are_null(&self, values: &[Value]) -> bool {
+        let mut kinds = values.iter().map(|value| self.document.kind(*value));
+        kinds.all(|kind| kind == Kind::Null)
+    }
+
+    /// What reads something that is within this.
+    fn within(&self, values: Values) -> Reader<'_> {
+        Reader {
+            document: self.document,
+            values,
+            hints: self.hints,
+            field: self.field,
+            member: None,
+            depth: self.depth + 1,
+        }
+    }
+
+    /// The last value of all; `None` for the zero.
+    fn last(&self) -> Option<Value> {
+        self.values.last().copied()
+    }
+
+    fn mismatch(&self, value: &str, of_type: &str) -> Error {
+        Error::mismatch(value, self.field, of_type)
+    }
+
+    /// The values that are not `null`, all of which must be of this kind.
+    fn present_of(&self, kind: Kind, of_type: impl FnOnce() -> String) -> Result<Values, Error> {
+        let mut values = Values::new();
+        for value in self.present()? {
+            let found = self.document.kind(value);
+            if found != kind {
+                return Err(self.mismatch(found.word(), &of_type()));
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    /// The values of an object or array, see [`Reader::present_of`].
+    fn containers(&self, kind: Kind, of_type: impl FnOnce() -> String) -> Result<Values, Error> {
+        let values = self.present_of(kind, of_type)?;
+        self.check_depth()?;
+        Ok(values)
+    }
+
+    fn check_depth(&self) -> Result<(), Error> {
+        if self.depth >= TYPED_DEPTH_MAX {
+            return Err(Error::Worded("exceeded max depth".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The last number; `None` for the zero. All must be such as `read` takes.
+    fn number<N>(
+        &self,
+        of_type: &str,
+        read: impl Fn(&str) -> Option<N>,
+    ) -> Result<Option<N>, Error> {
+        let mut last = None;
+        for value in self.present_of(Kind::Number, || of_type.to_owned())? {
+            let literal = self.document.literal(value);
+            let number = read(literal);
+            let wrong = || self.mismatch(&format!("number {literal}"), of_type);
+            last = Some(number.ok_or_else(wrong)?);
+        }
+        Ok(last)
+    }
+
+    /// The last string, decoded; empty for the zero.
+    fn string(&self) -> Result<String, Error> {
+        let values = self.present_of(Kind::String, || "string".to_owned())?;
+        let text = values.last().map(|&value| self.document.text(value));
+        Ok(text.map(decoded).unwrap_or_default())
+    }
+
+    /// What kind of thing stands where a type of this name cannot be read from it.
+    fn unfit(&self, of_type: &str) -> Error {
+        let kind = self.last().map_or(Kind::Null, |it| self.document.kind(it));
+        self.mismatch(kind.word(), of_type)
+    }
+}
+
+/// A string without its escapes.
+fn decoded(text: Text<'_>) -> String {
+    let mut decoded = String::new();
+    text.decode(&mut decoded);
+    decoded
+}
+
+/// Methods for types of numbers, each with its name in Go and how it is read.
+macro_rules! numbers {
+    ($($method:ident, $visit:ident, $number:ty, $name:literal, $is_fit:expr;)+) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            let read = |text: &str| text.parse::<$number>().ok().filter($is_fit);
+            visitor.$visit(self.number($name, read)?.unwrap_or_default())
+        })+
+    };
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = Error;
+
+    numbers! {
+        deserialize_i8, visit_i8, i8, "int8", |_| true;
+        deserialize_i16, visit_i16, i16, "int16", |_| true;
+        deserialize_i32, visit_i32, i32, "int32", |_| true;
+        deserialize_i64, visit_i64, i64, "int64", |_| true;
+        deserialize_i128, visit_i128, i128, "int128", |_| true;
+        deserialize_u8, visit_u8, u8, "uint8", |_| true;
+        deserialize_u16, visit_u16, u16, "uint16", |_| true;
+        deserialize_u32, visit_u32, u32, "uint32", |_| true;
+        deserialize_u64, visit_u64, u64, "uint64", |_| true;
+        deserialize_u128, visit_u128, u128, "uint128", |_| true;
+        deserialize_f32, visit_f32, f32, "float32", |it| it.is_finite();
+        deserialize_f64, visit_f64, f64, "float64", |it| it.is_finite();
+    }
+
+    /// For types that take what comes, such as a `serde_json::Value`.
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Some(value) = self.last() else {
+            return visitor.visit_unit();
+        };
+        match self.document.kind(value) {
+            Kind::Null => visitor.visit_unit(),
+            Kind::Bool => self.deserialize_bool(visitor),
+            Kind::String => self.deserialize_string(visitor),
+            Kind::Array => self.deserialize_seq(visitor),
+            Kind::Object => self.deserialize_map(visitor),
+            Kind::Number => {
+                let literal = self.document.literal(value);
+                if let Ok(number) = literal.parse() {
+                    return visitor.visit_u64(number);
+                }
+                // As a float it keeps its sign.
+                match literal.parse() {
+                    Ok(number) if literal != "-0" => visitor.visit_i64(number),
+                    Ok(_) | Err(_) => self.deserialize_f64(visitor),
+                }
+            }
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let values = self.present_of(Kind::Bool, || "bool".to_owned())?;
+        let last = values.last().map(|&value| self.document.literal(value));
+        visitor.visit_bool(last == Some("true"))
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let text = self.string()?;
+        if text.is_empty() {
+            return visitor.visit_char('\0');
+        }
+        visitor.visit_string(text)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_string(self.string()?)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_string(self.string()?)
+    }
+
+    /// Bytes are base64 in a string, as they are in Go.
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let is_string = |value: Value| self.document.kind(value) == Kind::String;
+        if !self.present()?.all(is_string) {
+            return self.deserialize_seq(visitor);
+        }
+        let bytes = STANDARD.decode(self.string()?);
+        visitor.visit_byte_buf(bytes.map_err(|_| Error::Worded("illegal base64 data".to_owned()))?)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.last() {
+            Some(value) if self.document.kind(value) != Kind::Null => visitor.visit_some(self),
+            Some(_) | None => visitor.visit_none(),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.present_of(Kind::Object, || "struct {}".to_owned())?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if name == RAW_VALUE {
+            let raw = self.last().map_or(&b"null"[..], |it| self.document.raw(it));
+            let raw = String::from_utf8_lossy(raw).into_owned();
+            return visitor.visit_map(one_entry(RAW_VALUE, raw));
+        }
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if let Some(kind) = self.other_kind(Kind::Array)? {
+            return Err(self.mismatch(kind.word(), &name_of_seq(None, visitor)));
+        }
+        let values = self.containers(Kind::Array, String::new)?;
+        visitor.visit_seq(Elements::of(&self, values.last().copied(), None))
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        if let Some(kind) = self.other_kind(Kind::Array)? {
+            return Err(self.mismatch(kind.word(), &name_of_seq(Some(len), visitor)));
+        }
+        let values = self.containers(Kind::Array, String::new)?;
+        visitor.visit_seq(Elements::of(&self, values.last().copied(), Some(len)))
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_tuple(len, visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if let Some(kind) = self.other_kind(Kind::Object)? {
+            return Err(self.mismatch(kind.word(), &name_of_map(visitor)));
+        }
+        let values = self.containers(Kind::Object, String::new)?;
+        let key = |name| Key::of_map(self.field, name);
+        let result = visitor.visit_map(Members::of_map(&self, &values));
+        result.map_err(|error: Error| error.locate(key))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let values = self.containers(Kind::Object, || name.to_owned())?;
+        let key = |member| Key::of_struct(name, fields, member);
+        let result = visitor.visit_map(Members::of_struct(&self, (name, fields), &values));
+        result.map_err(|error: Error| error.locate(key))
+    }
+
+    /// A string names a variant without data; an object has one member, a variant and its data.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let Some(value) = self.present()?.last() else {
+            return Err(self.unfit(name));
+        };
+        self.check_depth()?;
+        match self.document.kind(value) {
+            Kind::String => {
+                let variant = decoded(self.document.text(value));
+                let variant: StrDeserializer<'_, Error> = variant.as_str().into_deserializer();
+                visitor.visit_enum(variant)
+            }
+            Kind::Object => match Variant::of(&self, value) {
+                Some(variant) => visitor.visit_enum(variant),
+                None => Err(self.unfit(name)),
+            },
+            Kind::Null | Kind::Bool | Kind::Number | Kind::Array => Err(self.unfit(name)),
+        }
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_string(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_unit()
+    }
+}
+
+impl Reader<'_> {
+    /// The first kind of value that is neither `null` nor this.
+    fn other_kind(&self, kind: Kind) -> Result<Option<Kind>, Error> {
+        let mut kinds = self.present()?.map(|value| self.document.kind(value));
+        Ok(kinds.find(|found| *found != kind))
+    }
+}
+
+/// What `serde_json` asks for to get a value as it is spelled.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+#[cfg(test)]
+mod tests;

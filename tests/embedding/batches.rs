@@ -1,0 +1,197 @@
+//! Calls of a batch of the server API, over several shards: which of them go out together, and that
+//! each sees what those before it did.
+
+use crate::pushing::pushed;
+use crate::stage::{
+    Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, read_answer, stop,
+};
+use crate::words::{answered, asked};
+use campanile::config::{Config, DialectName, Http};
+use campanile::handler::Admission;
+use campanile::{Context, Reply};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::TcpStream;
+
+/// A wsrv gateway with the server API, whose shards have all the time in the world.
+fn config(shards: u8) -> Config {
+    let mut config = Config {
+        http: Http {
+            push_timeout_ms: 60_000,
+            ..Http::default()
+        },
+        ..config_of(shards, DialectName::Wsrv)
+    };
+    config.api.enabled = Some(true);
+    config
+}
+
+#[track_caller]
+fn begin_batch(socket: &mut TcpStream, calls: &[Value]) {
+    let body = json!({ "calls": calls }).to_string();
+    let head = "POST /api/v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: ";
+    let request = format!("{head}{}\r\n\r\n{body}", body.len());
+    socket.write_all(request.as_bytes()).expect("it reads");
+}
+
+#[track_caller]
+fn end_batch(socket: &mut TcpStream) -> Vec<Value> {
+    let answer = read_answer(socket);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+    body["results"].as_array().expect("a list").clone()
+}
+
+/// A member of the connection's own shard hears all of a batch while the other shard, which has yet
+/// to say how many it reached, is held: no publication waits for the one before.
+#[test]
+fn publications_of_a_batch_go_out_together() {
+    const CALLS: usize = 100;
+    let hold = Hold::default();
+    let held = hold.clone();
+    let (pen, diary) = diary();
+    let gateway = builder(config(2))
+        .route("/x")
+        .handle("hold", move |_| {
+            let (pen, hold) = (pen.clone(), held.clone());
+            async move {
+                pen.note("holding");
+                hold.wait();
+            }
+        })
+        .admit(async |_| Ok(Admission::new().join("room")))
+        .start()
+        .expect("it starts");
+    let _release = ReleaseOnDrop(hold.clone());
+    let address = gateway.local_addr();
+    let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
+    let mut http = connect_to(address, 0);
+    members[1].say(&asked("hold", "1", "{}"));
+    diary.expect(&["holding"]);
+
+    let publish = |index| json!({"call": "publish", "channel": "room", "data": format!("{index}")});
+    let calls: Vec<Value> = (0..CALLS).map(publish).collect();
+    begin_batch(&mut http, &calls);
+    for index in 0..CALLS {
+        assert_eq!(pushed(&mut members[0]), index.to_string());
+    }
+    hold.release();
+    let everywhere = vec![json!({"delivered": 2}); CALLS];
+    assert_eq!(end_batch(&mut http), everywhere);
+    let silence = answered("hold", "1", -1, "not implement", "{}");
+    let mut index = 0;
+    while index < CALLS {
+        let heard = members[1].hear();
+        if heard != silence {
+            assert!(heard.contains(&format!(r#""data":"{index}""#)), "{heard}");
+            index += 1;
+        }
+    }
+    drop((members, http));
+    stop(gateway);
+}
+
+/// Sessions of both shards join and leave between publications, and everything that a call sees of
+/// those before it is what it would see if they had been asked one by one.
+#[test]
+fn each_call_of_a_batch_sees_what_those_before_it_did() {
+    const ROUNDS: usize = 60;
+    let gateway = builder(config(2))
+        .route("/x")
+        .handle("id", async |cx: Context| {
+            Reply::text(cx.session_id().to_string())
+        })
+        .start()
+        .expect("it starts");
+    let address = gateway.local_addr();
+    let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
+    let ids = members.each_mut().map(|member| {
+        member.say(&asked("id", "1", "{}"));
+        pushed(member)
+    });
+    let mut http = connect_to(address, 0);
+    let publish = |text: &str| json!({"call": "publish", "channel": "room", "data": text});
+    let of = |call: &str, session: usize, channel: &str| json!({"call": call, "session": ids[session], "channel": channel, "route": "/x"});
+    let to =
+        |session: usize, text: &str| json!({"call": "push", "session": ids[session], "data": text});
+    let mut calls = Vec::new();
+    let mut expected = Vec::new();
+    for _ in 0..ROUNDS {
+        for (call, result) in [
+            (publish("nobody"), json!({"delivered": 0})),
+            (of("join", 1, "room"), json!({"joined": true})),
+            (publish("b"), json!({"delivered": 1})),
+            (of("join", 1, "room"), json!({"joined": false})),
+            (of("join", 0, "room"), json!({"joined": true})),
+            (of("join", 0, "other"), json!({"joined": true})),
+            (publish("ab"), json!({"delivered": 2})),
+            (to(1, "to b"), json!({"delivered": 1})),
+            (to(0, "to a"), json!({"delivered": 1})),
+            (publish("after"), json!({"delivered": 2})),
+            (of("leave", 1, "room"), json!({"left": true})),
+            (publish("a"), json!({"delivered": 1})),
+            (of("leave", 0, "room"), json!({"left": true})),
+            (of("leave", 0, "other"), json!({"left": true})),
+        ] {
+            calls.push(call);
+            expected.push(result);
+        }
+    }
+    for _ in 0..3 {
+        begin_batch(&mut http, &calls);
+        assert_eq!(end_batch(&mut http), expected);
+        for _ in 0..ROUNDS {
+            for text in ["ab", "to a", "after", "a"] {
+                assert_eq!(pushed(&mut members[0]), text);
+            }
+            for text in ["b", "ab", "to b", "after"] {
+                assert_eq!(pushed(&mut members[1]), text);
+            }
+        }
+    }
+    members[1].settle();
+
+    // Who is closed hears nothing more, and is on no channel.
+    let close = json!({"call": "disconnect", "session": ids[1]});
+    let calls = [
+        of("join", 1, "room"),
+        publish("last"),
+        close,
+        publish("late"),
+        to(1, "late"),
+    ];
+    begin_batch(&mut http, &calls);
+    let results = end_batch(&mut http);
+    assert_eq!(results[1], json!({"delivered": 1}));
+    assert_eq!(results[2], json!({"disconnected": 1}));
+    assert_eq!(results[3], json!({"delivered": 0}));
+    assert_eq!(results[4]["error"]["code"], "no_session");
+    assert_eq!(pushed(&mut members[1]), "last");
+    assert_eq!(members[1].closing().0, 1000);
+    drop((members, http));
+    stop(gateway);
+}
+
+/// As many totals may be under way as there may be pushes, of which a batch takes a part.
+#[test]
+fn a_batch_is_never_too_much_by_itself() {
+    for pushes_in_flight_max in [1, 4, 9] {
+        let mut config = config(3);
+        config.limits.pushes_in_flight_max = pushes_in_flight_max;
+        config.limits.commands_max = 16;
+        config.limits.mailbox_messages_max = 1;
+        let gateway = builder(config)
+            .route("/x")
+            .admit(async |_| Ok(Admission::new().join("room")))
+            .start()
+            .expect("it starts");
+        let address = gateway.local_addr();
+        let member = Client::open_on(address, 2, "/x", &[]);
+        let mut http = connect_to(address, 0);
+        let call = json!({"call": "publish", "channel": "room", "route": "/x"});
+        begin_batch(&mut http, &vec![call; 200]);
+        assert_eq!(end_batch(&mut http), vec![json!({"delivered": 1}); 200]);
+        drop((member, http));
+        stop(gateway);
+    }
+}

@@ -6,7 +6,10 @@
 //! grows with what has arrived, never with what a head declares, and is given up with the message.
 //!
 //! It judges frames, not content: whether a text message is UTF-8 is not its business (the original
-//! servers do not look either), only whether a close frame's reason is.
+//! servers do not look either), only whether a close frame's reason is. Whoever wants to know while
+//! a message is unfinished looks at [`Decoder::unfinished_text`] with a [`TextCheck`].
+//!
+//! [`TextCheck`]: super::text_check::TextCheck
 
 use crate::close::{self, HeadFault, HeadFaults, ProtocolError};
 use fastwebsockets::{OpCode, unmask};
@@ -157,6 +160,14 @@ impl Decoder {
     #[inline]
     pub fn is_at_rest(&self) -> bool {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    /// What has come of a text message that has begun and not ended; empty if there is none.
+    pub fn unfinished_text(&self) -> &[u8] {
+        match (self.message, &self.partial) {
+            (Some(Kind::Text), Some(partial)) => &partial.message,
+            (Some(_) | None, _) => &[],
+        }
     }
 
     /// Bytes of heap held for an unfinished message or control frame, counted by capacity.

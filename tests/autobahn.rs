@@ -5,9 +5,9 @@
 //! `tests/autobahn/` (grammar in the README there): groups 1 to 7, 9 and 10, every case, every
 //! octet, cut into writes as the suite cut it. It accepts the outcomes that the suite accepts, but
 //! looks closer at four things: the content of the long messages of group 9, of which the suite
-//! compares the length; text that is not UTF-8 is closed at once, also within a frame; a close frame
-//! is wanted also where the suite would put up with a bare end; and after it the connection has to
-//! end without a reset. It knows nothing of the gateway's code.
+//! compares the length; text that is not UTF-8 is closed at once, also within a frame; a close
+//! frame is wanted also where the suite would put up with a bare end; and after it the connection
+//! has to end without a reset. It knows nothing of the gateway's code.
 
 #[path = "autobahn/replay.rs"]
 mod replay;

@@ -95,7 +95,6 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::trial::{check, read};
-    use std::net::SocketAddr;
 
     use super::super::super::Overrides;
     use super::*;
@@ -133,7 +132,7 @@ mod tests {
 
         // Where a flag says where to listen, the line to change is the route's.
         let overrides = Overrides {
-            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            listen: Some(([0, 0, 0, 0], 80).into()),
             ..Overrides::default()
         };
         let text = format!("listen = '127.0.0.1:80'\n{WS}push_path = '/p'");
@@ -178,7 +177,7 @@ mod tests {
             &format!("f.toml:2: listen: {problem}"),
         );
         let overrides = Overrides {
-            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            listen: Some(([0, 0, 0, 0], 80).into()),
             ..Overrides::default()
         };
         let error = Config::from_toml("f.toml", &format!("{enabled}{FORGE}"), &overrides);
@@ -243,7 +242,7 @@ mod tests {
         check(&text, &format!("f.toml:6: {problem}"));
 
         let mut config = read(EDK).expect("valid");
-        config.listen = SocketAddr::from(([0, 0, 0, 0], 80));
+        config.listen = ([0, 0, 0, 0], 80).into();
         let error = config.validate().expect_err("nobody is named");
         assert_eq!(error.key.as_deref(), Some("listen"));
         config.routes[0].authenticated_by_code = true;

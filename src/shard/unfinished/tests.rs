@@ -245,7 +245,8 @@ fn texts(prng: &mut Prng) -> (Vec<u8>, Option<usize>) {
         };
         let wrong = (1..=text.len()).find(is_wrong).map(|end| ends[end - 1]);
         let is_cut_short = str::from_utf8(&text).is_err();
-        fails_at = fails_at.or(wrong).or(is_cut_short.then_some(stream.len()));
+        let cut_short = is_cut_short.then_some(stream.len());
+        fails_at = fails_at.or(wrong).or(cut_short);
     }
     (stream, fails_at)
 }
@@ -293,7 +294,7 @@ fn text_that_is_none_ends_an_echo_session_with_its_first_wrong_byte() {
                 ends.push(ends[ends.len() - 1] + chunk);
                 chunk
             });
-            let chunk_end = |at| ends.iter().find(|&&end| end >= at).map(|&end| end);
+            let chunk_end = |at| ends.iter().copied().find(|&end| end >= at);
             let chunk_end = fails_at.map(|at| chunk_end(at).expect("fed").min(stream.len()));
             assert_eq!(fed, (sent.clone(), chunk_end), "seed {seed}");
         }

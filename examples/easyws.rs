@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .init();
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let config = Config {
-        listen: Args::parse().listen,
+        listen: Args::parse().listen.into(),
         routes: vec![Route::new("/ws", DialectName::Easyws)],
         ..Config::default()
     };

@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Route::new("/ws", DialectName::Edk)
     };
     let config = Config {
-        listen: Args::parse().listen,
+        listen: Args::parse().listen.into(),
         routes: vec![ws],
         ..Config::default()
     };

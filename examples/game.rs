@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Route::new("/game", DialectName::Wsrv)
     };
     let config = Config {
-        listen: Args::parse().listen,
+        listen: Args::parse().listen.into(),
         routes: vec![route],
         ..Config::default()
     };

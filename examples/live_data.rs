@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Route::new("/live", DialectName::Wsrv)
     };
     let config = Config {
-        listen: args.listen,
+        listen: args.listen.into(),
         routes: vec![live],
         ..Config::default()
     };

@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .init();
     let args = Args::parse();
     let overrides = Overrides {
-        listen: Some(args.listen),
+        listen: Some(args.listen.into()),
         shards: args.shards,
         ..Overrides::default()
     };

@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Route::new("/ws", DialectName::Wserver)
     };
     let config = Config {
-        listen: Args::parse().listen,
+        listen: Args::parse().listen.into(),
         routes: vec![ws],
         ..Config::default()
     };

@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Route::new("/ws", DialectName::Wsrv)
     };
     let config = Config {
-        listen: Args::parse().listen,
+        listen: Args::parse().listen.into(),
         routes: vec![ws],
         ..Config::default()
     };

@@ -10,13 +10,13 @@ pub use self::limits::limits_line;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{
-    Config, ConfigError, DialectName, Log, Overrides, PushAuth, Route, Shards, parse_listen,
+    Config, ConfigError, DialectName, Listen, Log, Overrides, PushAuth, Route, Shards,
 };
 use crate::gateway::{self, Error, ShardCount};
 
@@ -41,7 +41,7 @@ pub struct Cli {
 /// What can be done instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Check a config file and say what is wrong with it
+    /// Check a config file, or the defaults, and say what is wrong with it
     Check(Check),
     /// Print the complete default config, with a comment on every key
     Config,
@@ -53,9 +53,10 @@ pub struct Serve {
     /// The config file, in TOML; without one, the defaults that `campanile config` prints
     #[arg(long, value_name = "FILE", env = "CAMPANILE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Address and port for clients and pushers [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", env = "CAMPANILE_LISTEN", value_parser = parse_listen)]
-    pub listen: Option<SocketAddr>,
+    /// Address and port for clients and pushers; localhost:PORT is for this machine only, :PORT
+    /// every address of it [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "CAMPANILE_LISTEN", value_parser = Listen::from_str)]
+    pub listen: Option<Listen>,
     /// Shards, each a thread: "auto" (one for each core) or 1 to 255 [default: auto]
     #[arg(long, value_name = "N", env = "CAMPANILE_SHARDS", value_parser = Shards::from_str)]
     pub shards: Option<Shards>,
@@ -72,9 +73,9 @@ pub struct Serve {
 /// The flags of `campanile check`.
 #[derive(Args, Clone, Debug)]
 pub struct Check {
-    /// The config file to check
+    /// The config file to check; without one, the defaults that `campanile config` prints
     #[arg(long, value_name = "FILE", env = "CAMPANILE_CONFIG")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
     /// Check it for a gateway that is started with --insecure
     #[arg(long)]
     pub insecure: bool,
@@ -103,9 +104,9 @@ pub fn load(serve: &Serve) -> Result<Config, ConfigError> {
     Config::load(serve.config.as_deref(), &overrides)
 }
 
-/// Checks a config file, with the files that it names, and returns the line that says it can be
-/// used, `FILE: ok`, those that warn of something, and one that says how much memory it may take on
-/// this machine.
+/// Checks a config file, with the files that it names, or the defaults, and returns the line that
+/// says it can be used, `FILE: ok`, those that warn of something, and one that says how much memory
+/// it may take on this machine.
 ///
 /// # Errors
 ///
@@ -115,9 +116,11 @@ pub fn check(check: &Check) -> Result<String, Error> {
         insecure: check.insecure,
         ..Overrides::default()
     };
-    let config = Config::load(Some(&check.config), &overrides).map_err(Error::Config)?;
+    let file = check.config.as_deref();
+    let config = Config::load(file, &overrides).map_err(Error::Config)?;
     gateway::check_files(&config)?;
-    let mut lines = vec![format!("{}: ok", check.config.display())];
+    let checked = file.map_or_else(|| "the defaults".into(), Path::to_string_lossy);
+    let mut lines = vec![format!("{checked}: ok")];
     let warnings = config.warnings().into_iter();
     lines.extend(warnings.map(|warning| format!("warning: {warning}")));
     lines.push(format!("memory: {}", gateway::memory_bound(&config)));
@@ -126,13 +129,19 @@ pub fn check(check: &Check) -> Result<String, Error> {
 
 /// What the gateway says when it has started: where to connect, what is served, what to try.
 ///
-/// `bound` is the address that is listened on, with the port that was found for port 0. The first
-/// URL is that of the first route that speaks wserver, if there is one. No secret and no token is
-/// shown. The lines end with a newline.
+/// `bound` is where it listens, with the port that was found for port 0; URLs have the first of
+/// these addresses. The first URL is that of the first route that speaks wserver, if there is one.
+/// No secret and no token is shown. The lines end with a newline.
+///
+/// # Panics
+///
+/// If there is no address.
 #[must_use]
-pub fn welcome(config: &Config, bound: SocketAddr, shards: impl Into<ShardCount>) -> String {
+pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCount>) -> String {
     let shards = in_words(shards.into());
-    let near = reachable(bound);
+    let near = reachable(bound[0]);
+    let bound: Vec<String> = bound.iter().map(SocketAddr::to_string).collect();
+    let bound = bound.join(" and ");
     let (first, others) = first_wserver_first(&config.routes);
 
     let mut text = format!(
@@ -170,6 +179,8 @@ pub fn welcome(config: &Config, bound: SocketAddr, shards: impl Into<ShardCount>
             _ => "Authorization: Bearer <key>",
         };
         put("api", &format!("http://{near}/api/v1/"), hint);
+    } else if config.api.enabled.is_none() {
+        put("server API: off, no [api] keys", "", "");
     }
     if let Some(path) = &config.health_path {
         put("health", &format!("http://{near}{path}"), "");
@@ -324,6 +335,8 @@ mod tests {
         Cli::try_parse_from(arguments.split_whitespace())
     }
 
+    const NEAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
@@ -334,7 +347,7 @@ mod tests {
         let cli = parse("campanile --listen 0.0.0.0:0 --shards 7 --log json --insecure");
         let config = load(&cli.expect("understood").serve).expect("valid");
         let expected = Config {
-            listen: SocketAddr::from(([0, 0, 0, 0], 0)),
+            listen: ([0, 0, 0, 0], 0).into(),
             shards: std::num::NonZeroU8::new(7),
             insecure: true,
             log: Log {
@@ -377,7 +390,7 @@ mod tests {
         let Some(Command::Check(check)) = cli.command else {
             panic!("not check: {cli:?}");
         };
-        assert_eq!(check.config, PathBuf::from("a.toml"));
+        assert_eq!(check.config, Some(PathBuf::from("a.toml")));
 
         let error = parse("campanile --shards 2 config").expect_err("one or the other");
         assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
@@ -390,9 +403,10 @@ mod tests {
             error.lines().next().expect("has a line").to_owned()
         };
         assert_eq!(
-            bad("campanile --listen localhost:80"),
-            "error: invalid value 'localhost:80' for '--listen <ADDR>': \"localhost:80\" is not \
-             an address and port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""
+            bad("campanile --listen example.com:80"),
+            "error: invalid value 'example.com:80' for '--listen <ADDR>': \"example.com:80\" is \
+             not an address and port, such as \"127.0.0.1:8080\", \"[::1]:8080\", \
+             \"localhost:8080\" or, for every address of this machine, \":8080\""
         );
         assert_eq!(
             bad("campanile --shards 256"),
@@ -408,9 +422,21 @@ mod tests {
     }
 
     #[test]
+    fn without_a_file_the_defaults_are_checked() {
+        let cli = parse("campanile check").expect("understood");
+        let Some(Command::Check(defaults)) = cli.command else {
+            panic!("not check: {cli:?}");
+        };
+        let checked = check(&defaults).expect("they are valid");
+        let (first, memory) = checked.split_once('\n').expect("two lines");
+        assert_eq!(first, "the defaults: ok");
+        assert!(memory.starts_with("memory: at most "), "{memory}");
+    }
+
+    #[test]
     fn checking_a_missing_file_says_so() {
         let missing = Check {
-            config: PathBuf::from("/nowhere/a.toml"),
+            config: Some(PathBuf::from("/nowhere/a.toml")),
             insecure: false,
         };
         let error = check(&missing).expect_err("missing").to_string();
@@ -426,7 +452,7 @@ mod tests {
         let config = std::env::temp_dir().join(name);
         std::fs::write(&config, "listen = '0.0.0.0:80'").expect("the temporary folder is writable");
         let result = |insecure| {
-            let config = config.clone();
+            let config = Some(config.clone());
             check(&Check { config, insecure })
         };
         let (open, meant) = (result(false), result(true));
@@ -455,7 +481,7 @@ mod tests {
         ] {
             std::fs::write(&config, &text).expect("the temporary folder is writable");
             let checked = check(&Check {
-                config: config.clone(),
+                config: Some(config.clone()),
                 insecure: false,
             });
             let problem = checked.expect_err("no such file").to_string();
@@ -467,7 +493,7 @@ mod tests {
 
     /// [`super::welcome`] without the line about memory, which depends on the machine.
     fn welcome(config: &Config, bound: SocketAddr, shards: impl Into<ShardCount>) -> String {
-        let text = super::welcome(config, bound, shards);
+        let text = super::welcome(config, &[bound], shards);
         let is_memory = |line: &&str| line.starts_with("  memory ");
         let line = text.lines().find(is_memory).expect("it has the line");
         assert!(
@@ -480,11 +506,12 @@ mod tests {
     #[test]
     fn a_default_start_says_where_to_connect_and_what_to_try() {
         let config = Config::default();
-        let text = welcome(&config, config.listen, 2);
+        let text = welcome(&config, NEAR, 2);
         let version = env!("CARGO_PKG_VERSION");
         let curl = "curl -X POST http://127.0.0.1:8080/push \
                     -d '{\"userId\":\"jack\",\"event\":\"topic1\",\"message\":\"Hello World\"}'";
         let say = r#"{"cmd":"publish","data":{"channel":"room","data":"hi"}}"#;
+        let alive = "say something every 30 s, if only an empty message";
         let easyws = "cookie auth=jack, send join: room, then publish: room hi";
         let forge = r#"send {"channel":"room","cmd":"publish","param":"hi"}"#;
         let expected = format!(
@@ -497,6 +524,7 @@ mod tests {
                                                   any message goes to all
   wsrv          ws://127.0.0.1:8080/wsrv          send {{"cmd":"join","data":"room"}}, then
                                                   {say}
+                                                  {alive}
     playground  http://127.0.0.1:8080/playground/wsrv
   easyws        ws://127.0.0.1:8080/easyws        {easyws}
     playground  http://127.0.0.1:8080/playground/easyws
@@ -515,6 +543,35 @@ Push to the first, from another terminal:
             let is_row = line.starts_with(' ') && !line.contains("curl");
             assert!(!is_row || line.len() <= 110, "{line}");
         }
+    }
+
+    #[test]
+    fn both_addresses_of_localhost_are_told_and_one_is_in_the_urls() {
+        let both = [NEAR, SocketAddr::from((Ipv6Addr::LOCALHOST, 8080))];
+        let text = super::welcome(&Config::default(), &both, 1);
+        let ready = " is ready on 127.0.0.1:8080 and [::1]:8080 with 1 shard\n";
+        assert!(text.contains(ready), "{text}");
+        assert_eq!(text.matches("[::1]").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_public_gateway_without_keys_says_that_it_has_no_server_api() {
+        let says_so = |listen: &str, api: &str| {
+            let text = format!(
+                "listen = '{listen}'\n[api]\n{api}\n[[routes]]\npath = '/a'\ndialect = 'echo'"
+            );
+            let config = Config::from_toml("a.toml", &text, &Overrides::default()).expect("valid");
+            let text = welcome(&config, NEAR, 1);
+            let is_there = text.contains("/api/v1/");
+            let is_off = text.contains("\n  server API: off, no [api] keys\n");
+            (is_there, is_off)
+        };
+        assert_eq!(says_so(":80", ""), (false, true));
+        assert_eq!(says_so("192.0.2.1:80", ""), (false, true));
+        assert_eq!(says_so(":80", "keys = ['0123456789abcdef']"), (true, false));
+        assert_eq!(says_so("localhost:80", ""), (true, false));
+        // Whoever has switched it off knows.
+        assert_eq!(says_so(":80", "enabled = false"), (false, false));
     }
 
     #[test]
@@ -558,7 +615,7 @@ Push to the first, from another terminal:
             push_secret = 'hush'
             tokens = { hush1 = 'jill' }";
         let config = Config::from_toml("a.toml", text, &Overrides::default()).expect("valid");
-        let text = welcome(&config, config.listen, 2);
+        let text = welcome(&config, NEAR, 2);
         assert!(!text.contains("hush"), "{text}");
         assert!(
             text.contains("{\"token\":\"<token>\",\"event\":\"topic1\"}\n"),
@@ -633,7 +690,8 @@ Push to the first, from another terminal:
             let bound = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
             let text = welcome(config, bound, 1);
             assert!(!text.contains("hush"), "{text}");
-            let rows = text.lines().filter(|line| !line.contains("ws://"));
+            let is_hint = |line: &str| line.contains("ws://") || line.starts_with("      ");
+            let rows = text.lines().filter(|line| !is_hint(line));
             let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
             rows.skip(1).map(words).collect()
         };
@@ -655,13 +713,13 @@ Push to the first, from another terminal:
     #[test]
     fn an_open_gateway_warns_and_a_guarded_one_does_not() {
         let mut config = Config {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
+            listen: Listen::Everywhere(80),
             insecure: true,
             ..Config::default()
         };
         config.routes[4].tap_path = Some("/tap".to_owned());
         let warning = |config: &Config| {
-            let text = welcome(config, config.listen, 1);
+            let text = welcome(config, NEAR, 1);
             let (_, open) = text.split_once("also through a proxy or a browser, may ")?;
             Some(open.trim_end_matches(" (--insecure).\n").to_owned())
         };
@@ -671,7 +729,7 @@ Push to the first, from another terminal:
         config.api.keys = vec![secret()];
         let three = "push and watch all traffic and say who they are";
         assert_eq!(warning(&config).as_deref(), Some(three));
-        config.listen.set_ip(Ipv4Addr::LOCALHOST.into());
+        config.listen = Listen::Localhost(80);
         assert_eq!(
             warning(&config).as_deref(),
             Some(three),
@@ -680,6 +738,7 @@ Push to the first, from another terminal:
         config.insecure = false;
         assert_eq!(warning(&config), None);
         config.insecure = true;
+        config.listen = Listen::Everywhere(80);
         config.routes[0].push_auth = PushAuth::Bearer { secret: secret() };
         let two = "watch all traffic and say who they are";
         assert_eq!(warning(&config).as_deref(), Some(two));
@@ -704,7 +763,7 @@ Push to the first, from another terminal:
     fn the_first_line_says_why_there_are_fewer_shards_than_cores() {
         let config = Config::default();
         let first = |shards: ShardCount| {
-            let text = welcome(&config, config.listen, shards);
+            let text = welcome(&config, NEAR, shards);
             text.lines().next().expect("has a line").to_owned()
         };
         let limited = ShardCount {

@@ -52,6 +52,13 @@ pub enum End {
     CloseGrace,
 }
 
+/// Whether a close frame may have this code (RFC 6455 7.4, and IANA's registry).
+///
+/// gorilla/websocket, and with it the original servers, do not know 1014, Bad Gateway.
+pub fn is_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
 impl End {
     /// Whether a close frame is sent before the connection is closed. The others are cut.
     pub fn sends_close_frame(self) -> bool {
@@ -493,10 +500,7 @@ mod tests {
                 let code = end
                     .code()
                     .expect("only an empty close is answered without one");
-                assert!(
-                    matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999),
-                    "{end:?}"
-                );
+                assert!(is_code(code), "{end:?}");
             } else {
                 assert_eq!(end.code(), None, "{end:?}");
                 assert_eq!(end.reason(), Reason::EMPTY, "{end:?}");

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 /// Dropping it leaves it running; call [`Gateway::stop`].
 #[derive(Debug)]
 pub struct Gateway {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     exchange: Arc<Exchange>,
     shards: ShardCount,
     stop: Arc<StopFlag>,
@@ -79,7 +79,14 @@ impl Gateway {
     /// Where it listens; the port is resolved if the config left it to the kernel.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// All addresses that it listens on, which `localhost` may have two of. The first is
+    /// [`Gateway::local_addr`].
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// How each backend that hooks ask does, as `/health` tells: name, state, counts, last error.
@@ -314,7 +321,7 @@ impl Builder {
             exchange: Arc::clone(&prepared.exchange),
             stop: Arc::clone(&stop),
         };
-        let address = prepared.address;
+        let addresses = prepared.addresses.clone();
         let exchange = Arc::clone(&prepared.exchange);
         let shards = prepared.shards;
         let threads = prepared.start(&common)?;
@@ -333,7 +340,7 @@ impl Builder {
             Box::new(move || failures.failures()),
         );
         Ok(Gateway {
-            address,
+            addresses,
             exchange,
             shards,
             stop,
@@ -454,8 +461,10 @@ mod tests {
     /// A function that decides who may push takes the place of a secret, where others can connect.
     #[test]
     fn a_builder_knows_where_code_authorizes_pushes() {
-        let mut config = Config::default();
-        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        let mut config = Config {
+            listen: (Ipv4Addr::UNSPECIFIED, 80).into(),
+            ..Config::default()
+        };
         config.routes.retain(|route| route.push_path.is_some());
         let validated = |builder: Builder| builder.config.validate();
         assert!(validated(Gateway::builder(config.clone())).is_err());

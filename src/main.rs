@@ -53,7 +53,7 @@ fn serve_and_log(config: &Config, wishes: &Wishes) -> Result<(), String> {
     let builder = Gateway::builder(config.clone()).on_idle(collect_memory);
     let gateway = builder.start().map_err(|error| error.to_string())?;
     wishes.on_reload(gateway.key_files());
-    let text = cli::welcome(config, gateway.local_addr(), gateway.shard_count());
+    let text = cli::welcome(config, gateway.local_addrs(), gateway.shard_count());
     welcome(text + &cli::limits_line(gateway.limits()));
 
     let signal = wishes.wait_for_stop();

@@ -53,6 +53,11 @@ fn echo() {
 }
 
 #[test]
+fn playground() {
+    check("playground.mjs");
+}
+
+#[test]
 fn the_scripts_read_the_schema_that_is_built_in() {
     assert_eq!(include_str!("js/ws.proto"), protobuf::SCHEMA);
 }
@@ -70,6 +75,7 @@ fn every_script_is_run_here() {
         "easyws",
         "echo",
         "edk",
+        "playground",
         "projectforge",
         "wserver",
         "wsrv",

@@ -9,6 +9,8 @@ mod client;
 mod full_pipe;
 #[path = "support/peer.rs"]
 mod peer;
+#[path = "startup/ports.rs"]
+mod ports;
 #[path = "support/process.rs"]
 mod process;
 
@@ -21,7 +23,7 @@ use peer::{Peer, push_body, request, sent_to};
 use process::{PATIENCE, Process, collect, config_file, gateway};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -133,6 +135,17 @@ fn a_bad_config_is_one_line_for_check_and_for_serving() {
 }
 
 #[test]
+fn without_a_file_the_defaults_are_checked() {
+    let mut command = campanile(&["check"]);
+    command.env_remove("CAMPANILE_CONFIG");
+    let checked = run(command);
+    let defaults = "the defaults: ok\nmemory: at most ";
+    assert!(checked.output.starts_with(defaults), "{}", checked.output);
+    let quiet = (checked.status.code(), checked.errors.as_str());
+    assert_eq!(quiet, (Some(0), ""));
+}
+
+#[test]
 fn a_flag_that_is_not_understood_is_told_apart_from_a_failure() {
     let done = run(campanile(&["--bogus"]));
     assert_eq!(done.status.code(), Some(2));
@@ -171,23 +184,6 @@ fn everyone_may_use_the_server_api_only_where_nobody_else_comes() {
     let checked = run(campanile(&["check", "--insecure", "--config", path]));
     let ok = format!("{path}: ok\nmemory: at most ");
     assert!(checked.output.starts_with(&ok), "{}", checked.output);
-}
-
-#[test]
-fn a_port_in_use_is_refused_also_when_another_gateway_uses_it() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = taken.local_addr().expect("bound");
-    let gateway = Process::start(gateway(None));
-    for address in [address, gateway.address] {
-        assert_refuses(
-            campanile(&["--listen", &address.to_string()]),
-            &format!(
-                "cannot listen on {address}: the port is in use; stop the other program, or \
-                 choose another port with --listen"
-            ),
-        );
-    }
-    assert_serves(&gateway);
 }
 
 #[test]
@@ -482,8 +478,13 @@ impl User {
     }
 
     /// The gateway, run by this user on a port of the kernel's choice, with so many bytes of
-    /// lockable memory. The shell copies it to where the user can reach it.
+    /// lockable memory.
     fn command(&self, lockable_bytes: u32, arguments: &[&str]) -> Command {
+        self.command_on("127.0.0.1:0", lockable_bytes, arguments)
+    }
+
+    /// The same on this address. The shell copies the program to where the user can reach it.
+    fn command_on(&self, listen: &str, lockable_bytes: u32, arguments: &[&str]) -> Command {
         let become_user = if rustix::process::getuid().is_root() {
             let uid = self.uid;
             format!("setpriv --reuid {uid} --regid {uid} --clear-groups")
@@ -494,7 +495,7 @@ impl User {
         command.arg("-c").arg(format!(
             "cp \"$0\" ./campanile && chmod 755 . ./campanile && exec {become_user} \
              prlimit --memlock={lockable_bytes}:{lockable_bytes} \
-             ./campanile --listen 127.0.0.1:0 \"$@\""
+             ./campanile --listen {listen} \"$@\""
         ));
         command.current_dir(&self.folder);
         command.arg(PROGRAM).args(arguments);

@@ -14,6 +14,8 @@ use crate::content::Message;
 use crate::handler::{Handle, HandleError, RouteHandle, Routes, may_close};
 use crate::public_id::PublicId;
 use crate::spoken::SpokenData;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::str::FromStr;
 
 /// The kinds of call.
@@ -147,7 +149,8 @@ impl Asked {
         members.end("batch")?;
         let reader = Reader { handle, bounds };
         let calls = list.iter().enumerate().map(|(index, element)| {
-            let mut members = Members::of_element(element, "calls", index)?;
+            let members = Members::of_element(element, "calls", index);
+            let mut members = members.map_err(|problem| without_call(element, index, problem))?;
             let word = members.text("call")?;
             let word = word.ok_or_else(|| members.complain("call", IS_MISSING))?;
             let kind = word.parse().map_err(|()| {
@@ -170,6 +173,7 @@ impl Reader<'_> {
             Some(route) => route.alone(),
             None => self.handle.all_routes(),
         };
+        let says_something = members.has_any(&["event", "data", "bytes"]);
         let (act, is_of_session) = match kind {
             Kind::Publish => {
                 let channel = self.channel(&mut members)?;
@@ -207,6 +211,9 @@ impl Reader<'_> {
             Kind::Disconnect => self.disconnect(&mut members, routes)?,
         };
         members.end(kind.as_str())?;
+        if kind == Kind::Broadcast && !says_something {
+            return Err(members.complain("data", SAYS_NOTHING));
+        }
         act.check_event(on.as_ref())
             .map_err(|why| members.complain("event", why))?;
         let on = on.filter(|_| is_of_session);
@@ -340,6 +347,25 @@ fn session(members: &mut Members<'_>) -> Result<PublicId, Problem> {
     session.ok_or_else(|| members.complain("session", IS_MISSING))
 }
 
+/// What is wrong with an element of a batch that is no call: as a rule what was found, but whoever
+/// says `{"publish": {..}}` is better told what it lacks.
+fn without_call(element: &RawValue, index: usize, found: Problem) -> Problem {
+    #[derive(Deserialize)]
+    struct Named<'j> {
+        #[serde(borrow)]
+        call: Option<&'j RawValue>,
+    }
+
+    let named = serde_json::from_str(element.get());
+    if named.is_ok_and(|named: Named<'_>| named.call.is_none()) {
+        let names = Kind::ALL.map(Kind::as_str).join(", ");
+        let message = format!("call {IS_MISSING}, which is one of {names}");
+        Problem::of_field(format!("calls[{index}].call"), message)
+    } else {
+        found
+    }
+}
+
 /// There is no such route.
 pub(super) fn no_route(field: impl Into<String>) -> Problem {
     Problem::new(Code::NoRoute, "no route of the config has this path").at(field)
@@ -349,6 +375,8 @@ pub(super) fn no_route(field: impl Into<String>) -> Problem {
 const EVENT: &str = "message";
 const NORMAL_CLOSURE: u16 = 1000;
 const IS_MISSING: &str = "is missing";
+/// What reaches everyone is not sent by mistake.
+const SAYS_NOTHING: &str = "is missing, and so are bytes and event";
 const NOT_BOTH: &str = "cannot be there together with user";
 const NEITHER: &str = "is missing, and so is session";
 const CODES: &str = "must be 1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";

@@ -58,6 +58,11 @@ impl<'b> Members<'b> {
         }
     }
 
+    /// Whether one of these is there.
+    pub(super) fn has_any(&self, names: &[&str]) -> bool {
+        self.found.iter().any(|(found, _)| names.contains(found))
+    }
+
     /// Takes a member as it is spelled.
     pub(super) fn take(&mut self, name: &str) -> Option<&'b RawValue> {
         let at = self.found.iter().position(|(found, _)| *found == name)?;

@@ -27,6 +27,7 @@ pub(super) fn how_to_try(config: &Config, route: &Route) -> Vec<String> {
                 ]),
                 None => lines.push(format!(r#"send {{"cmd":"{first}","seqno":"1"}}"#)),
             }
+            lines.push(what_keeps_it_open(route));
             lines
         }
         DialectName::Easyws => vec![match chat(config, route) {
@@ -89,6 +90,15 @@ fn try_edk(config: &Config, route: &Route) -> Vec<String> {
         lines.push(format!("any message goes to {whom}"));
     }
     lines
+}
+
+/// What a client must do that only listens: here pongs are no sign of life.
+fn what_keeps_it_open(route: &Route) -> String {
+    let every = match route.limits.idle_timeout_ms {
+        ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        ms => format!("{ms} ms"),
+    };
+    format!("say something every {every}, if only an empty message")
 }
 
 /// Where a token is taken from that has to be shown.
@@ -190,6 +200,7 @@ mod tests {
         format!("{backend}[[routes]]\npath = '/a'\ndialect = '{dialect}'\n{lines}\n")
     }
 
+    const ALIVE: &str = "say something every 30 s, if only an empty message";
     const CHAT: &str = "commands = { enter = 'join', say = 'publish', a = 'echo' }\n";
 
     #[test]
@@ -197,7 +208,7 @@ mod tests {
         let say = r#"{"cmd":"say","data":{"channel":"room","data":"hi"}}"#;
         assert_eq!(
             hints(&route("wsrv", CHAT)),
-            [r#"send {"cmd":"enter","data":"room"}, then"#, say]
+            [r#"send {"cmd":"enter","data":"room"}, then"#, say, ALIVE]
         );
         assert_eq!(
             hints(&route("projectforge", CHAT)),
@@ -216,10 +227,18 @@ mod tests {
         ] {
             let commands = format!("commands = {{ {name} = {join}, publish = 'publish' }}");
             let hint = format!(r#"send {{"cmd":"{first}","seqno":"1"}}"#);
-            assert_eq!(hints(&route("wsrv", &commands)), [hint], "{commands}");
+            let expected = [hint.as_str(), ALIVE];
+            assert_eq!(hints(&route("wsrv", &commands)), expected, "{commands}");
         }
         let none = r#"send {"cmd":"hello","seqno":"1"}"#;
-        assert_eq!(hints(&route("wsrv", "")), [none]);
+        assert_eq!(hints(&route("wsrv", "")), [none, ALIVE]);
+    }
+
+    #[test]
+    fn wsrv_says_how_often_something_must_be_said() {
+        let last = |lines: &str| hints(&route("wsrv", lines)).pop().expect("it has hints");
+        let ms = "say something every 1500 ms, if only an empty message";
+        assert_eq!(last("idle_timeout_ms = 1500"), ms);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod credentials;
 mod default_routes;
 mod error;
 mod file;
+mod listen;
 mod log;
 mod memory;
 mod route;
@@ -23,7 +24,6 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::Path;
 use std::str::FromStr;
@@ -34,6 +34,7 @@ pub use self::command::{Action, CommandSetting, PublishTo, ReplyData};
 pub use self::credentials::{Jwt, JwtKeys, TokenSource};
 pub use self::error::ConfigError;
 use self::error::Places;
+pub use self::listen::Listen;
 pub use self::log::{Log, LogForm, LogLevel};
 pub use self::memory::{Machine, MemoryBound, MemoryTerm};
 pub use self::route::{DialectName, Origin, PushFrame, Route, Schema, Sender};
@@ -51,8 +52,8 @@ pub use crate::limits::{
 /// A config made by hand, in an embedder's code, is to be passed through [`Config::validate`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
-    /// Where clients and pushers connect. Port 0 lets the kernel choose.
-    pub listen: SocketAddr,
+    /// Where clients and pushers connect.
+    pub listen: Listen,
     /// How many shards there are; `None` is one for each core that the process may run on, or that
     /// the CPU quota of its cgroup is worth.
     pub shards: Option<NonZeroU8>,
@@ -95,7 +96,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Overrides {
     /// For [`Config::listen`].
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// For [`Config::shards`].
     pub shards: Option<Shards>,
     /// For [`Config::log`].
@@ -114,7 +115,7 @@ impl Default for Config {
     /// and channels for strangers to chat.
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            listen: Listen::default(),
             shards: None,
             pin: true,
             insecure: false,
@@ -181,8 +182,7 @@ impl Config {
 
     /// Whether only this machine can connect.
     pub fn is_loopback(&self) -> bool {
-        // An IPv4 address in the clothes of an IPv6 one is judged as what it is.
-        self.listen.ip().to_canonical().is_loopback()
+        self.listen.is_loopback()
     }
 
     /// Whether requests that show no key or secret may push, drop, tap, use the server API and name
@@ -291,14 +291,6 @@ impl FromStr for Shards {
     }
 }
 
-/// The address in `text`, which is a number with a port and not a name.
-pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        let text = quoted(text);
-        format!("{text} is not an address and port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,20 +376,20 @@ mod tests {
         };
         let text = "listen = '127.0.0.1:1'\nshards = 3\nlog = 'warn'\npin = false";
         let from_file = read(text, &Overrides::default()).expect("valid");
-        assert_eq!(from_file.listen.port(), 1);
+        assert_eq!(from_file.listen.to_string(), "127.0.0.1:1");
         assert_eq!(from_file.shards, NonZeroU8::new(3));
         assert_eq!(from_file.log.level, LogLevel::Warn);
         assert!(!from_file.pin && !from_file.insecure);
 
         let overrides = Overrides {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], 2))),
+            listen: Some(([127, 0, 0, 1], 2).into()),
             shards: Some(Shards(None)),
             log: Some(JSON),
             insecure: true,
         };
         let overridden = read(text, &overrides).expect("valid");
         let expected = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 2)),
+            listen: ([127, 0, 0, 1], 2).into(),
             shards: None,
             insecure: true,
             log: JSON,
@@ -546,7 +538,7 @@ mod tests {
         };
         let edk_only = [false, true, false, false, false, false];
         assert_eq!(trusts(&config), edk_only);
-        config.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        config.listen = Listen::Everywhere(8080);
         assert_eq!(trusts(&config), [false; 6]);
         config.insecure = true;
         assert_eq!(trusts(&config), edk_only);

@@ -108,7 +108,8 @@ const HEAD: &str = r#"# The config of Campanile, complete: every key with its de
 # The flags --listen, --shards, --log and --insecure, and CAMPANILE_LISTEN, CAMPANILE_SHARDS and
 # CAMPANILE_LOG in the environment, go before this file.
 
-# Address and port for clients and pushers.
+# Address and port for clients and pushers. "localhost:8080" is 127.0.0.1 and, where there is one,
+# also [::1]; ":8080" is all of this machine's, [::] or, where there is no IPv6, 0.0.0.0.
 # Where it is not loopback, the gateway refuses to start unless every route that can be pushed to
 # has a push_secret or a push_header, every tap has a tap_secret, a server API that is enabled has
 # keys (or api.open is false), and every "edk" route has tokens, a jwt or hooks on "open", or says

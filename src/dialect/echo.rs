@@ -11,10 +11,11 @@
 //! ```
 //!
 //! It is what conformance and round-trip tests speak to, and the one language here that checks
-//! text for UTF-8 (RFC 6455 8.1): the originals never did.
+//! text for UTF-8 (RFC 6455 8.1): the originals never did. The shard looks at messages that have
+//! not come whole (`shard/unfinished.rs`).
 
 use super::json::Scratch;
-use super::{Dialect, Intent, Intents, Options, Refusal, Then};
+use super::{Dialect, Habits, Intent, Intents, Options, Refusal, Then};
 use crate::close::End;
 use crate::shard::publication::Publication;
 use crate::ws::Kind;
@@ -26,6 +27,13 @@ pub struct Echo;
 impl Dialect for Echo {
     fn name(&self) -> &'static str {
         "echo"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            checks_text: true,
+            ..Habits::default()
+        }
     }
 
     fn decode<'m>(

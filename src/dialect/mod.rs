@@ -147,6 +147,9 @@ pub struct Habits {
     pub binary_data: bool,
     /// Clients may join only channels that were declared.
     pub declared_channels: bool,
+    /// Text that is not UTF-8 ends the session ([`Refusal::InvalidText`]), as soon as the bytes
+    /// have come that make it so.
+    pub checks_text: bool,
 }
 
 /// What is set for a route and matters to its language. Routes have only what they need of it.

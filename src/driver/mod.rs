@@ -9,10 +9,12 @@
 //! Everything that touches the kernel or the clock is here, and nothing here decides anything. It
 //! is the only folder with `unsafe` in it: `buffers`, `ring`, `run` and `socket`.
 
+mod accept;
 mod buffers;
 mod cgroup;
 mod closing;
 pub mod host;
+mod listen;
 pub(crate) mod machine;
 pub mod mailbox;
 mod message_queue;

@@ -60,6 +60,8 @@ pub(super) struct Completion {
     pub(super) operation: Operation,
     /// Whose it is; `None` of [`Operation::Accept`] and its cancellation.
     pub(super) id: Option<ConnectionId>,
+    /// The number of the listener, of [`Operation::Accept`] and its cancellation.
+    pub(super) listener: u8,
     /// A count of bytes or a descriptor; negative, an error number.
     pub(super) result: i32,
     /// The buffer that the bytes are in.
@@ -165,12 +167,12 @@ impl DataRing {
         entry.as_ref().map(Completion::from)
     }
 
-    /// Accepts connections until cancelled.
-    pub(super) fn accept(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+    /// Accepts connections until cancelled. `index` is the listener's number.
+    pub(super) fn accept(&mut self, index: usize, listener: BorrowedFd<'_>) -> io::Result<()> {
         let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
             .flags(SOCK_CLOEXEC)
             .build()
-            .user_data(user_data(Operation::Accept, 0));
+            .user_data(listener_data(Operation::Accept, index));
         self.push(entry)
     }
 
@@ -209,11 +211,11 @@ impl DataRing {
         self.push(entry)
     }
 
-    /// Cancels the accepting; both complete.
-    pub(super) fn cancel_accept(&mut self) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(user_data(Operation::Accept, 0))
+    /// Cancels the accepting from a listener; both complete.
+    pub(super) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(listener_data(Operation::Accept, index))
             .build()
-            .user_data(user_data(Operation::CancelAccept, 0));
+            .user_data(listener_data(Operation::CancelAccept, index));
         self.push(entry)
     }
 
@@ -327,6 +329,7 @@ impl From<&cqueue::Entry> for Completion {
         Self {
             operation: Operation::from_bits((data >> OPERATION_SHIFT & 0xff) as u8),
             id: ConnectionId::from_bits(data),
+            listener: data.to_le_bytes()[0],
             result: entry.result(),
             buffer: cqueue::buffer_select(entry.flags()),
             more: cqueue::more(entry.flags()),
@@ -363,6 +366,13 @@ fn build(submission_entries: u32, completion_entries: u32) -> io::Result<IoUring
 /// operation instead.
 fn user_data(operation: Operation, id_bits: u64) -> u64 {
     id_bits | (operation as u64) << OPERATION_SHIFT
+}
+
+/// The same of an operation on a listener, whose number is where a connection has its slot. Without
+/// a generation it is no connection's.
+fn listener_data(operation: Operation, index: usize) -> u64 {
+    let index = u8::try_from(index).expect("a shard has few listeners");
+    user_data(operation, index.into())
 }
 
 /// How long the operations of a ring that is dropped are waited for.

@@ -6,10 +6,11 @@
 
 #![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
 
+use super::accept::Listener;
 use super::host::{Host, Moment};
 use super::refuse::Spare;
 use super::ring::{Completion, DataRing, Lent, Operation};
-use super::socket::{Sockets, peer_address, reset_on_close, shut_sending, unacknowledged_bytes};
+use super::socket::{Sockets, reset_on_close, shut_sending, unacknowledged_bytes};
 use super::stop::StopFlag;
 use super::stopping::Stopping;
 use super::turn::{self, Steps};
@@ -21,7 +22,7 @@ use crate::shard::CloseStep;
 use crate::time::Tick;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
@@ -33,7 +34,8 @@ pub(super) struct Loop {
     pub(super) ring: DataRing,
     pub(super) id: ShardId,
     pub(super) host: Host,
-    pub(super) listener: Option<OwnedFd>,
+    /// For each address; completions name them by their place.
+    pub(super) listeners: Vec<Listener>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) embedder: Arc<Embedder>,
     pub(super) stop: Arc<StopFlag>,
@@ -52,9 +54,8 @@ pub(super) struct LoopState {
     starved: Vec<ConnectionId>,
     /// Connections whose operations were cancelled, to be closed when they have ended; since when.
     pub(super) cancelled: VecDeque<(Instant, ConnectionId)>,
-    pub(super) accepting: bool,
-    accept_again_at: Option<Instant>,
-    spare: Spare,
+    pub(super) accept_again_at: Option<Instant>,
+    pub(super) spare: Spare,
     /// The other shards know that nothing is left here.
     said_done: bool,
     /// Memory was given up; collected when the shard has been idle for a second.
@@ -80,7 +81,6 @@ impl LoopState {
             held: VecDeque::new(),
             starved: Vec::new(),
             cancelled: VecDeque::new(),
-            accepting: false,
             accept_again_at: None,
             spare: Spare::new(),
             said_done: false,
@@ -179,56 +179,6 @@ impl Loop {
         }
     }
 
-    fn on_accept(&mut self, now: &Moment, completion: Completion) -> io::Result<()> {
-        if !completion.more {
-            self.state.accepting = false;
-        }
-        match u32::try_from(completion.result) {
-            Ok(_) => {
-                self.state.spare.after_success(self.id.index());
-                self.adopt(now, completion.result)?;
-            }
-            Err(_) if self.state.stopping.closes_listener() => {}
-            Err(_) => self.on_accept_failure(-completion.result),
-        }
-        if self.state.accepting {
-            return Ok(());
-        }
-        if self.state.stopping.closes_listener() {
-            self.accept_the_queued()?;
-        } else if self.state.accept_again_at.is_none() {
-            self.start_accepting()?;
-        }
-        Ok(())
-    }
-
-    /// Out of descriptors or memory: says so to newcomers, backs off, and goes on serving.
-    fn on_accept_failure(&mut self, errno: i32) {
-        if !matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM) {
-            return;
-        }
-        let (listener, shard) = (self.listener.as_ref(), self.id.index());
-        self.state.spare.after_failure(errno, listener, shard);
-        self.state.accept_again_at = Some(self.state.now + ACCEPT_BACKOFF);
-    }
-
-    /// Makes a connection of a descriptor that was accepted.
-    fn adopt(&mut self, now: &Moment, descriptor: i32) -> io::Result<()> {
-        let Some(id) = self.host.handle_accepted(now) else {
-            super::socket::close_now(descriptor);
-            return Ok(());
-        };
-        let count = self.exchange.connection_opened();
-        self.note_connections(count);
-        self.state.sockets.insert(id, descriptor);
-        if self.host.wants_peers()
-            && let Some(address) = peer_address(self.state.sockets.descriptor(id))
-        {
-            self.host.set_peer(id, address);
-        }
-        self.receive_again(id)
-    }
-
     fn on_receive(&mut self, now: &Moment, completion: Completion) -> io::Result<()> {
         let id = completion.connection();
         let still_wanted = self.state.sockets.is_current(id);
@@ -280,7 +230,7 @@ impl Loop {
     }
 
     /// Arms a socket's receive, if it is wanted and not armed.
-    fn receive_again(&mut self, id: ConnectionId) -> io::Result<()> {
+    pub(super) fn receive_again(&mut self, id: ConnectionId) -> io::Result<()> {
         if !self.state.sockets.is_current(id) {
             return Ok(());
         }
@@ -337,29 +287,6 @@ impl Loop {
         unsafe { self.ring.send(token, bytes) }
     }
 
-    fn start_accepting(&mut self) -> io::Result<()> {
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.as_fd())?;
-            self.state.accepting = true;
-        }
-        Ok(())
-    }
-
-    /// The listener is about to close: whoever has connected already is still let in.
-    pub(super) fn accept_the_queued(&mut self) -> io::Result<()> {
-        let Some(listener) = self.listener.take() else {
-            return Ok(());
-        };
-        rustix::io::ioctl_fionbio(&listener, true)?;
-        while let Ok(socket) =
-            rustix::net::accept_with(listener.as_fd(), rustix::net::SocketFlags::CLOEXEC)
-        {
-            let now = self.read_clock();
-            self.adopt(&now, std::os::fd::IntoRawFd::into_raw_fd(socket))?;
-        }
-        Ok(())
-    }
-
     fn tick_at(&self, now: Instant) -> Tick {
         let elapsed = now.duration_since(self.state.started).as_millis();
         Tick::containing(u64::try_from(elapsed).expect("milliseconds since the start fit"))
@@ -376,7 +303,7 @@ impl Loop {
 
     fn is_done(&self) -> bool {
         self.state.stopping.has_begun_to_close()
-            && self.listener.is_none()
+            && self.has_closed_listeners()
             && self.host.connections_count() == 0
             && self.state.held.is_empty()
             // Handlers go on until the grace is over.
@@ -532,9 +459,7 @@ impl Steps for Loop {
         self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
         if self.state.accept_again_at.is_some_and(|at| at <= now) {
             self.state.accept_again_at = None;
-            if !self.state.accepting {
-                self.start_accepting()?;
-            }
+            self.start_accepting()?;
         }
         self.step_stop(now)
     }
@@ -584,14 +509,10 @@ impl Completion {
 
 /// Completions handled before the ring is looked at again.
 const COMPLETIONS_PER_LOOK_MAX: usize = 4096;
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const IDLE_BEFORE_COLLECT: Duration = Duration::from_secs(1);
 const TURNS_PER_YIELD: u32 = 32;
 /// How long a shard looks for work before it looks after its timers and tasks.
 const BUSY_POLL_SLICE: Duration = Duration::from_micros(50);
 const SPINS_PER_LOOK: u32 = 16;
-const EMFILE: i32 = 24;
-const ENFILE: i32 = 23;
-const ENOMEM: i32 = 12;
 const ENOBUFS: i32 = 105;
 const ECANCELED: i32 = 125;

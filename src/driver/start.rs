@@ -3,8 +3,10 @@
 //! Limits are raised, the ring is tried out, the port is taken, and only then is anything started:
 //! whatever is missing is one [`StartError`] that names the cause and the cure.
 
+use super::accept::Listener;
 use super::cgroup;
 use super::host::{Host, HostParts, HostSettings, Seeds};
+use super::listen::listen;
 use super::mailbox::Exchange;
 use super::ring::{DataRing, RingSize};
 use super::run::{Loop, LoopState};
@@ -16,13 +18,12 @@ use crate::embedder::{Embedder, Fault};
 use crate::gateway::{Error, Setups};
 use crate::handler::{Handle, HandleCore, Label, Setup, SetupError, Watch};
 use crate::id::{SHARDS_MAX, ShardId};
-use crate::limits::{Limits, ProcessLimits};
+use crate::limits::ProcessLimits;
 use crate::metrics::Counters;
 use crate::shard::hash::HashSeed;
 use rustix::event::EventfdFlags;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -35,11 +36,11 @@ use std::time::{Duration, Instant, SystemTime};
 /// What was found and taken before any thread started.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) address: SocketAddr,
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) limits: ProcessLimits,
     pub(crate) shards: ShardCount,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Vec<OwnedFd>>,
     bells: Vec<OwnedFd>,
     cpus: Vec<usize>,
     ring: RingSize,
@@ -91,11 +92,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
             .expect("a panic there is ours")
     });
     let ring = probe?;
-    let listeners = listen(config.listen, shards, &config.limits)?;
-    let address = address_of(&listeners[0]).map_err(|error| StartError::Listen {
-        address: config.listen,
-        error,
-    })?;
+    let listening = listen(config.listen, shards, &config.limits)?;
 
     let bells: Vec<OwnedFd> = (0..shards).map(|_| new_bell()).collect::<Result<_, _>>()?;
     let mut ringers: Vec<Box<dyn Fn() + Send + Sync>> = Vec::new();
@@ -115,7 +112,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let is_pinned = config.pin && shard_count.cores_beyond_quota.is_none();
     let cpus = if is_pinned { cpus } else { Vec::new() };
     Ok(Prepared {
-        address,
+        addresses: listening.addresses,
         exchange,
         limits: ProcessLimits {
             sessions_max,
@@ -123,7 +120,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
             open_files_max: files,
         },
         shards: shard_count,
-        listeners,
+        listeners: listening.shards,
         bells,
         cpus,
         ring,
@@ -157,10 +154,10 @@ impl Prepared {
         let (ready, readies) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
         let seats = self.listeners.into_iter().zip(self.bells).enumerate();
-        for (index, (listener, bell)) in seats {
+        for (index, (listeners, bell)) in seats {
             let seat = Seat {
                 id: ShardId::new(index),
-                listener,
+                listeners,
                 bell,
                 cpu: self.cpus.get(index % self.cpus.len().max(1)).copied(),
                 ring: self.ring,
@@ -196,7 +193,7 @@ impl Prepared {
 /// What one shard's thread is given.
 struct Seat {
     id: ShardId,
-    listener: OwnedFd,
+    listeners: Vec<OwnedFd>,
     bell: OwnedFd,
     cpu: Option<usize>,
     ring: RingSize,
@@ -282,7 +279,7 @@ impl Seat {
             ring,
             id: self.id,
             host,
-            listener: Some(self.listener),
+            listeners: self.listeners.into_iter().map(Listener::from).collect(),
             exchange: Arc::clone(&exchange),
             embedder,
             stop,
@@ -447,7 +444,9 @@ fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> io::Result<T>) 
     let mut pause = Duration::from_millis(5);
     loop {
         match attempt() {
-            Err(error) if is_passing(&error) && began.elapsed() < patience => {
+            Err(error)
+                if error.kind() == io::ErrorKind::OutOfMemory && began.elapsed() < patience =>
+            {
                 // Longer each time: a failed attempt itself gives memory back late.
                 std::thread::sleep(pause);
                 pause *= 2;
@@ -455,74 +454,6 @@ fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> io::Result<T>) 
             result => return result,
         }
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::OutOfMemory | io::ErrorKind::AddrInUse
-    )
-}
-
-/// Takes the port: one listener for each shard, all bound before any listens.
-fn listen(address: SocketAddr, shards: usize, limits: &Limits) -> Result<Vec<OwnedFd>, StartError> {
-    let failed = |error| StartError::Listen { address, error };
-    let mut bound = address;
-    if address.port() != 0 {
-        // A second instance would silently take half the clients: first without sharing the port.
-        drop(patiently(PATIENCE, || bind(address, false)).map_err(failed)?);
-    }
-    let mut sockets = Vec::new();
-    for _ in 0..shards {
-        let socket = bind(bound, true).map_err(failed)?;
-        bound_send_buffers(&socket, limits).map_err(failed)?;
-        let local = socket.local_addr().map_err(failed)?;
-        bound = local
-            .as_socket()
-            .expect("bound to an address of the internet");
-        sockets.push(socket);
-    }
-    for socket in &sockets {
-        socket.listen(BACKLOG).map_err(failed)?;
-    }
-    Ok(sockets.into_iter().map(OwnedFd::from).collect())
-}
-
-fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    // Inherited by every connection.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-/// Bounds what the kernel buffers for each connection of a listener: both options are inherited, so
-/// that an accepted socket costs no system call.
-fn bound_send_buffers(listener: &Socket, limits: &Limits) -> io::Result<()> {
-    let Limits {
-        socket_unsent_bytes_max: unsent_bytes_max,
-        socket_send_buffer_bytes_max: buffer_bytes_max,
-        ..
-    } = *limits;
-    if unsent_bytes_max > 0 {
-        listener.set_tcp_notsent_lowat(unsent_bytes_max)?;
-    }
-    if buffer_bytes_max > 0 {
-        // The kernel doubles what it is told.
-        listener.set_send_buffer_size(buffer_bytes_max as usize / 2)?;
-    }
-    Ok(())
-}
-
-fn address_of(listener: &OwnedFd) -> io::Result<SocketAddr> {
-    let address = rustix::net::getsockname(listener)?;
-    Ok(SocketAddr::try_from(address)?)
 }
 
 fn new_bell() -> Result<OwnedFd, StartError> {
@@ -578,7 +509,6 @@ const FILES_UNLIMITED: u64 = 1 << 20;
 const KERNEL_MIN: (u32, u32) = (6, 1);
 /// The runtime's ring carries no connection.
 const RUNTIME_ENTRIES: u32 = 16;
-const BACKLOG: i32 = 4096;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// For each size that is tried.
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);

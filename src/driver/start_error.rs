@@ -71,6 +71,19 @@ impl fmt::Display for StartError {
                 "cannot listen on {address}: the port is in use; stop the other program, or choose \
                  another port with --listen"
             ),
+            Self::Listen { address, error }
+                if error.kind() == io::ErrorKind::PermissionDenied && address.port() != 0 =>
+            {
+                let port = address.port();
+                write!(
+                    f,
+                    "cannot listen on {address}: this user may not listen on a port as low as \
+                     {port}; choose a higher one with --listen, let the program \
+                     (`setcap cap_net_bind_service=+ep campanile`, \
+                     AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or let everyone \
+                     (`sysctl -w net.ipv4.ip_unprivileged_port_start={port}`)"
+                )
+            }
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
             Self::Kernel { release } => {
                 write!(
@@ -130,6 +143,10 @@ mod tests {
             StartError::Listen {
                 address,
                 error: error(),
+            },
+            StartError::Listen {
+                address,
+                error: io::Error::from(io::ErrorKind::AddrNotAvailable),
             },
             StartError::Kernel {
                 release: "5.10.0".to_owned(),

@@ -39,8 +39,8 @@ enum Stage {
 }
 
 impl Stopping {
-    /// Whether the listener is closed, or about to be.
-    pub(super) fn closes_listener(&self) -> bool {
+    /// Whether the listeners are closed, or about to be.
+    pub(super) fn closes_listeners(&self) -> bool {
         self.cut_at.is_some()
     }
 
@@ -103,7 +103,7 @@ impl Loop {
             }
             Stage::Delaying { until } if until <= now => {
                 self.state.stopping.cut_at = Some(now + plan.grace);
-                self.close_listener()?;
+                self.close_listeners()?;
                 self.host.begin_stop();
                 let until = now + plan.settling_max();
                 Some(Stage::Finishing { since: now, until })
@@ -137,19 +137,11 @@ impl Loop {
         })
     }
 
-    fn close_listener(&mut self) -> io::Result<()> {
-        if self.state.accepting {
-            self.ring.cancel_accept()
-        } else {
-            self.accept_the_queued()
-        }
-    }
-
     /// Whether there is nothing but idle HTTP connections here and the others do not know. A
     /// connection that was just accepted is not idle before the kernel was asked what it has sent.
     fn has_just_become_idle(&mut self) -> bool {
         !self.state.stopping.has_become_idle
-            && self.listener.is_none()
+            && self.has_closed_listeners()
             && !self.ring.wants_enter()
             && !self.ring.has_completions()
             && self.host.is_idle()

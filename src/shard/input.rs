@@ -50,7 +50,7 @@ impl Shard {
                     at += taken;
                     event.map_or(Ok(()), |event| self.apply(id, event))
                 }
-                Err(error) => Err(End::Protocol(error)),
+                Err(end) => Err(end),
             };
             if let Err(end) = applied {
                 self.end(id, end);

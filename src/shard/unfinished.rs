@@ -5,10 +5,10 @@
 
 use super::connection::{Connection, Phase};
 use super::core::Shard;
-use crate::close::{End, ProtocolError};
+use crate::close::End;
 use crate::id::ConnectionId;
 use crate::time::Tick;
-use crate::ws::{Decoder, Event};
+use crate::ws::{Decoder, Event, TextCheck};
 
 /// A message, or a control frame, that has not come whole.
 #[derive(Debug)]
@@ -16,17 +16,22 @@ pub(super) struct Unfinished {
     decoder: Decoder,
     /// When its first byte was read, or when the session last began to be read again.
     began: Tick,
+    /// What is known of its text, in a language that wants to know.
+    text: TextCheck,
 }
 
 impl Shard {
     /// [`Decoder::step`] with the session's decoder, which is made when something is begun that the
     /// input does not end, and goes with its end.
+    ///
+    /// Where text is checked, that of an unfinished message that is none comes before whatever is
+    /// behind it: how the bytes are cut makes no difference.
     pub(super) fn decode<'m>(
         &mut self,
         id: ConnectionId,
         input: &'m mut [u8],
         bytes_max: usize,
-    ) -> Result<(usize, Option<Event<'m>>), ProtocolError> {
+    ) -> Result<(usize, Option<Event<'m>>), End> {
         let kept = &mut self.unfinished[id.index()];
         let held = kept_bytes(kept.as_deref());
         let mut new = Decoder::new();
@@ -39,6 +44,7 @@ impl Shard {
             *kept = Some(Box::new(Unfinished {
                 decoder: new,
                 began: self.now,
+                text: TextCheck::default(),
             }));
             begins = true;
         }
@@ -46,7 +52,25 @@ impl Shard {
         if begins && step.is_ok() {
             self.file_message_timeout(id);
         }
-        step
+        if self.unfinished[id.index()].is_some() {
+            self.check_text(id)?;
+        }
+        step.map_err(End::Protocol)
+    }
+
+    /// Looks at what has come of an unfinished text, if the session's language wants to know.
+    fn check_text(&mut self, id: ConnectionId) -> Result<(), End> {
+        let connection = self.connections.get(id).expect("its input is being read");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let Some(unfinished) = &mut self.unfinished[id.index()] else {
+            return Ok(());
+        };
+        let is_wanted = route.dialect.habits().checks_text;
+        let text = unfinished.decoder.unfinished_text();
+        if is_wanted && !unfinished.text.is_text(text) {
+            return Err(End::InvalidText);
+        }
+        Ok(())
     }
 
     /// Files the time-out of a message that has just begun, if that comes before what is filed.

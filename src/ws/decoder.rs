@@ -6,10 +6,13 @@
 //! grows with what has arrived, never with what a head declares, and is given up with the message.
 //!
 //! It judges frames, not content: whether a text message is UTF-8 is not its business (the original
-//! servers do not look either), only whether a close frame's reason is.
+//! servers do not look either), only whether a close frame's reason is. Whoever wants to know while
+//! a message is unfinished looks at [`Decoder::unfinished_text`] with a [`TextCheck`].
+//!
+//! [`TextCheck`]: super::text_check::TextCheck
 
-use crate::close::{HeadFault, HeadFaults, ProtocolError};
-use fastwebsockets::{CloseCode, OpCode, unmask};
+use crate::close::{self, HeadFault, HeadFaults, ProtocolError};
+use fastwebsockets::{OpCode, unmask};
 
 /// Where one connection's byte stream stands.
 ///
@@ -157,6 +160,14 @@ impl Decoder {
     #[inline]
     pub fn is_at_rest(&self) -> bool {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    /// What has come of a text message that has begun and not ended; empty if there is none.
+    pub fn unfinished_text(&self) -> &[u8] {
+        match (self.message, &self.partial) {
+            (Some(Kind::Text), Some(partial)) => &partial.message,
+            (Some(_) | None, _) => &[],
+        }
     }
 
     /// Bytes of heap held for an unfinished message or control frame, counted by capacity.
@@ -416,7 +427,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
         };
     };
     let code = u16::from_be_bytes(code);
-    if !CloseCode::from(code).is_allowed() {
+    if !close::is_code(code) {
         return Err(ProtocolError::CloseCode(code));
     }
     match str::from_utf8(reason) {
@@ -639,7 +650,7 @@ mod tests {
                     (_, [_]) => Seen::Failed(ProtocolError::CloseOfOneByte),
                     (_, [high, low, reason @ ..]) => {
                         let code = u16::from(*high) << 8 | u16::from(*low);
-                        if !matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999) {
+                        if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
                             Seen::Failed(ProtocolError::CloseCode(code))
                         } else if String::from_utf8(reason.to_vec()).is_err() {
                             Seen::Failed(ProtocolError::CloseReason)
@@ -894,11 +905,11 @@ mod tests {
     }
 
     #[test]
-    fn every_close_code_is_judged_as_gorilla_judges_it() {
+    fn every_close_code_is_judged_as_gorilla_judges_it_and_1014_passes() {
         for code in 0..=u16::MAX {
             let seen = read_whole(&frame(0x88, &code.to_be_bytes()), 0);
             let expected = match code {
-                1000..=1003 | 1007..=1013 | 3000..=4999 => Seen::Close(Some(code)),
+                1000..=1003 | 1007..=1014 | 3000..=4999 => Seen::Close(Some(code)),
                 _ => Seen::Failed(ProtocolError::CloseCode(code)),
             };
             assert_eq!(seen, [expected]);

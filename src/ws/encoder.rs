@@ -4,8 +4,8 @@
 //! the original servers send it. Lengths are written in their shortest form (RFC 6455 5.2). What
 //! the buffer holds already is never touched.
 
-use crate::close::REASON_BYTES_MAX;
-use fastwebsockets::{CloseCode, OpCode};
+use crate::close::{self, REASON_BYTES_MAX};
+use fastwebsockets::OpCode;
 
 /// Appends the head of a frame whose `payload_bytes` bytes of payload follow.
 #[inline]
@@ -47,7 +47,7 @@ pub fn put_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
         put_head(out, OpCode::Close, 0);
         return;
     };
-    assert!(CloseCode::from(code).is_allowed(), "{code} may not be sent");
+    assert!(close::is_code(code), "{code} may not be sent");
     let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
     put_head(out, OpCode::Close, CODE_BYTES + reason.len());
     out.extend_from_slice(&code.to_be_bytes());

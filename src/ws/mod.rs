@@ -12,7 +12,9 @@
 pub mod decoder;
 pub mod encoder;
 pub mod handshake;
+pub mod text_check;
 
 pub use crate::close::ProtocolError;
 pub use decoder::{Decoder, Event, Kind, Payload};
 pub use fastwebsockets::OpCode;
+pub use text_check::TextCheck;

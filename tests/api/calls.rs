@@ -218,6 +218,9 @@ fn a_malformed_call_changes_nothing_and_is_told_what_is_wrong() {
             "400 bad_request except[0]",
         ),
         ("broadcast", r#"{"except": {}}"#, "400 bad_request except"),
+        ("broadcast", "{}", "400 bad_request data"),
+        ("broadcast", r#"{"route": "/ws"}"#, "400 bad_request data"),
+        ("broadcast", r#"{"except": []}"#, "400 bad_request data"),
         ("broadcast?x=1", "{}", "400 bad_request x"),
     ]);
 }
@@ -373,6 +376,15 @@ fn a_batch_with_one_bad_call_does_nothing() {
             "404 no_route calls[1].route",
         ),
         ("1", "400 bad_request calls[1]"),
+        (r#"{"call": "broadcast"}"#, "400 bad_request calls[1].data"),
+        (
+            r#"{"publish": {"channel": "c"}}"#,
+            "400 bad_request calls[1].call",
+        ),
+        (
+            r#"{"call": "publish", "publish": {}}"#,
+            "400 bad_request calls[1].publish",
+        ),
     ] {
         let body = format!("{{\"calls\": [{good}, {bad}]}}");
         assert_eq!(http.post("batch", &body).refusal(), expected, "{bad}");

@@ -41,7 +41,10 @@ fn routes() -> Vec<Route> {
             kick_out_new_user_conn: true,
             ..edk("/edk-first")
         },
-        Route::new("/wsrv", DialectName::Wsrv),
+        Route {
+            playground_path: Some("/playground/wsrv".to_owned()),
+            ..Route::new("/wsrv", DialectName::Wsrv)
+        },
         Route {
             push_frame: PushFrame::Text,
             ..Route::new("/wsrv-text", DialectName::Wsrv)
@@ -49,6 +52,7 @@ fn routes() -> Vec<Route> {
         Route::new("/easyws", DialectName::Easyws),
         Route::new("/example/socket", DialectName::Projectforge),
         Route {
+            playground_path: Some("/playground/ws".to_owned()),
             push_path: Some("/push".to_owned()),
             drop_path: Some("/drop".to_owned()),
             ..Route::new("/ws", DialectName::Wserver)

@@ -30,7 +30,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A config with a port of the kernel's choice, the default routes and so many shards.
 pub(crate) fn config(shards: u8) -> Config {
     Config {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
         shards: NonZeroU8::new(shards),
         pin: false,
         // All tests are one process, and their lines count together.

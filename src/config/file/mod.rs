@@ -28,8 +28,8 @@ use self::reader::{Entry, Reader};
 use super::error::{ConfigError, Places};
 use super::route::ROUTE_KEYS;
 use super::{
-    Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Logging, Ring, Secret, Shards,
-    parse_listen,
+    Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Listen, Logging, Ring, Secret,
+    Shards,
 };
 use crate::limits::{DRAIN_DELAY_MS, DRAIN_MS, RouteLimits, SHUTDOWN_GRACE_MS, Setting};
 
@@ -78,7 +78,7 @@ impl Reader {
 
         for entry in self.entries("", document) {
             match entry.key {
-                "listen" => config.listen = self.parsed(&entry, parse_listen)?,
+                "listen" => config.listen = self.parsed(&entry, Listen::from_str)?,
                 "shards" => config.shards = self.shards(&entry)?,
                 "pin" => config.pin = self.boolean(&entry)?,
                 "insecure" => config.insecure = self.boolean(&entry)?,
@@ -215,13 +215,25 @@ fn syntax_complaint(places: &Places, error: &toml::de::Error, text: &str) -> Con
         .unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
-    let key = line.split('=').next().unwrap_or_default().trim();
+    let (key, value) = line.split_once('=').unwrap_or((line, ""));
+    let (key, value) = (key.trim(), value.trim_start());
+    let cure = missing_quotes(key, value);
     let key = if is_known_key(key) {
         format!("{key}: ")
     } else {
         String::new()
     };
-    places.complain_at(offset, format!("{key}not valid TOML: {message}"))
+    places.complain_at(offset, format!("{key}not valid TOML: {message}{cure}"))
+}
+
+/// What to do about an address without quotes. No other value is shown: it may be a secret.
+fn missing_quotes(key: &str, value: &str) -> String {
+    let address = value.split('#').next().unwrap_or_default().trim_end();
+    if key == "listen" && address.parse::<Listen>().is_ok() {
+        format!("; an address is in quotes: listen = \"{address}\"")
+    } else {
+        String::new()
+    }
 }
 
 fn is_known_key(key: &str) -> bool {
@@ -427,9 +439,10 @@ mod tests {
     #[test]
     fn a_word_that_is_none_of_the_allowed_is_refused() {
         check(
-            "\nlisten = 'localhost:80'",
-            "f.toml:2: listen: \"localhost:80\" is not an address and port, such as \
-             \"127.0.0.1:8080\" or \"[::1]:8080\"",
+            "\nlisten = 'localhost'",
+            "f.toml:2: listen: \"localhost\" is not an address and port, such as \
+             \"127.0.0.1:8080\", \"[::1]:8080\", \"localhost:8080\" or, for every address of this \
+             machine, \":8080\"",
         );
         check(
             "log = \"lo\\nud\"",
@@ -457,6 +470,14 @@ mod tests {
             "a b",
             "f.toml:1: not valid TOML: key with no value, expected `=`",
         );
+        for address in ["127.0.0.1:80", "localhost:80", ":80", "[::1]:80"] {
+            let text = format!("listen = {address} # here");
+            let result = Config::from_toml("f.toml", &text, &Overrides::default());
+            let error = result.expect_err("not TOML").to_string();
+            let is_named = error.starts_with("f.toml:1: listen: not valid TOML: ");
+            let cure = format!("; an address is in quotes: listen = \"{address}\"");
+            assert!(is_named && error.ends_with(&cure), "{error}");
+        }
         for (table, key) in [("[api]", "keys"), ("[[backends]]", "secret")] {
             let text = format!("{table}\n{key} = hush");
             let result = Config::from_toml("f.toml", &text, &Overrides::default());

@@ -104,7 +104,6 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::trial::{check, read};
-    use std::net::SocketAddr;
 
     use super::super::super::Overrides;
     use super::*;
@@ -142,7 +141,7 @@ mod tests {
 
         // Where a flag says where to listen, the line to change is the route's.
         let overrides = Overrides {
-            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            listen: Some(([0, 0, 0, 0], 80).into()),
             ..Overrides::default()
         };
         let text = format!("listen = '127.0.0.1:80'\n{WS}push_path = '/p'");
@@ -186,7 +185,7 @@ mod tests {
     #[test]
     fn pushes_that_code_authorizes_are_guarded() {
         let mut config = read(&format!("{WS}push_path = '/p'\ndrop_path = '/d'")).expect("valid");
-        config.listen = SocketAddr::from(([0, 0, 0, 0], 80));
+        config.listen = ([0, 0, 0, 0], 80).into();
         let error = config.validate().expect_err("open");
         assert_eq!(error.key.as_deref(), Some("listen"));
         config.routes[0].push_authorized_by_code = true;
@@ -220,7 +219,7 @@ mod tests {
             &format!("f.toml:2: listen: {problem}"),
         );
         let overrides = Overrides {
-            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            listen: Some(([0, 0, 0, 0], 80).into()),
             ..Overrides::default()
         };
         let error = Config::from_toml("f.toml", &format!("{enabled}{FORGE}"), &overrides);
@@ -285,7 +284,7 @@ mod tests {
         check(&text, &format!("f.toml:6: {problem}"));
 
         let mut config = read(EDK).expect("valid");
-        config.listen = SocketAddr::from(([0, 0, 0, 0], 80));
+        config.listen = ([0, 0, 0, 0], 80).into();
         let error = config.validate().expect_err("nobody is named");
         assert_eq!(error.key.as_deref(), Some("listen"));
         config.routes[0].authenticated_by_code = true;

@@ -8,7 +8,7 @@ use crate::config::{
 };
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::num::NonZeroU8;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ fn config(dialect: DialectName, backend: &TestBackend) -> Config {
         ..ChannelSetting::new("secret")
     }];
     Config {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
         shards: NonZeroU8::new(1),
         pin: false,
         backends: vec![Backend::new("b", backend.url())],

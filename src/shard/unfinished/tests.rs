@@ -24,18 +24,25 @@ fn shard(message_timeout: u32) -> Shard {
 }
 
 fn open(shard: &mut Shard) -> ConnectionId {
+    open_on(shard, 0)
+}
+
+fn open_on(shard: &mut Shard, route: u16) -> ConnectionId {
     let id = shard.handle_accepted().expect("there is room");
-    shard.handle_upgraded(id, 0, b"greeting", false);
+    shard.handle_upgraded(id, route, b"greeting", false);
     send_all(shard);
     id
 }
 
-fn send_all(shard: &mut Shard) {
+fn send_all(shard: &mut Shard) -> Vec<u8> {
+    let mut sent = Vec::new();
     while let Some((id, bytes)) = shard.poll_send() {
+        sent.extend_from_slice(bytes);
         let taken = u32::try_from(bytes.len()).expect("small");
         shard.handle_sent(id, taken);
     }
     shard.invariants();
+    sent
 }
 
 /// Feeds the octets one at a time, two ticks after each other; returns the end that was counted.
@@ -198,4 +205,115 @@ fn agrees_with_a_list_of_what_came_when() {
         }
     }
     assert!(ended_count > 100, "{ended_count}");
+}
+
+/// The frames of some messages, which are text or nearly, in fragments with pings between; with the
+/// number of bytes after which one of them cannot be text any more.
+fn texts(prng: &mut Prng) -> (Vec<u8>, Option<usize>) {
+    let (mut stream, mut fails_at) = (Vec::new(), None);
+    for _ in 0..prng.range(1, 4) {
+        let mut text = "a\u{e9}\u{20ac}\u{1f514}".repeat(prng.range(0, 3) as usize);
+        text.truncate(text.floor_char_boundary(prng.range(0, 30) as usize));
+        let mut text = text.into_bytes();
+        if prng.chance(1, 3) {
+            let at = prng.range(0, u32::try_from(text.len()).expect("short")) as usize;
+            let wrong: [&[u8]; 4] = [b"\xff", b"\xc3", b"\xf4\x90", b"\xed\xa0"];
+            text.splice(at..at, wrong[prng.range(0, 3) as usize].iter().copied());
+        }
+        // Where in the stream each of its bytes ends.
+        let (mut ends, mut opcode, mut fin) = (Vec::new(), 1, false);
+        while !fin {
+            if prng.chance(1, 3) {
+                stream.extend(frame(0x89, b"ping"));
+            }
+            fin = prng.chance(1, 3);
+            let left = &text[ends.len()..];
+            let left_len = u32::try_from(left.len()).expect("short");
+            let len = if fin {
+                left_len
+            } else {
+                prng.range(0, left_len)
+            } as usize;
+            stream.extend(frame(u8::from(fin) << 7 | opcode, &left[..len]));
+            ends.extend((1..=len).rev().map(|byte| stream.len() + 1 - byte));
+            opcode = 0;
+        }
+
+        let is_wrong = |end: &usize| {
+            let found = str::from_utf8(&text[..*end]);
+            found.is_err_and(|error| error.error_len().is_some())
+        };
+        let wrong = (1..=text.len()).find(is_wrong).map(|end| ends[end - 1]);
+        let is_cut_short = str::from_utf8(&text).is_err();
+        let cut_short = is_cut_short.then_some(stream.len());
+        fails_at = fails_at.or(wrong).or(cut_short);
+    }
+    (stream, fails_at)
+}
+
+/// Feeds an `/echo` session; returns all that it was sent, and after how many bytes it ended.
+fn feed(stream: &[u8], mut chunk: impl FnMut() -> usize) -> (Vec<u8>, Option<usize>) {
+    let mut shard = shard(0);
+    let route = Config::default()
+        .routes
+        .iter()
+        .position(|it| it.path == "/echo");
+    let id = open_on(
+        &mut shard,
+        u16::try_from(route.expect("it is there")).expect("few"),
+    );
+    let (mut sent, mut end, mut ended) = (Vec::new(), 0, None);
+    while end < stream.len() && ended.is_none() {
+        let begin = end;
+        end = stream.len().min(end + chunk());
+        shard.handle_received(id, &mut stream[begin..end].to_vec());
+        ended = (!shard.is_open(id)).then_some(end);
+        sent.extend(send_all(&mut shard));
+    }
+    assert_eq!(
+        shard.counters().ended("invalid_text"),
+        u64::from(ended.is_some())
+    );
+    (sent, ended)
+}
+
+/// Text that is not UTF-8 ends an `/echo` session when the byte comes that no text has there, in
+/// whatever frame, and what is sent before depends on no chunk.
+#[test]
+fn text_that_is_none_ends_an_echo_session_with_its_first_wrong_byte() {
+    let (mut ended_count, mut lived_count) = (0, 0);
+    for seed in 0..400 {
+        let mut prng = Prng::from_seed(seed);
+        let (stream, fails_at) = texts(&mut prng);
+        let (sent, ended) = feed(&stream, || 1);
+        assert_eq!(ended, fails_at, "seed {seed}");
+        for chunk_max in [2, 5, 100] {
+            let mut ends = vec![0];
+            let fed = feed(&stream, || {
+                let chunk = prng.range(1, chunk_max) as usize;
+                ends.push(ends[ends.len() - 1] + chunk);
+                chunk
+            });
+            let chunk_end = |at| ends.iter().copied().find(|&end| end >= at);
+            let chunk_end = fails_at.map(|at| chunk_end(at).expect("fed").min(stream.len()));
+            assert_eq!(fed, (sent.clone(), chunk_end), "seed {seed}");
+        }
+        *if ended.is_some() {
+            &mut ended_count
+        } else {
+            &mut lived_count
+        } += 1;
+    }
+    assert!(
+        ended_count > 100 && lived_count > 100,
+        "{ended_count} {lived_count}"
+    );
+}
+
+#[test]
+fn other_languages_do_not_look_at_text_that_has_not_come_whole() {
+    let mut shard = shard(0);
+    let id = open(&mut shard);
+    shard.handle_received(id, &mut frame(0x01, b"\xff"));
+    assert!(shard.is_open(id));
 }

@@ -1,0 +1,180 @@
+//! Where the executable listens, and what it says when it cannot.
+
+use super::{PROGRAM, User, assert_refuses, assert_serves, campanile, run};
+use crate::client::{open_as, open_on, read_text};
+use crate::peer::{Peer, push_body, request, sent_to};
+use crate::process::{Process, gateway};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+
+#[test]
+fn a_port_in_use_is_told_at_once_and_refused_also_when_another_gateway_uses_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    let gateway = Process::start(gateway(None));
+    for address in [address, gateway.address] {
+        let done = run(campanile(&["--listen", &address.to_string()]));
+        let (told, refused) = done.errors.split_once('\n').expect("two lines");
+        let waits = "the port is in use; trying again for a second";
+        assert!(told.contains(waits), "{told}");
+        assert!(told.ends_with(&format!("address={address}")), "{told}");
+        let expected = format!(
+            "campanile: cannot listen on {address}: the port is in use; stop the other program, \
+             or choose another port with --listen\n"
+        );
+        assert_eq!(refused, expected);
+        assert_eq!((done.status.code(), done.output.as_str()), (Some(1), ""));
+    }
+    assert_serves(&gateway);
+}
+
+#[test]
+fn an_ordinary_user_and_a_low_port_is_a_line_with_cures() {
+    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let lowest = std::fs::read_to_string(path).expect("Linux has it");
+    if lowest.trim() == "0" {
+        return; // everyone may listen on port 1, as in Docker
+    }
+    let user = User::new(65_504);
+    let command = user.command_on("127.0.0.1:1", 8 << 20, &["--shards", "1"]);
+    assert_refuses(
+        command,
+        "cannot listen on 127.0.0.1:1: this user may not listen on a port as low as 1; choose a \
+         higher one with --listen, let the program (`setcap cap_net_bind_service=+ep campanile`, \
+         AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or let everyone (`sysctl -w \
+         net.ipv4.ip_unprivileged_port_start=1`)",
+    );
+}
+
+/// The address of the same port on `::1`; `None` where there is no such address.
+fn beside(address: SocketAddr) -> Option<SocketAddr> {
+    let there = (Ipv6Addr::LOCALHOST, address.port()).into();
+    let is_there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    is_there.then_some(there)
+}
+
+fn on_localhost(arguments: &[&str]) -> Process {
+    let mut command = campanile(&["--listen", "localhost:0"]);
+    command.args(arguments);
+    Process::start(command)
+}
+
+#[test]
+fn localhost_is_served_on_both_of_its_addresses_until_the_stop() {
+    let process = on_localhost(&["--shards", "2"]);
+    assert_serves(&process);
+    if let Some(second) = beside(process.address) {
+        let mut client = open_as(second, "jill", "e");
+        let mut peer = Peer::connect(process.address);
+        assert_eq!(peer.push("jill", "e", "from one to the other"), sent_to(1));
+        assert_eq!(read_text(&mut client), "from one to the other");
+        let mut peer = Peer::connect(second);
+        assert_eq!(peer.push("jill", "e", "and there"), sent_to(1));
+        assert_eq!(read_text(&mut client), "and there");
+
+        // Two gateways cannot have the same second address either.
+        let done = run(campanile(&["--listen", &second.to_string()]));
+        let refused = format!("campanile: cannot listen on {second}: the port is in use;");
+        assert!(done.errors.contains(&refused), "{}", done.errors);
+    }
+    let address = process.address;
+    let ended = process.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    for address in [Some(address), beside(address)].into_iter().flatten() {
+        TcpStream::connect(address).expect_err("nobody listens");
+    }
+}
+
+/// As `without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503` of
+/// `wire/strangers.rs`, on a second listener: it backs off, answers and recovers by itself.
+#[test]
+fn without_descriptors_newcomers_hear_503_on_both_addresses() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", PROGRAM]);
+    command.args(["--listen", "localhost:0", "--shards", "1", "--config"]);
+    let limits = "limits.sessions_max = 64\nheartbeat.handshake_timeout_ms = 600_000";
+    command.arg(crate::process::config_file(limits));
+    let process = Process::start(command);
+    let addresses = [Some(process.address), beside(process.address)];
+    let addresses = || addresses.iter().flatten().copied();
+
+    // More than it can have.
+    let crowd: Vec<Peer> = addresses()
+        .flat_map(|address| (0..400).map(move |_| Peer::connect(address)))
+        .collect();
+    let push = request("/push", "", &push_body("jack", "e", "m"));
+    for address in addresses() {
+        let mut newcomer = Peer::connect(address);
+        newcomer.send(&push);
+        assert_eq!(newcomer.answer().status, 503, "{address}");
+    }
+    drop(crowd);
+    for address in addresses() {
+        let served = (0..TRIES_MAX).any(|_| {
+            let mut newcomer = Peer::connect(address);
+            newcomer.send(&push);
+            newcomer.answer().status == 200
+        });
+        assert!(served, "there are descriptors again: {address}");
+    }
+    assert_eq!(process.stop().status.code(), Some(0));
+}
+
+/// Whoever has connected before a stop is served, on whichever address, also if no shard has
+/// accepted it yet.
+#[test]
+fn a_stop_lets_in_who_has_connected_to_either_address() {
+    let process = on_localhost(&["--shards", "1"]);
+    let addresses = [Some(process.address), beside(process.address)];
+    let (mut clients, mut waiting) = (Vec::new(), Vec::new());
+    for address in addresses.into_iter().flatten() {
+        let connect = || TcpStream::connect(address).expect("it listens");
+        clients.push(open_on(connect(), "/ws").expect("an upgrade"));
+        waiting.push(connect());
+    }
+    let ended = process.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    let connections = clients.len() + waiting.len();
+    let counted = format!("connections={connections} ");
+    assert!(ended.log.contains(&counted), "{}", ended.log);
+}
+
+#[test]
+fn a_port_alone_is_public_and_must_be_guarded() {
+    assert_refuses(
+        campanile(&["--listen", ":0"]),
+        "listen: :0 is not a loopback address, and /push is open to everyone who reaches it; give \
+         its route a push_secret or a push_header, or start with --insecure",
+    );
+}
+
+/// Within a network of its own, so that nobody else can reach it. What happens where the kernel
+/// has no IPv6 at all is tested in `driver/listen.rs`; here it has no addresses of it.
+#[test]
+fn a_port_alone_is_every_address_with_ipv6_and_without() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/startup/own_network.py");
+    for (ipv6, listen, expected) in [
+        ("on", ":8080", "[::]:8080 | 127.0.0.1 200, ::1 200"),
+        ("off", ":8080", "[::]:8080 | 127.0.0.1 200, ::1 none"),
+        (
+            "on",
+            "localhost:8080",
+            "127.0.0.1:8080 and [::1]:8080 | 127.0.0.1 200, ::1 200",
+        ),
+        (
+            "off",
+            "localhost:8080",
+            "127.0.0.1:8080 | 127.0.0.1 200, ::1 none",
+        ),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "python3", script, ipv6, PROGRAM, listen]);
+        let done = run(command);
+        if done.errors.contains("unshare") {
+            return; // this user may not have a network of its own
+        }
+        assert_eq!(done.output.trim(), expected, "{}", done.errors);
+    }
+}
+
+const TRIES_MAX: usize = 10_000;

@@ -15,24 +15,25 @@ pub(crate) struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Reads `host` or `host:port`. `None` for anything else; an empty port is none.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
-        let host_end = match text.first()? {
-            b'[' => text.iter().position(|&byte| byte == b']')? + 1,
-            _ => text
-                .iter()
-                .position(|&byte| byte == b':')
-                .unwrap_or(text.len()),
+        let mut host_end = match text.first()? {
+            b'[' => text.iter().position(|&byte| byte == b']')?,
+            _ => 0,
         };
+        while host_end < text.len() && text[host_end] != b':' {
+            host_end += 1;
+        }
         let (host, rest) = text.split_at(host_end);
-        let is_part = |byte: &u8| byte.is_ascii_graphic() && !b"@/?#,\"<>\\^`{|}".contains(byte);
+        let is_part = |byte: &u8| IS_OF_HOST[usize::from(*byte)];
         if host.is_empty() || !host.iter().all(is_part) {
             return None;
         }
         let port = match rest {
             [] | [b':'] => None,
-            [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
-                Some(str::from_utf8(digits).ok()?.parse().ok()?)
-            }
-            _ => return None,
+            [_, digits @ ..] => Some(digits.iter().try_fold(0_u16, |port, &digit| {
+                let digit = (digit as char).to_digit(10)?;
+                port.checked_mul(10)?
+                    .checked_add(u16::try_from(digit).ok()?)
+            })?),
         };
         Some(Self { host, port })
     }
@@ -67,6 +68,9 @@ impl<'a> Authority<'a> {
         let Ok(host) = str::from_utf8(self.host) else {
             return false;
         };
+        if host.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
         let inner = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         if let Some(inner) = inner {
             let address = inner.parse::<Ipv6Addr>().map(IpAddr::from);
@@ -83,6 +87,32 @@ impl<'a> Authority<'a> {
         })
     }
 }
+
+/// By byte: whether a host may have it. Every request has one, so this is looked up.
+const IS_OF_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = !matches!(
+            byte,
+            b'@' | b'/'
+                | b'?'
+                | b'#'
+                | b','
+                | b'"'
+                | b'<'
+                | b'>'
+                | b'\\'
+                | b'^'
+                | b'`'
+                | b'{'
+                | b'|'
+                | b'}'
+        );
+        byte += 1;
+    }
+    table
+};
 
 const LOCALHOST: &[u8] = b"localhost";
 

@@ -81,7 +81,7 @@ struct Bounds {
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Caller {
+pub(crate) enum Caller {
     /// Whoever has this key, by its index.
     Key(usize),
     /// Whoever is trusted without a key.
@@ -169,15 +169,20 @@ impl Api {
         self.process_limits = process_limits;
     }
 
-    /// Understands the head of a request.
-    pub(crate) fn begin(&self, head: &Parts, handle: &Handle) -> Result<Begun, ApiAnswer> {
+    /// Understands the head of a request of this caller.
+    pub(crate) fn begin(
+        &self,
+        head: &Parts,
+        caller: Caller,
+        handle: &Handle,
+    ) -> Result<Begun, ApiAnswer> {
         let path = path_within(head.uri.path()).unwrap_or_default();
         let place = Place::find(path);
         // A browser asks this by itself, without a key.
         if self.cors.is_preflight(head) {
             return Ok(Begun::Answered(ApiAnswer::empty(204)));
         }
-        let caller = match self.caller(head) {
+        let caller = match caller {
             _ if place == Some(Place::Document) => 0,
             Caller::Key(index) => index,
             Caller::Anyone => 0,
@@ -207,9 +212,9 @@ impl Api {
 
     /// Whether a request was authorized, by a key or, where there are none, by being accepted. One
     /// for the document is not: anyone may read it.
-    pub(crate) fn is_authorized(&self, head: &Parts, status: u16) -> bool {
+    pub(crate) fn is_authorized(head: &Parts, caller: Caller, status: u16) -> bool {
         let path = path_within(head.uri.path()).unwrap_or_default();
-        let is_known = match self.caller(head) {
+        let is_known = match caller {
             Caller::Key(_) => true,
             Caller::Anyone => (200..300).contains(&status),
             Caller::Unknown | Caller::NotLocal(_) => false,
@@ -309,7 +314,7 @@ impl Api {
 
     /// Who asks. Every key is compared, whatever the others were. Without keys it is this machine,
     /// or nobody.
-    fn caller(&self, head: &Parts) -> Caller {
+    pub(crate) fn caller(&self, head: &Parts) -> Caller {
         if self.keys.is_empty() {
             return match self.keyless.judge(head) {
                 Ok(()) => Caller::Anyone,

@@ -8,7 +8,7 @@ use super::answer::{self, Answer};
 use super::body::{BadBody, read_whole};
 use super::line::{Line, Merit};
 use super::service::Context;
-use crate::api::{Api, ApiAnswer, Begun, Problem};
+use crate::api::{Api, ApiAnswer, Begun, Caller, Problem};
 use crate::handler::Label;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -20,9 +20,10 @@ use std::sync::Arc;
 
 /// Answers a request to the API.
 pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
-    let answered = ask(context, line, &head, body).await;
+    let caller = context.api.caller(&head);
+    let answered = ask(context, line, &head, caller, body).await;
     let answered = answered.unwrap_or_else(|answer| answer);
-    if context.api.is_authorized(&head, answered.status) {
+    if Api::is_authorized(&head, caller, answered.status) {
         line.earn(Merit::Authorized);
     }
     let mut answer = word(answered);
@@ -50,10 +51,11 @@ async fn ask(
     context: &Context,
     line: &Line,
     head: &Parts,
+    caller: Caller,
     body: Incoming,
 ) -> Result<ApiAnswer, ApiAnswer> {
     let (api, handle) = (&context.api, &context.handle);
-    let post = match api.begin(head, handle)? {
+    let post = match api.begin(head, caller, handle)? {
         Begun::Answered(answer) => return Ok(answer),
         Begun::Lookup(lookup) => return Ok(api.look_up(lookup, handle).await),
         Begun::Post(post) => post,

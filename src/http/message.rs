@@ -37,7 +37,8 @@ pub(super) fn check(head: &Parts, raw: Option<RawHead>) -> Result<(), InvalidHea
         }
         (None | Some(_), None) => {}
     }
-    if !head.headers.contains_key(TRANSFER_ENCODING) {
+    let may_be_coded = raw.is_none_or(|raw| raw.has_coding);
+    if !may_be_coded || !head.headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
     let has_length = head.headers.contains_key(CONTENT_LENGTH);
@@ -148,6 +149,7 @@ mod tests {
         let raw = RawHead {
             bytes: 1,
             is_http_10_upgrade: false,
+            has_coding: true,
             has_two_lengths: true,
         };
         assert_eq!(check(&parts, Some(raw)), Err(InvalidHead::TwoLengths));

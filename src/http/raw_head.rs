@@ -14,7 +14,7 @@
 //! one that is very long, are not seen, and whoever needs to know is told so.
 
 use hyper::HeaderMap;
-use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::header::CONTENT_LENGTH;
 use std::cell::Cell;
 
 /// What was seen of a head.
@@ -24,6 +24,8 @@ pub(super) struct RawHead {
     pub(super) bytes: usize,
     /// It asks for an upgrade over HTTP/1.0.
     pub(super) is_http_10_upgrade: bool,
+    /// It has `Transfer-Encoding`.
+    pub(super) has_coding: bool,
     /// It has both `Content-Length` and `Transfer-Encoding`.
     pub(super) has_two_lengths: bool,
 }
@@ -75,14 +77,14 @@ impl Extent {
     /// Begins to serve a request; returns what was seen of its head.
     pub(super) fn serve(&self, headers: &HeaderMap) -> Option<RawHead> {
         let head = self.head.take();
-        let body = match headers.get(CONTENT_LENGTH) {
-            _ if headers.contains_key(TRANSFER_ENCODING) => None,
-            None => Some(0),
-            Some(length) => length.to_str().ok().and_then(|it| it.parse().ok()),
-        };
-        let both = head.zip(body);
-        self.request
-            .set(both.and_then(|(head, body): (_, usize)| head.bytes.checked_add(body)));
+        let request = head.filter(|head| !head.has_coding).and_then(|head| {
+            let body: usize = match headers.get(CONTENT_LENGTH) {
+                Some(length) => length.to_str().ok()?.parse().ok()?,
+                None => 0,
+            };
+            head.bytes.checked_add(body)
+        });
+        self.request.set(request);
         head
     }
 
@@ -111,21 +113,38 @@ pub(super) fn look(bytes: &[u8]) -> Look {
     if let Some(b'\r' | b'\n') = bytes.first() {
         return Look::Pass;
     }
-    let Some(head_bytes) = end_of_head(bytes) else {
-        return if may_become_whole(bytes) {
-            Look::Wait
-        } else {
-            Look::Pass
-        };
-    };
-    let head = &bytes[..head_bytes];
-    let has = |name: &[u8]| lines(head).any(|line| is_of(line, name));
-    let is_http_10_upgrade = version_at(head).is_some() && has(b"upgrade") && has(b"connection");
-    Look::Seen(RawHead {
-        bytes: head_bytes,
-        is_http_10_upgrade,
-        has_two_lengths: has(b"transfer-encoding") && has(b"content-length"),
-    })
+    let (mut has_length, mut has_coding) = (false, false);
+    let (mut has_upgrade, mut has_connection) = (false, false);
+    let mut start = 0;
+    // Lines may end without CR (RFC 9112 2.2); one that is empty is the last.
+    for end in memchr::memchr_iter(b'\n', bytes) {
+        let line = &bytes[start..end];
+        match line {
+            [] | [b'\r'] => {
+                let is_http_10_upgrade =
+                    has_upgrade && has_connection && version_at(bytes).is_some();
+                return Look::Seen(RawHead {
+                    bytes: end + 1,
+                    is_http_10_upgrade,
+                    has_coding,
+                    has_two_lengths: has_length && has_coding,
+                });
+            }
+            [b'c' | b'C', ..] => {
+                has_length |= is_of(line, b"content-length");
+                has_connection |= is_of(line, b"connection");
+            }
+            [b't' | b'T', ..] => has_coding |= is_of(line, b"transfer-encoding"),
+            [b'u' | b'U', ..] => has_upgrade |= is_of(line, b"upgrade"),
+            _ => {}
+        }
+        start = end + 1;
+    }
+    if may_become_whole(bytes) {
+        Look::Wait
+    } else {
+        Look::Pass
+    }
 }
 
 /// Makes a whole head one of HTTP/1.1.
@@ -140,8 +159,10 @@ pub(super) fn make_http_11(head: &mut [u8]) {
 
 /// Where ` HTTP/1.0` begins at the end of the first line of a GET.
 fn version_at(bytes: &[u8]) -> Option<usize> {
-    let line = lines(bytes).next().filter(|line| line.starts_with(GET))?;
-    line.ends_with(HTTP_10).then(|| line.len() - HTTP_10.len())
+    let line = bytes.split(|&byte| byte == b'\n').next()?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_of_it = line.starts_with(GET) && line.ends_with(HTTP_10);
+    is_of_it.then(|| line.len() - HTTP_10.len())
 }
 
 /// Whether bytes may be the beginning of a head: a method, and not too long.
@@ -149,25 +170,6 @@ fn may_become_whole(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
     let behind = bytes.get(method.count());
     bytes.len() <= HELD_BYTES_MAX && matches!(behind, None | Some(b' '))
-}
-
-/// Returns where the empty line ends that ends a head. Lines may end without CR (RFC 9112 2.2).
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += memchr::memchr(b'\n', &bytes[at..])? + 1;
-        match bytes[at..] {
-            [b'\n', ..] => return Some(at + 1),
-            [b'\r', b'\n', ..] => return Some(at + 2),
-            _ => {}
-        }
-    }
-}
-
-/// The lines, without their ends.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = bytes.split(|&byte| byte == b'\n');
-    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 /// Whether a line is the header with this name.
@@ -243,6 +245,7 @@ mod tests {
         let head = RawHead {
             bytes: 10,
             is_http_10_upgrade: false,
+            has_coding: false,
             has_two_lengths: false,
         };
         headers.insert(CONTENT_LENGTH, 5.into());
@@ -277,6 +280,7 @@ mod tests {
             let expected = RawHead {
                 bytes: head.len(),
                 is_http_10_upgrade: false,
+                has_coding: false,
                 has_two_lengths: false,
             };
             assert_eq!(look(more.as_bytes()), Look::Seen(expected), "{end:?}");

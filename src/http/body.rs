@@ -66,6 +66,7 @@ pub(super) async fn read_whole<'c>(
     let read = read_body(&mut held, body).await;
     line.phase.set(HttpPhase::Answer);
     let body = read?;
+    line.has_read_body.set(true);
     match coding {
         Coding::Plain => Ok((body, held)),
         Coding::Gzip => {

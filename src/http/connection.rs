@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::line::{Line, Merit};
-use super::pipe::{Pipe, PipeIo};
+use super::pipe::{Pipe, PipeIo, Share};
 use super::raw_head::{self, Look};
 use super::service::Context;
 use crate::driver::host::PlaceKey;
@@ -33,8 +33,10 @@ pub(crate) struct HttpConnection {
     flying: Vec<u8>,
     flown: usize,
     is_flying: bool,
-    /// A head is about to begin, or has begun, and was not looked at.
-    head_begins: bool,
+    /// What has come of a head is held back until it is whole.
+    awaits_head: bool,
+    /// Bytes of a head that may be held back.
+    held_bytes_max: usize,
     /// Some of its answers were taken since the driver looked.
     has_moved: bool,
     /// Its place among the HTTP connections of its shard; `None` once it is to end.
@@ -128,6 +130,7 @@ impl HttpConnection {
         id: ConnectionId,
         context: &Rc<Context>,
         list: &Arc<WakeList>,
+        held_bytes_max: usize,
         outbound_bytes_max: usize,
     ) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::new(outbound_bytes_max)));
@@ -145,6 +148,7 @@ impl HttpConnection {
             .serve_connection(PipeIo(Rc::clone(&pipe)), service);
         Self {
             hyper: Some(hyper),
+            held_bytes_max,
             ..Self::bare(id, pipe, line, list)
         }
     }
@@ -179,7 +183,8 @@ impl HttpConnection {
             flying: Vec::new(),
             flown: 0,
             is_flying: false,
-            head_begins: true,
+            awaits_head: true,
+            held_bytes_max: 0,
             has_moved: false,
             place: None,
             queued: false,
@@ -223,37 +228,54 @@ impl HttpConnection {
 
     /// Takes bytes from the socket; the connection must be polled then.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
-        if self.line.phase.get() == HttpPhase::Idle {
-            self.line.phase.set(HttpPhase::Head);
-            self.head_begins = self.line.extent.begin();
-        }
-        self.line.extent.receive(bytes);
+        let begins = self.pipe.borrow().begins_request();
         // Behind the end of the last request only an upgrade leaves somebody who wants more.
         if self.hyper.is_some() || self.upgraded.is_some() {
             self.pipe.borrow_mut().receive(bytes);
         }
-        if self.head_begins {
+        if self.line.phase.get() == HttpPhase::Idle {
+            self.begin_request(begins);
+        } else if self.awaits_head {
             self.look_at_head();
         }
+    }
+
+    /// Goes on with what has come behind the last request: a new one, or the rest of one that hyper
+    /// knows. Whether that is something for hyper.
+    fn begin_request(&mut self, is_new: bool) -> bool {
+        if self.pipe.borrow().inbound_bytes() == 0 {
+            return false;
+        }
+        self.line.phase.set(HttpPhase::Head);
+        self.line.raw_head.set(None);
+        if is_new {
+            self.look_at_head();
+        }
+        !self.awaits_head
     }
 
     /// Sees what hyper will not tell of the head that begins, if it has come.
     fn look_at_head(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
-        let look = raw_head::look(pipe.inbound());
-        pipe.hold_back(look == Look::Wait);
-        self.head_begins = look == Look::Wait;
-        if let Look::Seen(head) = look {
-            if head.is_http_10_upgrade {
-                raw_head::make_http_11(pipe.inbound());
+        let look = raw_head::look(pipe.inbound(), self.held_bytes_max);
+        self.awaits_head = look == Look::Wait;
+        match look {
+            Look::Wait => pipe.give(Share::Bytes(0)),
+            Look::Pass => pipe.give(Share::All),
+            Look::Seen(head) => {
+                if head.is_http_10_upgrade {
+                    raw_head::make_http_11(pipe.inbound());
+                }
+                pipe.give(head.request_bytes.map_or(Share::All, Share::Bytes));
+                self.line.raw_head.set(Some(head));
             }
-            self.line.extent.see(head);
         }
     }
 
     /// Takes the end of the peer's input; the connection must be polled then.
     pub(crate) fn receive_end(&mut self) {
         self.peer_ended = true;
+        self.awaits_head = false;
         self.pipe.borrow_mut().end_inbound();
     }
 
@@ -272,8 +294,19 @@ impl HttpConnection {
         self.flag.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// Lets hyper work.
+    /// Lets hyper work, on one request after the other.
     pub(crate) fn poll(&mut self) -> Progress {
+        loop {
+            let progress = self.poll_hyper();
+            let is_idle = self.line.phase.get() == HttpPhase::Idle;
+            let begins = is_idle && self.pipe.borrow().begins_request();
+            if !begins || !matches!(progress, Progress::Pending) || !self.begin_request(true) {
+                return progress;
+            }
+        }
+    }
+
+    fn poll_hyper(&mut self) -> Progress {
         let Some(hyper) = &mut self.hyper else {
             return Progress::Done;
         };

@@ -111,6 +111,8 @@ pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incom
     if request.body().size_hint().exact() != Some(0) {
         line.phase.set(HttpPhase::Body);
     }
+    // Only the service knows.
+    line.has_read_body.set(true);
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {

@@ -1,7 +1,7 @@
 //! What the requests of one connection tell its driver.
 
 use super::pipe::Pipe;
-use super::raw_head::Extent;
+use super::raw_head::RawHead;
 use super::service::GrantedUpgrade;
 use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
@@ -18,8 +18,12 @@ pub(super) struct Line {
     pub(super) address: Option<SocketAddr>,
     pub(super) phase: Cell<HttpPhase>,
     pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
-    /// How far the request that comes or is served reaches.
-    pub(super) extent: Extent,
+    /// The head that hyper was given last, until its request is served; `None` if it was not seen.
+    pub(super) raw_head: Cell<Option<RawHead>>,
+    /// hyper offers an upgrade to the request that is served: it takes it for HTTP/1.1.
+    pub(super) offers_upgrade: Cell<bool>,
+    /// The body of the request that is served was read whole, or somebody else answers for it.
+    pub(super) has_read_body: Cell<bool>,
     /// A request has come since the driver looked.
     pub(super) served: Cell<bool>,
     /// The most that a request has earned since the driver looked.
@@ -51,7 +55,9 @@ impl Line {
             address,
             phase: Cell::new(phase),
             upgrade: RefCell::new(None),
-            extent: Extent::default(),
+            raw_head: Cell::new(None),
+            offers_upgrade: Cell::new(false),
+            has_read_body: Cell::new(false),
             served: Cell::new(false),
             merit: Cell::new(None),
             is_streaming: Cell::new(false),
@@ -67,6 +73,16 @@ impl Line {
     /// Returns what was earned since the last call.
     pub(super) fn take_merit(&self) -> Option<Merit> {
         self.merit.take()
+    }
+
+    /// Whether it is certain that nothing has come behind the request that is served.
+    pub(super) fn is_last_request(&self) -> bool {
+        self.pipe.borrow().is_at_end_of_request()
+    }
+
+    /// Whether hyper has been given the whole of the request that is served.
+    pub(super) fn has_whole_request(&self) -> bool {
+        self.pipe.borrow().has_given_request()
     }
 
     /// Waits until so few answers are unread that another request may be begun.

@@ -147,7 +147,7 @@ mod tests {
             .header(chunked.0, chunked.1);
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let raw = RawHead {
-            bytes: 1,
+            request_bytes: None,
             is_http_10_upgrade: false,
             has_coding: true,
             has_two_lengths: true,

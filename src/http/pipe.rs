@@ -9,6 +9,8 @@
 //! reading a socket whose inbound side is full, and a write is pending while the outbound side is
 //! full, what is being sent included. A request is begun only while there is room for an answer.
 //! A reader is not woken: whoever puts something in polls hyper then.
+//!
+//! hyper is given one request at a time, as far as is known where it ends (`raw_head.rs`).
 
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -18,13 +20,24 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+/// How much of what comes hyper is given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Share {
+    /// All of it: where a request ends only hyper finds out.
+    All,
+    /// So many bytes.
+    Bytes(usize),
+}
+
 /// Both directions of one connection.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     inbound: BytesMut,
     inbound_ended: bool,
-    /// While set, hyper is given nothing of what has come.
-    is_held_back: bool,
+    /// How much of what comes belongs to the request that hyper is given.
+    share: Share,
+    /// The last three bytes that have come.
+    tail: [u8; 3],
     outbound: Vec<u8>,
     outbound_bytes_max: usize,
     /// Bytes taken to be sent and not yet given back by [`Pipe::settle`].
@@ -39,7 +52,8 @@ impl Pipe {
         Self {
             inbound: BytesMut::new(),
             inbound_ended: false,
-            is_held_back: false,
+            share: Share::Bytes(0),
+            tail: [0; 3],
             outbound: Vec::new(),
             outbound_bytes_max,
             lent_bytes: 0,
@@ -51,22 +65,55 @@ impl Pipe {
     /// Hands bytes from the socket to hyper, which must be polled then.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.inbound.extend_from_slice(bytes);
+        let last = bytes.len().saturating_sub(self.tail.len());
+        for byte in &bytes[last..] {
+            self.tail = [self.tail[1], self.tail[2], *byte];
+        }
     }
 
     /// Tells hyper that nothing more will come; it must be polled then.
     pub(crate) fn end_inbound(&mut self) {
         self.inbound_ended = true;
-        self.is_held_back = false;
+        // What is not whole by now never will be.
+        if self.share == Share::Bytes(0) && !self.inbound.is_empty() {
+            self.share = Share::All;
+        }
+    }
+
+    /// Whether what hyper has not read, or what comes next, begins a request. Not if hyper still waits
+    /// for the rest of one, or may have a part of the next, which it keeps only where that does not
+    /// end in an empty line.
+    pub(super) fn begins_request(&self) -> bool {
+        match self.share {
+            Share::Bytes(bytes) => bytes == 0,
+            Share::All => {
+                let ends_blank = matches!(self.tail, [b'\n', b'\r', b'\n'] | [_, b'\n', b'\n']);
+                self.inbound.is_empty() && ends_blank
+            }
+        }
+    }
+
+    /// Sets what hyper is given from now on.
+    pub(super) fn give(&mut self, share: Share) {
+        self.share = share;
+    }
+
+    /// Whether nothing has come behind the request that hyper was given, for certain.
+    pub(super) fn is_at_end_of_request(&self) -> bool {
+        match self.share {
+            Share::Bytes(bytes) => self.inbound.len() <= bytes,
+            Share::All => false,
+        }
+    }
+
+    /// Whether hyper has read all of the request that it was given.
+    pub(super) fn has_given_request(&self) -> bool {
+        self.share == Share::Bytes(0)
     }
 
     /// What has been received and hyper has not read.
     pub(super) fn inbound(&mut self) -> &mut [u8] {
         &mut self.inbound
-    }
-
-    /// Sets whether what has come is kept from hyper.
-    pub(super) fn hold_back(&mut self, is_held_back: bool) {
-        self.is_held_back = is_held_back;
     }
 
     /// Bytes received that hyper has not read.
@@ -154,17 +201,24 @@ impl Read for PipeIo {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
-        if pipe.inbound.is_empty() || pipe.is_held_back {
-            if pipe.inbound_ended {
+        let share = match pipe.share {
+            Share::All => usize::MAX,
+            Share::Bytes(bytes) => bytes,
+        };
+        if pipe.inbound.is_empty() || share == 0 {
+            if pipe.inbound_ended && pipe.inbound.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             return Poll::Pending;
         }
         // A larger read has hyper keep a larger buffer.
-        let most = cursor.remaining().min(READ_BYTES_MAX);
+        let most = cursor.remaining().min(READ_BYTES_MAX).min(share);
         let len = pipe.inbound.len().min(most);
         cursor.put_slice(&pipe.inbound[..len]);
         pipe.inbound.advance(len);
+        if let Share::Bytes(bytes) = &mut pipe.share {
+            *bytes -= len;
+        }
         if pipe.inbound.is_empty() {
             // A connection that waits for its next request owns no buffer.
             pipe.inbound = BytesMut::new();
@@ -233,6 +287,7 @@ mod tests {
     #[test]
     fn what_came_before_the_end_is_read_before_it() {
         let pipe = Rc::new(RefCell::new(Pipe::new(4)));
+        pipe.borrow_mut().give(Share::All);
         pipe.borrow_mut().receive(b"abc");
         pipe.borrow_mut().end_inbound();
         let mut io = PipeIo(Rc::clone(&pipe));
@@ -247,5 +302,43 @@ mod tests {
             );
             assert_eq!(buffer.filled(), expected);
         }
+    }
+
+    #[test]
+    fn hyper_is_given_one_request_and_then_the_next() {
+        let pipe = Rc::new(RefCell::new(Pipe::new(4)));
+        let mut io = PipeIo(Rc::clone(&pipe));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut read = || {
+            let mut bytes = [0; 9];
+            let mut buffer = hyper::rt::ReadBuf::new(&mut bytes);
+            let polled = Pin::new(&mut io).poll_read(&mut cx, buffer.unfilled());
+            polled.is_ready().then(|| buffer.filled().to_vec())
+        };
+        pipe.borrow_mut().receive(b"abcd");
+        assert_eq!(read(), None, "nobody has looked at it");
+        assert!(pipe.borrow().begins_request());
+        pipe.borrow_mut().give(Share::Bytes(3));
+        assert!(!pipe.borrow().is_at_end_of_request() && !pipe.borrow().begins_request());
+        assert_eq!(read(), Some(b"abc".to_vec()));
+        assert_eq!(read(), None);
+        assert!(pipe.borrow().begins_request() && pipe.borrow().has_given_request());
+        pipe.borrow_mut().give(Share::Bytes(3));
+        assert_eq!(read(), Some(b"d".to_vec()));
+        assert!(!pipe.borrow().begins_request() && pipe.borrow().is_at_end_of_request());
+        // Where its end is not known, an empty line is what hyper keeps nothing behind.
+        pipe.borrow_mut().give(Share::All);
+        for (bytes, begins) in [(&b"ef"[..], false), (b"\r\n\r", false), (b"\n", true)] {
+            pipe.borrow_mut().receive(bytes);
+            assert!(!pipe.borrow().begins_request(), "hyper has not read it");
+            assert_eq!(read(), Some(bytes.to_vec()));
+            assert_eq!(pipe.borrow().begins_request(), begins);
+        }
+        // At the end everything goes out.
+        pipe.borrow_mut().give(Share::Bytes(0));
+        pipe.borrow_mut().receive(b"GET");
+        assert_eq!(read(), None);
+        pipe.borrow_mut().end_inbound();
+        assert_eq!((read(), read()), (Some(b"GET".to_vec()), Some(Vec::new())));
     }
 }

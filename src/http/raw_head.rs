@@ -1,8 +1,8 @@
 //! A request's head as its bytes, for what hyper does not tell of it.
 //!
 //! hyper offers no upgrade over HTTP/1.0, drops a `Content-Length` that stands beside a
-//! `Transfer-Encoding`, and does not say where a request ends. So a head that begins on a
-//! connection at rest is looked at before hyper is given it:
+//! `Transfer-Encoding`, and does not say where a request ends. So hyper is given one request at a time
+//! (`pipe.rs`), and its head is looked at before:
 //!
 //! ```text
 //!   GET /ws HTTP/1.0\r\n      an upgrade over HTTP/1.0: hyper is given HTTP/1.1
@@ -10,18 +10,15 @@
 //!   \r\n                      the end, if the head has come whole
 //! ```
 //!
-//! What may become a head is held back until it is whole. A head behind others in one packet, and
-//! one that is very long, are not seen, and whoever needs to know is told so.
-
-use hyper::HeaderMap;
-use hyper::header::CONTENT_LENGTH;
-use std::cell::Cell;
+//! What may become a head is held back until it is whole. A head is not seen if it is longer than may
+//! be held back, or behind a chunked request in one packet, whose end only hyper finds; whoever needs
+//! to know is told so.
 
 /// What was seen of a head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct RawHead {
-    /// Its length, in bytes.
-    pub(super) bytes: usize,
+    /// The length of the request, its body included; `None` if only hyper finds it.
+    pub(super) request_bytes: Option<usize>,
     /// It asks for an upgrade over HTTP/1.0.
     pub(super) is_http_10_upgrade: bool,
     /// It has `Transfer-Encoding`.
@@ -30,69 +27,12 @@ pub(super) struct RawHead {
     pub(super) has_two_lengths: bool,
 }
 
-/// How far the request reaches that comes or is served, as far as that is known.
-#[derive(Debug, Default)]
-pub(super) struct Extent {
-    /// Bytes that have come since the connection was at rest.
-    received: Cell<usize>,
-    /// The last three of them.
-    tail: Cell<[u8; 3]>,
-    /// The head that began then, until its request is served; `None` if it was not seen.
-    head: Cell<Option<RawHead>>,
-    /// The length of the request that is served, its body included.
-    request: Cell<Option<usize>>,
-}
-
-impl Extent {
-    /// Begins anew where nothing is being served. Whether what comes next begins a head: not if
-    /// hyper may already have a part of one, which it keeps only where that does not end in an
-    /// empty line.
-    pub(super) fn begin(&self) -> bool {
-        let begins = match self.request.get() {
-            Some(bytes) => bytes == self.received.get(),
-            None => matches!(self.tail.get(), [b'\n', b'\r', b'\n'] | [_, b'\n', b'\n']),
-        };
-        self.received.set(0);
-        self.request.set(None);
-        self.head.set(None);
-        begins
-    }
-
-    /// Takes note of bytes that come.
-    pub(super) fn receive(&self, bytes: &[u8]) {
-        self.received.set(self.received.get() + bytes.len());
-        let [mut a, mut b, mut c] = self.tail.get();
-        let last = bytes.len().saturating_sub(3);
-        for byte in &bytes[last..] {
-            (a, b, c) = (b, c, *byte);
-        }
-        self.tail.set([a, b, c]);
-    }
-
-    /// Takes note of the head that has come whole.
-    pub(super) fn see(&self, head: RawHead) {
-        self.head.set(Some(head));
-    }
-
-    /// Begins to serve a request; returns what was seen of its head.
-    pub(super) fn serve(&self, headers: &HeaderMap) -> Option<RawHead> {
-        let head = self.head.take();
-        let request = head.filter(|head| !head.has_coding).and_then(|head| {
-            let body: usize = match headers.get(CONTENT_LENGTH) {
-                Some(length) => length.to_str().ok()?.parse().ok()?,
-                None => 0,
-            };
-            head.bytes.checked_add(body)
-        });
-        self.request.set(request);
-        head
-    }
-
-    /// Whether it is certain that nothing has come behind the request that is served.
-    pub(super) fn is_alone(&self) -> bool {
-        self.request
-            .get()
-            .is_some_and(|bytes| self.received.get() <= bytes)
+impl RawHead {
+    /// Whether hyper reads the whole request even where nobody wants its body, once it has come: it
+    /// takes one more look at what it has read already.
+    pub(super) fn is_drained(self) -> bool {
+        self.request_bytes
+            .is_some_and(|bytes| bytes <= HYPER_READ_BYTES)
     }
 }
 
@@ -107,40 +47,41 @@ pub(super) enum Look {
     Seen(RawHead),
 }
 
-/// Looks at the first bytes of a head.
-pub(super) fn look(bytes: &[u8]) -> Look {
-    // hyper passes over empty lines before a request.
-    if let Some(b'\r' | b'\n') = bytes.first() {
-        return Look::Pass;
-    }
-    let (mut has_length, mut has_coding) = (false, false);
+/// Looks at the first bytes of a head, of which at most `held_bytes_max` may be held back.
+pub(super) fn look(bytes: &[u8], held_bytes_max: usize) -> Look {
+    let begin = beginning(bytes);
+    let (mut length, mut has_coding) = (None, false);
     let (mut has_upgrade, mut has_connection) = (false, false);
-    let mut start = 0;
+    let mut start = begin;
     // Lines may end without CR (RFC 9112 2.2); one that is empty is the last.
-    for end in memchr::memchr_iter(b'\n', bytes) {
+    for end in memchr::memchr_iter(b'\n', &bytes[begin..]).map(|at| begin + at) {
         let line = &bytes[start..end];
         match line {
             [] | [b'\r'] => {
-                let is_http_10_upgrade =
-                    has_upgrade && has_connection && version_at(bytes).is_some();
+                let is_get_of_10 = || version_at(bytes).is_some();
+                let bytes = length.unwrap_or(Some(0)).filter(|_| !has_coding);
                 return Look::Seen(RawHead {
-                    bytes: end + 1,
-                    is_http_10_upgrade,
+                    request_bytes: bytes.and_then(|body: usize| body.checked_add(end + 1)),
+                    is_http_10_upgrade: has_upgrade && has_connection && is_get_of_10(),
                     has_coding,
-                    has_two_lengths: has_length && has_coding,
+                    has_two_lengths: length.is_some() && has_coding,
                 });
             }
             [b'c' | b'C', ..] => {
-                has_length |= is_of(line, b"content-length");
-                has_connection |= is_of(line, b"connection");
+                if let Some(value) = value_of(line, b"content-length") {
+                    // Of two that differ neither counts, and hyper refuses them.
+                    let value = number(value);
+                    length = Some(value.filter(|_| length.is_none_or(|before| before == value)));
+                }
+                has_connection |= value_of(line, b"connection").is_some();
             }
-            [b't' | b'T', ..] => has_coding |= is_of(line, b"transfer-encoding"),
-            [b'u' | b'U', ..] => has_upgrade |= is_of(line, b"upgrade"),
+            [b't' | b'T', ..] => has_coding |= value_of(line, b"transfer-encoding").is_some(),
+            [b'u' | b'U', ..] => has_upgrade |= value_of(line, b"upgrade").is_some(),
             _ => {}
         }
         start = end + 1;
     }
-    if may_become_whole(bytes) {
+    if bytes.len() <= held_bytes_max && may_become_whole(&bytes[begin..]) {
         Look::Wait
     } else {
         Look::Pass
@@ -157,31 +98,52 @@ pub(super) fn make_http_11(head: &mut [u8]) {
     head[at + HTTP_10.len() - 1] = b'1';
 }
 
+/// Where the first line begins: hyper passes over empty ones before it (RFC 9112 2.2).
+fn beginning(bytes: &[u8]) -> usize {
+    let empty = bytes
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    empty.count()
+}
+
 /// Where ` HTTP/1.0` begins at the end of the first line of a GET.
 fn version_at(bytes: &[u8]) -> Option<usize> {
-    let line = bytes.split(|&byte| byte == b'\n').next()?;
+    let begin = beginning(bytes);
+    let line = bytes[begin..].split(|&byte| byte == b'\n').next()?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let is_of_it = line.starts_with(GET) && line.ends_with(HTTP_10);
-    is_of_it.then(|| line.len() - HTTP_10.len())
+    is_of_it.then(|| begin + line.len() - HTTP_10.len())
 }
 
-/// Whether bytes may be the beginning of a head: a method, and not too long.
+/// Whether bytes may be the beginning of a head: of one with a method.
 fn may_become_whole(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
-    let behind = bytes.get(method.count());
-    bytes.len() <= HELD_BYTES_MAX && matches!(behind, None | Some(b' '))
+    matches!(bytes.get(method.count()), None | Some(b' '))
 }
 
-/// Whether a line is the header with this name.
-fn is_of(line: &[u8], name: &[u8]) -> bool {
-    let prefix = line.split_at_checked(name.len());
-    prefix.is_some_and(|(it, rest)| rest.starts_with(b":") && it.eq_ignore_ascii_case(name))
+/// What a line has behind this name, if it is the header of that name.
+fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (it, rest) = line.split_at_checked(name.len())?;
+    let value = rest
+        .strip_prefix(b":")
+        .filter(|_| it.eq_ignore_ascii_case(name))?;
+    Some(value.trim_ascii())
 }
 
+/// The number that is written in decimal digits, if nothing else is.
+fn number(digits: &[u8]) -> Option<usize> {
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()
+}
+
+/// What hyper reads at a time, until it has seen that more comes.
+const HYPER_READ_BYTES: usize = 8192;
 const GET: &[u8] = b"GET ";
 const HTTP_10: &[u8] = b" HTTP/1.0";
-/// A longer head is not waited for. At most what `http.http_in_bytes_max` lets a connection hold.
-const HELD_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -189,101 +151,101 @@ mod tests {
 
     const UPGRADE: &[u8] = b"GET /ws HTTP/1.0\r\nHost: a\r\nUpgrade: websocket\r\n\
         Connection: upgrade\r\n\r\n";
+    const ROOM: usize = 4096;
+
+    #[track_caller]
+    fn seen(bytes: &[u8]) -> RawHead {
+        match look(bytes, ROOM) {
+            Look::Seen(head) => head,
+            other @ (Look::Wait | Look::Pass) => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn what_may_become_a_head_waits_to_be_whole_and_everything_else_goes_on_at_once() {
-        for len in 0..UPGRADE.len() {
-            assert_eq!(look(&UPGRADE[..len]), Look::Wait, "{len}");
+        for upgrade in [UPGRADE, &[b"\r\n\n", UPGRADE].concat()] {
+            for len in 0..upgrade.len() {
+                assert_eq!(look(&upgrade[..len], ROOM), Look::Wait, "{len}");
+            }
+            let head = seen(&[upgrade, b"more"].concat());
+            assert!(head.is_http_10_upgrade && !head.has_coding && !head.has_two_lengths);
+            assert_eq!(head.request_bytes, Some(upgrade.len()));
         }
-        let Look::Seen(head) = look(&[UPGRADE, b"more"].concat()) else {
-            panic!("it is whole");
-        };
-        assert!(head.is_http_10_upgrade && !head.has_two_lengths);
-        assert_eq!(head.bytes, UPGRADE.len());
 
-        let long = [&b"GET /"[..], &[b'a'; HELD_BYTES_MAX]].concat();
+        let long = [&b"GET /"[..], &[b'a'; ROOM]].concat();
         for bytes in [
             &b"get / HTTP/1.1\r\n"[..],
             b"GET\t/",
             b"\x16\x03\x01",
-            b"\r\nGET / HTTP/1.0\r\n",
+            b"\r\n\x16",
             &long,
         ] {
-            assert_eq!(look(bytes), Look::Pass, "{bytes:?}");
+            assert_eq!(look(bytes, ROOM), Look::Pass, "{bytes:?}");
         }
     }
 
     #[test]
     fn an_upgrade_over_http_10_becomes_one_over_http_11_and_nothing_else_is_touched() {
-        let mut head = UPGRADE.to_vec();
-        make_http_11(&mut head);
-        let expected = String::from_utf8_lossy(UPGRADE).replace("HTTP/1.0", "HTTP/1.1");
-        assert_eq!(String::from_utf8_lossy(&head), expected);
+        for upgrade in [UPGRADE, &[b"\r\n", UPGRADE].concat()] {
+            let mut head = upgrade.to_vec();
+            make_http_11(&mut head);
+            let expected = String::from_utf8_lossy(upgrade).replace("HTTP/1.0", "HTTP/1.1");
+            assert_eq!(String::from_utf8_lossy(&head), expected);
+        }
     }
 
     #[test]
     fn two_lengths_are_seen_in_any_order_and_case() {
-        let seen = |headers: &str| {
+        let has_two = |headers: &str| {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
-            match look(head.as_bytes()) {
-                Look::Seen(head) => head.has_two_lengths,
-                other @ (Look::Wait | Look::Pass) => panic!("{other:?}"),
-            }
+            let head = seen(head.as_bytes());
+            assert!(head.request_bytes.is_none() || !head.has_coding);
+            head.has_two_lengths
         };
-        assert!(seen("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"));
-        assert!(seen("transfer-ENCODING:chunked\r\ncontent-length:1\r\n"));
-        assert!(seen("Transfer-Encoding: chunked\nContent-Length: 1\n"));
-        assert!(!seen("Transfer-Encoding: chunked\r\n"));
-        assert!(!seen("Content-Length: 1\r\nX-Transfer-Encoding: a\r\n"));
-        assert!(!seen("Content-Length: 1\r\nX: Transfer-Encoding: a\r\n"));
-    }
-
-    #[test]
-    fn a_head_is_looked_at_only_where_nothing_of_it_has_gone_before() {
-        let extent = Extent::default();
-        let mut headers = HeaderMap::new();
-        let head = RawHead {
-            bytes: 10,
-            is_http_10_upgrade: false,
-            has_coding: false,
-            has_two_lengths: false,
-        };
-        headers.insert(CONTENT_LENGTH, 5.into());
-        // As much as a head of 10 bytes says, more and less, whatever the last of it is.
-        for (received, is_alone, begins) in
-            [(15, true, true), (16, false, false), (14, true, false)]
-        {
-            extent.receive(&vec![b'\n'; received]);
-            extent.see(head);
-            assert_eq!(extent.serve(&headers), Some(head));
-            assert_eq!(extent.is_alone(), is_alone, "{received}");
-            assert_eq!(extent.begin(), begins, "{received}");
-        }
-        // Nothing is known of one that was not seen, but that hyper keeps no empty line.
-        for (bytes, begins) in [
-            (&b"GET / HTTP/1.1\r\n\r\n"[..], true),
-            (b"GET / HTTP/1.1\r\n", false),
-        ] {
-            extent.receive(bytes);
-            assert_eq!(extent.serve(&headers), None);
-            assert!(!extent.is_alone());
-            assert_eq!(extent.begin(), begins);
-        }
+        assert!(has_two(
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"
+        ));
+        assert!(has_two("transfer-ENCODING:chunked\r\ncontent-length:1\r\n"));
+        assert!(has_two("Transfer-Encoding: chunked\nContent-Length: 1\n"));
+        assert!(!has_two("Transfer-Encoding: chunked\r\n"));
+        assert!(!has_two("Content-Length: 1\r\nX-Transfer-Encoding: a\r\n"));
+        assert!(!has_two("Content-Length: 1\r\nX: Transfer-Encoding: a\r\n"));
     }
 
     /// Neither a body nor what follows is part of the head.
     #[test]
-    fn a_head_ends_with_its_first_empty_line() {
-        for end in ["\r\n\r\n", "\n\n", "\r\n\n"] {
-            let head = format!("GET / HTTP/1.1{end}");
-            let more = format!("{head}\r\n\r\nTransfer-Encoding: a\r\nContent-Length: 1\r\n\r\n");
-            let expected = RawHead {
-                bytes: head.len(),
-                is_http_10_upgrade: false,
-                has_coding: false,
-                has_two_lengths: false,
-            };
-            assert_eq!(look(more.as_bytes()), Look::Seen(expected), "{end:?}");
+    fn a_request_ends_behind_its_head_and_as_much_body_as_it_declares() {
+        let end = |headers: &str, more: &str| {
+            let head = format!("POST / HTTP/1.1\r\n{headers}");
+            let request_bytes = seen(format!("{head}{more}").as_bytes()).request_bytes;
+            request_bytes.map(|bytes| bytes - head.len())
+        };
+        let more = "\r\n\r\nTransfer-Encoding: a\r\nContent-Length: 1\r\n\r\n";
+        for blank in ["\r\n", "\n"] {
+            assert_eq!(end(blank, more), Some(0), "{blank:?}");
         }
+        assert_eq!(end("Content-Length: 5\r\n\r\n", "ab"), Some(5));
+        assert_eq!(
+            end("Content-Length: 5\r\nContent-Length:05\r\n\r\n", ""),
+            Some(5)
+        );
+        for bad in [
+            "5\r\nContent-Length: 6",
+            "5, 5",
+            "+5",
+            "",
+            "99999999999999999999",
+            "-1",
+        ] {
+            assert_eq!(
+                end(&format!("Content-Length: {bad}\r\n\r\n"), ""),
+                None,
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            end(&format!("Content-Length: {}\r\n\r\n", usize::MAX), ""),
+            None
+        );
     }
 }

@@ -22,7 +22,7 @@ use crate::shard::settings::ShardSettings;
 use crate::shard::{HttpPhase, Ruling};
 use crate::ws::handshake::Accept;
 use http_body_util::Either;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode, Version};
@@ -182,7 +182,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             }
             line.phase.set(HttpPhase::Idle);
             Ok(answer::closing_if(
-                is_last && line.extent.is_alone(),
+                is_last && line.is_last_request(),
                 answer,
             ))
         })
@@ -192,24 +192,32 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 /// Serves a request whose head is valid, in the version that its client has said.
 async fn serve_one(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
     let (mut head, body) = request.into_parts();
-    let raw = line.extent.serve(&head.headers);
-    let is_http_10 = raw.is_some_and(|raw| raw.is_http_10_upgrade);
-    if is_http_10 {
+    let raw = line.raw_head.take();
+    let is_http_10_upgrade = raw.is_some_and(|raw| raw.is_http_10_upgrade);
+    line.offers_upgrade.set(head.version == Version::HTTP_11);
+    if is_http_10_upgrade {
         head.version = Version::HTTP_10;
     }
-    if let Err(invalid) = message::check(&head, raw) {
-        let answer = invalid.answer();
-        context.note_answer(line, answer.status(), head.uri.path());
-        return answer;
-    }
-    // Of a body whose length hyper may have dropped, only one is read (RFC 9112 6.3).
-    let is_last = raw.is_none() && head.headers.contains_key(TRANSFER_ENCODING);
-    let mut answer = serve(context, line, head, body).await;
-    if is_http_10 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let has_body = !body.is_end_stream();
+    line.has_read_body.set(false);
+    // Only one body is read of those whose length hyper may have dropped (RFC 9112 6.3).
+    let may_hide_length = raw.is_none() && head.headers.contains_key(TRANSFER_ENCODING);
+    let mut answer = match message::check(&head, raw) {
+        Ok(()) => serve(context, line, head, body).await,
+        Err(invalid) => {
+            let answer = invalid.answer();
+            context.note_answer(line, answer.status(), head.uri.path());
+            answer
+        }
+    };
+    if is_http_10_upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         *answer.version_mut() = Version::HTTP_10;
         return answer::closing(answer);
     }
-    answer::closing_if(is_last, answer)
+    // hyper ends a connection on which an unread body may still come.
+    let is_drained = raw.is_some_and(|raw| raw.is_drained()) && line.has_whole_request();
+    let is_unread = has_body && !line.has_read_body.get() && !is_drained;
+    answer::closing_if(is_unread || may_hide_length, answer)
 }
 
 async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {

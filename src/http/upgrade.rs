@@ -38,7 +38,13 @@ pub(super) async fn answer(
     parameters: Parameters,
 ) -> Answer {
     let head = Rc::new(head);
-    match judge(context, line, index, &head, parameters).await {
+    let judged = if line.offers_upgrade.get() {
+        judge(context, line, index, &head, parameters).await
+    } else {
+        // One over HTTP/1.0 that was not seen in time: RFC 9110 7.8 has it ignored.
+        Err(Rejected::by_handshake(Refusal::NoWebSocketInUpgrade))
+    };
+    match judged {
         Ok(granted) => {
             *line.upgrade.borrow_mut() = Some(granted);
             let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
@@ -312,9 +318,13 @@ fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
     if let Some(rule) = &program.origin {
         return context.holds(rule, head);
     }
-    let origin = head.headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    let mut origins = head.headers.get_all(ORIGIN).iter();
+    let origin = origins.next().map(HeaderValue::as_bytes);
+    let is_one = origins.next().is_none();
     match &context.upgrades[usize::from(index)].origin {
         Origin::Any => true,
+        // No browser sends two, and nobody knows which of them counts.
+        Origin::Same | Origin::List(_) if !is_one => false,
         Origin::Same => handshake::same_origin(origin, host_of(head).unwrap_or_default()),
         Origin::List(origins) => origin.is_none_or(|origin| {
             let mut listed = origins.iter();

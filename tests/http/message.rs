@@ -57,39 +57,99 @@ fn the_only_transfer_coding_is_chunked_once_and_without_a_length() {
     assert_eq!(post(&[chunked, &length]), 400);
 }
 
-/// Behind another request in one packet the length that hyper drops is not seen, so the connection
-/// ends: whatever comes next could be read in two ways.
+/// What comes in one packet is taken apart: each head is judged as if it had come alone.
 #[test]
-fn behind_a_chunked_request_that_was_not_seen_whole_nothing_is_read() {
+fn pipelined_requests_are_judged_like_any_other() {
     let process = Process::start(gateway(None));
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
-    let chunked = [LOCAL, "Transfer-Encoding: chunked", "Content-Length: 5"];
-    let post = request("POST /push HTTP/1.1", &chunked, "");
-    let mut raw = Raw::connect(process.address);
-    raw.send(format!(
-        "{get}{post}{:x}\r\n{PUSH}\r\n0\r\n\r\n{get}",
+    let push = request("POST /push HTTP/1.1", &[LOCAL], PUSH);
+    let length = format!("Content-Length: {}", PUSH.len());
+    let chunked = [LOCAL, "Transfer-Encoding: chunked", &length];
+    let smuggled = request("POST /push HTTP/1.1", &chunked, "");
+    let whole = format!(
+        "{get}{push}{get}{smuggled}{:x}\r\n{PUSH}\r\n0\r\n\r\n{get}",
         PUSH.len()
-    ));
-    assert_eq!(raw.response().status, 200);
-    let pushed = raw.response();
-    assert_eq!(
-        (pushed.status, pushed.header("connection")),
-        (200, Some("close"))
     );
-    raw.expect_end();
+    for cut in [
+        0,
+        1,
+        get.len(),
+        get.len() + 9,
+        whole.len() / 2,
+        whole.len() - 1,
+    ] {
+        let mut raw = Raw::connect(process.address);
+        raw.send(&whole[..cut]);
+        raw.send(&whole[cut..]);
+        let statuses = [(); 4].map(|()| raw.response().status);
+        assert_eq!(statuses, [200, 200, 200, 400], "{cut}");
+        raw.expect_end();
+    }
+}
 
-    // In two packets the second begins in the middle of a head.
+/// Where a chunked body ends only hyper finds, so a head behind one in the same packet is not seen.
+/// If that is chunked too, a length may be hidden from us, and the connection ends.
+#[test]
+fn behind_a_chunked_request_another_is_the_last() {
+    let process = Process::start(gateway(None));
+    let get = request("GET /health HTTP/1.1", &[LOCAL], "");
+    let head = request(
+        "POST /push HTTP/1.1",
+        &[LOCAL, "Transfer-Encoding: chunked"],
+        "",
+    );
+    let chunked = format!("{head}{:x}\r\n{PUSH}\r\n0\r\n\r\n", PUSH.len());
     let mut raw = Raw::connect(process.address);
-    let at = post.find("Content-Length").expect("it has one");
-    raw.send(format!("{get}{}", &post[..at]));
-    assert_eq!(raw.response().status, 200);
-    raw.send(format!(
-        "{}{:x}\r\n{PUSH}\r\n0\r\n\r\n{get}",
-        &post[at..],
-        PUSH.len()
-    ));
-    assert_eq!(raw.response().header("connection"), Some("close"));
+    raw.send([&*chunked, &get, &chunked, &get].concat());
+    for is_last in [false, false, true] {
+        let seen = raw.response();
+        assert_eq!(
+            (seen.status, seen.header("connection").is_some()),
+            (200, is_last)
+        );
+    }
     raw.expect_end();
+    // One after the other they are served for ever.
+    let mut raw = Raw::connect(process.address);
+    for _ in 0..3 {
+        raw.send(&chunked);
+        assert_eq!(raw.response().header("connection"), None);
+    }
+}
+
+/// A connection on which a body may still come is over, and the client is told so.
+#[test]
+fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() {
+    let process = Process::start(gateway(Some("http.body_bytes_max = 4096")));
+    let stranger = ["Host: a.example"];
+    for (start, headers, body, status) in [
+        ("POST /push HTTP/1.1", stranger, PUSH, 403),
+        ("POST /api/v1/broadcast HTTP/1.1", stranger, PUSH, 403),
+        ("GET /push HTTP/1.1", [LOCAL], PUSH, 405),
+        ("POST /nowhere HTTP/1.1", [LOCAL], PUSH, 404),
+        ("POST /push HTTP/1.1", [LOCAL], &"a".repeat(5000), 413),
+    ] {
+        let whole = request(start, &headers, body);
+        let mut raw = Raw::connect(process.address);
+        raw.send(&whole[..whole.len() - body.len()]);
+        let refused = raw.response();
+        assert_eq!(
+            (refused.status, refused.header("connection")),
+            (status, Some("close")),
+            "{start}"
+        );
+        // What has come whole is no reason to end.
+        let mut raw = Raw::connect(process.address);
+        raw.send(&whole);
+        let refused = raw.response();
+        assert_eq!(
+            (refused.status, refused.header("connection")),
+            (status, None),
+            "{start}"
+        );
+        raw.send(request("POST /push HTTP/1.1", &[LOCAL], PUSH));
+        assert_eq!(raw.response().status, 200, "{start}");
+    }
 }
 
 #[test]

@@ -24,8 +24,11 @@ impl Host {
             self.shard.reject(id, Rejected::Request, "overloaded");
             HttpConnection::farewell(id, &self.wakes, OVERLOADED)
         } else {
-            let out_max = self.limits.http_out_bytes_max;
-            let mut http = HttpConnection::new(id, &self.context, &self.wakes, out_max);
+            let (in_max, out_max) = (
+                self.limits.http_in_bytes_max,
+                self.limits.http_out_bytes_max,
+            );
+            let mut http = HttpConnection::new(id, &self.context, &self.wakes, in_max, out_max);
             http.place = Some(self.crowd.enter(id));
             http
         };

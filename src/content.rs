@@ -42,6 +42,37 @@ impl<'c> Data<'c> {
     }
 }
 
+/// The channel that a message names, in languages that have room for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ChannelName<T> {
+    /// This one; empty is none, but for a publication to a channel, which names that one.
+    Given(T),
+    /// Of each session that hears it the first channel that it is on, or its id if it is on none.
+    Own,
+}
+
+impl<T: Default> Default for ChannelName<T> {
+    fn default() -> Self {
+        Self::Given(T::default())
+    }
+}
+
+impl<'c> From<&'c str> for ChannelName<&'c str> {
+    fn from(name: &'c str) -> Self {
+        Self::Given(name)
+    }
+}
+
+impl<T: AsRef<str>> ChannelName<T> {
+    /// The name that is given; empty if none is.
+    pub fn given(&self) -> &str {
+        match self {
+            Self::Given(name) => name.as_ref(),
+            Self::Own => "",
+        }
+    }
+}
+
 /// What a publication says, borrowed. Empty strings are what is not said.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Content<'c> {
@@ -51,8 +82,8 @@ pub struct Content<'c> {
     pub data: Data<'c>,
     /// Who says so, where the language has room for it.
     pub from: &'c str,
-    /// The channel that is named in it; for one to a channel that says nothing else, that one.
-    pub channel: &'c str,
+    /// The channel that is named in it.
+    pub channel: ChannelName<&'c str>,
     /// What it answers, where the language has room for it.
     pub correlation: &'c str,
     /// Zero, unless something failed.
@@ -115,7 +146,7 @@ pub struct Message {
     pub(crate) event: Box<str>,
     pub(crate) data: Payload,
     pub(crate) from: Box<str>,
-    pub(crate) channel: Box<str>,
+    pub(crate) channel: ChannelName<Box<str>>,
     pub(crate) correlation: Box<str>,
     pub(crate) status: i64,
     pub(crate) status_text: Box<str>,
@@ -129,7 +160,10 @@ impl Message {
             event: &self.event,
             data: self.data.borrow(),
             from: &self.from,
-            channel: &self.channel,
+            channel: match &self.channel {
+                ChannelName::Given(name) => ChannelName::Given(name),
+                ChannelName::Own => ChannelName::Own,
+            },
             correlation: &self.correlation,
             status: self.status,
             status_text: &self.status_text,
@@ -143,7 +177,10 @@ impl Message {
             event: content.event.into(),
             data: Payload::copy(content.data),
             from: content.from.into(),
-            channel: content.channel.into(),
+            channel: match content.channel {
+                ChannelName::Given(name) => ChannelName::Given(name.into()),
+                ChannelName::Own => ChannelName::Own,
+            },
             correlation: content.correlation.into(),
             status: content.status,
             status_text: content.status_text.into(),

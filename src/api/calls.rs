@@ -188,7 +188,7 @@ impl Reader<'_> {
                 (act, false)
             }
             Kind::Broadcast => {
-                let message = self.message(&mut members)?;
+                let message = self.message_on_channel(&mut members)?;
                 let except = self.except(&mut members)?;
                 let act = Act::Broadcast {
                     routes,
@@ -223,7 +223,7 @@ impl Reader<'_> {
     fn push(&self, members: &mut Members<'_>, routes: Routes) -> Result<(Act, bool), Problem> {
         let session = members.session("session")?;
         let user = members.user("user", self.bounds.user_bytes_max)?;
-        let message = self.message(members)?;
+        let message = self.message_on_channel(members)?;
         match (session, user) {
             (Some(session), None) => Ok((Act::PushSession { session, message }, true)),
             (None, Some(user)) => {
@@ -296,6 +296,16 @@ impl Reader<'_> {
     fn except(&self, members: &mut Members<'_>) -> Result<Vec<PublicId>, Problem> {
         let max = self.bounds.limits.except_sessions_max;
         members.sessions("except", max, "api.except_sessions_max")
+    }
+
+    /// A message to sessions, which names the call's channel, or else each session's own.
+    fn message_on_channel(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
+        let channel = members.name("channel", self.bounds.name_bytes_max)?;
+        let message = self.message(members)?;
+        Ok(match channel {
+            Some(channel) => message.on(channel),
+            None => message.on_own_channel(),
+        })
     }
 
     fn message(&self, members: &mut Members<'_>) -> Result<Message, Problem> {

@@ -25,7 +25,7 @@ use super::problem::{Code, Problem, ProblemJson};
 use crate::handler::{Handle, HandleError, RouteHandle};
 use crate::id::ShardId;
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, ready};
 use std::pin::Pin;
 
@@ -117,6 +117,8 @@ type UnderWay<T> = Pin<Box<dyn Future<Output = T>>>;
 /// Calls under way, whose results are taken in order.
 struct Pipeline<T> {
     under_way: VecDeque<(Effect, UnderWay<T>)>,
+    /// How many of them are in the queue of each shard, for shards that have any.
+    shards: BTreeMap<ShardId, usize>,
     results: Vec<T>,
     weight: usize,
     weight_max: usize,
@@ -126,6 +128,7 @@ impl<T> Pipeline<T> {
     fn new(weight_max: usize) -> Self {
         Self {
             under_way: VecDeque::new(),
+            shards: BTreeMap::new(),
             results: Vec::new(),
             weight: 0,
             weight_max,
@@ -135,10 +138,13 @@ impl<T> Pipeline<T> {
     /// Waits until a call may begin: until none is under way that it has to wait for, and there is
     /// room for it.
     async fn make_room(&mut self, effect: &Effect) {
-        let mut earlier = self.under_way.iter();
-        let last = earlier.rposition(|(earlier, _)| effect.must_follow(earlier));
-        for _ in 0..last.map_or(0, |last| last + 1) {
-            self.take_oldest().await;
+        // Nearly always all are in one queue.
+        if self.shards.keys().any(|shard| Some(*shard) != effect.shard) {
+            let mut earlier = self.under_way.iter();
+            let last = earlier.rposition(|(earlier, _)| effect.must_follow(earlier));
+            for _ in 0..last.map_or(0, |last| last + 1) {
+                self.take_oldest().await;
+            }
         }
         while self.weight > 0 && self.weight + effect.weight > self.weight_max {
             self.take_oldest().await;
@@ -147,12 +153,22 @@ impl<T> Pipeline<T> {
 
     fn push(&mut self, effect: Effect, result: UnderWay<T>) {
         self.weight += effect.weight;
+        if let Some(shard) = effect.shard {
+            *self.shards.entry(shard).or_default() += 1;
+        }
         self.under_way.push_back((effect, result));
     }
 
     async fn take_oldest(&mut self) {
         if let Some((effect, result)) = self.under_way.pop_front() {
             self.weight -= effect.weight;
+            if let Some(shard) = effect.shard {
+                let count = self.shards.get_mut(&shard).expect("counted when it began");
+                *count -= 1;
+                if *count == 0 {
+                    self.shards.remove(&shard);
+                }
+            }
             self.results.push(result.await);
         }
     }

@@ -588,7 +588,7 @@ mod tests {
                 event,
                 data,
                 from: "somebody",
-                channel: "test",
+                channel: "test".into(),
                 correlation: "s",
                 status: 7,
                 status_text: "no",

@@ -145,6 +145,8 @@ pub struct Habits {
     pub json_data: bool,
     /// The data of a call is bytes, also where they happen to be text.
     pub binary_data: bool,
+    /// A message to a client names a channel.
+    pub names_channels: bool,
     /// Clients may join only channels that were declared.
     pub declared_channels: bool,
     /// Text that is not UTF-8 ends the session ([`Refusal::InvalidText`]), as soon as the bytes

@@ -61,6 +61,7 @@ impl Dialect for Projectforge {
         Habits {
             announces: true,
             json_data: true,
+            names_channels: true,
             ..Habits::default()
         }
     }
@@ -210,14 +211,13 @@ fn call<'m>(
 /// or else, if it is for one, that one.
 pub(super) fn put_publication(publication: &Publication<'_>, message: &mut Vec<u8>) {
     let content = &publication.content;
+    let given = content.channel.given();
     let channel = match publication.audience {
-        Audience::Channel { name, .. } if content.channel.is_empty() => {
-            String::from_utf8_lossy(name)
-        }
+        Audience::Channel { name, .. } if given.is_empty() => String::from_utf8_lossy(name),
         Audience::Channel { .. }
         | Audience::User { .. }
         | Audience::Session(_)
-        | Audience::Everyone { .. } => Cow::Borrowed(content.channel),
+        | Audience::Everyone { .. } => Cow::Borrowed(given),
     };
     let words = Words {
         from: content.from,
@@ -627,9 +627,9 @@ mod tests {
 
     #[test]
     fn the_channel_is_the_one_named_or_else_the_one_it_is_for() {
-        let channel = |audience, channel| {
+        let channel = |audience, channel: &str| {
             let content = Content {
-                channel,
+                channel: channel.into(),
                 ..Content::default()
             };
             let message = encode(audience, content);
@@ -784,6 +784,7 @@ mod tests {
         let expected = Habits {
             announces: true,
             json_data: true,
+            names_channels: true,
             ..Habits::default()
         };
         assert_eq!(Projectforge.habits(), expected);
@@ -941,7 +942,7 @@ mod tests {
                 event: call.command,
                 data: call.data.map_or(Data::None, Data::Json),
                 from: call.from,
-                channel: call.channel,
+                channel: call.channel.into(),
                 ..Content::default()
             };
             let relayed = encode(EVERYONE, content);

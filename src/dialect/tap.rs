@@ -205,7 +205,7 @@ mod tests {
             content: Content {
                 event: "open",
                 data: Data::Json(br#"{"id":"82ad4c6d-fc95-41e5-8589-b37a56cdfc0d"}"#),
-                channel: "connection",
+                channel: "connection".into(),
                 ..Content::default()
             },
             nonce: 0,

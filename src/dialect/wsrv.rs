@@ -556,7 +556,7 @@ mod tests {
             Content {
                 data: Data::Text("<"),
                 from: "nobody",
-                channel: "nowhere",
+                channel: "nowhere".into(),
                 status_text: "fine",
                 ..named
             },

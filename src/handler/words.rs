@@ -1,6 +1,6 @@
 //! How an embedder says things: messages, replies and failures, and the JSON they carry.
 
-use crate::content::{Cause, Denial, Failure, Message, Payload, Reply};
+use crate::content::{Cause, ChannelName, Denial, Failure, Message, Payload, Reply};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
@@ -99,7 +99,17 @@ impl Message {
     /// published to a channel names that one by itself.
     #[must_use]
     pub fn on(mut self, channel: impl Into<Box<str>>) -> Self {
-        self.channel = channel.into();
+        self.channel = ChannelName::Given(channel.into());
+        self
+    }
+
+    /// Names in the message, for each session that hears it, the first channel that the session is
+    /// on, or its id if it is on none; in languages that have room for it (`projectforge`, whose
+    /// own client takes no message without a channel when it is debugged). It is worded once for
+    /// each channel. What is published to a channel names that one.
+    #[must_use]
+    pub fn on_own_channel(mut self) -> Self {
+        self.channel = ChannelName::Own;
         self
     }
 

@@ -372,7 +372,8 @@ impl SpokenPush<'_> {
         let body = SpokenBody { event, data, bytes };
         Ok(Push {
             to,
-            message: body.message(bounds)?,
+            // What is published to a channel names that one.
+            message: body.message(bounds)?.on_own_channel(),
             except_sender,
         })
     }

@@ -162,6 +162,19 @@ impl Channels {
             .map(|membership| &*self.entries[membership.channel as usize].name)
     }
 
+    /// The channel that `slot` has been on for longest, by a number that stands for it as long as
+    /// somebody is on it; `None` if it is on none.
+    #[must_use]
+    pub fn first_of_slot(&self, slot: u32) -> Option<u32> {
+        Some(self.memberships_of(slot).next()?.channel)
+    }
+
+    /// The name of a channel that [`Channels::first_of_slot`] has found just now.
+    #[must_use]
+    pub fn name(&self, channel: u32) -> &[u8] {
+        &self.entries[channel as usize].name
+    }
+
     /// How many channels `slot` is on.
     #[must_use]
     pub fn count_of_slot(&self, slot: u32) -> u32 {

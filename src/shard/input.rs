@@ -7,7 +7,7 @@ use super::question::{Ask, Question, Request};
 use super::settings::{ChannelRule, TokenRule};
 use super::users::NotBound;
 use crate::close::End;
-use crate::content::{Content, Correlation, Data, Denial, Outcome};
+use crate::content::{ChannelName, Content, Correlation, Data, Denial, Outcome};
 use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::id::{ConnectionId, SessionId};
 use crate::limits::OUTBOX_BYTES_CEILING;
@@ -213,7 +213,7 @@ impl Shard {
             event: call.command,
             data,
             from: call.from,
-            channel: call.channel,
+            channel: ChannelName::Given(call.channel),
             ..Content::default()
         };
         self.show(namespace, &content);
@@ -264,7 +264,7 @@ impl Shard {
         let content = Content {
             event: reply.event().unwrap_or(&correlation.command),
             data: reply.data(),
-            channel: &correlation.channel,
+            channel: ChannelName::Given(&correlation.channel),
             correlation: &correlation.id,
             ..Content::default()
         };

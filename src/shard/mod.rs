@@ -24,6 +24,7 @@ mod listing;
 pub mod names;
 pub mod outbox;
 mod output;
+mod own_channels;
 mod presence;
 pub mod publication;
 mod question;

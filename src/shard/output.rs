@@ -35,7 +35,7 @@ use super::publication::{
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use super::users::Member;
 use crate::close::End;
-use crate::content::Content;
+use crate::content::{ChannelName, Content};
 use crate::id::{ConnectionId, SessionId, ShardId};
 use crate::ws::encoder;
 use rand_core::RngCore;
@@ -296,7 +296,10 @@ impl Shard {
     }
 
     /// Applies a publication to the sessions that are its audience now; returns how many.
-    fn deliver(&mut self, publication: &Publication<'_>) -> u32 {
+    pub(super) fn deliver(&mut self, publication: &Publication<'_>) -> u32 {
+        if let ChannelName::Own = publication.content.channel {
+            return self.deliver_on_own_channels(publication);
+        }
         let shown = as_shown(publication);
         let mut delivery = Delivery {
             settings: &self.settings,
@@ -354,13 +357,40 @@ impl Shard {
             }
         }
         let (reached, slow) = delivery.end();
+        self.end_delivery(reached, &slow);
+        reached
+    }
 
+    /// Counts a publication, and ends the sessions that had no room for it.
+    pub(super) fn end_delivery(&mut self, reached: u32, slow: &[u32]) {
         self.counters.publications += 1;
         self.counters.deliveries += u64::from(reached);
         if !slow.is_empty() {
-            self.end_slow(&slow);
+            self.end_slow(slow);
         }
-        reached
+    }
+
+    /// Gives a publication to these sessions, worded as it is. Returns how many had room for it,
+    /// and which had not: those are still to be ended.
+    pub(super) fn give_to(
+        &mut self,
+        publication: &Publication<'_>,
+        slots: impl Iterator<Item = u32>,
+    ) -> (u32, SmallVec<[u32; 8]>) {
+        let mut delivery = Delivery {
+            settings: &self.settings,
+            outboxes: &mut self.outboxes,
+            dirty: &mut self.dirty,
+            wordings: Wordings {
+                publication,
+                words: SmallVec::new(),
+            },
+            parcel: Parcel::NONE,
+            reached: 0,
+            slow: SmallVec::new(),
+        };
+        delivery.give(&mut self.connections, slots);
+        delivery.end()
     }
 
     /// Ends sessions that do not read. The others on their channels may be told so, and may be as
@@ -398,8 +428,8 @@ impl Shard {
             return;
         }
         let mut content = publication.content;
-        if content.channel.is_empty() {
-            content.channel = str::from_utf8(channel).unwrap_or_default();
+        if content.channel.given().is_empty() {
+            content.channel = str::from_utf8(channel).unwrap_or_default().into();
         }
         self.show(namespace, &content);
     }
@@ -447,7 +477,7 @@ fn as_shown<'p>(publication: &Publication<'p>) -> Option<Publication<'p>> {
     }
 }
 
-fn slots_of(members: &[Member]) -> impl Iterator<Item = u32> {
+pub(super) fn slots_of(members: &[Member]) -> impl Iterator<Item = u32> {
     members.iter().map(|member| member.slot)
 }
 
@@ -471,7 +501,7 @@ pub(super) fn slots_here(
 }
 
 /// Whether a slot is among these, which [`slots_here`] has found.
-fn is_among(slots: &[u32], slot: u32) -> bool {
+pub(super) fn is_among(slots: &[u32], slot: u32) -> bool {
     slots.binary_search(&slot).is_ok()
 }
 

@@ -71,6 +71,78 @@ fn a_publication_is_worded_by_every_language_and_reaches_who_is_on_the_channel()
     settle(ws);
 }
 
+/// wire.md 5.5: the original's own client, when it is debugged, takes no message without a channel.
+#[test]
+fn what_projectforge_is_pushed_names_the_calls_channel_or_the_sessions_own() {
+    let config = "
+        [[routes]]
+        path = '/forge'
+        dialect = 'projectforge'
+        anonymous = true
+        tokens = { t = 'jack' }";
+    let process = Process::start(gateway(Some(config)));
+    let address = process.address;
+    let mut http = Http::connect(address);
+    let mut room = open(address, "/forge?ch=room");
+    let id = id_of(&mut http, "/forge");
+    let mut hall = open(address, "/forge?ch=hall&token=t");
+    let both = json!({"session": id, "channel": "second"}).to_string();
+    assert_eq!(http.done("join", &both), json!({"joined": true}));
+    let named = |client: &mut Client, channel: &str, data: &str| {
+        let text = read_text(client);
+        let message: Value = serde_json::from_str(&text).expect("JSON");
+        let expected = json!({"channel": channel, "cmd": "message", "param": data});
+        assert_eq!(message, expected);
+    };
+
+    assert_eq!(
+        http.done("broadcast", r#"{"data": "1"}"#),
+        json!({"delivered": 2})
+    );
+    named(&mut room, "room", "1");
+    named(&mut hall, "hall", "1");
+    let given = r#"{"data": "2", "channel": "given"}"#;
+    assert_eq!(http.done("broadcast", given), json!({"delivered": 2}));
+    named(&mut room, "given", "2");
+    named(&mut hall, "given", "2");
+
+    assert_eq!(
+        http.done("push", r#"{"user": "jack", "data": "3"}"#),
+        json!({"delivered": 1})
+    );
+    named(&mut hall, "hall", "3");
+    let given = r#"{"user": "jack", "data": "4", "channel": "given"}"#;
+    assert_eq!(http.done("push", given), json!({"delivered": 1}));
+    named(&mut hall, "given", "4");
+
+    let mut push = json!({"session": id, "data": "5"});
+    assert_eq!(
+        http.done("push", &push.to_string()),
+        json!({"delivered": 1})
+    );
+    named(&mut room, "room", "5");
+    for (left, own) in [("room", "second"), ("second", id.as_str())] {
+        let leave = json!({"session": id, "channel": left}).to_string();
+        assert_eq!(http.done("leave", &leave), json!({"left": true}));
+        assert_eq!(
+            http.done("push", &push.to_string()),
+            json!({"delivered": 1})
+        );
+        named(&mut room, own, "5");
+    }
+    push["channel"] = json!("given");
+    assert_eq!(
+        http.done("push", &push.to_string()),
+        json!({"delivered": 1})
+    );
+    named(&mut room, "given", "5");
+    push["channel"] = json!("");
+    assert_eq!(
+        http.post("push", &push.to_string()).refusal(),
+        "400 bad_request channel"
+    );
+}
+
 #[test]
 fn a_namespace_is_reached_once_whatever_number_of_routes_share_it() {
     let config = "

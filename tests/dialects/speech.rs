@@ -55,7 +55,7 @@ impl Speech {
                 event: &self.event,
                 data: self.data.borrow(),
                 from: &self.from,
-                channel: &self.channel,
+                channel: self.channel.as_str().into(),
                 correlation: &self.correlation,
                 status: self.status,
                 status_text: &self.status_text,

@@ -8,7 +8,7 @@ use crate::stage::{
 use crate::words::{answered, asked};
 use campanile::config::{Config, DialectName, Http};
 use campanile::handler::Admission;
-use campanile::{Context, Reply};
+use campanile::{Context, Gateway, Reply};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -91,11 +91,9 @@ fn publications_of_a_batch_go_out_together() {
     stop(gateway);
 }
 
-/// Sessions of both shards join and leave between publications, and everything that a call sees of
-/// those before it is what it would see if they had been asked one by one.
-#[test]
-fn each_call_of_a_batch_sees_what_those_before_it_did() {
-    const ROUNDS: usize = 60;
+/// A gateway of two shards with a session on each, their ids, and a connection to the first.
+#[track_caller]
+fn two_members() -> (Gateway, [Client; 2], [String; 2], TcpStream) {
     let gateway = builder(config(2))
         .route("/x")
         .handle("id", async |cx: Context| {
@@ -109,11 +107,25 @@ fn each_call_of_a_batch_sees_what_those_before_it_did() {
         member.say(&asked("id", "1", "{}"));
         pushed(member)
     });
-    let mut http = connect_to(address, 0);
+    let http = connect_to(address, 0);
+    (gateway, members, ids, http)
+}
+
+/// Sessions of both shards join and leave between publications, and everything that a call sees of
+/// those before it is what it would see if they had been asked one by one.
+#[test]
+fn each_call_of_a_batch_sees_what_those_before_it_did() {
+    const ROUNDS: usize = 60;
+    let (gateway, mut members, ids, mut http) = two_members();
     let publish = |text: &str| json!({"call": "publish", "channel": "room", "data": text});
-    let of = |call: &str, session: usize, channel: &str| json!({"call": call, "session": ids[session], "channel": channel, "route": "/x"});
-    let to =
-        |session: usize, text: &str| json!({"call": "push", "session": ids[session], "data": text});
+    let of = |call: &str, session: usize, channel: &str| {
+        let session = &ids[session];
+        json!({"call": call, "session": session, "channel": channel, "route": "/x"})
+    };
+    let to = |session: usize, text: &str| {
+        let session = &ids[session];
+        json!({"call": "push", "session": session, "data": text})
+    };
     let mut calls = Vec::new();
     let mut expected = Vec::new();
     for _ in 0..ROUNDS {
@@ -150,15 +162,23 @@ fn each_call_of_a_batch_sees_what_those_before_it_did() {
         }
     }
     members[1].settle();
+    drop((members, http));
+    stop(gateway);
+}
 
-    // Who is closed hears nothing more, and is on no channel.
-    let close = json!({"call": "disconnect", "session": ids[1]});
+#[test]
+fn who_is_closed_by_a_batch_hears_nothing_more_of_it() {
+    let (gateway, mut members, ids, mut http) = two_members();
+    let publish = |text: &str| json!({"call": "publish", "channel": "room", "data": text});
+    let of = |call: &str| json!({"call": call, "session": ids[1]});
+    let mut join = of("join");
+    join["channel"] = json!("room");
     let calls = [
-        of("join", 1, "room"),
+        join,
         publish("last"),
-        close,
+        of("disconnect"),
         publish("late"),
-        to(1, "late"),
+        of("push"),
     ];
     begin_batch(&mut http, &calls);
     let results = end_batch(&mut http);

@@ -47,7 +47,7 @@ impl Host {
         let content = Content {
             event,
             data: Data::Json(&json),
-            channel: tap::CHANNEL,
+            channel: tap::CHANNEL.into(),
             ..Content::default()
         };
         self.shard.show(sighting.namespace, &content);

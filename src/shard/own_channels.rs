@@ -1,0 +1,320 @@
+//! Publications in which each session finds a channel of its own: the first that it is on, or its
+//! id if it is on none.
+//!
+//! ```text
+//!   everyone   slots 1 2 3 4 5      named by channel    "hall"  2 5     worded once
+//!                                                       "room"  1       worded once
+//!                                   by their ids        3               worded for it alone
+//!                                   other languages     4               as it is
+//! ```
+//!
+//! Only languages whose messages name a channel are worded so; where a namespace has none, this is
+//! a publication like any other. It costs a sort of the sessions that it reaches, which is why it
+//! is apart from `output.rs`, where nothing is done per session that can be done once.
+
+use super::core::Shard;
+use super::output::{is_among, slots_here, slots_of};
+use super::publication::{Audience, Publication};
+use crate::content::{ChannelName, Content};
+
+impl Shard {
+    /// Applies a publication whose channel is [`ChannelName::Own`]; returns how many sessions it
+    /// was added to.
+    #[cold]
+    pub(super) fn deliver_on_own_channels(&mut self, publication: &Publication<'_>) -> u32 {
+        if !self.is_heard_with_channels(&publication.audience) {
+            return self.deliver(&with_channel(publication, ""));
+        }
+        let slots = self.slots_of_audience(&publication.audience);
+        let mut by_channel: Vec<(Option<u32>, u32)> = Vec::new();
+        let mut others = Vec::new();
+        for slot in slots {
+            if self.names_channels(slot) {
+                by_channel.push((self.channels.first_of_slot(slot), slot));
+            } else {
+                others.push(slot);
+            }
+        }
+        by_channel.sort_unstable();
+
+        // Nobody is ended in between: that could end others that are still to be given something.
+        let (mut reached, mut slow) =
+            self.give_to(&with_channel(publication, ""), others.into_iter());
+        let is_same = |one: &(Option<u32>, u32), other: &(Option<u32>, u32)| {
+            one.0.is_some() && one.0 == other.0
+        };
+        for sessions in by_channel.chunk_by(is_same) {
+            let (channel, slot) = sessions[0];
+            let name = match channel {
+                Some(channel) => String::from_utf8_lossy(self.channels.name(channel)).into_owned(),
+                None => self.id_of_slot(slot),
+            };
+            let slots = sessions.iter().map(|&(_, slot)| slot);
+            let (more, behind) = self.give_to(&with_channel(publication, &name), slots);
+            reached += more;
+            slow.extend(behind);
+        }
+        self.end_delivery(reached, &slow);
+        reached
+    }
+
+    /// Whether some of an audience may speak a language whose messages name a channel that is not
+    /// already the one that the publication is for.
+    fn is_heard_with_channels(&self, audience: &Audience<'_>) -> bool {
+        let routes = &self.settings.routes;
+        match *audience {
+            Audience::Channel { .. } => false,
+            Audience::Session(session) => self.names_channels(session.connection().slot()),
+            Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
+                let mut routes = routes.iter().filter(|route| route.namespace == namespace);
+                routes.any(|route| route.dialect.habits().names_channels)
+            }
+        }
+    }
+
+    /// The slots of those sessions of this shard that are an audience, each once.
+    fn slots_of_audience(&self, audience: &Audience<'_>) -> Vec<u32> {
+        match *audience {
+            Audience::Channel {
+                namespace, name, ..
+            } => slots_of(self.channels.members(namespace, name)).collect(),
+            Audience::User {
+                namespace,
+                name,
+                event,
+            } => {
+                let members = self.users.reached(namespace, name, event);
+                members.into_iter().flat_map(slots_of).collect()
+            }
+            Audience::Session(session) => {
+                let id = session.connection();
+                Vec::from_iter(self.is_open(id).then(|| id.slot()))
+            }
+            Audience::Everyone { namespace, except } => {
+                let except = slots_here(self.id, &self.connections, except);
+                let sessions = self.connections.iter().filter(|(id, session)| {
+                    let route = &self.settings.routes[usize::from(session.route)];
+                    let listens = route.namespace == namespace && !route.watches;
+                    session.is_open() && listens && !is_among(&except, id.slot())
+                });
+                sessions.map(|(id, _)| id.slot()).collect()
+            }
+        }
+    }
+
+    fn names_channels(&self, slot: u32) -> bool {
+        let id = self.connections.id_of(slot);
+        let session = id.and_then(|id| self.connections.get(id));
+        session
+            .filter(|session| session.is_open())
+            .is_some_and(|session| {
+                let route = &self.settings.routes[usize::from(session.route)];
+                route.dialect.habits().names_channels
+            })
+    }
+
+    /// The public id of the session in a slot, as text.
+    fn id_of_slot(&self, slot: u32) -> String {
+        let id = self.connections.id_of(slot).expect("it was just listed");
+        let id = self.public_id(id).expect("it is open");
+        id.to_string()
+    }
+}
+
+fn with_channel<'p>(publication: &Publication<'p>, channel: &'p str) -> Publication<'p> {
+    Publication {
+        content: Content {
+            channel: ChannelName::Given(channel),
+            ..publication.content
+        },
+        ..*publication
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::content::Data;
+    use crate::dialect::json::Scratch;
+    use crate::dialect::{Dialect, Habits, Intents, Options, Refusal};
+    use crate::gateway::shard_settings;
+    use crate::id::{ConnectionId, SessionId, ShardId};
+    use crate::shard::CloseStep;
+    use crate::shard::hash::HashSeed;
+    use crate::ws::Kind;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// How often the only test here has had a publication worded.
+    static WORDED: AtomicUsize = AtomicUsize::new(0);
+
+    /// A language whose messages are a channel's name in brackets.
+    #[derive(Debug)]
+    struct Bracketed;
+
+    impl Dialect for Bracketed {
+        fn name(&self) -> &'static str {
+            "bracketed"
+        }
+
+        fn habits(&self) -> Habits {
+            Habits {
+                names_channels: true,
+                ..Habits::default()
+            }
+        }
+
+        fn decode<'m>(
+            &self,
+            _: Kind,
+            _: &'m mut [u8],
+            _: &Options,
+            _: &'m mut Scratch,
+            _: &mut Intents<'m>,
+        ) -> Result<(), Refusal> {
+            Ok(())
+        }
+
+        fn encode(&self, publication: &Publication<'_>, _: &Options, out: &mut Vec<u8>) -> Kind {
+            WORDED.fetch_add(1, Ordering::Relaxed);
+            let channel = publication.content.channel.given();
+            out.extend_from_slice(format!("[{channel}]").as_bytes());
+            Kind::Text
+        }
+    }
+
+    /// Indices of the default config's routes.
+    const WSRV: u16 = 2;
+    const PROJECTFORGE: u16 = 4;
+    const BRACKETED: u16 = 5;
+
+    fn shard() -> Shard {
+        let mut config = Config::default();
+        for route in &mut config.routes {
+            route.namespace = Some("town".to_owned());
+            route.channels.clear();
+        }
+        let mut settings = shard_settings(&config, false);
+        settings.routes[usize::from(BRACKETED)].dialect = &Bracketed;
+        let (seed, settings) = (HashSeed([1, 2]), Arc::new(settings));
+        Shard::new(ShardId::new(0), 1, settings, seed, [3; 32])
+    }
+
+    fn open(shard: &mut Shard, route: u16, channels: &[&str]) -> ConnectionId {
+        let id = shard.handle_accepted().expect("there is room");
+        shard.handle_upgraded(id, route, b"greeting", false);
+        for channel in channels {
+            shard.join(id, channel);
+        }
+        drain(shard);
+        id
+    }
+
+    /// Sends everything; returns what each session was sent, without the heads of frames.
+    fn drain(shard: &mut Shard) -> Vec<(ConnectionId, String)> {
+        let mut sent = Vec::new();
+        while let Some((id, bytes)) = shard.poll_send() {
+            let text = bytes.get(2..).unwrap_or_default();
+            sent.push((id, String::from_utf8_lossy(text).into_owned()));
+            let taken = u32::try_from(bytes.len()).expect("small");
+            shard.handle_sent(id, taken);
+        }
+        while let Some((id, step)) = shard.poll_close() {
+            assert_eq!(step, CloseStep::Shutdown);
+            shard.handle_hangup(id, false);
+        }
+        sent.sort_by_key(|&(id, _)| id.slot());
+        sent
+    }
+
+    #[test]
+    fn a_publication_is_worded_once_for_each_channel_and_for_each_session_without() {
+        let mut shard = shard();
+        let mut room = vec![open(&mut shard, BRACKETED, &["room", "hall"])];
+        let hall = open(&mut shard, BRACKETED, &["hall", "room"]);
+        let alone = open(&mut shard, BRACKETED, &[]);
+        let other = open(&mut shard, WSRV, &["room"]);
+        for _ in 0..20 {
+            room.push(open(&mut shard, BRACKETED, &["room"]));
+        }
+        let id = shard.public_id(alone).expect("it is open").to_string();
+        let everyone = Audience::Everyone {
+            namespace: shard.namespace_of(hall),
+            except: &[],
+        };
+        let mut heard = |audience, channel: ChannelName<&str>| {
+            let before = WORDED.load(Ordering::Relaxed);
+            let content = Content {
+                event: "e",
+                data: Data::Text("x"),
+                channel,
+                ..Content::default()
+            };
+            let reached = shard.publish(audience, &content, None);
+            shard.invariants();
+            let sent = drain(&mut shard);
+            assert_eq!(sent.len(), reached as usize);
+            let worded = WORDED.load(Ordering::Relaxed) - before;
+            (sent, worded)
+        };
+
+        let (sent, worded) = heard(everyone, ChannelName::Own);
+        assert_eq!(worded, 3, "room, hall and an id");
+        assert_eq!(sent.len(), room.len() + 3);
+        for (session, text) in sent {
+            let expected = match session {
+                it if it == hall => "[hall]".to_owned(),
+                it if it == alone => format!("[{id}]"),
+                it if it == other => {
+                    assert!(text.contains(r#""cmd":"e""#), "{text}");
+                    continue;
+                }
+                _ => "[room]".to_owned(),
+            };
+            assert_eq!(text, expected);
+        }
+
+        // A name that is given is everybody's, and a channel's publication has the channel's.
+        let (sent, worded) = heard(everyone, ChannelName::Given("given"));
+        assert_eq!((sent.len(), worded), (room.len() + 3, 1));
+        let own = room[0];
+        let session = Audience::Session(SessionId::new(ShardId::new(0), own));
+        let (sent, worded) = heard(session, ChannelName::Own);
+        assert_eq!((sent, worded), (vec![(own, "[room]".to_owned())], 1));
+        let channel = Audience::Channel {
+            namespace: 0,
+            name: b"nobody's",
+            except: &[],
+        };
+        assert_eq!(heard(channel, ChannelName::Own), (Vec::new(), 0));
+    }
+
+    /// Announcements of their ends would be for sessions that are still to be given theirs.
+    #[test]
+    fn sessions_that_do_not_read_are_ended_when_all_have_theirs() {
+        let mut shard = shard();
+        let channels = ["room", "hall", "attic"];
+        let sessions = channels.map(|channel| {
+            let all = [&[channel], &channels[..]].concat();
+            open(&mut shard, PROJECTFORGE, &all)
+        });
+        let large = "x".repeat(2_000_000);
+        let content = Content {
+            event: "e",
+            data: Data::Text(&large),
+            channel: ChannelName::Own,
+            ..Content::default()
+        };
+        let everyone = Audience::Everyone {
+            namespace: shard.namespace_of(sessions[0]),
+            except: &[],
+        };
+        drain(&mut shard);
+        assert_eq!(shard.publish(everyone, &content, None), 3);
+        // Nobody has taken the first.
+        assert_eq!(shard.publish(everyone, &content, None), 0);
+        shard.invariants();
+        assert!(sessions.iter().all(|&id| !shard.is_open(id)));
+    }
+}

@@ -19,13 +19,52 @@
 //! ```
 //!
 //! The language is that of Project Forge, whose own `online-update` knows sessions and no names.
-//! What cannot be done is answered with `refused`, since a failure would end the connection.
+//! What cannot be done, such as to speak in a room that one is not in, is answered with `refused`.
+//! A parameter whose member is wrong or missing is a failure, and that ends the session with 1011.
 //!
-//! Run it with `cargo run --example chat` and try it, in two terminals:
+//! Run it, and try it from other terminals:
 //!
-//! ```text
-//! websocat 'ws://127.0.0.1:8080/chat?name=ann&ch=garden'
-//! {"channel":"garden","cmd":"say","param":{"text":"hi"}}
+//! ```sh goes on
+//! cargo run --example chat
+//! ```
+//!
+//! ```console goes on
+//! $ scripts/ws.py 'ws://127.0.0.1:8080/chat?name=bob'
+//! ...
+//!   "cmd": "joined",
+//!   "param": "ann"
+//! ...
+//!   "cmd": "said",
+//!   "param": {
+//!     "name": "ann",
+//!     "text": "hi"
+//! ...
+//!   "cmd": "left",
+//!   "param": "ann"
+//! ...
+//! ```
+//!
+//! ```console
+//! $ scripts/ws.py -n 3 'ws://127.0.0.1:8080/chat?name=ann' \
+//! >   '{"channel":"lobby","cmd":"who"}' \
+//! >   '{"channel":"lobby","cmd":"say","param":{"text":"hi"}}' \
+//! >   '{"channel":"garden","cmd":"who"}'
+//! ...
+//!       "ann",
+//!       "bob"
+//! ...
+//!   "cmd": "said",
+//!   "param": {
+//!     "name": "ann",
+//!     "text": "hi"
+//! ...
+//!   "channel": "garden",
+//!   "cmd": "refused",
+//!   "param": "you are not in this room"
+//! }
+//! $ scripts/ws.py 'ws://127.0.0.1:8080/chat?name=eve&ch=garden' \
+//! >   '{"channel":"garden","cmd":"say","param":{"txt":"hi"}}' 2>&1 || true
+//! closed 1011 message handling failed
 //! ```
 
 use campanile::config::{Config, DialectName, Route};

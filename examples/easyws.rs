@@ -18,10 +18,21 @@
 //!   |<--------------------------------------------|
 //! ```
 //!
-//! Run it with `cargo run --example easyws` and try it:
+//! Run it, and try it from another terminal:
 //!
-//! ```text
-//! websocat -H 'Cookie: auth=valid' ws://127.0.0.1:8080/ws
+//! ```sh goes on
+//! cargo run --example easyws
+//! ```
+//!
+//! ```console
+//! $ scripts/ws.py -n 4 -H 'Cookie: auth=valid' ws://127.0.0.1:8080/ws 'listen: test'
+//! welcome: Hello ...
+//! ...
+//! thanks: Thank you for listening!
+//! ...
+//! $ scripts/ws.py -n 2 -H 'Cookie: auth=other' ws://127.0.0.1:8080/ws 'listen: restricted'
+//! welcome: Hello ...
+//! websocket: not authorized
 //! ```
 
 use campanile::config::{Config, DialectName, Route};

@@ -16,12 +16,21 @@
 //! The original leaves it to whatever stands before it to set `x-user-id`, and so does this: on
 //! another address than loopback it does not start until `trust_user_header` or `tokens` is set.
 //!
-//! Run it with `cargo run --example edk` and try it:
+//! Run it, and try it from another terminal:
 //!
-//! ```text
-//! curl http://127.0.0.1:8080/
-//! printf '\n\004chat\022\002hi' |
-//!     websocat --binary --protocol token -H 'x-user-id: 42' ws://127.0.0.1:8080/ws
+//! ```console goes on
+//! $ cargo run --example edk 2>&1
+//! ...
+//! ... user 42: message: type:"chat" payload:"hi"
+//! ... user 42 is disconnected
+//! ...
+//! ```
+//!
+//! ```console
+//! $ curl http://127.0.0.1:8080/
+//! Hello world
+//! $ scripts/ws.py -n 0 -b -p token -H 'x-user-id: 42' ws://127.0.0.1:8080/ws \
+//! >   '\n\004chat\022\002hi'
 //! ```
 
 use campanile::config::{Config, DialectName, Route, Schema};

@@ -16,8 +16,19 @@
 //! The referee does one thing after the other and publishes through one handle, so everybody sees
 //! the same states in the same order. A third who sits down watches. Who leaves loses.
 //!
-//! Run it with `cargo run --example game` and try it with the page at
-//! <http://127.0.0.1:8080/playground>: `{"cmd":"sit","seqno":"1","data":{"game":"g"}}`.
+//! Run it, and try it with the page at <http://127.0.0.1:8080/playground>, or from another
+//! terminal:
+//!
+//! ```sh goes on
+//! cargo run --example game
+//! ```
+//!
+//! ```console
+//! $ scripts/ws.py -n 2 ws://127.0.0.1:8080/game '{"cmd":"sit","seqno":"1","data":{"game":"g"}}'
+//! ...
+//! {"cmd":"sit","seqno":"1","status":0,"msg":"ok","data":{"seat":...}}
+//! ...
+//! ```
 
 use campanile::config::{Config, DialectName, PushFrame, Route};
 use campanile::public_id::PublicId;

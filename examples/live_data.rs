@@ -16,8 +16,19 @@
 //! The response to `subscribe` is what holds now, and every later quote is pushed. One that was
 //! published meanwhile may come before the response: a client drops what has an older `tick`.
 //!
-//! Run it with `cargo run --example live_data` and try it with the page at
-//! <http://127.0.0.1:8080/playground>, or with `websocat ws://127.0.0.1:8080/live`.
+//! Run it, and try it with the page at <http://127.0.0.1:8080/playground>, or from another
+//! terminal:
+//!
+//! ```sh goes on
+//! cargo run --example live_data
+//! ```
+//!
+//! ```console
+//! $ scripts/ws.py -n 2 ws://127.0.0.1:8080/live \
+//! >   '{"cmd":"subscribe","seqno":"1","data":{"symbols":["ACME"]}}'
+//! {"cmd":...{"symbol":"ACME","tick":...
+//! {"cmd":...{"symbol":"ACME","tick":...
+//! ```
 
 use campanile::config::{Config, DialectName, PushFrame, Route};
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};

@@ -18,11 +18,24 @@
 //! Levels are channels that only the gateway puts sessions on: a client cannot `listen` to them.
 //! Whoever can reach the port may notify; check a secret in `notify` where others can.
 //!
-//! Run it with `cargo run --example notifications` and try it:
+//! Run it, and try it from two other terminals:
 //!
-//! ```text
-//! websocat -H 'Cookie: auth=token-of-jack' ws://127.0.0.1:8080/ws
-//! curl http://127.0.0.1:8080/notify -d '{"level":"critical","text":"fire"}'
+//! ```sh goes on
+//! cargo run --example notifications
+//! ```
+//!
+//! ```console goes on
+//! $ scripts/ws.py -H 'Cookie: auth=token-of-jack' ws://127.0.0.1:8080/ws 'level: warn'
+//! level: warn
+//! critical: fire
+//! ...
+//! ```
+//!
+//! ```console
+//! $ curl http://127.0.0.1:8080/notify -d '{"level":"info","text":"all is well"}'
+//! sent to 0 sessions
+//! $ curl http://127.0.0.1:8080/notify -d '{"level":"critical","text":"fire"}'
+//! sent to 1 sessions
 //! ```
 
 use campanile::config::{Config, DialectName, Route};

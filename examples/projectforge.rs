@@ -22,8 +22,26 @@
 //! As in the original, whatever channel a message names, it is about the session's first one; a
 //! text and a room may be any JSON, or missing, and none of them ends the session.
 //!
-//! Run it with `cargo run --example projectforge` and open <http://127.0.0.1:40000/example> twice.
+//! Run it and open <http://127.0.0.1:40000/example> twice, or try it from another terminal.
 //! `?name=` in the socket's address gives a name other than `Guest`.
+//!
+//! ```sh goes on
+//! cargo run --example projectforge
+//! ```
+//!
+//! ```console
+//! $ scripts/ws.py -n 1 'ws://127.0.0.1:40000/example/socket?ch=room' \
+//! >   '{"channel":"room","cmd":"chat","param":{"text":"hi"}}'
+//! {
+//!   "channel": "room",
+//!   "cmd": "chat",
+//!   "param": {
+//!     "text": "hi",
+//!     "time": ...,
+//!     "user": "Guest"
+//!   }
+//! }
+//! ```
 
 use campanile::config::{Config, DialectName, Route};
 use campanile::handler::{Admission, Profile, Upgrade};

@@ -10,9 +10,25 @@
 //!   |<---------------------------------------------|                                 |
 //! ```
 //!
-//! It is otherwise a gateway with the default config, or that of `--config`. Run it with `cargo run
-//! --example publisher`; `loadtest channel --via library` measures it beside `--via http`, which is
-//! the server API.
+//! It is otherwise a gateway with the default config, or that of `--config`. `loadtest channel
+//! --via library` measures it beside `--via http`, which is the server API. Run it, and try it from
+//! two other terminals:
+//!
+//! ```sh goes on
+//! cargo run --example publisher
+//! ```
+//!
+//! ```console goes on
+//! $ scripts/ws.py -k ws://127.0.0.1:8080/wsrv '{"cmd":"join","seqno":"1","data":"room"}'
+//! {"cmd":"join","seqno":"1","status":0,"msg":"ok","data":{}}
+//! {"cmd":"e",...,"data":"hi"}
+//! ...
+//! ```
+//!
+//! ```console
+//! $ curl http://127.0.0.1:8080/publish -d '{"channel":"room","event":"e","data":"hi"}'
+//! {"delivered":1}
+//! ```
 
 use bytes::Bytes;
 use campanile::config::{Config, Overrides, Shards};

@@ -14,14 +14,22 @@
 //!   |                                         |------------------------------->|
 //! ```
 //!
-//! Run it with `cargo run --example wserver` and try it:
+//! Run it, and try it from two other terminals:
 //!
-//! ```text
-//! websocat ws://127.0.0.1:12345/ws
-//! {"token":"aaa","event":"topic1"}
+//! ```sh goes on
+//! cargo run --example wserver
+//! ```
 //!
-//! curl http://127.0.0.1:12345/push \
-//!     -d '{"userId":"jack","event":"topic1","message":"Hello World"}'
+//! ```console goes on
+//! $ scripts/ws.py ws://127.0.0.1:12345/ws '{"token":"aaa","event":"topic1"}'
+//! Hello World
+//! ...
+//! ```
+//!
+//! ```console
+//! $ curl http://127.0.0.1:12345/push \
+//! >   -d '{"userId":"jack","event":"topic1","message":"Hello World"}'
+//! message sent to 1 clients
 //! ```
 
 use campanile::Gateway;

@@ -21,8 +21,21 @@
 //!   |<-----------------------------------------|
 //! ```
 //!
-//! Run it with `cargo run --example wsrv` and try it with the page at
-//! <http://127.0.0.1:8800/playground>, or with `websocat ws://127.0.0.1:8800/ws`.
+//! Run it, and try it with the page at <http://127.0.0.1:8800/playground>, or from another
+//! terminal:
+//!
+//! ```sh goes on
+//! cargo run --example wsrv
+//! ```
+//!
+//! ```console
+//! $ scripts/ws.py -n 1 ws://127.0.0.1:8800/ws '{"cmd":"userinfo","seqno":"1"}'
+//! {"cmd":"userinfo","seqno":"1","status":-1,"msg":"not implement","data":{}}
+//! $ scripts/ws.py -n 3 ws://127.0.0.1:8800/ws '{"cmd":"register","seqno":"2","data":{"UID":5}}'
+//! {"cmd":"have_user_register",...,"status":0,"msg":"ok","data":{"uid":5}}
+//! {"cmd":"user_register",...,"status":0,"msg":"ok","data":{"uid":5}}
+//! {"cmd":"register","seqno":"2","status":0,"msg":"ok","data":{}}
+//! ```
 
 use campanile::config::{Config, DialectName, PushFrame, Route};
 use campanile::handler::{Next, Response};

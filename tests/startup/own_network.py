@@ -31,7 +31,11 @@ def main():
         print(ready, "|", ", ".join(answers))
     finally:
         gateway.terminate()
-        gateway.wait(SECONDS_MAX)
+        try:
+            gateway.wait(SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            gateway.kill()
+            raise
 
 
 def status(host, port):

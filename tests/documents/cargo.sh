@@ -1,0 +1,37 @@
+#!/bin/bash
+# What `cargo` and `campanile` are while the commands of a document are run: programs that are built
+# already, on a port of the test's instead of the default one.
+#
+# usage: campanile [ARGUMENT...]
+#        cargo run [--release] [--example NAME] [-- ARGUMENT...]
+#
+# PROGRAM is the gateway, EXAMPLES the folder of the examples, LISTEN where whatever is not told
+# otherwise is to listen.
+set -euo pipefail
+
+program=$PROGRAM
+if [ "$(basename "$0")" = cargo ]; then
+    [ "$1" = run ] || { echo "$0: only cargo run is known here" >&2; exit 2; }
+    shift
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --release) shift ;;
+            --example) program=$EXAMPLES/$2; shift 2 ;;
+            --) shift; break ;;
+            *) echo "$0: what is $1?" >&2; exit 2 ;;
+        esac
+    done
+fi
+
+config=
+for argument; do
+    case $argument in
+        config | check | --listen) exec "$program" "$@" ;;
+    esac
+    [ "${previous:-}" = --config ] && config=$argument
+    previous=$argument
+done
+if [ -n "$config" ] && grep -q '^listen' "$config"; then
+    exec "$program" "$@"
+fi
+exec "$program" --listen "$LISTEN" "$@"

@@ -160,25 +160,12 @@ pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCou
         let hint = hints.next().unwrap_or_default();
         put(route.dialect.as_str(), &url, &hint);
         hints.for_each(|hint| put("", "", &hint));
-        let rows = [
-            ("  push", "http", route.push_path.as_ref()),
-            ("  drop", "http", route.drop_path.as_ref()),
-            ("  tap", "ws", route.tap_path.as_ref()),
-            ("  playground", "http", route.playground_path.as_ref()),
-        ];
-        for (what, scheme, path) in rows {
-            let Some(path) = path else { continue };
-            put(what, &format!("{scheme}://{near}{path}"), "");
+        for (what, scheme, path, hint) in hints::other_paths(config, route) {
+            put(what, &format!("{scheme}://{near}{path}"), hint);
         }
     }
     if config.serves_api() {
-        let hint = match config.api.keys[..] {
-            [] if config.insecure => "no key is needed",
-            [] if !config.trusts_this_machine() => "closed: no [api] keys",
-            [] => "no key is needed from this machine",
-            _ => "Authorization: Bearer <key>",
-        };
-        put("api", &format!("http://{near}/api/v1/"), hint);
+        put("api", &format!("http://{near}/api/v1/"), hints::api(config));
     } else if config.api.enabled.is_none() {
         put("server API: off, no [api] keys", "", "");
     }
@@ -190,7 +177,9 @@ pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCou
     }
 
     put("memory", &gateway::memory_bound(config).to_string(), "");
-    if let Some(route) = first {
+    if let Some(route) = first
+        && (hints::serves_keyless(config) || route.push_auth != PushAuth::None)
+    {
         put_a_push_to_try(&mut text, route, near);
     }
     let open = what_is_open(config);
@@ -750,6 +739,21 @@ Push to the first, from another terminal:
         assert_eq!(warning(&config).as_deref(), Some("use the server API"));
         config.api.enabled = Some(false);
         assert_eq!(warning(&config), None);
+    }
+
+    #[test]
+    fn what_is_closed_is_not_offered() {
+        let mut config = Config::default();
+        config.api.open = false;
+        config.routes[4].tap_path = Some("/tap".to_owned());
+        let text = welcome(&config, NEAR, 1);
+        for closed in ["push_secret", "tap_secret", "[api] keys"] {
+            assert!(text.contains(&format!("closed: no {closed}")), "{text}");
+        }
+        assert!(!text.contains("curl"), "{text}");
+        let secret = crate::config::Secret::new("hush");
+        config.routes[0].push_auth = PushAuth::Bearer { secret };
+        assert!(welcome(&config, NEAR, 1).contains("curl"));
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Problem {
     }
 
     pub(crate) fn unsupported_encoding() -> Self {
-        let message = "the body may be sent as it is, or with Content-Encoding: gzip";
+        let message = "send the body without Content-Encoding, or with gzip";
         Self::new(Code::UnsupportedEncoding, message).at("Content-Encoding")
     }
 

@@ -42,11 +42,11 @@ pub(super) enum Done {
 impl Asked {
     /// Does what is asked, in order.
     pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> ApiAnswer {
-        let mut results = run_all(self.calls, handle, bounds).await;
         if self.is_batch {
-            return answer_of(&results);
+            return answer_of(&run_all(self.calls, handle, bounds).await);
         }
-        match results.pop().expect("one call has one result") {
+        let call = self.calls.into_iter().next().expect("it is one");
+        match call.run(handle, bounds).await {
             Ok(done) => ApiAnswer {
                 is_open: true,
                 ..ApiAnswer::new(200, &done)
@@ -316,6 +316,12 @@ impl Act {
 }
 
 impl Call {
+    /// Runs a call that is no other's neighbour.
+    async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<Done, Problem> {
+        self.check_route(handle, bounds).await?;
+        self.act.begin(handle, bounds).await
+    }
+
     /// Sees that the session is one of the route that is named, which it is as long as it lives.
     fn check_route(&self, handle: &Handle, bounds: &Bounds) -> UnderWay<Result<(), Problem>> {
         let session = match &self.act {

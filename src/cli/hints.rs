@@ -5,7 +5,8 @@
 
 use crate::channel_pattern::ChannelPattern;
 use crate::config::{
-    Action, ChannelSetting, Config, DialectName, HookKind, PublishTo, Route, Rule, TokenSource,
+    Action, ChannelSetting, Config, DialectName, HookKind, PublishTo, PushAuth, Route, Rule,
+    TokenSource,
 };
 
 /// What to do with a first session.
@@ -50,6 +51,43 @@ pub(super) fn how_to_try(config: &Config, route: &Route) -> Vec<String> {
         DialectName::Wserver => vec![format!(r#"send {{"token":"{token}","event":"topic1"}}"#)],
         DialectName::Echo => vec!["what you send comes back".to_owned()],
     }
+}
+
+/// What else is served for a route: what it is, its scheme and path, and what to know of it.
+pub(super) fn other_paths<'c>(
+    config: &Config,
+    route: &'c Route,
+) -> impl Iterator<Item = (&'static str, &'static str, &'c str, &'static str)> {
+    let is_open = serves_keyless(config);
+    let closed = move |is_guarded: bool, hint| {
+        if is_open || is_guarded { "" } else { hint }
+    };
+    let is_push_guarded = route.push_auth != PushAuth::None || route.push_authorized_by_code;
+    let push = closed(is_push_guarded, "closed: no push_secret");
+    let tap = closed(route.tap_secret.is_some(), "closed: no tap_secret");
+    let all = [
+        ("  push", "http", route.push_path.as_deref(), push),
+        ("  drop", "http", route.drop_path.as_deref(), push),
+        ("  tap", "ws", route.tap_path.as_deref(), tap),
+        ("  playground", "http", route.playground_path.as_deref(), ""),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(what, scheme, path, hint)| Some((what, scheme, path?, hint)))
+}
+
+/// How to use the server API.
+pub(super) fn api(config: &Config) -> &'static str {
+    match config.api.keys[..] {
+        [] if config.insecure => "no key is needed",
+        [] if !serves_keyless(config) => "closed: no [api] keys",
+        [] => "no key is needed from this machine",
+        _ => "Authorization: Bearer <key>",
+    }
+}
+
+/// Whether anything is served without a key or secret.
+pub(super) fn serves_keyless(config: &Config) -> bool {
+    config.insecure || config.trusts_this_machine()
 }
 
 /// Whether a client names its user by a token that only the operator knows.

@@ -8,6 +8,12 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.short_secrets().collect();
+        if self.api.keys.is_empty() && !self.api.allowed_origins.is_empty() {
+            warnings.push(
+                "api.allowed_origins: without [api] keys no page of another host is served"
+                    .to_owned(),
+            );
+        }
         for (index, route) in self.routes.iter().enumerate() {
             let key = format!("routes[{index}]");
             let path = &route.path;
@@ -18,6 +24,12 @@ impl Config {
                      \"same\" or list the origins"
                 ));
             }
+            warnings.extend(self.closed_paths(route).map(|(key, path, secret)| {
+                format!(
+                    "routes[{index}].{key}: nobody can use {path}: api.open is false, and the \
+                     route has no {secret}"
+                )
+            }));
             let is_edk = route.dialect == DialectName::Edk;
             if is_edk && !self.trusts_user_header(route) && !route.authenticates() {
                 warnings.push(format!(
@@ -28,6 +40,30 @@ impl Config {
             }
         }
         warnings
+    }
+
+    /// The paths of a route that serve nobody, with their keys and what would guard them.
+    fn closed_paths<'c>(
+        &self,
+        route: &'c Route,
+    ) -> impl Iterator<Item = (&'static str, &'c str, &'static str)> {
+        let is_keyless = route.push_auth == PushAuth::None && !route.push_authorized_by_code;
+        let push = "push_secret";
+        let paths = [
+            ("push_path", &route.push_path, push, is_keyless),
+            ("drop_path", &route.drop_path, push, is_keyless),
+            (
+                "tap_path",
+                &route.tap_path,
+                "tap_secret",
+                route.tap_secret.is_none(),
+            ),
+        ];
+        let is_closed = !self.api.open;
+        let paths = paths
+            .into_iter()
+            .filter(move |(.., is_keyless)| is_closed && *is_keyless);
+        paths.filter_map(|(key, path, secret, _)| Some((key, path.as_deref()?, secret)))
     }
 
     fn short_secrets(&self) -> impl Iterator<Item = String> {
@@ -132,6 +168,26 @@ mod tests {
                 "routes[2].tap_secret: has 5 ",
             ],
         );
+    }
+
+    #[test]
+    fn what_serves_nobody_is_warned_of() {
+        let ws =
+            "[[routes]]\npath = '/a'\ndialect = 'wserver'\npush_path = '/b'\ndrop_path = '/c'\n";
+        let tap = "[[routes]]\npath = '/d'\ndialect = 'projectforge'\ntap_path = '/e'\n";
+        let closed = format!("api.open = false\n{ws}{tap}");
+        let expected = [
+            "routes[0].push_path: nobody can use /b",
+            "routes[0].drop_path: nobody can use /c",
+            "routes[1].tap_path: nobody can use /e",
+        ];
+        check(&closed, &expected);
+        check(&format!("{ws}{tap}"), &[]);
+        let guarded = format!("api.open = false\n{ws}push_secret = '0123456789abcdef'");
+        check(&guarded, &[]);
+        let page = "api.allowed_origins = ['https://a.example']\n";
+        check(page, &["api.allowed_origins: "]);
+        check(&format!("{page}api.keys = ['0123456789abcdef']"), &[]);
     }
 
     #[test]

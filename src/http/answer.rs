@@ -45,7 +45,7 @@ pub(super) fn method_not_allowed(methods: &'static str) -> Answer {
 
 /// The body has a content coding that is not read (RFC 9110 15.5.16).
 pub(super) fn unsupported_coding() -> Answer {
-    let why = "the body may be sent as it is, or with Content-Encoding: gzip\n";
+    let why = "send the body without Content-Encoding, or with gzip\n";
     let mut answer = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
     answer.headers_mut().insert(ACCEPT_ENCODING, READ_ENCODINGS);
     answer

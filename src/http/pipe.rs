@@ -80,9 +80,9 @@ impl Pipe {
         }
     }
 
-    /// Whether what hyper has not read, or what comes next, begins a request. Not if hyper still waits
-    /// for the rest of one, or may have a part of the next, which it keeps only where that does not
-    /// end in an empty line.
+    /// Whether what hyper has not read, or what comes next, begins a request. Not if hyper still
+    /// waits for the rest of one, or may have a part of the next, which it keeps only where that
+    /// does not end in an empty line.
     pub(super) fn begins_request(&self) -> bool {
         match self.share {
             Share::Bytes(bytes) => bytes == 0,

@@ -1,8 +1,8 @@
 //! A request's head as its bytes, for what hyper does not tell of it.
 //!
 //! hyper offers no upgrade over HTTP/1.0, drops a `Content-Length` that stands beside a
-//! `Transfer-Encoding`, and does not say where a request ends. So hyper is given one request at a time
-//! (`pipe.rs`), and its head is looked at before:
+//! `Transfer-Encoding`, and does not say where a request ends. So hyper is given one request at a
+//! time (`pipe.rs`), and its head is looked at before:
 //!
 //! ```text
 //!   GET /ws HTTP/1.0\r\n      an upgrade over HTTP/1.0: hyper is given HTTP/1.1
@@ -10,9 +10,9 @@
 //!   \r\n                      the end, if the head has come whole
 //! ```
 //!
-//! What may become a head is held back until it is whole. A head is not seen if it is longer than may
-//! be held back, or behind a chunked request in one packet, whose end only hyper finds; whoever needs
-//! to know is told so.
+//! What may become a head is held back until it is whole. A head is not seen if it is longer than
+//! may be held back, or behind a chunked request in one packet, whose end only hyper finds; whoever
+//! needs to know is told so.
 
 /// What was seen of a head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,6 +4,7 @@ use super::answer::{self, Answer};
 use super::body::RequestBody;
 use super::line::Line;
 use super::push::{drop_user, push};
+use super::raw_head::RawHead;
 use super::route::{self, HttpRoute, Parameters};
 use super::{api, embedded, message, upgrade};
 use crate::api::{Api, path_within};
@@ -215,7 +216,7 @@ async fn serve_one(context: &Context, line: &Line, request: Request<Incoming>) -
         return answer::closing(answer);
     }
     // hyper ends a connection on which an unread body may still come.
-    let is_drained = raw.is_some_and(|raw| raw.is_drained()) && line.has_whole_request();
+    let is_drained = raw.is_some_and(RawHead::is_drained) && line.has_whole_request();
     let is_unread = has_body && !line.has_read_body.get() && !is_drained;
     answer::closing_if(is_unread || may_hide_length, answer)
 }

@@ -132,8 +132,7 @@ async fn judge(
         .await
         .map_err(|rejection| Rejected::by(&rejection))?;
     let trusts_claimed_user = rules.trusts_claimed_user(&credentials, head);
-    settle_user(route, &credentials, trusts_claimed_user, &mut admission)
-        .map_err(|rejection| Rejected::because("user", answer::rejected(&rejection)))?;
+    settle_user(route, &credentials, trusts_claimed_user, &mut admission)?;
 
     let lines = headers.iter().copied();
     let accept = handshake::judge(head.method.as_str(), lines, || {
@@ -299,16 +298,25 @@ fn settle_user(
     credentials: &Credentials<'_>,
     trusts_claimed_user: bool,
     admission: &mut Admission,
-) -> Result<(), Rejection> {
+) -> Result<(), Box<Rejected>> {
+    let rejected = |reason, rejection: &_| Rejected::because(reason, answer::rejected(rejection));
     match (&admission.user, credentials.user) {
-        (Some(user), Some(claimed)) if **user != *claimed => return Err(route.dialect.rejection()),
+        (Some(user), Some(claimed)) if **user != *claimed => {
+            return Err(rejected("user", &route.dialect.rejection()));
+        }
         (None, Some(claimed)) if trusts_claimed_user => {
             admission.user = Some(claimed.into());
         }
         _ => {}
     }
     match &admission.user {
-        None if route.exclusive => Err(route.dialect.no_user()),
+        None if route.exclusive && credentials.user.is_some() => {
+            let Rejection { status, body } = route.dialect.no_user();
+            let why = "the header that names one is not believed here (trust_user_header)";
+            let rejection = Rejection::new(status, format!("{}: {why}\n", body.trim_end()));
+            Err(rejected("user_not_believed", &rejection))
+        }
+        None if route.exclusive => Err(rejected("user", &route.dialect.no_user())),
         _ => Ok(()),
     }
 }

@@ -202,6 +202,22 @@ fn a_header_that_names_the_user_is_believed_of_this_machine_or_where_the_config_
     assert_eq!(status(&process, &[LOCAL]), 101);
     assert_eq!(status(&process, &proxied), 401);
     assert_eq!(status(&process, &["Host: gateway.example"]), 401);
+    let as_jack = [&proxied[..], &["x-user-id: jack", TOKEN]].concat();
+    let ignored = ask(process.address, upgrade("GET /edk HTTP/1.1", &as_jack));
+    assert!(
+        ignored.body.starts_with("missing user: "),
+        "{}",
+        ignored.body
+    );
+    assert!(
+        ignored.body.contains("trust_user_header"),
+        "{}",
+        ignored.body
+    );
+    assert_eq!(
+        ignored.header("campanile-refused"),
+        Some("user_not_believed")
+    );
     let process = Process::start(gateway(Some(&format!("{edk}trust_user_header = true"))));
     assert_eq!(status(&process, &proxied), 101);
     // With a table it is no proof, only something that may not contradict the token.

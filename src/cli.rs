@@ -178,7 +178,7 @@ pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCou
 
     put("memory", &gateway::memory_bound(config).to_string(), "");
     if let Some(route) = first
-        && (hints::serves_keyless(config) || route.push_auth != PushAuth::None)
+        && (config.serves_keyless() || route.push_auth != PushAuth::None)
     {
         put_a_push_to_try(&mut text, route, near);
     }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// The origins of pages that may use the API.
 #[derive(Clone, Debug)]
 pub(super) struct Cors {
-    /// In lower case.
+    /// In lower case, as browsers send them.
     origins: Arc<[String]>,
 }
 
@@ -38,7 +38,7 @@ impl Cors {
     fn origin<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let mut origins = self.origins.iter();
-        let is_listed = origins.any(|it| it.as_bytes().eq_ignore_ascii_case(origin.as_bytes()));
+        let is_listed = origins.any(|it| it.as_bytes() == origin.as_bytes());
         is_listed.then_some(origin)
     }
 

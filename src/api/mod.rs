@@ -356,7 +356,7 @@ impl<'p> Place<'p> {
         let mut segments = path.split('/');
         let segments = [(); 4].map(|()| segments.next());
         match segments {
-            [Some(word), None, ..] => match &*decoded(word)? {
+            [Some(word), None, ..] => match &*decoded_segment(word)? {
                 "openapi.json" => Some(Self::Document),
                 "batch" => Some(Self::Batch),
                 "sessions" => Some(Self::Sessions),
@@ -365,10 +365,11 @@ impl<'p> Place<'p> {
                 word => word.parse().ok().map(Self::Call),
             },
             [Some(word), Some(id), None, _] if !id.is_empty() => {
-                (decoded(word)? == "sessions").then_some(Self::Session(id))
+                (decoded_segment(word)? == "sessions").then_some(Self::Session(id))
             }
             [Some(word), Some(channel), Some(last), None] if !channel.is_empty() => {
-                let is_members = decoded(word)? == "channels" && decoded(last)? == "members";
+                let is_members =
+                    decoded_segment(word)? == "channels" && decoded_segment(last)? == "members";
                 is_members.then_some(Self::Members(channel))
             }
             _ => None,
@@ -448,7 +449,7 @@ pub(crate) fn path_within(path: &str) -> Option<&str> {
     let mut rest = path.strip_prefix('/')?;
     for word in ROOT.split_terminator('/').skip(1) {
         let (first, behind) = rest.split_once('/')?;
-        if decoded(first)? != word {
+        if decoded_segment(first)? != word {
             return None;
         }
         rest = behind;
@@ -457,7 +458,7 @@ pub(crate) fn path_within(path: &str) -> Option<&str> {
 }
 
 /// One segment of a path, percent-decoded; `None` if that is not UTF-8.
-fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+fn decoded_segment(segment: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(segment).decode_utf8().ok()
 }
 

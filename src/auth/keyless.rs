@@ -15,7 +15,7 @@
 //! A proxy that leaves no trace cannot be seen; `api.open = false` is for whoever has one.
 
 use crate::authority::Authority;
-use crate::config::{Config, DialectName, Route};
+use crate::config::{Config, Route};
 use hyper::Version;
 use hyper::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VIA};
 use hyper::http::request::Parts;
@@ -62,9 +62,8 @@ impl Keyless {
     /// The rule for the header `x-user-id` on a route.
     pub(crate) fn of_user_header(config: &Config, route: &Route) -> Self {
         match route.trust_user_header {
-            _ if route.dialect != DialectName::Edk => Self::Denied,
-            Some(true) => Self::Allowed,
-            Some(false) => Self::Denied,
+            _ if !config.trusts_user_header(route) => Self::Denied,
+            Some(_) => Self::Allowed,
             None => Self::of(config),
         }
     }

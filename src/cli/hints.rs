@@ -58,7 +58,7 @@ pub(super) fn other_paths<'c>(
     config: &Config,
     route: &'c Route,
 ) -> impl Iterator<Item = (&'static str, &'static str, &'c str, &'static str)> {
-    let is_open = serves_keyless(config);
+    let is_open = config.serves_keyless();
     let closed = move |is_guarded: bool, hint| {
         if is_open || is_guarded { "" } else { hint }
     };
@@ -79,15 +79,10 @@ pub(super) fn other_paths<'c>(
 pub(super) fn api(config: &Config) -> &'static str {
     match config.api.keys[..] {
         [] if config.insecure => "no key is needed",
-        [] if !serves_keyless(config) => "closed: no [api] keys",
+        [] if !config.serves_keyless() => "closed: no [api] keys",
         [] => "no key is needed from this machine",
         _ => "Authorization: Bearer <key>",
     }
-}
-
-/// Whether anything is served without a key or secret.
-pub(super) fn serves_keyless(config: &Config) -> bool {
-    config.insecure || config.trusts_this_machine()
 }
 
 /// Whether a client names its user by a token that only the operator knows.

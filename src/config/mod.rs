@@ -228,12 +228,18 @@ impl Config {
         self.backends.iter().find(|backend| backend.name == name)
     }
 
+    /// Whether anything is served without a key or secret: to this machine
+    /// ([`Config::trusts_this_machine`]) or to everybody ([`Config::insecure`]).
+    pub fn serves_keyless(&self) -> bool {
+        self.insecure || self.trusts_this_machine()
+    }
+
     /// Whether a client of this route may be whom the header `x-user-id` names. Unless an `edk`
     /// route says so itself, it is if the request is one of this machine
     /// ([`Config::trusts_this_machine`]), and where the operator has said that everything may be
     /// open ([`Config::insecure`]).
     pub fn trusts_user_header(&self, route: &Route) -> bool {
-        let default = || self.insecure || self.trusts_this_machine();
+        let default = || self.serves_keyless();
         route.dialect == DialectName::Edk && route.trust_user_header.unwrap_or_else(default)
     }
 

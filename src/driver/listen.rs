@@ -63,12 +63,18 @@ fn take_all(
     match listen {
         Listen::Address(address) => Ok(vec![take(address)?]),
         Listen::Localhost(port) => {
-            let first = take((Ipv4Addr::LOCALHOST, port).into())?;
-            let port = first.address.port();
-            match take((Ipv6Addr::LOCALHOST, port).into()) {
-                Ok(second) => Ok(vec![first, second]),
-                Err((_, error)) if is_not_there(&error) => Ok(vec![first]),
-                Err(failed) => Err(failed),
+            // A port that the kernel has chosen for one address may be in use on the other.
+            let mut choices_left = if port == 0 { 3 } else { 1 };
+            loop {
+                let first = take((Ipv4Addr::LOCALHOST, port).into())?;
+                choices_left -= 1;
+                match take((Ipv6Addr::LOCALHOST, first.address.port()).into()) {
+                    Ok(second) => return Ok(vec![first, second]),
+                    Err((_, error)) if is_not_there(&error) => return Ok(vec![first]),
+                    Err((_, error))
+                        if error.kind() == io::ErrorKind::AddrInUse && choices_left > 0 => {}
+                    Err(failed) => return Err(failed),
+                }
             }
         }
         Listen::Everywhere(port) => match take((Ipv6Addr::UNSPECIFIED, port).into()) {

@@ -70,10 +70,12 @@ pub(super) async fn read_whole<'c>(
     match coding {
         Coding::Plain => Ok((body, held)),
         Coding::Gzip => {
-            let plain = coding::gunzip(body.as_slice(), context.body_bytes_max)?;
-            if !held.add(plain.len()) {
-                return Err(BadBody::Crowded);
-            }
+            let mut room = context.body_bytes_max;
+            let plain = coding::gunzip(body.as_slice(), |bytes| {
+                room = room.checked_sub(bytes).ok_or(BadBody::TooLarge)?;
+                held.add(bytes).then_some(()).ok_or(BadBody::Crowded)
+            });
+            let plain = plain.await?;
             Ok((RequestBody::Joined(plain), held))
         }
     }

@@ -4,7 +4,9 @@ use super::body::BadBody;
 use flate2::read::MultiGzDecoder;
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
+use std::future::poll_fn;
 use std::io::Read;
+use std::task::Poll;
 
 /// How a body is coded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,23 +37,46 @@ impl Coding {
     }
 }
 
-/// Decodes a whole body of at most `bytes_max` bytes.
+/// Decodes a whole body, a part at a time; between two of them others have their turn. `grows`
+/// takes note of each part's length, and ends it with an error.
 ///
 /// # Errors
 ///
-/// If it is not gzip, or would be longer.
-pub(super) fn gunzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, BadBody> {
+/// If it is not gzip, or would be longer than `grows` lets it.
+pub(super) async fn gunzip(
+    body: &[u8],
+    mut grows: impl FnMut(usize) -> Result<(), BadBody>,
+) -> Result<Vec<u8>, BadBody> {
     let mut plain = Vec::new();
-    let most = bytes_max as u64 + 1;
-    let read = MultiGzDecoder::new(body).take(most).read_to_end(&mut plain);
-    if plain.len() > bytes_max {
-        return Err(BadBody::TooLarge);
-    }
-    match read {
-        Ok(_) => Ok(plain),
-        Err(_) => Err(BadBody::NotGzip),
+    let mut decoder = MultiGzDecoder::new(body);
+    loop {
+        let before = plain.len();
+        let mut part = (&mut decoder).take(PART_BYTES);
+        let read = part.read_to_end(&mut plain);
+        grows(plain.len() - before)?;
+        match read {
+            Ok(0) => return Ok(plain),
+            Ok(_) => yield_once().await,
+            Err(_) => return Err(BadBody::NotGzip),
+        }
     }
 }
+
+/// Comes back after whatever else is ready.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Decoded at a time: some hundred microseconds.
+const PART_BYTES: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -66,26 +91,44 @@ mod tests {
         encoder.finish().expect("into memory")
     }
 
+    /// Decodes a body of at most so many bytes; says in how many steps.
+    fn gunzip_in_steps(body: &[u8], bytes_max: usize) -> (Result<Vec<u8>, BadBody>, usize) {
+        let mut room = bytes_max;
+        let decoding = gunzip(body, |bytes| {
+            room = room.checked_sub(bytes).ok_or(BadBody::TooLarge)?;
+            Ok(())
+        });
+        let mut decoding = std::pin::pin!(decoding);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut steps = 1;
+        loop {
+            match decoding.as_mut().poll(&mut cx) {
+                Poll::Ready(read) => return (read, steps),
+                Poll::Pending => steps += 1,
+            }
+        }
+    }
+
     #[test]
-    fn a_body_is_bounded_by_what_it_becomes() {
+    fn a_body_is_bounded_by_what_it_becomes_and_holds_nobody_up() {
         let coded = gzip(&vec![b'a'; 1_000_000]);
         assert!(coded.len() < 2_000);
-        assert_eq!(gunzip(&coded, 1_000_000).map(|it| it.len()), Ok(1_000_000));
-        assert_eq!(gunzip(&coded, 999_999), Err(BadBody::TooLarge));
+        let (plain, steps) = gunzip_in_steps(&coded, 1_000_000);
+        assert_eq!((plain.map(|it| it.len()), steps), (Ok(1_000_000), 17));
+        let (refused, steps) = gunzip_in_steps(&coded, 100_000);
+        assert_eq!((refused, steps), (Err(BadBody::TooLarge), 2));
         let two = [gzip(b"ab"), gzip(b"cd")].concat();
-        assert_eq!(gunzip(&two, 4), Ok(b"abcd".to_vec()));
+        assert_eq!(gunzip_in_steps(&two, 4).0, Ok(b"abcd".to_vec()));
+        assert_eq!(gunzip_in_steps(&gzip(b""), 0).0, Ok(Vec::new()));
     }
 
     #[test]
     fn what_is_not_whole_gzip_is_none() {
         let coded = gzip(b"abc");
-        for body in [
-            &b""[..],
-            b"abc",
-            &coded[..coded.len() - 1],
-            &[&coded[..], b"x"].concat(),
-        ] {
-            assert_eq!(gunzip(body, 100), Err(BadBody::NotGzip), "{body:?}");
+        let trailed = [&coded[..], b"x"].concat();
+        for body in [&b""[..], b"abc", &coded[..coded.len() - 1], &trailed] {
+            let (refused, _) = gunzip_in_steps(body, 100);
+            assert_eq!(refused, Err(BadBody::NotGzip), "{body:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Service;
 use super::line::{Line, Merit};
 use super::pipe::{Pipe, PipeIo, Share};
-use super::raw_head::{self, Look};
+use super::raw_head::{self, HeadReader, Look};
 use super::service::Context;
 use crate::driver::host::PlaceKey;
 use crate::handler::Admitted;
@@ -35,6 +35,7 @@ pub(crate) struct HttpConnection {
     is_flying: bool,
     /// What has come of a head is held back until it is whole.
     awaits_head: bool,
+    head: HeadReader,
     /// Bytes of a head that may be held back.
     held_bytes_max: usize,
     /// Some of its answers were taken since the driver looked.
@@ -184,6 +185,7 @@ impl HttpConnection {
             flown: 0,
             is_flying: false,
             awaits_head: true,
+            head: HeadReader::default(),
             held_bytes_max: 0,
             has_moved: false,
             place: None,
@@ -228,11 +230,15 @@ impl HttpConnection {
 
     /// Takes bytes from the socket; the connection must be polled then.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
-        let begins = self.pipe.borrow().begins_request();
-        // Behind the end of the last request only an upgrade leaves somebody who wants more.
-        if self.hyper.is_some() || self.upgraded.is_some() {
-            self.pipe.borrow_mut().receive(bytes);
+        let begins = self.begins_request();
+        if self.hyper.is_none() {
+            // Behind the end of the last request only an upgrade leaves somebody who wants more.
+            if self.upgraded.is_some() {
+                self.pipe.borrow_mut().receive(bytes);
+            }
+            return;
         }
+        self.pipe.borrow_mut().receive(bytes);
         if self.line.phase.get() == HttpPhase::Idle {
             self.begin_request(begins);
         } else if self.awaits_head {
@@ -249,15 +255,27 @@ impl HttpConnection {
         self.line.phase.set(HttpPhase::Head);
         self.line.raw_head.set(None);
         if is_new {
+            self.head = HeadReader::default();
             self.look_at_head();
         }
         !self.awaits_head
     }
 
+    /// Whether what comes next, or lies in the pipe, begins a request. While hyper still writes the
+    /// last answer it may keep what came behind that one's request.
+    fn begins_request(&self) -> bool {
+        let is_writing = self.line.is_streaming.get();
+        self.pipe.borrow().begins_request(is_writing)
+    }
+
     /// Sees what hyper will not tell of the head that begins, if it has come.
     fn look_at_head(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
-        let look = raw_head::look(pipe.inbound(), self.held_bytes_max);
+        let mut look = self.head.look(pipe.inbound(), self.held_bytes_max);
+        if look == Look::Wait && pipe.has_ended() {
+            // It never will be whole.
+            look = Look::Pass;
+        }
         self.awaits_head = look == Look::Wait;
         match look {
             Look::Wait => pipe.give(Share::Bytes(0)),
@@ -299,7 +317,7 @@ impl HttpConnection {
         loop {
             let progress = self.poll_hyper();
             let is_idle = self.line.phase.get() == HttpPhase::Idle;
-            let begins = is_idle && self.pipe.borrow().begins_request();
+            let begins = is_idle && self.begins_request();
             if !begins || !matches!(progress, Progress::Pending) || !self.begin_request(true) {
                 return progress;
             }

@@ -81,16 +81,22 @@ impl Pipe {
     }
 
     /// Whether what hyper has not read, or what comes next, begins a request. Not if hyper still
-    /// waits for the rest of one, or may have a part of the next, which it keeps only where that
-    /// does not end in an empty line.
-    pub(super) fn begins_request(&self) -> bool {
+    /// waits for the rest of one, or may have a part of the next, which it keeps while it writes,
+    /// and otherwise only where that does not end in an empty line.
+    pub(super) fn begins_request(&self, is_writing: bool) -> bool {
         match self.share {
             Share::Bytes(bytes) => bytes == 0,
             Share::All => {
                 let ends_blank = matches!(self.tail, [b'\n', b'\r', b'\n'] | [_, b'\n', b'\n']);
-                self.inbound.is_empty() && ends_blank
+                let is_writing = is_writing || self.writer.is_some();
+                !is_writing && self.inbound.is_empty() && ends_blank
             }
         }
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.inbound_ended
     }
 
     /// Sets what hyper is given from now on.
@@ -317,22 +323,26 @@ mod tests {
         };
         pipe.borrow_mut().receive(b"abcd");
         assert_eq!(read(), None, "nobody has looked at it");
-        assert!(pipe.borrow().begins_request());
+        assert!(pipe.borrow().begins_request(false));
         pipe.borrow_mut().give(Share::Bytes(3));
-        assert!(!pipe.borrow().is_at_end_of_request() && !pipe.borrow().begins_request());
+        assert!(!pipe.borrow().is_at_end_of_request() && !pipe.borrow().begins_request(false));
         assert_eq!(read(), Some(b"abc".to_vec()));
         assert_eq!(read(), None);
-        assert!(pipe.borrow().begins_request() && pipe.borrow().has_given_request());
+        assert!(pipe.borrow().begins_request(false) && pipe.borrow().has_given_request());
         pipe.borrow_mut().give(Share::Bytes(3));
         assert_eq!(read(), Some(b"d".to_vec()));
-        assert!(!pipe.borrow().begins_request() && pipe.borrow().is_at_end_of_request());
+        assert!(!pipe.borrow().begins_request(false) && pipe.borrow().is_at_end_of_request());
         // Where its end is not known, an empty line is what hyper keeps nothing behind.
         pipe.borrow_mut().give(Share::All);
         for (bytes, begins) in [(&b"ef"[..], false), (b"\r\n\r", false), (b"\n", true)] {
             pipe.borrow_mut().receive(bytes);
-            assert!(!pipe.borrow().begins_request(), "hyper has not read it");
+            assert!(
+                !pipe.borrow().begins_request(false),
+                "hyper has not read it"
+            );
             assert_eq!(read(), Some(bytes.to_vec()));
-            assert_eq!(pipe.borrow().begins_request(), begins);
+            assert_eq!(pipe.borrow().begins_request(false), begins);
+            assert!(!pipe.borrow().begins_request(true), "hyper may keep it");
         }
         // At the end everything goes out.
         pipe.borrow_mut().give(Share::Bytes(0));

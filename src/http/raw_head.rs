@@ -47,44 +47,89 @@ pub(super) enum Look {
     Seen(RawHead),
 }
 
-/// Looks at the first bytes of a head, of which at most `held_bytes_max` may be held back.
-pub(super) fn look(bytes: &[u8], held_bytes_max: usize) -> Look {
-    let begin = beginning(bytes);
-    let (mut length, mut has_coding) = (None, false);
-    let (mut has_upgrade, mut has_connection) = (false, false);
-    let mut start = begin;
-    // Lines may end without CR (RFC 9112 2.2); one that is empty is the last.
-    for end in memchr::memchr_iter(b'\n', &bytes[begin..]).map(|at| begin + at) {
-        let line = &bytes[start..end];
-        match line {
-            [] | [b'\r'] => {
-                let is_get_of_10 = || version_at(bytes).is_some();
-                let bytes = length.unwrap_or(Some(0)).filter(|_| !has_coding);
-                return Look::Seen(RawHead {
-                    request_bytes: bytes.and_then(|body: usize| body.checked_add(end + 1)),
-                    is_http_10_upgrade: has_upgrade && has_connection && is_get_of_10(),
-                    has_coding,
-                    has_two_lengths: length.is_some() && has_coding,
-                });
+/// What is known of a head that comes in parts: no line of it is looked at twice.
+#[derive(Debug, Default)]
+pub(super) struct HeadReader {
+    /// Where the first line begins; `None` until there is one.
+    begin: Option<usize>,
+    /// Where the first line begins that was not looked at.
+    line: usize,
+    length: Length,
+    has_coding: bool,
+    has_upgrade: bool,
+    has_connection: bool,
+}
+
+/// What a head says of its body's length.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Length {
+    #[default]
+    Absent,
+    Known(usize),
+    /// It is no number, or there are two, which hyper refuses.
+    Invalid,
+}
+
+impl HeadReader {
+    /// Looks at all bytes that have come of a head, of which at most `held_bytes_max` may be held
+    /// back.
+    pub(super) fn look(&mut self, bytes: &[u8], held_bytes_max: usize) -> Look {
+        let begin = match self.begin {
+            Some(begin) => begin,
+            None => beginning(bytes),
+        };
+        if self.begin.is_none() && begin < bytes.len() {
+            self.begin = Some(begin);
+            self.line = begin;
+        }
+        // Lines may end without CR (RFC 9112 2.2); one that is empty is the last.
+        let unseen = self.line.max(begin);
+        for end in memchr::memchr_iter(b'\n', &bytes[unseen..]).map(|at| unseen + at) {
+            match &bytes[self.line..end] {
+                [] | [b'\r'] => return Look::Seen(self.head(bytes, end + 1)),
+                line => self.read(line),
             }
+            self.line = end + 1;
+        }
+        if bytes.len() <= held_bytes_max && may_become_whole(&bytes[begin..]) {
+            Look::Wait
+        } else {
+            Look::Pass
+        }
+    }
+
+    fn read(&mut self, line: &[u8]) {
+        match line {
             [b'c' | b'C', ..] => {
                 if let Some(value) = value_of(line, b"content-length") {
-                    // Of two that differ neither counts, and hyper refuses them.
-                    let value = number(value);
-                    length = Some(value.filter(|_| length.is_none_or(|before| before == value)));
+                    let length = number(value).map_or(Length::Invalid, Length::Known);
+                    let is_same = self.length == Length::Absent || self.length == length;
+                    self.length = if is_same { length } else { Length::Invalid };
                 }
-                has_connection |= value_of(line, b"connection").is_some();
+                self.has_connection |= value_of(line, b"connection").is_some();
             }
-            [b't' | b'T', ..] => has_coding |= value_of(line, b"transfer-encoding").is_some(),
-            [b'u' | b'U', ..] => has_upgrade |= value_of(line, b"upgrade").is_some(),
+            [b't' | b'T', ..] => {
+                self.has_coding |= value_of(line, b"transfer-encoding").is_some();
+            }
+            [b'u' | b'U', ..] => self.has_upgrade |= value_of(line, b"upgrade").is_some(),
             _ => {}
         }
-        start = end + 1;
     }
-    if bytes.len() <= held_bytes_max && may_become_whole(&bytes[begin..]) {
-        Look::Wait
-    } else {
-        Look::Pass
+
+    fn head(&self, bytes: &[u8], head_bytes: usize) -> RawHead {
+        let body: Option<usize> = match self.length {
+            _ if self.has_coding => None,
+            Length::Absent => Some(0),
+            Length::Known(bytes) => Some(bytes),
+            Length::Invalid => None,
+        };
+        let is_upgrade = self.has_upgrade && self.has_connection;
+        RawHead {
+            request_bytes: body.and_then(|body| body.checked_add(head_bytes)),
+            is_http_10_upgrade: is_upgrade && version_at(bytes).is_some(),
+            has_coding: self.has_coding,
+            has_two_lengths: self.length != Length::Absent && self.has_coding,
+        }
     }
 }
 
@@ -158,6 +203,46 @@ mod tests {
         match look(bytes, ROOM) {
             Look::Seen(head) => head,
             other @ (Look::Wait | Look::Pass) => panic!("{other:?}"),
+        }
+    }
+
+    fn look(bytes: &[u8], held_bytes_max: usize) -> Look {
+        HeadReader::default().look(bytes, held_bytes_max)
+    }
+
+    /// Whatever the parts are that it comes in, a head is what it is as a whole.
+    #[test]
+    fn a_head_may_come_in_parts() {
+        let heads = [
+            "\r\nGET /ws HTTP/1.0\r\nUpgrade: a\r\nConnection: b\r\n\r\n",
+            "POST / HTTP/1.1\nContent-Length: 5\nTransfer-Encoding: chunked\n\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\ncontent-length: 6\r\n\r\n",
+        ];
+        for head in heads {
+            let whole = look(head.as_bytes(), ROOM);
+            for first in 0..head.len() {
+                for second in first..head.len() {
+                    let mut reader = HeadReader::default();
+                    for part in [first, second] {
+                        let seen = reader.look(&head.as_bytes()[..part], ROOM);
+                        assert_eq!(seen, Look::Wait, "{head:?} {first} {second}");
+                    }
+                    let seen = reader.look(head.as_bytes(), ROOM);
+                    assert_eq!(seen, whole, "{head:?} {first} {second}");
+                }
+            }
+        }
+    }
+
+    /// A stranger who sends a line in each packet has each of them looked at once.
+    #[test]
+    fn no_line_is_looked_at_twice() {
+        let mut reader = HeadReader::default();
+        let mut bytes = b"GET / HTTP/1.1\n".to_vec();
+        for _ in 0..10 {
+            bytes.extend_from_slice(b"a:\n");
+            assert_eq!(reader.look(&bytes, ROOM), Look::Wait);
+            assert_eq!(reader.line, bytes.len());
         }
     }
 

@@ -206,6 +206,47 @@ fn a_body_is_sent_as_it_is_made_and_read_as_it_comes() {
     stop(gateway);
 }
 
+/// While an answer goes out, hyper keeps what came behind its request, so what comes next is not
+/// taken for the beginning of another.
+#[test]
+fn what_comes_while_an_answer_is_made_is_still_read_as_it_was_sent() {
+    let (pieces, made) = unbounded_channel();
+    let made = std::sync::Arc::new(tokio::sync::Mutex::new(Some(made)));
+    let gateway = serving(move |request: Request<Incoming>| {
+        let made = std::sync::Arc::clone(&made);
+        async move {
+            let body = request.into_body().collect().await.expect("it comes");
+            Ok::<_, Infallible>(match made.lock().await.take() {
+                Some(made) => Response::new(Pieces(made).boxed_unsync()),
+                None => text(200, body.to_bytes()).map(Full::boxed_unsync),
+            })
+        }
+    });
+    let mut socket = connect(gateway.local_addr());
+    let chunked = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
+        0\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n";
+    socket
+        .write_all(format!("{chunked}{head}").as_bytes())
+        .expect("the gateway reads");
+    pieces.send("one").expect("it is read");
+    let mut seen = String::new();
+    while !seen.ends_with("\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).expect("a head comes");
+        seen.push(char::from(byte[0]));
+    }
+    assert_eq!(read_chunk(&mut socket), b"one");
+    // It looks like a head that is not whole.
+    socket.write_all(b"HELLO").expect("the gateway reads");
+    expect_sessions(&gateway);
+    drop(pieces);
+    assert_eq!(read_chunk(&mut socket), b"");
+    assert_eq!(read_answer(&mut socket).body, "HELLO");
+    drop(socket);
+    stop(gateway);
+}
+
 #[test]
 fn a_large_body_waits_for_its_reader() {
     const LEN: usize = 8 << 20;

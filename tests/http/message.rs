@@ -117,6 +117,23 @@ fn behind_a_chunked_request_another_is_the_last() {
     }
 }
 
+/// Whoever says that nothing more will come, in the middle of a head, is not waited for.
+#[test]
+fn a_part_of_a_head_is_no_reason_to_wait_behind_the_end() {
+    let process = Process::start(gateway(Some("heartbeat.handshake_timeout_ms = 60_000")));
+    let get = request("GET /health HTTP/1.1", &[LOCAL], "");
+    let push = request("POST /push HTTP/1.1", &[LOCAL], PUSH);
+    for before in [&*get, &push, ""] {
+        let mut raw = Raw::connect(process.address);
+        raw.send(format!("{before}GET /he"));
+        raw.end();
+        if !before.is_empty() {
+            assert_eq!(raw.response().status, 200);
+        }
+        raw.expect_end();
+    }
+}
+
 /// A connection on which a body may still come is over, and the client is told so.
 #[test]
 fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() {

@@ -1,7 +1,7 @@
 //! Behind real proxies on the same host: nginx, Caddy and `HAProxy`, as Debian packages them.
 //!
 //! Everything that reaches the gateway through one comes from loopback. Where one is not installed,
-//! the tests say so and pass.
+//! its tests pass; scripts/test.sh, which installs them, says so.
 
 use crate::client::{Client, open_as, read_text};
 use crate::process::{PATIENCE, Process, gateway};
@@ -189,7 +189,7 @@ fn documented(language: &str, own_address: &str, process: &Process) -> String {
 #[test]
 fn behind_the_documented_nginx_clients_connect_and_nothing_else_is_exposed() {
     let process = documented_gateway();
-    let http = documented("nginx", "80;", &process).replace("LISTEN", "LISTEN;");
+    let http = documented("nginx", "listen 80;", &process).replace("LISTEN", "listen LISTEN;");
     let proxy = Proxy::nginx("documented-nginx", &http);
     proxy.inspect(|proxy| clients_connect_and_nothing_else_is_exposed(&process, proxy));
 }

@@ -4,7 +4,7 @@ use crate::process::PATIENCE;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 /// A connection for requests of any kind.
 pub(crate) struct Raw(BufReader<TcpStream>);
@@ -32,6 +32,12 @@ impl Raw {
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sent = self.0.get_mut().write_all(bytes.as_ref());
         sent.expect("the gateway reads");
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn end(&mut self) {
+        let ended = self.0.get_mut().shutdown(Shutdown::Write);
+        ended.expect("the connection is there");
     }
 
     /// Reads one response.

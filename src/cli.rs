@@ -139,7 +139,11 @@ pub fn check(check: &Check) -> Result<String, Error> {
 #[must_use]
 pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCount>) -> String {
     let shards = in_words(shards.into());
-    let near = reachable(bound[0]);
+    let near = match config.listen {
+        // `[::]` takes IPv4 too, and `::1` may be missing.
+        Listen::Everywhere(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, bound[0].port())),
+        Listen::Address(_) | Listen::Localhost(_) => reachable(bound[0]),
+    };
     let bound: Vec<String> = bound.iter().map(SocketAddr::to_string).collect();
     let bound = bound.join(" and ");
     let (first, others) = first_wserver_first(&config.routes);

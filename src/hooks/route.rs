@@ -96,7 +96,7 @@ impl HookClient {
             admission = admission.value(values);
         }
         if let Some(message) = admitted.message {
-            admission = admission.value(FirstMessage(message));
+            admission = admission.value(FirstMessage(message.on_own_channel()));
         }
         Ok(admission)
     }

@@ -103,7 +103,7 @@ impl BackendState {
             let error = error.as_str();
             limited!(
                 WARN,
-                "the backend does not answer",
+                "the backend does not answer, or not as it should",
                 backend = self.name,
                 error
             );

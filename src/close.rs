@@ -59,6 +59,17 @@ pub fn is_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
+/// Whether an embedder, a hook or the server API may close a session with this code and reason.
+///
+/// They may send what an endpoint may, but for 1002, which is for the gateway itself to say, and
+/// 1014, which breaks the protocol to clients that do not know it (see [`is_code`]).
+pub(crate) fn may_close(code: u16, reason: &str) -> bool {
+    is_code(code) && !matches!(code, 1002 | 1014) && reason.len() <= REASON_BYTES_MAX
+}
+
+/// The codes that [`may_close`] takes, in words.
+pub(crate) const CODES: &str = "1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";
+
 impl End {
     /// Whether a close frame is sent before the connection is closed. The others are cut.
     pub fn sends_close_frame(self) -> bool {
@@ -509,6 +520,26 @@ mod tests {
         let empty = End::ClientClosed(None);
         assert!(empty.sends_close_frame());
         assert_eq!((empty.code(), empty.reason().as_str()), (None, ""));
+    }
+
+    #[test]
+    fn the_codes_that_may_be_asked_for_are_those_that_are_told() {
+        let ranges: Vec<(u16, u16)> = CODES
+            .split(", ")
+            .flat_map(|part| part.split(" or "))
+            .map(|part| part.split_once(" to ").unwrap_or((part, part)))
+            .map(|(first, last)| (first.parse().expect("a code"), last.parse().expect("one")))
+            .collect();
+        assert_eq!(ranges.len(), 5);
+        for code in 0..=u16::MAX {
+            let is_told = ranges
+                .iter()
+                .any(|&(first, last)| (first..=last).contains(&code));
+            assert_eq!(may_close(code, ""), is_told, "{code}");
+            assert!(is_code(code) || !is_told, "{code}");
+        }
+        assert!(may_close(1000, &"x".repeat(REASON_BYTES_MAX)));
+        assert!(!may_close(1000, &"x".repeat(REASON_BYTES_MAX + 1)));
     }
 
     #[test]

@@ -9,9 +9,9 @@
 use super::Bounds;
 use super::members::Members;
 use super::problem::{Code, Problem, field_of};
-use crate::close::REASON_BYTES_MAX;
+use crate::close::{CODES, REASON_BYTES_MAX, may_close};
 use crate::content::Message;
-use crate::handler::{Handle, HandleError, RouteHandle, Routes, may_close};
+use crate::handler::{Handle, HandleError, RouteHandle, Routes};
 use crate::public_id::PublicId;
 use crate::spoken::SpokenData;
 use serde::Deserialize;
@@ -255,7 +255,7 @@ impl Reader<'_> {
                     return Err(members.complain("reason", &rule));
                 }
                 if !may_close(code, &reason) {
-                    return Err(members.complain("code", CODES));
+                    return Err(members.complain("code", &format!("must be {CODES}")));
                 }
                 let act = Act::Close {
                     session,
@@ -389,4 +389,3 @@ const IS_MISSING: &str = "is missing";
 const SAYS_NOTHING: &str = "is missing, and so are bytes and event";
 const NOT_BOTH: &str = "cannot be there together with user";
 const NEITHER: &str = "is missing, and so is session";
-const CODES: &str = "must be 1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";

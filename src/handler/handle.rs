@@ -7,7 +7,7 @@
 use super::handle_error::HandleError;
 use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
-use crate::close::REASON_BYTES_MAX;
+use crate::close::may_close;
 use crate::content::{Denial, Message};
 use crate::dialect::Dialect;
 use crate::driver::host::{Host, ReplyTo};
@@ -545,12 +545,6 @@ pub(super) fn check_push(user: &str, event: &str, message: &Message) -> Result<(
         return Err(HandleError::EMPTY_PUSH);
     }
     Ok(())
-}
-
-/// Whether a close frame may have this code and this reason.
-pub(crate) fn may_close(code: u16, reason: &str) -> bool {
-    matches!(code, 1000 | 1001 | 1003 | 1007..=1013 | 3000..=4999)
-        && reason.len() <= REASON_BYTES_MAX
 }
 
 impl fmt::Debug for Handle {

@@ -63,7 +63,7 @@ pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
 pub(crate) use context::Farewell;
 pub(crate) use gates::{Gate, ValidateFn, Wish};
-pub(crate) use handle::{Command, HandleCore, RouteInfo, may_close};
+pub(crate) use handle::{Command, HandleCore, RouteInfo};
 pub(crate) use program::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use session::SessionState;
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};

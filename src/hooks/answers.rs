@@ -6,9 +6,10 @@
 //! knows how an answer came.
 
 use super::values::HookValues;
+use crate::close::may_close;
 use crate::content::{Failure, Message, Payload, Reply};
 use crate::dialect::{Dialect, Rejection};
-use crate::handler::{Profile, may_close};
+use crate::handler::Profile;
 use crate::public_id::PublicId;
 use crate::spoken::SpokenData;
 use serde::de::Error as _;

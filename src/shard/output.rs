@@ -345,14 +345,9 @@ impl Shard {
             }
             Audience::Everyone { namespace, except } => {
                 let except = slots_here(self.id, sessions, except);
-                let routes = &self.settings.routes[..];
-                let is_there = |&(id, session): &(ConnectionId, &Connection)| {
-                    let route = &routes[usize::from(session.route)];
-                    let listens = route.namespace == namespace && !route.watches;
-                    session.is_open() && listens && !is_among(&except, id.slot())
-                };
-                let there = sessions.iter().filter(is_there);
-                self.slots.extend(there.map(|(id, _)| id.slot()));
+                let routes = &self.settings.routes;
+                let slots = slots_of_everyone(sessions, routes, namespace, &except);
+                self.slots.extend(slots);
                 delivery.give(sessions, self.slots.drain(..));
             }
         }
@@ -481,6 +476,22 @@ pub(super) fn slots_of(members: &[Member]) -> impl Iterator<Item = u32> {
     members.iter().map(|member| member.slot)
 }
 
+/// The slots of everyone in a namespace: its open sessions, but for those that watch and these.
+#[inline]
+pub(super) fn slots_of_everyone<'s>(
+    sessions: &'s ConnectionTable<Connection>,
+    routes: &'s [RouteSettings],
+    namespace: u16,
+    except: &'s [u32],
+) -> impl Iterator<Item = u32> + 's {
+    let is_there = move |&(id, session): &(ConnectionId, &Connection)| {
+        let route = &routes[usize::from(session.route)];
+        let listens = route.namespace == namespace && !route.watches;
+        session.is_open() && listens && !is_among(except, id.slot())
+    };
+    sessions.iter().filter(is_there).map(|(id, _)| id.slot())
+}
+
 /// The slots of those sessions that are on this shard, in order and each once: whoever names many,
 /// or one many times, is not to have each session compared with all of them.
 pub(super) fn slots_here(
@@ -501,7 +512,7 @@ pub(super) fn slots_here(
 }
 
 /// Whether a slot is among these, which [`slots_here`] has found.
-pub(super) fn is_among(slots: &[u32], slot: u32) -> bool {
+fn is_among(slots: &[u32], slot: u32) -> bool {
     slots.binary_search(&slot).is_ok()
 }
 

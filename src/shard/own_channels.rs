@@ -13,7 +13,7 @@
 //! is apart from `output.rs`, where nothing is done per session that can be done once.
 
 use super::core::Shard;
-use super::output::{is_among, slots_here, slots_of};
+use super::output::{slots_here, slots_of, slots_of_everyone};
 use super::publication::{Audience, Publication};
 use crate::content::{ChannelName, Content};
 
@@ -72,12 +72,13 @@ impl Shard {
         }
     }
 
-    /// The slots of those sessions of this shard that are an audience, each once.
+    /// The slots of those sessions of this shard that are an audience, each once. No channel is
+    /// asked for here: [`Shard::is_heard_with_channels`] is true of none.
     fn slots_of_audience(&self, audience: &Audience<'_>) -> Vec<u32> {
         match *audience {
-            Audience::Channel {
-                namespace, name, ..
-            } => slots_of(self.channels.members(namespace, name)).collect(),
+            Audience::Channel { .. } => {
+                unreachable!("a publication to a channel names that one")
+            }
             Audience::User {
                 namespace,
                 name,
@@ -92,12 +93,8 @@ impl Shard {
             }
             Audience::Everyone { namespace, except } => {
                 let except = slots_here(self.id, &self.connections, except);
-                let sessions = self.connections.iter().filter(|(id, session)| {
-                    let route = &self.settings.routes[usize::from(session.route)];
-                    let listens = route.namespace == namespace && !route.watches;
-                    session.is_open() && listens && !is_among(&except, id.slot())
-                });
-                sessions.map(|(id, _)| id.slot()).collect()
+                let routes = &self.settings.routes;
+                slots_of_everyone(&self.connections, routes, namespace, &except).collect()
             }
         }
     }

@@ -16,6 +16,12 @@
 //!   is rounded to fit. Text that is not valid becomes U+FFFD.
 //! - A mismatch is worded as Go words it, with the names that serde knows.
 //!
+//! Each pass but the last finds out about one member of one type, wherever its values are: that it
+//! is `null`, or that it is missing. So a text is read at most 1 + 2 x members times, all types in
+//! it counted, and each time each of its keys is compared with the members of its struct.
+//! That bounds what a message can cost, at its size times the square of the members; it comes near
+//! that only if what is missing is so in the last of many objects, and in none before.
+//!
 //! Where serde has more than Go (enums, tuples), its rules hold. A struct with `#[serde(flatten)]`
 //! does not tell its members, so they match to the letter unless one is reported as missing, and
 //! what is flattened has no zeros.
@@ -26,11 +32,13 @@
 
 mod document;
 mod error;
+mod hints;
 mod members;
 mod type_name;
 
 use self::document::{Document, Kind, Value};
-use self::error::{Error, Key};
+use self::error::Error;
+use self::hints::{Hint, Hints, Key, Owner};
 use self::members::{Elements, Members, Variant, one_entry};
 use self::type_name::{name_of_map, name_of_seq};
 use super::{Refused, Text};
@@ -56,7 +64,7 @@ pub(crate) const TYPED_DEPTH_MAX: u32 = 128;
 /// Reads a text, which is one JSON value, as a `T`.
 pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, NotTyped> {
     let document = Document::parse(text).map_err(|_: Refused| NotTyped::Malformed)?;
-    let mut hints = Vec::new();
+    let mut hints = Hints::default();
     loop {
         let reader = Reader {
             document: &document,
@@ -66,29 +74,20 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, NotTyped> {
             member: None,
             depth: 0,
         };
-        let (key, hint) = match T::deserialize(reader) {
+        let error = match T::deserialize(reader) {
             Ok(value) => return Ok(value),
-            Err(Error::Worded(text)) => return Err(NotTyped::Mismatch(text)),
-            Err(Error::Missing { name, key }) => match key {
-                Some(key) if !hints.contains(&(key.clone(), Hint::Zero)) => (key, Hint::Zero),
-                // A zero did not help.
-                Some(_) | None => {
-                    return Err(NotTyped::Mismatch(format!("missing field `{name}`")));
-                }
-            },
-            Err(Error::Null(key)) => (key, Hint::Omit),
+            Err(error) => error,
         };
-        hints.push((key, hint));
+        // One that is there already did not help. So this comes to an end.
+        let is_new = match error {
+            Error::Missing { key: Some(key), .. } => hints.add(key, Hint::Zero),
+            Error::Null(key) => hints.add(key, Hint::Omit),
+            Error::Missing { key: None, .. } | Error::Worded(_) => false,
+        };
+        if !is_new {
+            return Err(NotTyped::Mismatch(error.to_string()));
+        }
     }
-}
-
-/// What an earlier pass has found out about a member.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Hint {
-    /// Where it is `null`, it is left out.
-    Omit,
-    /// Where it is missing, it has its zero.
-    Zero,
 }
 
 /// A field that is being read, and those it is within.
@@ -106,7 +105,7 @@ type Values = SmallVec<[Value; 1]>;
 struct Reader<'r> {
     document: &'r Document<'r>,
     values: Values,
-    hints: &'r [(Key, Hint)],
+    hints: &'r Hints,
     /// The innermost field around it.
     field: Option<&'r Field<'r>>,
     /// The member that it is the value of, if it is one's.
@@ -122,11 +121,11 @@ impl Reader<'_> {
     ///
     /// [`Error::Null`] if a member is `null` and nothing else, so that it is left out.
     fn present(&self) -> Result<impl Iterator<Item = Value> + use<'_>, Error> {
-        if let Some(key) = &self.member
+        if let Some(key) = self.member
             && !self.values.is_empty()
             && self.are_null(&self.values)
         {
-            return Err(Error::Null(key.clone()));
+            return Err(Error::Null(key));
         }
         let values = self.values.iter().copied();
         Ok(values.filter(|value| self.document.kind(*value) != Kind::Null))
@@ -250,11 +249,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         deserialize_f64, visit_f64, f64, "float64", |it| it.is_finite();
     }
 
-    /// For types that take what comes, such as a `serde_json::Value`.
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    /// For types that take what comes, such as a `serde_json::Value`: the last value replaces the
+    /// others, of whatever kind they are.
+    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
         let Some(value) = self.last() else {
             return visitor.visit_unit();
         };
+        self.values = smallvec![value];
         match self.document.kind(value) {
             Kind::Null => visitor.visit_unit(),
             Kind::Bool => self.deserialize_bool(visitor),
@@ -374,9 +375,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             return Err(self.mismatch(kind.word(), &name_of_map(visitor)));
         }
         let values = self.containers(Kind::Object, String::new)?;
-        let key = |name| Key::of_map(self.field, name);
-        let result = visitor.visit_map(Members::of_map(&self, &values));
-        result.map_err(|error: Error| error.locate(key))
+        let owner = Owner::map_of::<V>();
+        let result = visitor.visit_map(Members::of_map(&self, owner, &values));
+        result.map_err(|error: Error| error.locate(owner))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -386,9 +387,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let values = self.containers(Kind::Object, || name.to_owned())?;
-        let key = |member| Key::of_struct(name, fields, member);
+        let owner = Owner::Struct { name, fields };
         let result = visitor.visit_map(Members::of_struct(&self, (name, fields), &values));
-        result.map_err(|error: Error| error.locate(key))
+        result.map_err(|error: Error| error.locate(owner))
     }
 
     /// A string names a variant without data; an object has one member, a variant and its data.

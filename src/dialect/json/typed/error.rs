@@ -1,6 +1,7 @@
 //! What keeps a text from being of a type, in Go's words, or has it read again.
 
 use super::Field;
+use super::hints::{Key, Owner};
 use serde::de::{self, Expected, Unexpected};
 use std::fmt;
 
@@ -17,61 +18,6 @@ pub(super) enum Error {
     },
     /// A member is `null` where its type has no use for that.
     Null(Key),
-}
-
-/// A member, whatever value it belongs to.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Key {
-    /// One of a struct that tells its name and its members.
-    OfStruct {
-        structure: &'static str,
-        fields: &'static [&'static str],
-        member: &'static str,
-    },
-    /// One of a struct that tells neither, at this path.
-    OfMap { path: String, member: &'static str },
-}
-
-impl Key {
-    pub(super) fn of_struct(
-        structure: &'static str,
-        fields: &'static [&'static str],
-        member: &'static str,
-    ) -> Self {
-        Self::OfStruct {
-            structure,
-            fields,
-            member,
-        }
-    }
-
-    pub(super) fn of_map(field: Option<&Field<'_>>, member: &'static str) -> Self {
-        let path = field.map_or_else(String::new, Field::path);
-        Self::OfMap { path, member }
-    }
-
-    /// The member, if it is one of this struct.
-    pub(super) fn member_of(
-        &self,
-        of: (&'static str, &'static [&'static str]),
-    ) -> Option<&'static str> {
-        match *self {
-            Self::OfStruct {
-                structure,
-                fields,
-                member,
-            } => ((structure, fields) == of).then_some(member),
-            Self::OfMap { .. } => None,
-        }
-    }
-
-    /// The member, if it is one of what is at this place and tells no members.
-    pub(super) fn member_at(&self, field: Option<&Field<'_>>) -> Option<&'static str> {
-        match self {
-            Self::OfMap { member, .. } => (*self == Self::of_map(field, member)).then_some(*member),
-            Self::OfStruct { .. } => None,
-        }
-    }
 }
 
 impl Field<'_> {
@@ -102,11 +48,14 @@ impl Error {
     }
 
     /// The same, with whose member it is that is missing.
-    pub(super) fn locate(self, key_of: impl FnOnce(&'static str) -> Key) -> Self {
+    pub(super) fn locate(self, owner: Owner) -> Self {
         match self {
             Self::Missing { name, key: None } => Self::Missing {
                 name,
-                key: Some(key_of(name)),
+                key: Some(Key {
+                    owner,
+                    member: name,
+                }),
             },
             Self::Missing { .. } | Self::Worded(_) | Self::Null(_) => self,
         }

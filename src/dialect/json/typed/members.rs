@@ -1,8 +1,9 @@
 //! Members of objects and elements of arrays, handed to serde one by one.
 
 use super::document::{Children, Document, Value};
-use super::error::{Error, Key};
-use super::{Field, Hint, Reader, Values, decoded};
+use super::error::Error;
+use super::hints::{Hint, Key, Owner};
+use super::{Field, Reader, Values, decoded};
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
@@ -45,6 +46,10 @@ impl<'m> Members<'m> {
         (structure, fields): (&'static str, &'static [&'static str]),
         objects: &[Value],
     ) -> Self {
+        let owner = Owner::Struct {
+            name: structure,
+            fields,
+        };
         let mut members: Vec<Member<'_>> = Vec::new();
         let mut index_of = vec![None; fields.len()];
         for (name, value) in named(reader.document, objects) {
@@ -60,22 +65,24 @@ impl<'m> Members<'m> {
             members.push(Member {
                 name: member.map_or(name, Cow::Borrowed),
                 values: smallvec![value],
-                key: member.map(|member| Key::of_struct(structure, fields, member)),
+                key: member.map(|member| Key { owner, member }),
             });
         }
 
-        members.retain(|member| {
-            let omitted = |key: &Key| reader.hints.contains(&(key.clone(), Hint::Omit));
-            let is_omitted = member.key.as_ref().is_some_and(omitted);
-            !(is_omitted && reader.are_null(&member.values))
-        });
-        for (key, hint) in reader.hints {
-            let Some(member) = key.member_of((structure, fields)) else {
-                continue;
-            };
-            let is_there = members.iter().any(|it| it.key.as_ref() == Some(key));
-            if *hint == Hint::Zero && !is_there {
-                members.push(Member::zero(member));
+        let hints = reader.hints.of(owner);
+        for hinted in hints.iter().filter(|it| it.hint == Hint::Omit) {
+            let field = hinted.field.expect("a struct has told it");
+            if let Some(index) = index_of[field]
+                && reader.are_null(&members[index].values)
+            {
+                members[index].values.clear();
+                index_of[field] = None;
+            }
+        }
+        members.retain(|member| !member.values.is_empty());
+        for hinted in hints.iter().filter(|it| it.hint == Hint::Zero) {
+            if hinted.field.is_none_or(|field| index_of[field].is_none()) {
+                members.push(Member::zero(hinted.member));
             }
         }
         Self::new(reader, Some(structure), members)
@@ -85,7 +92,7 @@ impl<'m> Members<'m> {
     ///
     /// It may be a struct that does not say so. What that has missed before is given to it under
     /// the name that it goes by.
-    pub(super) fn of_map(reader: &'m Reader<'m>, objects: &[Value]) -> Self {
+    pub(super) fn of_map(reader: &'m Reader<'m>, owner: Owner, objects: &[Value]) -> Self {
         let mut members: Vec<Member<'_>> = named(reader.document, objects)
             .map(|(name, value)| Member {
                 name,
@@ -93,10 +100,7 @@ impl<'m> Members<'m> {
                 key: None,
             })
             .collect();
-        for (key, _) in reader.hints {
-            let Some(member) = key.member_at(reader.field) else {
-                continue;
-            };
+        for member in reader.hints.of(owner).iter().map(|it| it.member) {
             match members.iter_mut().rfind(|it| is_folded(&it.name, member)) {
                 Some(found) => found.name = Cow::Borrowed(member),
                 None => members.push(Member::zero(member)),
@@ -153,6 +157,9 @@ fn find(names: &[&str], key: &str) -> Option<usize> {
 
 /// Whether Go takes a key for this name.
 fn is_folded(key: &str, name: &str) -> bool {
+    if key.is_ascii() && name.is_ascii() {
+        return key.eq_ignore_ascii_case(name);
+    }
     folded(key).eq(folded(name))
 }
 

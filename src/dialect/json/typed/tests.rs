@@ -2,9 +2,11 @@
 
 use super::*;
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
 struct Register {
@@ -57,6 +59,35 @@ struct Flat {
     id: u8,
     #[serde(flatten)]
     rest: BTreeMap<String, u8>,
+}
+
+/// A struct that does not tell its members, around maps that are none.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Loose {
+    #[serde(rename = "ID")]
+    id: u8,
+    map: BTreeMap<String, i64>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, serde_json::Value>,
+}
+
+/// One that is within itself.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Node {
+    value: u8,
+    below: Below,
+    #[serde(flatten)]
+    rest: BTreeMap<String, u8>,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq)]
+struct Below {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Any {
+    data: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
@@ -286,6 +317,68 @@ fn what_serde_has_more_is_as_in_serde() {
     let no_zero = read::<Missing>(b"{}").expect_err("an enum has no zero");
     let text = "json: cannot unmarshal null into Go struct field Missing.shape of type Shape";
     assert_eq!(no_zero, NotTyped::Mismatch(text.to_owned()));
+}
+
+#[test]
+fn what_one_struct_misses_is_given_to_no_map() {
+    for (text, map, rest) in [
+        (r#"{"A":{"x":1}}"#, json!({}), json!({"A": {"x": 1}})),
+        (r#"{"A":{"id":5}}"#, json!({}), json!({"A": {"id": 5}})),
+        (
+            r#"{"map":{"a":1,"id":2}}"#,
+            json!({"a": 1, "id": 2}),
+            json!({}),
+        ),
+    ] {
+        let map = serde_json::from_value(map).expect("a map");
+        let rest = serde_json::from_value(rest).expect("a map");
+        check(text, Loose { id: 0, map, rest });
+    }
+}
+
+#[test]
+fn of_several_values_of_any_type_only_the_last_counts() {
+    for (text, data) in [
+        (r#"{"data":1,"data":"x"}"#, json!("x")),
+        (r#"{"data":{"x":1},"data":{"y":2}}"#, json!({"y": 2})),
+        (r#"{"data":[1],"DATA":[]}"#, json!([])),
+        (r#"{"data":1,"data":null}"#, json!(null)),
+        (r#"{"data":null,"data":1e2}"#, json!(100.0)),
+    ] {
+        check(text, Any { data });
+    }
+}
+
+/// How often the only test that counts has had something read.
+static READ_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts how often it is read.
+struct Counted<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Counted<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        READ_COUNT.fetch_add(1, Ordering::Relaxed);
+        T::deserialize(deserializer).map(Self)
+    }
+}
+
+/// However many values of a type there are, and however deep.
+#[test]
+fn a_text_is_read_again_at_most_twice_for_each_member_of_a_type() {
+    #[track_caller]
+    fn reads<T: DeserializeOwned>(text: &str, expected: usize) {
+        READ_COUNT.store(0, Ordering::Relaxed);
+        let Counted(_) = read::<Counted<T>>(text.as_bytes()).expect("it is read");
+        assert_eq!(READ_COUNT.load(Ordering::Relaxed), expected, "{text}");
+    }
+    let mut text = "{}".to_owned();
+    for _ in 0..20 {
+        text = format!(r#"{{"below":{{"nodes":[{text},{{"value":1}}]}}}}"#);
+    }
+    reads::<Node>(&text, 4);
+    reads::<Vec<Tree>>(r#"[{"value":1,"children":[]}]"#, 1);
+    let nulls = r#"[{"value":1,"children":[]},{"value":null,"children":null}]"#;
+    reads::<Vec<Tree>>(nulls, 5);
 }
 
 #[test]

@@ -127,7 +127,7 @@ const CALLS: [Call; 5] = [
     (
         "broadcast",
         Some(r#"{"event": "news", "data": "maintenance at ten"}"#),
-        0x52e3_6d23,
+        0x094a_4dcd,
     ),
     ("channels", None, 0x7d38_e859),
     ("users", None, 0x112e_bf21),

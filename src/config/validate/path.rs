@@ -3,9 +3,11 @@
 //! Every path of every route goes through [`PathsTaken`], in the order of the config. It knows
 //! paths and the names of keys, and nothing of what is served where.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use matchit::{InsertError, Router};
+use percent_encoding::percent_decode_str;
 
 use super::super::api::API_ROOT;
 use super::super::words::quoted;
@@ -31,18 +33,19 @@ impl PathsTaken {
     /// Takes `path` for `key`, or says why it cannot be. Only a pattern may have parameters.
     pub(super) fn take(&mut self, path: &str, key: &str, is_pattern: bool) -> Result<(), String> {
         check_path(path, is_pattern)?;
-        if self.api && path.starts_with(API_ROOT) {
+        let compared = compared(path);
+        if self.api && compared.starts_with(API_ROOT) {
             return Err(format!(
                 "{} is taken by the server API, as all under {API_ROOT} is (api.enabled)",
                 quoted(path)
             ));
         }
-        if let Some(other) = self.keys.get(path) {
+        if let Some(other) = self.keys.get(&*compared) {
             return Err(format!("{} is taken by {other}", quoted(path)));
         }
-        let problem = match self.router.insert(path, ()) {
+        let problem = match self.router.insert(&*compared, ()) {
             Ok(()) => {
-                self.keys.insert(path.to_owned(), key.to_owned());
+                self.keys.insert(compared.into_owned(), key.to_owned());
                 return Ok(());
             }
             Err(InsertError::Conflict { with }) => match self.keys.get(&with) {
@@ -59,7 +62,15 @@ impl PathsTaken {
     }
 }
 
-/// Paths are compared with a request's as they stand, so only what a request line can carry will
+/// A path as requests are compared with it: percent-decoded once, unless that made a parameter of it.
+fn compared(path: &str) -> Cow<'_, str> {
+    let braces = |text: &str| text.matches(['{', '}']).count();
+    let decoded = percent_decode_str(path).decode_utf8().ok();
+    let decoded = decoded.filter(|decoded| braces(decoded) == braces(path));
+    decoded.unwrap_or(Cow::Borrowed(path))
+}
+
+/// Paths are compared with a request's once both are percent-decoded, so only what a request line can carry will
 /// ever match.
 fn check_path(path: &str, is_pattern: bool) -> Result<(), String> {
     let is_allowed =
@@ -177,6 +188,17 @@ mod tests {
                  /-._~%!$&()*+,;=:@, and {parameters}",
             ),
         );
+    }
+
+    #[test]
+    fn paths_that_are_the_same_once_they_are_decoded_are_alike() {
+        check(&["/ws", "/%77s"], Err("\"/%77s\" is taken by key0"));
+        check(&["/%77s", "/ws"], Err("\"/ws\" is taken by key0"));
+        check(&["/ws", "/%2577s"], Ok(()));
+        check(&["/a/{b}", "/%7Bb%7D"], Ok(()));
+        let mut taken = PathsTaken::new(true);
+        let refused = taken.take("/%61pi/v1/x", "key", false);
+        assert!(refused.is_err_and(|why| why.contains("taken by the server API")));
     }
 
     #[test]

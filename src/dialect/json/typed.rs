@@ -28,7 +28,7 @@
 //!
 //! One pass without recursion checks the text and notes where each object and array ends, so that
 //! no byte is looked at once per level. A type is read at most [`TYPED_DEPTH_MAX`] levels deep;
-//! what is ignored may be as deep as in [`DEPTH_MAX`].
+//! what is ignored may be as deep as in [`DEPTH_MAX`](super::DEPTH_MAX).
 
 mod document;
 mod error;

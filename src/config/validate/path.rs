@@ -62,7 +62,8 @@ impl PathsTaken {
     }
 }
 
-/// A path as requests are compared with it: percent-decoded once, unless that made a parameter of it.
+/// A path as requests are compared with it: percent-decoded once, unless that made a parameter of
+/// it.
 fn compared(path: &str) -> Cow<'_, str> {
     let braces = |text: &str| text.matches(['{', '}']).count();
     let decoded = percent_decode_str(path).decode_utf8().ok();
@@ -70,8 +71,8 @@ fn compared(path: &str) -> Cow<'_, str> {
     decoded.unwrap_or(Cow::Borrowed(path))
 }
 
-/// Paths are compared with a request's once both are percent-decoded, so only what a request line can carry will
-/// ever match.
+/// Paths are compared with a request's once both are percent-decoded, so only what a request line
+/// can carry will ever match.
 fn check_path(path: &str, is_pattern: bool) -> Result<(), String> {
     let is_allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&()*+,;=:@".contains(&byte);

@@ -21,7 +21,7 @@ tools() {
     done
     [ "${#wanted[@]}" -eq 0 ] && return
     if command -v apt-get > /dev/null && [ "$(id -u)" -eq 0 ]; then
-        apt-get -q update || return 1
+        apt-get -q update || echo "$0: the list of packages cannot be updated" >&2
         for pair in "${wanted[@]}"; do
             install_quietly "$pair" || echo "$0: cannot be installed: $pair" >&2
         done

@@ -9,7 +9,7 @@
 
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::connection_table::ConnectionTable;
-use campanile::shard::publication::{DropTarget, MailboxMessage, Ticket};
+use campanile::shard::message::{DropTarget, MailboxMessage, Ticket};
 use campanile::shard::wheel::Wheel;
 use campanile::ws::{Decoder, Event, OpCode, encoder, handshake};
 use counting::Workload;

@@ -5,7 +5,7 @@
 //! `publication` is all of a publication's way to its one subscriber on the other shard.
 
 use campanile::id::ShardId;
-use campanile::shard::publication::{DropTarget, MailboxMessage, Ticket};
+use campanile::shard::message::{DropTarget, MailboxMessage, Ticket};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pair::{Pair, posts};
 use std::hint::black_box;

@@ -58,13 +58,9 @@
 
 mod api;
 mod auth;
-mod authority;
 mod builtin;
-pub mod channel_pattern;
 pub mod cli;
-pub mod close;
 pub mod config;
-pub mod content;
 mod cookie;
 mod deadline;
 pub mod dialect;
@@ -74,19 +70,18 @@ pub mod gateway;
 pub mod handler;
 mod hooks;
 mod http;
-pub mod id;
-pub mod limits;
 pub mod logging;
-pub mod metrics;
-pub mod public_id;
 pub mod shard;
 mod spoken;
-pub mod time;
+mod vocabulary;
 pub mod ws;
 
 pub use driver::panic_hook::abort_on_panic;
 pub use gateway::{Builder, Error, Gateway};
 pub use handler::{Context, Failure, Handle, Message, Reply, RouteHandle, Session, Setup};
+pub use vocabulary::{
+    channel_pattern, close, content, id, limits, metrics, public_id, publication, time,
+};
 
 #[cfg(test)]
 mod testing;

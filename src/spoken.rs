@@ -9,7 +9,7 @@
 //!
 //! JSON is handed on to the letter. Nothing here knows who says what to whom.
 
-use crate::content::{Data, Message, Payload};
+use crate::vocabulary::content::{Data, Message, Payload};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -6,7 +6,7 @@ use campanile::dialect::json::Scratch;
 use campanile::dialect::protobuf::{self, Envelope};
 use campanile::dialect::{Dialect, Intent, Intents, Options, Schema, named};
 use campanile::id::ShardId;
-use campanile::shard::publication::{Audience, Publication, PublicationId};
+use campanile::publication::{Audience, Publication, PublicationId};
 use campanile::ws::{Kind, OpCode, encoder};
 
 /// A language with the settings of a route, and one message of its clients.

@@ -6,9 +6,9 @@ use campanile::config::Config;
 use campanile::content::{Content, Data};
 use campanile::gateway::shard_settings;
 use campanile::id::ShardId;
+use campanile::publication::Audience;
 use campanile::shard::Shard;
 use campanile::shard::hash::HashSeed;
-use campanile::shard::publication::Audience;
 use std::sync::Arc;
 
 /// The shard and what it promises to reach.

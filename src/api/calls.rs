@@ -9,11 +9,11 @@
 use super::Bounds;
 use super::members::Members;
 use super::problem::{Code, Problem, field_of};
-use crate::close::{CODES, REASON_BYTES_MAX, may_close};
-use crate::content::Message;
 use crate::handler::{Handle, HandleError, RouteHandle, Routes};
-use crate::public_id::PublicId;
 use crate::spoken::SpokenData;
+use crate::vocabulary::close::{CODES, REASON_BYTES_MAX, may_close};
+use crate::vocabulary::content::Message;
+use crate::vocabulary::public_id::PublicId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::str::FromStr;

@@ -11,7 +11,7 @@ use super::answer::ApiAnswer;
 use super::run::bounded;
 use super::{Api, Caller};
 use crate::handler::Handle;
-use crate::limits::ProcessLimits;
+use crate::vocabulary::limits::ProcessLimits;
 use hyper::http::request::Parts;
 use serde::Serialize;
 use serde_json::Value;

@@ -23,7 +23,7 @@
 use super::ages::Ages;
 use super::answer::ApiAnswer;
 use super::problem::{Code, Problem};
-use crate::limits::ApiLimits;
+use crate::vocabulary::limits::ApiLimits;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::HeaderName;

@@ -4,7 +4,7 @@
 //! nothing. What is wrong is told with the name of the member. Nothing is copied but what is kept.
 
 use super::problem::Problem;
-use crate::public_id::{PublicId, TEXT_LEN};
+use crate::vocabulary::public_id::{PublicId, TEXT_LEN};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::cell::RefCell;

@@ -35,7 +35,7 @@ pub(crate) use self::problem::Problem;
 use crate::auth::{Keyless, NotLocal};
 use crate::config::{Config, Secret};
 use crate::handler::{Handle, HandleError};
-use crate::limits::{ApiLimits, ProcessLimits};
+use crate::vocabulary::limits::{ApiLimits, ProcessLimits};
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use hyper::http::request::Parts;

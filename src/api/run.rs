@@ -23,7 +23,7 @@ use super::answer::ApiAnswer;
 use super::calls::{Act, Asked, Call};
 use super::problem::{Code, Problem, ProblemJson};
 use crate::handler::{Handle, HandleError, RouteHandle};
-use crate::id::ShardId;
+use crate::vocabulary::id::ShardId;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, ready};

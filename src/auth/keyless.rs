@@ -14,8 +14,8 @@
 //!
 //! A proxy that leaves no trace cannot be seen; `api.open = false` is for whoever has one.
 
-use crate::authority::Authority;
 use crate::config::{Config, Route};
+use crate::vocabulary::authority::Authority;
 use hyper::Version;
 use hyper::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VIA};
 use hyper::http::request::Parts;

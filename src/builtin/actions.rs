@@ -11,11 +11,11 @@
 //! ```
 
 use super::rules::Judge;
-use crate::channel_pattern::ChannelPattern;
 use crate::config::{Action, PublishTo, ReplyData};
-use crate::content::{Data, Denial, Failure, Message, Payload, Reply};
 use crate::handler::{Context, HandleError, Response};
 use crate::spoken::SpokenData;
+use crate::vocabulary::channel_pattern::ChannelPattern;
+use crate::vocabulary::content::{Data, Denial, Failure, Message, Payload, Reply};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;

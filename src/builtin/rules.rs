@@ -1,11 +1,11 @@
 //! Whether a client may: what a [`Rule`] of the config means for one of them.
 
 use crate::auth::Claims;
-use crate::channel_pattern::{ChannelPattern, Fit};
 use crate::config::{Rule, Secret};
-use crate::content::{Denial, Failure};
 use crate::handler::{Context, Joining, Values};
 use crate::hooks::{Asker, HookClient, Question};
+use crate::vocabulary::channel_pattern::{ChannelPattern, Fit};
+use crate::vocabulary::content::{Denial, Failure};
 use std::rc::Rc;
 
 /// Judges clients by one rule.

@@ -3,11 +3,11 @@
 //! Only what the config has is told: commands and channels that anyone may use. No secret and no
 //! token is shown; `<token>` stands for one that the operator knows.
 
-use crate::channel_pattern::ChannelPattern;
 use crate::config::{
     Action, ChannelSetting, Config, DialectName, HookKind, PublishTo, PushAuth, Route, Rule,
     TokenSource,
 };
+use crate::vocabulary::channel_pattern::ChannelPattern;
 
 /// What to do with a first session.
 pub(super) fn how_to_try(config: &Config, route: &Route) -> Vec<String> {

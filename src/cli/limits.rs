@@ -1,6 +1,6 @@
 //! What an operator is told of the limits that a gateway has found at its start.
 
-use crate::limits::ProcessLimits;
+use crate::vocabulary::limits::ProcessLimits;
 
 /// The line that tells the limits of a running gateway.
 #[must_use]

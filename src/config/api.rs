@@ -1,7 +1,7 @@
 //! The server API: who may use it, and its bounds.
 
 use super::secret::Secret;
-use crate::limits::ApiLimits;
+use crate::vocabulary::limits::ApiLimits;
 
 /// The server API, under `/api/v1/`.
 #[derive(Clone, Debug, Eq, PartialEq)]

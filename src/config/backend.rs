@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::secret::Secret;
-use crate::limits::BackendLimits;
+use crate::vocabulary::limits::BackendLimits;
 
 /// An HTTP endpoint of somebody's own program.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -43,7 +43,7 @@ pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;
 pub(crate) use self::words::quoted;
 
-pub use crate::limits::{
+pub use crate::vocabulary::limits::{
     ApiLimits, BackendLimits, Heartbeat, Http, Limits, Logging, Ring, RouteLimits,
 };
 

@@ -11,7 +11,7 @@ use super::words::spelled;
 use super::{
     ChannelSetting, CommandSetting, HookKind, Hooks, Jwt, PushAuth, Secret, TokenSource, Tokens,
 };
-use crate::limits::{
+use crate::vocabulary::limits::{
     ECHO_OUTBOX_BYTES_MAX, Heartbeat, Limits, OUTBOX_BYTES_CEILING, RouteLimits,
     WSRV_IDLE_TIMEOUT_MS,
 };

@@ -36,7 +36,7 @@ pub enum Rule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChannelSetting {
     /// A name, or a pattern: `*` is any text, `{user}` the name of a user. See
-    /// [`ChannelPattern`](crate::channel_pattern::ChannelPattern).
+    /// [`ChannelPattern`](crate::vocabulary::channel_pattern::ChannelPattern).
     pub name: String,
     /// When it begins to exist.
     pub create: Create,
@@ -62,7 +62,7 @@ impl ChannelSetting {
     /// fits a pattern from the first join on.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        let is_pattern = crate::channel_pattern::is_pattern(&name);
+        let is_pattern = crate::vocabulary::channel_pattern::is_pattern(&name);
         Self {
             name,
             create: if is_pattern {

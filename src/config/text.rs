@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::route::{DialectName, ROUTE_KEYS, Route};
-use crate::limits::{
+use crate::vocabulary::limits::{
     ApiLimits, BackendLimits, DRAIN_DELAY_MS, DRAIN_MS, Heartbeat, Http, Limits, Logging, Ring,
     RouteLimits, SHUTDOWN_GRACE_MS, Setting,
 };

@@ -38,9 +38,9 @@ use super::{
     Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
     UpgradeRequest,
 };
-use crate::content::{Correlation, Data, Denial, Outcome, Reply};
 use crate::cookie;
-use crate::shard::publication::Publication;
+use crate::vocabulary::content::{Correlation, Data, Denial, Outcome, Reply};
+use crate::vocabulary::publication::Publication;
 use crate::ws::{Kind, handshake};
 use std::borrow::Cow;
 
@@ -218,11 +218,11 @@ const RESERVED: &str = "websocket";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Cause, Content, Failure, Payload};
     use crate::dialect::Then;
-    use crate::id::ShardId;
-    use crate::shard::publication::{Audience, PublicationId};
     use crate::testing::Prng;
+    use crate::vocabulary::content::{Cause, Content, Failure, Payload};
+    use crate::vocabulary::id::ShardId;
+    use crate::vocabulary::publication::{Audience, PublicationId};
 
     fn admit<'r>(headers: &'r [(&'r str, &'r [u8])]) -> Result<Credentials<'r>, Rejection> {
         let request = UpgradeRequest {

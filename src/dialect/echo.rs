@@ -16,8 +16,8 @@
 
 use super::json::Scratch;
 use super::{Dialect, Habits, Intent, Intents, Options, Refusal, Then};
-use crate::close::End;
-use crate::shard::publication::Publication;
+use crate::vocabulary::close::End;
+use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 
 /// The dialect itself; it has no state.

@@ -37,8 +37,8 @@ use super::{
     Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
     Schema, UpgradeRequest,
 };
-use crate::content::{Correlation, Data, Outcome};
-use crate::shard::publication::Publication;
+use crate::vocabulary::content::{Correlation, Data, Outcome};
+use crate::vocabulary::publication::Publication;
 use crate::ws::{Kind, handshake};
 use std::borrow::Cow;
 
@@ -221,11 +221,11 @@ const INVALID_TOKEN: Rejection = Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Content, Denial, Failure, Payload, Reply};
     use crate::dialect::Then;
-    use crate::id::ShardId;
-    use crate::shard::publication::{Audience, PublicationId};
     use crate::testing::Prng;
+    use crate::vocabulary::content::{Content, Denial, Failure, Payload, Reply};
+    use crate::vocabulary::id::ShardId;
+    use crate::vocabulary::publication::{Audience, PublicationId};
     use prost::Message as _;
     use prost_types::field_descriptor_proto::{Label, Type};
     use prost_types::{
@@ -512,7 +512,7 @@ mod tests {
                     status: 1,
                     text: "no".into(),
                     data: Payload::Text("no".into()),
-                    cause: crate::content::Cause::Chosen,
+                    cause: crate::vocabulary::content::Cause::Chosen,
                 }),
                 Outcome::Joined,
             ] {

@@ -16,9 +16,9 @@ pub mod tap;
 pub mod wserver;
 pub mod wsrv;
 
-use crate::close::End;
-use crate::content::{Correlation, Outcome};
-use crate::shard::publication::Publication;
+use crate::vocabulary::close::End;
+use crate::vocabulary::content::{Correlation, Outcome};
+use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 use smallvec::SmallVec;
 use std::borrow::Cow;

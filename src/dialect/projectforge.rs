@@ -36,10 +36,10 @@ use super::{
     Answered, Call, ChannelWish, Credentials, Dialect, Habits, Intent, Intents, Options, Presence,
     Refusal, Rejection, Then, UpgradeRequest,
 };
-use crate::close::End;
-use crate::content::{Correlation, Data, Denial, Outcome};
-use crate::public_id::parse_uuid;
-use crate::shard::publication::{Audience, Publication};
+use crate::vocabulary::close::End;
+use crate::vocabulary::content::{Correlation, Data, Denial, Outcome};
+use crate::vocabulary::public_id::parse_uuid;
+use crate::vocabulary::publication::{Audience, Publication};
 use crate::ws::Kind;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
@@ -373,10 +373,10 @@ const INDENTATION_BYTES_MAX: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Cause, Content, Failure, Payload, Reply};
-    use crate::id::ShardId;
-    use crate::shard::publication::PublicationId;
     use crate::testing::Prng;
+    use crate::vocabulary::content::{Cause, Content, Failure, Payload, Reply};
+    use crate::vocabulary::id::ShardId;
+    use crate::vocabulary::publication::PublicationId;
     use simd_json::OwnedValue;
     use simd_json::prelude::{ValueAsScalar as _, ValueObjectAccess as _};
 

@@ -22,8 +22,8 @@ use super::json::Scratch;
 use super::json::write::put_string_plain;
 use super::projectforge::{put_publication, read_call};
 use super::{Dialect, Habits, Intents, Options, Refusal, Then};
-use crate::close::End;
-use crate::shard::publication::Publication;
+use crate::vocabulary::close::End;
+use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 
 /// The dialect itself; it has no state.
@@ -123,12 +123,12 @@ pub fn put_connection(connection: &Connection<'_>, json: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Content, Correlation, Data, Outcome, Payload, Reply};
     use crate::dialect::projectforge::Projectforge;
     use crate::dialect::{Answered, ChannelWish, Dialect, Presence, UpgradeRequest};
-    use crate::id::ShardId;
-    use crate::shard::publication::{Audience, PublicationId};
     use crate::testing::Prng;
+    use crate::vocabulary::content::{Content, Correlation, Data, Outcome, Payload, Reply};
+    use crate::vocabulary::id::ShardId;
+    use crate::vocabulary::publication::{Audience, PublicationId};
 
     fn decode(dialect: &dyn Dialect, message: &[u8]) -> (Result<(), Refusal>, usize) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());

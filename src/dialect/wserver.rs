@@ -18,8 +18,8 @@
 
 use super::json::{Scratch, Text, Wanted};
 use super::{Dialect, Intent, Intents, Options, Refusal};
-use crate::content::Data;
-use crate::shard::publication::Publication;
+use crate::vocabulary::content::Data;
+use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 use serde::Deserialize;
 

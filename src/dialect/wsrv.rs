@@ -31,8 +31,8 @@
 use super::json::write::{put_base64_string, put_compact_go, put_string_go};
 use super::json::{Scratch, Wanted};
 use super::{Answered, Call, Dialect, Habits, Intent, Intents, Options, Refusal};
-use crate::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
-use crate::shard::publication::Publication;
+use crate::vocabulary::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
+use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 use std::array;
 use std::io::Write as _;
@@ -223,11 +223,11 @@ const SEQNO_LETTERS: &[u8; 64] =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Content, Payload, Reply};
     use crate::dialect::Then;
-    use crate::id::ShardId;
-    use crate::shard::publication::{Audience, PublicationId};
     use crate::testing::Prng;
+    use crate::vocabulary::content::{Content, Payload, Reply};
+    use crate::vocabulary::id::ShardId;
+    use crate::vocabulary::publication::{Audience, PublicationId};
 
     /// The command, `seqno` and data of a request.
     type Request<'r> = (&'r str, &'r str, Option<&'r [u8]>);

@@ -2,7 +2,7 @@
 
 use super::run::Loop;
 use crate::embedder::Fault;
-use crate::id::ConnectionId;
+use crate::vocabulary::id::ConnectionId;
 use std::io;
 
 impl Loop {

@@ -2,7 +2,7 @@
 
 use super::start_error::StartError;
 use crate::config::Listen;
-use crate::limits::Limits;
+use crate::vocabulary::limits::Limits;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
 //! The queue of one mailbox: lock-free, bounded in messages and in bytes.
 
-use crate::shard::publication::MailboxMessage;
+use crate::shard::message::MailboxMessage;
 use crossbeam_queue::ArrayQueue;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,9 +74,9 @@ impl MessageQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Content, Data};
-    use crate::id::ShardId;
-    use crate::shard::publication::{Audience, OwnedPublication, Publication, PublicationId};
+    use crate::vocabulary::content::{Content, Data};
+    use crate::vocabulary::id::ShardId;
+    use crate::vocabulary::publication::{Audience, OwnedPublication, Publication, PublicationId};
     use std::sync::Arc;
 
     fn message(bytes: usize) -> MailboxMessage {

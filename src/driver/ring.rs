@@ -14,7 +14,7 @@
 
 use super::buffers::{BufferRing, GROUP};
 use super::socket::{CancelToken, CloseToken, ReceiveToken, SendToken};
-use crate::id::ConnectionId;
+use crate::vocabulary::id::ConnectionId;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io;

@@ -14,7 +14,7 @@
 )]
 
 use super::ring::Operation;
-use crate::id::ConnectionId;
+use crate::vocabulary::id::ConnectionId;
 use rustix::ioctl::{Getter, Opcode};
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};

@@ -6,8 +6,8 @@
 //!   ... and after `grace`, from the close of the listeners on, whatever is left is cut
 //! ```
 
-use crate::metrics::Counters;
-use crate::time::{TICK_MS, Ticks};
+use crate::vocabulary::metrics::Counters;
+use crate::vocabulary::time::{TICK_MS, Ticks};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;

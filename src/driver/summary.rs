@@ -6,9 +6,9 @@
 
 use super::mailbox::Exchange;
 use super::start_error::StartError;
-use crate::id::ShardId;
 use crate::logging;
-use crate::metrics::{Counters, Rejected};
+use crate::vocabulary::id::ShardId;
+use crate::vocabulary::metrics::{Counters, Rejected};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

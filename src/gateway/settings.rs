@@ -4,7 +4,6 @@ use super::Error;
 use crate::api::{self, Api};
 use crate::auth::Keyless;
 use crate::builtin;
-use crate::channel_pattern::ChannelPattern;
 use crate::config::{Config, DialectName, PushFrame, Route, Schema, Sender};
 use crate::dialect::{self, Options, protobuf};
 use crate::driver::TurnLimits;
@@ -13,12 +12,13 @@ use crate::driver::mailbox::Exchange;
 use crate::driver::stop::StopPlan;
 use crate::handler::{HandleCore, RouteInfo};
 use crate::http::{TapRule, UpgradeRules, playground};
-use crate::public_id::IdCipher;
 use crate::shard::claims::HomeKey;
 use crate::shard::settings::{
     EncodingId, NamespaceSettings, RouteSettings, ShardSettings, TokenRule,
 };
-use crate::time::Ticks;
+use crate::vocabulary::channel_pattern::ChannelPattern;
+use crate::vocabulary::public_id::IdCipher;
+use crate::vocabulary::time::Ticks;
 use crate::ws::Kind;
 use std::collections::BTreeMap;
 use std::sync::Arc;

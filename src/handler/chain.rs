@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::task::{Label, LocalFuture};
 use super::words::{IntoResponse, Response};
-use crate::content::Reply;
+use crate::vocabulary::content::Reply;
 use smallvec::SmallVec;
 use std::fmt;
 use std::future::Future;

@@ -3,10 +3,10 @@
 use super::admission::Joining;
 use super::chain::Registered;
 use super::task::LocalFuture;
-use crate::channel_pattern::ChannelPattern;
-use crate::content::Failure;
 use crate::embedder::discard;
 use crate::shard::settings::ChannelRule;
+use crate::vocabulary::channel_pattern::ChannelPattern;
+use crate::vocabulary::content::Failure;
 use std::collections::BTreeMap;
 
 /// Judges a client that wants to join or publish.

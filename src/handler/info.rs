@@ -1,8 +1,8 @@
 //! What a gateway tells about its sessions, channels and users.
 
-use crate::public_id::PublicId;
 use crate::shard::SessionStatistics;
-use crate::time::Tick;
+use crate::vocabulary::public_id::PublicId;
+use crate::vocabulary::time::Tick;
 
 /// A session, as it was when it was asked about.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -68,5 +68,5 @@ pub(crate) use program::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use session::SessionState;
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};
 
-pub use crate::content::{Cause, Data, Denial, Failure, Message, Reply};
 pub use crate::dialect::Rejection;
+pub use crate::vocabulary::content::{Cause, Data, Denial, Failure, Message, Reply};

@@ -7,9 +7,9 @@ use super::handle::RouteHandle;
 use super::handle_error::HandleError;
 use super::pending::Pending;
 use super::words::EncodeError;
-use crate::content::{Data, Message, Payload};
 use crate::logging::limited;
-use crate::public_id::PublicId;
+use crate::vocabulary::content::{Data, Message, Payload};
+use crate::vocabulary::public_id::PublicId;
 use serde::Serialize;
 
 /// Replies to the sender: the same channel, command and parameter, from the sender.

@@ -6,9 +6,9 @@ use super::context::Context;
 use super::session::Session;
 use super::setup::RouteSetup;
 use super::words::IntoResponse;
-use crate::content::Failure;
 use crate::dialect::Rejection;
 use crate::gateway::{Builder, Error, Gateway};
+use crate::vocabulary::content::Failure;
 use std::future::Future;
 
 /// Sets up one route on every shard. Whatever is given is cloned for each; what must be made on its

@@ -6,10 +6,11 @@ use super::handle_error::HandleError;
 use super::pages::{NamePlace, NamesWalk, Page, PageRoom, SessionsWalk, walk};
 use super::pending::Pending;
 use super::{ListedName, SessionInfo};
-use crate::content::Message;
 use crate::driver::host::{NamesOf, SessionsOf};
-use crate::public_id::PublicId;
-use crate::shard::publication::{DropTarget, OwnedAudience};
+use crate::shard::message::DropTarget;
+use crate::vocabulary::content::Message;
+use crate::vocabulary::public_id::PublicId;
+use crate::vocabulary::publication::OwnedAudience;
 use std::fmt;
 
 /// Some routes of a gateway, with the users and channels of their namespaces; made by

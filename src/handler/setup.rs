@@ -9,10 +9,10 @@ use super::program::{AdmitFn, AuthenticateFn, HeadFn, Program, RouteProgram, Ses
 use super::session::Session;
 use super::task::Label;
 use super::words::IntoResponse;
-use crate::channel_pattern::{BadPattern, ChannelPattern};
-use crate::content::Failure;
 use crate::dialect::Rejection;
 use crate::http::{EmbedderBody, HttpService};
+use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
+use crate::vocabulary::content::Failure;
 use hyper::body::Incoming;
 use hyper::{Request, Response as HttpResponse};
 use std::fmt;

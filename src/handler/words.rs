@@ -1,6 +1,6 @@
 //! How an embedder says things: messages, replies and failures, and the JSON they carry.
 
-use crate::content::{Cause, ChannelName, Denial, Failure, Message, Payload, Reply};
+use crate::vocabulary::content::{Cause, ChannelName, Denial, Failure, Message, Payload, Reply};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};

@@ -6,12 +6,12 @@
 //! knows how an answer came.
 
 use super::values::HookValues;
-use crate::close::may_close;
-use crate::content::{Failure, Message, Payload, Reply};
 use crate::dialect::{Dialect, Rejection};
 use crate::handler::Profile;
-use crate::public_id::PublicId;
 use crate::spoken::SpokenData;
+use crate::vocabulary::close::may_close;
+use crate::vocabulary::content::{Failure, Message, Payload, Reply};
+use crate::vocabulary::public_id::PublicId;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;

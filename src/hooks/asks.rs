@@ -11,10 +11,10 @@
 //! Nothing here knows how it is posted or what is made of the answer.
 
 use super::values::HookValues;
-use crate::content::Data;
 use crate::handler::{Context, RouteHandle, Session, Upgrade};
-use crate::public_id::PublicId;
 use crate::spoken::Spelled;
+use crate::vocabulary::content::Data;
+use crate::vocabulary::public_id::PublicId;
 use hyper::HeaderMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;

@@ -12,7 +12,7 @@
 
 use super::HookError;
 use super::asks::Hook;
-use crate::limits::BackendLimits;
+use crate::vocabulary::limits::BackendLimits;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

@@ -6,13 +6,13 @@ use super::asks::{self, Asker, Hook, Question};
 use super::client::{BackendClient, ShardBackends};
 use super::values::{FirstMessage, HookValues};
 use crate::config::{Config, HookKind, Hooks, OnFailure, Route};
-use crate::content::{Failure, Reply};
 use crate::dialect::Rejection;
 use crate::handler::{
     Admission, Context, HandleError, Pending, Response, RouteHandle, Session, Upgrade,
 };
 use crate::logging::limited;
-use crate::public_id::PublicId;
+use crate::vocabulary::content::{Failure, Reply};
+use crate::vocabulary::public_id::PublicId;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -5,8 +5,8 @@
 use super::HookError;
 use super::asks::Hook;
 use super::queue::{HookQueue, Totals};
-use crate::limits::BackendLimits;
 use crate::logging::limited;
+use crate::vocabulary::limits::BackendLimits;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;

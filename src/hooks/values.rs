@@ -1,7 +1,7 @@
 //! What a backend keeps with a session: values that it is told again with each later hook, and the
 //! message that is pushed when the session has opened.
 
-use crate::content::Message;
+use crate::vocabulary::content::Message;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::rc::Rc;

@@ -3,8 +3,8 @@
 use super::pipe::Pipe;
 use super::raw_head::RawHead;
 use super::service::GrantedUpgrade;
-use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
+use crate::vocabulary::id::ConnectionId;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@
 
 use super::answer::{self, Answer};
 use super::raw_head::RawHead;
-use crate::authority::Authority;
+use crate::vocabulary::authority::Authority;
 use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};

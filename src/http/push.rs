@@ -7,7 +7,7 @@ use super::service::{Context, HttpAsk, bears};
 use crate::config::PushAuth;
 use crate::dialect::wserver;
 use crate::handler::{HeadFn, Registered, RequestHead};
-use crate::shard::publication::DropTarget;
+use crate::shard::message::DropTarget;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;

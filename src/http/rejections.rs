@@ -2,8 +2,8 @@
 
 use super::line::Line;
 use super::service::Context;
-use crate::id::ConnectionId;
-use crate::metrics::Rejected;
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::metrics::Rejected;
 use hyper::StatusCode;
 use std::net::SocketAddr;
 

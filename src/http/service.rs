@@ -16,11 +16,11 @@ use crate::embedder::Embedder;
 use crate::handler::{
     Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
 };
-use crate::id::ConnectionId;
-use crate::metrics::Rejections;
-use crate::shard::publication::DropTarget;
+use crate::shard::message::DropTarget;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{HttpPhase, Ruling};
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::metrics::Rejections;
 use crate::ws::handshake::Accept;
 use http_body_util::Either;
 use hyper::body::{Body, Incoming};

@@ -23,7 +23,7 @@
 
 use super::hash::HashSeed;
 use super::room::{list_bytes, table_bytes, text_bytes};
-use crate::id::{SHARDS_MAX, SessionId, ShardId};
+use crate::vocabulary::id::{SHARDS_MAX, SessionId, ShardId};
 use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
 
@@ -302,8 +302,8 @@ const _: () = assert!(size_of::<Name>() == 56);
 mod tests {
     use super::Verdict::{Evict, Granted, NoRoom, Refused};
     use super::*;
-    use crate::id::ConnectionId;
     use crate::testing::Prng;
+    use crate::vocabulary::id::ConnectionId;
     use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
     #[test]

@@ -3,7 +3,7 @@
 use super::connection_table::ConnectionTable;
 use super::outbox::Outbox;
 use super::settings::{RouteSettings, ShardSettings};
-use crate::time::Tick;
+use crate::vocabulary::time::Tick;
 
 /// The part of a connection that a publication touches; the rest lies in arrays beside it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! misses from then on, at the cost of one compare. The name lies beside the connection, in the
 //! same cache line, since whoever looks for the one needs the other.
 
-use crate::id::{ConnectionId, SLOTS_MAX};
+use crate::vocabulary::id::{ConnectionId, SLOTS_MAX};
 
 /// The connections of one shard, found by [`ConnectionId`] in constant time.
 ///

@@ -8,9 +8,9 @@ use super::dirty::DirtyQueues;
 use super::drain::Drain;
 use super::exclusive::{Claimants, Verdict};
 use super::hash::HashSeed;
+use super::message::{ClaimMessage, MailboxMessage, Ticket};
 use super::outbox::{Marks, Outboxes};
 use super::presence::Sighting;
-use super::publication::{ClaimMessage, MailboxMessage, Ticket};
 use super::question::{Answer, Question};
 use super::reports::Report;
 use super::room::Kept;
@@ -18,13 +18,13 @@ use super::settings::ShardSettings;
 use super::unfinished::{Unfinished, kept_bytes};
 use super::users::Users;
 use super::wheel::Wheel;
-use crate::close::End;
-use crate::content::{Denial, Outcome};
 use crate::dialect::json::Scratch;
-use crate::id::{ConnectionId, SessionId, ShardId};
-use crate::metrics::{Counters, Rejected};
-use crate::public_id::Tag;
-use crate::time::Tick;
+use crate::vocabulary::close::End;
+use crate::vocabulary::content::{Denial, Outcome};
+use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
+use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::public_id::Tag;
+use crate::vocabulary::time::Tick;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
@@ -544,8 +544,8 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::content::{Content, Data};
-    use crate::shard::publication::Audience;
+    use crate::vocabulary::content::{Content, Data};
+    use crate::vocabulary::publication::Audience;
 
     const JACK: Audience<'static> = Audience::User {
         namespace: 0,

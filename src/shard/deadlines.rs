@@ -5,9 +5,9 @@
 
 use super::connection::{HttpPhase, Phase};
 use super::core::Shard;
-use crate::close::End;
-use crate::id::ConnectionId;
-use crate::time::Tick;
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::time::Tick;
 
 impl Shard {
     /// Sets the time. Fires nothing: what has arrived by now is handled before.

@@ -11,9 +11,9 @@
 
 use super::connection::Phase;
 use super::core::Shard;
-use crate::close::End;
-use crate::id::ConnectionId;
-use crate::time::{Tick, Ticks};
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::time::{Tick, Ticks};
 use rand_core::RngCore as _;
 
 /// The sessions that are still to be closed, and when the next one is.
@@ -125,8 +125,8 @@ mod tests {
     use super::*;
     use crate::config::{Config, DialectName, Route};
     use crate::gateway::shard_settings;
-    use crate::id::ShardId;
     use crate::shard::hash::HashSeed;
+    use crate::vocabulary::id::ShardId;
     use std::sync::Arc;
 
     fn shard(seed: u8) -> Shard {

@@ -4,8 +4,8 @@ use super::connection::Phase;
 use super::core::{CloseStep, Shard};
 use super::reports::ReportedEvent;
 use super::unfinished::kept_bytes;
-use crate::close::End;
-use crate::id::{ConnectionId, SessionId};
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::{ConnectionId, SessionId};
 
 impl Shard {
     /// Ends one session, if it is one and has not begun to end.

@@ -9,10 +9,10 @@
 use super::claims::{self, Verdict as Decision};
 use super::connection::Phase;
 use super::core::Shard;
-use super::publication::{ClaimMessage, ClaimStep, MailboxMessage};
+use super::message::{ClaimMessage, ClaimStep, MailboxMessage};
 use super::room::text_bytes;
-use crate::close::End;
-use crate::id::{ConnectionId, SessionId};
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::{ConnectionId, SessionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -18,8 +18,8 @@
 use super::connection::{Connection, HttpPhase, Phase};
 use super::core::{CloseStep, Shard};
 use super::settings::ShardSettings;
-use crate::id::ConnectionId;
-use crate::time::{Tick, Ticks};
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::time::{Tick, Ticks};
 
 impl Connection {
     /// Starts the grace, and the bound on all of them together.
@@ -117,10 +117,10 @@ pub(super) const GRACES_MAX: u32 = 10;
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::content::{Content, Data};
-    use crate::id::{SessionId, ShardId};
     use crate::shard::hash::HashSeed;
-    use crate::shard::publication::Audience;
+    use crate::vocabulary::content::{Content, Data};
+    use crate::vocabulary::id::{SessionId, ShardId};
+    use crate::vocabulary::publication::Audience;
     use std::sync::Arc;
 
     const GRACE: u32 = 10;
@@ -129,7 +129,8 @@ mod tests {
 
     fn shard() -> Shard {
         let mut config = Config::default();
-        config.heartbeat.close_grace_ms = GRACE * u32::try_from(crate::time::TICK_MS).expect("few");
+        config.heartbeat.close_grace_ms =
+            GRACE * u32::try_from(crate::vocabulary::time::TICK_MS).expect("few");
         for route in &mut config.routes {
             route.limits.outbox_bytes_max = 64 << 10;
         }
@@ -263,7 +264,7 @@ mod tests {
     fn a_peer_that_has_taken_everything_has_one_grace_to_end() {
         let mut shard = shard();
         let id = open(&mut shard);
-        shard.end_session(id, crate::close::End::Shutdown);
+        shard.end_session(id, crate::vocabulary::close::End::Shutdown);
         let close = shard.poll_send().expect("it is closed").1.len();
         shard.handle_sent(id, u32::try_from(close).expect("short"));
         assert_eq!(next_step(&mut shard), Some(CloseStep::Shutdown));

@@ -12,8 +12,8 @@
 use super::connection::{HttpPhase, Phase};
 use super::core::{CloseStep, Shard};
 use super::reports::ReportedEvent;
-use crate::close::End;
-use crate::id::ConnectionId;
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::ConnectionId;
 
 impl Shard {
     /// Sets what an HTTP connection waits for. With `anew` its time limit begins again even if the

@@ -3,8 +3,8 @@
 use super::connection::Phase;
 use super::core::{SessionStatistics, Shard};
 use super::presence::WATCHERS;
-use crate::id::{ConnectionId, SessionId};
-use crate::public_id::PublicId;
+use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::public_id::PublicId;
 
 impl Shard {
     /// The public id of a session; `None` if it is none.

@@ -27,16 +27,15 @@ use super::connection_table::ConnectionTable;
 use super::core::Shard;
 use super::dirty::DirtyQueues;
 use super::input::opcode;
+use super::message::{DropTarget, MailboxMessage, Ticket};
 use super::outbox::{Outboxes, Overflow, Pushed};
 use super::presence::WATCHERS;
-use super::publication::{
-    Audience, DropTarget, MailboxMessage, OwnedPublication, Publication, PublicationId, Ticket,
-};
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use super::users::Member;
-use crate::close::End;
-use crate::content::{ChannelName, Content};
-use crate::id::{ConnectionId, SessionId, ShardId};
+use crate::vocabulary::close::End;
+use crate::vocabulary::content::{ChannelName, Content};
+use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
+use crate::vocabulary::publication::{Audience, OwnedPublication, Publication, PublicationId};
 use crate::ws::encoder;
 use rand_core::RngCore;
 use smallvec::SmallVec;

@@ -14,8 +14,8 @@
 
 use super::core::Shard;
 use super::output::{slots_here, slots_of, slots_of_everyone};
-use super::publication::{Audience, Publication};
-use crate::content::{ChannelName, Content};
+use crate::vocabulary::content::{ChannelName, Content};
+use crate::vocabulary::publication::{Audience, Publication};
 
 impl Shard {
     /// Applies a publication whose channel is [`ChannelName::Own`]; returns how many sessions it
@@ -132,13 +132,13 @@ fn with_channel<'p>(publication: &Publication<'p>, channel: &'p str) -> Publicat
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::content::Data;
     use crate::dialect::json::Scratch;
     use crate::dialect::{Dialect, Habits, Intents, Options, Refusal};
     use crate::gateway::shard_settings;
-    use crate::id::{ConnectionId, SessionId, ShardId};
     use crate::shard::CloseStep;
     use crate::shard::hash::HashSeed;
+    use crate::vocabulary::content::Data;
+    use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
     use crate::ws::Kind;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,13 +2,14 @@
 
 use super::channels::NotJoined;
 use super::core::{SessionStatistics, Shard};
-use super::publication::{Audience, MailboxMessage};
+use super::message::MailboxMessage;
 use super::room::{NoRoom, Room};
-use crate::close::End;
-use crate::content::{Content, Data, Denial, Outcome};
 use crate::dialect::Presence;
-use crate::id::{ConnectionId, SessionId};
-use crate::public_id::PublicId;
+use crate::vocabulary::close::End;
+use crate::vocabulary::content::{Content, Data, Denial, Outcome};
+use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::public_id::PublicId;
+use crate::vocabulary::publication::Audience;
 use rand_core::RngCore;
 use std::sync::Arc;
 

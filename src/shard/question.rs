@@ -3,8 +3,8 @@
 //! A question names its session and owns its data, so that it can be answered in any order, also
 //! after the session is gone.
 
-use crate::content::{Correlation, Outcome};
-use crate::id::SessionId;
+use crate::vocabulary::content::{Correlation, Outcome};
+use crate::vocabulary::id::SessionId;
 use bytes::Bytes;
 
 /// What the shard must find out from somebody outside it.

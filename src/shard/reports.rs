@@ -5,10 +5,10 @@
 
 use super::connection::Phase;
 use super::core::Shard;
-use crate::close::End;
-use crate::id::ConnectionId;
-use crate::metrics::Rejected;
-use crate::public_id::PublicId;
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::public_id::PublicId;
 
 /// One thing that happened to one connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

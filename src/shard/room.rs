@@ -10,9 +10,9 @@
 //! depend on what others do.
 
 use super::core::Shard;
-use crate::close::End;
-use crate::content::Denial;
-use crate::id::ConnectionId;
+use crate::vocabulary::close::End;
+use crate::vocabulary::content::Denial;
+use crate::vocabulary::id::ConnectionId;
 
 /// How many bytes more may be remembered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,10 +1,10 @@
 //! What a shard runs with: the part of the config that the pure core needs, in its own units.
 
 use super::claims::HomeKey;
-use crate::channel_pattern::ChannelPattern;
 use crate::dialect::{Dialect, Options};
-use crate::public_id::IdCipher;
-use crate::time::Ticks;
+use crate::vocabulary::channel_pattern::ChannelPattern;
+use crate::vocabulary::public_id::IdCipher;
+use crate::vocabulary::time::Ticks;
 use std::collections::BTreeMap;
 
 /// The bounds and routes of one shard. The same on every shard of a process.

@@ -5,9 +5,9 @@
 
 use super::connection::{Connection, Phase};
 use super::core::Shard;
-use crate::close::End;
-use crate::id::ConnectionId;
-use crate::time::Tick;
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::time::Tick;
 use crate::ws::{Decoder, Event, TextCheck};
 
 /// A message, or a control frame, that has not come whole.

@@ -11,7 +11,8 @@
 //!
 //! [`TextCheck`]: super::text_check::TextCheck
 
-use crate::close::{self, HeadFault, HeadFaults, ProtocolError};
+use crate::vocabulary::close::{self, HeadFault, HeadFaults, ProtocolError};
+use crate::vocabulary::content::Kind;
 use fastwebsockets::{OpCode, unmask};
 
 /// Where one connection's byte stream stands.
@@ -67,15 +68,6 @@ pub enum Event<'m> {
     /// The peer's close frame, with its code, or `None` if it was empty. Its reason has been
     /// checked and dropped.
     Close(Option<u16>),
-}
-
-/// The two types of message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Opcode 1. Not checked for UTF-8.
-    Text,
-    /// Opcode 2.
-    Binary,
 }
 
 /// An unmasked payload: at most 125 bytes of a ping, at most the message limit of a message.

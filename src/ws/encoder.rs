@@ -4,7 +4,7 @@
 //! the original servers send it. Lengths are written in their shortest form (RFC 6455 5.2). What
 //! the buffer holds already is never touched.
 
-use crate::close::{self, REASON_BYTES_MAX};
+use crate::vocabulary::close::{self, REASON_BYTES_MAX};
 use fastwebsockets::OpCode;
 
 /// Appends the head of a frame whose `payload_bytes` bytes of payload follow.

@@ -14,7 +14,7 @@
 //! ways is refused as it always was. Header names are compared without regard to case; nothing here
 //! knows an HTTP library. How a refusal looks on the wire, beyond its status, is for the caller.
 
-use crate::authority::Authority;
+use crate::vocabulary::authority::Authority;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};

@@ -7,14 +7,15 @@
 //! ```
 //!
 //! Bytes come in as arguments and go out into the caller's buffers. Nothing here knows sockets,
-//! time, dialects, or what a session is. How a connection ends is worded in [`crate::close`].
+//! time, dialects, or what a session is. How a connection ends is worded in [`crate::vocabulary::close`].
 
 pub mod decoder;
 pub mod encoder;
 pub mod handshake;
 pub mod text_check;
 
-pub use crate::close::ProtocolError;
-pub use decoder::{Decoder, Event, Kind, Payload};
+pub use crate::vocabulary::close::ProtocolError;
+pub use crate::vocabulary::content::Kind;
+pub use decoder::{Decoder, Event, Payload};
 pub use fastwebsockets::OpCode;
 pub use text_check::TextCheck;

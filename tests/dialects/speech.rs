@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use campanile::content::{Content, Correlation, Data, Denial, Failure, Outcome, Payload, Reply};
 use campanile::id::{ConnectionId, SessionId, ShardId};
-use campanile::shard::publication::{Audience, OwnedAudience, Publication, PublicationId};
+use campanile::publication::{Audience, OwnedAudience, Publication, PublicationId};
 use campanile::ws::Kind;
 use serde_json::Value;
 

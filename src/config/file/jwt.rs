@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use super::super::error::ConfigError;
 use super::super::{Jwt, JwtKeys, TokenSource};
 use super::reader::{Entry, Reader};
-use crate::limits::JWT_LEEWAY_S;
+use crate::vocabulary::limits::JWT_LEEWAY_S;
 
 /// What may stand in a route's `jwt`.
 pub(super) const JWT_KEYS: &[&str] = &[

@@ -31,7 +31,9 @@ use super::{
     Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Listen, Logging, Ring, Secret,
     Shards,
 };
-use crate::limits::{DRAIN_DELAY_MS, DRAIN_MS, RouteLimits, SHUTDOWN_GRACE_MS, Setting};
+use crate::vocabulary::limits::{
+    DRAIN_DELAY_MS, DRAIN_MS, RouteLimits, SHUTDOWN_GRACE_MS, Setting,
+};
 
 /// Reads `text`, which came from the file `name`. Every key it sets has its line in the places.
 pub(super) fn read(name: &str, text: &str) -> Result<(Config, Places), ConfigError> {

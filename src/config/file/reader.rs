@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::super::Secret;
 use super::super::error::{ConfigError, Places};
 use super::super::words::key_in;
-use crate::limits::Setting;
+use crate::vocabulary::limits::Setting;
 
 /// Reads a file and remembers where its keys are.
 pub(super) struct Reader {

@@ -14,7 +14,7 @@ use super::super::words::{quoted, quoted_list, unknown};
 use super::super::{Config, DialectName, Origin, PushAuth, Route, Schema, Tokens};
 use super::HEADER_KEYS;
 use super::reader::{Entry, Reader};
-use crate::limits::RouteLimits;
+use crate::vocabulary::limits::RouteLimits;
 
 const NEEDS: &str = "a route needs";
 

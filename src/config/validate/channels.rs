@@ -7,7 +7,7 @@ use super::super::words::quoted;
 use super::super::{ChannelSetting, Config, Create, Limits, Route};
 use super::rule::{self, Surroundings};
 use super::texts::{Complaint, complain};
-use crate::channel_pattern::ChannelPattern;
+use crate::vocabulary::channel_pattern::ChannelPattern;
 
 /// What has been seen of a namespace.
 #[derive(Default)]

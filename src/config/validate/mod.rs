@@ -19,7 +19,7 @@ mod trial;
 use self::path::PathsTaken;
 use super::Config;
 use super::error::{ConfigError, Places};
-use crate::limits::{
+use crate::vocabulary::limits::{
     ApiLimits, BackendLimits, DRAIN_DELAY_MS, DRAIN_MS, Heartbeat, Http, JWT_LEEWAY_S, Limits,
     Logging, Ring, RouteLimits, SHUTDOWN_GRACE_MS, Setting,
 };

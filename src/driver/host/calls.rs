@@ -4,16 +4,16 @@
 //! in the shard's queue of commands, behind whatever it asked for while it ran.
 
 use super::Host;
-use crate::content::{Cause, Correlation, Failure, Outcome};
 use crate::embedder::Panicked;
 use crate::handler::{
     Admitted, CallChain, Context, Farewell, Gate, Guarded, Joining, Label, LocalFuture, Next,
     Registered, Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
 };
-use crate::id::{ConnectionId, SessionId};
 use crate::logging::limited;
-use crate::metrics::Rejected;
 use crate::shard::{Answer, Ask, Question, Request};
+use crate::vocabulary::content::{Cause, Correlation, Failure, Outcome};
+use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::metrics::Rejected;
 use crate::ws::Kind;
 use bytes::Bytes;
 use std::cell::Cell;

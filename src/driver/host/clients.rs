@@ -5,13 +5,13 @@
 
 use super::Host;
 use super::embedding::ReplyTo;
-use crate::content::{Denial, Message};
 use crate::handler::{Gate, HandleError, Wish};
-use crate::id::SessionId;
-use crate::metrics::Rejected;
 use crate::shard::Joined;
-use crate::shard::publication::Audience;
 use crate::shard::settings::ChannelRule;
+use crate::vocabulary::content::{Denial, Message};
+use crate::vocabulary::id::SessionId;
+use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::publication::Audience;
 use std::rc::Rc;
 
 impl Host {

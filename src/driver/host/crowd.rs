@@ -14,9 +14,9 @@
 //! of one that looks after the gateway. Nothing here knows a socket.
 
 use crate::http::Merit;
-use crate::id::ConnectionId;
 use crate::shard::HttpPhase;
-use crate::time::{Tick, Ticks};
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::time::{Tick, Ticks};
 use slab::Slab;
 
 /// The HTTP connections of a shard, by when they are evicted.

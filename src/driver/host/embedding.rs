@@ -2,14 +2,15 @@
 
 use super::pushes::TotalTo;
 use super::{Host, WaitingUpgrade};
-use crate::content::Message;
 use crate::handler::{HandleError, MemberCount, SessionInfo};
 use crate::http::{Refused, Replied, Reply};
-use crate::id::{ConnectionId, SessionId};
-use crate::public_id::PublicId;
-use crate::shard::publication::{DropTarget, OwnedAudience, Ticket};
+use crate::shard::message::{DropTarget, Ticket};
 use crate::shard::{Joined, Verdict};
-use crate::time::Tick;
+use crate::vocabulary::content::Message;
+use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::public_id::PublicId;
+use crate::vocabulary::publication::OwnedAudience;
+use crate::vocabulary::time::Tick;
 use std::any::{Any, TypeId};
 use std::rc::Rc;
 use std::sync::Arc;

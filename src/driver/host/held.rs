@@ -1,8 +1,8 @@
 //! What comes from a session while it waits for an answer: kept, and its socket not read.
 
 use super::Host;
-use crate::close::End;
-use crate::id::ConnectionId;
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::ConnectionId;
 
 /// What came from a session that waits for an answer.
 #[derive(Debug)]

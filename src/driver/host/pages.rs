@@ -3,10 +3,11 @@
 use super::Host;
 use super::embedding::ReplyTo;
 use super::pushes::{Sum, TotalTo};
-use crate::content::Message;
 use crate::handler::{HandleError, SessionInfo};
-use crate::id::{ConnectionId, ShardId};
-use crate::shard::publication::{DropTarget, OwnedAudience};
+use crate::shard::message::DropTarget;
+use crate::vocabulary::content::Message;
+use crate::vocabulary::id::{ConnectionId, ShardId};
+use crate::vocabulary::publication::OwnedAudience;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::rc::Rc;

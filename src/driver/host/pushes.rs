@@ -2,12 +2,13 @@
 
 use super::embedding::ReplyTo;
 use super::{Host, PendingPush};
-use crate::content::{Content, Data};
 use crate::dialect::wserver;
 use crate::handler::HandleError;
 use crate::http::{Asked, HttpAsk, Refused, Replied, Reply, RequestBody};
-use crate::shard::publication::{Audience, Ticket};
-use crate::time::Tick;
+use crate::shard::message::Ticket;
+use crate::vocabulary::content::{Content, Data};
+use crate::vocabulary::publication::Audience;
+use crate::vocabulary::time::Tick;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 

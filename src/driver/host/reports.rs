@@ -1,9 +1,9 @@
 //! Which sessions ended and what was rejected: a line for each at `debug`, and counts in any case.
 
 use super::Host;
-use crate::id::{ConnectionId, SessionId};
-use crate::metrics::{Counters, Rejected};
 use crate::shard::{Report, ReportedEvent};
+use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::metrics::{Counters, Rejected};
 use std::net::SocketAddr;
 use tracing::field::display;
 

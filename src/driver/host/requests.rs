@@ -2,14 +2,14 @@
 
 use super::Host;
 use super::crowd::{Room, Standing};
-use crate::close::End;
 use crate::embedder::Fault;
 use crate::http::{HttpConnection, OVERLOADED, Progress, TIMED_OUT, Upgraded};
-use crate::id::ConnectionId;
 use crate::logging::limited;
-use crate::metrics::Rejected;
 use crate::shard::users::ANY_EVENT;
 use crate::shard::{HttpPhase, Joined};
+use crate::vocabulary::close::End;
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::metrics::Rejected;
 use bytes::BytesMut;
 
 impl Host {

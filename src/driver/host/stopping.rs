@@ -2,7 +2,7 @@
 
 use super::Host;
 use crate::driver::stop::Pace;
-use crate::id::ConnectionId;
+use crate::vocabulary::id::ConnectionId;
 
 impl Host {
     /// Has `/health` say that the gateway is stopping. Nothing else changes.
@@ -52,7 +52,7 @@ impl Host {
     }
 
     /// [`Host::begin_drain`] for a simulation: all sessions over so many ticks.
-    pub fn drain_over(&mut self, over: crate::time::Ticks) {
+    pub fn drain_over(&mut self, over: crate::vocabulary::time::Ticks) {
         self.begin_drain(Pace { at_once: 0, over });
     }
 

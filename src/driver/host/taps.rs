@@ -1,12 +1,12 @@
 //! What those who are shown a namespace's traffic are told of sessions that open and close.
 
 use super::Host;
-use crate::content::{Content, Data};
 use crate::dialect::tap;
 use crate::handler::Profile;
-use crate::id::ConnectionId;
 use crate::shard::Sighting;
-use crate::time::rfc3339;
+use crate::vocabulary::content::{Content, Data};
+use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::time::rfc3339;
 
 impl Host {
     /// A session has opened, and joined nothing yet.

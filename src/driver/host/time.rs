@@ -4,7 +4,7 @@
 //! after it arrived, and [`Host::fire_deadlines`] comes last.
 
 use super::Host;
-use crate::time::{Tick, Ticks};
+use crate::vocabulary::time::{Tick, Ticks};
 
 /// A time that a host was told. Whoever has one may hand over what had arrived before it was made;
 /// for what arrives later another one is needed.

@@ -1,13 +1,13 @@
 //! What a backend may answer: the good as it was meant, everything else as nonsense and no more.
 
-use crate::content::{Data, Failure, Reply};
 use crate::dialect::{Dialect, easyws, edk, wsrv};
 use crate::hooks::answers::{
     Actions, Admitted, Bounds, JOINS_MAX, LEAVES_MAX, OpenAnswer, PUSHES_MAX, Target, read_allow,
     read_message, read_open, read_user,
 };
-use crate::public_id::PublicId;
 use crate::testing::Prng;
+use crate::vocabulary::content::{Data, Failure, Reply};
+use crate::vocabulary::public_id::PublicId;
 use std::fmt::Debug;
 
 const BOUNDS: Bounds = Bounds {

@@ -1,13 +1,13 @@
 //! What is remembered for clients against what is recomputed, and what happens at each bound.
 
 use crate::config::{Config, DialectName, Route};
-use crate::content::{Correlation, Outcome};
 use crate::gateway::shard_settings;
-use crate::id::{ConnectionId, ShardId};
 use crate::shard::hash::HashSeed;
 use crate::shard::{Joined, NoRoom, Ruling, Shard};
 use crate::testing::Prng;
-use crate::time::Tick;
+use crate::vocabulary::content::{Correlation, Outcome};
+use crate::vocabulary::id::{ConnectionId, ShardId};
+use crate::vocabulary::time::Tick;
 use crate::ws::Kind;
 use std::sync::Arc;
 
@@ -116,7 +116,7 @@ fn what_is_counted_is_what_is_there() {
                 }
                 (13..=14, Some(id)) => drop(shard.leave_channel(id, &text(&mut prng))),
                 (15, Some(id)) => shard.keep(id, prng.range(0, 2_000) as usize),
-                (16, Some(id)) => shard.end_session(id, crate::close::End::Dropped),
+                (16, Some(id)) => shard.end_session(id, crate::vocabulary::close::End::Dropped),
                 (17, _) => {
                     let id = shard.handle_accepted().expect("there is room");
                     shard.claim(id, 0, &text(&mut prng), prng.chance(1, 2));
@@ -126,7 +126,7 @@ fn what_is_counted_is_what_is_there() {
                     if let Some(id) = prng.pick(claims.iter().copied()) {
                         claims.retain(|&other| other != id);
                         shard.give_up_claim(id);
-                        shard.cut(id, crate::close::End::Reset);
+                        shard.cut(id, crate::vocabulary::close::End::Reset);
                     }
                 }
             }
@@ -225,7 +225,7 @@ fn a_join_beyond_is_refused_in_the_words_of_the_language() {
         assert_eq!(shard.counters().ended(expected.end().label()), 1);
 
         // Whoever leaves makes room.
-        shard.end_session(members[0], crate::close::End::Dropped);
+        shard.end_session(members[0], crate::vocabulary::close::End::Dropped);
         drain(&mut shard);
         let newcomer = open(&mut shard, EASYWS);
         assert_eq!(shard.join(newcomer, &name), Joined::Now);

@@ -2,11 +2,11 @@
 
 use crate::config::Config;
 use crate::gateway::shard_settings;
-use crate::id::{ConnectionId, ShardId};
 use crate::shard::hash::HashSeed;
 use crate::shard::{Answer, Shard};
 use crate::testing::Prng;
-use crate::time::{TICK_MS, Tick};
+use crate::vocabulary::id::{ConnectionId, ShardId};
+use crate::vocabulary::time::{TICK_MS, Tick};
 use std::sync::Arc;
 
 const TIMEOUT: u32 = 50;

@@ -1,6 +1,6 @@
 //! What a shard counts, in plain integers that only it touches.
 
-use crate::close::End;
+use crate::vocabulary::close::End;
 use std::collections::BTreeMap;
 
 /// The counts of one shard since it started.

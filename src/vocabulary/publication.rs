@@ -1,12 +1,10 @@
-//! Publications and the messages that shards send each other: plain data, all of it.
+//! Publications: what is said, to whom, and which one it is. Plain data, all of it.
 //!
 //! A publication is accepted, named and routed on one shard (`publish`), and applied on each
-//! (`deliver`). What travels between them owns its bytes and holds no waker, closure or reference
-//! count that is not atomic, so that the same message could cross a network.
+//! (`deliver`). What travels between them owns its bytes.
 
-use crate::content::{Content, Message};
-use crate::id::{SessionId, ShardId};
-use std::sync::Arc;
+use crate::vocabulary::content::{Content, Message};
+use crate::vocabulary::id::{SessionId, ShardId};
 
 /// One event on its way to those it is for.
 #[derive(Clone, Copy, Debug)]
@@ -202,117 +200,11 @@ impl OwnedPublication {
             nonce: self.nonce,
         }
     }
-}
 
-/// What one shard tells another.
-#[derive(Clone, Debug)]
-pub enum MailboxMessage {
-    /// Apply this publication.
-    Publication {
-        /// What to apply; one copy serves all shards.
-        publication: Arc<OwnedPublication>,
-        /// Where the number of sessions reached is to be reported; `None` if nobody asks.
-        ticket: Option<Ticket>,
-    },
-    /// About an exclusive user.
-    Claim(ClaimMessage),
-    /// So many more sessions watch a namespace's traffic.
-    Watchers {
-        /// The namespace.
-        namespace: u16,
-        /// One more, or one less.
-        more: bool,
-    },
-    /// End the sessions of a user.
-    Drop {
-        /// Whose, and which of them.
-        target: Arc<DropTarget>,
-        /// Where the number of sessions ended is to be reported; `None` if nobody asks.
-        ticket: Option<Ticket>,
-    },
-}
-
-impl MailboxMessage {
-    /// What it holds beside itself, in bytes, of which a few kibibytes of names are not counted. A
-    /// publication's are counted in each mailbox, though all share them.
+    /// What it holds, in bytes, of which a few kibibytes of names are not counted.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        match self {
-            Self::Publication { publication, .. } => {
-                let message = &publication.message;
-                let data = message.data.bytes_count() + message.status_text.len();
-                (size_of::<OwnedPublication>() + data) as u64
-            }
-            Self::Claim(_) | Self::Watchers { .. } | Self::Drop { .. } => 0,
-        }
+        let data = self.message.data.bytes_count() + self.message.status_text.len();
+        (size_of::<Self>() + data) as u64
     }
-}
-
-/// What shards tell each other about a user who may have one session only: the user's *home*
-/// shard, found by its name, decides who that is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ClaimMessage {
-    /// The namespace of the user.
-    pub namespace: u16,
-    /// The user's name.
-    pub user: Arc<[u8]>,
-    /// The session that it is about.
-    pub session: SessionId,
-    /// What is said about it.
-    pub step: ClaimStep,
-}
-
-/// The steps of a claim.
-///
-/// ```text
-///   newcomer's shard             home                 present holder's shard
-///        | Claim                   |                            |
-///        |------------------------>|  Evict                     |
-///        |                         |--------------------------->|  unbound, 4001
-///        |                         |                   Release  |
-///        |                 Granted |<---------------------------|
-///        |<------------------------|                            |
-/// ```
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ClaimStep {
-    /// To the home: the session wants to be the user's.
-    Claim {
-        /// Whether it is refused if there is another.
-        yields: bool,
-    },
-    /// To the home: the session is not, or no longer wants to be, the user's.
-    Release,
-    /// To the session's shard: it is the user's.
-    Granted,
-    /// To the session's shard: there is another, or too many wait.
-    Refused {
-        /// Whether the user is there, and not only others who wait.
-        is_held: bool,
-    },
-    /// To the session's shard: there is no room for the user's name.
-    NoRoom,
-    /// To the session's shard: it is the user's no longer, close it.
-    Evict,
-}
-
-/// Which sessions a drop ends.
-#[derive(Debug)]
-pub struct DropTarget {
-    /// The user's namespace.
-    pub namespace: u16,
-    /// The user's name.
-    pub name: Box<[u8]>,
-    /// Only those registered for this event; `None` is all of them.
-    pub event: Option<Box<[u8]>>,
-}
-
-/// The name of a question that other shards answer with a number.
-///
-/// It says who asked and which of its questions it was, and keeps nothing alive.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ticket {
-    /// The shard that wants to know.
-    pub asker: ShardId,
-    /// Which of its questions.
-    pub index: u32,
 }

@@ -14,7 +14,7 @@
 //!              version          variant
 //! ```
 
-use crate::id::SessionId;
+use crate::vocabulary::id::SessionId;
 use siphasher::sip::SipHasher24;
 use std::error::Error;
 use std::fmt;
@@ -281,8 +281,8 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{ConnectionId, SLOTS_MAX, ShardId};
     use crate::testing::Prng;
+    use crate::vocabulary::id::{ConnectionId, SLOTS_MAX, ShardId};
 
     #[test]
     fn what_is_sealed_is_opened_again() {

@@ -13,8 +13,16 @@
 //!     edk           the data's bytes, or a ws.Message of type "chat"
 //! ```
 
-use crate::ws::Kind;
 use bytes::Bytes;
+
+/// The two types of message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Opcode 1. Not checked for UTF-8.
+    Text,
+    /// Opcode 2.
+    Binary,
+}
 
 /// The body of a message, borrowed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

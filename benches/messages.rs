@@ -3,7 +3,8 @@
 //! By language, with the default config: `echo` is answered by the gateway itself, `publish` goes
 //! to the sender, who is the only one on the channel. No kernel. (`wserver` has neither.)
 
-use campanile::dialect::protobuf::{self, Envelope};
+use campanile::codec::protobuf;
+use campanile::codec::protobuf::Envelope;
 use campanile::ws::OpCode;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use server::Server;

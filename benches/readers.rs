@@ -3,11 +3,12 @@
 //! JSON is found as Go's first version finds it, read as its second version reads it, and written
 //! in the ways of both; Protocol Buffers are checked without a schema and read with our own.
 
-use campanile::dialect::json::write::{
+use campanile::codec::json::write::{
     put_base64_string, put_compact_go, put_indented, put_string_go, put_string_plain,
 };
-use campanile::dialect::json::{Wanted, strict};
-use campanile::dialect::protobuf::{self, Envelope};
+use campanile::codec::json::{Wanted, strict};
+use campanile::codec::protobuf;
+use campanile::codec::protobuf::Envelope;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 

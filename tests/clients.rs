@@ -10,7 +10,7 @@ mod node;
 #[path = "clients/program.rs"]
 mod program;
 
-use campanile::dialect::protobuf;
+use campanile::codec::protobuf;
 use std::time::Duration;
 
 /// Runs a script against a gateway of its own.

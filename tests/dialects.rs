@@ -9,8 +9,8 @@
 //! Everything is drawn from seeds. What a single message of a language looks like, byte for byte,
 //! is for the dialects' own tests and the transcripts.
 
+use campanile::codec::json::Scratch;
 use campanile::content::{Correlation, Data, Outcome};
-use campanile::dialect::json::Scratch;
 use campanile::dialect::{
     ALL, Answered, Call, Dialect, Intent, Intents, Options, Presence, Refusal, Schema, named,
 };

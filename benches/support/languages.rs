@@ -1,9 +1,10 @@
 //! A message of each language, as a client says it and as a publication becomes it.
 
 use crate::checksum;
+use campanile::codec::json::Scratch;
+use campanile::codec::protobuf;
+use campanile::codec::protobuf::Envelope;
 use campanile::content::{Content, Data};
-use campanile::dialect::json::Scratch;
-use campanile::dialect::protobuf::{self, Envelope};
 use campanile::dialect::{Dialect, Intent, Intents, Options, Schema, named};
 use campanile::id::ShardId;
 use campanile::publication::{Audience, Publication, PublicationId};

@@ -9,7 +9,7 @@
 //! would have been then. The steps are counted by a task of whichever shard stores an answer while
 //! nobody counts; it ends when all is forgotten, so an idle process is not woken for it.
 
-use crate::deadline::within;
+use crate::runtime::deadline::within;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -9,8 +9,8 @@
 use super::Bounds;
 use super::members::Members;
 use super::problem::{Code, Problem, field_of};
+use crate::codec::spoken::SpokenData;
 use crate::handler::{Handle, HandleError, RouteHandle, Routes};
-use crate::spoken::SpokenData;
 use crate::vocabulary::close::{CODES, REASON_BYTES_MAX, may_close};
 use crate::vocabulary::content::Message;
 use crate::vocabulary::public_id::PublicId;

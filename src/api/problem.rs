@@ -1,8 +1,8 @@
 //! What a caller is told when something was not done: one table of codes, and what they mean.
 
 use super::answer::ApiAnswer;
+use crate::codec::spoken::BadData;
 use crate::handler::HandleError;
-use crate::spoken::BadData;
 use serde::Serialize;
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! Finds the token in an upgrade request, in the places that the config names.
 
+use crate::codec::cookie;
 use crate::config::TokenSource;
-use crate::cookie;
 use crate::handler::RequestHead;
 
 /// Where a token is looked for if the config names no place: behind `Authorization: Bearer`, then

@@ -11,9 +11,9 @@
 //! ```
 
 use super::rules::Judge;
+use crate::codec::spoken::SpokenData;
 use crate::config::{Action, PublishTo, ReplyData};
 use crate::handler::{Context, HandleError, Response};
-use crate::spoken::SpokenData;
 use crate::vocabulary::channel_pattern::ChannelPattern;
 use crate::vocabulary::content::{Data, Denial, Failure, Message, Payload, Reply};
 use bytes::Bytes;

@@ -33,12 +33,12 @@
 //! looks whether it is UTF-8: a browser fails a connection on which a handler or a publisher sends
 //! other bytes. Commands and channels are text here: one that is not UTF-8 is taken for U+FFFD.
 
-use super::json::Scratch;
 use super::{
     Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
     UpgradeRequest,
 };
-use crate::cookie;
+use crate::codec::cookie;
+use crate::codec::json::Scratch;
 use crate::vocabulary::content::{Correlation, Data, Denial, Outcome, Reply};
 use crate::vocabulary::publication::Publication;
 use crate::ws::{Kind, handshake};

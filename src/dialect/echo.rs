@@ -14,8 +14,8 @@
 //! text for UTF-8 (RFC 6455 8.1): the originals never did. The shard looks at messages that have
 //! not come whole (`shard/unfinished.rs`).
 
-use super::json::Scratch;
 use super::{Dialect, Habits, Intent, Intents, Options, Refusal, Then};
+use crate::codec::json::Scratch;
 use crate::vocabulary::close::End;
 use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;

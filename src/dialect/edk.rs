@@ -31,12 +31,13 @@
 //! and whether the header that names the user is believed, is for those who ask for the
 //! [`Credentials`] to find out. Data of a handler or backend go out as they are, unread.
 
-use super::json::Scratch;
-use super::protobuf::{self, Envelope, NotProtobuf};
 use super::{
     Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
     Schema, UpgradeRequest,
 };
+use crate::codec::json::Scratch;
+use crate::codec::protobuf;
+use crate::codec::protobuf::{Envelope, NotProtobuf};
 use crate::vocabulary::content::{Correlation, Data, Outcome};
 use crate::vocabulary::publication::Publication;
 use crate::ws::{Kind, handshake};

@@ -9,13 +9,12 @@
 pub mod easyws;
 pub mod echo;
 pub mod edk;
-pub mod json;
 pub mod projectforge;
-pub mod protobuf;
 pub mod tap;
 pub mod wserver;
 pub mod wsrv;
 
+use crate::codec::{json, protobuf};
 use crate::vocabulary::close::End;
 use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::publication::Publication;

@@ -29,13 +29,16 @@
 //! message is on the channel that it names and whether it is who it says, this language does not
 //! know.
 
-use super::json::strict::{self, NotStrict};
-use super::json::write::{put_base64_string, put_compact_go, put_indented, put_string_plain};
-use super::json::{Scratch, Text, Wanted};
 use super::{
     Answered, Call, ChannelWish, Credentials, Dialect, Habits, Intent, Intents, Options, Presence,
     Refusal, Rejection, Then, UpgradeRequest,
 };
+use crate::codec::json::strict;
+use crate::codec::json::strict::NotStrict;
+use crate::codec::json::write::{
+    put_base64_string, put_compact_go, put_indented, put_string_plain,
+};
+use crate::codec::json::{Scratch, Text, Wanted};
 use crate::vocabulary::close::End;
 use crate::vocabulary::content::{Correlation, Data, Denial, Outcome};
 use crate::vocabulary::public_id::parse_uuid;

@@ -18,10 +18,10 @@
 //!
 //! [`projectforge`]: super::projectforge
 
-use super::json::Scratch;
-use super::json::write::put_string_plain;
 use super::projectforge::{put_publication, read_call};
 use super::{Dialect, Habits, Intents, Options, Refusal, Then};
+use crate::codec::json::Scratch;
+use crate::codec::json::write::put_string_plain;
 use crate::vocabulary::close::End;
 use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;

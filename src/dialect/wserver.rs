@@ -16,8 +16,8 @@
 //! JSON is read as Go reads it: the first value only, keys without regard to case, `null` as if
 //! the member were missing, broken text as U+FFFD.
 
-use super::json::{Scratch, Text, Wanted};
 use super::{Dialect, Intent, Intents, Options, Refusal};
+use crate::codec::json::{Scratch, Text, Wanted};
 use crate::vocabulary::content::Data;
 use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;

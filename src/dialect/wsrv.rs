@@ -28,9 +28,9 @@
 //! that an answer has the bytes it always had. What a handler panicked with is for the log and not
 //! for the client, who was told in the original.
 
-use super::json::write::{put_base64_string, put_compact_go, put_string_go};
-use super::json::{Scratch, Wanted};
 use super::{Answered, Call, Dialect, Habits, Intent, Intents, Options, Refusal};
+use crate::codec::json::write::{put_base64_string, put_compact_go, put_string_go};
+use crate::codec::json::{Scratch, Wanted};
 use crate::vocabulary::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
 use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;

@@ -1,6 +1,7 @@
 //! A call's data as a typed value.
 
-use crate::dialect::json::typed::{self, NotTyped};
+use crate::codec::json::typed;
+use crate::codec::json::typed::NotTyped;
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::fmt;

@@ -6,9 +6,9 @@
 //! knows how an answer came.
 
 use super::values::HookValues;
+use crate::codec::spoken::SpokenData;
 use crate::dialect::{Dialect, Rejection};
 use crate::handler::Profile;
-use crate::spoken::SpokenData;
 use crate::vocabulary::close::may_close;
 use crate::vocabulary::content::{Failure, Message, Payload, Reply};
 use crate::vocabulary::public_id::PublicId;

@@ -11,8 +11,8 @@
 //! Nothing here knows how it is posted or what is made of the answer.
 
 use super::values::HookValues;
+use crate::codec::spoken::Spelled;
 use crate::handler::{Context, RouteHandle, Session, Upgrade};
-use crate::spoken::Spelled;
 use crate::vocabulary::content::Data;
 use crate::vocabulary::public_id::PublicId;
 use hyper::HeaderMap;

@@ -1,7 +1,7 @@
 //! The time-out of connecting to a backend, TLS included: one that counts what has arrived while
 //! the process was paused, as reqwest's own does not. It knows nothing of what it connects to.
 
-use crate::deadline::within;
+use crate::runtime::deadline::within;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;

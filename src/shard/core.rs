@@ -18,7 +18,7 @@ use super::settings::ShardSettings;
 use super::unfinished::{Unfinished, kept_bytes};
 use super::users::Users;
 use super::wheel::Wheel;
-use crate::dialect::json::Scratch;
+use crate::codec::json::Scratch;
 use crate::vocabulary::close::End;
 use crate::vocabulary::content::{Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};

@@ -131,8 +131,8 @@ fn with_channel<'p>(publication: &Publication<'p>, channel: &'p str) -> Publicat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::json::Scratch;
     use crate::config::Config;
-    use crate::dialect::json::Scratch;
     use crate::dialect::{Dialect, Habits, Intents, Options, Refusal};
     use crate::gateway::shard_settings;
     use crate::shard::CloseStep;

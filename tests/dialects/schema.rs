@@ -1,7 +1,7 @@
 //! Everything that can be set for a route, and the Protocol Buffers messages of these tests, as
 //! prost sees them.
 
-use campanile::dialect::protobuf;
+use campanile::codec::protobuf;
 use campanile::dialect::{Options, Schema};
 use campanile::ws::Kind;
 use prost::Message as _;

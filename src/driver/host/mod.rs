@@ -27,7 +27,7 @@ pub use self::time::Moment;
 use super::mailbox::{Post, ShardRing};
 use crate::api::Api;
 use crate::auth::Keyless;
-use crate::dialect::json::Scratch;
+use crate::codec::json::Scratch;
 use crate::embedder::Embedder;
 use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
 use crate::http::{Context, HttpConnection, HttpRoute, Reply, UpgradeRules, WakeList};

@@ -9,8 +9,8 @@
 //! Containers are in the order in which they begin. Whoever walks over the members of one knows the
 //! number of the next, and passes over it and all within by its `end` and `next`.
 
-use super::super::scan::{Scanner, closing, is_white_space};
-use super::super::{DEPTH_MAX, Refused, Text};
+use crate::codec::json::scan::{Scanner, closing, is_white_space};
+use crate::codec::json::{DEPTH_MAX, Refused, Text};
 
 /// A text that is one JSON value.
 #[derive(Debug)]

@@ -36,7 +36,7 @@ pub enum Rule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChannelSetting {
     /// A name, or a pattern: `*` is any text, `{user}` the name of a user. See
-    /// [`ChannelPattern`](crate::vocabulary::channel_pattern::ChannelPattern).
+    /// [`ChannelPattern`](crate::channel_pattern::ChannelPattern).
     pub name: String,
     /// When it begins to exist.
     pub create: Create,

@@ -6,7 +6,7 @@
 //! ours. Links are indices into one array beside the connection table, so a shard's timers are two
 //! allocations in all and need no pinning, no reference counts and no `unsafe`.
 //!
-//! Time is a count of ticks since the shard started (see [`crate::vocabulary::time`]). The wheel never asks
+//! Time is a count of ticks since the shard started (see [`crate::time`]). The wheel never asks
 //! what time it is.
 
 /// A hierarchical timing wheel over connection slots.

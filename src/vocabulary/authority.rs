@@ -2,7 +2,7 @@
 //!
 //! Nothing is resolved here. User information is not allowed: no origin and no `Host` has it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A host, compared without regard to ASCII case, and the port that is written behind it.
 #[derive(Clone, Copy, Debug)]

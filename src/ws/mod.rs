@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Bytes come in as arguments and go out into the caller's buffers. Nothing here knows sockets,
-//! time, dialects, or what a session is. How a connection ends is worded in [`crate::vocabulary::close`].
+//! time, dialects, or what a session is. How a connection ends is worded in [`crate::close`].
 
 pub mod decoder;
 pub mod encoder;

@@ -5,9 +5,8 @@
 
 use crate::handler::RequestHead;
 use crate::logging::limited;
-use std::cell::Cell;
+use crate::runtime::panic::{Panicked, guarded};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Finds the user that a token names; `None` if it names nobody.
 pub type TokenFunction = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -86,38 +85,10 @@ pub enum Fault {
     Cancel,
 }
 
-/// An embedder's function panicked; the panic hook has said what.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Panicked;
-
-/// Whether an embedder's code is running on this thread.
-#[must_use]
-pub(crate) fn is_running() -> bool {
-    RUNNING.get()
-}
-
-/// Drops something of an embedder's. A panic in its destructor has been reported then, and hurts
-/// nobody; two at once would end the process, so each value is to go by itself.
-pub(crate) fn discard<T>(value: T) {
-    match guarded(|| drop(value)) {
-        Ok(()) | Err(Panicked) => {}
-    }
-}
-
-pub(crate) fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
-    let before = RUNNING.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(function));
-    RUNNING.set(before);
-    result.map_err(|_| Panicked)
-}
-
-thread_local! {
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::panic::is_running;
 
     #[test]
     fn a_panic_in_a_function_names_nobody_and_leaves_no_trace() {

@@ -9,18 +9,20 @@ use self::settings::{handle_core, host_settings, stop_plan, turn_limits};
 pub use crate::auth::{KeyFiles, KeysReloaded};
 use crate::builtin::{self, Builtin};
 use crate::config::{Config, MemoryBound};
-use crate::driver::host::{Host, HostParts, HostSettings, Seeds};
 use crate::driver::machine;
-use crate::driver::mailbox::Exchange;
 pub use crate::driver::start::ShardCount;
 use crate::driver::start::{self, Common};
+use crate::driver::start_error::StartError;
 use crate::driver::stop::{Ending, StopFlag, StopPlan};
 use crate::driver::summary::Summary;
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
 use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
 use crate::hooks::Backends;
+use crate::host::{Host, HostParts, HostSettings, Seeds};
 use crate::logging;
+use crate::mailbox::Exchange;
+use crate::runtime::entropy;
 use crate::shard::claims::HomeKey;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::limits::ProcessLimits;
@@ -297,12 +299,12 @@ impl Builder {
         } = self;
         let mut host = host_settings(&config, embedder.token.is_some())?;
         let prepared = start::prepare(&config).map_err(Error::Start)?;
-        let keys = start::random_keys().map_err(Error::Start)?;
+        let keys = random_keys()?;
         let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
         shard.ids = IdCipher::new(keys[0]);
         shard.home_key = HomeKey(keys[1]);
-        shard.started_unix_ms = start::unix_ms();
-        let keys = start::random_keys().map_err(Error::Start)?;
+        shard.started_unix_ms = entropy::unix_ms();
+        let keys = random_keys()?;
         let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
         let reported = Arc::clone(&backends);
         let limits = prepared.limits;
@@ -354,6 +356,11 @@ impl Builder {
             key_files,
         })
     }
+}
+
+/// Two keys that nobody can guess.
+fn random_keys() -> Result<[[u64; 2]; 2], Error> {
+    entropy::random_keys().map_err(|error| Error::Start(StartError::Thread(error)))
 }
 
 fn log_warnings(config: &Config) {

@@ -3,10 +3,10 @@
 
 use campanile::Gateway;
 use campanile::config::{Config, Overrides};
-use campanile::driver::host::{Host, Seeds};
-use campanile::driver::mailbox::Exchange;
 use campanile::gateway::Simulation;
+use campanile::host::{Host, Seeds};
 use campanile::id::{ConnectionId, ShardId};
+use campanile::mailbox::Exchange;
 use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
 use std::collections::BTreeMap;

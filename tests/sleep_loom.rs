@@ -1,6 +1,6 @@
 //! Every interleaving of a shard that goes to sleep and two threads that push and may wake it.
 //!
-//! The rule is `campanile::driver::sleep::SleepFlag` itself, over loom's atomics. A mailbox is a
+//! The rule is `campanile::mailbox::sleep::SleepFlag` itself, over loom's atomics. A mailbox is a
 //! counter, pushed to and read with no more ordering than the flag gives, and the bell is loom's
 //! `Notify`. loom runs every schedule and every value that a weakly ordered load may return, and
 //! fails a run in which a thread waits for ever: that is a wake-up that was missed.
@@ -16,14 +16,14 @@
 //! fences, with a shard that sleeps once. What loom cannot see: `Relaxed` in place of `Release` and
 //! `AcqRel` passes. That is as it should be, for the fences carry the rule alone.
 
-use campanile::driver::sleep::{Memory, SleepFlag};
+use campanile::mailbox::sleep::{Memory, SleepFlag};
 use loom::model::Builder;
 use loom::sync::Notify;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use loom::thread;
 use std::sync::Arc;
 
-/// loom's atomics, with the orderings of `campanile::driver::sleep::Machine`.
+/// loom's atomics, with the orderings of `campanile::mailbox::sleep::Machine`.
 #[derive(Debug)]
 struct Exact;
 

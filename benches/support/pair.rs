@@ -2,8 +2,8 @@
 //! who is on the far one.
 
 use crate::room::Room;
-use campanile::driver::mailbox::{Exchange, Post};
 use campanile::id::ShardId;
+use campanile::mailbox::{Exchange, Post};
 use std::sync::Arc;
 
 /// The shards and their mailboxes.

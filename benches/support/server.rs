@@ -3,10 +3,10 @@
 
 use crate::requests::upgrade_request;
 use campanile::config::Config;
-use campanile::driver::host::{Host, Seeds};
-use campanile::driver::mailbox::Exchange;
 use campanile::gateway::{Gateway, Simulation};
+use campanile::host::{Host, Seeds};
 use campanile::id::{ConnectionId, ShardId};
+use campanile::mailbox::Exchange;
 use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
 use tokio::runtime::{Builder, EnterGuard, Runtime};

@@ -4,9 +4,9 @@
 use crate::auth::{Claims, JwtVerifier, default_sources, find_token};
 use crate::config::{Config, DialectName, HookKind, Route, TokenSource, Tokens};
 use crate::dialect::{self, Rejection};
-use crate::driver::start::unix_ms;
 use crate::handler::{Admission, Upgrade};
 use crate::hooks::HookClient;
+use crate::runtime::entropy::unix_ms;
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -17,10 +17,9 @@ mod rules;
 
 use crate::auth::{JwtVerifier, KeyFiles};
 use crate::config::{Action, Config, Create, HookKind, Route, Rule};
-use crate::driver::start::unix_ms;
-use crate::gateway::Error;
 use crate::handler::{RouteSetup, Setup};
-use crate::hooks::{Backends, HookClient};
+use crate::hooks::{self, Backends, HookClient};
+use crate::runtime::entropy::unix_ms;
 use admission::Admitter;
 use rules::Judge;
 use std::rc::Rc;
@@ -34,20 +33,30 @@ pub(crate) struct Builtin {
     verifiers: Vec<Option<Arc<JwtVerifier>>>,
 }
 
+/// Why what a config leaves to files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// A file of keys.
+    #[error("route {path}: {problem}")]
+    Keys { path: String, problem: String },
+    #[error(transparent)]
+    Backends(#[from] hooks::OpenError),
+}
+
 impl Builtin {
     /// Reads what a config leaves to files.
     ///
     /// # Errors
     ///
     /// What cannot be used.
-    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
+    pub(crate) fn open(config: &Config) -> Result<Self, OpenError> {
         let verifier = |route: &Route| {
             let Some(jwt) = &route.jwt else {
                 return Ok(None);
             };
             match JwtVerifier::open(jwt, &config.limits) {
                 Ok(verifier) => Ok(Some(Arc::new(verifier))),
-                Err(error) => Err(Error::Keys {
+                Err(error) => Err(OpenError::Keys {
                     path: route.path.clone(),
                     problem: error.to_string(),
                 }),

@@ -1,10 +1,10 @@
 //! What a shard accepts connections from, and what it does when it cannot.
 
-use super::host::Moment;
-use super::ring::Completion;
 use super::run::Loop;
-use super::socket::peer_address;
 use super::turn::Steps;
+use super::uring::ring::Completion;
+use super::uring::socket::peer_address;
+use crate::host::Moment;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl Loop {
     /// Makes a connection of a descriptor that was accepted.
     fn adopt(&mut self, now: &Moment, descriptor: i32) -> io::Result<()> {
         let Some(id) = self.host.handle_accepted(now) else {
-            super::socket::close_now(descriptor);
+            super::uring::socket::close_now(descriptor);
             return Ok(());
         };
         let count = self.exchange.connection_opened();

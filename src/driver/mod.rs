@@ -10,26 +10,20 @@
 //! is the only folder with `unsafe` in it: `buffers`, `ring`, `run` and `socket`.
 
 mod accept;
-mod buffers;
 mod cgroup;
 mod closing;
-pub mod host;
 mod listen;
 pub(crate) mod machine;
-pub mod mailbox;
-mod message_queue;
 pub(crate) mod panic_hook;
 mod refuse;
-mod ring;
 mod run;
-pub mod sleep;
-mod socket;
 pub(crate) mod start;
 pub mod start_error;
 pub(crate) mod stop;
 mod stopping;
 pub(crate) mod summary;
 pub mod turn;
+mod uring;
 pub(crate) mod watchdog;
 
 /// How much of everything one turn of a loop does.

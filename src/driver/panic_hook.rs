@@ -16,7 +16,7 @@ use std::time::Duration;
 pub fn abort_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if crate::embedder::is_running() {
+        if crate::runtime::panic::is_running() {
             if tracing::enabled!(tracing::Level::ERROR) {
                 log_caught(info);
             } else {

@@ -12,7 +12,6 @@ use rustix::event::EventfdFlags;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A descriptor to spare, and whether the shard lacks others.
@@ -95,28 +94,6 @@ impl Spare {
     }
 }
 
-/// Whether the process has as many connections as it may have sessions, as the log tells it.
-#[derive(Debug, Default)]
-pub(super) struct SessionsLimit {
-    is_reached: AtomicBool,
-}
-
-impl SessionsLimit {
-    /// Takes the present number of connections. Returns whether the limit is reached if that has
-    /// changed; it is left again only some way below, so that one connection changes nothing.
-    fn note(&self, connections: usize, sessions_max: usize) -> Option<bool> {
-        let was_reached = self.is_reached.load(Ordering::Relaxed);
-        let is_reached = if was_reached {
-            connections > sessions_max - (sessions_max / HYSTERESIS).max(1)
-        } else {
-            connections >= sessions_max
-        };
-        let has_changed = is_reached != was_reached
-            && self.is_reached.swap(is_reached, Ordering::Relaxed) == was_reached;
-        has_changed.then_some(is_reached)
-    }
-}
-
 impl Loop {
     /// Takes the number of connections of the process, which has just changed.
     pub(super) fn note_connections(&mut self, connections: usize) {
@@ -185,31 +162,10 @@ const REJECTED_PER_TURN_MAX: usize = 256;
 const DISCARDED_READS_MAX: usize = 16;
 /// For so long all connections must have been accepted.
 const RECOVERED_AFTER: Duration = Duration::from_secs(5);
-/// A twentieth of the limit must be free again.
-const HYSTERESIS: usize = 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_limit_of_sessions_is_told_once_per_change_and_does_not_flap() {
-        let limit = SessionsLimit::default();
-        let changes = [98, 99, 100, 101, 100, 99, 100, 96, 95, 96, 99, 100, 0];
-        let told = changes.map(|connections| limit.note(connections, 100));
-        let reached = told.iter().enumerate();
-        let reached: Vec<(usize, bool)> = reached
-            .filter_map(|(at, told)| Some((changes[at], (*told)?)))
-            .collect();
-        assert_eq!(reached, [(100, true), (95, false), (100, true), (0, false)]);
-    }
-
-    #[test]
-    fn a_limit_of_one_is_reached_and_left() {
-        let limit = SessionsLimit::default();
-        let told = [1, 2, 1, 0, 1].map(|connections| limit.note(connections, 1));
-        assert_eq!(told, [Some(true), None, None, Some(false), Some(true)]);
-    }
 
     #[test]
     fn whoever_waits_is_answered_through_the_spare_descriptor() {

@@ -6,16 +6,17 @@
 
 #![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
 
+use super::TurnLimits;
 use super::accept::Listener;
-use super::host::{Host, Moment};
 use super::refuse::Spare;
-use super::ring::{Completion, DataRing, Lent, Operation};
-use super::socket::{Sockets, reset_on_close, shut_sending, unacknowledged_bytes};
 use super::stop::StopFlag;
 use super::stopping::Stopping;
 use super::turn::{self, Steps};
-use super::{TurnLimits, mailbox::Exchange};
+use super::uring::ring::{Completion, DataRing, Lent, Operation};
+use super::uring::socket::{Sockets, reset_on_close, shut_sending, unacknowledged_bytes};
 use crate::embedder::{Embedder, Fault};
+use crate::host::{Host, Moment};
+use crate::mailbox::Exchange;
 use crate::shard::CloseStep;
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::metrics::Counters;

@@ -5,18 +5,19 @@
 
 use super::accept::Listener;
 use super::cgroup;
-use super::host::{Host, HostParts, HostSettings, Seeds};
 use super::listen::listen;
-use super::mailbox::Exchange;
-use super::ring::{DataRing, RingSize};
 use super::run::{Loop, LoopState};
 use super::stop::{Ending, StopFlag, StopPlan};
+use super::uring::ring::{DataRing, RingSize};
 use super::watchdog::{WatchSeats, Watchdog};
 use super::{TurnLimits, start_error::StartError};
 use crate::config::{Config, Ring};
 use crate::embedder::{Embedder, Fault};
 use crate::gateway::{Error, Setups};
 use crate::handler::{Handle, HandleCore, Label, Setup, SetupError, Watch};
+use crate::host::{Host, HostParts, HostSettings, Seeds};
+use crate::mailbox::Exchange;
+use crate::runtime::entropy::{random_bytes, random_keys};
 use crate::shard::hash::HashSeed;
 use crate::vocabulary::id::{SHARDS_MAX, ShardId};
 use crate::vocabulary::limits::ProcessLimits;
@@ -31,7 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// What was found and taken before any thread started.
 #[derive(Debug)]
@@ -161,7 +162,7 @@ impl Prepared {
                 bell,
                 cpu: self.cpus.get(index % self.cpus.len().max(1)).copied(),
                 ring: self.ring,
-                seeds: random_seeds().map_err(Error::Start)?,
+                seeds: random_seeds().map_err(|error| Error::Start(StartError::Thread(error)))?,
                 common: common.clone(),
             };
             let ready = ready.clone();
@@ -466,40 +467,12 @@ fn ring_bell(bell: &OwnedFd) {
     rustix::io::write(bell, &1_u64.to_le_bytes()).expect("an eventfd takes a count");
 }
 
-/// What the wall clock says, in milliseconds since 1970; zero if it was before.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "read once, so that what is told to people has a date"
-)]
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
-}
-
-/// Two keys that every shard of the process shares.
-pub(crate) fn random_keys() -> Result<[[u64; 2]; 2], StartError> {
-    let bytes: [u8; 32] = random_bytes()?;
-    let mut words = bytes
-        .chunks_exact(8)
-        .map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
-    let mut next = || words.next().expect("four words");
-    Ok([[next(), next()], [next(), next()]])
-}
-
-fn random_seeds() -> Result<Seeds, StartError> {
+fn random_seeds() -> io::Result<Seeds> {
     let [hash, _] = random_keys()?;
     Ok(Seeds {
         hash: HashSeed(hash),
         random: random_bytes()?,
     })
-}
-
-/// Bytes that nobody can guess, from the kernel.
-pub(crate) fn random_bytes() -> Result<[u8; 32], StartError> {
-    let mut bytes = [0; 32];
-    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| StartError::Thread(error.into()))?;
-    Ok(bytes)
 }
 
 /// Descriptors for everything that is not a connection.

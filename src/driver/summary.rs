@@ -4,9 +4,9 @@
 //! them since it asked last. It touches nothing of a shard's, and does not wait for one that is
 //! held: what that has counted is in the next line.
 
-use super::mailbox::Exchange;
 use super::start_error::StartError;
 use crate::logging;
+use crate::mailbox::Exchange;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::metrics::{Counters, Rejected};
 use std::collections::BTreeMap;

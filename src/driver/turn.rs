@@ -9,7 +9,7 @@
 //! event is dated with the time before a sleep. Deadlines fire last: what had arrived before a
 //! deadline counts before it. This file knows no kernel and no clock: both are behind [`Steps`].
 
-use super::host::Moment;
+use crate::host::Moment;
 
 /// The steps of a turn.
 pub trait Steps {

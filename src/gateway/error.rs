@@ -1,17 +1,20 @@
 //! Why a gateway does not start, in words for its operator.
 
+use crate::builtin;
 use crate::config::ConfigError;
 use crate::driver::start_error::StartError;
 use crate::handler::SetupError;
-use std::fmt;
+use crate::hooks;
 use std::path::PathBuf;
 
 /// Why a gateway did not start.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The config is not valid.
+    #[error(transparent)]
     Config(ConfigError),
     /// A descriptor set cannot be used.
+    #[error("route {path}: {}: {problem}", file.display())]
     Descriptor {
         /// The path of the route that names it.
         path: String,
@@ -21,6 +24,7 @@ pub enum Error {
         problem: String,
     },
     /// A file of keys cannot be used.
+    #[error("route {path}: {problem}")]
     Keys {
         /// The path of the route that names it.
         path: String,
@@ -28,6 +32,7 @@ pub enum Error {
         problem: String,
     },
     /// A backend cannot be asked.
+    #[error("backend {name}: {problem}")]
     Backend {
         /// Its name.
         name: String,
@@ -35,26 +40,23 @@ pub enum Error {
         problem: String,
     },
     /// What the embedder has set up cannot be.
+    #[error(transparent)]
     Setup(SetupError),
     /// The machine does not give what is needed.
+    #[error(transparent)]
     Start(StartError),
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Descriptor {
-                path,
-                file,
-                problem,
-            } => write!(f, "route {path}: {}: {problem}", file.display()),
-            Self::Keys { path, problem } => write!(f, "route {path}: {problem}"),
-            Self::Backend { name, problem } => write!(f, "backend {name}: {problem}"),
-            Self::Setup(error) => error.fmt(f),
-            Self::Start(error) => error.fmt(f),
+impl From<builtin::OpenError> for Error {
+    fn from(error: builtin::OpenError) -> Self {
+        match error {
+            builtin::OpenError::Keys { path, problem } => Self::Keys { path, problem },
+            builtin::OpenError::Backends(hooks::OpenError::Backend { name, problem }) => {
+                Self::Backend { name, problem }
+            }
+            builtin::OpenError::Backends(hooks::OpenError::Random(error)) => {
+                Self::Start(StartError::Thread(error))
+            }
         }
     }
 }
-
-impl std::error::Error for Error {}

@@ -8,11 +8,11 @@ use crate::codec::protobuf;
 use crate::config::{Config, DialectName, PushFrame, Route, Schema, Sender};
 use crate::dialect::{self, Options};
 use crate::driver::TurnLimits;
-use crate::driver::host::{HostLimits, HostSettings, Served, ServedPath};
-use crate::driver::mailbox::Exchange;
 use crate::driver::stop::StopPlan;
 use crate::handler::{HandleCore, RouteInfo};
+use crate::host::{HostLimits, HostSettings, Served, ServedPath};
 use crate::http::{TapRule, UpgradeRules, playground};
+use crate::mailbox::Exchange;
 use crate::shard::claims::HomeKey;
 use crate::shard::settings::{
     EncodingId, NamespaceSettings, RouteSettings, ShardSettings, TokenRule,

@@ -3,7 +3,7 @@
 use super::admission::Joining;
 use super::chain::Registered;
 use super::task::LocalFuture;
-use crate::embedder::discard;
+use crate::runtime::panic::discard;
 use crate::shard::settings::ChannelRule;
 use crate::vocabulary::channel_pattern::ChannelPattern;
 use crate::vocabulary::content::Failure;

@@ -11,8 +11,8 @@
 use super::handle::Handle;
 use super::info::{ListedName, SessionInfo};
 use super::pending::Pending;
-use crate::driver::host::{Host, NamesOf, ReplyTo, SessionsOf};
-use crate::driver::mailbox::Exchange;
+use crate::host::{Host, NamesOf, ReplyTo, SessionsOf};
+use crate::mailbox::Exchange;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::public_id::PublicId;
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use super::handle_error::HandleError;
 use super::pages::{NamePlace, NamesWalk, Page, PageRoom, SessionsWalk, walk};
 use super::pending::Pending;
 use super::{ListedName, SessionInfo};
-use crate::driver::host::{NamesOf, SessionsOf};
+use crate::host::{NamesOf, SessionsOf};
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::public_id::PublicId;

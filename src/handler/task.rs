@@ -4,8 +4,8 @@
 //! polled, its shard's watch says what runs and since when, so that the watchdog can name what
 //! holds the shard.
 
-use crate::embedder::{Panicked, guarded};
 use crate::logging::limited;
+use crate::runtime::panic::{Panicked, guarded};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,6 +1,6 @@
 //! What an embedder keeps with a session: values by their type, for as long as it lives.
 
-use crate::embedder::discard;
+use crate::runtime::panic::discard;
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;

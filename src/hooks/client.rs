@@ -5,16 +5,15 @@
 //! 503 or 504. Waiting, trying and reading have `timeout_ms` together; for `close`, which nobody
 //! waits for, waiting does not count. Nothing here knows what is asked or what an answer means.
 
-use super::HookError;
 use super::answers::Nonsense;
 use super::asks::Hook;
 use super::connect::ConnectTimeout;
 use super::state::BackendState;
+use super::{HookError, OpenError};
 use crate::config::{Backend, Config};
-use crate::driver::start::random_bytes;
-use crate::gateway::Error;
 use crate::logging::limited;
 use crate::runtime::deadline::within;
+use crate::runtime::entropy::random_bytes;
 use crate::vocabulary::limits::BackendLimits;
 use crate::vocabulary::public_id::PublicId;
 use base64::Engine as _;
@@ -79,18 +78,18 @@ impl Backends {
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`] if one of them can never be asked.
-    pub(crate) fn open(config: &Config) -> Result<Arc<Self>, Error> {
+    /// [`OpenError::Backend`] if one of them can never be asked.
+    pub(crate) fn open(config: &Config) -> Result<Arc<Self>, OpenError> {
         let open = |backend| {
-            OpenBackend::open(backend).map_err(|problem| Error::Backend {
+            OpenBackend::open(backend).map_err(|problem| OpenError::Backend {
                 name: backend.name.clone(),
                 problem,
             })
         };
-        let all: Result<Vec<_>, Error> = config.backends.iter().map(open).collect();
+        let all: Result<Vec<_>, OpenError> = config.backends.iter().map(open).collect();
         Ok(Arc::new(Self {
             all: all?.into_iter().map(Arc::new).collect(),
-            seed: random_bytes().map_err(Error::Start)?,
+            seed: random_bytes().map_err(OpenError::Random)?,
         }))
     }
 
@@ -122,12 +121,12 @@ impl Backends {
     /// # Errors
     ///
     /// What is wrong with one of them, which was not wrong when they were opened.
-    pub(crate) fn on_shard(&self, shard_index: usize) -> Result<Rc<ShardBackends>, Error> {
+    pub(crate) fn on_shard(&self, shard_index: usize) -> Result<Rc<ShardBackends>, OpenError> {
         let mut random = ChaCha12Rng::from_seed(self.seed);
         random.set_stream(shard_index as u64);
         let ids = Rc::new(HookIds(RefCell::new(random)));
         let client = |backend: &Arc<OpenBackend>| {
-            let http = backend.client().map_err(|problem| Error::Backend {
+            let http = backend.client().map_err(|problem| OpenError::Backend {
                 name: backend.state.name().to_owned(),
                 problem,
             })?;
@@ -137,7 +136,7 @@ impl Backends {
                 ids: Rc::clone(&ids),
             }))
         };
-        let all: Result<Vec<_>, Error> = self.all.iter().map(client).collect();
+        let all: Result<Vec<_>, OpenError> = self.all.iter().map(client).collect();
         Ok(Rc::new(ShardBackends(all?)))
     }
 }

@@ -1,7 +1,18 @@
 //! Why a hook has no answer, for the log and the health report.
 
 use super::answers::Nonsense;
-use std::fmt;
+use std::{fmt, io};
+
+/// Why backends cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// This one never can be.
+    #[error("backend {name}: {problem}")]
+    Backend { name: String, problem: String },
+    /// The kernel has no random numbers for the ids of hooks.
+    #[error("no random numbers: {0}")]
+    Random(io::Error),
+}
 
 /// Why a hook has no answer.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -25,5 +25,5 @@ mod values;
 
 pub(crate) use self::asks::{Asker, Question};
 pub(crate) use self::client::Backends;
-pub(crate) use self::error::HookError;
+pub(crate) use self::error::{HookError, OpenError};
 pub(crate) use self::route::HookClient;

@@ -5,8 +5,9 @@ use super::line::{Line, Merit};
 use super::pipe::{Pipe, PipeIo, Share};
 use super::raw_head::{self, HeadReader, Look};
 use super::service::Context;
-use crate::driver::host::PlaceKey;
 use crate::handler::Admitted;
+use crate::host::PlaceKey;
+use crate::mailbox::ShardRing;
 use crate::shard::HttpPhase;
 use crate::vocabulary::id::ConnectionId;
 use crate::ws::handshake;
@@ -80,17 +81,11 @@ pub(crate) struct Upgraded {
 #[derive(Debug)]
 pub(crate) struct WakeList {
     ids: SegQueue<ConnectionId>,
-    ring: Box<dyn Ring>,
-}
-
-/// Wakes the shard.
-pub(crate) trait Ring: std::fmt::Debug + Send + Sync {
-    /// Makes the shard look at its lists soon.
-    fn ring(&self);
+    ring: ShardRing,
 }
 
 impl WakeList {
-    pub(crate) fn new(ring: Box<dyn Ring>) -> Self {
+    pub(crate) fn new(ring: ShardRing) -> Self {
         Self {
             ids: SegQueue::new(),
             ring,

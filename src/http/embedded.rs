@@ -3,9 +3,9 @@
 use super::answer::{self, Answer};
 use super::line::Line;
 use super::service::Context;
-use crate::embedder::{discard, guarded};
 use crate::handler::LocalFuture;
 use crate::logging::limited;
+use crate::runtime::panic::{discard, guarded};
 use crate::shard::HttpPhase;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};

@@ -23,7 +23,7 @@ mod upgrade;
 
 pub(crate) use answer::{OVERLOADED, TIMED_OUT};
 pub(crate) use body::RequestBody;
-pub(crate) use connection::{HttpConnection, Progress, Ring, Upgraded, WakeList};
+pub(crate) use connection::{HttpConnection, Progress, Upgraded, WakeList};
 pub(crate) use embedded::{EmbedderBody, HttpService};
 pub(crate) use line::Merit;
 pub(crate) use route::HttpRoute;

@@ -3,8 +3,8 @@
 //! Paths are compared after percent-decoding once. Of one with parameters a slash that is encoded
 //! is part of a segment, and so of a parameter.
 
-use crate::driver::host::{Served, ServedPath};
 use crate::handler::Program;
+use crate::host::{Served, ServedPath};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 

@@ -11,11 +11,11 @@ use crate::api::{Api, path_within};
 use crate::auth::Keyless;
 use crate::config::{Origin, Secret};
 use crate::dialect::Rejection;
-use crate::driver::host::{Claim, Served};
 use crate::embedder::Embedder;
 use crate::handler::{
     Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
 };
+use crate::host::{Claim, Served};
 use crate::shard::message::DropTarget;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{HttpPhase, Ruling};

@@ -15,8 +15,8 @@ use super::service::{
 use crate::auth::host_of;
 use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
-use crate::driver::host::Claim;
 use crate::handler::{Admission, Admitted, Gate, Joining, Upgrade, Wish};
+use crate::host::Claim;
 use crate::shard::Ruling;
 use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
 use crate::vocabulary::id::ConnectionId;

@@ -1,3 +1,5 @@
-//! What code on a shard's runtime needs of the process: time-outs.
+//! What the gateway's own code needs of the process it runs in: guards, time-outs, randomness.
 
 pub(crate) mod deadline;
+pub(crate) mod entropy;
+pub(crate) mod panic;

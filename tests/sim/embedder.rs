@@ -7,14 +7,14 @@
 use crate::climate::CHANNELS;
 use campanile::Gateway;
 use campanile::config::Config;
-use campanile::driver::host::{Host, Seeds};
-use campanile::driver::mailbox::Exchange;
 use campanile::gateway::{Builder, Simulation};
 use campanile::handler::{
     Context, Failure, Gathered, Handle, HandleError, Joining, Message, Pending, Reply, RouteHandle,
     Session, SessionInfo, Setup,
 };
+use campanile::host::{Host, Seeds};
 use campanile::id::ShardId;
+use campanile::mailbox::Exchange;
 use campanile::public_id::PublicId;
 use std::fmt;
 use std::future::Future;

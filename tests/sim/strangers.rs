@@ -5,9 +5,9 @@
 
 use crate::embedder::Embedder;
 use campanile::config::Config;
-use campanile::driver::host::{Host, Moment, Seeds};
-use campanile::driver::mailbox::Exchange;
+use campanile::host::{Host, Moment, Seeds};
 use campanile::id::ConnectionId;
+use campanile::mailbox::Exchange;
 use campanile::metrics::Rejected;
 use campanile::shard::CloseStep;
 use campanile::shard::hash::HashSeed;

@@ -6,8 +6,8 @@
 use crate::client::Client;
 use crate::climate::CLOSE_GRACE;
 use crate::world::World;
-use campanile::driver::host::{Host, Moment};
 use campanile::driver::turn::{self, Steps};
+use campanile::host::{Host, Moment};
 use campanile::time::{Tick, Ticks};
 use std::convert::Infallible;
 

@@ -7,8 +7,8 @@ use crate::embedder::{Report, may_listen, poll};
 use crate::model;
 use crate::talk::{Awaited, Errand};
 use crate::world::{Link, World};
-use campanile::driver::host::Host;
 use campanile::handler::{HandleError, Message};
+use campanile::host::Host;
 
 impl World {
     /// Checks a host and tells the model what its last step has changed.

@@ -4,12 +4,12 @@
 //! in the shard's queue of commands, behind whatever it asked for while it ran.
 
 use super::Host;
-use crate::embedder::Panicked;
 use crate::handler::{
     Admitted, CallChain, Context, Farewell, Gate, Guarded, Joining, Label, LocalFuture, Next,
     Registered, Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
 };
 use crate::logging::limited;
+use crate::runtime::panic::Panicked;
 use crate::shard::{Answer, Ask, Question, Request};
 use crate::vocabulary::content::{Cause, Correlation, Failure, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};

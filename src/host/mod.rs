@@ -24,13 +24,13 @@ use self::held::HeldInput;
 pub(crate) use self::pages::{NamesOf, SessionsOf};
 use self::pushes::TotalTo;
 pub use self::time::Moment;
-use super::mailbox::{Post, ShardRing};
 use crate::api::Api;
 use crate::auth::Keyless;
 use crate::codec::json::Scratch;
 use crate::embedder::Embedder;
 use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
 use crate::http::{Context, HttpConnection, HttpRoute, Reply, UpgradeRules, WakeList};
+use crate::mailbox::{Post, ShardRing};
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{CloseStep, Shard};
@@ -242,7 +242,7 @@ impl Host {
             crowd: Crowd::new(limits.http_connections_max, limits.http_unread_bytes_max),
             context,
             limits,
-            wakes: Arc::new(WakeList::new(Box::new(ring))),
+            wakes: Arc::new(WakeList::new(ring)),
             answers: VecDeque::new(),
             readings: VecDeque::new(),
             post: Post::new(id, Arc::clone(exchange)),

@@ -22,22 +22,22 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// A receive to be submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(super) struct ReceiveToken(Named);
+pub(crate) struct ReceiveToken(Named);
 
 /// A send to be submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(super) struct SendToken(Named);
+pub(crate) struct SendToken(Named);
 
 /// A cancellation of what is under way, of one kind, to be submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(super) struct CancelToken(Operation, ConnectionId);
+pub(crate) struct CancelToken(Operation, ConnectionId);
 
 /// A close to be submitted: nothing names the descriptor any more.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(super) struct CloseToken(Named);
+pub(crate) struct CloseToken(Named);
 
 /// A descriptor that is open until its close is submitted, and whose it is.
 #[derive(Debug)]
@@ -47,32 +47,32 @@ struct Named {
 }
 
 impl ReceiveToken {
-    pub(super) fn into_parts(self) -> (RawFd, ConnectionId) {
+    pub(crate) fn into_parts(self) -> (RawFd, ConnectionId) {
         (self.0.descriptor, self.0.id)
     }
 }
 
 impl SendToken {
-    pub(super) fn into_parts(self) -> (RawFd, ConnectionId) {
+    pub(crate) fn into_parts(self) -> (RawFd, ConnectionId) {
         (self.0.descriptor, self.0.id)
     }
 }
 
 impl CancelToken {
-    pub(super) fn into_parts(self) -> (Operation, ConnectionId) {
+    pub(crate) fn into_parts(self) -> (Operation, ConnectionId) {
         (self.0, self.1)
     }
 }
 
 impl CloseToken {
-    pub(super) fn into_parts(self) -> (RawFd, ConnectionId) {
+    pub(crate) fn into_parts(self) -> (RawFd, ConnectionId) {
         (self.0.descriptor, self.0.id)
     }
 }
 
 /// One entry for each slot ever used.
 #[derive(Debug, Default)]
-pub(super) struct Sockets {
+pub(crate) struct Sockets {
     slots: Vec<Socket>,
 }
 
@@ -93,7 +93,7 @@ struct Socket {
 
 impl Sockets {
     /// Files a descriptor, which is owned from here until its close completes.
-    pub(super) fn insert(&mut self, id: ConnectionId, descriptor: RawFd) {
+    pub(crate) fn insert(&mut self, id: ConnectionId, descriptor: RawFd) {
         if self.slots.len() <= id.index() {
             self.slots.resize(id.index() + 1, Socket::FREE);
         }
@@ -111,32 +111,32 @@ impl Sockets {
     }
 
     /// Frees a slot: its close has completed.
-    pub(super) fn remove(&mut self, id: ConnectionId) {
+    pub(crate) fn remove(&mut self, id: ConnectionId) {
         let socket = self.socket(id);
         assert!(socket.closed && socket.operations == 0);
         *socket = Socket::FREE;
     }
 
     /// Whether this connection still has its slot.
-    pub(super) fn is_current(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_current(&self, id: ConnectionId) -> bool {
         self.slots
             .get(id.index())
             .is_some_and(|socket| socket.generation == id.generation())
     }
 
-    pub(super) fn is_closing(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_closing(&self, id: ConnectionId) -> bool {
         self.slots[id.index()].closing
     }
 
     /// The descriptor, to be used before its close is queued.
-    pub(super) fn descriptor(&self, id: ConnectionId) -> RawFd {
+    pub(crate) fn descriptor(&self, id: ConnectionId) -> RawFd {
         let socket = &self.slots[id.index()];
         assert!(socket.generation == id.generation() && !socket.closed);
         socket.descriptor
     }
 
     /// Counts a receive, if one is wanted and none is armed.
-    pub(super) fn begin_receive(&mut self, id: ConnectionId) -> Option<ReceiveToken> {
+    pub(crate) fn begin_receive(&mut self, id: ConnectionId) -> Option<ReceiveToken> {
         let socket = self.socket(id);
         if socket.receiving || socket.closing || !socket.wanted {
             return None;
@@ -146,7 +146,7 @@ impl Sockets {
         Some(ReceiveToken(socket.named(id)))
     }
 
-    pub(super) fn receive_ended(&mut self, id: ConnectionId) {
+    pub(crate) fn receive_ended(&mut self, id: ConnectionId) {
         let socket = self.socket(id);
         assert!(socket.receiving);
         socket.receiving = false;
@@ -155,7 +155,7 @@ impl Sockets {
     }
 
     /// Counts a send.
-    pub(super) fn begin_send(&mut self, id: ConnectionId) -> SendToken {
+    pub(crate) fn begin_send(&mut self, id: ConnectionId) -> SendToken {
         let socket = self.socket(id);
         assert!(!socket.sending, "one send at a time");
         assert!(!socket.closed, "no operation names a closed descriptor");
@@ -165,7 +165,7 @@ impl Sockets {
     }
 
     /// A send is over; returns whether the connection is closing.
-    pub(super) fn send_ended(&mut self, id: ConnectionId) -> bool {
+    pub(crate) fn send_ended(&mut self, id: ConnectionId) -> bool {
         let socket = self.socket(id);
         assert!(socket.sending);
         socket.sending = false;
@@ -174,20 +174,20 @@ impl Sockets {
     }
 
     /// A cancellation has completed.
-    pub(super) fn operation_ended(&mut self, id: ConnectionId) {
+    pub(crate) fn operation_ended(&mut self, id: ConnectionId) {
         self.socket(id).operations -= 1;
     }
 
-    pub(super) fn set_wanted(&mut self, id: ConnectionId, wanted: bool) {
+    pub(crate) fn set_wanted(&mut self, id: ConnectionId, wanted: bool) {
         self.socket(id).wanted = wanted;
     }
 
-    pub(super) fn set_closing(&mut self, id: ConnectionId) {
+    pub(crate) fn set_closing(&mut self, id: ConnectionId) {
         self.socket(id).closing = true;
     }
 
     /// Counts the cancellation of a receive, if one is armed and not being cancelled.
-    pub(super) fn begin_cancel_receive(&mut self, id: ConnectionId) -> Option<CancelToken> {
+    pub(crate) fn begin_cancel_receive(&mut self, id: ConnectionId) -> Option<CancelToken> {
         let socket = self.socket(id);
         if !socket.receiving || socket.cancelling {
             return None;
@@ -198,7 +198,7 @@ impl Sockets {
     }
 
     /// Counts the cancellation of a send, if one is under way.
-    pub(super) fn begin_cancel_send(&mut self, id: ConnectionId) -> Option<CancelToken> {
+    pub(crate) fn begin_cancel_send(&mut self, id: ConnectionId) -> Option<CancelToken> {
         let socket = self.socket(id);
         if !socket.sending {
             return None;
@@ -209,7 +209,7 @@ impl Sockets {
 
     /// Counts a second cancellation of what a closing connection still has under way, long after
     /// the first. Nothing if it has been closed since.
-    pub(super) fn cancel_again(&mut self, id: ConnectionId) -> Vec<CancelToken> {
+    pub(crate) fn cancel_again(&mut self, id: ConnectionId) -> Vec<CancelToken> {
         if !self.is_current(id) || self.socket(id).closed {
             return Vec::new();
         }
@@ -222,13 +222,13 @@ impl Sockets {
     }
 
     /// Whether a connection waits for the end of its operations, to be closed then.
-    pub(super) fn is_waiting_to_close(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_waiting_to_close(&self, id: ConnectionId) -> bool {
         self.is_current(id) && self.is_closing(id) && !self.slots[id.index()].closed
     }
 
     /// Gives up the descriptor of a closing connection that no operation names any more: the caller
     /// is to close it.
-    pub(super) fn begin_close(&mut self, id: ConnectionId) -> Option<CloseToken> {
+    pub(crate) fn begin_close(&mut self, id: ConnectionId) -> Option<CloseToken> {
         let socket = self.socket(id);
         if !socket.closing || socket.closed || socket.operations > 0 {
             return None;
@@ -269,7 +269,7 @@ impl Socket {
 }
 
 /// Shuts the sending side. The peer may be gone, which is as good.
-pub(super) fn shut_sending(descriptor: RawFd) {
+pub(crate) fn shut_sending(descriptor: RawFd) {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Write) {
@@ -279,7 +279,7 @@ pub(super) fn shut_sending(descriptor: RawFd) {
 
 /// Has the close of a socket reset the connection: what the kernel has not sent, and the memory
 /// that it takes, is not kept for a peer that does not read.
-pub(super) fn reset_on_close(descriptor: RawFd) {
+pub(crate) fn reset_on_close(descriptor: RawFd) {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let at_once = Some(std::time::Duration::ZERO);
@@ -290,7 +290,7 @@ pub(super) fn reset_on_close(descriptor: RawFd) {
 
 /// Returns how many bytes the kernel holds for the peer that it has not acknowledged, sent or not.
 /// None of a connection that is broken.
-pub(super) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
+pub(crate) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     // SAFETY: SIOCOUTQ writes one int (tcp(7)), which is what the getter has room for.
@@ -301,7 +301,7 @@ pub(super) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
 }
 
 /// The address of a socket's peer; `None` if it is gone already.
-pub(super) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
+pub(crate) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let address = rustix::net::getpeername(socket).ok().flatten()?;
@@ -309,7 +309,7 @@ pub(super) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
 }
 
 /// Closes a descriptor that was just accepted and that no operation names.
-pub(super) fn close_now(descriptor: RawFd) {
+pub(crate) fn close_now(descriptor: RawFd) {
     // SAFETY: the kernel has just given it to us, and nobody else knows it.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
 }

@@ -7,11 +7,14 @@
 //! Totals never enter a mailbox: they are added to two atomics that the asker owns, and the last
 //! one to answer wakes it.
 
-use super::message_queue::MessageQueue;
-use super::refuse::SessionsLimit;
-use super::sleep::SleepFlag;
+mod message_queue;
+mod sessions_limit;
+pub mod sleep;
+
+use self::message_queue::MessageQueue;
+use self::sessions_limit::SessionsLimit;
+use self::sleep::SleepFlag;
 use crate::handler::{Command, HandleError};
-use crate::http::Ring;
 use crate::shard::message::{MailboxMessage, Ticket};
 use crate::vocabulary::id::ShardId;
 use crossbeam_queue::{ArrayQueue, SegQueue};
@@ -32,7 +35,7 @@ pub struct Exchange {
 
 /// What others may touch of one shard.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     messages: MessageQueue,
     /// By sender: whether it waits for room here.
     blocked: Box<[AtomicBool]>,
@@ -42,7 +45,7 @@ pub(super) struct Inbox {
     tallies: Box<[Tally]>,
     /// Tallies that are complete; has room for all of them.
     complete: ArrayQueue<u32>,
-    pub(super) flag: SleepFlag,
+    pub(crate) flag: SleepFlag,
     bell: Bell,
 }
 
@@ -148,7 +151,7 @@ impl Exchange {
     }
 
     /// Adds one shard's answer to a question, and wakes the asker if it was the last.
-    pub(super) fn answer(&self, ticket: Ticket, count: u32) {
+    pub(crate) fn answer(&self, ticket: Ticket, count: u32) {
         let asker = self.inbox(ticket.asker);
         let tally = &asker.tallies[ticket.index as usize];
         tally.total.fetch_add(u64::from(count), Ordering::Relaxed);
@@ -194,23 +197,23 @@ impl Exchange {
     }
 
     /// The next thing that a shard is to do.
-    pub(super) fn next_command(&self, shard: ShardId) -> Option<Command> {
+    pub(crate) fn next_command(&self, shard: ShardId) -> Option<Command> {
         self.inbox(shard).commands.queue.pop()
     }
 
     /// Whether a shard is to do something.
-    pub(super) fn has_commands(&self, shard: ShardId) -> bool {
+    pub(crate) fn has_commands(&self, shard: ShardId) -> bool {
         !self.inbox(shard).commands.queue.is_empty()
     }
 
     /// How many things a shard is to do.
-    pub(super) fn commands_count(&self, shard: ShardId) -> usize {
+    pub(crate) fn commands_count(&self, shard: ShardId) -> usize {
         self.inbox(shard).commands.queue.len()
     }
 
     /// A shard's loop has ended: what it was to do will not be done, and whoever waits for it hears
     /// so.
-    pub(super) fn close_commands(&self, shard: ShardId) {
+    pub(crate) fn close_commands(&self, shard: ShardId) {
         let commands = &self.inbox(shard).commands;
         commands.closed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -223,22 +226,22 @@ impl Exchange {
     }
 
     /// Counts a connection; returns how many there are now, on all shards.
-    pub(super) fn connection_opened(&self) -> usize {
+    pub(crate) fn connection_opened(&self) -> usize {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Counts a connection no more; returns how many are left.
-    pub(super) fn connection_closed(&self) -> usize {
+    pub(crate) fn connection_closed(&self) -> usize {
         self.connections.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
     /// How many connections there are, on all shards.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// Whether there are as many connections as there may be sessions.
-    pub(super) fn sessions_limit(&self) -> &SessionsLimit {
+    pub(crate) fn sessions_limit(&self) -> &SessionsLimit {
         &self.sessions_limit
     }
 
@@ -250,23 +253,23 @@ impl Exchange {
     }
 
     /// One shard has nothing left to do; the last one wakes the others.
-    pub(super) fn shard_done(&self) {
+    pub(crate) fn shard_done(&self) {
         if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wake_all();
         }
     }
 
     /// Whether no shard has anything left to do.
-    pub(super) fn all_done(&self) -> bool {
+    pub(crate) fn all_done(&self) -> bool {
         self.working.load(Ordering::Acquire) == 0
     }
 
     /// Whether the shard sleeps.
-    pub(super) fn sleep_flag(&self, shard: ShardId) -> &SleepFlag {
+    pub(crate) fn sleep_flag(&self, shard: ShardId) -> &SleepFlag {
         &self.inbox(shard).flag
     }
 
-    pub(super) fn inbox(&self, shard: ShardId) -> &Inbox {
+    pub(crate) fn inbox(&self, shard: ShardId) -> &Inbox {
         &self.inboxes[shard.index()]
     }
 }
@@ -281,25 +284,26 @@ impl Inbox {
     }
 
     /// How many messages the shard has not taken.
-    pub(super) fn messages_count(&self) -> usize {
+    pub(crate) fn messages_count(&self) -> usize {
         self.messages.len()
     }
 
     /// Whether nothing has arrived that the shard has not taken.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.complete.is_empty()
     }
 }
 
 /// Wakes one shard of an exchange.
 #[derive(Debug)]
-pub(super) struct ShardRing {
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) shard: ShardId,
+pub(crate) struct ShardRing {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) shard: ShardId,
 }
 
-impl Ring for ShardRing {
-    fn ring(&self) {
+impl ShardRing {
+    /// Makes the shard look at its lists soon.
+    pub(crate) fn ring(&self) {
         self.exchange.wake(self.shard);
     }
 }
@@ -332,7 +336,7 @@ impl Post {
         }
     }
 
-    pub(super) fn exchange(&self) -> &Arc<Exchange> {
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
         &self.exchange
     }
 
@@ -383,12 +387,12 @@ impl Post {
     }
 
     /// Whether messages wait for room somewhere: no new work may be taken on.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.overflowing > 0
     }
 
     /// Whether messages that wait may find room now.
-    pub(super) fn can_unblock(&self) -> bool {
+    pub(crate) fn can_unblock(&self) -> bool {
         self.overflowing > 0
             && self.overflow.iter().enumerate().any(|(index, waiting)| {
                 let inbox = self.exchange.inbox(ShardId::new(index));
@@ -398,7 +402,7 @@ impl Post {
     }
 
     /// Begins a question that every other shard will answer.
-    pub(super) fn ask(&self, index: u32) -> Ticket {
+    pub(crate) fn ask(&self, index: u32) -> Ticket {
         let tally = &self.exchange.inbox(self.me).tallies[index as usize];
         assert_eq!(
             tally.remaining.load(Ordering::Relaxed),
@@ -415,7 +419,7 @@ impl Post {
     }
 
     /// A question that everybody has answered, and the sum of the answers.
-    pub(super) fn poll_complete(&self) -> Option<(u32, u64)> {
+    pub(crate) fn poll_complete(&self) -> Option<(u32, u64)> {
         let inbox = self.exchange.inbox(self.me);
         let index = inbox.complete.pop()?;
         Some((

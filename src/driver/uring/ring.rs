@@ -24,7 +24,7 @@ use tokio::io::unix::AsyncFd;
 
 /// A ring and the buffers that it receives into.
 #[derive(Debug)]
-pub(super) struct DataRing {
+pub(crate) struct DataRing {
     /// First, so that it is closed before the memory that it knows is freed.
     ring: Uring,
     buffers: BufferRing,
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Uring {
 /// What a completion is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Accept = 1,
     Receive,
     Send,
@@ -56,33 +56,33 @@ pub(super) enum Operation {
 
 /// One completion, copied out of the ring.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Completion {
-    pub(super) operation: Operation,
+pub(crate) struct Completion {
+    pub(crate) operation: Operation,
     /// Whose it is; `None` of [`Operation::Accept`] and its cancellation.
-    pub(super) id: Option<ConnectionId>,
+    pub(crate) id: Option<ConnectionId>,
     /// The number of the listener, of [`Operation::Accept`] and its cancellation.
-    pub(super) listener: u8,
+    pub(crate) listener: u8,
     /// A count of bytes or a descriptor; negative, an error number.
-    pub(super) result: i32,
+    pub(crate) result: i32,
     /// The buffer that the bytes are in.
-    pub(super) buffer: Option<u16>,
+    pub(crate) buffer: Option<u16>,
     /// Whether the operation goes on.
-    pub(super) more: bool,
+    pub(crate) more: bool,
 }
 
 /// How large a ring is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct RingSize {
-    pub(super) submission_entries: u32,
-    pub(super) completion_entries: u32,
-    pub(super) buffer_count: u16,
-    pub(super) buffer_bytes: u32,
+pub(crate) struct RingSize {
+    pub(crate) submission_entries: u32,
+    pub(crate) completion_entries: u32,
+    pub(crate) buffer_count: u16,
+    pub(crate) buffer_bytes: u32,
 }
 
 impl DataRing {
     /// Makes a ring for the calling thread, which alone may use it. `bell` is the eventfd that
     /// wakes the shard.
-    pub(super) fn new(size: RingSize, bell: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(size: RingSize, bell: OwnedFd) -> io::Result<Self> {
         let mut ring = build(size.submission_entries, size.completion_entries)?;
         ring.submitter().register_eventfd(bell.as_raw_fd())?;
         ring.completion().disable_eventfd();
@@ -97,7 +97,7 @@ impl DataRing {
     }
 
     /// What becomes readable when a sleeping shard has something to do, on the runtime's reactor.
-    pub(super) fn watch_bell(&self) -> io::Result<AsyncFd<OwnedFd>> {
+    pub(crate) fn watch_bell(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let bell = self.bell.try_clone()?;
         // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives.
         let watched = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
@@ -105,7 +105,7 @@ impl DataRing {
     }
 
     /// Lets the kernel ring the bell, or not.
-    pub(super) fn set_bell(&mut self, on: bool) {
+    pub(crate) fn set_bell(&mut self, on: bool) {
         let completion = self.ring.0.completion();
         if on {
             completion.enable_eventfd();
@@ -116,7 +116,7 @@ impl DataRing {
 
     /// Whether the kernel must be entered: something is to be submitted, or it has completions that
     /// it has not shown.
-    pub(super) fn wants_enter(&mut self) -> bool {
+    pub(crate) fn wants_enter(&mut self) -> bool {
         let submission = self.ring.0.submission();
         !self.backlog.is_empty()
             || !submission.is_empty()
@@ -125,12 +125,12 @@ impl DataRing {
     }
 
     /// Whether completions lie in the ring.
-    pub(super) fn has_completions(&mut self) -> bool {
+    pub(crate) fn has_completions(&mut self) -> bool {
         !self.ring.0.completion().is_empty()
     }
 
     /// Submits what was queued and runs what the kernel has deferred.
-    pub(super) fn enter(&mut self) -> io::Result<()> {
+    pub(crate) fn enter(&mut self) -> io::Result<()> {
         self.buffers.publish();
         while let Some(entry) = self.backlog.pop_front() {
             if !self.push_now(&entry) {
@@ -158,7 +158,7 @@ impl DataRing {
 
     /// Takes the next completion out of the ring, if one lies there.
     #[inline]
-    pub(super) fn next_completion(&mut self) -> Option<Completion> {
+    pub(crate) fn next_completion(&mut self) -> Option<Completion> {
         // The queue's head is published when it is dropped, which is at once.
         let entry = self.ring.0.completion().next();
         if entry.is_none() {
@@ -168,7 +168,7 @@ impl DataRing {
     }
 
     /// Accepts connections until cancelled. `index` is the listener's number.
-    pub(super) fn accept(&mut self, index: usize, listener: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn accept(&mut self, index: usize, listener: BorrowedFd<'_>) -> io::Result<()> {
         let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
             .flags(SOCK_CLOEXEC)
             .build()
@@ -177,7 +177,7 @@ impl DataRing {
     }
 
     /// Receives from a socket until it ends or is cancelled.
-    pub(super) fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
+    pub(crate) fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
             .build()
@@ -192,7 +192,7 @@ impl DataRing {
     /// The bytes stay where they are, unchanged, until the completion of this send has been taken
     /// from [`DataRing::next_completion`], or the ring is gone.
     #[inline]
-    pub(super) unsafe fn send(&mut self, token: SendToken, bytes: Lent) -> io::Result<()> {
+    pub(crate) unsafe fn send(&mut self, token: SendToken, bytes: Lent) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
             .flags(MSG_NOSIGNAL)
@@ -203,7 +203,7 @@ impl DataRing {
     }
 
     /// Cancels an operation of a connection; both complete.
-    pub(super) fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
+    pub(crate) fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
         let (operation, id) = token.into_parts();
         let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
             .build()
@@ -212,7 +212,7 @@ impl DataRing {
     }
 
     /// Cancels the accepting from a listener; both complete.
-    pub(super) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
+    pub(crate) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(listener_data(Operation::Accept, index))
             .build()
             .user_data(listener_data(Operation::CancelAccept, index));
@@ -220,7 +220,7 @@ impl DataRing {
     }
 
     /// Closes a socket that has no other operation under way.
-    pub(super) fn close(&mut self, token: CloseToken) -> io::Result<()> {
+    pub(crate) fn close(&mut self, token: CloseToken) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::Close::new(types::Fd(socket))
             .build()
@@ -229,28 +229,28 @@ impl DataRing {
     }
 
     /// The bytes that a receive has put into a buffer.
-    pub(super) fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+    pub(crate) fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
         self.buffers.filled(buffer, len)
     }
 
     /// Lets the kernel fill a buffer again.
-    pub(super) fn give_back(&mut self, buffer: u16) {
+    pub(crate) fn give_back(&mut self, buffer: u16) {
         self.buffers.give_back(buffer);
     }
 
     /// Whether so much has been received that [`DataRing::release_memory`] would pay.
-    pub(super) fn is_worth_releasing(&self) -> bool {
+    pub(crate) fn is_worth_releasing(&self) -> bool {
         self.buffers.is_worth_releasing()
     }
 
     /// Returns the memory behind the receive buffers, all of which have been given back.
-    pub(super) fn release_memory(&mut self) {
+    pub(crate) fn release_memory(&mut self) {
         self.buffers.release_memory();
     }
 
     /// How much more may be sent before completions are looked at: at most half of what their queue
     /// holds. A send that waits for its peer does not count; the kernel keeps what does not fit.
-    pub(super) fn room_to_send(&self) -> u32 {
+    pub(crate) fn room_to_send(&self) -> u32 {
         let most = self.ring.0.params().cq_entries().div_ceil(2);
         most.saturating_sub(self.sends_unreaped)
     }
@@ -307,7 +307,7 @@ impl Drop for DataRing {
 
 /// Bytes lent to the kernel: where they are and how many.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lent {
+pub(crate) struct Lent {
     start: *const u8,
     len: u32,
 }
@@ -389,7 +389,7 @@ const EBUSY: i32 = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::socket::Sockets;
+    use crate::driver::uring::socket::Sockets;
     use rustix::event::EventfdFlags;
     use std::io::Read as _;
     use std::net::{TcpListener, TcpStream};

@@ -2,10 +2,12 @@
 
 mod error;
 mod settings;
+mod summary;
 
 pub use self::error::Error;
 pub use self::settings::shard_settings;
 use self::settings::{handle_core, host_settings, stop_plan, turn_limits};
+use self::summary::Summary;
 pub use crate::auth::{KeyFiles, KeysReloaded};
 use crate::builtin::{self, Builtin};
 use crate::config::{Config, MemoryBound};
@@ -14,7 +16,6 @@ pub use crate::driver::start::ShardCount;
 use crate::driver::start::{self, Common};
 use crate::driver::start_error::StartError;
 use crate::driver::stop::{Ending, StopFlag, StopPlan};
-use crate::driver::summary::Summary;
 use crate::driver::watchdog::Watchdog;
 use crate::embedder::{Embedder, Fault};
 use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
@@ -338,7 +339,7 @@ impl Builder {
         let failures = Arc::clone(&backends);
         let summary = Summary::start(
             config.logging.summary_interval_ms,
-            Arc::clone(&exchange),
+            Arc::clone(&core),
             Box::new(move || failures.failures()),
         );
         Ok(Gateway {

@@ -21,7 +21,6 @@ pub(crate) mod start;
 pub mod start_error;
 pub(crate) mod stop;
 mod stopping;
-pub(crate) mod summary;
 pub mod turn;
 mod uring;
 pub(crate) mod watchdog;

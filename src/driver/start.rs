@@ -106,7 +106,6 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
         config.limits.mailbox_messages_max as usize,
         config.limits.mailbox_bytes_max,
         config.limits.pushes_in_flight_max as usize,
-        config.limits.commands_max as usize,
     );
     // Under a quota the kernel shares out time, not cores: gateways of several containers would all
     // be pinned to the first cores of the machine.
@@ -224,7 +223,7 @@ impl Seat {
             Err(error) => {
                 // Whoever waits for it stops the others.
                 drop(ready.send(Err(Error::Start(StartError::ring(error)))));
-                self.common.exchange.close_commands(self.id);
+                self.common.core.commands.close(self.id);
                 self.common.exchange.shard_done();
                 return;
             }
@@ -252,7 +251,7 @@ impl Seat {
         } = self.common;
         let parts = HostParts {
             id: self.id,
-            core,
+            core: Arc::clone(&core),
             embedder: Arc::clone(&embedder),
             seeds: self.seeds,
             settings,
@@ -264,7 +263,7 @@ impl Seat {
             Err(error) => {
                 drop(ready.send(Err(Error::Setup(error))));
                 // A setup may have given its handle away.
-                exchange.close_commands(self.id);
+                core.commands.close(self.id);
                 exchange.shard_done();
                 return Counters::default();
             }
@@ -288,7 +287,7 @@ impl Seat {
             state: LoopState::new(),
         };
         let result = shard_loop.run().await;
-        exchange.close_commands(self.id);
+        core.commands.close(self.id);
         result.expect("the data ring goes on working once it was made")
     }
 }

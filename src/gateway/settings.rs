@@ -9,8 +9,9 @@ use crate::config::{Config, DialectName, PushFrame, Route, Schema, Sender};
 use crate::dialect::{self, Options};
 use crate::driver::TurnLimits;
 use crate::driver::stop::StopPlan;
-use crate::handler::{HandleCore, RouteInfo};
-use crate::host::{HostLimits, HostSettings, Served, ServedPath};
+use crate::handler::{CommandQueues, HandleCore, RouteInfo};
+use crate::host::{HostLimits, HostSettings};
+use crate::http::{Served, ServedPath};
 use crate::http::{TapRule, UpgradeRules, playground};
 use crate::mailbox::Exchange;
 use crate::shard::claims::HomeKey;
@@ -283,6 +284,7 @@ pub(super) fn handle_core(
     });
     Arc::new(HandleCore {
         exchange: Arc::clone(exchange),
+        commands: CommandQueues::new(exchange, config.limits.commands_max as usize),
         ids: settings.shard.ids.clone(),
         routes: routes.collect(),
         name_bytes_max: settings.shard.name_bytes_max,

@@ -4,11 +4,11 @@
 //! waits for the result ([`Pending`]). One handle publishes through one shard, so what it publishes
 //! to one channel, user or session arrives in order.
 
+use super::commands::{Command, CommandQueues, ReplyTo, ShardCommands};
 use super::handle_error::HandleError;
 use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
 use crate::dialect::Dialect;
-use crate::host::{Host, ReplyTo};
 use crate::mailbox::Exchange;
 use crate::shard::Joined;
 use crate::shard::message::DropTarget;
@@ -22,9 +22,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
-
-/// Something that a shard is to do, by its own loop.
-pub(crate) type Command = Box<dyn FnOnce(&mut Host) + Send>;
 
 /// The gateway in an embedder's hand. Cheap to clone, and usable from any thread.
 #[derive(Clone)]
@@ -44,6 +41,7 @@ pub struct RouteHandle {
 #[derive(Debug)]
 pub(crate) struct HandleCore {
     pub(crate) exchange: Arc<Exchange>,
+    pub(crate) commands: CommandQueues,
     pub(crate) ids: IdCipher,
     pub(crate) routes: Vec<RouteInfo>,
     pub(crate) name_bytes_max: usize,
@@ -195,6 +193,11 @@ impl Handle {
         &self.core.exchange
     }
 
+    /// The commands of every shard.
+    pub(crate) fn commands(&self) -> &CommandQueues {
+        &self.core.commands
+    }
+
     pub(super) fn ids(&self) -> &IdCipher {
         &self.core.ids
     }
@@ -221,7 +224,7 @@ impl Handle {
     fn on_session<T: Send + 'static>(
         &self,
         session: PublicId,
-        act: impl FnOnce(&mut Host, SessionId) -> T + Send + 'static,
+        act: impl FnOnce(&mut dyn ShardCommands, SessionId) -> T + Send + 'static,
     ) -> Pending<T> {
         self.change_session(session, move |host, id, reply: ReplyTo<T>| {
             let value = act(host, id);
@@ -233,7 +236,7 @@ impl Handle {
     fn change_session<T: Send + 'static>(
         &self,
         session: PublicId,
-        act: impl FnOnce(&mut Host, SessionId, ReplyTo<T>) + Send + 'static,
+        act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
         let Some(id) = self.session_of(session) else {
             return Pending::failed(HandleError::NoSession);
@@ -250,7 +253,7 @@ impl Handle {
     fn at_session<T: Send + 'static>(
         &self,
         session: PublicId,
-        act: impl FnOnce(&mut Host, SessionId, ReplyTo<T>) + Send + 'static,
+        act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
         let Some(id) = self.session_of(session) else {
             return Pending::failed(HandleError::NoSession);
@@ -279,7 +282,7 @@ impl Handle {
     pub(super) fn change<T: Send + 'static>(
         &self,
         shard: ShardId,
-        act: impl FnOnce(&mut Host, ReplyTo<T>) + Send + 'static,
+        act: impl FnOnce(&mut dyn ShardCommands, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
         self.ask(shard, move |host, reply: ReplyTo<T>| {
             if host.refuses_commands() {
@@ -294,11 +297,11 @@ impl Handle {
     pub(super) fn ask<T: Send + 'static>(
         &self,
         shard: ShardId,
-        act: impl FnOnce(&mut Host, ReplyTo<T>) + Send + 'static,
+        act: impl FnOnce(&mut dyn ShardCommands, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
         let (sender, receiver) = oneshot::channel();
         let command: Command = Box::new(move |host| act(host, ReplyTo(sender)));
-        match self.core.exchange.command(shard, command) {
+        match self.core.commands.put(shard, command) {
             Ok(()) => Pending(Ok(receiver)),
             Err(error) => Pending::failed(error),
         }
@@ -307,7 +310,7 @@ impl Handle {
     /// Has every shard look something up.
     pub(super) fn gather<T: Send + 'static>(
         &self,
-        look: impl Fn(&Host) -> Vec<T> + Clone + Send + 'static,
+        look: impl Fn(&dyn ShardCommands) -> Vec<T> + Clone + Send + 'static,
     ) -> Gathered<T> {
         let shards = (0..self.core.exchange.shards()).map(ShardId::new);
         let parts = shards.map(|shard| {

@@ -26,6 +26,7 @@ mod admission;
 mod ansi_html;
 mod bind;
 mod chain;
+mod commands;
 mod context;
 mod gates;
 mod handle;
@@ -61,9 +62,12 @@ pub use words::{EncodeError, IntoResponse, Response};
 
 pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
+pub(crate) use commands::{
+    CommandQueues, NamesOf, ReplyTo, SessionsOf, ShardCommands, SharedValue,
+};
 pub(crate) use context::Farewell;
 pub(crate) use gates::{Gate, ValidateFn, Wish};
-pub(crate) use handle::{Command, HandleCore, RouteInfo};
+pub(crate) use handle::{HandleCore, RouteInfo};
 pub(crate) use program::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use session::SessionState;
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};

@@ -8,18 +8,16 @@
 //! A walk holds one page, however long the list is. What comes and goes while pages are read may be
 //! missed or seen; what stays is seen once.
 
+use super::commands::{NamesOf, ReplyTo, SessionsOf, ShardCommands};
 use super::handle::Handle;
 use super::info::{ListedName, SessionInfo};
 use super::pending::Pending;
-use crate::host::{Host, NamesOf, ReplyTo, SessionsOf};
-use crate::mailbox::Exchange;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::public_id::PublicId;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
-use std::sync::Arc;
 
 /// A part of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,7 +54,7 @@ pub(super) trait Walk: Send + 'static {
     type Answer: Send + 'static;
 
     /// Takes what it needs from a shard; says where to go on, if anywhere.
-    fn visit(&mut self, host: &Host) -> Option<ShardId>;
+    fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId>;
 
     /// What has come of it.
     fn answer(self) -> Self::Answer;
@@ -64,20 +62,23 @@ pub(super) trait Walk: Send + 'static {
 
 /// Begins a walk at a shard.
 pub(super) fn walk<W: Walk>(handle: &Handle, first: ShardId, walk: W) -> Pending<W::Answer> {
-    let exchange = Arc::clone(handle.exchange());
-    handle.ask(first, move |host, reply| {
-        go_on(&exchange, walk, host, reply);
-    })
+    let onward = handle.clone();
+    handle.ask(first, move |shard, reply| go_on(onward, walk, shard, reply))
 }
 
-fn go_on<W: Walk>(exchange: &Arc<Exchange>, mut walk: W, host: &Host, reply: ReplyTo<W::Answer>) {
-    match walk.visit(host) {
+fn go_on<W: Walk>(
+    handle: Handle,
+    mut walk: W,
+    shard: &dyn ShardCommands,
+    reply: ReplyTo<W::Answer>,
+) {
+    match walk.visit(shard) {
         None => reply.answer(Ok(walk.answer())),
         Some(next) => {
-            let onward = Arc::clone(exchange);
-            let command = move |host: &mut Host| go_on(&onward, walk, host, reply);
+            let onward = handle.clone();
+            let command = move |shard: &mut dyn ShardCommands| go_on(onward, walk, shard, reply);
             // There was room for it where it began.
-            exchange.command_in_any_case(next, Box::new(command));
+            handle.commands().put_in_any_case(next, Box::new(command));
         }
     }
 }
@@ -132,12 +133,12 @@ impl SessionsWalk {
 impl Walk for SessionsWalk {
     type Answer = Page<SessionInfo, PublicId>;
 
-    fn visit(&mut self, host: &Host) -> Option<ShardId> {
+    fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId> {
         let slot = std::mem::take(&mut self.slot);
         let room = self.room.items_max.max(1) - self.page.items.len();
         let of = self.of.clone();
         // One more shows whether there is more.
-        host.each_session(&of, slot, room + 1, |session| {
+        shard.each_session(&of, slot, room + 1, &mut |session| {
             if self.is_full() {
                 self.page.next = self.page.items.last().map(|last| last.id);
                 return ControlFlow::Break(());
@@ -146,7 +147,7 @@ impl Walk for SessionsWalk {
             self.page.items.push(session);
             ControlFlow::Continue(())
         });
-        let next = host.shard_id().index() + 1;
+        let next = shard.shard_id().index() + 1;
         (self.page.next.is_none() && next < self.shards).then(|| ShardId::new(next))
     }
 
@@ -226,15 +227,15 @@ impl NamesWalk {
 impl Walk for NamesWalk {
     type Answer = Page<ListedName, NamePlace>;
 
-    fn visit(&mut self, host: &Host) -> Option<ShardId> {
+    fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId> {
         for namespace in self.namespaces.clone() {
-            host.each_name(self.of, namespace, |name, sessions| {
+            shard.each_name(self.of, namespace, &mut |name, sessions| {
                 self.find(&String::from_utf8_lossy(name), namespace, sessions);
             });
         }
         self.left -= 1;
         let shards = self.handle.exchange().shards();
-        let next = (host.shard_id().index() + 1) % shards;
+        let next = (shard.shard_id().index() + 1) % shards;
         (self.left > 0).then(|| ShardId::new(next))
     }
 

@@ -1,12 +1,12 @@
 //! Several routes of a gateway taken together: what is said through them is said once in each of
 //! their namespaces, whatever number of routes share it.
 
+use super::commands::{NamesOf, SessionsOf};
 use super::handle::{Handle, RouteHandle, RouteInfo, check_push};
 use super::handle_error::HandleError;
 use super::pages::{NamePlace, NamesWalk, Page, PageRoom, SessionsWalk, walk};
 use super::pending::Pending;
 use super::{ListedName, SessionInfo};
-use crate::host::{NamesOf, SessionsOf};
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::public_id::PublicId;

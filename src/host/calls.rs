@@ -4,6 +4,7 @@
 //! in the shard's queue of commands, behind whatever it asked for while it ran.
 
 use super::Host;
+use crate::handler::ShardCommands as _;
 use crate::handler::{
     Admitted, CallChain, Context, Farewell, Gate, Guarded, Joining, Label, LocalFuture, Next,
     Registered, Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
@@ -18,7 +19,6 @@ use crate::ws::Kind;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
@@ -167,7 +167,7 @@ impl Host {
                 done(host, called);
                 host.resume(session.connection());
             }),
-            Poll::Ready(called) if self.post.exchange().has_commands(self.id) => {
+            Poll::Ready(called) if self.handle.commands().has_some(self.id) => {
                 // What its handlers have asked for is done first.
                 self.finish_behind(move |host| {
                     done(host, called);
@@ -202,8 +202,8 @@ impl Host {
     fn finish_behind(&mut self, then: impl FnOnce(&mut Self) + 'static) {
         self.tasks_count += 1;
         self.done.borrow_mut().push_back(Box::new(then));
-        let exchange = self.post.exchange();
-        exchange.command_in_any_case(self.id, Box::new(Self::do_next));
+        let commands = self.handle.commands();
+        commands.put_in_any_case(self.id, Box::new(|shard| shard.do_next()));
     }
 
     /// What a call goes through.
@@ -389,7 +389,7 @@ impl Host {
         done: impl FnOnce(&mut Self, T) + 'static,
     ) {
         let done_list = Rc::clone(&self.done);
-        let (exchange, shard) = (Arc::clone(self.post.exchange()), self.id);
+        let (handle, shard) = (self.handle.clone(), self.id);
         self.tasks_ready = true;
         self.tasks_count += 1;
         drop(tokio::task::spawn_local(async move {
@@ -397,12 +397,13 @@ impl Host {
             let then = Box::new(move |host: &mut Self| done(host, output));
             done_list.borrow_mut().push_back(then);
             // What comes of it stays behind what it has asked for.
-            exchange.command_in_any_case(shard, Box::new(Self::do_next));
+            let commands = handle.commands();
+            commands.put_in_any_case(shard, Box::new(|shard| shard.do_next()));
         }));
     }
 
     /// Does what is to be done on the loop after the task that has ended first.
-    fn do_next(&mut self) {
+    pub(super) fn do_next(&mut self) {
         self.tasks_count -= 1;
         let then = self.done.borrow_mut().pop_front();
         then.expect("one for each command")(self);

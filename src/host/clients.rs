@@ -1,11 +1,10 @@
 //! What a session's client may do with channels by itself, as the channels' rules say.
 //!
 //! A handler that asks for it does so in the client's name; what it does in its own is not asked
-//! about (`embedding`).
+//! about (`commands`).
 
 use super::Host;
-use super::embedding::ReplyTo;
-use crate::handler::{Gate, HandleError, Wish};
+use crate::handler::{Gate, HandleError, ReplyTo, Wish};
 use crate::shard::Joined;
 use crate::shard::settings::ChannelRule;
 use crate::vocabulary::content::{Denial, Message};

@@ -6,22 +6,17 @@
 
 mod calls;
 mod clients;
-mod crowd;
-mod embedding;
+mod commands;
 mod held;
-mod pages;
 mod pushes;
 mod reports;
 mod requests;
 mod stopping;
 mod taps;
 mod time;
+mod upgrades;
 
-use self::crowd::Crowd;
-pub(crate) use self::crowd::PlaceKey;
-pub(crate) use self::embedding::{Claim, ReplyTo};
 use self::held::HeldInput;
-pub(crate) use self::pages::{NamesOf, SessionsOf};
 use self::pushes::TotalTo;
 pub use self::time::Moment;
 use crate::api::Api;
@@ -29,7 +24,9 @@ use crate::auth::Keyless;
 use crate::codec::json::Scratch;
 use crate::embedder::Embedder;
 use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
-use crate::http::{Context, HttpConnection, HttpRoute, Reply, UpgradeRules, WakeList};
+use crate::http::{
+    Context, Crowd, HttpConnection, HttpRoute, Reply, ServedPath, UpgradeRules, WakeList,
+};
 use crate::mailbox::{Post, ShardRing};
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::ShardSettings;
@@ -168,32 +165,6 @@ struct PendingPush {
     reply: Option<TotalTo>,
     here: u32,
     since: Tick,
-}
-
-/// What is served over HTTP on one path.
-#[derive(Clone, Debug)]
-pub struct ServedPath {
-    /// Compared with a request's path exactly.
-    pub path: String,
-    /// What is there.
-    pub what: Served,
-}
-
-/// The kinds of thing served over HTTP.
-#[derive(Clone, Debug)]
-pub enum Served {
-    /// A WebSocket route, by its index.
-    WebSocket(u16),
-    /// Pushes to the users of a route, by its index.
-    Push(u16, crate::config::PushAuth),
-    /// Drops of the users of a route, by its index.
-    Drop(u16, crate::config::PushAuth),
-    /// A page.
-    Page(bytes::Bytes),
-    /// The server API, under all that begins with this path.
-    Api,
-    /// How the gateway is.
-    Health,
 }
 
 impl Host {
@@ -450,7 +421,7 @@ impl Host {
             || self.post.can_unblock()
             || self.shard.has_said()
             || self.is_unloaded
-            || (!self.is_blocked() && self.post.exchange().has_commands(self.id))
+            || (!self.is_blocked() && self.handle.commands().has_some(self.id))
     }
 
     /// Whether sessions or requests are owed something that could be sent now.

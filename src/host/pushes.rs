@@ -1,9 +1,8 @@
 //! What requests ask of the shard, and how their answers are put together.
 
-use super::embedding::ReplyTo;
 use super::{Host, PendingPush};
 use crate::dialect::wserver;
-use crate::handler::HandleError;
+use crate::handler::{HandleError, ReplyTo};
 use crate::http::{Asked, HttpAsk, Refused, Replied, Reply, RequestBody};
 use crate::shard::message::Ticket;
 use crate::vocabulary::content::{Content, Data};

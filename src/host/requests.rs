@@ -1,8 +1,8 @@
 //! The HTTP side of a host's connections, from their first byte to the upgrade or the end.
 
 use super::Host;
-use super::crowd::{Room, Standing};
 use crate::embedder::Fault;
+use crate::http::crowd::{Room, Standing};
 use crate::http::{HttpConnection, OVERLOADED, Progress, TIMED_OUT, Upgraded};
 use crate::logging::limited;
 use crate::shard::users::ANY_EVENT;

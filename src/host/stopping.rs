@@ -18,7 +18,7 @@ impl Host {
         self.context.is_full.set(true);
         self.context.is_stopping.set(true);
         self.context.refuses_work.set(true);
-        self.commands_before_stop = self.post.exchange().commands_count(self.id);
+        self.commands_before_stop = self.handle.commands().count(self.id);
     }
 
     /// Does what was asked before the stop and posts it to the other shards; `false` if their

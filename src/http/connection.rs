@@ -1,12 +1,12 @@
 //! One connection before it is a session, or that never becomes one.
 
 use super::Service;
+use super::crowd::PlaceKey;
 use super::line::{Line, Merit};
 use super::pipe::{Pipe, PipeIo, Share};
 use super::raw_head::{self, HeadReader, Look};
 use super::service::Context;
 use crate::handler::Admitted;
-use crate::host::PlaceKey;
 use crate::mailbox::ShardRing;
 use crate::shard::HttpPhase;
 use crate::vocabulary::id::ConnectionId;

@@ -3,10 +3,37 @@
 //! Paths are compared after percent-decoding once. Of one with parameters a slash that is encoded
 //! is part of a segment, and so of a parameter.
 
+use crate::config::PushAuth;
 use crate::handler::Program;
-use crate::host::{Served, ServedPath};
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
+
+/// What is served over HTTP on one path.
+#[derive(Clone, Debug)]
+pub(crate) struct ServedPath {
+    /// Compared with a request's path exactly.
+    pub(crate) path: String,
+    /// What is there.
+    pub(crate) what: Served,
+}
+
+/// The kinds of thing served over HTTP.
+#[derive(Clone, Debug)]
+pub(crate) enum Served {
+    /// A WebSocket route, by its index.
+    WebSocket(u16),
+    /// Pushes to the users of a route, by its index.
+    Push(u16, PushAuth),
+    /// Drops of the users of a route, by its index.
+    Drop(u16, PushAuth),
+    /// A page.
+    Page(Bytes),
+    /// The server API, under all that begins with this path.
+    Api,
+    /// How the gateway is.
+    Health,
+}
 
 /// One path and what is served there.
 #[derive(Debug)]

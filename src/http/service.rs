@@ -5,7 +5,7 @@ use super::body::RequestBody;
 use super::line::Line;
 use super::push::{drop_user, push};
 use super::raw_head::RawHead;
-use super::route::{self, HttpRoute, Parameters};
+use super::route::{self, HttpRoute, Parameters, Served};
 use super::{api, embedded, message, upgrade};
 use crate::api::{Api, path_within};
 use crate::auth::Keyless;
@@ -15,7 +15,6 @@ use crate::embedder::Embedder;
 use crate::handler::{
     Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
 };
-use crate::host::{Claim, Served};
 use crate::shard::message::DropTarget;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{HttpPhase, Ruling};
@@ -104,6 +103,15 @@ pub(crate) enum HttpAsk {
     Claim(Claim),
     /// Run this as a task; for as long as a handshake may take, if it is for this connection's.
     Run(Label, LocalFuture<()>, Option<ConnectionId>),
+}
+
+/// A wish to be an exclusive user's session.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) id: ConnectionId,
+    pub(crate) namespace: u16,
+    pub(crate) user: Box<str>,
+    pub(crate) yields: bool,
 }
 
 /// An ask and where its answer goes.

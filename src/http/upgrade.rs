@@ -5,6 +5,7 @@
 //!   token, user, channel     or the config's tokens     (ws/handshake.rs)      user is exclusive
 //! ```
 
+use super::Claim;
 use super::answer::{self, Answer};
 use super::line::Line;
 use super::rejections::reason_of;
@@ -16,7 +17,6 @@ use crate::auth::host_of;
 use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
 use crate::handler::{Admission, Admitted, Gate, Joining, Upgrade, Wish};
-use crate::host::Claim;
 use crate::shard::Ruling;
 use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
 use crate::vocabulary::id::ConnectionId;

@@ -14,10 +14,9 @@ pub mod sleep;
 use self::message_queue::MessageQueue;
 use self::sessions_limit::SessionsLimit;
 use self::sleep::SleepFlag;
-use crate::handler::{Command, HandleError};
 use crate::shard::message::{MailboxMessage, Ticket};
 use crate::vocabulary::id::ShardId;
-use crossbeam_queue::{ArrayQueue, SegQueue};
+use crossbeam_queue::ArrayQueue;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -39,28 +38,12 @@ pub(crate) struct Inbox {
     messages: MessageQueue,
     /// By sender: whether it waits for room here.
     blocked: Box<[AtomicBool]>,
-    /// What handles want done, in order.
-    commands: Commands,
     /// The questions of this shard that others are answering.
     tallies: Box<[Tally]>,
     /// Tallies that are complete; has room for all of them.
     complete: ArrayQueue<u32>,
     pub(crate) flag: SleepFlag,
     bell: Bell,
-}
-
-/// What handles want one shard to do.
-struct Commands {
-    queue: SegQueue<Command>,
-    count_max: usize,
-    /// The shard's loop has ended, and does nothing any more.
-    closed: AtomicBool,
-}
-
-impl std::fmt::Debug for Commands {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Commands").field(&self.queue.len()).finish()
-    }
 }
 
 /// How a sleeping shard is woken; without a function where nothing ever sleeps.
@@ -80,21 +63,18 @@ struct Tally {
 
 impl Exchange {
     /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
-    /// messages of `bytes_max` bytes together, for `questions_max` open questions and for
-    /// `commands_max` commands of each shard.
+    /// messages of `bytes_max` bytes together and for `questions_max` open questions of each shard.
     pub fn new(
         bells: Vec<Box<dyn Fn() + Send + Sync>>,
         messages_max: usize,
         bytes_max: u64,
         questions_max: usize,
-        commands_max: usize,
     ) -> Arc<Self> {
         Self::with_bells(
             bells.into_iter().map(|bell| Bell(Some(bell))).collect(),
             messages_max,
             bytes_max,
             questions_max,
-            commands_max,
         )
     }
 
@@ -111,7 +91,6 @@ impl Exchange {
             messages_max,
             bytes_max,
             questions_max,
-            SIMULATED_COMMANDS_MAX,
         )
     }
 
@@ -120,17 +99,11 @@ impl Exchange {
         messages_max: usize,
         bytes_max: u64,
         questions_max: usize,
-        commands_max: usize,
     ) -> Arc<Self> {
         let shards = bells.len();
         let inboxes = bells.into_iter().map(|bell| Inbox {
             messages: MessageQueue::new(messages_max, bytes_max),
             blocked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            commands: Commands {
-                queue: SegQueue::new(),
-                count_max: commands_max,
-                closed: AtomicBool::new(false),
-            },
             tallies: (0..questions_max).map(|_| Tally::default()).collect(),
             complete: ArrayQueue::new(questions_max),
             flag: SleepFlag::new(),
@@ -164,60 +137,6 @@ impl Exchange {
                 .expect("it has room for all");
             asker.wake();
         }
-    }
-
-    /// Has a shard do something.
-    ///
-    /// # Errors
-    ///
-    /// If it has too much to do already, or has ended.
-    pub(crate) fn command(&self, shard: ShardId, command: Command) -> Result<(), HandleError> {
-        let commands = &self.inbox(shard).commands;
-        if commands.closed.load(Ordering::Acquire) {
-            return Err(HandleError::Stopped);
-        }
-        if commands.queue.len() >= commands.count_max {
-            return Err(HandleError::Busy);
-        }
-        self.command_in_any_case(shard, command);
-        Ok(())
-    }
-
-    /// [`Exchange::command`] for what must not be lost and is bounded elsewhere. If the shard has
-    /// ended, nothing happens.
-    pub(crate) fn command_in_any_case(&self, shard: ShardId, command: Command) {
-        let inbox = self.inbox(shard);
-        inbox.commands.queue.push(command);
-        inbox.wake();
-        // Pairs with the fence of `close_commands`: the shard sees it, or we see that it has ended.
-        fence(Ordering::SeqCst);
-        if inbox.commands.closed.load(Ordering::Acquire) {
-            while inbox.commands.queue.pop().is_some() {}
-        }
-    }
-
-    /// The next thing that a shard is to do.
-    pub(crate) fn next_command(&self, shard: ShardId) -> Option<Command> {
-        self.inbox(shard).commands.queue.pop()
-    }
-
-    /// Whether a shard is to do something.
-    pub(crate) fn has_commands(&self, shard: ShardId) -> bool {
-        !self.inbox(shard).commands.queue.is_empty()
-    }
-
-    /// How many things a shard is to do.
-    pub(crate) fn commands_count(&self, shard: ShardId) -> usize {
-        self.inbox(shard).commands.queue.len()
-    }
-
-    /// A shard's loop has ended: what it was to do will not be done, and whoever waits for it hears
-    /// so.
-    pub(crate) fn close_commands(&self, shard: ShardId) {
-        let commands = &self.inbox(shard).commands;
-        commands.closed.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
-        while commands.queue.pop().is_some() {}
     }
 
     /// Wakes a shard, for what is neither a message nor an answer.
@@ -307,8 +226,6 @@ impl ShardRing {
         self.exchange.wake(self.shard);
     }
 }
-
-const SIMULATED_COMMANDS_MAX: usize = 4096;
 
 /// One shard's side of the exchange.
 #[derive(Debug)]

@@ -4,9 +4,9 @@
 //! them since it asked last. It touches nothing of a shard's, and does not wait for one that is
 //! held: what that has counted is in the next line.
 
-use super::start_error::StartError;
+use crate::driver::start_error::StartError;
+use crate::handler::HandleCore;
 use crate::logging;
-use crate::mailbox::Exchange;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::metrics::{Counters, Rejected};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ struct Sums {
 
 /// Whom the thread asks.
 struct Asker {
-    exchange: Arc<Exchange>,
+    core: Arc<HandleCore>,
     hook_failures: HookFailures,
     /// By shard: what it has told last.
     latest: Vec<Counters>,
@@ -52,16 +52,16 @@ impl Summary {
     /// Starts the thread; `None` if it is off.
     pub(crate) fn start(
         interval_ms: u32,
-        exchange: Arc<Exchange>,
+        core: Arc<HandleCore>,
         hook_failures: HookFailures,
     ) -> Result<Option<Self>, StartError> {
         if interval_ms == 0 {
             return Ok(None);
         }
         let interval = Duration::from_millis(interval_ms.into());
-        let latest = vec![Counters::default(); exchange.shards()];
+        let latest = vec![Counters::default(); core.exchange.shards()];
         let mut asker = Asker {
-            exchange,
+            core,
             hook_failures,
             latest,
             told: Sums::default(),
@@ -120,13 +120,13 @@ impl Asker {
     /// Hears the counts of all shards that tell them in time.
     fn ask(&mut self) {
         let (sender, answers) = channel();
-        for index in 0..self.exchange.shards() {
+        for index in 0..self.core.exchange.shards() {
             let sender = sender.clone();
-            let told = self.exchange.command(
+            let told = self.core.commands.put(
                 ShardId::new(index),
-                Box::new(move |host| {
+                Box::new(move |shard| {
                     // Nobody need wait for it any more.
-                    drop(sender.send((index, host.all_counters())));
+                    drop(sender.send((index, shard.all_counters())));
                 }),
             );
             if let Err(error) = told {

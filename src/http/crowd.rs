@@ -30,7 +30,7 @@ use slab::Slab;
 /// - `unread_bytes` is the sum of what those in the queue of [`Class::Unread`] hold.
 /// - The queue of [`Class::Health`] is in the order of the requests.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     places: Slab<Place>,
     queues: [Queue; CLASSES],
     strangers: usize,
@@ -46,7 +46,7 @@ pub(crate) struct PlaceKey(u32);
 
 /// The outcome of [`Crowd::make_room`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Room {
+pub(crate) enum Room {
     /// A stranger may enter.
     Free,
     /// This connection is evicted first.
@@ -57,15 +57,15 @@ pub(super) enum Room {
 
 /// How a connection stands, as far as eviction cares.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// What it waits for.
-    pub(super) phase: HttpPhase,
+    pub(crate) phase: HttpPhase,
     /// The most that it has completed since the last time.
-    pub(super) merit: Option<Merit>,
+    pub(crate) merit: Option<Merit>,
     /// It has taken some of its answers since the last time, so it goes to the end of its queue.
-    pub(super) has_moved: bool,
+    pub(crate) has_moved: bool,
     /// Bytes of its unread answers, and of what waits for them to be read.
-    pub(super) unread_bytes: usize,
+    pub(crate) unread_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ struct Queue {
 impl Crowd {
     /// An empty crowd of at most `places_max`, in which strangers who do not read hold at most
     /// `unread_bytes_max`.
-    pub(super) fn new(places_max: usize, unread_bytes_max: usize) -> Self {
+    pub(crate) fn new(places_max: usize, unread_bytes_max: usize) -> Self {
         Self {
             places: Slab::new(),
             queues: [Queue::EMPTY; CLASSES],
@@ -123,7 +123,7 @@ impl Crowd {
     }
 
     /// Adds a connection: a stranger whose head is not whole.
-    pub(super) fn enter(&mut self, id: ConnectionId) -> PlaceKey {
+    pub(crate) fn enter(&mut self, id: ConnectionId) -> PlaceKey {
         let place = Place {
             id,
             class: Class::Head,
@@ -140,7 +140,7 @@ impl Crowd {
     }
 
     /// Removes a connection.
-    pub(super) fn leave(&mut self, key: PlaceKey) {
+    pub(crate) fn leave(&mut self, key: PlaceKey) {
         self.unlink(key.0);
         let place = self.places.remove(key.0 as usize);
         self.unread_bytes -= place.unread_bytes;
@@ -148,7 +148,7 @@ impl Crowd {
     }
 
     /// Files a connection by how it stands now.
-    pub(super) fn update(&mut self, key: PlaceKey, standing: &Standing, now: Tick) {
+    pub(crate) fn update(&mut self, key: PlaceKey, standing: &Standing, now: Tick) {
         let place = &mut self.places[key.0 as usize];
         match standing.merit {
             Some(Merit::Authorized) => {
@@ -177,7 +177,7 @@ impl Crowd {
 
     /// The stranger that has taken none of its answers for longest, if those who do not read hold
     /// too much together.
-    pub(super) fn first_unread_beyond_max(&self) -> Option<ConnectionId> {
+    pub(crate) fn first_unread_beyond_max(&self) -> Option<ConnectionId> {
         if self.unread_bytes <= self.unread_bytes_max {
             return None;
         }
@@ -186,7 +186,7 @@ impl Crowd {
     }
 
     /// Finds room for one more stranger.
-    pub(super) fn make_room(&mut self, now: Tick) -> Room {
+    pub(crate) fn make_room(&mut self, now: Tick) -> Room {
         let is_full = self.places.len() >= self.places_max;
         let has_all_strangers = self.strangers >= self.strangers_max;
         if !is_full && !has_all_strangers {
@@ -203,7 +203,7 @@ impl Crowd {
     }
 
     /// How many connections there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
@@ -278,7 +278,7 @@ impl Crowd {
     }
 
     /// Asserts what the type promises. Linear in the places: for tests and the simulator.
-    pub(super) fn invariants(&self) {
+    pub(crate) fn invariants(&self) {
         let mut listed = 0;
         for (class, queue) in self.queues.iter().enumerate() {
             let (mut before, mut key, mut asked) = (NONE, queue.first, None);

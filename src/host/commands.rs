@@ -1,0 +1,305 @@
+//! What handles have a host do, in the order in which they asked.
+
+use super::Host;
+use super::pushes::{Sum, TotalTo};
+use crate::handler::{
+    HandleError, MemberCount, NamesOf, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
+};
+use crate::shard::Joined;
+use crate::shard::message::{DropTarget, Ticket};
+use crate::vocabulary::content::Message;
+use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
+use crate::vocabulary::metrics::Counters;
+use crate::vocabulary::public_id::PublicId;
+use crate::vocabulary::publication::OwnedAudience;
+use std::any::TypeId;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+impl ShardCommands for Host {
+    fn find(&self, session: PublicId) -> Option<SessionId> {
+        let id = self.shard.find(session)?;
+        Some(SessionId::new(self.id, id))
+    }
+
+    fn publish(&mut self, audience: &OwnedAudience, message: &Message, reply: ReplyTo<u64>) {
+        let mut is_answered_here = !reply.is_awaited();
+        if let OwnedAudience::Session(session) = audience {
+            is_answered_here = true;
+            let route = self.shard.route_of(session.connection());
+            let route = route.map(|route| &self.settings.routes[usize::from(route)]);
+            let said = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
+            if let Err(why) = said {
+                reply.answer(Err(HandleError::BadEvent(why)));
+                return;
+            }
+        }
+        if is_answered_here {
+            let reached = self
+                .shard
+                .publish(audience.borrow(), &message.borrow(), None);
+            self.notice_ends();
+            reply.answer(Ok(u64::from(reached)));
+            return;
+        }
+        self.await_total(TotalTo::Handle(reply), |host, ticket| {
+            host.shard
+                .publish(audience.borrow(), &message.borrow(), Some(ticket))
+        });
+    }
+
+    fn drop_user(&mut self, target: DropTarget, reply: ReplyTo<u64>) {
+        self.await_total(TotalTo::Handle(reply), |host, ticket: Ticket| {
+            host.shard.drop_user(target, Some(ticket))
+        });
+    }
+
+    fn join(&mut self, session: SessionId, channel: &str) -> Joined {
+        self.shard.join(session.connection(), channel)
+    }
+
+    fn leave(&mut self, session: SessionId, channel: &str) -> bool {
+        self.shard.leave_channel(session.connection(), channel)
+    }
+
+    fn close(&mut self, session: SessionId, code: u16, reason: &str) {
+        self.shard.close_session(session.connection(), code, reason);
+        self.notice_ends();
+    }
+
+    fn session_info(&self, session: SessionId) -> Option<SessionInfo> {
+        self.info_of(session.connection())
+    }
+
+    fn sessions_of_route(&self, route: u16) -> Vec<SessionInfo> {
+        let all = self.shard.sessions_of_route(route);
+        all.filter_map(|id| self.info_of(id)).collect()
+    }
+
+    fn members(&self, namespace: u16, channel: &str) -> Vec<SessionInfo> {
+        let all = self.shard.members(namespace, channel.as_bytes());
+        all.filter_map(|id| self.info_of(id)).collect()
+    }
+
+    fn channels(&self, namespace: u16) -> Vec<MemberCount> {
+        let all = self.shard.channels(namespace);
+        all.map(|(name, count)| MemberCount::new(name, count))
+            .collect()
+    }
+
+    fn users(&self, namespace: u16) -> Vec<MemberCount> {
+        let all = self.shard.users(namespace);
+        all.map(|(name, count)| MemberCount::new(name, count))
+            .collect()
+    }
+
+    fn shared_values(&self, route: u16, of_type: TypeId) -> Vec<(PublicId, SharedValue)> {
+        let all = self.sessions.iter().flatten();
+        all.filter(|state| state.route.index() == usize::from(route))
+            .filter_map(|state| Some((state.public_id, state.values.shared_by_type(of_type)?)))
+            .collect()
+    }
+
+    fn shard_id(&self) -> ShardId {
+        self.id
+    }
+
+    fn each_session(
+        &self,
+        of: &SessionsOf,
+        slot: u32,
+        count: usize,
+        show: &mut dyn FnMut(SessionInfo) -> ControlFlow<()>,
+    ) {
+        let mut show_all = |ids: &mut dyn Iterator<Item = ConnectionId>| {
+            let mut infos = ids.filter_map(|id| self.info_of(id)).take(count);
+            infos.try_for_each(&mut *show)
+        };
+        let shown = match of {
+            SessionsOf::Routes(routes) => {
+                let is_of = |&id: &ConnectionId| {
+                    let route = self.shard.route_of(id);
+                    route.is_some_and(|route| routes.contains(&route))
+                };
+                show_all(&mut self.shard.sessions_from(slot).filter(is_of))
+            }
+            SessionsOf::Channel(namespaces, name) => {
+                let members = namespaces
+                    .iter()
+                    .flat_map(|&namespace| self.shard.members(namespace, name.as_bytes()));
+                let later = members.filter(|id| id.slot() >= slot);
+                // Names that compare as their slots do, since no two of them are in one slot.
+                let later = later.map(|id| (id.slot(), id));
+                show_all(&mut smallest(later, count).into_iter().map(|(_, id)| id))
+            }
+        };
+        match shown {
+            ControlFlow::Continue(()) | ControlFlow::Break(()) => {}
+        }
+    }
+
+    fn each_name(&self, of: NamesOf, namespace: u16, show: &mut dyn FnMut(&[u8], usize)) {
+        match of {
+            NamesOf::Channels => {
+                let all = self.shard.channels(namespace);
+                all.for_each(|(name, count)| show(name, count));
+            }
+            NamesOf::Users => {
+                let all = self.shard.users(namespace);
+                all.for_each(|(name, count)| show(name, count));
+            }
+        }
+    }
+
+    fn publish_to_each(
+        &mut self,
+        audiences: &[OwnedAudience],
+        message: &Message,
+        reply: ReplyTo<u64>,
+    ) {
+        let Some(sum) = self.begin_sum(audiences.len(), reply) else {
+            return;
+        };
+        for audience in audiences {
+            self.await_total(TotalTo::Sum(Rc::clone(&sum)), |host, ticket| {
+                host.shard
+                    .publish(audience.borrow(), &message.borrow(), Some(ticket))
+            });
+        }
+    }
+
+    fn drop_each(&mut self, targets: Vec<DropTarget>, reply: ReplyTo<u64>) {
+        let Some(sum) = self.begin_sum(targets.len(), reply) else {
+            return;
+        };
+        for target in targets {
+            self.await_total(TotalTo::Sum(Rc::clone(&sum)), |host, ticket| {
+                host.shard.drop_user(target, Some(ticket))
+            });
+        }
+    }
+
+    fn refuses_commands(&self) -> bool {
+        self.refuses_commands()
+    }
+
+    fn do_next(&mut self) {
+        self.do_next();
+    }
+
+    fn all_counters(&self) -> Counters {
+        self.all_counters()
+    }
+
+    fn sessions_count(&self) -> usize {
+        self.sessions_count()
+    }
+
+    fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<()>) {
+        self.join_as_client(session, channel, reply);
+    }
+
+    fn publish_as_client(
+        &mut self,
+        session: SessionId,
+        channel: Box<str>,
+        message: Message,
+        to_others: bool,
+        reply: ReplyTo<()>,
+    ) {
+        self.publish_as_client(session, channel, message, to_others, reply);
+    }
+}
+
+impl Host {
+    /// Does what handles want, as long as there is room for what comes of it; returns how much it
+    /// was.
+    pub(super) fn do_commands(&mut self) -> usize {
+        let mut count = 0;
+        while count < COMMANDS_PER_LOOK_MAX && !self.is_blocked() {
+            let Some(command) = self.handle.commands().take(self.id) else {
+                break;
+            };
+            command(self);
+            self.commands_before_stop = self.commands_before_stop.saturating_sub(1);
+            self.post_messages();
+            self.tasks_ready = true;
+            count += 1;
+        }
+        count
+    }
+
+    pub(super) fn info_of(&self, id: ConnectionId) -> Option<SessionInfo> {
+        let route = usize::from(self.shard.route_of(id)?);
+        let route = self.handle.routes().get(route)?;
+        let statistics = self.shard.statistics(id)?;
+        let opened_ms = statistics.opened.begins_at_ms();
+        let state = self.state_of(SessionId::new(self.id, id));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(SessionInfo {
+            id: self.shard.public_id(id)?,
+            path: route.path.clone(),
+            number: state.as_ref().map_or(0, |state| state.number),
+            users: self
+                .shard
+                .users_of(id)
+                .map(|(user, _)| text(user))
+                .collect(),
+            name: state.map_or_else(String::new, |state| state.profile.name.clone()),
+            channels: self.shard.channels_of(id).map(text).collect(),
+            statistics,
+            opened_unix_ms: self.settings.started_unix_ms + opened_ms,
+        })
+    }
+
+    /// A sum of so many totals; `None`, and whoever waits hears so, if there is no room for them.
+    fn begin_sum(&self, count: usize, reply: ReplyTo<u64>) -> Option<Rc<Sum>> {
+        if count == 0 {
+            reply.answer(Ok(0));
+            None
+        } else if self.has_room_for_totals(count) {
+            Some(Rc::new(Sum::new(count, reply)))
+        } else {
+            reply.answer(Err(HandleError::Busy));
+            None
+        }
+    }
+}
+
+/// Commands done before the kernel is looked at again.
+const COMMANDS_PER_LOOK_MAX: usize = 1024;
+
+/// The `count` smallest of these, in order; never holds more than one more.
+fn smallest<T: Ord>(all: impl Iterator<Item = T>, count: usize) -> Vec<T> {
+    let mut kept: BinaryHeap<T> = BinaryHeap::new();
+    for one in all {
+        if kept.len() < count {
+            kept.push(one);
+        } else if let Some(mut largest) = kept.peek_mut()
+            && one < *largest
+        {
+            *largest = one;
+        }
+    }
+    kept.into_sorted_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Prng;
+
+    #[test]
+    fn the_smallest_are_those_that_sorting_puts_first() {
+        let mut prng = Prng::from_seed(1);
+        for _ in 0..100 {
+            let all: Vec<u32> = (0..prng.below(50)).map(|_| prng.range(0, 40)).collect();
+            let count = prng.range(0, 60) as usize;
+            let mut sorted = all.clone();
+            sorted.sort_unstable();
+            sorted.truncate(count);
+            assert_eq!(smallest(all.into_iter(), count), sorted);
+        }
+    }
+}

@@ -64,7 +64,6 @@ pub mod codec;
 pub mod config;
 pub mod dialect;
 pub mod driver;
-pub mod embedder;
 pub mod gateway;
 pub mod handler;
 mod hooks;

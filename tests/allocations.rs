@@ -73,7 +73,7 @@ struct Room {
 
 impl Room {
     fn of(sessions: usize) -> Self {
-        let settings = Arc::new(shard_settings(&Config::default(), false));
+        let settings = Arc::new(shard_settings(&Config::default()));
         let shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
         let mut room = Self {
             shard,
@@ -254,7 +254,7 @@ fn names_take_no_more_than_their_bounds_say() {
     let mut config = Config::default();
     config.limits.names_bytes_per_session_max = 64 << 10;
     config.limits.names_bytes_max = 4 << 20;
-    let settings = Arc::new(shard_settings(&config, false));
+    let settings = Arc::new(shard_settings(&config));
     for len in [1_usize, 20, 300, 1_000] {
         let settings = Arc::clone(&settings);
         let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);

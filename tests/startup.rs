@@ -15,7 +15,7 @@ mod ports;
 mod process;
 
 use campanile::config::{Config, Overrides};
-use campanile::embedder::Fault;
+use campanile::gateway::Fault;
 use campanile::gateway::Gateway;
 use client::{open, open_as, read_text, register, settle};
 use full_pipe::{full_pipe, wait};

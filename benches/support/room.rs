@@ -25,7 +25,7 @@ impl Room {
 
     /// The same on one of several shards.
     pub(crate) fn on(id: ShardId, shards: usize, sessions: u32) -> Self {
-        let settings = Arc::new(shard_settings(&Config::default(), false));
+        let settings = Arc::new(shard_settings(&Config::default()));
         let mut shard = Shard::new(id, shards, settings, HashSeed([1, 2]), [3; 32]);
         for _ in 0..sessions {
             let id = shard.handle_accepted().expect("there is room");

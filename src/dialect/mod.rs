@@ -148,6 +148,8 @@ pub struct Habits {
     pub names_channels: bool,
     /// Clients may join only channels that were declared.
     pub declared_channels: bool,
+    /// Messages may name a user by a token ([`Intent::Identify`]).
+    pub tokens_in_messages: bool,
     /// Text that is not UTF-8 ends the session ([`Refusal::InvalidText`]), as soon as the bytes
     /// have come that make it so.
     pub checks_text: bool,

@@ -16,7 +16,7 @@
 //! JSON is read as Go reads it: the first value only, keys without regard to case, `null` as if
 //! the member were missing, broken text as U+FFFD.
 
-use super::{Dialect, Intent, Intents, Options, Refusal};
+use super::{Dialect, Habits, Intent, Intents, Options, Refusal};
 use crate::codec::json::{Scratch, Text, Wanted};
 use crate::vocabulary::content::Data;
 use crate::vocabulary::publication::Publication;
@@ -30,6 +30,13 @@ pub struct Wserver;
 impl Dialect for Wserver {
     fn name(&self) -> &'static str {
         "wserver"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            tokens_in_messages: true,
+            ..Habits::default()
+        }
     }
 
     fn decode<'m>(

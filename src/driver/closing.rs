@@ -1,7 +1,7 @@
 //! How the loop closes sockets: cancel, wait for what is under way, close.
 
 use super::run::Loop;
-use crate::embedder::Fault;
+use crate::runtime::fault::Fault;
 use crate::vocabulary::id::ConnectionId;
 use std::io;
 
@@ -9,7 +9,7 @@ impl Loop {
     /// Cancels what is under way; the close follows when nothing is.
     pub(super) fn begin_close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.state.sockets.set_closing(id);
-        if !self.embedder.wants(Fault::Cancel) {
+        if self.fault != Some(Fault::Cancel) {
             let receive = self.state.sockets.begin_cancel_receive(id);
             let send = self.state.sockets.begin_cancel_send(id);
             for token in receive.into_iter().chain(send) {

@@ -1,6 +1,6 @@
 //! What must be known of the machine to say how much memory a gateway may take.
 
-use super::start;
+use super::probe;
 use crate::config::{Config, Machine};
 use rustix::process::Resource;
 use std::fs;
@@ -9,10 +9,10 @@ use std::fs;
 /// taken to be Linux's default.
 pub(crate) fn machine(config: &Config) -> Machine {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let shards = start::shard_count(config).count;
+    let shards = probe::shard_count(config).count;
     Machine {
         shards: shards as u64,
-        sessions: start::sessions_max(config, limit.maximum) as u64,
+        sessions: probe::sessions_max(config, limit.maximum) as u64,
         socket_bytes: largest("tcp_rmem", RECEIVE_BYTES) + send_bytes(config),
         sockets_bytes: numbers("tcp_mem").last().map(|pages| {
             let page_bytes = rustix::param::page_size() as u64;

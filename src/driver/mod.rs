@@ -15,15 +15,19 @@ mod closing;
 mod listen;
 pub(crate) mod machine;
 pub(crate) mod panic_hook;
+pub(crate) mod probe;
 mod refuse;
 mod run;
-pub(crate) mod start;
 pub mod start_error;
 pub(crate) mod stop;
 mod stopping;
+pub(crate) mod threads;
 pub mod turn;
 mod uring;
 pub(crate) mod watchdog;
+
+/// Called on a shard's thread when it has been idle for a second and gave up memory before.
+pub(crate) type IdleFunction = dyn Fn() + Send + Sync;
 
 /// How much of everything one turn of a loop does.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,6 @@
 
 #![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
 
-use super::TurnLimits;
 use super::accept::Listener;
 use super::refuse::Spare;
 use super::stop::StopFlag;
@@ -14,9 +13,12 @@ use super::stopping::Stopping;
 use super::turn::{self, Steps};
 use super::uring::ring::{Completion, DataRing, Lent, Operation};
 use super::uring::socket::{Sockets, reset_on_close, shut_sending, unacknowledged_bytes};
-use crate::embedder::{Embedder, Fault};
+use super::{IdleFunction, TurnLimits};
 use crate::host::{Host, Moment};
+use crate::logging::limited;
 use crate::mailbox::Exchange;
+use crate::runtime::fault::Fault;
+use crate::runtime::panic::guarded;
 use crate::shard::CloseStep;
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::metrics::Counters;
@@ -38,7 +40,8 @@ pub(super) struct Loop {
     /// For each address; completions name them by their place.
     pub(super) listeners: Vec<Listener>,
     pub(super) exchange: Arc<Exchange>,
-    pub(super) embedder: Arc<Embedder>,
+    pub(super) on_idle: Option<Arc<IdleFunction>>,
+    pub(super) fault: Option<Fault>,
     pub(super) stop: Arc<StopFlag>,
     pub(super) limits: TurnLimits,
     pub(super) state: LoopState,
@@ -100,7 +103,7 @@ impl Loop {
         self.start_accepting()?;
         let looks_max = self.limits.looks_per_turn_max;
         loop {
-            self.embedder.provoke(Fault::Loop);
+            Fault::Loop.provoke(self.fault);
             turn::turn(&mut self, looks_max)?;
             if self.is_finished() {
                 return Ok(self.host.all_counters());
@@ -416,7 +419,11 @@ impl Loop {
             if self.state.held.is_empty() {
                 self.ring.release_memory();
             }
-            self.embedder.on_idle();
+            if let Some(function) = &self.on_idle
+                && guarded(|| function()).is_err()
+            {
+                limited!(ERROR, "the idle function panicked");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //!   ... and after `grace`, from the close of the listeners on, whatever is left is cut
 //! ```
 
+use crate::host::Pace;
 use crate::vocabulary::metrics::Counters;
 use crate::vocabulary::time::{TICK_MS, Ticks};
 use std::sync::OnceLock;
@@ -24,15 +25,6 @@ pub(crate) struct StopPlan {
     pub(crate) drain: Duration,
     /// That a client has to answer a close frame.
     pub(crate) close_grace: Duration,
-}
-
-/// How a shard closes its sessions.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Pace {
-    /// So many at once.
-    pub(crate) at_once: usize,
-    /// The others over this time.
-    pub(crate) over: Ticks,
 }
 
 /// Unset, or set once with a plan.
@@ -92,14 +84,6 @@ impl StopPlan {
     pub(crate) fn settling_max(&self) -> Duration {
         SETTLING_MAX.min(self.grace / 4)
     }
-}
-
-impl Pace {
-    /// All sessions now.
-    pub(crate) const AT_ONCE: Self = Self {
-        at_once: usize::MAX,
-        over: Ticks(0),
-    };
 }
 
 impl StopFlag {

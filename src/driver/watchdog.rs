@@ -6,7 +6,7 @@
 
 use super::start_error::StartError;
 use crate::config::Config;
-use crate::handler::WatchSlot;
+use crate::handler::{Watch, WatchSlot};
 use crate::logging::limited;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
@@ -65,6 +65,12 @@ impl Watchdog {
         self.running = Some((end, thread.map_err(StartError::Thread)?));
         Ok(self)
     }
+}
+
+/// A watch that nobody looks at, for a simulation.
+pub(crate) fn watch_of_nobody(config: &Config) -> Watch {
+    let seats = Watchdog::new(config, 1).seats();
+    Watch::new(Arc::clone(&seats.slots[0]), seats.began, seats.stall)
 }
 
 impl WatchSeats {

@@ -3,6 +3,7 @@
 use crate::builtin;
 use crate::config::ConfigError;
 use crate::driver::start_error::StartError;
+use crate::driver::threads::NotStarted;
 use crate::handler::SetupError;
 use crate::hooks;
 use std::path::PathBuf;
@@ -45,6 +46,15 @@ pub enum Error {
     /// The machine does not give what is needed.
     #[error(transparent)]
     Start(StartError),
+}
+
+impl From<NotStarted> for Error {
+    fn from(error: NotStarted) -> Self {
+        match error {
+            NotStarted::Start(error) => Self::Start(error),
+            NotStarted::Setup(error) => Self::Setup(error),
+        }
+    }
 }
 
 impl From<builtin::OpenError> for Error {

@@ -28,8 +28,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// Reads what a config leaves to files, and puts everything into the units of those who need it.
-pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<HostSettings, Error> {
-    let mut shard = shard_settings(config, ask_for_users);
+pub(super) fn host_settings(config: &Config) -> Result<HostSettings, Error> {
+    let mut shard = shard_settings(config);
     for (route, settings) in config.routes.iter().zip(&mut shard.routes) {
         settings.options.schema = schema_of(route)?;
     }
@@ -45,13 +45,13 @@ pub(super) fn host_settings(config: &Config, ask_for_users: bool) -> Result<Host
 }
 
 /// The part of a config that shards need, in their units. Schemas in files are left out.
-pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
+pub fn shard_settings(config: &Config) -> ShardSettings {
     let limits = &config.limits;
     let namespaces = config.namespaces();
     let count = namespaces.iter().map(|&index| usize::from(index) + 1).max();
     let with_namespaces = || config.routes.iter().zip(&namespaces);
     let mut routes: Vec<RouteSettings> = with_namespaces()
-        .map(|(route, &namespace)| route_settings(route, namespace, ask_for_users))
+        .map(|(route, &namespace)| route_settings(route, namespace))
         .collect();
     let taps = with_namespaces().filter(|(route, _)| route.tap_path.is_some());
     routes.extend(taps.map(|(route, &namespace)| tap_settings(route, namespace)));
@@ -82,11 +82,10 @@ pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
     }
 }
 
-fn route_settings(route: &Route, namespace: u16, ask_for_users: bool) -> RouteSettings {
+fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
     let dialect = dialect::named(route.dialect.as_str());
     let dialect = dialect.expect("every dialect of the config is built in");
     let tokens = match &route.tokens {
-        _ if ask_for_users && route.dialect == DialectName::Wserver => TokenRule::Ask,
         None => TokenRule::Itself,
         Some(tokens) => TokenRule::Table(
             tokens
@@ -146,7 +145,7 @@ fn tap_settings(route: &Route, namespace: u16) -> RouteSettings {
         joins_on_open: Box::default(),
         watches: true,
         registration_timeout: None,
-        ..route_settings(route, namespace, false)
+        ..route_settings(route, namespace)
     }
 }
 

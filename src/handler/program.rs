@@ -1,5 +1,6 @@
 //! Everything that was set up on one shard, and what becomes of a call there.
 
+use super::HttpService;
 use super::admission::{Admission, RequestHead, Upgrade};
 use super::chain::{Chain, HandlerFn, MiddlewareFn, Registered};
 use super::gates::{Gate, Gates, Wish};
@@ -7,7 +8,6 @@ use super::session::{Session, SessionState};
 use super::setup::SetupError;
 use super::task::{Label, LocalFuture};
 use crate::dialect::Rejection;
-use crate::http::HttpService;
 use crate::runtime::panic::discard;
 use crate::shard::settings::{ShardSettings, TokenRule};
 use smallvec::SmallVec;

@@ -5,19 +5,26 @@ use super::chain::{Next, Registered, erase_handler, erase_middleware};
 use super::context::Context;
 use super::gates::{Gate, ValidateFn, Wish};
 use super::handle::{Handle, RouteHandle, RouteInfo};
+use super::http_service::{EmbedderBody, HttpService};
 use super::program::{AdmitFn, AuthenticateFn, HeadFn, Program, RouteProgram, SessionFn};
 use super::session::Session;
 use super::task::Label;
 use super::words::IntoResponse;
 use crate::dialect::Rejection;
-use crate::http::{EmbedderBody, HttpService};
 use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
 use crate::vocabulary::content::Failure;
 use hyper::body::Incoming;
 use hyper::{Request, Response as HttpResponse};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::rc::Rc;
+use std::sync::Arc;
+
+/// What every shard sets up, in order.
+pub(crate) type Setups = Arc<[SetupFn]>;
+
+/// One of them.
+pub(crate) type SetupFn = Arc<dyn Fn(&mut Setup) + Send + Sync>;
 
 /// What an embedder sets up on one shard. The closure given to [`Builder::shard`] runs once on each
 /// shard's thread; what it makes there may be `!Send` and is used on that shard alone.
@@ -91,6 +98,45 @@ impl Setup {
             self.complain(format!("there is no route {path} in the config"));
         }
         RouteSetup { setup: self, index }
+    }
+
+    /// Has a function find the users of tokens in messages, on every route on which nothing else
+    /// does. A shard that asks it waits for it.
+    pub(crate) fn authenticate_messages_by_default<F>(&mut self, function: &Arc<F>)
+    where
+        F: Fn(&str) -> Option<String> + 'static,
+    {
+        for index in 0..self.program.routes.len() {
+            let mut route = self.route_at(index);
+            let is_free = |(info, program): (&RouteInfo, &mut RouteProgram)| {
+                info.dialect.habits().tokens_in_messages && program.authenticate.is_none()
+            };
+            if route.parts().is_some_and(is_free) {
+                let function = Arc::clone(function);
+                route.authenticate(move |token| ready(function(&token)));
+            }
+        }
+    }
+
+    /// Has a function decide who may push and drop, on every route on which nothing else does.
+    pub(crate) fn authorize_pushes_by_default<F>(&mut self, function: &Arc<F>)
+    where
+        F: Fn(&RequestHead<'_>) -> bool + 'static,
+    {
+        for index in 0..self.program.routes.len() {
+            if self.program.routes[index].authorize_push.is_none() {
+                let function = Arc::clone(function);
+                self.route_at(index)
+                    .authorize_push(move |head| function(head));
+            }
+        }
+    }
+
+    fn route_at(&mut self, index: usize) -> RouteSetup<'_> {
+        RouteSetup {
+            setup: self,
+            index: Some(index),
+        }
     }
 
     /// Serves whatever nothing else is served for, on the gateway's own port: any hyper service.
@@ -278,7 +324,7 @@ impl RouteSetup<'_> {
     ///
     /// On a gateway that others than this machine can connect to, the config of the route must say
     /// [`push_authorized_by_code`](crate::config::Route::push_authorized_by_code), which
-    /// [`RouteBuilder::authorize_push`](crate::handler::RouteBuilder::authorize_push) does by
+    /// [`RouteBuilder::authorize_push`](crate::gateway::RouteBuilder::authorize_push) does by
     /// itself.
     pub fn authorize_push(
         &mut self,

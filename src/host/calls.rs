@@ -46,10 +46,8 @@ impl Host {
     fn ask_user(&mut self, session: SessionId, route: u16, token: Box<str>, event: Box<str>) {
         let program = Rc::clone(&self.program);
         let Some(function) = &program.routes[usize::from(route)].authenticate else {
-            let user = self.context.embedder.user_of(&token);
-            let user = user.map(String::into_boxed_str);
-            self.shard
-                .handle_answer(session, &Answer::User { user, event });
+            let answer = Answer::User { user: None, event };
+            self.shard.handle_answer(session, &answer);
             return;
         };
         let tasks = self.state_of(session).as_ref().map(Tasks::begin);

@@ -4,6 +4,7 @@
 //! paused and closed comes out. Whoever moves bytes between it and the kernel is a driver; the one
 //! there is uses `io_uring`, and the simulator in `tests/` needs none.
 
+mod build;
 mod calls;
 mod clients;
 mod commands;
@@ -18,16 +19,17 @@ mod upgrades;
 
 use self::held::HeldInput;
 use self::pushes::TotalTo;
+pub(crate) use self::stopping::Pace;
 pub use self::time::Moment;
 use crate::api::Api;
 use crate::auth::Keyless;
 use crate::codec::json::Scratch;
-use crate::embedder::Embedder;
 use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
 use crate::http::{
     Context, Crowd, HttpConnection, HttpRoute, Reply, ServedPath, UpgradeRules, WakeList,
 };
 use crate::mailbox::{Post, ShardRing};
+use crate::runtime::fault::Fault;
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::ShardSettings;
 use crate::shard::{CloseStep, Shard};
@@ -89,6 +91,7 @@ pub struct Host {
     closes_idle: bool,
     /// The slots of HTTP connections that have come to their end during the stop.
     http_ends: BTreeSet<u32>,
+    fault: Option<Fault>,
 }
 
 /// The bounds of a host that are not its shard's.
@@ -116,7 +119,8 @@ pub struct HostLimits {
 pub(crate) struct HostParts {
     pub(crate) id: ShardId,
     pub(crate) core: Arc<HandleCore>,
-    pub(crate) embedder: Arc<Embedder>,
+    /// What a test wants to fail.
+    pub(crate) fault: Option<Fault>,
     pub(crate) seeds: Seeds,
     pub(crate) settings: HostSettings,
 }
@@ -177,7 +181,7 @@ impl Host {
             core,
             seeds,
             settings,
-            ..
+            fault,
         } = parts;
         let (settings, limits) = (settings.shard, settings.limits);
         let exchange = &core.exchange;
@@ -228,6 +232,7 @@ impl Host {
             commands_before_stop: 0,
             closes_idle: false,
             http_ends: BTreeSet::new(),
+            fault,
         }
     }
 
@@ -550,7 +555,6 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
         handle: Handle::new(Arc::clone(&parts.core), parts.id),
         watch,
         upgrades: Arc::clone(&settings.upgrades),
-        embedder: Arc::clone(&parts.embedder),
         keyless: settings.keyless,
         body_bytes_max: settings.limits.body_bytes_max,
         partial_bytes_max: settings.shard.partial_bytes_max,

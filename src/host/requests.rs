@@ -1,10 +1,10 @@
 //! The HTTP side of a host's connections, from their first byte to the upgrade or the end.
 
 use super::Host;
-use crate::embedder::Fault;
 use crate::http::crowd::{Room, Standing};
 use crate::http::{HttpConnection, OVERLOADED, Progress, TIMED_OUT, Upgraded};
 use crate::logging::limited;
+use crate::runtime::fault::Fault;
 use crate::shard::users::ANY_EVENT;
 use crate::shard::{HttpPhase, Joined};
 use crate::vocabulary::close::End;
@@ -108,7 +108,7 @@ impl Host {
 
     /// Lets hyper work until it waits, carrying out what its requests ask on the way.
     pub(super) fn poll_http(&mut self, id: ConnectionId) {
-        self.context.embedder.provoke(Fault::Http);
+        Fault::Http.provoke(self.fault);
         loop {
             let Some(http) = &mut self.http[id.index()] else {
                 return;

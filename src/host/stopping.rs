@@ -1,8 +1,25 @@
 //! What becomes of sessions, requests and commands when the gateway stops.
 
 use super::Host;
-use crate::driver::stop::Pace;
 use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::time::Ticks;
+
+/// How a shard closes its sessions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Pace {
+    /// So many at once.
+    pub(crate) at_once: usize,
+    /// The others over this time.
+    pub(crate) over: Ticks,
+}
+
+impl Pace {
+    /// All sessions now.
+    pub(crate) const AT_ONCE: Self = Self {
+        at_once: usize::MAX,
+        over: Ticks(0),
+    };
+}
 
 impl Host {
     /// Has `/health` say that the gateway is stopping. Nothing else changes.
@@ -52,7 +69,7 @@ impl Host {
     }
 
     /// [`Host::begin_drain`] for a simulation: all sessions over so many ticks.
-    pub fn drain_over(&mut self, over: crate::vocabulary::time::Ticks) {
+    pub fn drain_over(&mut self, over: Ticks) {
         self.begin_drain(Pace { at_once: 0, over });
     }
 

@@ -1,6 +1,6 @@
 //! The answers themselves, byte for byte as the originals give them.
 
-use super::EmbedderBody;
+use super::embedded::OutgoingBody;
 use crate::dialect::Rejection;
 use crate::ws::handshake::Refusal;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 pub(super) type Answer = Response<Bodies>;
 
 /// Our own bodies, which are whole, and an embedder's.
-pub(super) type Bodies = Either<Full<Bytes>, EmbedderBody>;
+pub(super) type Bodies = Either<Full<Bytes>, OutgoingBody>;
 
 /// A status and nothing else: no content type, `Content-Length: 0`.
 pub(super) fn empty(status: StatusCode) -> Answer {

@@ -3,59 +3,39 @@
 use super::answer::{self, Answer};
 use super::line::Line;
 use super::service::Context;
-use crate::handler::LocalFuture;
+use crate::handler::{EmbedderBody, LocalFuture};
 use crate::logging::limited;
-use crate::runtime::panic::{discard, guarded};
 use crate::shard::HttpPhase;
 use bytes::Bytes;
+use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::{Request, Response};
-use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// An embedder's service whose type nobody needs to know.
-pub(crate) type HttpService =
-    dyn Fn(Request<Incoming>) -> LocalFuture<Result<Response<EmbedderBody>, String>>;
-
-/// The body of an embedder's answer, whatever it is. Its panic is its end.
-pub(crate) struct EmbedderBody {
-    body: Option<ErasedBody>,
+/// The body of an embedder's answer, on its way out.
+#[derive(Debug)]
+pub(super) struct OutgoingBody {
+    body: EmbedderBody,
     /// The connection that it goes out on, which is not idle while it goes on.
     line: Option<Rc<Line>>,
 }
 
-type ErasedBody = Pin<Box<dyn Body<Data = Bytes, Error = String>>>;
-
-impl EmbedderBody {
-    pub(crate) fn new<B>(body: B) -> Self
-    where
-        B: Body<Data = Bytes> + 'static,
-        B::Error: fmt::Display,
-    {
-        use http_body_util::BodyExt as _;
-        Self {
-            body: Some(Box::pin(body.map_err(|error| error.to_string()))),
-            line: None,
-        }
-    }
-
+impl OutgoingBody {
     /// Has each part of it begin the connection's time limit anew.
     pub(super) fn go_out_on(&mut self, line: Rc<Line>) {
         line.is_streaming.set(true);
         self.line = Some(line);
     }
+}
 
-    fn discard(&mut self) {
-        if let Some(line) = self.line.take() {
-            line.is_streaming.set(false);
-        }
-        discard(self.body.take());
+impl From<EmbedderBody> for OutgoingBody {
+    fn from(body: EmbedderBody) -> Self {
+        Self { body, line: None }
     }
 }
 
-impl Body for EmbedderBody {
+impl Body for OutgoingBody {
     type Data = Bytes;
     type Error = String;
 
@@ -63,13 +43,7 @@ impl Body for EmbedderBody {
         mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        let Ok(polled) = guarded(|| body.as_mut().poll_frame(cx)) else {
-            self.discard();
-            return Poll::Ready(Some(Err("the body panicked".to_owned())));
-        };
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let (Poll::Ready(Some(_)), Some(line)) = (&polled, &self.line) {
             line.served.set(true);
         }
@@ -77,26 +51,19 @@ impl Body for EmbedderBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let body = self.body.as_ref();
-        body.is_none_or(|body| guarded(|| body.is_end_stream()).unwrap_or(false))
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let body = self.body.as_ref();
-        body.and_then(|body| guarded(|| body.size_hint()).ok())
-            .unwrap_or_default()
+        self.body.size_hint()
     }
 }
 
-impl Drop for EmbedderBody {
+impl Drop for OutgoingBody {
     fn drop(&mut self) {
-        self.discard();
-    }
-}
-
-impl fmt::Debug for EmbedderBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EmbedderBody")
+        if let Some(line) = self.line.take() {
+            line.is_streaming.set(false);
+        }
     }
 }
 
@@ -116,7 +83,7 @@ pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incom
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {
-        Ok(Ok(response)) => response.map(answer::Bodies::Right),
+        Ok(Ok(response)) => response.map(|body| answer::Bodies::Right(body.into())),
         Ok(Err(error)) => {
             limited!(
                 WARN,

@@ -26,7 +26,6 @@ pub(crate) use answer::{OVERLOADED, TIMED_OUT};
 pub(crate) use body::RequestBody;
 pub(crate) use connection::{HttpConnection, Progress, Upgraded, WakeList};
 pub(crate) use crowd::Crowd;
-pub(crate) use embedded::{EmbedderBody, HttpService};
 pub(crate) use line::Merit;
 pub(crate) use route::{HttpRoute, Served, ServedPath};
 pub(crate) use service::{

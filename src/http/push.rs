@@ -125,13 +125,10 @@ async fn admitted_body(
     if head.method != Method::POST {
         return Err(answer::method_not_allowed("POST"));
     }
-    let verdict = match rules.function {
-        Some(rule) => {
-            let head = RequestHead::new(head);
-            Some(context.watch.run(rule.label, || (rule.function)(&head)))
-        }
-        None => context.embedder.authorize_push(RequestHead::new(head)),
-    };
+    let verdict = rules.function.map(|rule| {
+        let head = RequestHead::new(head);
+        context.watch.run(rule.label, || (rule.function)(&head))
+    });
     match verdict {
         Some(Ok(true)) => {}
         None => {

@@ -11,7 +11,6 @@ use crate::api::{Api, path_within};
 use crate::auth::Keyless;
 use crate::config::{Origin, Secret};
 use crate::dialect::Rejection;
-use crate::embedder::Embedder;
 use crate::handler::{
     Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
 };
@@ -46,7 +45,6 @@ pub(crate) struct Context {
     pub(crate) watch: Watch,
     /// By route: what an upgrade request must show beside what its language asks.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
-    pub(crate) embedder: Arc<Embedder>,
     /// Whose pushes and drops are trusted where no secret is asked for.
     pub(crate) keyless: Keyless,
     pub(crate) body_bytes_max: usize,

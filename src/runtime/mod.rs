@@ -2,4 +2,5 @@
 
 pub(crate) mod deadline;
 pub(crate) mod entropy;
+pub(crate) mod fault;
 pub(crate) mod panic;

@@ -554,7 +554,7 @@ mod tests {
     };
 
     fn shard() -> Shard {
-        let settings = Arc::new(crate::gateway::shard_settings(&Config::default(), false));
+        let settings = Arc::new(crate::gateway::shard_settings(&Config::default()));
         Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32])
     }
 
@@ -647,7 +647,7 @@ mod tests {
         for route in &mut config.routes {
             route.namespace = Some("one".to_owned());
         }
-        let settings = Arc::new(crate::gateway::shard_settings(&config, false));
+        let settings = Arc::new(crate::gateway::shard_settings(&config));
         let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
         // Of two languages, in turn, so that their frames of one publication lie in two batches.
         for route in [0, 1, 0] {

@@ -134,7 +134,7 @@ mod tests {
             routes: vec![Route::new("/x", DialectName::Echo)],
             ..Config::default()
         };
-        let settings = Arc::new(shard_settings(&config, false));
+        let settings = Arc::new(shard_settings(&config));
         let hash = HashSeed([u64::from(seed); 2]);
         Shard::new(ShardId::new(0), 1, settings, hash, [seed; 32])
     }

@@ -134,7 +134,7 @@ mod tests {
         for route in &mut config.routes {
             route.limits.outbox_bytes_max = 64 << 10;
         }
-        let settings = Arc::new(crate::gateway::shard_settings(&config, false));
+        let settings = Arc::new(crate::gateway::shard_settings(&config));
         Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32])
     }
 

@@ -192,7 +192,7 @@ mod tests {
             route.namespace = Some("town".to_owned());
             route.channels.clear();
         }
-        let mut settings = shard_settings(&config, false);
+        let mut settings = shard_settings(&config);
         settings.routes[usize::from(BRACKETED)].dialect = &Bracketed;
         let (seed, settings) = (HashSeed([1, 2]), Arc::new(settings));
         Shard::new(ShardId::new(0), 1, settings, seed, [3; 32])

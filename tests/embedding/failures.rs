@@ -8,7 +8,8 @@ use crate::stage::{
 };
 use crate::words::{answered, asked, envelope};
 use campanile::config::{Config, DialectName, Route, Schema};
-use campanile::handler::{Admission, Next, Rejection, RouteBuilder, Upgrade};
+use campanile::gateway::RouteBuilder;
+use campanile::handler::{Admission, Next, Rejection, Upgrade};
 use campanile::{Context, Failure, Message, Reply};
 use std::future::{Ready, ready};
 use std::hint::black_box;

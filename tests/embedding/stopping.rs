@@ -6,7 +6,7 @@ use crate::stage::{
 };
 use crate::words::asked;
 use campanile::config::{Config, DialectName};
-use campanile::embedder::Fault;
+use campanile::gateway::Fault;
 use campanile::handler::{Admission, HandleError};
 use campanile::metrics::Counters;
 use campanile::{Context, Gateway, Message, Session};

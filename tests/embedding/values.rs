@@ -6,7 +6,8 @@ use crate::stage::{
 };
 use crate::words::{answered, asked};
 use campanile::config::DialectName;
-use campanile::handler::{Admission, RouteBuilder};
+use campanile::gateway::RouteBuilder;
+use campanile::handler::Admission;
 use campanile::public_id::PublicId;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle, Session};
 use serde::Deserialize;

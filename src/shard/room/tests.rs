@@ -31,7 +31,7 @@ fn shard(session: u32, shard: u64, home_of_all: bool) -> Shard {
     let mut yields = Route::new("/edk-yields", DialectName::Edk);
     yields.kick_out_new_user_conn = true;
     config.routes.push(yields);
-    let settings = Arc::new(shard_settings(&config, false));
+    let settings = Arc::new(shard_settings(&config));
     let shards = if home_of_all { 1 } else { 2 };
     Shard::new(ShardId::new(0), shards, settings, HashSeed([1, 2]), [3; 32])
 }

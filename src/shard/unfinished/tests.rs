@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
+use crate::shard::settings::TokenRule;
 use crate::shard::{Answer, Shard};
 use crate::testing::Prng;
 use crate::vocabulary::id::{ConnectionId, ShardId};
@@ -19,8 +20,15 @@ fn shard(message_timeout: u32) -> Shard {
         route.limits.ping_interval_ms = ms(400);
         route.limits.idle_timeout_ms = ms(1_000);
     }
-    let settings = Arc::new(shard_settings(&config, true));
-    Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32])
+    let mut settings = shard_settings(&config);
+    settings.routes[0].tokens = TokenRule::Ask;
+    Shard::new(
+        ShardId::new(0),
+        1,
+        Arc::new(settings),
+        HashSeed([1, 2]),
+        [3; 32],
+    )
 }
 
 fn open(shard: &mut Shard) -> ConnectionId {

@@ -1,29 +1,33 @@
 //! The embedder's handle: build a gateway, start it, stop it.
 
 mod error;
+mod route_builder;
 mod settings;
 mod summary;
 
 pub use self::error::Error;
+pub use self::route_builder::RouteBuilder;
 pub use self::settings::shard_settings;
 use self::settings::{handle_core, host_settings, stop_plan, turn_limits};
 use self::summary::Summary;
 pub use crate::auth::{KeyFiles, KeysReloaded};
 use crate::builtin::{self, Builtin};
 use crate::config::{Config, MemoryBound};
+use crate::driver::IdleFunction;
 use crate::driver::machine;
-pub use crate::driver::start::ShardCount;
-use crate::driver::start::{self, Common};
+pub use crate::driver::probe::ShardCount;
 use crate::driver::start_error::StartError;
 use crate::driver::stop::{Ending, StopFlag, StopPlan};
-use crate::driver::watchdog::Watchdog;
-use crate::embedder::{Embedder, Fault};
-use crate::handler::{Handle, HandleCore, RequestHead, RouteBuilder, RouteHandle, Setup};
+use crate::driver::threads::{self, Common};
+use crate::driver::watchdog::{self, Watchdog};
+use crate::handler::{Handle, HandleCore, RequestHead, RouteHandle, Setup, SetupFn, Setups};
 use crate::hooks::Backends;
 use crate::host::{Host, HostParts, HostSettings, Seeds};
 use crate::logging;
 use crate::mailbox::Exchange;
 use crate::runtime::entropy;
+#[doc(hidden)]
+pub use crate::runtime::fault::Fault;
 use crate::shard::claims::HomeKey;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::limits::ProcessLimits;
@@ -59,23 +63,23 @@ pub struct Gateway {
 #[must_use = "a gateway serves once it is started"]
 pub struct Builder {
     config: Config,
-    embedder: Arc<Embedder>,
-    setups: Setups,
+    /// What an embedder sets up.
+    setups: Vec<SetupFn>,
+    /// What goes for all routes of which that says nothing.
+    defaults: Vec<SetupFn>,
+    on_idle: Option<Arc<IdleFunction>>,
+    fault: Option<Fault>,
 }
-
-/// What an embedder has every shard set up.
-pub(crate) type Setups = Arc<[SetupFn]>;
-
-/// One of them.
-pub(crate) type SetupFn = Arc<dyn Fn(&mut Setup) + Send + Sync>;
 
 impl Gateway {
     /// Prepares a gateway that runs with `config`.
     pub fn builder(config: Config) -> Builder {
         Builder {
             config,
-            embedder: Arc::default(),
-            setups: Arc::from([]),
+            setups: Vec::new(),
+            defaults: Vec::new(),
+            on_idle: None,
+            fault: None,
         }
     }
 
@@ -193,9 +197,7 @@ impl Builder {
     /// runtime, before the first connection is accepted. What it makes there may be `!Send`. May be
     /// called several times.
     pub fn shard(mut self, set_up: impl Fn(&mut Setup) + Send + Sync + 'static) -> Self {
-        let before = self.setups.iter().cloned();
-        let set_up: SetupFn = Arc::new(set_up);
-        self.setups = before.chain([set_up]).collect();
+        self.setups.push(Arc::new(set_up));
         self
     }
 
@@ -219,10 +221,14 @@ impl Builder {
     /// The function runs on the shard's thread and holds it up: it must not block. If it panics,
     /// the token names nobody.
     pub fn authenticate_token(
-        self,
+        mut self,
         function: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.with(|embedder| embedder.token = Some(Box::new(function)))
+        let function = Arc::new(function);
+        self.defaults.push(Arc::new(move |setup| {
+            setup.authenticate_messages_by_default(&function);
+        }));
+        self
     }
 
     /// Decides who may push and drop, on every route, in place of the config's rule.
@@ -236,7 +242,11 @@ impl Builder {
         for route in &mut self.config.routes {
             route.push_authorized_by_code = true;
         }
-        self.with(|embedder| embedder.push = Some(Box::new(function)))
+        let function = Arc::new(function);
+        self.defaults.push(Arc::new(move |setup| {
+            setup.authorize_pushes_by_default(&function);
+        }));
+        self
     }
 
     /// Serves a page to try a route, where one can connect, send and close.
@@ -254,32 +264,24 @@ impl Builder {
 
     /// What every shard sets up: what the config says, then what the embedder does.
     fn all_setups(&self, builtin: Builtin) -> Setups {
-        if !builtin::is_wanted(&self.config) {
-            return Arc::clone(&self.setups);
-        }
-        let configured: SetupFn = Arc::new(move |setup| builtin.set_up(setup));
-        [configured]
-            .into_iter()
-            .chain(self.setups.iter().cloned())
-            .collect()
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Embedder)) -> Self {
-        let embedder = Arc::get_mut(&mut self.embedder);
-        change(embedder.expect("shared only when it starts"));
-        self
+        let configured = builtin::is_wanted(&self.config)
+            .then(|| -> SetupFn { Arc::new(move |setup| builtin.set_up(setup)) });
+        let embedder = self.setups.iter().chain(&self.defaults).cloned();
+        configured.into_iter().chain(embedder).collect()
     }
 
     /// Called on a shard's thread when it has been idle for a second after it gave up memory: the
     /// moment to have an allocator return what it kept. The library never chooses the allocator.
-    pub fn on_idle(self, function: impl Fn() + Send + Sync + 'static) -> Self {
-        self.with(|embedder| embedder.idle = Some(Box::new(function)))
+    pub fn on_idle(mut self, function: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_idle = Some(Arc::new(function));
+        self
     }
 
     /// Makes a shard panic in one place, so that a test can see the process end.
     #[doc(hidden)]
-    pub fn provoke_panic(self, place: Fault) -> Self {
-        self.with(|embedder| embedder.fault = Some(place))
+    pub fn provoke_panic(mut self, place: Fault) -> Self {
+        self.fault = Some(place);
+        self
     }
 
     /// Starts the shards, and returns when all of them accept connections.
@@ -294,12 +296,15 @@ impl Builder {
         let backends = Arc::clone(builtin.backends());
         let key_files = builtin.key_files();
         let setups = self.all_setups(builtin);
-        let is_embedded = !self.setups.is_empty();
+        let is_embedded = !(self.setups.is_empty() && self.defaults.is_empty());
         let Self {
-            config, embedder, ..
+            config,
+            on_idle,
+            fault,
+            ..
         } = self;
-        let mut host = host_settings(&config, embedder.token.is_some())?;
-        let prepared = start::prepare(&config).map_err(Error::Start)?;
+        let mut host = host_settings(&config)?;
+        let prepared = threads::prepare(&config).map_err(Error::Start)?;
         let keys = random_keys()?;
         let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
         shard.ids = IdCipher::new(keys[0]);
@@ -317,7 +322,8 @@ impl Builder {
         let common = Common {
             host,
             turn_limits: turn_limits(&config, limits.sessions_max),
-            embedder,
+            on_idle,
+            fault,
             setups,
             core: Arc::clone(&core),
             watch: watchdog.seats(),
@@ -374,9 +380,8 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("config", &self.config)
-            .field("embedder", &self.embedder)
-            .field("setups", &self.setups.len())
-            .finish()
+            .field("setups", &(self.setups.len() + self.defaults.len()))
+            .finish_non_exhaustive()
     }
 }
 
@@ -388,7 +393,7 @@ impl fmt::Debug for Builder {
 /// What is wrong with one of them.
 pub fn check_files(config: &Config) -> Result<(), Error> {
     Builtin::open(config)?;
-    host_settings(config, false).map(drop)
+    host_settings(config).map(drop)
 }
 
 /// The most memory that a gateway with this config takes on this machine.
@@ -414,7 +419,7 @@ impl Simulation {
     pub fn new(builder: Builder, exchange: &Arc<Exchange>) -> Result<Self, Error> {
         builder.config.validate().map_err(Error::Config)?;
         let builtin = Builtin::open(&builder.config)?;
-        let settings = host_settings(&builder.config, builder.embedder.token.is_some())?;
+        let settings = host_settings(&builder.config)?;
         let core = handle_core(&builder.config, &settings, exchange);
         let setups = builder.all_setups(builtin);
         Ok(Self {
@@ -435,12 +440,12 @@ impl Simulation {
         let parts = HostParts {
             id,
             core: Arc::clone(&self.core),
-            embedder: Arc::clone(&self.builder.embedder),
+            fault: self.builder.fault,
             seeds,
             settings: self.settings.clone(),
         };
-        let watch = start::watch_of_nobody(&self.builder.config);
-        start::make_host(parts, &self.setups, watch).map_err(Error::Setup)
+        let watch = watchdog::watch_of_nobody(&self.builder.config);
+        Host::build(parts, &self.setups, watch).map_err(Error::Setup)
     }
 
     /// The gateway, from no shard.

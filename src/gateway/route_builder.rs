@@ -1,13 +1,10 @@
 //! The short way to set up routes: on the builder, with functions that every shard gets a copy of.
 
-use super::admission::{Admission, Joining, RequestHead, Upgrade};
-use super::chain::Next;
-use super::context::Context;
-use super::session::Session;
-use super::setup::RouteSetup;
-use super::words::IntoResponse;
 use crate::dialect::Rejection;
 use crate::gateway::{Builder, Error, Gateway};
+use crate::handler::{
+    Admission, Context, IntoResponse, Joining, Next, RequestHead, RouteSetup, Session, Upgrade,
+};
 use crate::vocabulary::content::Failure;
 use std::future::Future;
 

@@ -223,7 +223,7 @@ const SETTLED_AFTER_S: u64 = 2;
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{NOW, SECRET, Scratch, Signer, key_file, set};
+    use super::super::tests::{NOW, SECRET, Scratch, Signer, key_file, set};
     use super::*;
     use serde_json::json;
 

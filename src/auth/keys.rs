@@ -347,7 +347,7 @@ const LABEL_CHARACTERS_SHOWN: usize = 40;
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{SECRET, Signer, key_file, set};
+    use super::super::tests::{SECRET, Signer, key_file, set};
     use super::*;
     use serde_json::json;
 

@@ -15,14 +15,14 @@
 //! expires. Which routes ask for one, and what a client is told whose token is refused, is not
 //! known here.
 
-#[cfg(test)]
-mod fixtures;
 mod jwt;
 mod key_file;
 mod key_files;
 mod keyless;
 mod keys;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use jwt::{Claims, JwtVerifier};
 pub use key_files::{KeyFiles, KeysReloaded};

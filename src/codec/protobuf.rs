@@ -148,10 +148,9 @@ const PAYLOAD: u32 = 2;
 const ID: u32 = 3;
 
 #[cfg(test)]
-mod dice;
-
-#[cfg(test)]
 mod tests {
+    pub(super) mod dice;
+
     use super::*;
     use crate::testing::Prng;
     use prost::Message as _;

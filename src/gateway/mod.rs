@@ -305,16 +305,8 @@ impl Builder {
         } = self;
         let mut host = host_settings(&config)?;
         let prepared = threads::prepare(&config).map_err(Error::Start)?;
-        let keys = random_keys()?;
-        let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
-        shard.ids = IdCipher::new(keys[0]);
-        shard.home_key = HomeKey(keys[1]);
-        shard.started_unix_ms = entropy::unix_ms();
-        let keys = random_keys()?;
-        let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
-        let reported = Arc::clone(&backends);
         let limits = prepared.limits;
-        api.settle(keys[0], Arc::new(move || reported.report()), limits);
+        settle(&mut host, &backends, limits)?;
         let stop = Arc::new(StopFlag::new(prepared.exchange.shards()));
         let stop_plan = stop_plan(&config);
         let core = handle_core(&config, &host, &prepared.exchange);
@@ -363,6 +355,24 @@ impl Builder {
             key_files,
         })
     }
+}
+
+/// Gives a host what is not in the config: keys, the date, and what it reports.
+fn settle(
+    host: &mut HostSettings,
+    backends: &Arc<Backends>,
+    limits: ProcessLimits,
+) -> Result<(), Error> {
+    let shard = Arc::get_mut(&mut host.shard).expect("made a moment ago");
+    let keys = random_keys()?;
+    shard.ids = IdCipher::new(keys[0]);
+    shard.home_key = HomeKey(keys[1]);
+    shard.started_unix_ms = entropy::unix_ms();
+    let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
+    let backends = Arc::clone(backends);
+    let [key, _] = random_keys()?;
+    api.settle(key, Arc::new(move || backends.report()), limits);
+    Ok(())
 }
 
 /// Two keys that nobody can guess.

@@ -255,7 +255,7 @@ fn has_half_pair(text: Text<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{self, Tree};
+    use super::super::tests::model::{self, Tree};
     use super::super::{SCRATCH_BYTES_MAX, Scratch};
     use super::*;
     use crate::testing::Prng;

@@ -255,7 +255,7 @@ fn string_bytes(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model;
+    use super::super::tests::model;
     use super::*;
     use crate::testing::Prng;
 

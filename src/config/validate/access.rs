@@ -162,7 +162,7 @@ pub(super) const CLAIM_VALUE_BYTES_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
 
     use super::*;
 

@@ -108,7 +108,7 @@ const URL_BYTES_MAX: usize = 2_048;
 #[cfg(test)]
 mod tests {
     use super::super::super::Secret;
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
     use super::*;
 
     fn backend(name: &str, url: &str, more: &str) -> String {

@@ -131,7 +131,7 @@ const CHANNELS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
 
     use super::*;
 

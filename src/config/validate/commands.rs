@@ -122,7 +122,7 @@ const COMMANDS_MAX: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::super::super::Config;
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
     use super::*;
 
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";

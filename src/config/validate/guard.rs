@@ -103,7 +103,7 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
 
     use super::super::super::Overrides;
     use super::*;

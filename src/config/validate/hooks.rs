@@ -60,7 +60,7 @@ fn asks_by_rule_or_command(route: &Route) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";

@@ -13,8 +13,6 @@ mod path;
 mod route;
 mod rule;
 mod texts;
-#[cfg(test)]
-mod trial;
 
 use self::path::PathsTaken;
 use super::Config;
@@ -207,8 +205,10 @@ const ROUTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    pub(super) mod trial;
+
+    use self::trial::{check, read};
     use super::super::{PushAuth, Secret};
-    use super::trial::{check, read};
     use super::*;
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";

@@ -234,7 +234,7 @@ mod tests {
         Action, ChannelSetting, CommandSetting, DialectName, Hooks, Jwt, JwtKeys, OnFailure,
         PushFrame, Secret, Sender, TokenSource, Tokens,
     };
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
     use super::*;
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";

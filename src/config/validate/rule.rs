@@ -58,7 +58,7 @@ const RULE_TOKENS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{check, read};
+    use super::super::tests::trial::{check, read};
 
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
     const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";

@@ -9,7 +9,7 @@ use crate::testing::Prng;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Tree {
+pub(in crate::codec::json) enum Tree {
     /// A number or a word, as it is spelled.
     Scalar(String),
     /// A string, decoded; what is not valid in it is U+FFFD.
@@ -20,14 +20,14 @@ pub(super) enum Tree {
 
 /// What a text came to.
 #[derive(Debug)]
-pub(super) struct Parsed {
-    pub(super) tree: Tree,
+pub(in crate::codec::json) struct Parsed {
+    pub(in crate::codec::json) tree: Tree,
     /// Whether its strings are valid UTF-8 without halves of surrogate pairs.
-    pub(super) is_clean: bool,
+    pub(in crate::codec::json) is_clean: bool,
 }
 
 /// Reads a text that is one value; `None` if it is not JSON.
-pub(super) fn parse(text: &[u8]) -> Option<Parsed> {
+pub(in crate::codec::json) fn parse(text: &[u8]) -> Option<Parsed> {
     let mut parser = Parser {
         text,
         at: 0,
@@ -43,7 +43,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Parsed> {
 
 impl Tree {
     /// Whether any object in it has the same key twice.
-    pub(super) fn repeats_a_key(&self) -> bool {
+    pub(in crate::codec::json) fn repeats_a_key(&self) -> bool {
         match self {
             Self::Scalar(_) | Self::String(_) => false,
             Self::Array(items) => items.iter().any(Self::repeats_a_key),
@@ -54,7 +54,7 @@ impl Tree {
     }
 
     /// The value with two spaces per level, as the second version of Go's package writes it.
-    pub(super) fn indented(&self, depth: usize) -> String {
+    pub(in crate::codec::json) fn indented(&self, depth: usize) -> String {
         let within = |brackets: [char; 2], items: Vec<String>| {
             let [open, close] = brackets;
             if items.is_empty() {
@@ -85,7 +85,7 @@ impl Tree {
 }
 
 /// A string as the second version writes it.
-pub(super) fn plain_string(text: &str) -> String {
+pub(in crate::codec::json) fn plain_string(text: &str) -> String {
     let characters = text.chars().map(|character| match character {
         '"' => "\\\"".to_owned(),
         '\\' => "\\\\".to_owned(),
@@ -101,7 +101,7 @@ pub(super) fn plain_string(text: &str) -> String {
 }
 
 /// A string as the first version writes it.
-pub(super) fn go_string(text: &str) -> String {
+pub(in crate::codec::json) fn go_string(text: &str) -> String {
     let characters = text.chars().map(|character| match character {
         '"' => "\\\"".to_owned(),
         '\\' => "\\\\".to_owned(),
@@ -116,7 +116,7 @@ pub(super) fn go_string(text: &str) -> String {
 }
 
 /// A value that is JSON, as the first version writes it into another.
-pub(super) fn go_compact(raw: &[u8]) -> String {
+pub(in crate::codec::json) fn go_compact(raw: &[u8]) -> String {
     let mut out = String::new();
     let (mut is_inside, mut is_escaped) = (false, false);
     for character in characters(raw).0.chars() {
@@ -354,7 +354,7 @@ const SCALARS: &[&str] = &[
 ];
 
 /// An object, with blanks here and there; one in six has a string that is not valid text.
-pub(super) fn document(prng: &mut Prng) -> Vec<u8> {
+pub(in crate::codec::json) fn document(prng: &mut Prng) -> Vec<u8> {
     let mut writer = Writer {
         out: Vec::new(),
         is_broken: prng.chance(1, 6),
@@ -367,7 +367,7 @@ pub(super) fn document(prng: &mut Prng) -> Vec<u8> {
 }
 
 /// Damages a document: drops, doubles or replaces a byte.
-pub(super) fn damage(prng: &mut Prng, text: &mut Vec<u8>) {
+pub(in crate::codec::json) fn damage(prng: &mut Prng, text: &mut Vec<u8>) {
     let Some(at) = prng.pick(0..text.len()) else {
         return;
     };
@@ -381,7 +381,7 @@ pub(super) fn damage(prng: &mut Prng, text: &mut Vec<u8>) {
 }
 
 /// Bytes of any kind, more often those that JSON gives a meaning.
-pub(super) fn noise(prng: &mut Prng) -> Vec<u8> {
+pub(in crate::codec::json) fn noise(prng: &mut Prng) -> Vec<u8> {
     const MEANT: &[u8] = b"{}[]\":,\\nu0<e \t\xe2\x80\xa8\xff\x1f";
     let count = prng.range(0, 24);
     let mut byte = || {

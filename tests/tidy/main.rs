@@ -4,6 +4,8 @@
 //! and script once, applies all rules and prints every complaint at once, in a form that editors
 //! can jump to; another shows each rule what it forbids. Knows nothing of what the code does.
 
+mod layers;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -30,6 +32,10 @@ fn tidy() {
                 writeln!(complaints, "{name}:{line}: {complaint}").expect("writing to a String");
             }
         }
+    }
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md"));
+    for complaint in layers::complaints(&texts, &architecture.expect("it is there")) {
+        writeln!(complaints, "{complaint}").expect("writing to a String");
     }
     for name in dead_files(&texts) {
         writeln!(complaints, "{name}:1: no `mod` leads to this file").expect("writing to a String");
@@ -167,6 +173,9 @@ fn unsafe_has_its_places(file: &Source<'_>) -> Complaints {
 
 /// A file or a function that has outgrown one reading is asking to be two.
 fn stays_small(file: &Source<'_>) -> Complaints {
+    if file.name.starts_with("src/") && layers::is_test(file.name) {
+        return Vec::new();
+    }
     let code = file.text.split("\n#[cfg(test)]\nmod ").next();
     let code = code.expect("split yields at least one part");
 
@@ -249,7 +258,7 @@ fn is_root(name: &str) -> bool {
     match folder {
         "src" | "loadtest/src" => file == "lib.rs" || file == "main.rs",
         "examples" | "tests" | "benches" | "loadtest/tests" => is_rust(name),
-        _ => false,
+        _ => file == "main.rs" && folder.starts_with("tests/"),
     }
 }
 
@@ -268,7 +277,7 @@ fn modules(name: &str, text: &str) -> Vec<[String; 2]> {
         if let Some(rest) = line.strip_prefix("#[path = \"") {
             path = rest.split('"').next();
         }
-        let declared = line.trim_end().strip_suffix(';');
+        let declared = line.trim().strip_suffix(';');
         let declared = declared.and_then(|line| line.split_once("mod "));
         let Some((visibility, module)) = declared else {
             continue;
@@ -276,6 +285,11 @@ fn modules(name: &str, text: &str) -> Vec<[String; 2]> {
         if visibility.is_empty() || visibility.starts_with("pub") {
             found.push(match path.take() {
                 Some(path) => [format!("{folder}/{path}"), String::new()],
+                // In a `mod tests { }`.
+                None if line.starts_with(' ') => [
+                    format!("{home}/tests/{module}.rs"),
+                    format!("{home}/tests/{module}/mod.rs"),
+                ],
                 None => [
                     format!("{home}/{module}.rs"),
                     format!("{home}/{module}/mod.rs"),
@@ -437,6 +451,7 @@ fn every_rule_sees_what_it_forbids() {
     check(stays_small, "a.rs", &"x\n".repeat(601), &[1]);
     let tested = format!("x\n#[cfg(test)]\nmod tests {{\n{}", "x\n".repeat(601));
     check(stays_small, "a.rs", &tested, &[]);
+    check(stays_small, "src/a/tests.rs", &"x\n".repeat(601), &[]);
 
     let script = "#!/bin/bash\n# Does it.\n#\n# usage: a.sh\nset -euo pipefail\n";
     check(scripts_say_how_they_are_used, "a.sh", script, &[]);
@@ -451,10 +466,14 @@ fn every_rule_sees_what_it_forbids() {
 fn a_file_that_no_mod_leads_to_is_dead() {
     let texts = [
         ("src/lib.rs", "pub mod a;\n// mod b;\n"),
-        ("src/a/mod.rs", "pub(crate) mod c;\nmod tests {\n"),
+        (
+            "src/a/mod.rs",
+            "pub(crate) mod c;\nmod tests {\n    mod e;\n",
+        ),
         ("src/a/c.rs", "mod d;\n"),
         ("src/a/c/d.rs", ""),
         ("src/a/d.rs", ""),
+        ("src/a/tests/e.rs", ""),
         ("src/b.rs", ""),
         ("tests/t.rs", "#[path = \"t/u.rs\"]\nmod u;\n"),
         ("tests/t/u.rs", ""),

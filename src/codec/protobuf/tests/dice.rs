@@ -6,7 +6,7 @@ use crate::testing::Prng;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 /// Noise, well-formed fields, or well-formed fields with a few bytes changed.
-pub(super) fn message(prng: &mut Prng) -> Vec<u8> {
+pub(in crate::codec::protobuf) fn message(prng: &mut Prng) -> Vec<u8> {
     if prng.chance(1, 5) {
         return bytes(prng, 24);
     }
@@ -21,7 +21,7 @@ pub(super) fn message(prng: &mut Prng) -> Vec<u8> {
 }
 
 /// Appends a well-formed field, mostly with a small number; groups nest up to `depth`.
-pub(super) fn put_field(prng: &mut Prng, depth: u32, out: &mut Vec<u8>) {
+pub(in crate::codec::protobuf) fn put_field(prng: &mut Prng, depth: u32, out: &mut Vec<u8>) {
     let number = match prng.range(0, 9) {
         0 => prng.range(1, (1 << 29) - 1),
         _ => prng.range(1, 5),
@@ -53,14 +53,14 @@ pub(super) fn put_field(prng: &mut Prng, depth: u32, out: &mut Vec<u8>) {
 }
 
 /// Appends a length-delimited field.
-pub(super) fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+pub(in crate::codec::protobuf) fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     encode_key(number, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
 /// The same with one to three changes, or none that can be seen.
-pub(super) fn mutated(prng: &mut Prng, message: &[u8]) -> Vec<u8> {
+pub(in crate::codec::protobuf) fn mutated(prng: &mut Prng, message: &[u8]) -> Vec<u8> {
     let mut message = message.to_vec();
     for _ in 0..prng.range(1, 3) {
         let at = prng.below(message.len() as u64 + 1);
@@ -86,13 +86,13 @@ pub(super) fn mutated(prng: &mut Prng, message: &[u8]) -> Vec<u8> {
 }
 
 /// Up to `length_max` bytes of noise.
-pub(super) fn bytes(prng: &mut Prng, length_max: u32) -> Vec<u8> {
+pub(in crate::codec::protobuf) fn bytes(prng: &mut Prng, length_max: u32) -> Vec<u8> {
     let length = prng.range(0, length_max);
     exactly(prng, length)
 }
 
 /// A few letters of one to four bytes each, or none.
-pub(super) fn text(prng: &mut Prng) -> String {
+pub(in crate::codec::protobuf) fn text(prng: &mut Prng) -> String {
     let length = prng.range(0, 6);
     (0..length)
         .map(|_| ['a', 'z', '\0', '\u{e9}', '\u{20ac}', '\u{1d11e}'][prng.range(0, 5) as usize])

@@ -75,6 +75,17 @@ pub(super) fn complaints(texts: &[(String, String)], architecture: &str) -> Vec<
     if !architecture.contains(LAYERS) {
         complaints.push("ARCHITECTURE.md:1: draws other layers than the table".to_owned());
     }
+    for (index, line) in architecture.lines().enumerate() {
+        for file in line.split('`').skip(1).step_by(2).filter(|it| is_rust(it)) {
+            let is_there = texts.iter().any(|(name, _)| {
+                let folder = name.strip_suffix(file);
+                folder.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+            });
+            if !is_there {
+                complaints.push(format!("ARCHITECTURE.md:{}: there is no {file}", index + 1));
+            }
+        }
+    }
     complaints.extend(circles(texts, "loadtest/src/"));
     complaints
 }

@@ -32,12 +32,12 @@ use self::idempotency::{Answers, Fingerprint, RequestKey};
 use self::lists::Lookup;
 use self::problem::Code;
 pub(crate) use self::problem::Problem;
-use crate::auth::{Keyless, NotLocal};
+use crate::auth::{Keyless, NotLocal, bearer};
 use crate::config::{Config, Secret};
 use crate::handler::{Handle, HandleError};
 use crate::vocabulary::limits::{ApiLimits, ProcessLimits};
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
@@ -322,13 +322,9 @@ impl Api {
             };
         }
         let headers = &head.headers;
-        let bearer = headers.get(AUTHORIZATION).and_then(|given| {
-            let (scheme, key) = given.as_bytes().split_at_checked(BEARER.len())?;
-            scheme.eq_ignore_ascii_case(BEARER).then_some(key)
-        });
         let own = headers.get(&API_KEY).map(HeaderValue::as_bytes);
         let mut caller = Caller::Unknown;
-        for given in [bearer, own].into_iter().flatten() {
+        for given in [bearer(headers), own].into_iter().flatten() {
             for (index, key) in self.keys.iter().enumerate() {
                 if key.matches(given) {
                     caller = Caller::Key(index);
@@ -473,7 +469,6 @@ impl fmt::Debug for Api {
     }
 }
 
-const BEARER: &[u8] = b"Bearer ";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 #[cfg(test)]
@@ -550,7 +545,7 @@ mod tests {
             (&[("authorization", "bearer new")], Caller::Key(1)),
             (&[("x-api-key", "new")], Caller::Key(1)),
             (&[("authorization", "Bearer")], Caller::Unknown),
-            (&[("authorization", "Bearer  new")], Caller::Unknown),
+            (&[("authorization", "Bearer  new")], Caller::Key(1)),
             (&[("authorization", "Basic new")], Caller::Unknown),
             (&[("x-api-key", "Bearer new")], Caller::Unknown),
             (&[("x-api-key", "")], Caller::Unknown),

@@ -8,6 +8,8 @@
 //!                                  read again when it has changed
 //! ```
 //!
+//! Behind `Authorization: Bearer` stands a token, a key or a secret (`bearer.rs`).
+//!
 //! A request without a token, key or secret may be trusted for coming from this machine
 //! (`keyless.rs`).
 //!
@@ -15,6 +17,7 @@
 //! expires. Which routes ask for one, and what a client is told whose token is refused, is not
 //! known here.
 
+mod bearer;
 mod jwt;
 mod key_file;
 mod key_files;
@@ -24,6 +27,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bearer::{BEARER_CHALLENGE, bearer};
 pub(crate) use jwt::{Claims, JwtVerifier};
 pub use key_files::{KeyFiles, KeysReloaded};
 pub(crate) use keyless::{Keyless, NotLocal, host_of};

@@ -1,5 +1,6 @@
 //! Finds the token in an upgrade request, in the places that the config names.
 
+use super::bearer::bearer_of;
 use crate::codec::cookie;
 use crate::config::TokenSource;
 use crate::handler::RequestHead;
@@ -15,7 +16,7 @@ pub(crate) fn find_token(sources: &[TokenSource], head: RequestHead<'_>) -> Opti
     sources.iter().find_map(|source| match source {
         TokenSource::Bearer => head
             .header_values("authorization")
-            .filter_map(bearer)
+            .filter_map(bearer_of)
             .find_map(text),
         TokenSource::Header(name) => head.header_values(name).find_map(text),
         TokenSource::Cookie(name) => cookie::find(head.header_values("cookie"), name)
@@ -27,21 +28,10 @@ pub(crate) fn find_token(sources: &[TokenSource], head: RequestHead<'_>) -> Opti
     })
 }
 
-/// What follows the scheme `Bearer`, in any case (RFC 9110 11.1), and at least one space.
-fn bearer(credentials: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = credentials.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    Some(rest.strip_prefix(b" ")?.trim_ascii())
-}
-
 fn text(bytes: &[u8]) -> Option<Box<str>> {
     let text = str::from_utf8(bytes).ok()?;
     (!text.is_empty()).then(|| text.into())
 }
-
-const SCHEME: &[u8] = b"Bearer";
 
 #[cfg(test)]
 mod tests {

@@ -68,16 +68,11 @@ impl Secret {
         Self(text.into())
     }
 
-    /// Whether `given` is this secret. The time it takes depends on the length of `given` alone,
-    /// so that a secret cannot be found byte by byte.
+    /// Whether `given` is this secret. The time it takes depends on the lengths alone, so that a
+    /// secret cannot be found byte by byte.
     #[must_use]
     pub fn matches(&self, given: &[u8]) -> bool {
-        let secret = self.0.as_bytes();
-        let mut difference = u8::from(secret.len() != given.len());
-        for (index, byte) in given.iter().enumerate() {
-            difference |= byte ^ secret.get(index).copied().unwrap_or(0);
-        }
-        std::hint::black_box(difference) == 0
+        aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_bytes(), given).is_ok()
     }
 
     /// The text itself, for whoever checks what it is made of, or shows it to a backend.

@@ -1,6 +1,7 @@
 //! The answers themselves, byte for byte as the originals give them.
 
 use super::embedded::OutgoingBody;
+use crate::auth::BEARER_CHALLENGE;
 use crate::dialect::Rejection;
 use crate::ws::handshake::Refusal;
 use bytes::Bytes;
@@ -98,8 +99,8 @@ pub(super) fn rejected(rejection: &Rejection) -> Answer {
     let status = status.unwrap_or(StatusCode::FORBIDDEN);
     let mut answer = text(status, rejection.body.clone().into_owned());
     if status == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Bearer");
-        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        let headers = answer.headers_mut();
+        headers.insert(WWW_AUTHENTICATE, BEARER_CHALLENGE);
     }
     answer
 }

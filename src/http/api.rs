@@ -9,6 +9,7 @@ use super::body::{BadBody, read_whole};
 use super::line::{Line, Merit};
 use super::service::Context;
 use crate::api::{Api, ApiAnswer, Begun, Caller, Problem};
+use crate::auth::BEARER_CHALLENGE;
 use crate::handler::Label;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -100,7 +101,7 @@ fn word(answered: ApiAnswer) -> Answer {
         headers.insert(CONTENT_TYPE, JSON);
     }
     match answered.status {
-        401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        401 => drop(headers.insert(WWW_AUTHENTICATE, BEARER_CHALLENGE)),
         415 => drop(headers.insert(ACCEPT_ENCODING, answer::READ_ENCODINGS)),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         _ => {}

@@ -4,6 +4,7 @@ use super::answer::{self, Answer};
 use super::body::{BadBody, RequestBody, read_whole};
 use super::line::{Line, Merit};
 use super::service::{Context, HttpAsk, bears};
+use crate::auth::BEARER_CHALLENGE;
 use crate::config::PushAuth;
 use crate::dialect::wserver;
 use crate::handler::{HeadFn, Registered, RequestHead};
@@ -143,6 +144,5 @@ async fn admitted_body(
     read.map(|(body, _)| body).map_err(BadBody::answer)
 }
 
-const BEARER_CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 /// For a header of the operator's choice, which has no scheme in IANA's registry.
 const API_KEY_CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey");

@@ -8,7 +8,7 @@ use super::raw_head::RawHead;
 use super::route::{self, HttpRoute, Parameters, Served};
 use super::{api, embedded, message, upgrade};
 use crate::api::{Api, path_within};
-use crate::auth::Keyless;
+use crate::auth::{Keyless, bearer};
 use crate::config::{Origin, Secret};
 use crate::dialect::Rejection;
 use crate::handler::{
@@ -22,7 +22,7 @@ use crate::vocabulary::metrics::Rejections;
 use crate::ws::handshake::Accept;
 use http_body_util::Either;
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, TRANSFER_ENCODING};
+use hyper::header::TRANSFER_ENCODING;
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode, Version};
 use std::cell::{Cell, RefCell};
@@ -356,10 +356,7 @@ impl Refused {
 
 /// Whether a request shows a secret behind `Authorization: Bearer`.
 pub(super) fn bears(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
-    headers.get(AUTHORIZATION).is_some_and(|given| {
-        let (scheme, token) = given.as_bytes().split_at(given.len().min(BEARER.len()));
-        scheme.eq_ignore_ascii_case(BEARER) && secret.matches(token)
-    })
+    bearer(headers).is_some_and(|shown| secret.matches(shown))
 }
 
 impl fmt::Debug for Context {
@@ -396,5 +393,3 @@ impl Reply {
         }
     }
 }
-
-const BEARER: &[u8] = b"Bearer ";

@@ -75,14 +75,19 @@ impl Shard {
 
     /// The phase of an HTTP connection has lasted too long.
     pub(super) fn expire_http(&mut self, id: ConnectionId, phase: HttpPhase) {
-        match phase {
-            // The last answers have a grace of their own (`grace.rs`).
-            HttpPhase::Idle | HttpPhase::Last => {}
-            HttpPhase::Unread => self.counters.answers_unread += 1,
-            HttpPhase::Head | HttpPhase::Body | HttpPhase::Answer => {
-                self.counters.count_end(End::HandshakeTimeout);
-                self.report(id, ReportedEvent::Ended(End::HandshakeTimeout));
+        let end = match phase {
+            HttpPhase::Head => Some(End::HandshakeTimeout),
+            HttpPhase::Body => Some(End::BodyTimeout),
+            // An answer has no limit, and the last ones a grace of their own (`grace.rs`).
+            HttpPhase::Answer | HttpPhase::Idle | HttpPhase::Last => None,
+            HttpPhase::Unread => {
+                self.counters.answers_unread += 1;
+                None
             }
+        };
+        if let Some(end) = end {
+            self.counters.count_end(end);
+            self.report(id, ReportedEvent::Ended(end));
         }
         self.expired.push_back((id, phase));
     }

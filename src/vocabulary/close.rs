@@ -44,8 +44,10 @@ pub enum End {
     Malformed,
     /// A handler failed, and the session's language ends sessions for that.
     HandlerFailed,
-    /// The upgrade request did not arrive in time; there is no session to say goodbye to.
+    /// The head of a request did not arrive in time; there is no session to say goodbye to.
     HandshakeTimeout,
+    /// The body of a request did not arrive in time.
+    BodyTimeout,
     /// The peer has reset the connection, or ended it without a close frame.
     Reset,
     /// The peer has not ended the connection in time after the close frames.
@@ -71,128 +73,110 @@ pub(crate) fn may_close(code: u16, reason: &str) -> bool {
 pub(crate) const CODES: &str = "1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";
 
 impl End {
+    /// Its row of the table.
+    fn row(self) -> Row {
+        use ComeBack::{No, Yes};
+        match self {
+            Self::ClientClosed(code) => Row::silent("client_closed", code, No),
+            Self::TooBig => Self::Protocol(ProtocolError::TooBig).row(),
+            Self::Protocol(error) => Row {
+                label: if error == ProtocolError::TooBig {
+                    "too_big"
+                } else {
+                    "protocol_error"
+                },
+                frame: Some((Some(error.code()), error.reason())),
+                come_back: No,
+            },
+            Self::InvalidText => Row::of("invalid_text", 1007, "text message is not utf8", No),
+            Self::SlowConsumer => Row::of("slow_consumer", 1008, "too slow", Yes),
+            Self::PartialBytes => Row::of("partial_bytes", 1009, "too many unfinished bytes", Yes),
+            Self::IdleTimeout => Row::of("idle_timeout", 1001, "idle timeout", Yes),
+            Self::MessageTimeout => Row::of("message_timeout", 1008, "message timeout", Yes),
+            Self::RegistrationTimeout => {
+                Row::of("registration_timeout", 1008, "registration timeout", No)
+            }
+            Self::TooManyNames => Row::of("too_many_names", 1008, "too many names", No),
+            Self::NamesFull => Row::of("names_full", 1013, "no room for another name", Yes),
+            Self::Replaced => Row::of("replaced", 4001, "replaced by a new connection", No),
+            Self::Shutdown => Row::of("shutdown", 1001, "server is shutting down", Yes),
+            Self::Dropped => Row::of("dropped", 1000, "dropped by the server", No),
+            Self::Closed(code) => Row::silent("closed", Some(code), No),
+            Self::Malformed => Row::of("malformed", 1007, "invalid message", No),
+            Self::HandlerFailed => Row::of("handler_failed", 1011, "message handling failed", No),
+            Self::HandshakeTimeout => Row::cut("handshake_timeout", Yes),
+            Self::BodyTimeout => Row::cut("body_timeout", Yes),
+            Self::Reset => Row::cut("reset", Yes),
+            Self::CloseGrace => Row::cut("close_grace", No),
+        }
+    }
+
     /// Whether a close frame is sent before the connection is closed. The others are cut.
     pub fn sends_close_frame(self) -> bool {
-        match self {
-            Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => false,
-            Self::ClientClosed(_)
-            | Self::Protocol(_)
-            | Self::TooBig
-            | Self::InvalidText
-            | Self::SlowConsumer
-            | Self::PartialBytes
-            | Self::IdleTimeout
-            | Self::MessageTimeout
-            | Self::RegistrationTimeout
-            | Self::TooManyNames
-            | Self::NamesFull
-            | Self::Replaced
-            | Self::Shutdown
-            | Self::Dropped
-            | Self::Closed(_)
-            | Self::Malformed
-            | Self::HandlerFailed => true,
-        }
+        self.row().frame.is_some()
     }
 
     /// The code in the close frame. `None` when there is no close frame, and when an empty one
     /// answers an empty one.
     pub fn code(self) -> Option<u16> {
-        match self {
-            Self::ClientClosed(code) => code,
-            Self::Protocol(error) => Some(error.code()),
-            Self::Dropped => Some(1000),
-            Self::IdleTimeout | Self::Shutdown => Some(1001),
-            Self::InvalidText | Self::Malformed => Some(1007),
-            Self::HandlerFailed => Some(1011),
-            Self::Closed(code) => Some(code),
-            Self::SlowConsumer
-            | Self::MessageTimeout
-            | Self::RegistrationTimeout
-            | Self::TooManyNames => Some(1008),
-            Self::NamesFull => Some(1013),
-            Self::TooBig | Self::PartialBytes => Some(1009),
-            Self::Replaced => Some(4001),
-            Self::HandshakeTimeout | Self::Reset | Self::CloseGrace => None,
-        }
+        self.row().frame.and_then(|(code, _)| code)
     }
 
     /// The reason in the close frame; empty where there is nothing to say.
     pub fn reason(self) -> Reason {
-        match self {
-            Self::ClientClosed(_)
-            | Self::Closed(_)
-            | Self::HandshakeTimeout
-            | Self::Reset
-            | Self::CloseGrace => Reason::EMPTY,
-            Self::Protocol(error) => error.reason(),
-            Self::TooBig => ProtocolError::TooBig.reason(),
-            Self::InvalidText => Reason::of("text message is not utf8"),
-            Self::SlowConsumer => Reason::of("too slow"),
-            Self::PartialBytes => Reason::of("too many unfinished bytes"),
-            Self::IdleTimeout => Reason::of("idle timeout"),
-            Self::MessageTimeout => Reason::of("message timeout"),
-            Self::RegistrationTimeout => Reason::of("registration timeout"),
-            Self::TooManyNames => Reason::of("too many names"),
-            Self::NamesFull => Reason::of("no room for another name"),
-            Self::Replaced => Reason::of("replaced by a new connection"),
-            Self::Shutdown => Reason::of("server is shutting down"),
-            Self::Dropped => Reason::of("dropped by the server"),
-            Self::Malformed => Reason::of("invalid message"),
-            Self::HandlerFailed => Reason::of("message handling failed"),
-        }
+        self.row().frame.map_or(Reason::EMPTY, |(_, reason)| reason)
     }
 
     /// The label under which this end is counted.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::ClientClosed(_) => "client_closed",
-            Self::TooBig | Self::Protocol(ProtocolError::TooBig) => "too_big",
-            Self::Protocol(_) => "protocol_error",
-            Self::InvalidText => "invalid_text",
-            Self::SlowConsumer => "slow_consumer",
-            Self::PartialBytes => "partial_bytes",
-            Self::IdleTimeout => "idle_timeout",
-            Self::MessageTimeout => "message_timeout",
-            Self::RegistrationTimeout => "registration_timeout",
-            Self::TooManyNames => "too_many_names",
-            Self::NamesFull => "names_full",
-            Self::Replaced => "replaced",
-            Self::Shutdown => "shutdown",
-            Self::Dropped => "dropped",
-            Self::Closed(_) => "closed",
-            Self::Malformed => "malformed",
-            Self::HandlerFailed => "handler_failed",
-            Self::HandshakeTimeout => "handshake_timeout",
-            Self::Reset => "reset",
-            Self::CloseGrace => "close_grace",
-        }
+        self.row().label
     }
 
     /// Whether the client, doing the same again, may hope for better: the cause was the network,
     /// the moment or this process, and not what the client is or said.
     pub fn should_come_back(self) -> bool {
-        match self {
-            Self::SlowConsumer
-            | Self::PartialBytes
-            | Self::IdleTimeout
-            | Self::MessageTimeout
-            | Self::NamesFull
-            | Self::Shutdown
-            | Self::HandshakeTimeout
-            | Self::Reset => true,
-            Self::ClientClosed(_)
-            | Self::Protocol(_)
-            | Self::TooBig
-            | Self::InvalidText
-            | Self::RegistrationTimeout
-            | Self::TooManyNames
-            | Self::Replaced
-            | Self::Dropped
-            | Self::Closed(_)
-            | Self::Malformed
-            | Self::HandlerFailed
-            | Self::CloseGrace => false,
+        self.row().come_back == ComeBack::Yes
+    }
+}
+
+/// What is said about an end.
+struct Row {
+    label: &'static str,
+    /// The code and the reason of the close frame, if one is sent.
+    frame: Option<(Option<u16>, Reason)>,
+    come_back: ComeBack,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ComeBack {
+    Yes,
+    No,
+}
+
+impl Row {
+    fn of(label: &'static str, code: u16, reason: &'static str, come_back: ComeBack) -> Self {
+        Self {
+            label,
+            frame: Some((Some(code), Reason::of(reason))),
+            come_back,
+        }
+    }
+
+    /// A close frame with a code of somebody else's, and no reason of ours.
+    fn silent(label: &'static str, code: Option<u16>, come_back: ComeBack) -> Self {
+        Self {
+            label,
+            frame: Some((code, Reason::EMPTY)),
+            come_back,
+        }
+    }
+
+    /// No close frame.
+    fn cut(label: &'static str, come_back: ComeBack) -> Self {
+        Self {
+            label,
+            frame: None,
+            come_back,
         }
     }
 }
@@ -461,7 +445,8 @@ mod tests {
             End::Closed(_) => End::Malformed,
             End::Malformed => End::HandlerFailed,
             End::HandlerFailed => End::HandshakeTimeout,
-            End::HandshakeTimeout => End::Reset,
+            End::HandshakeTimeout => End::BodyTimeout,
+            End::BodyTimeout => End::Reset,
             End::Reset => End::CloseGrace,
             End::CloseGrace => return None,
         })
@@ -469,7 +454,7 @@ mod tests {
 
     fn all() -> Vec<End> {
         let all: Vec<End> = std::iter::successors(next(None), |&end| next(Some(end))).collect();
-        assert_eq!(all.len(), 20);
+        assert_eq!(all.len(), 21);
         all
     }
 
@@ -596,10 +581,45 @@ mod tests {
             (Some(1011), "message handling failed", false),
             (None, "", true),
             (None, "", true),
+            (None, "", true),
             (None, "", false),
         ]
         .map(|(code, reason, back)| (code, reason.to_owned(), back));
         assert_eq!(rows, expected);
+    }
+
+    /// What clients are told to do about each end is in the documents.
+    #[test]
+    fn the_documented_table_has_every_end() {
+        let document = include_str!("../../docs/ends.md");
+        let rows = document.lines().filter(|line| line.starts_with("| `"));
+        let documented: Vec<String> = rows
+            .map(|row| row.rsplit_once('|').expect("it ends with one").0)
+            .map(|row| {
+                row.rsplit_once('|')
+                    .expect("its last column is prose")
+                    .0
+                    .to_owned()
+            })
+            .collect();
+        let described = all().into_iter().map(|end| {
+            let code = if matches!(end, End::ClientClosed(_)) {
+                "its own".to_owned()
+            } else if matches!(end, End::Closed(_)) {
+                "as asked".to_owned()
+            } else {
+                let code = end.code().map(|code| code.to_string());
+                code.unwrap_or_else(|| "none".to_owned())
+            };
+            let reason = if matches!(end, End::Protocol(_)) {
+                "what is wrong".to_owned()
+            } else {
+                end.reason().to_string()
+            };
+            let back = if end.should_come_back() { "yes" } else { "no" };
+            format!("| `{}` | {code} | {reason} | {back} ", end.label())
+        });
+        assert_eq!(documented, described.collect::<Vec<_>>());
     }
 
     #[test]

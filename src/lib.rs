@@ -80,7 +80,8 @@ pub use driver::panic_hook::abort_on_panic;
 pub use gateway::{Builder, Error, Gateway};
 pub use handler::{Context, Failure, Handle, Message, Reply, RouteHandle, Session, Setup};
 pub use vocabulary::{
-    channel_pattern, close, content, id, limits, metrics, public_id, publication, time,
+    channel_pattern, channel_rules, close, content, id, limits, metrics, public_id, publication,
+    time,
 };
 
 #[cfg(test)]

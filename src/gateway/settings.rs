@@ -87,12 +87,11 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
     let dialect = dialect.expect("every dialect of the config is built in");
     let tokens = match &route.tokens {
         None => TokenRule::Itself,
-        Some(tokens) => TokenRule::Table(
-            tokens
-                .iter()
-                .map(|(token, user)| (token.into(), user.into()))
-                .collect(),
-        ),
+        Some(tokens) => {
+            let pairs = tokens.iter();
+            let table = pairs.map(|(token, user)| (token.into(), user.into()));
+            TokenRule::Table(Arc::new(table.collect()))
+        }
     };
     let is_concurrent = dialect.habits().concurrent;
     RouteSettings {

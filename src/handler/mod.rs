@@ -28,13 +28,13 @@ mod bind;
 mod chain;
 mod commands;
 mod context;
-mod gates;
 mod handle;
 mod handle_error;
 mod http_service;
 mod info;
 mod pages;
 mod pending;
+mod permissions;
 mod program;
 pub mod projectforge;
 mod routes;
@@ -65,9 +65,9 @@ pub(crate) use commands::{
     CommandQueues, NamesOf, ReplyTo, SessionsOf, ShardCommands, SharedValue,
 };
 pub(crate) use context::Farewell;
-pub(crate) use gates::{Gate, ValidateFn, Wish};
 pub(crate) use handle::{HandleCore, RouteInfo};
 pub(crate) use http_service::{EmbedderBody, HttpService};
+pub(crate) use permissions::{Permission, ValidateFn};
 pub(crate) use program::{CallChain, HeadFn, Program, SessionFn};
 pub(crate) use session::SessionState;
 pub(crate) use setup::{SetupFn, Setups};

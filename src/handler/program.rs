@@ -3,13 +3,13 @@
 use super::HttpService;
 use super::admission::{Admission, RequestHead, Upgrade};
 use super::chain::{Chain, HandlerFn, MiddlewareFn, Registered};
-use super::gates::{Gate, Gates, Wish};
+use super::permissions::Gates;
 use super::session::{Session, SessionState};
 use super::setup::SetupError;
 use super::task::{Label, LocalFuture};
 use crate::dialect::Rejection;
 use crate::runtime::panic::discard;
-use crate::shard::settings::{ShardSettings, TokenRule};
+use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,6 +19,8 @@ use std::rc::Rc;
 #[derive(Default)]
 pub(crate) struct Program {
     pub(crate) routes: Vec<RouteProgram>,
+    /// What was declared of the channels of each namespace.
+    pub(super) namespaces: Vec<Gates>,
     pub(crate) http: Option<(Rc<HttpService>, Label)>,
     pub(crate) labels: Vec<Box<str>>,
 }
@@ -67,10 +69,8 @@ pub(crate) struct RouteProgram {
     pub(crate) on_message: Vec<Registered<HandlerFn>>,
     pub(crate) on_open: Vec<Registered<SessionFn>>,
     pub(crate) on_close: Vec<Registered<SessionFn>>,
-    /// Who may join which channels.
-    pub(crate) channels: Gates,
-    /// Who may publish to which; to others whoever is on them may.
-    pub(crate) publishers: Gates,
+    /// What was declared of channels here; empty once it is settled in the namespace.
+    pub(super) gates: Gates,
 }
 
 impl Program {
@@ -125,65 +125,44 @@ impl Program {
         }
     }
 
-    /// Who may do something with a channel of a namespace, if that was declared.
-    pub(crate) fn gate(
-        &self,
-        settings: &ShardSettings,
-        namespace: u16,
-        channel: &str,
-        wish: Wish,
-    ) -> Option<Gate> {
-        let gates = || {
-            let routes = self.routes.iter().zip(&settings.routes);
-            let of_namespace = routes.filter(move |(_, route)| route.namespace == namespace);
-            of_namespace.map(move |(program, _)| match wish {
-                Wish::Join => &program.channels,
-                Wish::Publish => &program.publishers,
-            })
-        };
-        let named = gates().find_map(|gates| gates.named(channel));
-        let found = named.or_else(|| gates().find_map(|gates| gates.fitting(channel)));
-        found.cloned()
-    }
-
     /// Writes what was set up into the settings of its shard.
     ///
     /// # Errors
     ///
     /// If two routes of one namespace declare the same channel or pattern.
-    pub(crate) fn settle(&self, settings: &mut ShardSettings) -> Result<(), SetupError> {
-        for (program, route) in self.routes.iter().zip(&mut settings.routes) {
+    pub(crate) fn settle(&mut self, settings: &mut ShardSettings) -> Result<(), SetupError> {
+        self.namespaces
+            .resize_with(settings.namespaces.len(), Gates::default);
+        for (program, route) in self.routes.iter_mut().zip(&mut settings.routes) {
             route.handles_calls = program.handles_calls();
             if program.authenticate.is_some() {
                 route.tokens = TokenRule::Ask;
             }
-            let namespace = &mut settings.namespaces[usize::from(route.namespace)];
-            let twice = |name: &dyn fmt::Display| {
-                SetupError(format!(
-                    "channel {name} already exists in a namespace that two routes share"
-                ))
-            };
-            for (name, gate) in program.channels.names() {
-                if namespace
-                    .channels
-                    .insert(name.into(), gate.rule())
-                    .is_some()
-                {
-                    return Err(twice(&name));
+            let namespace = usize::from(route.namespace);
+            let (rules, gates) = (
+                &mut settings.namespaces[namespace],
+                &mut self.namespaces[namespace],
+            );
+            let Gates { joins, publishers } = std::mem::take(&mut program.gates);
+            for (pattern, gate) in joins.into_declared() {
+                if !rules.declare(pattern.clone(), gate.rule()) {
+                    return Err(SetupError(format!(
+                        "channel {pattern} already exists in a namespace that two routes share"
+                    )));
                 }
+                gates.joins.declare(pattern, gate);
             }
-            for (pattern, gate) in program.channels.patterns() {
-                let mut known = namespace.patterns.iter();
-                if known.any(|(known, _)| known == pattern) {
-                    return Err(twice(&pattern));
-                }
-                namespace.patterns.push((pattern.clone(), gate.rule()));
+            for (pattern, gate) in publishers.into_declared() {
+                // Where two routes declare the same, the first counts.
+                gates.publishers.declare(pattern, gate);
             }
         }
         // Whoever may be judged by a validator is kept, on whatever route it was declared.
         let namespaces = &settings.namespaces;
         for (program, route) in self.routes.iter().zip(&mut settings.routes) {
-            let is_judged = namespaces[usize::from(route.namespace)].asks();
+            let is_judged = namespaces[usize::from(route.namespace)]
+                .iter()
+                .any(|rule| *rule == ChannelRule::Ask);
             route.observes_ends = !route.watches && (program.keeps_sessions() || is_judged);
         }
         Ok(())
@@ -203,8 +182,7 @@ impl RouteProgram {
         self.on_message.into_iter().for_each(discard);
         self.on_open.into_iter().for_each(discard);
         self.on_close.into_iter().for_each(discard);
-        self.channels.discard();
-        self.publishers.discard();
+        self.gates.discard();
     }
 
     /// Whether somebody handles calls, or wants to see them.
@@ -228,6 +206,9 @@ impl Drop for Program {
         for route in std::mem::take(&mut self.routes) {
             route.discard();
         }
+        std::mem::take(&mut self.namespaces)
+            .into_iter()
+            .for_each(Gates::discard);
         discard(self.http.take());
     }
 }

@@ -3,15 +3,16 @@
 use super::admission::{Admission, Joining, RequestHead, Upgrade};
 use super::chain::{Next, Registered, erase_handler, erase_middleware};
 use super::context::Context;
-use super::gates::{Gate, ValidateFn, Wish};
 use super::handle::{Handle, RouteHandle, RouteInfo};
 use super::http_service::{EmbedderBody, HttpService};
+use super::permissions::{Gate, Gates, ValidateFn};
 use super::program::{AdmitFn, AuthenticateFn, HeadFn, Program, RouteProgram, SessionFn};
 use super::session::Session;
 use super::task::Label;
 use super::words::IntoResponse;
 use crate::dialect::Rejection;
 use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
+use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::Failure;
 use hyper::body::Incoming;
 use hyper::{Request, Response as HttpResponse};
@@ -354,7 +355,7 @@ impl RouteSetup<'_> {
     /// pattern ([`ChannelPattern`]). A name goes before a pattern, and of several patterns the
     /// first that fits counts.
     pub fn channel(&mut self, name: &str) -> &mut Self {
-        self.declare(name, Wish::Join, Gate::Open)
+        self.declare(name, |gates| &mut gates.joins, Gate::Open)
     }
 
     /// The same for clients whom `validator` lets in, whatever language they ask in. They are never
@@ -366,12 +367,12 @@ impl RouteSetup<'_> {
     {
         let validator: Rc<ValidateFn> = Rc::new(move |joining| Box::pin(validator(joining)));
         let registered = self.register_here(&format!("the validator of {name:?}"), validator);
-        self.declare(name, Wish::Join, Gate::Ask(registered))
+        self.declare(name, |gates| &mut gates.joins, Gate::Ask(registered))
     }
 
     /// The same for no client: only the embedder's code and the server API put sessions on it.
     pub fn channel_closed(&mut self, name: &str) -> &mut Self {
-        self.declare(name, Wish::Join, Gate::Closed)
+        self.declare(name, |gates| &mut gates.joins, Gate::Closed)
     }
 
     /// Lets only those publish to a channel, or to all that fit a pattern, whom `validator` lets,
@@ -385,12 +386,12 @@ impl RouteSetup<'_> {
         let validator: Rc<ValidateFn> = Rc::new(move |joining| Box::pin(validator(joining)));
         let label = format!("the publishers of {name:?}");
         let registered = self.register_here(&label, validator);
-        self.declare(name, Wish::Publish, Gate::Ask(registered))
+        self.declare(name, |gates| &mut gates.publishers, Gate::Ask(registered))
     }
 
     /// Lets no client publish to a channel, or to all that fit a pattern, by itself.
     pub fn no_publishers(&mut self, name: &str) -> &mut Self {
-        self.declare(name, Wish::Publish, Gate::Closed)
+        self.declare(name, |gates| &mut gates.publishers, Gate::Closed)
     }
 
     /// The route, for whatever is set up here.
@@ -409,19 +410,21 @@ impl RouteSetup<'_> {
         self.setup.route(path)
     }
 
-    fn declare(&mut self, name: &str, wish: Wish, gate: Gate) -> &mut Self {
+    fn declare(
+        &mut self,
+        name: &str,
+        rules: fn(&mut Gates) -> &mut ChannelRules<Gate>,
+        gate: Gate,
+    ) -> &mut Self {
         let Some((info, program)) = self.parts() else {
             return self;
         };
-        let gates = match wish {
-            Wish::Join => &mut program.channels,
-            Wish::Publish => &mut program.publishers,
-        };
+        let rules = rules(&mut program.gates);
         let problem = match ChannelPattern::parse(name) {
             Err(BadPattern::Empty) => "a channel's name may not be empty".to_owned(),
             Err(problem) => format!("channel {name} {problem}"),
             Ok(pattern) => {
-                if gates.declare(pattern, gate) {
+                if rules.declare(pattern, gate) {
                     return self;
                 }
                 format!("channel {name} already exists")

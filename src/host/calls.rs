@@ -4,10 +4,9 @@
 //! in the shard's queue of commands, behind whatever it asked for while it ran.
 
 use super::Host;
-use crate::handler::ShardCommands as _;
 use crate::handler::{
-    Admitted, CallChain, Context, Farewell, Gate, Guarded, Joining, Label, LocalFuture, Next,
-    Registered, Session, SessionFn, SessionState, ValidateFn, Watch, Wish,
+    Admitted, CallChain, Context, Farewell, Guarded, Joining, Label, LocalFuture, Next, Permission,
+    Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn, Watch,
 };
 use crate::logging::limited;
 use crate::runtime::panic::Panicked;
@@ -72,16 +71,15 @@ impl Host {
         channel: Box<str>,
         correlation: Correlation,
     ) {
-        let namespace = self.settings.routes[usize::from(route)].namespace;
-        let program = Rc::clone(&self.program);
-        let gate = program.gate(&self.settings, namespace, &channel, Wish::Join);
+        let route = &self.settings.routes[usize::from(route)];
+        let permission = self.program.may_join(&self.settings, route, &channel);
         let answer = move |allowed, channel| Answer::Join {
             allowed,
             channel,
             correlation,
         };
-        match (gate, self.state_of(session)) {
-            (Some(Gate::Ask(validator)), Some(state)) => {
+        match (permission, self.state_of(session)) {
+            (Permission::Judged(validator), Some(state)) => {
                 self.judge(&state, validator, channel, move |host, allowed, channel| {
                     host.answer(session, &answer(allowed, channel));
                 });

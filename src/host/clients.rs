@@ -4,9 +4,8 @@
 //! about (`commands`).
 
 use super::Host;
-use crate::handler::{Gate, HandleError, ReplyTo, Wish};
+use crate::handler::{HandleError, Permission, ReplyTo};
 use crate::shard::Joined;
-use crate::shard::settings::ChannelRule;
 use crate::vocabulary::content::{Denial, Message};
 use crate::vocabulary::id::SessionId;
 use crate::vocabulary::metrics::Rejected;
@@ -26,34 +25,23 @@ impl Host {
             return;
         };
         let route = &self.settings.routes[state.route.index()];
-        let namespace = &self.settings.namespaces[usize::from(route.namespace)];
-        let denial = match namespace.rule(&channel) {
-            None if route.dialect.habits().declared_channels => Denial::NoSuchChannel,
-            None | Some(ChannelRule::Open) => {
-                let joined = self.join_client(session, &channel);
-                reply.answer(self.noted(session, Rejected::Join, joined));
+        let program = Rc::clone(&self.program);
+        let joined = match program.may_join(&self.settings, route, &channel) {
+            Permission::Granted => self.join_client(session, &channel),
+            Permission::Denied(denial) => Err(HandleError::Denied(denial)),
+            Permission::Judged(validator) => {
+                self.judge(&state, validator, channel, move |host, allowed, channel| {
+                    let joined = if allowed {
+                        host.join_client(session, &channel)
+                    } else {
+                        Err(HandleError::Denied(Denial::NotAuthorized))
+                    };
+                    reply.answer(host.noted(session, Rejected::Join, joined));
+                });
                 return;
             }
-            Some(ChannelRule::Closed) => Denial::NotAuthorized,
-            Some(ChannelRule::Ask) => {
-                let program = Rc::clone(&self.program);
-                let gate = program.gate(&self.settings, route.namespace, &channel, Wish::Join);
-                if let Some(Gate::Ask(validator)) = gate {
-                    self.judge(&state, validator, channel, move |host, allowed, channel| {
-                        let joined = if allowed {
-                            host.join_client(session, &channel)
-                        } else {
-                            Err(HandleError::Denied(Denial::NotAuthorized))
-                        };
-                        reply.answer(host.noted(session, Rejected::Join, joined));
-                    });
-                    return;
-                }
-                Denial::NotAuthorized
-            }
         };
-        let denied = Err(HandleError::Denied(denial));
-        reply.answer(self.noted(session, Rejected::Join, denied));
+        reply.answer(self.noted(session, Rejected::Join, joined));
     }
 
     /// Counts what the gateway's rules were against.
@@ -98,50 +86,49 @@ impl Host {
         let id = session.connection();
         let route = &self.settings.routes[state.route.index()];
         let namespace = route.namespace;
-        let denial = if let Err(why) = state.route.check_event(&message.event) {
-            HandleError::BadEvent(why)
-        } else if !self.shard.is_on_channel(id, &channel) {
-            HandleError::Denied(Denial::NotJoined)
-        } else {
-            if message.from.is_empty() {
-                message.from = self.shard.name_of(id).unwrap_or_default().into();
+        if let Err(why) = state.route.check_event(&message.event) {
+            let refused = Err(HandleError::BadEvent(why));
+            reply.answer(self.noted(session, Rejected::Publish, refused));
+            return;
+        }
+        if message.from.is_empty() {
+            message.from = self.shard.name_of(id).unwrap_or_default().into();
+        }
+        let publish = move |host: &mut Self, channel: &str| {
+            // It may have left, or ended, while it was judged.
+            if !host.shard.is_on_channel(id, channel) {
+                return Err(HandleError::Denied(Denial::NotJoined));
             }
-            let program = Rc::clone(&self.program);
-            let publish = move |host: &mut Self, channel: &str| {
-                // It may have left, or ended, while it was judged.
-                if !host.shard.is_on_channel(id, channel) {
-                    return Err(HandleError::Denied(Denial::NotJoined));
-                }
-                let except = [session];
-                let audience = Audience::Channel {
-                    namespace,
-                    name: channel.as_bytes(),
-                    except: if to_others { &except } else { &[] },
-                };
-                host.shard.publish(audience, &message.borrow(), None);
-                host.notice_ends();
-                Ok(())
+            let except = [session];
+            let audience = Audience::Channel {
+                namespace,
+                name: channel.as_bytes(),
+                except: if to_others { &except } else { &[] },
             };
-            match program.gate(&self.settings, namespace, &channel, Wish::Publish) {
-                None | Some(Gate::Open) => {
-                    let published = publish(self, &channel);
-                    reply.answer(self.noted(session, Rejected::Publish, published));
-                    return;
-                }
-                Some(Gate::Closed) => HandleError::Denied(Denial::NotAuthorized),
-                Some(Gate::Ask(validator)) => {
-                    self.judge(&state, validator, channel, move |host, allowed, channel| {
-                        let published = if allowed {
-                            publish(host, &channel)
-                        } else {
-                            Err(HandleError::Denied(Denial::NotAuthorized))
-                        };
-                        reply.answer(host.noted(session, Rejected::Publish, published));
-                    });
-                    return;
-                }
+            host.shard.publish(audience, &message.borrow(), None);
+            host.notice_ends();
+            Ok(())
+        };
+        let permission = if self.shard.is_on_channel(id, &channel) {
+            self.program.may_publish(namespace, &channel)
+        } else {
+            Permission::Denied(Denial::NotJoined)
+        };
+        let published = match permission {
+            Permission::Granted => publish(self, &channel),
+            Permission::Denied(denial) => Err(HandleError::Denied(denial)),
+            Permission::Judged(validator) => {
+                self.judge(&state, validator, channel, move |host, allowed, channel| {
+                    let published = if allowed {
+                        publish(host, &channel)
+                    } else {
+                        Err(HandleError::Denied(Denial::NotAuthorized))
+                    };
+                    reply.answer(host.noted(session, Rejected::Publish, published));
+                });
+                return;
             }
         };
-        reply.answer(self.noted(session, Rejected::Publish, Err(denial)));
+        reply.answer(self.noted(session, Rejected::Publish, published));
     }
 }

@@ -16,9 +16,9 @@ use super::service::{
 use crate::auth::host_of;
 use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
-use crate::handler::{Admission, Admitted, Gate, Joining, Upgrade, Wish};
+use crate::handler::{Admission, Admitted, Joining, Permission, Upgrade};
 use crate::shard::Ruling;
-use crate::shard::settings::{ChannelRule, RouteSettings, TokenRule};
+use crate::shard::settings::{Named, RouteSettings, TokenRule};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics;
 use crate::ws::handshake::{self, Refusal};
@@ -271,10 +271,12 @@ async fn admit(
     let Some(token) = token else {
         return Ok(Admission::new());
     };
-    let user = match &route.tokens {
-        TokenRule::Itself => return Ok(Admission::new()),
-        TokenRule::Table(users) => users.get(&token).map(ToString::to_string),
-        TokenRule::Ask => match &program.authenticate {
+    let user = match route.tokens.user_of(&token) {
+        // What only its client says is no proof at an upgrade.
+        Named::User(_) if matches!(route.tokens, TokenRule::Itself) => return Ok(Admission::new()),
+        Named::User(user) => Some(user.to_owned()),
+        Named::Nobody => None,
+        Named::Ask => match &program.authenticate {
             Some(function) => {
                 let (label, function) = (function.label, Rc::clone(&function.function));
                 let future = Box::pin(async move { function(token).await });
@@ -396,33 +398,25 @@ async fn may_join(
         let answer = answer::refused(Refusal::NoUpgradeInConnection);
         return Err(Rejected::because("channel", answer));
     }
-    let namespace = &context.settings.namespaces[usize::from(route.namespace)];
-    match namespace.rule(channel) {
-        None if route.dialect.habits().declared_channels => Err(forbidden()),
-        None | Some(ChannelRule::Open) => Ok(channel.into()),
-        Some(ChannelRule::Closed) => Err(forbidden()),
-        Some(ChannelRule::Ask) => {
-            let program = &context.program;
-            let gate = program.gate(&context.settings, route.namespace, channel, Wish::Join);
-            let Some(Gate::Ask(validator)) = gate else {
-                return Err(forbidden());
-            };
-            let joining = Joining {
-                channel: channel.into(),
-                session: None,
-                user: admission.user.clone(),
-                token,
-                profile: admission.profile.clone(),
-                values: Rc::clone(&admission.values),
-            };
-            let label = validator.label;
-            let future = Box::pin(async move { (validator.function)(joining).await.is_ok() });
-            match context.run(label, future, Some(id)).await {
-                Ok(true) => Ok(channel.into()),
-                Ok(false) => Err(forbidden()),
-                Err(error) => Err(Rejected::by(&error.rejection())),
-            }
-        }
+    let validator = match context.program.may_join(&context.settings, route, channel) {
+        Permission::Granted => return Ok(channel.into()),
+        Permission::Denied(_) => return Err(forbidden()),
+        Permission::Judged(validator) => validator,
+    };
+    let joining = Joining {
+        channel: channel.into(),
+        session: None,
+        user: admission.user.clone(),
+        token,
+        profile: admission.profile.clone(),
+        values: Rc::clone(&admission.values),
+    };
+    let label = validator.label;
+    let future = Box::pin(async move { (validator.function)(joining).await.is_ok() });
+    match context.run(label, future, Some(id)).await {
+        Ok(true) => Ok(channel.into()),
+        Ok(false) => Err(forbidden()),
+        Err(error) => Err(Rejected::by(&error.rejection())),
     }
 }
 

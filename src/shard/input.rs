@@ -4,7 +4,7 @@ use super::connection::Phase;
 use super::core::Shard;
 use super::outbox::HEADROOM_BYTES;
 use super::question::{Ask, Question, Request};
-use super::settings::{ChannelRule, TokenRule};
+use super::settings::{MayJoin, Named};
 use super::users::NotBound;
 use crate::dialect::{Answered, Call, Intent, Intents, Then};
 use crate::vocabulary::close::End;
@@ -137,16 +137,10 @@ impl Shard {
     fn ask_to_join(&mut self, id: ConnectionId, channel: &str, correlation: Correlation) {
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
-        let namespace = &self.settings.namespaces[usize::from(route.namespace)];
-        let is_too_long = channel.len() > self.settings.name_bytes_max;
-        let outcome = match namespace.rule(channel) {
-            _ if is_too_long => Outcome::Denied(Denial::NoSuchChannel),
-            None if route.dialect.habits().declared_channels => {
-                Outcome::Denied(Denial::NoSuchChannel)
-            }
-            None | Some(ChannelRule::Open) => self.join(id, channel).into(),
-            Some(ChannelRule::Closed) => Outcome::Denied(Denial::NotAuthorized),
-            Some(ChannelRule::Ask) => {
+        let outcome = match self.settings.may_join(route, channel) {
+            MayJoin::Yes => self.join(id, channel).into(),
+            MayJoin::No(denial) => Outcome::Denied(denial),
+            MayJoin::Ask => {
                 connection.waiting = true;
                 self.questions.push_back(Question {
                     session: SessionId::new(self.id, id),
@@ -279,13 +273,11 @@ impl Shard {
         }
         let connection = self.connections.get_mut(id).expect("just seen");
         let settings = Arc::clone(&self.settings);
-        match &settings.routes[usize::from(connection.route)].tokens {
-            TokenRule::Itself => self.bind(id, token, event.as_bytes()),
-            TokenRule::Table(users) => match users.get(token) {
-                Some(user) => self.bind(id, user, event.as_bytes()),
-                None => self.reject(id, Rejected::Token, "unknown"),
-            },
-            TokenRule::Ask => {
+        let tokens = &settings.routes[usize::from(connection.route)].tokens;
+        match tokens.user_of(token) {
+            Named::User(user) => self.bind(id, user, event.as_bytes()),
+            Named::Nobody => self.reject(id, Rejected::Token, "unknown"),
+            Named::Ask => {
                 connection.waiting = true;
                 self.questions.push_back(Question {
                     session: SessionId::new(self.id, id),

@@ -3,9 +3,12 @@
 use super::claims::HomeKey;
 use crate::dialect::{Dialect, Options};
 use crate::vocabulary::channel_pattern::ChannelPattern;
+use crate::vocabulary::channel_rules::ChannelRules;
+use crate::vocabulary::content::Denial;
 use crate::vocabulary::public_id::IdCipher;
 use crate::vocabulary::time::Ticks;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The bounds and routes of one shard. The same on every shard of a process.
 #[derive(Clone, Debug)]
@@ -98,35 +101,7 @@ pub struct RouteSettings {
 }
 
 /// What holds for the channels of one namespace, whoever joins and in whatever language.
-#[derive(Clone, Debug, Default)]
-pub struct NamespaceSettings {
-    /// The channels that were declared by their names.
-    pub channels: BTreeMap<Box<str>, ChannelRule>,
-    /// Those that were declared by a pattern; the first that fits counts.
-    pub patterns: Vec<(ChannelPattern, ChannelRule)>,
-}
-
-impl NamespaceSettings {
-    /// The rule of a channel; `None` if it was not declared.
-    #[must_use]
-    pub fn rule(&self, channel: &str) -> Option<ChannelRule> {
-        let named = self.channels.get(channel);
-        let fitting = || {
-            let mut patterns = self.patterns.iter();
-            patterns.find(|(pattern, _)| pattern.fit(channel).is_some())
-        };
-        let rule = named.or_else(|| fitting().map(|(_, rule)| rule));
-        rule.copied()
-    }
-
-    /// Whether somebody outside the shard decides about any channel.
-    #[must_use]
-    pub fn asks(&self) -> bool {
-        let patterns = self.patterns.iter().map(|(_, rule)| rule);
-        let mut rules = self.channels.values().chain(patterns);
-        rules.any(|rule| *rule == ChannelRule::Ask)
-    }
-}
+pub type NamespaceSettings = ChannelRules<ChannelRule>;
 
 /// Who may join a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -139,15 +114,67 @@ pub enum ChannelRule {
     Ask,
 }
 
+/// Whether a client may be on a channel by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MayJoin {
+    /// It may.
+    Yes,
+    /// It may not.
+    No(Denial),
+    /// Somebody outside the shard knows.
+    Ask,
+}
+
+impl ShardSettings {
+    /// Whether a client of this route may be on a channel by itself.
+    #[must_use]
+    pub fn may_join(&self, route: &RouteSettings, channel: &str) -> MayJoin {
+        if channel.len() > self.name_bytes_max {
+            return MayJoin::No(Denial::NoSuchChannel);
+        }
+        match self.namespaces[usize::from(route.namespace)].find(channel) {
+            None if route.dialect.habits().declared_channels => MayJoin::No(Denial::NoSuchChannel),
+            None | Some(ChannelRule::Open) => MayJoin::Yes,
+            Some(ChannelRule::Closed) => MayJoin::No(Denial::NotAuthorized),
+            Some(ChannelRule::Ask) => MayJoin::Ask,
+        }
+    }
+}
+
 /// How a token becomes a user.
 #[derive(Clone, Debug)]
 pub enum TokenRule {
     /// It is the user's name.
     Itself,
     /// It is looked up; a token that is not there is refused.
-    Table(BTreeMap<Box<str>, Box<str>>),
+    Table(Arc<BTreeMap<Box<str>, Box<str>>>),
     /// Somebody outside the shard knows; the session waits for the answer.
     Ask,
+}
+
+/// Whom a token names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Named<'t> {
+    /// This user.
+    User(&'t str),
+    /// Nobody.
+    Nobody,
+    /// Somebody outside the shard knows.
+    Ask,
+}
+
+impl TokenRule {
+    /// Whom a token names, as far as the rule says.
+    #[must_use]
+    pub fn user_of<'t>(&'t self, token: &'t str) -> Named<'t> {
+        match self {
+            Self::Itself => Named::User(token),
+            Self::Table(users) => users
+                .get(token)
+                .map_or(Named::Nobody, |user| Named::User(user)),
+            Self::Ask => Named::Ask,
+        }
+    }
 }
 
 /// Everything that the bytes of a publication depend on, interned: two sessions of one encoding are

@@ -5,6 +5,7 @@
 
 pub(crate) mod authority;
 pub mod channel_pattern;
+pub mod channel_rules;
 pub mod close;
 pub mod content;
 pub mod id;

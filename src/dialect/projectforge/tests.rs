@@ -246,7 +246,7 @@ fn a_push_is_indented_by_two_spaces() {
   "channel": "room",
   "cmd": "echo",
   "param": {
-"b": 1
+    "b": 1
   }
 }"#;
     assert_eq!(encode(ROOM, content), expected);
@@ -312,8 +312,8 @@ fn comings_and_goings_are_told_as_the_original_does() {
   "channel": "room",
   "cmd": "online-update",
   "param": {
-"userID": "82ad4c6d-fc95-41e5-8589-b37a56cdfc0d",
-"connected": true
+    "userID": "82ad4c6d-fc95-41e5-8589-b37a56cdfc0d",
+    "connected": true
   }
 }"#;
     assert_eq!(encode(ROOM, content), expected);
@@ -373,7 +373,7 @@ fn a_reply_goes_to_the_channel_that_was_named() {
   "channel": "room",
   "cmd": "ping",
   "param": [
-1
+    1
   ]
 }"#;
     assert_eq!(message, expected);

@@ -12,8 +12,8 @@ use super::members::read_id;
 use super::problem::{Code, Problem};
 use super::run::bounded;
 use crate::handler::{Handle, ListedName, NamePlace, Page, PageRoom, Routes, SessionInfo};
+use crate::runtime::wall_clock::rfc3339;
 use crate::vocabulary::public_id::PublicId;
-use crate::vocabulary::time::rfc3339;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 

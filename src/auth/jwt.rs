@@ -57,35 +57,49 @@ pub(crate) struct Verified {
 pub(crate) struct Claims(Rc<Map<String, Value>>);
 
 /// Why a token is not believed. For our logs; the client hears its dialect's refusal.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Rejected {
     /// It has more than `limits.token_bytes_max` bytes.
+    #[error("the token is too long")]
     TooLong,
     /// It is not three parts of base64url, or its header or claims are not what they should be.
+    #[error("the token is malformed")]
     Malformed,
     /// It wants us to understand something by `crit` (RFC 7515 4.1.11).
+    #[error("the token has a crit header")]
     Critical,
     /// It is not of the algorithm that the key is for, or not signed at all.
+    #[error("the token is not of the key's algorithm")]
     Algorithm,
     /// It names a key that there is not.
+    #[error("the token's kid is of no key")]
     UnknownKey,
     /// It names no key where there are several.
+    #[error("the token has no kid, and there are several keys")]
     NoKeyId,
     /// Somebody else signed it, or it was changed.
+    #[error("the token's signature is wrong")]
     Signature,
     /// It has no `exp`, or times that are no numbers.
+    #[error("the token's exp or nbf is missing or not a number")]
     Times,
     /// It was good until `exp`.
+    #[error("the token has expired")]
     Expired,
     /// It will be good from `nbf` on.
+    #[error("the token is not valid yet")]
     NotYetValid,
     /// It is not of the configured issuer.
+    #[error("the token is of another issuer")]
     Issuer,
     /// It is not for the configured audience, or for one where none is configured.
+    #[error("the token is for another audience")]
     Audience,
     /// The user's claim is missing, empty, or neither a string nor an integer.
+    #[error("the token names no user")]
     NoUser,
     /// The user's name is longer than allowed.
+    #[error("the token's user has too long a name")]
     LongUser,
 }
 
@@ -315,27 +329,6 @@ fn numeric_date(value: &Value) -> Option<Duration> {
     let seconds = value.as_f64()?;
     let date = Duration::try_from_secs_f64(seconds.max(0.0));
     Some(date.unwrap_or(Duration::MAX))
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLong => "the token is too long",
-            Self::Malformed => "the token is malformed",
-            Self::Critical => "the token has a crit header",
-            Self::Algorithm => "the token is not of the key's algorithm",
-            Self::UnknownKey => "the token's kid is of no key",
-            Self::NoKeyId => "the token has no kid, and there are several keys",
-            Self::Signature => "the token's signature is wrong",
-            Self::Times => "the token's exp or nbf is missing or not a number",
-            Self::Expired => "the token has expired",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::Issuer => "the token is of another issuer",
-            Self::Audience => "the token is for another audience",
-            Self::NoUser => "the token names no user",
-            Self::LongUser => "the token's user has too long a name",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use crate::vocabulary::authority::Authority;
 use hyper::Version;
 use hyper::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VIA};
 use hyper::http::request::Parts;
-use std::fmt;
 
 /// Which requests without a key are trusted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,17 +32,22 @@ pub(crate) enum Keyless {
 }
 
 /// Why a request without a key is not trusted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum NotLocal {
     /// None is.
+    #[error("no request is trusted without one here")]
     Denied,
     /// It did not come as HTTP/1.1.
+    #[error("this one is not HTTP/1.1, as if a proxy had sent it")]
     Version,
     /// It is for a host that is not this machine's for certain.
+    #[error("this one is for a host that is not localhost or a loopback address")]
     Host,
     /// A proxy has left a header.
+    #[error("this one has a header of a proxy")]
     Forwarded,
     /// A page of another host has made it.
+    #[error("this one is from a page of another host")]
     Origin,
 }
 
@@ -124,18 +128,6 @@ fn is_of_a_proxy(name: &HeaderName) -> bool {
         || text == "x-real-ip"
         || text.starts_with("x-forwarded-")
         || text.starts_with("cf-")
-}
-
-impl fmt::Display for NotLocal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Denied => "no request is trusted without one here",
-            Self::Version => "this one is not HTTP/1.1, as if a proxy had sent it",
-            Self::Host => "this one is for a host that is not localhost or a loopback address",
-            Self::Forwarded => "this one has a header of a proxy",
-            Self::Origin => "this one is from a page of another host",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -20,12 +20,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde_json::{Map, Value};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Why no token could be checked. Its `Display` is one line for the operator, naming the file, what
 /// is wrong and what is wanted; it shows nothing of a secret.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}{problem}", prefix(file.as_deref()))]
 pub(crate) struct KeyError {
     /// `None` if the keys come from no file.
     file: Option<PathBuf>,
@@ -285,16 +285,9 @@ impl KeyError {
     }
 }
 
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}: ", file.display())?;
-        }
-        f.write_str(&self.problem)
-    }
+fn prefix(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!("{}: ", file.display()))
 }
-
-impl std::error::Error for KeyError {}
 
 /// A member that is a string; `None` if there is none.
 fn member<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<Option<&'j str>, String> {

@@ -6,7 +6,7 @@ use crate::config::{Config, DialectName, HookKind, Route, TokenSource, Tokens};
 use crate::dialect::{self, Rejection};
 use crate::handler::{Admission, Upgrade};
 use crate::hooks::HookClient;
-use crate::runtime::entropy::unix_ms;
+use crate::runtime::wall_clock::unix_ms;
 use std::rc::Rc;
 use std::sync::Arc;
 

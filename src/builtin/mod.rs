@@ -19,7 +19,7 @@ use crate::auth::{JwtVerifier, KeyFiles};
 use crate::config::{Action, Config, Create, HookKind, Route, Rule};
 use crate::handler::{RouteSetup, Setup};
 use crate::hooks::{self, Backends, HookClient};
-use crate::runtime::entropy::unix_ms;
+use crate::runtime::wall_clock::unix_ms;
 use admission::Admitter;
 use rules::Judge;
 use std::rc::Rc;

@@ -17,8 +17,6 @@ mod wire;
 
 pub use schema::{Schema, SchemaError};
 
-use std::error::Error;
-use std::fmt;
 use wire::{Reader, Value, put_bytes};
 
 /// The built-in schema as a `.proto` file, for those who generate clients from it.
@@ -54,25 +52,34 @@ pub struct Envelope<'m> {
 }
 
 /// Why bytes are not a message, or not one of the type they should be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotProtobuf {
     /// A variable-length integer has no end within ten bytes or does not fit 64 bits.
+    #[error("an integer is longer than ten bytes or 64 bits")]
     BadVarint,
     /// A field number is 0 or above 2^29 - 1.
+    #[error("a field number is out of range")]
     BadFieldNumber,
     /// A wire type is 6 or 7, which mean nothing.
+    #[error("a wire type is unknown")]
     BadWireType,
     /// A field reaches beyond the end of the message it is in.
+    #[error("a field reaches beyond the end of its message")]
     Truncated,
     /// A group ends that is not the innermost open one, or does not end.
+    #[error("a group is not closed as it was opened")]
     UnbalancedGroup,
     /// More than [`DEPTH_MAX`] messages and groups are open at once.
+    #[error("messages and groups are nested too deep")]
     TooDeep,
     /// A string is not UTF-8.
+    #[error("a string is not UTF-8")]
     InvalidText,
     /// A field of an operator's schema has a wire type that its declared type never has.
+    #[error("a field does not have the type that the schema declares")]
     WrongType,
     /// A field that an operator's schema requires is not there.
+    #[error("a field that the schema requires is missing")]
     MissingRequired,
 }
 
@@ -120,24 +127,6 @@ pub fn put_envelope(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         }
     }
 }
-
-impl fmt::Display for NotProtobuf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BadVarint => "an integer is longer than ten bytes or 64 bits",
-            Self::BadFieldNumber => "a field number is out of range",
-            Self::BadWireType => "a wire type is unknown",
-            Self::Truncated => "a field reaches beyond the end of its message",
-            Self::UnbalancedGroup => "a group is not closed as it was opened",
-            Self::TooDeep => "messages and groups are nested too deep",
-            Self::InvalidText => "a string is not UTF-8",
-            Self::WrongType => "a field does not have the type that the schema declares",
-            Self::MissingRequired => "a field that the schema requires is missing",
-        })
-    }
-}
-
-impl Error for NotProtobuf {}
 
 fn text(bytes: &[u8]) -> Result<&str, NotProtobuf> {
     str::from_utf8(bytes).map_err(|_| NotProtobuf::InvalidText)

@@ -14,7 +14,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// The two ways in which a body is spelled, of which at most one may be there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,21 +23,14 @@ pub(crate) struct SpokenData<'s> {
 }
 
 /// What is wrong with a body.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum BadData {
+    #[error("has both \"data\" and \"bytes\"")]
     Both,
+    #[error("\"bytes\" is not base64")]
     NotBase64,
+    #[error("\"data\" has half of a surrogate pair")]
     NotText,
-}
-
-impl fmt::Display for BadData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Both => "has both \"data\" and \"bytes\"",
-            Self::NotBase64 => "\"bytes\" is not base64",
-            Self::NotText => "\"data\" has half of a surrogate pair",
-        })
-    }
 }
 
 impl SpokenData<'_> {

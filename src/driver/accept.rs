@@ -1,5 +1,6 @@
 //! What a shard accepts connections from, and what it does when it cannot.
 
+use super::errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
 use super::run::Loop;
 use super::turn::Steps;
 use super::uring::ring::Completion;
@@ -129,7 +130,3 @@ impl Loop {
 }
 
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-const EMFILE: i32 = 24;
-const ENFILE: i32 = 23;
-const ENOMEM: i32 = 12;
-const ENOBUFS: i32 = 105;

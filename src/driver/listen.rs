@@ -1,5 +1,6 @@
 //! Takes the port: the listening sockets of all shards, before any shard runs.
 
+use super::errno::{EADDRNOTAVAIL, EAFNOSUPPORT, EPROTONOSUPPORT};
 use super::start_error::StartError;
 use crate::config::Listen;
 use crate::vocabulary::limits::Limits;
@@ -184,9 +185,6 @@ const BACKLOG: i32 = 4096;
 /// How long a port in use is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
-const EPROTONOSUPPORT: i32 = 93;
-const EAFNOSUPPORT: i32 = 97;
-const EADDRNOTAVAIL: i32 = 99;
 
 #[cfg(test)]
 mod tests {
@@ -232,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_there_and_cannot_be_had_is_an_error() {
-        const EADDRINUSE: i32 = 98;
+        const EADDRINUSE: i32 = rustix::io::Errno::ADDRINUSE.raw_os_error();
         for (listen, failing) in [
             ("localhost:80", "127.0.0.1:80"),
             ("localhost:80", "[::1]:80"),

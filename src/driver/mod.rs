@@ -12,6 +12,7 @@
 mod accept;
 mod cgroup;
 mod closing;
+mod errno;
 mod listen;
 pub(crate) mod machine;
 pub(crate) mod panic_hook;

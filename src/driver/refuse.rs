@@ -6,6 +6,7 @@
 //! Connections that are there already notice nothing. Each state is logged when it begins and when
 //! it ends.
 
+use super::errno::{EMFILE, ENFILE};
 use super::run::Loop;
 use crate::http::OVERLOADED;
 use rustix::event::EventfdFlags;
@@ -154,8 +155,6 @@ fn open_spare() -> Option<OwnedFd> {
     rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
 }
 
-const EMFILE: i32 = 24;
-const ENFILE: i32 = 23;
 /// Newcomers answered before the shard looks after its connections.
 const REJECTED_PER_TURN_MAX: usize = 256;
 /// Requests of up to 64 KiB are read before they are answered.

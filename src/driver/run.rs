@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
 
 use super::accept::Listener;
+use super::errno::{ECANCELED, ENOBUFS};
 use super::refuse::Spare;
 use super::stop::StopFlag;
 use super::stopping::Stopping;
@@ -522,5 +523,3 @@ const TURNS_PER_YIELD: u32 = 32;
 /// How long a shard looks for work before it looks after its timers and tasks.
 const BUSY_POLL_SLICE: Duration = Duration::from_micros(50);
 const SPINS_PER_LOOK: u32 = 16;
-const ENOBUFS: i32 = 105;
-const ECANCELED: i32 = 125;

@@ -1,13 +1,13 @@
 //! Why a gateway did not start: one line each, with the cause and the cures.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
 /// What kept a gateway from starting.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
+    #[error("{}", not_listening(address, error))]
     Listen {
         /// Which address.
         address: SocketAddr,
@@ -15,11 +15,13 @@ pub enum StartError {
         error: io::Error,
     },
     /// The kernel is older than 6.1.
+    #[error("this kernel is {release}: io_uring as used here needs Linux 6.1 or newer")]
     Kernel {
         /// What it calls itself.
         release: String,
     },
     /// `io_uring` is switched off or filtered out.
+    #[error("{}", forbidden(error, disabled.as_deref()))]
     Forbidden {
         /// What the kernel said.
         error: io::Error,
@@ -27,8 +29,17 @@ pub enum StartError {
         disabled: Option<String>,
     },
     /// Too little memory may be locked.
+    #[error(
+        "too little lockable memory for the rings: raise it (`ulimit -l`, LimitMEMLOCK= in \
+         systemd), or run fewer shards with --shards, or lower ring.entries_min and \
+         ring.submission_entries"
+    )]
     LockedMemory,
     /// The limit of open files is too low for the sessions wanted.
+    #[error(
+        "too few open files: {have} are allowed and {need} are needed; raise the limit \
+         (`ulimit -Hn`, LimitNOFILE= in systemd), or lower limits.sessions_max"
+    )]
     OpenFiles {
         /// The hard limit.
         have: usize,
@@ -36,8 +47,10 @@ pub enum StartError {
         need: usize,
     },
     /// The ring cannot be made for another reason.
+    #[error("cannot make an io_uring: {0}")]
     Ring(io::Error),
     /// The kernel refused a thread, an event descriptor or random numbers.
+    #[error("cannot start a shard: {0}")]
     Thread(io::Error),
 }
 
@@ -63,69 +76,42 @@ impl StartError {
     }
 }
 
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: the port is in use; stop the other program, or choose \
-                 another port with --listen"
-            ),
-            Self::Listen { address, error }
-                if error.kind() == io::ErrorKind::PermissionDenied && address.port() != 0 =>
-            {
-                let port = address.port();
-                write!(
-                    f,
-                    "cannot listen on {address}: this user may not listen on a port as low as \
-                     {port}; choose a higher one with --listen, let the program \
-                     (`setcap cap_net_bind_service=+ep campanile`, \
-                     AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or let everyone \
-                     (`sysctl -w net.ipv4.ip_unprivileged_port_start={port}`)"
-                )
-            }
-            Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
-            Self::Kernel { release } => {
-                write!(
-                    f,
-                    "this kernel is {release}: io_uring as used here needs Linux 6.1 or newer"
-                )
-            }
-            Self::Forbidden {
-                disabled: Some(value),
-                ..
-            } => write!(
-                f,
-                "io_uring is switched off (kernel.io_uring_disabled is {value}): \
-                 run `sysctl -w kernel.io_uring_disabled=0`"
-            ),
-            Self::Forbidden {
-                error,
-                disabled: None,
-            } => write!(
-                f,
-                "io_uring is not allowed here ({error}): a seccomp filter refuses it, as the \
-                 default profiles of Docker and containerd do; run with a profile that allows \
-                 io_uring_setup, io_uring_enter and io_uring_register"
-            ),
-            Self::LockedMemory => write!(
-                f,
-                "too little lockable memory for the rings: raise it (`ulimit -l`, \
-                 LimitMEMLOCK= in systemd), or run fewer shards with --shards, or lower \
-                 ring.entries_min and ring.submission_entries"
-            ),
-            Self::OpenFiles { have, need } => write!(
-                f,
-                "too few open files: {have} are allowed and {need} are needed; raise the limit \
-                 (`ulimit -Hn`, LimitNOFILE= in systemd), or lower limits.sessions_max"
-            ),
-            Self::Ring(error) => write!(f, "cannot make an io_uring: {error}"),
-            Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
-        }
+/// Why an address cannot be listened on, and what to do about it.
+fn not_listening(address: &SocketAddr, error: &io::Error) -> String {
+    let port = address.port();
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        format!(
+            "cannot listen on {address}: the port is in use; stop the other program, or choose \
+             another port with --listen"
+        )
+    } else if kind == io::ErrorKind::PermissionDenied && port != 0 {
+        format!(
+            "cannot listen on {address}: this user may not listen on a port as low as {port}; \
+             choose a higher one with --listen, let the program \
+             (`setcap cap_net_bind_service=+ep campanile`, \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or let everyone \
+             (`sysctl -w net.ipv4.ip_unprivileged_port_start={port}`)"
+        )
+    } else {
+        format!("cannot listen on {address}: {error}")
     }
 }
 
-impl std::error::Error for StartError {}
+/// Why `io_uring` may not be used, and what to do about it.
+fn forbidden(error: &io::Error, disabled: Option<&str>) -> String {
+    match disabled {
+        Some(value) => format!(
+            "io_uring is switched off (kernel.io_uring_disabled is {value}): run `sysctl -w \
+             kernel.io_uring_disabled=0`"
+        ),
+        None => format!(
+            "io_uring is not allowed here ({error}): a seccomp filter refuses it, as the default \
+             profiles of Docker and containerd do; run with a profile that allows io_uring_setup, \
+             io_uring_enter and io_uring_register"
+        ),
+    }
+}
 
 #[cfg(test)]
 mod tests {

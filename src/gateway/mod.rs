@@ -25,9 +25,9 @@ use crate::hooks::Backends;
 use crate::host::{Host, HostParts, HostSettings, Seeds};
 use crate::logging;
 use crate::mailbox::Exchange;
-use crate::runtime::entropy;
 #[doc(hidden)]
 pub use crate::runtime::fault::Fault;
+use crate::runtime::{entropy, wall_clock};
 use crate::shard::claims::HomeKey;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::limits::ProcessLimits;
@@ -367,7 +367,7 @@ fn settle(
     let keys = random_keys()?;
     shard.ids = IdCipher::new(keys[0]);
     shard.home_key = HomeKey(keys[1]);
-    shard.started_unix_ms = entropy::unix_ms();
+    shard.started_unix_ms = wall_clock::unix_ms();
     let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
     let backends = Arc::clone(backends);
     let [key, _] = random_keys()?;

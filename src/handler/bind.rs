@@ -4,30 +4,21 @@ use crate::codec::json::typed;
 use crate::codec::json::typed::NotTyped;
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use std::fmt;
 
 /// Why a call's data is not what the handler needs. Its text is what a `wsrv` client is told if the
 /// handler fails with it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BindError {
     /// There is no data.
+    #[error("unexpected end of JSON input")]
     Missing,
     /// It is not JSON, or not of this type.
+    #[error("{0}")]
     Type(String),
     /// It is of this type, and breaks a rule of it.
+    #[error("{0}")]
     Value(String),
 }
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("unexpected end of JSON input"),
-            Self::Type(why) | Self::Value(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for BindError {}
 
 /// Reads data as a `T` the way Go does: see [`Context::bind`](super::Context::bind).
 pub(super) fn bind<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T, BindError> {

@@ -46,7 +46,8 @@ pub struct NamePlace {
 }
 
 /// A text is not the place of a name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not the place of a name")]
 pub struct NotPlace;
 
 /// Something that goes from shard to shard and has an answer at its end.
@@ -291,11 +292,3 @@ impl FromStr for NamePlace {
         }
     }
 }
-
-impl fmt::Display for NotPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not the place of a name")
-    }
-}
-
-impl std::error::Error for NotPlace {}

@@ -47,16 +47,9 @@ pub struct RouteSetup<'s> {
 }
 
 /// Why a gateway cannot start with what an embedder has set up.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
 pub struct SetupError(pub(super) String);
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SetupError {}
 
 impl SetupError {
     pub(crate) fn panicked() -> Self {

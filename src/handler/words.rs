@@ -243,16 +243,9 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 /// A value that cannot be JSON, and why.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not JSON: {0}")]
 pub struct EncodeError(String);
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not JSON: {}", self.0)
-    }
-}
-
-impl std::error::Error for EncodeError {}
 
 /// A value as JSON, with numbers and control characters as Go writes them.
 fn encode(value: &(impl Serialize + ?Sized)) -> Result<Bytes, EncodeError> {

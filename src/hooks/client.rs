@@ -19,6 +19,7 @@ use crate::vocabulary::public_id::PublicId;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -368,7 +369,7 @@ impl BackendClient {
 }
 
 /// Reads a body, as long as it is within its bound.
-async fn read_body(mut response: Response, bytes_max: usize) -> Result<Bytes, HookError> {
+async fn read_body(response: Response, bytes_max: usize) -> Result<Bytes, HookError> {
     let too_long = || HookError::Nonsense(format!("more than {bytes_max} bytes"));
     if response
         .content_length()
@@ -376,22 +377,13 @@ async fn read_body(mut response: Response, bytes_max: usize) -> Result<Bytes, Ho
     {
         return Err(too_long());
     }
-    let mut first: Option<Bytes> = None;
-    let mut joined: Vec<u8> = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| cause(&error))? {
-        let held = first.as_ref().map_or(0, Bytes::len) + joined.len();
-        if held + chunk.len() > bytes_max {
-            return Err(too_long());
-        }
-        match first.take() {
-            None if joined.is_empty() => first = Some(chunk),
-            before => {
-                joined.extend_from_slice(&before.unwrap_or_default());
-                joined.extend_from_slice(&chunk);
-            }
-        }
+    let body = Limited::new(reqwest::Body::from(response), bytes_max);
+    match body.collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(error
+            .downcast_ref::<reqwest::Error>()
+            .map_or_else(too_long, cause)),
     }
-    Ok(first.unwrap_or_else(|| joined.into()))
 }
 
 /// Whether a hook that has failed so is tried again: where that cannot have something done twice.

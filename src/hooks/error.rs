@@ -1,7 +1,7 @@
 //! Why a hook has no answer, for the log and the health report.
 
 use super::answers::Nonsense;
-use std::{fmt, io};
+use std::io;
 
 /// Why backends cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
@@ -15,21 +15,34 @@ pub(crate) enum OpenError {
 }
 
 /// Why a hook has no answer.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum HookError {
     /// The queue of this kind of hook is full; nothing was sent.
+    #[error(
+        "too many hooks of this kind wait for it (requests_waiting_max, \
+         requests_waiting_bytes_max)"
+    )]
     Busy,
     /// The process has no file descriptor left to connect with; nothing was sent.
+    #[error(
+        "no file descriptor is left to connect with; raise the limit of open files \
+         (ulimit -n): {0}"
+    )]
     NoDescriptor(String),
     /// There was none within `timeout_ms`.
+    #[error("no answer in time (timeout_ms)")]
     TimedOut,
     /// The backend cannot be connected to; nothing was sent.
+    #[error("cannot be connected to: {0}")]
     Unreachable(String),
     /// The connection was lost before the whole answer had come.
+    #[error("the connection was lost: {0}")]
     Lost(String),
     /// The answer has a status that is not one of success.
+    #[error("answered with status {0}")]
     Status(u16),
     /// The answer is not one.
+    #[error("answered nonsense: {0}")]
     Nonsense(String),
 }
 
@@ -58,29 +71,6 @@ impl HookError {
         }
     }
 }
-
-impl fmt::Display for HookError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Busy => f.write_str(
-                "too many hooks of this kind wait for it (requests_waiting_max, \
-                 requests_waiting_bytes_max)",
-            ),
-            Self::NoDescriptor(why) => write!(
-                f,
-                "no file descriptor is left to connect with; raise the limit of open files \
-                 (ulimit -n): {why}"
-            ),
-            Self::TimedOut => f.write_str("no answer in time (timeout_ms)"),
-            Self::Unreachable(why) => write!(f, "cannot be connected to: {why}"),
-            Self::Lost(why) => write!(f, "the connection was lost: {why}"),
-            Self::Status(status) => write!(f, "answered with status {status}"),
-            Self::Nonsense(why) => write!(f, "answered nonsense: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for HookError {}
 
 impl From<Nonsense> for HookError {
     fn from(nonsense: Nonsense) -> Self {

@@ -3,10 +3,10 @@
 use super::Host;
 use crate::dialect::tap;
 use crate::handler::Profile;
+use crate::runtime::wall_clock::rfc3339;
 use crate::shard::Sighting;
 use crate::vocabulary::content::{Content, Data};
 use crate::vocabulary::id::ConnectionId;
-use crate::vocabulary::time::rfc3339;
 
 impl Host {
     /// A session has opened, and joined nothing yet.

@@ -1,17 +1,6 @@
-//! What the process gets from the kernel that nobody can guess, and the date.
+//! What the process gets from the kernel that nobody can guess.
 
 use std::io;
-use std::time::SystemTime;
-
-/// What the wall clock says, in milliseconds since 1970; zero if it was before.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "read once, so that what is told to people has a date"
-)]
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
-}
 
 /// Two keys that every shard of the process shares.
 pub(crate) fn random_keys() -> io::Result<[[u64; 2]; 2]> {

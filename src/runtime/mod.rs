@@ -4,3 +4,4 @@ pub(crate) mod deadline;
 pub(crate) mod entropy;
 pub(crate) mod fault;
 pub(crate) mod panic;
+pub(crate) mod wall_clock;

@@ -32,13 +32,16 @@ pub enum Fit<'n> {
 }
 
 /// What is wrong with a pattern.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadPattern {
     /// It is empty.
+    #[error("is empty")]
     Empty,
     /// There is more than one star or `{user}` in it.
+    #[error("has more than one \"*\" or \"{{user}}\"")]
     TwoHoles,
     /// It has a brace that is not that of `{user}`.
+    #[error("has a brace that is not that of \"{{user}}\"")]
     Brace,
 }
 
@@ -126,18 +129,6 @@ impl fmt::Display for ChannelPattern {
         write!(f, "{}{hole}{}", self.before, self.after)
     }
 }
-
-impl fmt::Display for BadPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "is empty",
-            Self::TwoHoles => "has more than one \"*\" or \"{user}\"",
-            Self::Brace => "has a brace that is not that of \"{user}\"",
-        })
-    }
-}
-
-impl std::error::Error for BadPattern {}
 
 /// Where a pattern names a user.
 const USER: &str = "{user}";

@@ -16,7 +16,6 @@
 
 use crate::vocabulary::id::SessionId;
 use siphasher::sip::SipHasher24;
-use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
@@ -41,11 +40,10 @@ impl PublicId {
     /// The id in its usual form: ASCII, lower case, hyphenated, without braces.
     #[must_use]
     pub fn encode(self) -> [u8; TEXT_LEN] {
-        let mut text = [b'-'; TEXT_LEN];
-        for (byte, at) in self.0.into_iter().zip(DIGITS_AT) {
-            text[at] = HEX_DIGITS[usize::from(byte >> 4)];
-            text[at + 1] = HEX_DIGITS[usize::from(byte & 15)];
-        }
+        let mut text = [0; TEXT_LEN];
+        uuid::Uuid::from_bytes(self.0)
+            .hyphenated()
+            .encode_lower(&mut text);
         text
     }
 }
@@ -74,16 +72,9 @@ impl FromStr for PublicId {
 }
 
 /// A text is not a UUID in any form that [`parse_uuid`] takes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a UUID")]
 pub struct NotUuid;
-
-impl fmt::Display for NotUuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a UUID")
-    }
-}
-
-impl Error for NotUuid {}
 
 /// What tells a session's public id from all others that decrypt to the same [`SessionId`].
 ///
@@ -191,43 +182,17 @@ impl fmt::Debug for IdCipher {
 #[must_use]
 pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let text = text.as_bytes();
-    if text.len() == 2 * UUID_BYTES {
-        return digits(text, std::array::from_fn(|index| 2 * index));
-    }
     let text = match text.len() {
-        TEXT_LEN => text,
+        SIMPLE_LEN | TEXT_LEN => text,
         BRACED_LEN => &text[1..=TEXT_LEN],
         URN_LEN => {
             let (prefix, rest) = text.split_at(URN_PREFIX.len());
-            if !prefix.eq_ignore_ascii_case(URN_PREFIX) {
-                return None;
-            }
-            rest
+            prefix.eq_ignore_ascii_case(URN_PREFIX).then_some(rest)?
         }
         _ => return None,
     };
-    if HYPHENS_AT.into_iter().any(|at| text[at] != b'-') {
-        return None;
-    }
-    digits(text, DIGITS_AT)
-}
-
-/// The bytes whose two digits stand at these places, if digits stand there.
-fn digits(text: &[u8], at: [usize; UUID_BYTES]) -> Option<[u8; UUID_BYTES]> {
-    let mut bytes = [0; UUID_BYTES];
-    for (byte, at) in bytes.iter_mut().zip(at) {
-        *byte = digit(text[at])? << 4 | digit(text[at + 1])?;
-    }
-    Some(bytes)
-}
-
-fn digit(letter: u8) -> Option<u8> {
-    match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        b'A'..=b'F' => Some(letter - b'A' + 10),
-        _ => None,
-    }
+    let uuid = uuid::Uuid::try_parse_ascii(text).ok()?;
+    Some(uuid.into_bytes())
 }
 
 fn halves(value: u128) -> (u64, u64) {
@@ -246,14 +211,11 @@ fn low_bits(value: u128) -> u64 {
 /// Length of a UUID in its usual form, in bytes of text.
 pub const TEXT_LEN: usize = 36;
 
-const UUID_BYTES: usize = 16;
+/// Without hyphens.
+const SIMPLE_LEN: usize = 32;
 const BRACED_LEN: usize = TEXT_LEN + 2;
 const URN_PREFIX: &[u8] = b"urn:uuid:";
 const URN_LEN: usize = TEXT_LEN + URN_PREFIX.len();
-const HYPHENS_AT: [usize; 4] = [8, 13, 18, 23];
-/// Where the first digit of each byte stands in the usual form.
-const DIGITS_AT: [usize; UUID_BYTES] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 const ROUNDS: u64 = 8;
 const HALF_BITS: u32 = 61;

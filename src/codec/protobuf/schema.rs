@@ -21,7 +21,6 @@ use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageD
 use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 
 /// A message type that messages are checked against, and where its command is.
@@ -35,14 +34,19 @@ pub struct Schema {
 }
 
 /// Why a descriptor cannot be used. Worded for the operator.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SchemaError {
     /// The bytes are not a `FileDescriptorSet`, or not a complete and consistent one.
+    #[error(
+        "not a complete FileDescriptorSet, as written by `protoc --include_imports \
+         --descriptor_set_out`: {reason}"
+    )]
     NotADescriptorSet {
         /// What is wrong with them.
         reason: String,
     },
     /// A file is written in a syntax that is neither proto2 nor proto3.
+    #[error("file {file:?} has the syntax {syntax:?}; only proto2 and proto3 are understood")]
     UnknownSyntax {
         /// The file's name.
         file: String,
@@ -50,6 +54,7 @@ pub enum SchemaError {
         syntax: String,
     },
     /// No message has that name.
+    #[error("no message is named {message:?}; there are {}", listed(existing, *more))]
     NoSuchMessage {
         /// The name asked for.
         message: String,
@@ -59,6 +64,7 @@ pub enum SchemaError {
         more: usize,
     },
     /// The message has no field of that name.
+    #[error("message {message} has no field named {field:?}")]
     NoSuchField {
         /// The message's full name.
         message: String,
@@ -66,6 +72,10 @@ pub enum SchemaError {
         field: String,
     },
     /// The field is not one single string.
+    #[error(
+        "field {field:?} of message {message} has to be a single string to be the command, but is \
+         declared {declared}"
+    )]
     NotAString {
         /// The message's full name.
         message: String,
@@ -361,52 +371,14 @@ impl Catalog {
     }
 }
 
-impl fmt::Display for SchemaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotADescriptorSet { reason } => write!(
-                f,
-                "not a complete FileDescriptorSet, as written by `protoc --include_imports \
-                 --descriptor_set_out`: {reason}"
-            ),
-            Self::UnknownSyntax { file, syntax } => write!(
-                f,
-                "file {file:?} has the syntax {syntax:?}; only proto2 and proto3 are understood"
-            ),
-            Self::NoSuchMessage {
-                message, existing, ..
-            } if existing.is_empty() => {
-                write!(f, "no message is named {message:?}; there are none at all")
-            }
-            Self::NoSuchMessage {
-                message,
-                existing,
-                more,
-            } => {
-                let existing = existing.join(", ");
-                write!(f, "no message is named {message:?}; there are {existing}")?;
-                match more {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
-            }
-            Self::NoSuchField { message, field } => {
-                write!(f, "message {message} has no field named {field:?}")
-            }
-            Self::NotAString {
-                message,
-                field,
-                declared,
-            } => write!(
-                f,
-                "field {field:?} of message {message} has to be a single string to be the command, \
-                 but is declared {declared}"
-            ),
-        }
+/// The names of some messages, and how many more there are.
+fn listed(names: &[String], more: usize) -> String {
+    match (names, more) {
+        ([], _) => "none at all".to_owned(),
+        (names, 0) => names.join(", "),
+        (names, more) => format!("{} and {more} more", names.join(", ")),
     }
 }
-
-impl Error for SchemaError {}
 
 /// What a compiled descriptor describes.
 fn pool(bytes: &[u8]) -> Result<DescriptorPool, SchemaError> {

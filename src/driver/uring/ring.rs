@@ -12,10 +12,12 @@
     reason = "operations name memory and descriptors that must outlive them"
 )]
 
+use super::super::errno::{EAGAIN, EBUSY, EINTR};
 use super::buffers::{BufferRing, GROUP};
 use super::socket::{CancelToken, CloseToken, ReceiveToken, SendToken};
 use crate::vocabulary::id::ConnectionId;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use rustix::net::SendFlags;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -381,10 +383,7 @@ const OPERATION_SHIFT: u32 = 24;
 const ENTER_GETEVENTS: u32 = 1;
 const SEND_BYTES_MAX: usize = 1 << 30;
 const SOCK_CLOEXEC: i32 = 0o2_000_000;
-const MSG_NOSIGNAL: i32 = 0x4000;
-const EINTR: i32 = 4;
-const EAGAIN: i32 = 11;
-const EBUSY: i32 = 16;
+const MSG_NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits().cast_signed();
 
 #[cfg(test)]
 mod tests {

@@ -6,17 +6,20 @@ use serde::de::{self, Expected, Unexpected};
 use std::fmt;
 
 /// Why a pass over a text has not made a value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Error {
     /// It cannot.
+    #[error("{0}")]
     Worded(String),
     /// A struct misses a member.
+    #[error("missing field `{name}`")]
     Missing {
         name: &'static str,
         /// `None` as long as nobody has said whose member it is.
         key: Option<Key>,
     },
     /// A member is `null` where its type has no use for that.
+    #[error("null")]
     Null(Key),
 }
 
@@ -97,15 +100,3 @@ impl de::Error for Error {
         Self::mismatch(&value, None, &expected.to_string())
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Worded(text) => f.write_str(text),
-            Self::Missing { name, .. } => write!(f, "missing field `{name}`"),
-            Self::Null(_) => f.write_str("null"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}

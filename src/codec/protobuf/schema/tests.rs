@@ -303,7 +303,7 @@ fn a_spoiled_descriptor_is_taken_or_refused() {
 
 #[test]
 fn a_schema_goes_to_every_shard() {
-    fn is_shared<T: Clone + fmt::Debug + Send + Sync>() {}
+    fn is_shared<T: Clone + std::fmt::Debug + Send + Sync>() {}
     is_shared::<Schema>();
 }
 

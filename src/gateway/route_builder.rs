@@ -25,95 +25,6 @@ impl RouteBuilder {
         }
     }
 
-    /// See [`RouteSetup::handle`].
-    pub fn handle<F, Fut>(self, command: &str, handler: F) -> Self
-    where
-        F: Fn(Context) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output: IntoResponse> + 'static,
-    {
-        let command = command.to_owned();
-        self.add(move |route| {
-            route.handle(&command, handler.clone());
-        })
-    }
-
-    /// See [`RouteSetup::fallback`].
-    pub fn fallback<F, Fut>(self, handler: F) -> Self
-    where
-        F: Fn(Context) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output: IntoResponse> + 'static,
-    {
-        self.add(move |route| {
-            route.fallback(handler.clone());
-        })
-    }
-
-    /// See [`RouteSetup::middleware`].
-    pub fn middleware<F, Fut>(self, middleware: F) -> Self
-    where
-        F: Fn(Context, Next) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output: IntoResponse> + 'static,
-    {
-        self.add(move |route| {
-            route.middleware(middleware.clone());
-        })
-    }
-
-    /// See [`RouteSetup::on_message`].
-    pub fn on_message<F, Fut>(self, handler: F) -> Self
-    where
-        F: Fn(Context) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output: IntoResponse> + 'static,
-    {
-        self.add(move |route| {
-            route.on_message(handler.clone());
-        })
-    }
-
-    /// See [`RouteSetup::on_open`].
-    pub fn on_open<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(Session) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        self.add(move |route| {
-            route.on_open(function.clone());
-        })
-    }
-
-    /// See [`RouteSetup::on_close`].
-    pub fn on_close<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(Session) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        self.add(move |route| {
-            route.on_close(function.clone());
-        })
-    }
-
-    /// See [`RouteSetup::admit`].
-    pub fn admit<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(Upgrade) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<Admission, Rejection>> + 'static,
-    {
-        self.add(move |route| {
-            route.admit(function.clone());
-        })
-    }
-
-    /// See [`RouteSetup::authenticate`].
-    pub fn authenticate<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(Box<str>) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Option<String>> + 'static,
-    {
-        self.add(move |route| {
-            route.authenticate(function.clone());
-        })
-    }
-
     /// See [`RouteSetup::authorize_push`].
     pub fn authorize_push(
         mut self,
@@ -153,35 +64,11 @@ impl RouteBuilder {
         })
     }
 
-    /// See [`RouteSetup::channel_with`].
-    pub fn channel_with<F, Fut>(self, name: &str, validator: F) -> Self
-    where
-        F: Fn(Joining) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), Failure>> + 'static,
-    {
-        let name = name.to_owned();
-        self.add(move |route| {
-            route.channel_with(&name, validator.clone());
-        })
-    }
-
     /// See [`RouteSetup::channel_closed`].
     pub fn channel_closed(self, name: &str) -> Self {
         let name = name.to_owned();
         self.add(move |route| {
             route.channel_closed(&name);
-        })
-    }
-
-    /// See [`RouteSetup::publishers`].
-    pub fn publishers<F, Fut>(self, name: &str, validator: F) -> Self
-    where
-        F: Fn(Joining) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), Failure>> + 'static,
-    {
-        let name = name.to_owned();
-        self.add(move |route| {
-            route.publishers(&name, validator.clone());
         })
     }
 
@@ -218,4 +105,38 @@ impl RouteBuilder {
         let builder = builder.shard(move |setup| set_up(&mut setup.route(&at)));
         Self { builder, path }
     }
+}
+
+/// Methods that give the setup of each shard a copy of an async function.
+macro_rules! async_functions {
+    ($($name:ident($($key:ident)?): ($($given:ty),*) -> [$($output:tt)*];)*) => {
+        impl RouteBuilder {
+            $(
+                #[doc = concat!("See [`RouteSetup::", stringify!($name), "`].")]
+                pub fn $name<F, Fut>(self, $($key: &str,)? function: F) -> Self
+                where
+                    F: Fn($($given),*) -> Fut + Clone + Send + Sync + 'static,
+                    Fut: Future<$($output)*> + 'static,
+                {
+                    $(let $key = $key.to_owned();)?
+                    self.add(move |route| {
+                        route.$name($(&$key,)? function.clone());
+                    })
+                }
+            )*
+        }
+    };
+}
+
+async_functions! {
+    handle(command): (Context) -> [Output: IntoResponse];
+    fallback(): (Context) -> [Output: IntoResponse];
+    middleware(): (Context, Next) -> [Output: IntoResponse];
+    on_message(): (Context) -> [Output: IntoResponse];
+    on_open(): (Session) -> [Output = ()];
+    on_close(): (Session) -> [Output = ()];
+    admit(): (Upgrade) -> [Output = Result<Admission, Rejection>];
+    authenticate(): (Box<str>) -> [Output = Option<String>];
+    channel_with(name): (Joining) -> [Output = Result<(), Failure>];
+    publishers(name): (Joining) -> [Output = Result<(), Failure>];
 }

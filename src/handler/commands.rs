@@ -4,7 +4,7 @@
 //! commands; what a shard does not come to before it ends is dropped, and whoever waits hears so.
 
 use super::handle_error::HandleError;
-use super::info::{MemberCount, SessionInfo};
+use super::info::SessionInfo;
 use crate::mailbox::Exchange;
 use crate::shard::Joined;
 use crate::shard::message::DropTarget;
@@ -46,14 +46,6 @@ pub(crate) trait ShardCommands {
 
     /// How many sessions there are, of all routes.
     fn sessions_count(&self) -> usize;
-
-    fn sessions_of_route(&self, route: u16) -> Vec<SessionInfo>;
-
-    fn members(&self, namespace: u16, channel: &str) -> Vec<SessionInfo>;
-
-    fn channels(&self, namespace: u16) -> Vec<MemberCount>;
-
-    fn users(&self, namespace: u16) -> Vec<MemberCount>;
 
     /// The values of this type that sessions of a route share.
     fn shared_values(&self, route: u16, of_type: TypeId) -> Vec<(PublicId, SharedValue)>;

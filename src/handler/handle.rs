@@ -4,7 +4,7 @@
 //! waits for the result ([`Pending`]). One handle publishes through one shard, so what it publishes
 //! to one channel, user or session arrives in order.
 
-use super::commands::{Command, CommandQueues, ReplyTo, ShardCommands};
+use super::commands::{Command, CommandQueues, NamesOf, ReplyTo, SessionsOf, ShardCommands};
 use super::handle_error::HandleError;
 use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
@@ -19,6 +19,7 @@ use crate::vocabulary::public_id::{IdCipher, PublicId};
 use crate::vocabulary::publication::OwnedAudience;
 use std::any::TypeId;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
@@ -238,15 +239,10 @@ impl Handle {
         session: PublicId,
         act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
-        let Some(id) = self.session_of(session) else {
-            return Pending::failed(HandleError::NoSession);
-        };
-        self.change(id.shard(), move |host, reply: ReplyTo<T>| {
-            match host.find(session) {
-                Some(id) => act(host, id, reply),
-                None => reply.answer(Err(HandleError::NoSession)),
-            }
-        })
+        match self.shard_of(session) {
+            Some(shard) => self.change(shard, on_found(session, act)),
+            None => Pending::failed(HandleError::NoSession),
+        }
     }
 
     /// Has a session's shard do something with it, also during a stop.
@@ -255,15 +251,10 @@ impl Handle {
         session: PublicId,
         act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
-        let Some(id) = self.session_of(session) else {
-            return Pending::failed(HandleError::NoSession);
-        };
-        self.ask(id.shard(), move |host, reply: ReplyTo<T>| {
-            match host.find(session) {
-                Some(id) => act(host, id, reply),
-                None => reply.answer(Err(HandleError::NoSession)),
-            }
-        })
+        match self.shard_of(session) {
+            Some(shard) => self.ask(shard, on_found(session, act)),
+            None => Pending::failed(HandleError::NoSession),
+        }
     }
 
     /// The shard of a session, if it is one of this gateway's.
@@ -323,6 +314,29 @@ impl Handle {
             parts: parts.collect(),
             all: Vec::new(),
         }
+    }
+}
+
+impl Handle {
+    fn gather_sessions(&self, of: SessionsOf) -> Gathered<SessionInfo> {
+        self.gather(move |shard| {
+            let mut all = Vec::new();
+            shard.each_session(&of, 0, usize::MAX, &mut |session| {
+                all.push(session);
+                ControlFlow::Continue(())
+            });
+            all
+        })
+    }
+
+    fn gather_names(&self, of: NamesOf, namespace: u16) -> Gathered<MemberCount> {
+        self.gather(move |shard| {
+            let mut all = Vec::new();
+            shard.each_name(of, namespace, &mut |name, count| {
+                all.push(MemberCount::new(name, count));
+            });
+            all
+        })
     }
 }
 
@@ -457,28 +471,28 @@ impl RouteHandle {
     pub fn sessions(&self) -> Gathered<SessionInfo> {
         let route = self.route_index();
         self.handle
-            .gather(move |host| host.sessions_of_route(route))
+            .gather_sessions(SessionsOf::Routes([route].into()))
     }
 
     /// The channels of the route's namespace that somebody is on, each with how many sessions are,
     /// once for every shard that has one of them.
     pub fn channels(&self) -> Gathered<MemberCount> {
         let namespace = self.info().namespace;
-        self.handle.gather(move |host| host.channels(namespace))
+        self.handle.gather_names(NamesOf::Channels, namespace)
     }
 
     /// The sessions on a channel.
     pub fn members(&self, channel: impl Into<Box<str>>) -> Gathered<SessionInfo> {
         let (namespace, channel): (u16, Box<str>) = (self.info().namespace, channel.into());
-        self.handle
-            .gather(move |host| host.members(namespace, &channel))
+        let of = SessionsOf::Channel([namespace].into(), channel);
+        self.handle.gather_sessions(of)
     }
 
     /// The users of the route's namespace that somebody speaks for, each with how many sessions do,
     /// once for every shard that has one of them.
     pub fn users(&self) -> Gathered<MemberCount> {
         let namespace = self.info().namespace;
-        self.handle.gather(move |host| host.users(namespace))
+        self.handle.gather_names(NamesOf::Users, namespace)
     }
 
     /// The sessions of the route that share a value of this type, with the value
@@ -540,6 +554,17 @@ impl RouteHandle {
 
     pub(super) fn route_index(&self) -> u16 {
         u16::try_from(self.index).expect("routes are few")
+    }
+}
+
+/// Does something with a session if its shard finds it.
+fn on_found<T>(
+    session: PublicId,
+    act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>),
+) -> impl FnOnce(&mut dyn ShardCommands, ReplyTo<T>) {
+    move |shard, reply| match shard.find(session) {
+        Some(id) => act(shard, id, reply),
+        None => reply.answer(Err(HandleError::NoSession)),
     }
 }
 

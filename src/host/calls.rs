@@ -398,13 +398,6 @@ impl Host {
         }));
     }
 
-    /// Does what is to be done on the loop after the task that has ended first.
-    pub(super) fn do_next(&mut self) {
-        self.tasks_count -= 1;
-        let then = self.done.borrow_mut().pop_front();
-        then.expect("one for each command")(self);
-    }
-
     pub(super) fn answer(&mut self, session: SessionId, answer: &Answer) {
         self.shard.handle_answer(session, answer);
         self.resume(session.connection());

@@ -4,48 +4,45 @@
 //! about (`commands`).
 
 use super::Host;
-use crate::handler::{HandleError, Permission, ReplyTo};
+use crate::handler::{HandleError, Permission, ReplyTo, SessionState};
 use crate::shard::Joined;
-use crate::vocabulary::content::{Denial, Message};
+use crate::vocabulary::content::Denial;
 use crate::vocabulary::id::SessionId;
 use crate::vocabulary::metrics::Rejected;
-use crate::vocabulary::publication::Audience;
 use std::rc::Rc;
 
 impl Host {
-    /// Puts a session on a channel if the channel's rule lets its client.
-    pub(crate) fn join_as_client(
+    /// Does something to a channel in a client's name if the client has the permission, or once a
+    /// validator gives it; counts what the gateway's rules were against.
+    pub(super) fn act_if_permitted(
         &mut self,
-        session: SessionId,
+        state: &Rc<SessionState>,
+        permission: Permission,
         channel: Box<str>,
-        reply: ReplyTo<()>,
+        (what, reply): (Rejected, ReplyTo<()>),
+        act: impl FnOnce(&mut Self, &str) -> Result<(), HandleError> + 'static,
     ) {
-        let Some(state) = self.state_of(session) else {
-            reply.answer(Err(HandleError::NoSession));
-            return;
-        };
-        let route = &self.settings.routes[state.route.index()];
-        let program = Rc::clone(&self.program);
-        let joined = match program.may_join(&self.settings, route, &channel) {
-            Permission::Granted => self.join_client(session, &channel),
+        let session = state.session;
+        let result = match permission {
+            Permission::Granted => act(self, &channel),
             Permission::Denied(denial) => Err(HandleError::Denied(denial)),
             Permission::Judged(validator) => {
-                self.judge(&state, validator, channel, move |host, allowed, channel| {
-                    let joined = if allowed {
-                        host.join_client(session, &channel)
+                self.judge(state, validator, channel, move |host, allowed, channel| {
+                    let result = if allowed {
+                        act(host, &channel)
                     } else {
                         Err(HandleError::Denied(Denial::NotAuthorized))
                     };
-                    reply.answer(host.noted(session, Rejected::Join, joined));
+                    reply.answer(host.noted(session, what, result));
                 });
                 return;
             }
         };
-        reply.answer(self.noted(session, Rejected::Join, joined));
+        reply.answer(self.noted(session, what, result));
     }
 
     /// Counts what the gateway's rules were against.
-    fn noted(
+    pub(super) fn noted(
         &mut self,
         session: SessionId,
         rejected: Rejected,
@@ -60,7 +57,11 @@ impl Host {
         result
     }
 
-    fn join_client(&mut self, session: SessionId, channel: &str) -> Result<(), HandleError> {
+    pub(super) fn join_client(
+        &mut self,
+        session: SessionId,
+        channel: &str,
+    ) -> Result<(), HandleError> {
         match self.shard.join(session.connection(), channel) {
             Joined::Now => Ok(()),
             Joined::Before => Err(HandleError::Denied(Denial::AlreadyJoined)),
@@ -68,67 +69,5 @@ impl Host {
             Joined::NoRoom(no_room) => Err(HandleError::Denied(no_room.denial())),
             Joined::Refused => Err(HandleError::NoSession),
         }
-    }
-
-    /// Publishes to a channel that a session is on, if the channel's rule lets its client.
-    pub(crate) fn publish_as_client(
-        &mut self,
-        session: SessionId,
-        channel: Box<str>,
-        mut message: Message,
-        to_others: bool,
-        reply: ReplyTo<()>,
-    ) {
-        let Some(state) = self.state_of(session) else {
-            reply.answer(Err(HandleError::NoSession));
-            return;
-        };
-        let id = session.connection();
-        let route = &self.settings.routes[state.route.index()];
-        let namespace = route.namespace;
-        if let Err(why) = state.route.check_event(&message.event) {
-            let refused = Err(HandleError::BadEvent(why));
-            reply.answer(self.noted(session, Rejected::Publish, refused));
-            return;
-        }
-        if message.from.is_empty() {
-            message.from = self.shard.name_of(id).unwrap_or_default().into();
-        }
-        let publish = move |host: &mut Self, channel: &str| {
-            // It may have left, or ended, while it was judged.
-            if !host.shard.is_on_channel(id, channel) {
-                return Err(HandleError::Denied(Denial::NotJoined));
-            }
-            let except = [session];
-            let audience = Audience::Channel {
-                namespace,
-                name: channel.as_bytes(),
-                except: if to_others { &except } else { &[] },
-            };
-            host.shard.publish(audience, &message.borrow(), None);
-            host.notice_ends();
-            Ok(())
-        };
-        let permission = if self.shard.is_on_channel(id, &channel) {
-            self.program.may_publish(namespace, &channel)
-        } else {
-            Permission::Denied(Denial::NotJoined)
-        };
-        let published = match permission {
-            Permission::Granted => publish(self, &channel),
-            Permission::Denied(denial) => Err(HandleError::Denied(denial)),
-            Permission::Judged(validator) => {
-                self.judge(&state, validator, channel, move |host, allowed, channel| {
-                    let published = if allowed {
-                        publish(host, &channel)
-                    } else {
-                        Err(HandleError::Denied(Denial::NotAuthorized))
-                    };
-                    reply.answer(host.noted(session, Rejected::Publish, published));
-                });
-                return;
-            }
-        };
-        reply.answer(self.noted(session, Rejected::Publish, published));
     }
 }

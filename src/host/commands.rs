@@ -3,15 +3,15 @@
 use super::Host;
 use super::pushes::{Sum, TotalTo};
 use crate::handler::{
-    HandleError, MemberCount, NamesOf, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
+    HandleError, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
 };
 use crate::shard::Joined;
 use crate::shard::message::{DropTarget, Ticket};
-use crate::vocabulary::content::Message;
+use crate::vocabulary::content::{Denial, Message};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::metrics::Counters;
+use crate::vocabulary::metrics::{Counters, Rejected};
 use crate::vocabulary::public_id::PublicId;
-use crate::vocabulary::publication::OwnedAudience;
+use crate::vocabulary::publication::{Audience, OwnedAudience};
 use std::any::TypeId;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
@@ -70,28 +70,6 @@ impl ShardCommands for Host {
 
     fn session_info(&self, session: SessionId) -> Option<SessionInfo> {
         self.info_of(session.connection())
-    }
-
-    fn sessions_of_route(&self, route: u16) -> Vec<SessionInfo> {
-        let all = self.shard.sessions_of_route(route);
-        all.filter_map(|id| self.info_of(id)).collect()
-    }
-
-    fn members(&self, namespace: u16, channel: &str) -> Vec<SessionInfo> {
-        let all = self.shard.members(namespace, channel.as_bytes());
-        all.filter_map(|id| self.info_of(id)).collect()
-    }
-
-    fn channels(&self, namespace: u16) -> Vec<MemberCount> {
-        let all = self.shard.channels(namespace);
-        all.map(|(name, count)| MemberCount::new(name, count))
-            .collect()
-    }
-
-    fn users(&self, namespace: u16) -> Vec<MemberCount> {
-        let all = self.shard.users(namespace);
-        all.map(|(name, count)| MemberCount::new(name, count))
-            .collect()
     }
 
     fn shared_values(&self, route: u16, of_type: TypeId) -> Vec<(PublicId, SharedValue)> {
@@ -181,11 +159,13 @@ impl ShardCommands for Host {
     }
 
     fn refuses_commands(&self) -> bool {
-        self.refuses_commands()
+        self.is_stopping && self.commands_before_stop == 0
     }
 
     fn do_next(&mut self) {
-        self.do_next();
+        self.tasks_count -= 1;
+        let then = self.done.borrow_mut().pop_front();
+        then.expect("one for each command")(self);
     }
 
     fn all_counters(&self) -> Counters {
@@ -197,18 +177,60 @@ impl ShardCommands for Host {
     }
 
     fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<()>) {
-        self.join_as_client(session, channel, reply);
+        let Some(state) = self.state_of(session) else {
+            reply.answer(Err(HandleError::NoSession));
+            return;
+        };
+        let route = &self.settings.routes[state.route.index()];
+        let permission = self.program.may_join(&self.settings, route, &channel);
+        let end = (Rejected::Join, reply);
+        self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
+            host.join_client(session, channel)
+        });
     }
 
     fn publish_as_client(
         &mut self,
         session: SessionId,
         channel: Box<str>,
-        message: Message,
+        mut message: Message,
         to_others: bool,
         reply: ReplyTo<()>,
     ) {
-        self.publish_as_client(session, channel, message, to_others, reply);
+        let Some(state) = self.state_of(session) else {
+            reply.answer(Err(HandleError::NoSession));
+            return;
+        };
+        if let Err(why) = state.route.check_event(&message.event) {
+            reply.answer(Err(HandleError::BadEvent(why)));
+            return;
+        }
+        let id = session.connection();
+        let namespace = self.settings.routes[state.route.index()].namespace;
+        if message.from.is_empty() {
+            message.from = self.shard.name_of(id).unwrap_or_default().into();
+        }
+        let permission = if self.shard.is_on_channel(id, &channel) {
+            self.program.may_publish(namespace, &channel)
+        } else {
+            Permission::Denied(Denial::NotJoined)
+        };
+        let end = (Rejected::Publish, reply);
+        self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
+            // It may have left, or ended, while it was judged.
+            if !host.shard.is_on_channel(id, channel) {
+                return Err(HandleError::Denied(Denial::NotJoined));
+            }
+            let except = [session];
+            let audience = Audience::Channel {
+                namespace,
+                name: channel.as_bytes(),
+                except: if to_others { &except } else { &[] },
+            };
+            host.shard.publish(audience, &message.borrow(), None);
+            host.notice_ends();
+            Ok(())
+        });
     }
 }
 

@@ -50,11 +50,6 @@ impl Host {
         self.commands_before_stop == 0 && !self.is_blocked()
     }
 
-    /// Whether what handles ask is not done any more.
-    pub(crate) fn refuses_commands(&self) -> bool {
-        self.is_stopping && self.commands_before_stop == 0
-    }
-
     /// Delivers what other shards have sent, then begins to close the sessions.
     pub(crate) fn begin_drain(&mut self, pace: Pace) {
         self.commands_before_stop = 0; // those that found no room in time

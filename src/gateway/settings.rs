@@ -5,8 +5,8 @@ use crate::api::{self, Api};
 use crate::auth::Keyless;
 use crate::builtin;
 use crate::codec::protobuf;
-use crate::config::{Config, DialectName, PushFrame, Route, Schema, Sender};
-use crate::dialect::{self, Options};
+use crate::config::{Config, PushFrame, Route, Schema, Sender};
+use crate::dialect::{self, Options, TokenPlace};
 use crate::driver::TurnLimits;
 use crate::driver::stop::StopPlan;
 use crate::handler::{CommandQueues, HandleCore, RouteInfo};
@@ -83,10 +83,10 @@ pub fn shard_settings(config: &Config, ask_for_users: bool) -> ShardSettings {
 }
 
 fn route_settings(route: &Route, namespace: u16, ask_for_users: bool) -> RouteSettings {
-    let dialect = dialect::named(route.dialect.as_str());
-    let dialect = dialect.expect("every dialect of the config is built in");
+    let dialect = route.dialect;
+    let spec = dialect.route_spec();
     let tokens = match &route.tokens {
-        _ if ask_for_users && route.dialect == DialectName::Wserver => TokenRule::Ask,
+        _ if ask_for_users && spec.token == TokenPlace::Message => TokenRule::Ask,
         None => TokenRule::Itself,
         Some(tokens) => TokenRule::Table(
             tokens
@@ -109,7 +109,7 @@ fn route_settings(route: &Route, namespace: u16, ask_for_users: bool) -> RouteSe
         encoding: EncodingId(0),
         namespace,
         tokens,
-        exclusive: route.dialect == DialectName::Edk,
+        exclusive: spec.exclusive_users,
         newcomer_yields: route.kick_out_new_user_conn,
         joins_on_open: route
             .join_on_open
@@ -140,8 +140,9 @@ fn optional(ms: u32) -> Option<Ticks> {
 
 /// The route on which the traffic of another is shown.
 fn tap_settings(route: &Route, namespace: u16) -> RouteSettings {
+    let tap = route.dialect.route_spec().tap;
     RouteSettings {
-        dialect: &dialect::tap::Tap,
+        dialect: tap.expect("only routes that have a tap have its path"),
         exclusive: false,
         joins_on_open: Box::default(),
         watches: true,
@@ -155,9 +156,9 @@ fn intern_encodings(routes: &mut [RouteSettings]) {
     for index in 0..routes.len() {
         let (before, rest) = routes.split_at_mut(index);
         let this = &mut rest[0];
-        let same = before.iter().find(|other| {
-            other.dialect.name() == this.dialect.name() && other.options.words_like(&this.options)
-        });
+        let same = before
+            .iter()
+            .find(|other| other.dialect == this.dialect && other.options.words_like(&this.options));
         this.encoding = match same {
             Some(other) => other.encoding,
             None => EncodingId(u16::try_from(index).expect("few routes")),

@@ -28,8 +28,8 @@ use self::reader::{Entry, Reader};
 use super::error::{ConfigError, Places};
 use super::route::ROUTE_KEYS;
 use super::{
-    Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Listen, Logging, Ring, Secret,
-    Shards,
+    Api, ApiLimits, BackendLimits, Config, DEFAULT_ROUTES, Heartbeat, Http, Limits, Listen,
+    Logging, Ring, Secret, Shards,
 };
 use crate::vocabulary::limits::{
     DRAIN_DELAY_MS, DRAIN_MS, RouteLimits, SHUTDOWN_GRACE_MS, Setting,
@@ -75,7 +75,7 @@ const HEADER_KEYS: &[&str] = &["name", "value"];
 
 impl Reader {
     fn config(&mut self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
+        let mut config = Config::without_routes();
         let mut routes = None;
 
         for entry in self.entries("", document) {
@@ -122,6 +122,7 @@ impl Reader {
         match routes {
             Some(entry) => config.routes = self.routes(&entry, &config)?,
             None => {
+                config.routes.clone_from(&DEFAULT_ROUTES);
                 for route in &mut config.routes {
                     route.limits =
                         RouteLimits::inherited(route.dialect, &config.limits, &config.heartbeat);

@@ -128,8 +128,8 @@ pub fn check(check: &Check) -> Result<String, Error> {
 /// What the gateway says when it has started: where to connect, what is served, what to try.
 ///
 /// `bound` is where it listens, with the port that was found for port 0; URLs have the first of
-/// these addresses. The first URL is that of the first route that can be pushed to, if there is one.
-/// No secret and no token is shown. The lines end with a newline.
+/// these addresses. The first URL is that of the first route that has pushes over HTTP, if there is
+/// one. No secret and no token is shown. The lines end with a newline.
 ///
 /// # Panics
 ///

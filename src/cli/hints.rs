@@ -1,5 +1,6 @@
-//! What an operator is told to try first on a route, in lines that fit behind its URL. The words are
-//! those of the language ([`Dialect::first_steps`](crate::dialect::Dialect::first_steps)).
+//! What an operator is told to try first on a route, in lines that fit behind its URL.
+//!
+//! The words are those of the language (`Dialect::first_steps`); here is what they are about.
 //!
 //! Only what the config has is told: commands and channels that anyone may use. No secret and no
 //! token is shown; `<token>` stands for one that the operator knows.

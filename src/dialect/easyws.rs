@@ -64,16 +64,15 @@ impl Dialect for Easyws {
     fn route_spec(&self) -> RouteSpec {
         RouteSpec {
             summary: r#"text such as "command: data", channels to listen to, a token in a cookie"#,
-            keys: KEYS,
+            keys: "subprotocols playground_path tokens jwt hooks commands channels join_on_open",
             token: TokenPlace::Cookie,
             same_origin: true,
             playground: Playground {
-                message: "listen: room",
                 subprotocol: SUBPROTOCOL,
                 cookie: COOKIE,
-                ..Playground::default()
+                ..Playground::saying("listen: room")
             },
-            // Its clients may be only on channels that are declared, and hear of those that are not.
+            // Clients may be only on channels that are declared, and hear of those that are not.
             default_route: Some(DefaultRoute {
                 name: "easyws",
                 has_playground: true,
@@ -249,18 +248,6 @@ const WINDOW_BYTES: usize = 256;
 const COMMAND_BYTES_MAX: usize = 255;
 /// What errors are said with.
 const RESERVED: &str = "websocket";
-
-/// The keys that its routes have.
-const KEYS: &[&str] = &[
-    "subprotocols",
-    "playground_path",
-    "tokens",
-    "jwt",
-    "hooks",
-    "commands",
-    "channels",
-    "join_on_open",
-];
 
 /// What the default config says of its route.
 const DEFAULT_KEYS: &str = r#"

@@ -42,7 +42,7 @@ impl Dialect for Echo {
     fn route_spec(&self) -> RouteSpec {
         RouteSpec {
             summary: "every message comes back as it is",
-            keys: &["subprotocols"],
+            keys: "subprotocols",
             default_route: Some(DefaultRoute {
                 name: "echo",
                 ..DefaultRoute::default()

@@ -62,13 +62,12 @@ impl Dialect for Edk {
     fn route_spec(&self) -> RouteSpec {
         RouteSpec {
             summary: "Protocol Buffers messages, one connection for each user",
-            keys: KEYS,
+            keys: "playground_path tokens jwt hooks commands channels join_on_open \
+                   trust_user_header kick_out_new_user_conn schema descriptor_set message \
+                   command_field",
             token: TokenPlace::Subprotocol,
             exclusive_users: true,
-            playground: Playground {
-                message: "hello",
-                ..Playground::default()
-            },
+            playground: Playground::saying("hello"),
             // No page can send its header.
             default_route: Some(DefaultRoute {
                 name: "edk",
@@ -250,23 +249,6 @@ const INVALID_TOKEN: Rejection = Rejection {
     status: 401,
     body: Cow::Borrowed("invalid token\n"),
 };
-
-/// The keys that its routes have.
-const KEYS: &[&str] = &[
-    "playground_path",
-    "tokens",
-    "jwt",
-    "hooks",
-    "commands",
-    "channels",
-    "join_on_open",
-    "trust_user_header",
-    "kick_out_new_user_conn",
-    "schema",
-    "descriptor_set",
-    "message",
-    "command_field",
-];
 
 /// What the default config says of its route.
 const DEFAULT_KEYS: &str = r#"

@@ -3,10 +3,10 @@
 //! A dialect is a set of pure translations: an upgrade request into the [`Credentials`] it shows, a
 //! message into the [`Intent`]s it expresses, an [`Outcome`] or a [`Publication`] back into a
 //! message. It sees bytes and the settings of its route, and nothing else. What the gateway
-//! remembers about a client lives in the session. What else differs between languages is data that
-//! the same file has ([`RouteSpec`]): keys of the config, defaults, texts. So adding a language adds
-//! one file here, one line to [`ALL`] and one directory of transcripts, and cannot break any other
-//! language.
+//! remembers about a client lives in the session. What else differs between languages is data in
+//! the same file ([`RouteSpec`]): keys of the config, defaults, texts. So adding a language adds
+//! one file here, one line to [`ALL`], one directory of transcripts and one page of documentation,
+//! and cannot break any other language.
 
 pub mod easyws;
 pub mod echo;

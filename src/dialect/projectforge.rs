@@ -77,14 +77,14 @@ impl Dialect for Projectforge {
     fn route_spec(&self) -> RouteSpec {
         RouteSpec {
             summary: "JSON messages on channels whose members see each other",
-            keys: KEYS,
+            keys: "subprotocols playground_path tokens token_from anonymous jwt hooks commands \
+                   channels join_on_open from lenient tap_path tap_secret",
             token: TokenPlace::Sources,
             same_origin: true,
             tap: Some(&Tap),
             playground: Playground {
-                message: r#"{"channel":"room","cmd":"publish","param":"hi"}"#,
                 query: "?ch=room",
-                ..Playground::default()
+                ..Playground::saying(r#"{"channel":"room","cmd":"publish","param":"hi"}"#)
             },
             default_route: Some(DefaultRoute {
                 name: "projectforge",
@@ -410,24 +410,6 @@ const INDENTATION_FACTOR_MAX: usize = 16;
 const INDENTATION_BYTES_FREE: usize = 4096;
 /// As much as none may have.
 const INDENTATION_BYTES_MAX: usize = 1 << 20;
-
-/// The keys that its routes have.
-const KEYS: &[&str] = &[
-    "subprotocols",
-    "playground_path",
-    "tokens",
-    "token_from",
-    "anonymous",
-    "jwt",
-    "hooks",
-    "commands",
-    "channels",
-    "join_on_open",
-    "from",
-    "lenient",
-    "tap_path",
-    "tap_secret",
-];
 
 /// What the default config says of its route.
 const DEFAULT_KEYS: &str = r#"

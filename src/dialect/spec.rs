@@ -10,8 +10,9 @@ use super::Dialect;
 pub struct RouteSpec {
     /// The language in one line, for the config.
     pub summary: &'static str,
-    /// The keys of `[[routes]]` that its routes have, beside those that all routes have.
-    pub keys: &'static [&'static str],
+    /// The keys of `[[routes]]` that its routes have, beside those that all routes have; with a
+    /// space between two.
+    pub keys: &'static str,
     /// Where a client's token is.
     pub token: TokenPlace,
     /// Whether browsers may connect from pages of the same origin only, unless the route says
@@ -33,7 +34,7 @@ impl RouteSpec {
     /// Whether routes have this key of those that not all routes have.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.keys.contains(&key)
+        self.keys.split(' ').any(|each| each == key)
     }
 }
 
@@ -66,6 +67,17 @@ pub struct Playground {
     pub query: &'static str,
     /// The interval at which an empty message is sent, in milliseconds; 0 is never.
     pub heartbeat_ms: u32,
+}
+
+impl Playground {
+    /// A page with a message that is ready to be sent.
+    #[must_use]
+    pub fn saying(message: &'static str) -> Self {
+        Self {
+            message,
+            ..Self::default()
+        }
+    }
 }
 
 /// A route of the default config, in the order in which it is printed.

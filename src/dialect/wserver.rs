@@ -38,12 +38,10 @@ impl Dialect for Wserver {
     fn route_spec(&self) -> RouteSpec {
         RouteSpec {
             summary: "register with a token and an event, receive what is pushed to user and event",
-            keys: KEYS,
+            keys: "subprotocols playground_path tokens jwt hooks channels join_on_open push_path \
+                   drop_path push_secret push_header registration_timeout_ms",
             token: TokenPlace::Message,
-            playground: Playground {
-                message: r#"{"token":"jack","event":"topic1"}"#,
-                ..Playground::default()
-            },
+            playground: Playground::saying(r#"{"token":"jack","event":"topic1"}"#),
             default_route: Some(DefaultRoute {
                 name: "ws",
                 has_playground: true,
@@ -136,22 +134,6 @@ struct DropBody {
 
 const REGISTER: Wanted<2, 0> = Wanted::new(["token", "event"], []);
 const PUSH: Wanted<3, 0> = Wanted::new(["userId", "event", "message"], []);
-
-/// The keys that its routes have.
-const KEYS: &[&str] = &[
-    "subprotocols",
-    "playground_path",
-    "tokens",
-    "jwt",
-    "hooks",
-    "channels",
-    "join_on_open",
-    "push_path",
-    "drop_path",
-    "push_secret",
-    "push_header",
-    "registration_timeout_ms",
-];
 
 /// What the default config says of its route.
 const DEFAULT_KEYS: &str = r#"

@@ -64,12 +64,12 @@ impl Dialect for Wsrv {
     fn route_spec(&self) -> RouteSpec {
         RouteSpec {
             summary: "JSON requests, each with its response, and pushes",
-            keys: KEYS,
+            keys: "subprotocols playground_path tokens token_from anonymous jwt hooks commands \
+                   channels join_on_open push_frame requests_in_flight_max",
             token: TokenPlace::Sources,
             playground: Playground {
-                message: r#"{"cmd":"join","seqno":"1","data":"room"}"#,
                 heartbeat_ms: 10_000,
-                ..Playground::default()
+                ..Playground::saying(r#"{"cmd":"join","seqno":"1","data":"room"}"#)
             },
             default_route: Some(DefaultRoute {
                 name: "wsrv",
@@ -272,22 +272,6 @@ const SEQNO_LETTERS: &[u8; 64] =
 /// How long a session may say nothing unless its route says otherwise, in milliseconds. After that,
 /// or up to two seconds later, the original gives it up.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
-
-/// The keys that its routes have.
-const KEYS: &[&str] = &[
-    "subprotocols",
-    "playground_path",
-    "tokens",
-    "token_from",
-    "anonymous",
-    "jwt",
-    "hooks",
-    "commands",
-    "channels",
-    "join_on_open",
-    "push_frame",
-    "requests_in_flight_max",
-];
 
 /// What the default config says of its route.
 const DEFAULT_KEYS: &str = r#"

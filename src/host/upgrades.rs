@@ -1,4 +1,4 @@
-//! Requests that wait for what decides about their upgrade: a claim, or a function of an embedder's.
+//! Requests that wait for what decides about their upgrade: a claim, or an embedder's function.
 
 use super::{Host, WaitingUpgrade};
 use crate::http::{Claim, Refused, Replied, Reply};

@@ -239,6 +239,7 @@ mod tests {
     use super::super::trial::{check, read};
     use super::*;
     use crate::dialect::echo::Echo;
+    use crate::dialect::tap::Tap;
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
@@ -432,6 +433,14 @@ mod tests {
             );
         }
         assert!(read(&schema("dir/f", "Message", "_type1")).is_ok());
+    }
+
+    #[test]
+    fn a_route_made_in_code_has_a_dialect_that_routes_have() {
+        let error = super::check(&Route::new("/a", &Tap), &Config::default());
+        let (key, problem) = error.expect_err("it is what taps speak");
+        assert_eq!(key, "dialect");
+        assert!(problem.starts_with("\"tap\" is unknown, allowed are \"edk\", "));
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl Route {
         let first_segment = || self.path.split('/').nth(1).filter(|it| is_name(it));
         match &self.name {
             Some(name) => name,
-            None => first_segment().unwrap_or(self.dialect.name()),
+            None => first_segment().unwrap_or_else(|| self.dialect.name()),
         }
     }
 

@@ -63,11 +63,13 @@ pub(super) trait Walk: Send + 'static {
 /// Begins a walk at a shard.
 pub(super) fn walk<W: Walk>(handle: &Handle, first: ShardId, walk: W) -> Pending<W::Answer> {
     let onward = handle.clone();
-    handle.ask(first, move |shard, reply| go_on(onward, walk, shard, reply))
+    handle.ask(first, move |shard, reply| {
+        go_on(&onward, walk, shard, reply);
+    })
 }
 
 fn go_on<W: Walk>(
-    handle: Handle,
+    handle: &Handle,
     mut walk: W,
     shard: &dyn ShardCommands,
     reply: ReplyTo<W::Answer>,
@@ -76,7 +78,7 @@ fn go_on<W: Walk>(
         None => reply.answer(Ok(walk.answer())),
         Some(next) => {
             let onward = handle.clone();
-            let command = move |shard: &mut dyn ShardCommands| go_on(onward, walk, shard, reply);
+            let command = move |shard: &mut dyn ShardCommands| go_on(&onward, walk, shard, reply);
             // There was room for it where it began.
             handle.commands().put_in_any_case(next, Box::new(command));
         }

@@ -119,14 +119,13 @@ impl Reader {
             }
         }
 
-        match routes {
-            Some(entry) => config.routes = self.routes(&entry, &config)?,
-            None => {
-                config.routes.clone_from(&DEFAULT_ROUTES);
-                for route in &mut config.routes {
-                    route.limits =
-                        RouteLimits::inherited(route.dialect, &config.limits, &config.heartbeat);
-                }
+        if let Some(entry) = routes {
+            config.routes = self.routes(&entry, &config)?;
+        } else {
+            config.routes.clone_from(&DEFAULT_ROUTES);
+            for route in &mut config.routes {
+                route.limits =
+                    RouteLimits::inherited(route.dialect, &config.limits, &config.heartbeat);
             }
         }
         Ok(config)

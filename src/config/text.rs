@@ -53,10 +53,10 @@ pub fn default_text() -> String {
     text
 }
 
-/// The routes of the default config: one for each language that has one.
+/// Appends the routes of the default config, one for each language that has one.
 ///
-/// What is explained there is explained where it comes first, and so is every bound of a route.
-/// What a language is pushed to with is what an operator tries first, so such languages come first.
+/// What several languages have is explained at the first of them. An operator tries a push first,
+/// so languages with pushes over HTTP come before the others.
 pub(super) fn put_default_routes(text: &mut String) {
     let mut languages: Vec<&dyn Dialect> = dialect::of_routes().collect();
     languages.sort_by_key(|it| !it.route_spec().has("push_path"));
@@ -85,11 +85,8 @@ pub(super) fn put_default_routes(text: &mut String) {
         }
         text.push_str(route.tables);
         if route.has_chat {
-            text.push_str(if is_told.insert("commands") {
-                COMMANDS
-            } else {
-                "\n"
-            });
+            let is_first = is_told.insert("commands");
+            text.push_str(if is_first { COMMANDS } else { "\n" });
             text.push_str(CHAT);
         }
         if let Some(channels) = route.channels {

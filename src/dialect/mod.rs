@@ -423,7 +423,7 @@ pub struct Presence<'p> {
 }
 
 /// Every language, whoever has brought it.
-pub fn all() -> impl Iterator<Item = &'static dyn Dialect> {
+fn all() -> impl Iterator<Item = &'static dyn Dialect> {
     ALL.iter().chain(ADDED.get()).copied()
 }
 

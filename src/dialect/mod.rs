@@ -429,7 +429,8 @@ fn all() -> impl Iterator<Item = &'static dyn Dialect> {
 
 /// Every language that a route can have, in the order in which they are told to an operator.
 pub fn of_routes() -> impl Iterator<Item = &'static dyn Dialect> {
-    all().filter(|dialect| !dialect.route_spec().is_tap)
+    let is_tap = |dialect| all().any(|other| other.route_spec().tap == Some(dialect));
+    all().filter(move |&dialect| !is_tap(dialect))
 }
 
 /// The dialect of that name.

@@ -20,10 +20,9 @@ pub struct RouteSpec {
     pub same_origin: bool,
     /// Whether every session has a user, and every user one session at a time.
     pub exclusive_users: bool,
-    /// The language at the `tap_path` of its routes, if they have that key.
+    /// The language at the `tap_path` of its routes, if they have that key. No route can have it as
+    /// its own.
     pub tap: Option<&'static dyn Dialect>,
-    /// Whether it is the `tap` of another language, and no route can have it as its own.
-    pub is_tap: bool,
     /// What the page to try a route begins with.
     pub playground: Playground,
     /// Its route in the default config; `None` if that has none.

@@ -19,7 +19,7 @@
 //! [`projectforge`]: super::projectforge
 
 use super::projectforge::{put_publication, read_call};
-use super::{Dialect, Intents, Options, Refusal, RouteSpec, SessionReport, Then};
+use super::{Dialect, Intents, Options, Refusal, SessionReport, Then};
 use crate::codec::json::Scratch;
 use crate::codec::json::write::put_string_plain;
 use crate::vocabulary::close::End;
@@ -33,13 +33,6 @@ pub struct Tap;
 impl Dialect for Tap {
     fn name(&self) -> &'static str {
         "tap"
-    }
-
-    fn route_spec(&self) -> RouteSpec {
-        RouteSpec {
-            is_tap: true,
-            ..RouteSpec::default()
-        }
     }
 
     fn decode<'m>(

@@ -67,7 +67,8 @@
 //! closed 1011 message handling failed
 //! ```
 
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::projectforge::Projectforge;
 use campanile::handler::{Admission, Profile, Rejection, Upgrade};
 use campanile::{Context, Failure, Gateway, Message, Reply, Session};
 use clap::Parser;
@@ -110,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let config = Config {
         listen: Args::parse().listen.into(),
-        routes: vec![Route::new("/chat", DialectName::Projectforge)],
+        routes: vec![Route::new("/chat", &Projectforge)],
         ..Config::default()
     };
 

@@ -35,7 +35,8 @@
 //! websocket: not authorized
 //! ```
 
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::easyws::Easyws;
 use campanile::handler::Joining;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
 use clap::Parser;
@@ -59,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let config = Config {
         listen: Args::parse().listen.into(),
-        routes: vec![Route::new("/ws", DialectName::Easyws)],
+        routes: vec![Route::new("/ws", &Easyws)],
         ..Config::default()
     };
 

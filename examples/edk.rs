@@ -33,7 +33,8 @@
 //! >   '\n\004chat\022\002hi'
 //! ```
 
-use campanile::config::{Config, DialectName, Route, Schema};
+use campanile::config::{Config, Route, Schema};
+use campanile::dialect::edk::Edk;
 use campanile::{Context, Gateway, Session};
 use clap::Parser;
 use hyper::Response;
@@ -59,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ws = Route {
         schema: Schema::Builtin,
         kick_out_new_user_conn: false, // a newcomer replaces the user's old connection
-        ..Route::new("/ws", DialectName::Edk)
+        ..Route::new("/ws", &Edk)
     };
     let config = Config {
         listen: Args::parse().listen.into(),

@@ -30,7 +30,8 @@
 //! ...
 //! ```
 
-use campanile::config::{Config, DialectName, PushFrame, Route};
+use campanile::config::{Config, PushFrame, Route};
+use campanile::dialect::wsrv::Wsrv;
 use campanile::public_id::PublicId;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle, Session};
 use clap::Parser;
@@ -96,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let route = Route {
         push_frame: PushFrame::Text,
         playground_path: Some("/playground".to_owned()),
-        ..Route::new("/game", DialectName::Wsrv)
+        ..Route::new("/game", &Wsrv)
     };
     let config = Config {
         listen: Args::parse().listen.into(),

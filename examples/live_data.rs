@@ -30,7 +30,8 @@
 //! {"cmd":...{"symbol":"ACME","tick":...
 //! ```
 
-use campanile::config::{Config, DialectName, PushFrame, Route};
+use campanile::config::{Config, PushFrame, Route};
+use campanile::dialect::wsrv::Wsrv;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let live = Route {
         push_frame: PushFrame::Text,
         playground_path: Some("/playground".to_owned()),
-        ..Route::new("/live", DialectName::Wsrv)
+        ..Route::new("/live", &Wsrv)
     };
     let config = Config {
         listen: args.listen.into(),

@@ -38,7 +38,8 @@
 //! sent to 1 sessions
 //! ```
 
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::easyws::Easyws;
 use campanile::handler::HandleError;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle, Session};
 use clap::Parser;
@@ -73,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let config = Config {
         listen: Args::parse().listen.into(),
-        routes: vec![Route::new("/ws", DialectName::Easyws)],
+        routes: vec![Route::new("/ws", &Easyws)],
         ..Config::default()
     };
 

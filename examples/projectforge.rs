@@ -43,7 +43,8 @@
 //! }
 //! ```
 
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::projectforge::Projectforge;
 use campanile::handler::{Admission, Profile, Upgrade};
 use campanile::{Context, Failure, Gateway, Message};
 use clap::Parser;
@@ -69,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let config = Config {
         listen: Args::parse().listen.into(),
-        routes: vec![Route::new("/example/socket", DialectName::Projectforge)],
+        routes: vec![Route::new("/example/socket", &Projectforge)],
         ..Config::default()
     };
 

@@ -33,7 +33,8 @@
 //! ```
 
 use campanile::Gateway;
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::wserver::Wserver;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let ws = Route {
         push_path: Some("/push".to_owned()),
-        ..Route::new("/ws", DialectName::Wserver)
+        ..Route::new("/ws", &Wserver)
     };
     let config = Config {
         listen: Args::parse().listen.into(),

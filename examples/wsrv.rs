@@ -37,7 +37,8 @@
 //! {"cmd":"register","seqno":"2","status":0,"msg":"ok","data":{}}
 //! ```
 
-use campanile::config::{Config, DialectName, PushFrame, Route};
+use campanile::config::{Config, PushFrame, Route};
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Next, Response};
 use campanile::{Context, Failure, Gateway, Message, Reply};
 use clap::Parser;
@@ -77,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ws = Route {
         push_frame: PushFrame::Text,
         playground_path: Some("/playground".to_owned()),
-        ..Route::new("/ws", DialectName::Wsrv)
+        ..Route::new("/ws", &Wsrv)
     };
     let config = Config {
         listen: Args::parse().listen.into(),

@@ -7,7 +7,12 @@
 //! while it was there, and the totals told to the publishers add up to what was heard. How fast it
 //! is does not matter here.
 
-use campanile::config::{Config, DialectName, Route, Schema};
+use campanile::config::{Config, Route, Schema};
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::edk::Edk;
+use campanile::dialect::projectforge::Projectforge;
+use campanile::dialect::wserver::Wserver;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::Builder;
 use campanile::handler::{
     Admission, Context, HandleError, Message, Reply, Session, Setup, Upgrade,
@@ -195,19 +200,19 @@ fn config() -> Config {
         route.limits.outbox_bytes_max = 64 << 20;
         route
     };
-    let mut wserver = route("/wserver", DialectName::Wserver, Some("town"));
+    let mut wserver = route("/wserver", &Wserver, Some("town"));
     wserver.push_path = Some("/push".to_owned());
-    let mut edk = route("/edk", DialectName::Edk, None);
+    let mut edk = route("/edk", &Edk, None);
     edk.schema = Schema::Builtin;
     let mut config = Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
         shards: NonZeroU8::new(u8::try_from(SHARDS).expect("few")),
         routes: vec![
             wserver,
-            route("/wsrv", DialectName::Wsrv, Some("town")),
-            route("/easyws", DialectName::Easyws, Some("town")),
+            route("/wsrv", &Wsrv, Some("town")),
+            route("/easyws", &Easyws, Some("town")),
             edk,
-            route("/projectforge", DialectName::Projectforge, None),
+            route("/projectforge", &Projectforge, None),
         ],
         ..Config::default()
     };

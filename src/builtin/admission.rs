@@ -2,8 +2,8 @@
 //! in the place where its language has them.
 
 use crate::auth::{Claims, JwtVerifier, default_sources, find_token};
-use crate::config::{Config, DialectName, HookKind, Route, TokenSource, Tokens};
-use crate::dialect::{self, Rejection};
+use crate::config::{Config, HookKind, Route, TokenSource, Tokens};
+use crate::dialect::{Rejection, TokenPlace};
 use crate::handler::{Admission, Upgrade};
 use crate::hooks::HookClient;
 use crate::runtime::wall_clock::unix_ms;
@@ -38,18 +38,8 @@ type Identified = (Option<Box<str>>, Option<Claims>);
 /// gateway itself finds them, and looks into a table of them.
 pub(super) fn is_wanted(config: &Config, route: &Route) -> bool {
     let has_use = route.tokens.is_some() || config.judges_tokens(route);
-    let is_read_here = match route.dialect {
-        DialectName::Wsrv | DialectName::Projectforge => true,
-        DialectName::Edk | DialectName::Easyws | DialectName::Wserver | DialectName::Echo => false,
-    };
+    let is_read_here = route.dialect.route_spec().token == TokenPlace::Sources;
     route.jwt.is_some() || (has_use && is_read_here)
-}
-
-fn has_place_for_tokens(dialect: DialectName) -> bool {
-    match dialect {
-        DialectName::Edk | DialectName::Easyws | DialectName::Wserver => true,
-        DialectName::Wsrv | DialectName::Projectforge | DialectName::Echo => false,
-    }
 }
 
 impl Admitter {
@@ -72,19 +62,19 @@ impl Admitter {
             (None, Some(verifier)) => Identity::Jwt(Arc::clone(verifier)),
             (None, None) => Identity::None,
         };
+        let token = route.dialect.route_spec().token;
         let sources = match &route.token_from {
             Some(sources) => sources.clone(),
-            None if has_place_for_tokens(route.dialect) => Vec::new(),
-            None => default_sources(),
+            None if token == TokenPlace::Sources => default_sources(),
+            None => Vec::new(),
         };
-        let dialect = dialect::named(route.dialect.as_str()).expect("built in");
         Some(Self {
             identity,
             sources,
             token_bytes_max: config.limits.token_bytes_max as usize,
             anonymous: route.anonymous,
-            reads_messages: route.dialect == DialectName::Wserver,
-            rejection: dialect.rejection(),
+            reads_messages: token == TokenPlace::Message,
+            rejection: route.dialect.rejection(),
             hooks,
         })
     }

@@ -1,56 +1,34 @@
 //! What an operator is told to try first on a route, in lines that fit behind its URL.
 //!
+//! The words are those of the language (`Dialect::first_steps`); here is what they are about.
+//!
 //! Only what the config has is told: commands and channels that anyone may use. No secret and no
 //! token is shown; `<token>` stands for one that the operator knows.
 
 use crate::config::{
-    Action, ChannelSetting, Config, DialectName, HookKind, PublishTo, PushAuth, Route, Rule,
-    TokenSource,
+    Action, ChannelSetting, Config, HookKind, PublishTo, PushAuth, Route, Rule, TokenSource,
 };
+use crate::dialect::{RouteFacts, TokenPlace};
 use crate::vocabulary::channel_pattern::ChannelPattern;
 
 /// What to do with a first session.
 pub(super) fn how_to_try(config: &Config, route: &Route) -> Vec<String> {
-    let token = if shows_token(route) {
-        "<token>"
-    } else {
-        "jack"
-    };
-    match route.dialect {
-        DialectName::Edk => try_edk(config, route),
-        DialectName::Wsrv => {
-            let first = first_command(route);
-            let mut lines = Vec::from_iter(where_the_token_goes(route));
-            match chat(config, route) {
-                Some((join, publish, room)) => lines.extend([
-                    format!(r#"send {{"cmd":"{join}","data":"{room}"}}, then"#),
-                    format!(r#"{{"cmd":"{publish}","data":{{"channel":"{room}","data":"hi"}}}}"#),
-                ]),
-                None => lines.push(format!(r#"send {{"cmd":"{first}","seqno":"1"}}"#)),
-            }
-            lines.push(what_keeps_it_open(route));
-            lines
-        }
-        DialectName::Easyws => vec![match chat(config, route) {
-            Some((join, publish, room)) => {
-                format!("cookie auth={token}, send {join}: {room}, then {publish}: {room} hi")
-            }
-            None => format!("cookie auth={token}, send {}: world", first_command(route)),
-        }],
-        DialectName::Projectforge => {
-            let mut lines = Vec::from_iter(where_the_token_goes(route));
-            let room = room(config, route).unwrap_or("room");
-            lines.push(format!("with ?ch={room}, twice: one sees the other come"));
-            if let Some(publish) = command(route, is_publish) {
-                lines.push(format!(
-                    r#"send {{"channel":"{room}","cmd":"{publish}","param":"hi"}}"#
-                ));
-            }
-            lines
-        }
-        DialectName::Wserver => vec![format!(r#"send {{"token":"{token}","event":"topic1"}}"#)],
-        DialectName::Echo => vec!["what you send comes back".to_owned()],
-    }
+    let shows_token = shows_token(route);
+    let is_named = config.trusts_user_header(route);
+    let token_shown = where_the_token_goes(route);
+    route.dialect.first_steps(&RouteFacts {
+        token: if shows_token { "<token>" } else { "jack" },
+        needs_token: shows_token || !is_named,
+        token_shown: token_shown.as_deref(),
+        join: command(route, |it| matches!(it, Action::Join { channel: None })),
+        publish: command(route, |it| {
+            matches!(it, Action::Publish { channel: None, .. })
+        }),
+        room: room(config, route),
+        command: first_command(route),
+        goes_to: where_messages_go(route),
+        idle_timeout_ms: route.limits.idle_timeout_ms,
+    })
 }
 
 /// What else is served for a route: what it is, its scheme and path, and what to know of it.
@@ -88,50 +66,35 @@ pub(super) fn api(config: &Config) -> &'static str {
 /// Whether a client names its user by a token that only the operator knows.
 pub(super) fn shows_token(route: &Route) -> bool {
     let asks = |kind| route.hooks.as_ref().is_some_and(|hooks| hooks.asks(kind));
-    match route.dialect {
-        // Its tokens are in messages, and most of what knows users looks at upgrades.
-        DialectName::Wserver => {
+    match route.dialect.route_spec().token {
+        // Most of what knows users looks at upgrades.
+        TokenPlace::Message => {
             route.tokens.is_some() || route.jwt.is_some() || asks(HookKind::Authenticate)
         }
-        DialectName::Edk
-        | DialectName::Wsrv
-        | DialectName::Easyws
-        | DialectName::Projectforge
-        | DialectName::Echo => route.authenticates(),
+        TokenPlace::None | TokenPlace::Subprotocol | TokenPlace::Cookie | TokenPlace::Sources => {
+            route.authenticates()
+        }
     }
 }
 
-fn try_edk(config: &Config, route: &Route) -> Vec<String> {
-    let is_shown = shows_token(route) || !config.trusts_user_header(route);
-    let mut lines = vec![if is_shown {
-        "Sec-WebSocket-Protocol: <token>".to_owned()
-    } else {
-        "x-user-id: jack, Sec-WebSocket-Protocol: token".to_owned()
-    }];
-    let said = route.commands.get("").map(|command| &command.action);
-    if let Some(Action::Publish {
-        channel: Some(channel),
-        to,
-        ..
-    }) = said
-        && route.join_on_open.contains(channel)
-    {
-        let whom = match to {
+/// To whom a message without a command goes, of those who are put on a channel when they open.
+fn where_messages_go(route: &Route) -> Option<&'static str> {
+    match &route.commands.get("")?.action {
+        Action::Publish {
+            channel: Some(channel),
+            to,
+            ..
+        } if route.join_on_open.contains(channel) => Some(match to {
             PublishTo::All => "all",
             PublishTo::Others => "all others",
-        };
-        lines.push(format!("any message goes to {whom}"));
+        }),
+        Action::Echo
+        | Action::Join { .. }
+        | Action::Leave { .. }
+        | Action::Publish { .. }
+        | Action::Reply { .. }
+        | Action::Hook => None,
     }
-    lines
-}
-
-/// What a client must do that only listens: here pongs are no sign of life.
-fn what_keeps_it_open(route: &Route) -> String {
-    let every = match route.limits.idle_timeout_ms {
-        ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
-        ms => format!("{ms} ms"),
-    };
-    format!("say something every {every}, if only an empty message")
 }
 
 /// Where a token is taken from that has to be shown.
@@ -146,16 +109,6 @@ fn where_the_token_goes(route: &Route) -> Option<String> {
         TokenSource::Cookie(name) => format!("cookie {name}=<token>"),
         TokenSource::Query(name) => format!("with ?{name}=<token>"),
     })
-}
-
-/// The commands to join and to publish by, and a channel for it.
-fn chat<'c>(config: &'c Config, route: &'c Route) -> Option<(&'c str, &'c str, &'c str)> {
-    let join = command(route, |it| matches!(it, Action::Join { channel: None }))?;
-    Some((join, command(route, is_publish)?, room(config, route)?))
-}
-
-fn is_publish(action: &Action) -> bool {
-    matches!(action, Action::Publish { channel: None, .. })
 }
 
 /// A command that anyone may give and that does what is wanted.
@@ -200,7 +153,7 @@ fn room<'c>(config: &'c Config, route: &Route) -> Option<&'c str> {
         }
     };
     let undeclared = || {
-        let is_free = route.dialect != DialectName::Easyws && !channels().any(fits);
+        let is_free = !route.dialect.habits().declared_channels && !channels().any(fits);
         is_free.then_some(ROOM)
     };
     channels().find_map(open).or_else(undeclared)

@@ -15,9 +15,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{
-    Config, ConfigError, DialectName, Listen, Log, Overrides, PushAuth, Route, Shards,
-};
+use crate::config::{Config, ConfigError, Listen, Log, Overrides, PushAuth, Route, Shards};
 use crate::gateway::{self, Error, ShardCount};
 
 /// A real-time push gateway for Linux on `io_uring`.
@@ -130,8 +128,8 @@ pub fn check(check: &Check) -> Result<String, Error> {
 /// What the gateway says when it has started: where to connect, what is served, what to try.
 ///
 /// `bound` is where it listens, with the port that was found for port 0; URLs have the first of
-/// these addresses. The first URL is that of the first route that speaks wserver, if there is one.
-/// No secret and no token is shown. The lines end with a newline.
+/// these addresses. The first URL is that of the first route that has pushes over HTTP, if there is
+/// one. No secret and no token is shown. The lines end with a newline.
 ///
 /// # Panics
 ///
@@ -146,7 +144,7 @@ pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCou
     };
     let bound: Vec<String> = bound.iter().map(SocketAddr::to_string).collect();
     let bound = bound.join(" and ");
-    let (first, others) = first_wserver_first(&config.routes);
+    let (first, others) = first_pushed_to_first(&config.routes);
 
     let mut text = format!(
         "campanile {} is ready on {bound} with {shards}\n",
@@ -162,7 +160,7 @@ pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCou
         let url = format!("ws://{near}{}", route.path);
         let mut hints = hints::how_to_try(config, route).into_iter();
         let hint = hints.next().unwrap_or_default();
-        put(route.dialect.as_str(), &url, &hint);
+        put(route.dialect.name(), &url, &hint);
         hints.for_each(|hint| put("", "", &hint));
         for (what, scheme, path, hint) in hints::other_paths(config, route) {
             put(what, &format!("{scheme}://{near}{path}"), hint);
@@ -249,10 +247,11 @@ fn put_a_push_to_try(text: &mut String, route: &Route, near: SocketAddr) {
     .expect(INTO_A_STRING);
 }
 
-/// The first route that speaks wserver and all others, or the first route if none does.
-fn first_wserver_first(routes: &[Route]) -> (Option<&Route>, Vec<&Route>) {
-    let speaks_wserver = |route: &Route| route.dialect == DialectName::Wserver;
-    let first_index = routes.iter().position(speaks_wserver).unwrap_or(0);
+/// The first route whose language has pushes over HTTP and all others, or the first route if none
+/// has.
+fn first_pushed_to_first(routes: &[Route]) -> (Option<&Route>, Vec<&Route>) {
+    let is_pushed_to = |route: &Route| route.has("push_path");
+    let first_index = routes.iter().position(is_pushed_to).unwrap_or(0);
     let others = routes.iter().enumerate();
     let others = others.filter(|(index, _)| *index != first_index);
     (
@@ -323,6 +322,8 @@ mod tests {
 
     use super::*;
     use crate::config::{LogForm, LogLevel};
+    use crate::dialect::echo::Echo;
+    use crate::dialect::wserver::Wserver;
 
     fn parse(arguments: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(arguments.split_whitespace())
@@ -571,9 +572,9 @@ Push to the first, from another terminal:
     fn the_first_url_is_that_of_the_first_wserver_route() {
         let config = Config {
             routes: vec![
-                Route::new("/echo", DialectName::Echo),
-                Route::new("/first", DialectName::Wserver),
-                Route::new("/second", DialectName::Wserver),
+                Route::new("/echo", &Echo),
+                Route::new("/first", &Wserver),
+                Route::new("/second", &Wserver),
             ],
             ..Config::default()
         };

@@ -8,7 +8,6 @@ mod api;
 mod backend;
 mod command;
 mod credentials;
-mod default_routes;
 mod error;
 mod file;
 mod listen;
@@ -27,6 +26,7 @@ use std::fs;
 use std::num::NonZeroU8;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 pub use self::api::Api;
 pub use self::backend::{Backend, HookKind, Hooks, OnFailure};
@@ -37,7 +37,7 @@ use self::error::Places;
 pub use self::listen::Listen;
 pub use self::log::{Log, LogForm, LogLevel};
 pub use self::memory::{Machine, MemoryBound, MemoryTerm};
-pub use self::route::{DialectName, Origin, PushFrame, Route, Schema, Sender};
+pub use self::route::{Origin, PushFrame, Route, Schema, Sender};
 pub use self::rule::{ChannelSetting, Create, Rule};
 pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;
@@ -115,6 +115,24 @@ impl Default for Config {
     /// and channels for strangers to chat.
     fn default() -> Self {
         Self {
+            routes: DEFAULT_ROUTES.clone(),
+            ..Self::without_routes()
+        }
+    }
+}
+
+/// The routes of the default config, read once.
+static DEFAULT_ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    let mut text = String::new();
+    text::put_default_routes(&mut text);
+    let read = file::read("the default config", &text);
+    read.expect("tests start with the default config").0.routes
+});
+
+impl Config {
+    /// The default config, but that it serves nothing.
+    fn without_routes() -> Self {
+        Self {
             listen: Listen::default(),
             shards: None,
             pin: true,
@@ -126,7 +144,7 @@ impl Default for Config {
             api: Api::default(),
             health_path: Some("/health".to_owned()),
             backends: Vec::new(),
-            routes: default_routes::default_routes(),
+            routes: Vec::new(),
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
             http: Http::default(),
@@ -134,9 +152,7 @@ impl Default for Config {
             logging: Logging::default(),
         }
     }
-}
 
-impl Config {
     /// The config in `file`, or the default one, with `overrides` laid over it.
     ///
     /// # Errors
@@ -240,7 +256,7 @@ impl Config {
     /// open ([`Config::insecure`]).
     pub fn trusts_user_header(&self, route: &Route) -> bool {
         let default = || self.serves_keyless();
-        route.dialect == DialectName::Edk && route.trust_user_header.unwrap_or_else(default)
+        route.has("trust_user_header") && route.trust_user_header.unwrap_or_else(default)
     }
 
     /// The routes of a route's namespace, itself among them.
@@ -300,6 +316,8 @@ impl FromStr for Shards {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::echo::Echo;
+    use crate::dialect::wserver::Wserver;
 
     fn read(text: &str, overrides: &Overrides) -> Result<Config, String> {
         Config::from_toml("campanile.toml", text, overrides).map_err(|error| error.to_string())
@@ -318,7 +336,7 @@ mod tests {
             panic!("two routes, not {:?}", config.routes);
         };
         for route in others {
-            assert_eq!(route.name(), route.dialect.as_str());
+            assert_eq!(route.name(), route.dialect.name());
             let plain = Route {
                 playground_path: None,
                 commands: BTreeMap::new(),
@@ -328,12 +346,12 @@ mod tests {
             };
             assert_eq!(plain, Route::new(route.path.clone(), route.dialect));
         }
-        assert_eq!(ws.dialect, DialectName::Wserver);
+        assert_eq!(ws.dialect.name(), "wserver");
         assert_eq!(ws.push_path.as_deref(), Some("/push"));
         assert_eq!(ws.drop_path.as_deref(), Some("/drop"));
         assert_eq!((&ws.tokens, &ws.push_auth), (&None, &PushAuth::None));
         assert_eq!(ws.limits, RouteLimits::default());
-        assert_eq!(*echo, Route::new("/echo", DialectName::Echo));
+        assert_eq!(*echo, Route::new("/echo", &Echo));
         assert_eq!(echo.limits.outbox_bytes_max, 32 << 20);
         assert_eq!(echo.limits.message_bytes_max, 16 << 20);
     }
@@ -524,7 +542,7 @@ mod tests {
     fn routes_share_a_namespace_exactly_when_they_name_the_same() {
         let route = |namespace: Option<&str>| Route {
             namespace: namespace.map(str::to_owned),
-            ..Route::new("/a", DialectName::Wserver)
+            ..Route::new("/a", &Wserver)
         };
         let names = [None, Some("a"), None, Some("b"), Some("a"), None];
         let config = Config {

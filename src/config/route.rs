@@ -1,20 +1,19 @@
 //! One route: a path, the language that is spoken there, and everything that is set for it.
 //!
 //! What a route leaves open is resolved by its methods, so that no reader of a config has a default
-//! of its own. [`ROUTE_KEYS`] is the one place that says which language has which keys; the file is
-//! read by it, and a route made in code is checked by it. Nothing here knows how a language works.
+//! of its own. [`ROUTE_KEYS`] has every key there is, and a language says which of them it has a
+//! use for; the file is read by them, and a route made in code is checked by them. Nothing here
+//! knows one language from another.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::words::spelled;
+use super::words::{spelled, unknown};
 use super::{
     ChannelSetting, CommandSetting, HookKind, Hooks, Jwt, PushAuth, Secret, TokenSource, Tokens,
 };
-use crate::vocabulary::limits::{
-    ECHO_OUTBOX_BYTES_MAX, Heartbeat, Limits, OUTBOX_BYTES_CEILING, RouteLimits,
-    WSRV_IDLE_TIMEOUT_MS,
-};
+use crate::dialect::{self, Dialect};
+use crate::vocabulary::limits::{Heartbeat, Limits, RouteLimits};
 
 /// One WebSocket path, the language that is spoken there, and the HTTP paths that belong to it.
 ///
@@ -29,8 +28,8 @@ pub struct Route {
     /// at the end takes all that is left. A slash that is percent-encoded is part of that text. The
     /// syntax is that of the crate matchit.
     pub path: String,
-    /// The language of its sessions.
-    pub dialect: DialectName,
+    /// The language of its sessions, such as `&`[`Wsrv`](crate::dialect::wsrv::Wsrv).
+    pub dialect: &'static dyn Dialect,
     /// What the route is called, in 1 to 64 of the characters `A-Za-z0-9_.-`; see [`Route::name`].
     /// Two routes may share a name.
     pub name: Option<String>,
@@ -118,24 +117,6 @@ pub struct Route {
     pub limits: RouteLimits,
 }
 
-/// The languages there are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DialectName {
-    /// Binary Protocol Buffers messages, one connection per user: the language of edk/pkg/ws.
-    Edk,
-    /// JSON requests, each with its response, and pushes: the language of go-eyas/toolkit wsrv.
-    Wsrv,
-    /// Text such as `command: data`, and channels to listen to: the language of
-    /// FossoresLP/go-easy-websocket.
-    Easyws,
-    /// JSON messages on channels whose members see each other: the language of kyleu/projectforge.
-    Projectforge,
-    /// Register with a JSON object, receive raw text: the language of alfred-zhong/wserver.
-    Wserver,
-    /// Every message comes back as it is.
-    Echo,
-}
-
 /// From which pages browsers may connect. A request without the header `Origin` is from none, and
 /// is let in always.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -186,20 +167,12 @@ pub enum Sender {
     User,
 }
 
-spelled!(DialectName:
-    Edk = "edk"
-    Wsrv = "wsrv"
-    Easyws = "easyws"
-    Projectforge = "projectforge"
-    Wserver = "wserver"
-    Echo = "echo"
-);
 spelled!(PushFrame: Binary = "binary" Text = "text");
 spelled!(Sender: Session = "session" User = "user");
 
 impl Route {
     /// A route with its path and language, everything else being left out, with the default bounds.
-    pub fn new(path: impl Into<String>, dialect: DialectName) -> Self {
+    pub fn new(path: impl Into<String>, dialect: &'static dyn Dialect) -> Self {
         Self {
             path: path.into(),
             dialect,
@@ -242,7 +215,7 @@ impl Route {
         let first_segment = || self.path.split('/').nth(1).filter(|it| is_name(it));
         match &self.name {
             Some(name) => name,
-            None => first_segment().unwrap_or(self.dialect.as_str()),
+            None => first_segment().unwrap_or_else(|| self.dialect.name()),
         }
     }
 
@@ -259,12 +232,16 @@ impl Route {
     /// From which pages browsers may connect. Unless the route says so itself, it is as in the
     /// original: the same origin for `easyws` and `projectforge`, any for the others.
     pub fn origin(&self) -> &Origin {
-        use DialectName::{Easyws, Echo, Edk, Projectforge, Wserver, Wsrv};
-        match (&self.origin, self.dialect) {
-            (Some(origin), _) => origin,
-            (None, Easyws | Projectforge) => &Origin::Same,
-            (None, Edk | Wsrv | Wserver | Echo) => &Origin::Any,
+        match &self.origin {
+            Some(origin) => origin,
+            None if self.dialect.route_spec().same_origin => &Origin::Same,
+            None => &Origin::Any,
         }
+    }
+
+    /// Whether routes of this language have a key that not all routes have.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.dialect.route_spec().has(key)
     }
 }
 
@@ -280,7 +257,7 @@ pub(super) const NAME_BYTES_MAX: usize = 64;
 impl RouteLimits {
     /// The bounds of a route of this dialect that sets none of its own.
     #[must_use]
-    pub fn inherited(dialect: DialectName, limits: &Limits, heartbeat: &Heartbeat) -> Self {
+    pub fn inherited(dialect: &dyn Dialect, limits: &Limits, heartbeat: &Heartbeat) -> Self {
         let mut inherited = Self {
             message_bytes_max: limits.message_bytes_max,
             outbox_bytes_max: limits.outbox_bytes_max,
@@ -288,33 +265,27 @@ impl RouteLimits {
             idle_timeout_ms: heartbeat.idle_timeout_ms,
             ..Self::default()
         };
-        match dialect {
-            DialectName::Echo => inherited.outbox_bytes_max = echo_outbox_bytes_max(limits),
-            DialectName::Wsrv => inherited.idle_timeout_ms = WSRV_IDLE_TIMEOUT_MS,
-            DialectName::Edk
-            | DialectName::Easyws
-            | DialectName::Projectforge
-            | DialectName::Wserver => {}
-        }
+        dialect.default_limits(&mut inherited, limits);
         inherited
     }
 }
 
-/// A session of an echo is owed what it says, so two of the longest messages are let in, as long
-/// as that is within the range of the setting.
-fn echo_outbox_bytes_max(limits: &Limits) -> u32 {
-    let two_messages = limits.message_bytes_max.saturating_mul(2);
-    two_messages
-        .min(OUTBOX_BYTES_CEILING)
-        .max(limits.outbox_bytes_max)
-        .max(ECHO_OUTBOX_BYTES_MAX)
+/// The language of that name, if a route can have it.
+pub(super) fn language(name: &str) -> Result<&'static dyn Dialect, String> {
+    let found = dialect::of_routes().find(|it| it.name() == name);
+    found.ok_or_else(|| unknown(name, &language_names()))
 }
 
-/// A key of `[[routes]]` and the languages that have a use for it.
+/// The names of all languages that a route can have.
+pub(super) fn language_names() -> Vec<&'static str> {
+    dialect::of_routes().map(Dialect::name).collect()
+}
+
+/// A key of `[[routes]]`.
 pub(super) struct RouteKey {
     pub(super) key: &'static str,
-    /// `None` is all of them.
-    only: Option<&'static [DialectName]>,
+    /// Whether routes have it whatever their language; otherwise the language says so.
+    is_for_all: bool,
     /// Whether a route has set it, whatever its language.
     is_set: fn(&Route) -> bool,
 }
@@ -323,31 +294,22 @@ impl RouteKey {
     const fn for_all(key: &'static str) -> Self {
         Self {
             key,
-            only: None,
+            is_for_all: true,
             is_set: |_| false,
         }
     }
 
-    const fn only_for(
-        dialects: &'static [DialectName],
-        key: &'static str,
-        is_set: fn(&Route) -> bool,
-    ) -> Self {
+    const fn for_some(key: &'static str, is_set: fn(&Route) -> bool) -> Self {
         Self {
             key,
-            only: Some(dialects),
+            is_for_all: false,
             is_set,
         }
     }
 
-    /// Whether every route has it.
-    pub(super) fn is_for_all(&self) -> bool {
-        self.only.is_none()
-    }
-
     /// Whether routes of this language have it.
-    pub(super) fn is_for(&self, dialect: DialectName) -> bool {
-        self.only.is_none_or(|dialects| dialects.contains(&dialect))
+    pub(super) fn is_for(&self, dialect: &dyn Dialect) -> bool {
+        self.is_for_all || dialect.route_spec().has(self.key)
     }
 
     /// Whether a route, made in code, has set it although its language has no use for it.
@@ -358,15 +320,6 @@ impl RouteKey {
 
 /// What may stand in a route, in the order in which it is told to an operator.
 pub(super) const ROUTE_KEYS: &[RouteKey] = {
-    use DialectName::{Easyws, Echo, Edk, Projectforge, Wserver, Wsrv};
-    const EDK: &[DialectName] = &[Edk];
-    const WSRV: &[DialectName] = &[Wsrv];
-    const PROJECTFORGE: &[DialectName] = &[Projectforge];
-    const WSERVER: &[DialectName] = &[Wserver];
-    const TOKEN_ANYWHERE: &[DialectName] = &[Wsrv, Projectforge];
-    const COMMANDS: &[DialectName] = &[Edk, Wsrv, Easyws, Projectforge];
-    const ALL_BUT_EDK: &[DialectName] = &[Wsrv, Easyws, Projectforge, Wserver, Echo];
-    const ALL_BUT_ECHO: &[DialectName] = &[Edk, Wsrv, Easyws, Projectforge, Wserver];
     let has_descriptor = |route: &Route| matches!(route.schema, Schema::Descriptor { .. });
     &[
         RouteKey::for_all("path"),
@@ -374,53 +327,43 @@ pub(super) const ROUTE_KEYS: &[RouteKey] = {
         RouteKey::for_all("name"),
         RouteKey::for_all("namespace"),
         RouteKey::for_all("origin"),
-        RouteKey::only_for(ALL_BUT_EDK, "subprotocols", |it| {
-            !it.subprotocols.is_empty()
-        }),
-        RouteKey::only_for(ALL_BUT_ECHO, "playground_path", |it| {
-            it.playground_path.is_some()
-        }),
-        RouteKey::only_for(ALL_BUT_ECHO, "tokens", |it| it.tokens.is_some()),
-        RouteKey::only_for(TOKEN_ANYWHERE, "token_from", |it| it.token_from.is_some()),
-        RouteKey::only_for(TOKEN_ANYWHERE, "anonymous", |it| it.anonymous),
-        RouteKey::only_for(ALL_BUT_ECHO, "jwt", |it| it.jwt.is_some()),
-        RouteKey::only_for(ALL_BUT_ECHO, "hooks", |it| it.hooks.is_some()),
-        RouteKey::only_for(COMMANDS, "commands", |it| !it.commands.is_empty()),
-        RouteKey::only_for(ALL_BUT_ECHO, "channels", |it| !it.channels.is_empty()),
-        RouteKey::only_for(ALL_BUT_ECHO, "join_on_open", |it| {
-            !it.join_on_open.is_empty()
-        }),
-        RouteKey::only_for(WSERVER, "push_path", |it| it.push_path.is_some()),
-        RouteKey::only_for(WSERVER, "drop_path", |it| it.drop_path.is_some()),
-        RouteKey::only_for(WSERVER, "push_secret", |it| {
+        RouteKey::for_some("subprotocols", |it| !it.subprotocols.is_empty()),
+        RouteKey::for_some("playground_path", |it| it.playground_path.is_some()),
+        RouteKey::for_some("tokens", |it| it.tokens.is_some()),
+        RouteKey::for_some("token_from", |it| it.token_from.is_some()),
+        RouteKey::for_some("anonymous", |it| it.anonymous),
+        RouteKey::for_some("jwt", |it| it.jwt.is_some()),
+        RouteKey::for_some("hooks", |it| it.hooks.is_some()),
+        RouteKey::for_some("commands", |it| !it.commands.is_empty()),
+        RouteKey::for_some("channels", |it| !it.channels.is_empty()),
+        RouteKey::for_some("join_on_open", |it| !it.join_on_open.is_empty()),
+        RouteKey::for_some("push_path", |it| it.push_path.is_some()),
+        RouteKey::for_some("drop_path", |it| it.drop_path.is_some()),
+        RouteKey::for_some("push_secret", |it| {
             matches!(it.push_auth, PushAuth::Bearer { .. })
         }),
-        RouteKey::only_for(WSERVER, "push_header", |it| {
+        RouteKey::for_some("push_header", |it| {
             matches!(it.push_auth, PushAuth::Header { .. })
         }),
-        RouteKey::only_for(EDK, "trust_user_header", |it| {
-            it.trust_user_header.is_some()
-        }),
-        RouteKey::only_for(EDK, "kick_out_new_user_conn", |it| {
-            it.kick_out_new_user_conn
-        }),
-        RouteKey::only_for(EDK, "schema", |it| it.schema != Schema::Opaque),
-        RouteKey::only_for(EDK, "descriptor_set", has_descriptor),
-        RouteKey::only_for(EDK, "message", has_descriptor),
-        RouteKey::only_for(EDK, "command_field", has_descriptor),
-        RouteKey::only_for(WSRV, "push_frame", |it| it.push_frame != PushFrame::Binary),
-        RouteKey::only_for(PROJECTFORGE, "from", |it| it.from != Sender::Session),
-        RouteKey::only_for(PROJECTFORGE, "lenient", |it| it.lenient),
-        RouteKey::only_for(PROJECTFORGE, "tap_path", |it| it.tap_path.is_some()),
-        RouteKey::only_for(PROJECTFORGE, "tap_secret", |it| it.tap_secret.is_some()),
+        RouteKey::for_some("trust_user_header", |it| it.trust_user_header.is_some()),
+        RouteKey::for_some("kick_out_new_user_conn", |it| it.kick_out_new_user_conn),
+        RouteKey::for_some("schema", |it| it.schema != Schema::Opaque),
+        RouteKey::for_some("descriptor_set", has_descriptor),
+        RouteKey::for_some("message", has_descriptor),
+        RouteKey::for_some("command_field", has_descriptor),
+        RouteKey::for_some("push_frame", |it| it.push_frame != PushFrame::Binary),
+        RouteKey::for_some("from", |it| it.from != Sender::Session),
+        RouteKey::for_some("lenient", |it| it.lenient),
+        RouteKey::for_some("tap_path", |it| it.tap_path.is_some()),
+        RouteKey::for_some("tap_secret", |it| it.tap_secret.is_some()),
         RouteKey::for_all("message_bytes_max"),
         RouteKey::for_all("outbox_bytes_max"),
         RouteKey::for_all("ping_interval_ms"),
         RouteKey::for_all("idle_timeout_ms"),
-        RouteKey::only_for(WSERVER, "registration_timeout_ms", |it| {
+        RouteKey::for_some("registration_timeout_ms", |it| {
             it.limits.registration_timeout_ms != RouteLimits::default().registration_timeout_ms
         }),
-        RouteKey::only_for(WSRV, "requests_in_flight_max", |it| {
+        RouteKey::for_some("requests_in_flight_max", |it| {
             it.limits.requests_in_flight_max != RouteLimits::default().requests_in_flight_max
         }),
     ]
@@ -431,6 +374,7 @@ mod tests {
     use std::str::FromStr as _;
 
     use super::*;
+    use crate::dialect::wsrv::Wsrv;
 
     #[test]
     fn a_route_is_called_by_the_first_segment_of_its_path() {
@@ -446,7 +390,7 @@ mod tests {
             (&long[..65], &long[1..65]),
         ];
         for (path, expected) in cases {
-            let mut route = Route::new(path, DialectName::Wsrv);
+            let mut route = Route::new(path, &Wsrv);
             assert_eq!(route.name(), expected, "{path}");
             route.name = Some("own".to_owned());
             assert_eq!(route.name(), "own");
@@ -455,9 +399,9 @@ mod tests {
 
     #[test]
     fn a_dialect_has_the_origin_rule_of_its_original() {
-        for dialect in DialectName::ALL {
-            let mut route = Route::new("/ws", *dialect);
-            let is_strict = ["easyws", "projectforge"].contains(&dialect.as_str());
+        for dialect in dialect::of_routes() {
+            let mut route = Route::new("/ws", dialect);
+            let is_strict = ["easyws", "projectforge"].contains(&dialect.name());
             let expected = if is_strict { Origin::Same } else { Origin::Any };
             assert_eq!(*route.origin(), expected, "{dialect:?}");
             let list = Origin::List(vec!["https://a.example".to_owned()]);
@@ -470,9 +414,9 @@ mod tests {
     fn a_session_of_wsrv_has_the_idle_time_of_its_original() {
         let (limits, mut heartbeat) = (Limits::default(), Heartbeat::default());
         heartbeat.idle_timeout_ms = 7_000;
-        for dialect in DialectName::ALL {
-            let inherited = RouteLimits::inherited(*dialect, &limits, &heartbeat);
-            let expected = match dialect.as_str() {
+        for dialect in dialect::of_routes() {
+            let inherited = RouteLimits::inherited(dialect, &limits, &heartbeat);
+            let expected = match dialect.name() {
                 "wsrv" => 30_000,
                 _ => 7_000,
             };
@@ -489,14 +433,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_language_has_is_a_key() {
+        for dialect in dialect::of_routes() {
+            for key in dialect.route_spec().keys.split(' ') {
+                let known = ROUTE_KEYS.iter().find(|known| known.key == key);
+                assert!(known.is_some_and(|it| !it.is_for_all), "{dialect:?}: {key}");
+            }
+        }
+    }
+
+    #[test]
     fn words_are_read_as_they_are_spelled() {
-        for word in DialectName::SPELLINGS {
-            let dialect = DialectName::from_str(word);
-            assert_eq!(dialect.map(DialectName::as_str), Ok(*word));
-        }
-        for (dialect, word) in DialectName::ALL.iter().zip(DialectName::SPELLINGS) {
-            assert_eq!(dialect.as_str(), *word);
-        }
         assert_eq!(PushFrame::from_str("text"), Ok(PushFrame::Text));
         assert_eq!(Sender::from_str("user"), Ok(Sender::User));
     }

@@ -1,11 +1,15 @@
 //! The complete default config as a TOML file with a comment on every key.
 //!
-//! Numbers, their ranges and their comments come from the tables of `limits.rs`; the rest is
-//! spelled here and held by a test that reads it back as the default [`Config`](super::Config).
+//! Numbers, their ranges and their comments come from the tables of `limits.rs`, and what only a
+//! language's routes have from the language. The rest is spelled here and held by a test that reads
+//! it back as the default [`Config`](super::Config), whose routes are read from this text.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::route::{DialectName, ROUTE_KEYS, Route};
+use super::route::{ROUTE_KEYS, Route};
+use super::words::quoted;
+use crate::dialect::{self, Dialect};
 use crate::vocabulary::limits::{
     ApiLimits, BackendLimits, DRAIN_DELAY_MS, DRAIN_MS, Heartbeat, Http, Limits, Logging, Ring,
     RouteLimits, SHUTDOWN_GRACE_MS, Setting,
@@ -45,27 +49,59 @@ pub fn default_text() -> String {
     put_settings(&mut text, "# ", BackendLimits::SETTINGS, |key| {
         backend.number(key)
     });
-    text.push_str(FIRST_ROUTE);
-    put_route_settings(&mut text, DialectName::Wserver, |_| true);
-    text.push_str(TOKENS_AND_EDK);
-    text.push_str(WSRV);
-    let is_for_all = |key: &str| ROUTE_KEYS.iter().any(|it| it.key == key && it.is_for_all());
-    put_route_settings(&mut text, DialectName::Wsrv, |key| !is_for_all(key));
-    text.push_str(COMMANDS);
-    text.push_str(OTHER_ROUTES);
+    put_default_routes(&mut text);
     text
 }
 
-/// Those of the bounds of this dialect's routes that are wanted, commented out.
-fn put_route_settings(text: &mut String, dialect: DialectName, wanted: impl Fn(&str) -> bool) {
-    let limits = Route::new("", dialect).limits;
-    for setting in RouteLimits::SETTINGS {
-        let mut keys = ROUTE_KEYS.iter();
-        let is_of_route = keys.any(|it| it.key == setting.key && it.is_for(dialect));
-        if is_of_route && wanted(setting.key) {
-            put_setting(text, "# ", setting, limits.number(setting.key));
+/// Appends the routes of the default config, one for each language that has one.
+///
+/// What several languages have is explained at the first of them. An operator tries a push first,
+/// so languages with pushes over HTTP come before the others.
+pub(super) fn put_default_routes(text: &mut String) {
+    let mut languages: Vec<&dyn Dialect> = dialect::of_routes().collect();
+    languages.sort_by_key(|it| !it.route_spec().has("push_path"));
+    let mut is_told = BTreeSet::new();
+    for dialect in languages {
+        let Some(route) = dialect.route_spec().default_route else {
+            continue;
+        };
+        let is_first = is_told.insert("routes");
+        let head = if is_first { FIRST_ROUTE } else { ROUTE };
+        let head = head.replace("<languages>", &summaries());
+        let head = head.replace("<name>", route.name);
+        text.push_str(&head.replace("<dialect>", dialect.name()));
+        if route.has_playground && !is_first {
+            writeln!(text, "playground_path = \"/playground/{}\"", route.name)
+                .expect(INTO_A_STRING);
+        }
+        text.push_str(route.keys);
+        let limits = Route::new("", dialect).limits;
+        for setting in RouteLimits::SETTINGS {
+            let mut keys = ROUTE_KEYS.iter();
+            let is_of_route = keys.any(|it| it.key == setting.key && it.is_for(dialect));
+            if is_of_route && is_told.insert(setting.key) {
+                put_setting(text, "# ", setting, limits.number(setting.key));
+            }
+        }
+        text.push_str(route.tables);
+        if route.has_chat {
+            let is_first = is_told.insert("commands");
+            text.push_str(if is_first { COMMANDS } else { "\n" });
+            text.push_str(CHAT);
+        }
+        if let Some(channels) = route.channels {
+            text.push_str(&CHANNELS.replace("<channels>", channels));
         }
     }
+}
+
+/// A line for each language that a route can have.
+fn summaries() -> String {
+    let line = |it: &dyn Dialect| {
+        let name = quoted(it.name());
+        format!("#   {name:<16}{}\n", it.route_spec().summary)
+    };
+    dialect::of_routes().map(line).collect()
 }
 
 fn put_settings(
@@ -83,11 +119,11 @@ fn put_settings(
 fn put_setting(text: &mut String, before: &str, setting: &Setting, number: Option<u64>) {
     text.push('\n');
     for line in setting.doc {
-        writeln!(text, "#{}", line.replace('`', "")).expect("writing to a String");
+        writeln!(text, "#{}", line.replace('`', "")).expect(INTO_A_STRING);
     }
     let value = number.map_or_else(|| "\"auto\"".to_owned(), grouped);
-    writeln!(text, "# Allowed are {}.", setting.allowed).expect("writing to a String");
-    writeln!(text, "{before}{} = {value}", setting.key).expect("writing to a String");
+    writeln!(text, "# Allowed are {}.", setting.allowed).expect(INTO_A_STRING);
+    writeln!(text, "{before}{} = {value}", setting.key).expect(INTO_A_STRING);
 }
 
 /// A number as TOML lets one write it: `16_777_216`.
@@ -102,6 +138,8 @@ fn grouped(number: u64) -> String {
     }
     text
 }
+
+const INTO_A_STRING: &str = "writing to a String";
 
 const HEAD: &str = r#"# The config of Campanile, complete: every key with its default.
 # A key that is left out has this default, and a key that is not known is an error.
@@ -191,25 +229,19 @@ const FIRST_ROUTE: &str = r#"
 
 # Where clients connect. It may hold parameters: "/rooms/{room}" takes any text up to the next "/",
 # and {*rest} at the end takes all that is left. A path without parameters goes before one with.
-path = "/ws"
+path = "/<name>"
 
 # The language of the sessions, which decides what other keys a route may have:
-#   "edk"           Protocol Buffers messages, one connection for each user
-#   "wsrv"          JSON requests, each with its response, and pushes
-#   "easyws"        text such as "command: data", channels to listen to, a token in a cookie
-#   "projectforge"  JSON messages on channels whose members see each other
-#   "wserver"       register with a token and an event, receive what is pushed to user and event
-#   "echo"          every message comes back as it is
-# What is shown up to the tokens table is for every dialect, unless it says otherwise.
-dialect = "wserver"
+<languages># What is shown up to the tokens table is for every dialect, unless it says otherwise.
+dialect = "<dialect>"
 
 # What the route is called: 1 to 64 letters, digits and "_.-". Without this key, the first segment
 # of its path, or its dialect if that is no name.
-# name = "ws"
+# name = "<name>"
 
 # Where its users and channels belong: 1 to 256 bytes. Routes that name the same namespace share
 # users and channels. Without this key, a namespace of its own.
-# namespace = "ws"
+# namespace = "<name>"
 
 # From which pages browsers may connect: "any", "same" (those of the host and port that they connect
 # to) or a list such as ["https://a.example", "http://a.example:8080"]. Without this key, "same"
@@ -221,7 +253,7 @@ dialect = "wserver"
 # subprotocols = ["v1.chat"]
 
 # Where a page to try the route is served, but not of an "echo" route. Without this key, nowhere.
-playground_path = "/playground/ws"
+playground_path = "/playground/<name>"
 
 # The channels that a session is put on when it opens, whatever their rules, but not on an "echo"
 # route. {user} is the name of its user; where it has none, that channel is left out.
@@ -245,83 +277,12 @@ playground_path = "/playground/ws"
 # true. user_claim names the user, "sub" without it; leeway_s is 0 to 300 seconds by which clocks
 # may differ, 0 without it.
 # jwt = { key_file = "jwt.pem", issuer = "https://a.example", user_claim = "sub", leeway_s = 0 }
-
-# Where messages are pushed with POST, for "wserver" only. Without this key, nowhere.
-push_path = "/push"
-
-# Where the sessions of a user are dropped with POST, for "wserver" only. Without this key, nowhere.
-drop_path = "/drop"
-
-# What a pusher must show, for "wserver" only: one of these two. Without them, nothing, but only
-# requests of this machine are served, as api.open says. The secret is sent as
-# "Authorization: Bearer <secret>"; the header is compared as it is.
-# push_secret = "..."
-# push_header = { name = "X-Api-Key", value = "..." }
 "#;
 
-const TOKENS_AND_EDK: &str = r#"
-# Which token names which user; several tokens may name one. Without this table every token is
-# itself the name of its user; with it, a registration with any other token is ignored.
-# [routes.tokens]
-# "aaa" = "jack"
-# "bbb" = "jack"
-
+const ROUTE: &str = r#"
 [[routes]]
-path = "/edk"
-dialect = "edk"
-
-# Which token, in Sec-WebSocket-Protocol, names which user. With this table any other token is
-# refused, and so is a header x-user-id that names another user.
-# tokens = { "aaa" = "jack", "bbb" = "jack" }
-
-# Believe the header x-user-id. Without this key it is believed in requests of this machine, as
-# api.open says, or with --insecure. Say true only if whatever stands in front sets that header
-# itself.
-# trust_user_header = true
-
-# Refuse the newcomer, with 409, when a user connects who is connected already. Otherwise the old
-# connection is closed with 4001 and the newcomer let in.
-# kick_out_new_user_conn = false
-
-# What messages are: "opaque" (any that are well formed as Protocol Buffers), "builtin" (a message
-# of type, payload and id) or "descriptor" (a message of your own).
-# schema = "opaque"
-
-# With "descriptor", the compiled FileDescriptorSet, the full name of the message in it, and, if
-# there is one, the string field that selects the command.
-# schema = "descriptor"
-# descriptor_set = "ws.binpb"
-# message = "ws.Message"
-# command_field = "type"
-
-# Opaque messages have no command, which is the command "", and name no channel. Here all sessions
-# are on one, and what one of them says goes to all. More about commands is below, at "wsrv".
-join_on_open = ["lobby"]
-commands = { "" = { action = "publish", channel = "lobby" } }
-"#;
-
-const WSRV: &str = r#"
-[[routes]]
-path = "/wsrv"
-dialect = "wsrv"
-playground_path = "/playground/wsrv"
-
-# Which token names which user. With this table any other token is refused.
-# tokens = { "aaa" = "jack", "bbb" = "jack" }
-
-# Where tokens are taken from, for "wsrv" and "projectforge" only: the first that is there of 1 to 8
-# of "bearer" (behind "Authorization: Bearer"), "header:NAME", "cookie:NAME" and "query:NAME".
-# token_from = ["bearer", "query:token"]
-
-# Let in clients without a token, as nobody, for "wsrv" and "projectforge" only.
-# anonymous = false
-
-# The type of frame that a push goes in: "binary" or "text". A response goes in one of the type in
-# which its request came.
-# push_frame = "binary"
-
-# Milliseconds without a message to a close; in this dialect pings and pongs do not count.
-# idle_timeout_ms = 30_000
+path = "/<name>"
+dialect = "<dialect>"
 "#;
 
 const COMMANDS: &str = r#"
@@ -342,7 +303,9 @@ const COMMANDS: &str = r#"
 # publish, or as text: room, and: room hi. Where no event is given, it is the command. A publication
 # goes to "all" on the channel or to "others", all but the sender. Who may give the command is a
 # rule, such as channels have, below at "easyws"; without one, anyone.
-[routes.commands]
+"#;
+
+const CHAT: &str = r#"[routes.commands]
 echo = "echo"
 join = "join"
 leave = "leave"
@@ -350,22 +313,7 @@ publish = "publish"
 hello = { action = "reply", data = "world" }
 "#;
 
-const OTHER_ROUTES: &str = r#"
-[[routes]]
-path = "/easyws"
-dialect = "easyws"
-playground_path = "/playground/easyws"
-
-# Which token, in the cookie "auth", names which user. With this table any other token is refused.
-# tokens = { "aaa" = "jack", "bbb" = "jack" }
-
-[routes.commands]
-echo = "echo"
-join = "join"
-leave = "leave"
-publish = "publish"
-hello = { action = "reply", data = "world" }
-
+const CHANNELS: &str = r#"
 # A channel, or all that fit a pattern, and who may do what there; not on an "echo" route. It holds
 # in the route's namespace, which may have 1024 of them. Of two patterns that fit, the first counts,
 # but a name goes before a pattern. A channel that fits none is open to anyone, but clients of
@@ -373,7 +321,7 @@ hello = { action = "reply", data = "world" }
 [[routes.channels]]
 
 # A name, or a pattern: one * for any text, or one {user} for the name of a user.
-name = "room*"
+name = "<channels>"
 
 # When it begins to exist: in "advance", or with the "first-join", and then it is forgotten when the
 # last leaves. Without this key, a name does in advance; a pattern has no other than "first-join".
@@ -389,35 +337,6 @@ name = "room*"
 #   { claim = "role", value = "admin" }   clients whose JWT says so
 # join = "anyone"
 # publish = "anyone"
-
-[[routes]]
-path = "/projectforge"
-dialect = "projectforge"
-playground_path = "/playground/projectforge"
-
-# What others know a sender by: "session" (its id) or "user" (the name of its user).
-# from = "session"
-
-# Read messages as the original did before its version 1.7.23: keys in any case, the last of several
-# wins, half a surrogate pair and invalid UTF-8 become U+FFFD, what follows the object is ignored.
-# Otherwise any of these ends the session with 1007, as in the original of today.
-# lenient = false
-
-# The WebSocket path where all traffic of the route's namespace can be watched, and what a request
-# to it must show as "Authorization: Bearer <secret>". Without these keys, nowhere, and nothing.
-# tap_path = "/tap"
-# tap_secret = "..."
-
-[routes.commands]
-echo = "echo"
-join = "join"
-leave = "leave"
-publish = "publish"
-hello = { action = "reply", data = "world" }
-
-[[routes]]
-path = "/echo"
-dialect = "echo"
 "#;
 
 #[cfg(test)]
@@ -493,7 +412,7 @@ mod tests {
                     assert_eq!(route.origin(), default.origin());
                 }
                 let trusted = config.trusts_user_header(route);
-                assert_eq!(trusted, dialect == DialectName::Edk);
+                assert_eq!(trusted, dialect.name() == "edk");
                 let rest = Route {
                     name: None,
                     namespace: None,
@@ -514,10 +433,10 @@ mod tests {
                 assert_eq!(rest, *default);
 
                 let jack = route.tokens.as_ref().and_then(|tokens| tokens.user("bbb"));
-                let has_tokens = match dialect {
-                    DialectName::Wserver => is_opaque,
-                    DialectName::Edk | DialectName::Wsrv | DialectName::Easyws => true,
-                    DialectName::Projectforge | DialectName::Echo => false,
+                let has_tokens = match dialect.name() {
+                    "wserver" => is_opaque,
+                    "edk" | "wsrv" | "easyws" => true,
+                    _ => false,
                 };
                 assert_eq!(jack, has_tokens.then_some("jack"), "{dialect:?}");
             }

@@ -1,6 +1,7 @@
 //! What an operator is warned of in a config that can be used.
 
-use super::{Config, DialectName, Origin, PushAuth, Route, TokenSource};
+use super::{Config, Origin, PushAuth, Route, TokenSource};
+use crate::dialect::TokenPlace;
 
 impl Config {
     /// What is allowed and probably not meant: one line each, which begins with the key. No secret
@@ -30,8 +31,8 @@ impl Config {
                      route has no {secret}"
                 )
             }));
-            let is_edk = route.dialect == DialectName::Edk;
-            if is_edk && !self.trusts_user_header(route) && !route.authenticates() {
+            let needs_user = route.dialect.route_spec().exclusive_users;
+            if needs_user && !self.trusts_user_header(route) && !route.authenticates() {
                 warnings.push(format!(
                     "{key}: nobody can connect at {path}: api.open is false, so the header \
                      x-user-id is not believed, and nothing else says who a client is; give it \
@@ -105,7 +106,7 @@ impl Config {
 /// Whether clients of a route show who they are by what their browsers send without being asked.
 fn sends_cookies(route: &Route) -> bool {
     let sources = route.token_from.as_deref().unwrap_or_default();
-    route.dialect == DialectName::Easyws
+    route.dialect.route_spec().token == TokenPlace::Cookie
         || sources
             .iter()
             .any(|source| matches!(source, TokenSource::Cookie(_)))

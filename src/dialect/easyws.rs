@@ -34,8 +34,8 @@
 //! other bytes. Commands and channels are text here: one that is not UTF-8 is taken for U+FFFD.
 
 use super::{
-    Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
-    UpgradeRequest,
+    Answered, Call, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents, Options,
+    Playground, Refusal, Rejection, RouteFacts, RouteSpec, TokenPlace, UpgradeRequest,
 };
 use crate::codec::cookie;
 use crate::codec::json::Scratch;
@@ -59,6 +59,40 @@ impl Dialect for Easyws {
             declared_channels: true,
             ..Habits::default()
         }
+    }
+
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec {
+            summary: r#"text such as "command: data", channels to listen to, a token in a cookie"#,
+            keys: "subprotocols playground_path tokens jwt hooks commands channels join_on_open",
+            token: TokenPlace::Cookie,
+            same_origin: true,
+            playground: Playground {
+                subprotocol: SUBPROTOCOL,
+                cookie: COOKIE,
+                ..Playground::saying("listen: room")
+            },
+            // Clients may be only on channels that are declared, and hear of those that are not.
+            default_route: Some(DefaultRoute {
+                name: "easyws",
+                has_playground: true,
+                keys: DEFAULT_KEYS,
+                has_chat: true,
+                channels: Some("room*"),
+                ..DefaultRoute::default()
+            }),
+            ..RouteSpec::default()
+        }
+    }
+
+    fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
+        let token = facts.token;
+        vec![match facts.chat() {
+            Some([join, publish, room]) => {
+                format!("cookie auth={token}, send {join}: {room}, then {publish}: {room} hi")
+            }
+            None => format!("cookie auth={token}, send {}: world", facts.command),
+        }]
     }
 
     /// The subprotocol is agreed on with whoever offers it in the first header line, as gorilla
@@ -214,6 +248,12 @@ const WINDOW_BYTES: usize = 256;
 const COMMAND_BYTES_MAX: usize = 255;
 /// What errors are said with.
 const RESERVED: &str = "websocket";
+
+/// What the default config says of its route.
+const DEFAULT_KEYS: &str = r#"
+# Which token, in the cookie "auth", names which user. With this table any other token is refused.
+# tokens = { "aaa" = "jack", "bbb" = "jack" }
+"#;
 
 #[cfg(test)]
 mod tests {

@@ -14,9 +14,12 @@
 //! text for UTF-8 (RFC 6455 8.1): the originals never did. The shard looks at messages that have
 //! not come whole (`shard/unfinished.rs`).
 
-use super::{Dialect, Habits, Intent, Intents, Options, Refusal, Then};
+use super::{
+    DefaultRoute, Dialect, Habits, Intent, Intents, Options, Refusal, RouteFacts, RouteSpec, Then,
+};
 use crate::codec::json::Scratch;
 use crate::vocabulary::close::End;
+use crate::vocabulary::limits::{Limits, OUTBOX_BYTES_CEILING, RouteLimits};
 use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 
@@ -34,6 +37,32 @@ impl Dialect for Echo {
             checks_text: true,
             ..Habits::default()
         }
+    }
+
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec {
+            summary: "every message comes back as it is",
+            keys: "subprotocols",
+            default_route: Some(DefaultRoute {
+                name: "echo",
+                ..DefaultRoute::default()
+            }),
+            ..RouteSpec::default()
+        }
+    }
+
+    /// A session is owed what it says, so two of the longest messages are let in, as long as that
+    /// is within the range of the setting.
+    fn default_limits(&self, route: &mut RouteLimits, limits: &Limits) {
+        let two_messages = limits.message_bytes_max.saturating_mul(2);
+        route.outbox_bytes_max = two_messages
+            .min(OUTBOX_BYTES_CEILING)
+            .max(limits.outbox_bytes_max)
+            .max(OUTBOX_BYTES_MAX);
+    }
+
+    fn first_steps(&self, _: &RouteFacts<'_>) -> Vec<String> {
+        vec!["what you send comes back".to_owned()]
     }
 
     fn decode<'m>(
@@ -63,6 +92,9 @@ impl Dialect for Echo {
         Kind::Binary
     }
 }
+
+/// What its sessions may be owed at least unless the route says otherwise, in bytes.
+const OUTBOX_BYTES_MAX: u32 = 32 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -32,8 +32,8 @@
 //! [`Credentials`] to find out. Data of a handler or backend go out as they are, unread.
 
 use super::{
-    Answered, Call, Credentials, Dialect, Habits, Intent, Intents, Options, Refusal, Rejection,
-    Schema, UpgradeRequest,
+    Answered, Call, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents, Options,
+    Playground, Refusal, Rejection, RouteFacts, RouteSpec, Schema, TokenPlace, UpgradeRequest,
 };
 use crate::codec::json::Scratch;
 use crate::codec::protobuf;
@@ -57,6 +57,37 @@ impl Dialect for Edk {
             binary_data: true,
             ..Habits::default()
         }
+    }
+
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec {
+            summary: "Protocol Buffers messages, one connection for each user",
+            keys: "playground_path tokens jwt hooks commands channels join_on_open \
+                   trust_user_header kick_out_new_user_conn schema descriptor_set message \
+                   command_field",
+            token: TokenPlace::Subprotocol,
+            exclusive_users: true,
+            playground: Playground::saying("hello"),
+            // No page can send its header.
+            default_route: Some(DefaultRoute {
+                name: "edk",
+                keys: DEFAULT_KEYS,
+                ..DefaultRoute::default()
+            }),
+            ..RouteSpec::default()
+        }
+    }
+
+    fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
+        let credentials = if facts.needs_token {
+            "Sec-WebSocket-Protocol: <token>"
+        } else {
+            "x-user-id: jack, Sec-WebSocket-Protocol: token"
+        };
+        let mut lines = vec![credentials.to_owned()];
+        let goes_to = facts.goes_to;
+        lines.extend(goes_to.map(|whom| format!("any message goes to {whom}")));
+        lines
     }
 
     /// The token is the first subprotocol offered that is a token in HTTP's sense as well, and it
@@ -218,6 +249,38 @@ const INVALID_TOKEN: Rejection = Rejection {
     status: 401,
     body: Cow::Borrowed("invalid token\n"),
 };
+
+/// What the default config says of its route.
+const DEFAULT_KEYS: &str = r#"
+# Which token, in Sec-WebSocket-Protocol, names which user. With this table any other token is
+# refused, and so is a header x-user-id that names another user.
+# tokens = { "aaa" = "jack", "bbb" = "jack" }
+
+# Believe the header x-user-id. Without this key it is believed in requests of this machine, as
+# api.open says, or with --insecure. Say true only if whatever stands in front sets that header
+# itself.
+# trust_user_header = true
+
+# Refuse the newcomer, with 409, when a user connects who is connected already. Otherwise the old
+# connection is closed with 4001 and the newcomer let in.
+# kick_out_new_user_conn = false
+
+# What messages are: "opaque" (any that are well formed as Protocol Buffers), "builtin" (a message
+# of type, payload and id) or "descriptor" (a message of your own).
+# schema = "opaque"
+
+# With "descriptor", the compiled FileDescriptorSet, the full name of the message in it, and, if
+# there is one, the string field that selects the command.
+# schema = "descriptor"
+# descriptor_set = "ws.binpb"
+# message = "ws.Message"
+# command_field = "type"
+
+# Opaque messages have no command, which is the command "", and name no channel. Here all sessions
+# are on one, and what one of them says goes to all. More about commands is below, at "wsrv".
+join_on_open = ["lobby"]
+commands = { "" = { action = "publish", channel = "lobby" } }
+"#;
 
 #[cfg(test)]
 mod tests {

@@ -3,25 +3,34 @@
 //! A dialect is a set of pure translations: an upgrade request into the [`Credentials`] it shows, a
 //! message into the [`Intent`]s it expresses, an [`Outcome`] or a [`Publication`] back into a
 //! message. It sees bytes and the settings of its route, and nothing else. What the gateway
-//! remembers about a client lives in the session, so adding a language adds one file here, one line
-//! to [`ALL`] and one directory of transcripts, and cannot break any other language.
+//! remembers about a client lives in the session. What else differs between languages is data in
+//! the same file ([`RouteSpec`]): keys of the config, defaults, texts. So adding a language adds
+//! one file here, one line to [`ALL`], one directory of transcripts and one page of documentation,
+//! and cannot break any other language.
 
 pub mod easyws;
 pub mod echo;
 pub mod edk;
 pub mod projectforge;
+mod spec;
 pub mod tap;
 pub mod wserver;
 pub mod wsrv;
 
+pub use self::spec::{
+    DefaultRoute, DropRequest, Playground, PushRequest, RouteFacts, RouteSpec, SessionReport,
+    TokenPlace,
+};
 use crate::codec::{json, protobuf};
 use crate::vocabulary::close::End;
 use crate::vocabulary::content::{Correlation, Outcome};
+use crate::vocabulary::limits::{Limits, RouteLimits};
 use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Every dialect this build speaks.
 pub const ALL: &[&dyn Dialect] = &[
@@ -48,6 +57,20 @@ pub trait Dialect: fmt::Debug + Sync {
     /// What does not depend on any message.
     fn habits(&self) -> Habits {
         Habits::default()
+    }
+
+    /// What its routes have, and what holds for them.
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec::default()
+    }
+
+    /// Changes the bounds of a route that sets none of its own; as a rule they are those of the
+    /// config.
+    fn default_limits(&self, _: &mut RouteLimits, _: &Limits) {}
+
+    /// What an operator is told to try first on a route, in lines that fit behind its URL.
+    fn first_steps(&self, _: &RouteFacts<'_>) -> Vec<String> {
+        Vec::new()
     }
 
     /// Reads what an upgrade request says about the client, or turns it away. RFC 6455's own rules
@@ -123,7 +146,40 @@ pub trait Dialect: fmt::Debug + Sync {
     fn announce(&self, _: Presence<'_>, _: &mut Vec<u8>) -> Option<&'static str> {
         None
     }
+
+    /// What those are told who watch the traffic of a namespace when a session opens or closes: an
+    /// event and a channel, the data being appended to `json`; `None` if they are told nothing.
+    fn report_session(
+        &self,
+        _: &SessionReport<'_>,
+        _: &mut Vec<u8>,
+    ) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
+    /// Reads the body of a request to a `push_path`; `None` if it is not a push.
+    fn read_push<'b>(&self, _: &'b [u8], _: &'b mut json::Scratch) -> Option<PushRequest<'b>> {
+        None
+    }
+
+    /// Reads the body of a request to a `drop_path`, which is destroyed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, as a sentence for the caller.
+    fn read_drop(&self, _: &mut [u8]) -> Result<DropRequest, String> {
+        Err("this language has no drops".to_owned())
+    }
 }
+
+/// Languages are the same if they have the same name.
+impl PartialEq for dyn Dialect {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for dyn Dialect {}
 
 /// What does not depend on any message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -148,8 +204,6 @@ pub struct Habits {
     pub names_channels: bool,
     /// Clients may join only channels that were declared.
     pub declared_channels: bool,
-    /// Messages may name a user by a token ([`Intent::Identify`]).
-    pub tokens_in_messages: bool,
     /// Text that is not UTF-8 ends the session ([`Refusal::InvalidText`]), as soon as the bytes
     /// have come that make it so.
     pub checks_text: bool,
@@ -368,8 +422,32 @@ pub struct Presence<'p> {
     pub connected: bool,
 }
 
+/// Every language, whoever has brought it.
+fn all() -> impl Iterator<Item = &'static dyn Dialect> {
+    ALL.iter().chain(ADDED.get()).copied()
+}
+
+/// Every language that a route can have, in the order in which they are told to an operator.
+pub fn of_routes() -> impl Iterator<Item = &'static dyn Dialect> {
+    let is_tap = |dialect| all().any(|other| other.route_spec().tap == Some(dialect));
+    all().filter(move |&dialect| !is_tap(dialect))
+}
+
 /// The dialect of that name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static dyn Dialect> {
-    ALL.iter().copied().find(|dialect| dialect.name() == name)
+    all().find(|dialect| dialect.name() == name)
 }
+
+/// Adds a language to those that this build speaks, for tests of what a new language takes. To be
+/// called before anything asks for a language.
+///
+/// # Panics
+///
+/// If one was added before.
+#[doc(hidden)]
+pub fn add(dialect: &'static dyn Dialect) {
+    assert!(ADDED.set(dialect).is_ok(), "one language can be added");
+}
+
+static ADDED: OnceLock<&'static dyn Dialect> = OnceLock::new();

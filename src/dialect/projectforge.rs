@@ -29,9 +29,11 @@
 //! message is on the channel that it names and whether it is who it says, this language does not
 //! know.
 
+use super::tap::Tap;
 use super::{
-    Answered, Call, ChannelWish, Credentials, Dialect, Habits, Intent, Intents, Options, Presence,
-    Refusal, Rejection, Then, UpgradeRequest,
+    Answered, Call, ChannelWish, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents,
+    Options, Playground, Presence, Refusal, Rejection, RouteFacts, RouteSpec, Then, TokenPlace,
+    UpgradeRequest,
 };
 use crate::codec::json::strict;
 use crate::codec::json::strict::NotStrict;
@@ -51,6 +53,9 @@ use std::borrow::Cow;
 /// does so after half a second and does not come back.
 pub const CLOSE_CONNECTION: &str = "close-connection";
 
+/// The event of a line of what a terminal shows.
+pub const OUTPUT: &str = "output";
+
 /// The dialect itself; it has no state.
 #[derive(Debug)]
 pub struct Projectforge;
@@ -67,6 +72,39 @@ impl Dialect for Projectforge {
             names_channels: true,
             ..Habits::default()
         }
+    }
+
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec {
+            summary: "JSON messages on channels whose members see each other",
+            keys: "subprotocols playground_path tokens token_from anonymous jwt hooks commands \
+                   channels join_on_open from lenient tap_path tap_secret",
+            token: TokenPlace::Sources,
+            same_origin: true,
+            tap: Some(&Tap),
+            playground: Playground {
+                query: "?ch=room",
+                ..Playground::saying(r#"{"channel":"room","cmd":"publish","param":"hi"}"#)
+            },
+            default_route: Some(DefaultRoute {
+                name: "projectforge",
+                has_playground: true,
+                keys: DEFAULT_KEYS,
+                has_chat: true,
+                ..DefaultRoute::default()
+            }),
+            ..RouteSpec::default()
+        }
+    }
+
+    fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
+        let mut lines: Vec<String> = facts.token_shown.map(Into::into).into_iter().collect();
+        let room = facts.room.unwrap_or("room");
+        lines.push(format!("with ?ch={room}, twice: one sees the other come"));
+        lines.extend(facts.publish.map(|publish| {
+            format!(r#"send {{"channel":"{room}","cmd":"{publish}","param":"hi"}}"#)
+        }));
+        lines
     }
 
     fn admit<'r>(
@@ -372,6 +410,22 @@ const INDENTATION_FACTOR_MAX: usize = 16;
 const INDENTATION_BYTES_FREE: usize = 4096;
 /// As much as none may have.
 const INDENTATION_BYTES_MAX: usize = 1 << 20;
+
+/// What the default config says of its route.
+const DEFAULT_KEYS: &str = r#"
+# What others know a sender by: "session" (its id) or "user" (the name of its user).
+# from = "session"
+
+# Read messages as the original did before its version 1.7.23: keys in any case, the last of several
+# wins, half a surrogate pair and invalid UTF-8 become U+FFFD, what follows the object is ignored.
+# Otherwise any of these ends the session with 1007, as in the original of today.
+# lenient = false
+
+# The WebSocket path where all traffic of the route's namespace can be watched, and what a request
+# to it must show as "Authorization: Bearer <secret>". Without these keys, nowhere, and nothing.
+# tap_path = "/tap"
+# tap_secret = "..."
+"#;
 
 #[cfg(test)]
 mod tests;

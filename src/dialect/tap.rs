@@ -13,13 +13,13 @@
 //! ```
 //!
 //! Messages are those of [`projectforge`], in both directions. Which of them a tap is to hear, and
-//! that it must be told of sessions that open and close ([`put_connection`]), is up to those who
-//! publish to it: to this language that is a publication like any other.
+//! that it must be told of sessions that open and close, is up to those who publish to it: to this
+//! language that is a publication like any other.
 //!
 //! [`projectforge`]: super::projectforge
 
 use super::projectforge::{put_publication, read_call};
-use super::{Dialect, Habits, Intents, Options, Refusal, Then};
+use super::{Dialect, Intents, Options, Refusal, SessionReport, Then};
 use crate::codec::json::Scratch;
 use crate::codec::json::write::put_string_plain;
 use crate::vocabulary::close::End;
@@ -33,12 +33,6 @@ pub struct Tap;
 impl Dialect for Tap {
     fn name(&self) -> &'static str {
         "tap"
-    }
-
-    fn habits(&self) -> Habits {
-        Habits {
-            ..Habits::default()
-        }
     }
 
     fn decode<'m>(
@@ -62,63 +56,50 @@ impl Dialect for Tap {
         put_publication(publication, message);
         Kind::Text
     }
+
+    /// The JSON that the original makes of a session. It is told of before it has joined its
+    /// channels and after it has left them, so there are none to name.
+    fn report_session(
+        &self,
+        session: &SessionReport<'_>,
+        json: &mut Vec<u8>,
+    ) -> Option<(&'static str, &'static str)> {
+        json.extend_from_slice(b"{\"id\":");
+        put_string_plain(session.id, json);
+        if let Some(user) = session.user {
+            json.extend_from_slice(b",\"user\":");
+            put_string_plain(user, json);
+        }
+        json.extend_from_slice(b",\"profile\":{\"name\":");
+        put_string_plain(session.name, json);
+        for (field, value) in session.fields {
+            json.push(b',');
+            put_string_plain(field, json);
+            json.push(b':');
+            put_string_plain(value, json);
+        }
+        json.extend_from_slice(b"},\"svc\":\"system\",\"started\":");
+        put_string_plain(session.started, json);
+        let [sent, received] = session.messages;
+        let [bytes_sent, bytes_received] = session.bytes;
+        let stats = format!(
+            ",\"stats\":{{\"messagesSent\":{sent},\"messagesReceived\":{received},\
+             \"bytesSent\":{bytes_sent},\"bytesReceived\":{bytes_received},\"started\":"
+        );
+        json.extend_from_slice(stats.as_bytes());
+        put_string_plain(session.started, json);
+        json.extend_from_slice(b"}}");
+        let event = if session.is_open { OPENED } else { CLOSED };
+        Some((event, CHANNEL))
+    }
 }
 
 /// The channel that is named in what a tap is told of sessions that open and close.
-pub const CHANNEL: &str = "connection";
+const CHANNEL: &str = "connection";
 /// The event of a session that has opened.
-pub const OPENED: &str = "open";
+const OPENED: &str = "open";
 /// The event of a session that has closed.
-pub const CLOSED: &str = "close";
-
-/// A session as a tap is told of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Connection<'c> {
-    /// Its public id.
-    pub id: &'c str,
-    /// Its user's name, if it has one.
-    pub user: Option<&'c str>,
-    /// What its profile calls it; empty if it has none.
-    pub name: &'c str,
-    /// What else its profile says, names and values.
-    pub fields: &'c [(&'c str, &'c str)],
-    /// When it opened, as RFC 3339 has it.
-    pub started: &'c str,
-    /// Messages that went to it, and that came from it.
-    pub messages: [u64; 2],
-    /// Their payloads, in bytes.
-    pub bytes: [u64; 2],
-}
-
-/// Appends a session as the JSON that the original makes of it. It is told of before it has joined
-/// its channels and after it has left them, so there are none to name.
-pub fn put_connection(connection: &Connection<'_>, json: &mut Vec<u8>) {
-    json.extend_from_slice(b"{\"id\":");
-    put_string_plain(connection.id, json);
-    if let Some(user) = connection.user {
-        json.extend_from_slice(b",\"user\":");
-        put_string_plain(user, json);
-    }
-    json.extend_from_slice(b",\"profile\":{\"name\":");
-    put_string_plain(connection.name, json);
-    for (field, value) in connection.fields {
-        json.push(b',');
-        put_string_plain(field, json);
-        json.push(b':');
-        put_string_plain(value, json);
-    }
-    json.extend_from_slice(b"},\"svc\":\"system\",\"started\":");
-    put_string_plain(connection.started, json);
-    let [sent, received] = connection.messages;
-    let [bytes_sent, bytes_received] = connection.bytes;
-    let stats = format!(
-        ",\"stats\":{{\"messagesSent\":{sent},\"messagesReceived\":{received},\
-         \"bytesSent\":{bytes_sent},\"bytesReceived\":{bytes_received},\"started\":"
-    );
-    json.extend_from_slice(stats.as_bytes());
-    put_string_plain(connection.started, json);
-    json.extend_from_slice(b"}}");
-}
+const CLOSED: &str = "close";
 
 #[cfg(test)]
 mod tests {
@@ -227,7 +208,8 @@ mod tests {
     #[test]
     fn a_session_is_told_of_as_the_original_does() {
         let mut json = Vec::new();
-        let mut connection = Connection {
+        let mut session = SessionReport {
+            is_open: true,
             id: "82ad4c6d-fc95-41e5-8589-b37a56cdfc0d",
             user: None,
             name: "",
@@ -236,7 +218,8 @@ mod tests {
             messages: [1, 2],
             bytes: [3, 4],
         };
-        put_connection(&connection, &mut json);
+        let told = Tap.report_session(&session, &mut json);
+        assert_eq!(told, Some(("open", "connection")));
         let rest =
             r#""svc":"system","started":"1970-01-01T00:00:00.000Z","stats":{"messagesSent":1,"#
                 .to_owned()
@@ -247,10 +230,12 @@ mod tests {
         assert_eq!(str::from_utf8(&json), Ok(&*expected));
 
         json.clear();
-        connection.user = Some("a\"b");
-        connection.name = "A\nB";
-        connection.fields = &[("mode", "dark"), ("theme", "<x>")];
-        put_connection(&connection, &mut json);
+        session.is_open = false;
+        session.user = Some("a\"b");
+        session.name = "A\nB";
+        session.fields = &[("mode", "dark"), ("theme", "<x>")];
+        let told = Tap.report_session(&session, &mut json);
+        assert_eq!(told, Some(("close", "connection")));
         let profile = r#"{"name":"A\nB","mode":"dark","theme":"<x>"}"#;
         let expected = format!(r#"{id}"user":"a\"b","profile":{profile},{rest}"#);
         assert_eq!(str::from_utf8(&json), Ok(&*expected));

@@ -16,7 +16,10 @@
 //! JSON is read as Go reads it: the first value only, keys without regard to case, `null` as if
 //! the member were missing, broken text as U+FFFD.
 
-use super::{Dialect, Habits, Intent, Intents, Options, Refusal};
+use super::{
+    DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground, PushRequest, Refusal,
+    RouteFacts, RouteSpec, TokenPlace,
+};
 use crate::codec::json::{Scratch, Text, Wanted};
 use crate::vocabulary::content::Data;
 use crate::vocabulary::publication::Publication;
@@ -32,11 +35,27 @@ impl Dialect for Wserver {
         "wserver"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
-            tokens_in_messages: true,
-            ..Habits::default()
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec {
+            summary: "register with a token and an event, receive what is pushed to user and event",
+            keys: "subprotocols playground_path tokens jwt hooks channels join_on_open push_path \
+                   drop_path push_secret push_header registration_timeout_ms",
+            token: TokenPlace::Message,
+            playground: Playground::saying(r#"{"token":"jack","event":"topic1"}"#),
+            default_route: Some(DefaultRoute {
+                name: "ws",
+                has_playground: true,
+                keys: DEFAULT_KEYS,
+                tables: DEFAULT_TABLES,
+                ..DefaultRoute::default()
+            }),
+            ..RouteSpec::default()
         }
+    }
+
+    fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
+        let token = facts.token;
+        vec![format!(r#"send {{"token":"{token}","event":"topic1"}}"#)]
     }
 
     fn decode<'m>(
@@ -69,69 +88,76 @@ impl Dialect for Wserver {
             Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => Kind::Text,
         }
     }
-}
 
-/// What the body of a push asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Push<'b> {
-    /// Who is to receive it.
-    pub user: &'b str,
-    /// Under which event.
-    pub event: &'b str,
-    /// The text itself.
-    pub message: &'b str,
-}
-
-/// What the body of a drop asks for. The original had a function for it and no path, so this is
-/// our own: a strict JSON document without other keys.
-#[derive(Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct Drop {
-    /// Whose sessions are to end; not empty.
-    #[serde(rename = "userId")]
-    pub user: String,
-    /// Only those registered for this event; missing, `null` or empty is all of them.
-    #[serde(default)]
-    pub event: Option<String>,
-}
-
-/// Reads the body of a push; `None` if it is not one, or a field is missing or empty.
-pub fn read_push<'b>(body: &'b [u8], scratch: &'b mut Scratch) -> Option<Push<'b>> {
-    let texts: [Option<Text<'_>>; 3] = PUSH.find(body).ok()?.strings;
-    let [user, event, message] = scratch
-        .read(texts)
-        .map(|text| text.filter(|t| !t.is_empty()));
-    Some(Push {
-        user: user?,
-        event: event?,
-        message: message?,
-    })
-}
-
-/// Reads the body of a drop, which is destroyed.
-///
-/// # Errors
-///
-/// What is wrong with it, as a sentence for the caller.
-pub fn read_drop(body: &mut [u8]) -> Result<Drop, String> {
-    let mut drop: Drop = simd_json::from_slice(body).map_err(|error| {
-        // What serde objects to comes wrapped in the parser's notation.
-        let text = error.to_string();
-        let inner = text
-            .strip_prefix("Serde(\"")
-            .and_then(|rest| rest.split_once("\")"));
-        let what = inner.map_or(text.as_str(), |(what, _)| what);
-        format!("request data illegal: {what}")
-    })?;
-    if drop.user.is_empty() {
-        return Err("userId can't be empty".to_owned());
+    /// A field that is missing or empty makes it none.
+    fn read_push<'b>(&self, body: &'b [u8], scratch: &'b mut Scratch) -> Option<PushRequest<'b>> {
+        let texts: [Option<Text<'_>>; 3] = PUSH.find(body).ok()?.strings;
+        let [user, event, message] = scratch
+            .read(texts)
+            .map(|text| text.filter(|t| !t.is_empty()));
+        Some(PushRequest {
+            user: user?,
+            event: event?,
+            message: message?,
+        })
     }
-    drop.event = drop.event.filter(|event| !event.is_empty());
-    Ok(drop)
+
+    /// An event that is missing, `null` or empty is all of them.
+    fn read_drop(&self, body: &mut [u8]) -> Result<DropRequest, String> {
+        let DropBody { user, event } = simd_json::from_slice(body).map_err(|error| {
+            // What serde objects to comes wrapped in the parser's notation.
+            let text = error.to_string();
+            let inner = text
+                .strip_prefix("Serde(\"")
+                .and_then(|rest| rest.split_once("\")"));
+            let what = inner.map_or(text.as_str(), |(what, _)| what);
+            format!("request data illegal: {what}")
+        })?;
+        if user.is_empty() {
+            return Err("userId can't be empty".to_owned());
+        }
+        let event = event.filter(|event| !event.is_empty());
+        Ok(DropRequest { user, event })
+    }
+}
+
+/// The body of a drop. The original had a function for it and no path, so this is our own: a strict
+/// JSON document without other keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DropBody {
+    #[serde(rename = "userId")]
+    user: String,
+    #[serde(default)]
+    event: Option<String>,
 }
 
 const REGISTER: Wanted<2, 0> = Wanted::new(["token", "event"], []);
 const PUSH: Wanted<3, 0> = Wanted::new(["userId", "event", "message"], []);
+
+/// What the default config says of its route.
+const DEFAULT_KEYS: &str = r#"
+# Where messages are pushed with POST, for "wserver" only. Without this key, nowhere.
+push_path = "/push"
+
+# Where the sessions of a user are dropped with POST, for "wserver" only. Without this key, nowhere.
+drop_path = "/drop"
+
+# What a pusher must show, for "wserver" only: one of these two. Without them, nothing, but only
+# requests of this machine are served, as api.open says. The secret is sent as
+# "Authorization: Bearer <secret>"; the header is compared as it is.
+# push_secret = "..."
+# push_header = { name = "X-Api-Key", value = "..." }
+"#;
+
+/// The table behind the bounds.
+const DEFAULT_TABLES: &str = r#"
+# Which token names which user; several tokens may name one. Without this table every token is
+# itself the name of its user; with it, a registration with any other token is ignored.
+# [routes.tokens]
+# "aaa" = "jack"
+# "bbb" = "jack"
+"#;
 
 #[cfg(test)]
 mod tests {
@@ -191,13 +217,13 @@ mod tests {
     #[test]
     fn a_push_names_all_three() {
         let mut scratch = Scratch::new();
-        let push = read_push(
+        let push = Wserver.read_push(
             br#"{"USERID":"j","event":"e","message":"m\n"}"#,
             &mut scratch,
         );
         assert_eq!(
             push,
-            Some(Push {
+            Some(PushRequest {
                 user: "j",
                 event: "e",
                 message: "m\n"
@@ -210,14 +236,14 @@ mod tests {
             b"null",
             b"",
         ] {
-            assert_eq!(read_push(body, &mut scratch), None);
+            assert_eq!(Wserver.read_push(body, &mut scratch), None);
         }
     }
 
     #[test]
     fn a_drop_names_a_user_and_maybe_an_event() {
-        let read = |body: &str| read_drop(&mut body.as_bytes().to_vec());
-        let drop = |event: Option<&str>| Drop {
+        let read = |body: &str| Wserver.read_drop(&mut body.as_bytes().to_vec());
+        let drop = |event: Option<&str>| DropRequest {
             user: "j".into(),
             event: event.map(str::to_owned),
         };

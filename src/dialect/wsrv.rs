@@ -28,10 +28,14 @@
 //! that an answer has the bytes it always had. What a handler panicked with is for the log and not
 //! for the client, who was told in the original.
 
-use super::{Answered, Call, Dialect, Habits, Intent, Intents, Options, Refusal};
+use super::{
+    Answered, Call, DefaultRoute, Dialect, Habits, Intent, Intents, Options, Playground, Refusal,
+    RouteFacts, RouteSpec, TokenPlace,
+};
 use crate::codec::json::write::{put_base64_string, put_compact_go, put_string_go};
 use crate::codec::json::{Scratch, Wanted};
 use crate::vocabulary::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
+use crate::vocabulary::limits::{Limits, RouteLimits};
 use crate::vocabulary::publication::Publication;
 use crate::ws::Kind;
 use std::array;
@@ -55,6 +59,51 @@ impl Dialect for Wsrv {
             json_data: true,
             ..Habits::default()
         }
+    }
+
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec {
+            summary: "JSON requests, each with its response, and pushes",
+            keys: "subprotocols playground_path tokens token_from anonymous jwt hooks commands \
+                   channels join_on_open push_frame requests_in_flight_max",
+            token: TokenPlace::Sources,
+            playground: Playground {
+                heartbeat_ms: 10_000,
+                ..Playground::saying(r#"{"cmd":"join","seqno":"1","data":"room"}"#)
+            },
+            default_route: Some(DefaultRoute {
+                name: "wsrv",
+                has_playground: true,
+                keys: DEFAULT_KEYS,
+                has_chat: true,
+                ..DefaultRoute::default()
+            }),
+            ..RouteSpec::default()
+        }
+    }
+
+    fn default_limits(&self, route: &mut RouteLimits, _: &Limits) {
+        route.idle_timeout_ms = IDLE_TIMEOUT_MS;
+    }
+
+    fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
+        let mut lines: Vec<String> = facts.token_shown.map(Into::into).into_iter().collect();
+        match facts.chat() {
+            Some([join, publish, room]) => lines.extend([
+                format!(r#"send {{"cmd":"{join}","data":"{room}"}}, then"#),
+                format!(r#"{{"cmd":"{publish}","data":{{"channel":"{room}","data":"hi"}}}}"#),
+            ]),
+            None => lines.push(format!(r#"send {{"cmd":"{}","seqno":"1"}}"#, facts.command)),
+        }
+        // A client that only listens: here pongs are no sign of life.
+        let every = match facts.idle_timeout_ms {
+            ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+            ms => format!("{ms} ms"),
+        };
+        lines.push(format!(
+            "say something every {every}, if only an empty message"
+        ));
+        lines
     }
 
     fn decode<'m>(
@@ -219,6 +268,30 @@ const EMPTY: Data<'static> = Data::Json(b"{}");
 const SEQNO_BYTES: usize = 8;
 const SEQNO_LETTERS: &[u8; 64] =
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$@";
+
+/// How long a session may say nothing unless its route says otherwise, in milliseconds. After that,
+/// or up to two seconds later, the original gives it up.
+const IDLE_TIMEOUT_MS: u32 = 30_000;
+
+/// What the default config says of its route.
+const DEFAULT_KEYS: &str = r#"
+# Which token names which user. With this table any other token is refused.
+# tokens = { "aaa" = "jack", "bbb" = "jack" }
+
+# Where tokens are taken from, for "wsrv" and "projectforge" only: the first that is there of 1 to 8
+# of "bearer" (behind "Authorization: Bearer"), "header:NAME", "cookie:NAME" and "query:NAME".
+# token_from = ["bearer", "query:token"]
+
+# Let in clients without a token, as nobody, for "wsrv" and "projectforge" only.
+# anonymous = false
+
+# The type of frame that a push goes in: "binary" or "text". A response goes in one of the type in
+# which its request came.
+# push_frame = "binary"
+
+# Milliseconds without a message to a close; in this dialect pings and pongs do not count.
+# idle_timeout_ms = 30_000
+"#;
 
 #[cfg(test)]
 mod tests {

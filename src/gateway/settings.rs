@@ -5,7 +5,7 @@ use crate::api::{self, Api};
 use crate::auth::Keyless;
 use crate::builtin;
 use crate::codec::protobuf;
-use crate::config::{Config, DialectName, PushFrame, Route, Schema, Sender};
+use crate::config::{Config, PushFrame, Route, Schema, Sender};
 use crate::dialect::{self, Options};
 use crate::driver::TurnLimits;
 use crate::driver::stop::StopPlan;
@@ -83,8 +83,8 @@ pub fn shard_settings(config: &Config) -> ShardSettings {
 }
 
 fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
-    let dialect = dialect::named(route.dialect.as_str());
-    let dialect = dialect.expect("every dialect of the config is built in");
+    let dialect = route.dialect;
+    let spec = dialect.route_spec();
     let tokens = match &route.tokens {
         None => TokenRule::Itself,
         Some(tokens) => {
@@ -107,7 +107,7 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
         encoding: EncodingId(0),
         namespace,
         tokens,
-        exclusive: route.dialect == DialectName::Edk,
+        exclusive: spec.exclusive_users,
         newcomer_yields: route.kick_out_new_user_conn,
         joins_on_open: route
             .join_on_open
@@ -138,8 +138,9 @@ fn optional(ms: u32) -> Option<Ticks> {
 
 /// The route on which the traffic of another is shown.
 fn tap_settings(route: &Route, namespace: u16) -> RouteSettings {
+    let tap = route.dialect.route_spec().tap;
     RouteSettings {
-        dialect: &dialect::tap::Tap,
+        dialect: tap.expect("only routes that have a tap have its path"),
         exclusive: false,
         joins_on_open: Box::default(),
         watches: true,
@@ -153,9 +154,9 @@ fn intern_encodings(routes: &mut [RouteSettings]) {
     for index in 0..routes.len() {
         let (before, rest) = routes.split_at_mut(index);
         let this = &mut rest[0];
-        let same = before.iter().find(|other| {
-            other.dialect.name() == this.dialect.name() && other.options.words_like(&this.options)
-        });
+        let same = before
+            .iter()
+            .find(|other| other.dialect == this.dialect && other.options.words_like(&this.options));
         this.encoding = match same {
             Some(other) => other.encoding,
             None => EncodingId(u16::try_from(index).expect("few routes")),

@@ -7,6 +7,7 @@ use super::handle::RouteHandle;
 use super::handle_error::HandleError;
 use super::pending::Pending;
 use super::words::EncodeError;
+use crate::dialect::projectforge::{CLOSE_CONNECTION, OUTPUT};
 use crate::logging::limited;
 use crate::vocabulary::content::{Data, Message, Payload};
 use crate::vocabulary::public_id::PublicId;
@@ -36,7 +37,7 @@ pub async fn log(cx: Context) {
 /// Asks a client to close its connection, as its original asks: the client does so half a second
 /// later. [`RouteHandle::close`] does not ask.
 pub fn request_close(route: &RouteHandle, session: PublicId) -> Pending<u64> {
-    route.push_session(session, Message::new("close-connection"))
+    route.push_session(session, Message::new(CLOSE_CONNECTION))
 }
 
 /// Writes what a terminal shows to a channel, line by line: the command `output`, with the text and
@@ -51,7 +52,7 @@ pub fn terminal(
             html: &html(text),
             msg: text,
         };
-        Ok(route.publish(channel.clone(), Message::json("output", &output)?))
+        Ok(route.publish(channel.clone(), Message::json(OUTPUT, &output)?))
     }
 }
 

@@ -10,7 +10,7 @@ use super::program::{AdmitFn, AuthenticateFn, HeadFn, Program, RouteProgram, Ses
 use super::session::Session;
 use super::task::Label;
 use super::words::IntoResponse;
-use crate::dialect::Rejection;
+use crate::dialect::{Rejection, TokenPlace};
 use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
 use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::Failure;
@@ -103,7 +103,8 @@ impl Setup {
         for index in 0..self.program.routes.len() {
             let mut route = self.route_at(index);
             let is_free = |(info, program): (&RouteInfo, &mut RouteProgram)| {
-                info.dialect.habits().tokens_in_messages && program.authenticate.is_none()
+                info.dialect.route_spec().token == TokenPlace::Message
+                    && program.authenticate.is_none()
             };
             if route.parts().is_some_and(is_free) {
                 let function = Arc::clone(function);

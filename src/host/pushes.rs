@@ -1,10 +1,10 @@
 //! What requests ask of the shard, and how their answers are put together.
 
 use super::{Host, PendingPush};
-use crate::dialect::wserver;
 use crate::handler::{HandleError, ReplyTo};
 use crate::http::{Asked, HttpAsk, Refused, Replied, Reply, RequestBody};
 use crate::shard::message::Ticket;
+use crate::shard::settings::RouteSettings;
 use crate::vocabulary::content::{Content, Data};
 use crate::vocabulary::publication::Audience;
 use crate::vocabulary::time::Tick;
@@ -84,8 +84,8 @@ impl Host {
             HttpAsk::Push { .. } | HttpAsk::Drop(_) if self.is_stopping => {
                 reply.set(Replied::Refused(Refused::Stopping));
             }
-            HttpAsk::Push { namespace, body } => {
-                self.await_push(namespace, &body, TotalTo::Http(reply));
+            HttpAsk::Push { route, body } => {
+                self.await_push(route, &body, TotalTo::Http(reply));
             }
             HttpAsk::Drop(target) => {
                 self.await_total(TotalTo::Http(reply), |host, ticket| {
@@ -107,9 +107,12 @@ impl Host {
     }
 
     /// Publishes what a request's body asks for, and tells it the total.
-    fn await_push(&mut self, namespace: u16, body: &RequestBody, to: TotalTo) {
+    fn await_push(&mut self, route: u16, body: &RequestBody, to: TotalTo) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        match wserver::read_push(body.as_slice(), &mut scratch) {
+        let RouteSettings {
+            dialect, namespace, ..
+        } = self.settings.routes[usize::from(route)];
+        match dialect.read_push(body.as_slice(), &mut scratch) {
             None => to.answer(Err(Refused::Illegal)),
             Some(push) => {
                 let audience = Audience::User {

@@ -6,7 +6,7 @@ use super::line::{Line, Merit};
 use super::service::{Context, HttpAsk, bears};
 use crate::auth::BEARER_CHALLENGE;
 use crate::config::PushAuth;
-use crate::dialect::wserver;
+use crate::dialect::DropRequest;
 use crate::handler::{HeadFn, Registered, RequestHead};
 use crate::shard::message::DropTarget;
 use hyper::body::Incoming;
@@ -14,9 +14,9 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-/// Who may push or drop on one path, and whose users are meant.
+/// Who may push or drop on one path, and the route whose users are meant.
 pub(super) struct PushRules<'c> {
-    pub(super) namespace: u16,
+    route: u16,
     auth: &'c PushAuth,
     function: Option<&'c Registered<HeadFn>>,
 }
@@ -54,11 +54,12 @@ impl PushRules<'_> {
 
 impl Context {
     pub(super) fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
-        let index = usize::from(index);
         PushRules {
-            namespace: self.settings.routes[index].namespace,
+            route: index,
             auth,
-            function: self.program.routes[index].authorize_push.as_ref(),
+            function: self.program.routes[usize::from(index)]
+                .authorize_push
+                .as_ref(),
         }
     }
 }
@@ -75,8 +76,8 @@ pub(super) async fn push(
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let namespace = rules.namespace;
-    let total = context.ask(HttpAsk::Push { namespace, body }).await.total();
+    let route = rules.route;
+    let total = context.ask(HttpAsk::Push { route, body }).await.total();
     rules.judge(line, total.is_ok());
     match total {
         Ok(total) => answer::text(StatusCode::OK, format!("message sent to {total} clients")),
@@ -96,9 +97,10 @@ pub(super) async fn drop_user(
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let target = match wserver::read_drop(&mut body.into_vec()) {
-        Ok(wserver::Drop { user, event }) => DropTarget {
-            namespace: rules.namespace,
+    let route = &context.settings.routes[usize::from(rules.route)];
+    let target = match route.dialect.read_drop(&mut body.into_vec()) {
+        Ok(DropRequest { user, event }) => DropTarget {
+            namespace: route.namespace,
             name: user.into_bytes().into(),
             event: event.map(|event| event.into_bytes().into()),
         },

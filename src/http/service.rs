@@ -94,7 +94,7 @@ pub(crate) enum TapRule {
 /// Something a request wants from the shard.
 pub(crate) enum HttpAsk {
     Push {
-        namespace: u16,
+        route: u16,
         body: RequestBody,
     },
     Drop(DropTarget),

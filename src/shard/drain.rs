@@ -123,7 +123,8 @@ const PARTS: u64 = 1 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, DialectName, Route};
+    use crate::config::{Config, Route};
+    use crate::dialect::echo::Echo;
     use crate::gateway::shard_settings;
     use crate::shard::hash::HashSeed;
     use crate::vocabulary::id::ShardId;
@@ -131,7 +132,7 @@ mod tests {
 
     fn shard(seed: u8) -> Shard {
         let config = Config {
-            routes: vec![Route::new("/x", DialectName::Echo)],
+            routes: vec![Route::new("/x", &Echo)],
             ..Config::default()
         };
         let settings = Arc::new(shard_settings(&config));

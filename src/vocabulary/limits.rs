@@ -547,13 +547,6 @@ impl Limits {
     }
 }
 
-/// What an echo route's sessions may be owed at least unless the route says otherwise, in bytes.
-pub const ECHO_OUTBOX_BYTES_MAX: u32 = 32 * MIB_32;
-
-/// How long a session of a wsrv route may say nothing unless the route says otherwise, in
-/// milliseconds. After that, or up to two seconds later, the original gives it up.
-pub const WSRV_IDLE_TIMEOUT_MS: u32 = 30_000;
-
 /// The largest `outbox_bytes_max` there is.
 pub const OUTBOX_BYTES_CEILING: u32 = 1 << 30;
 

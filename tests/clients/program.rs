@@ -1,6 +1,12 @@
 //! The program that embeds the gateway for the scripts: every language, with a few handlers.
 
-use campanile::config::{Config, DialectName, PushFrame, Route, Schema, Tokens};
+use campanile::config::{Config, PushFrame, Route, Schema, Tokens};
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::echo::Echo;
+use campanile::dialect::edk::Edk;
+use campanile::dialect::projectforge::Projectforge;
+use campanile::dialect::wserver::Wserver;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::Gateway;
 use campanile::handler::{Joining, projectforge};
 use campanile::{Context, Failure, Message, Reply, Setup};
@@ -33,7 +39,7 @@ fn routes() -> Vec<Route> {
         schema: Schema::Builtin,
         tokens: Some(pairs.iter().cloned().collect::<Tokens>()),
         trust_user_header: Some(false),
-        ..Route::new(path, DialectName::Edk)
+        ..Route::new(path, &Edk)
     };
     vec![
         edk("/edk"),
@@ -43,21 +49,21 @@ fn routes() -> Vec<Route> {
         },
         Route {
             playground_path: Some("/playground/wsrv".to_owned()),
-            ..Route::new("/wsrv", DialectName::Wsrv)
+            ..Route::new("/wsrv", &Wsrv)
         },
         Route {
             push_frame: PushFrame::Text,
-            ..Route::new("/wsrv-text", DialectName::Wsrv)
+            ..Route::new("/wsrv-text", &Wsrv)
         },
-        Route::new("/easyws", DialectName::Easyws),
-        Route::new("/example/socket", DialectName::Projectforge),
+        Route::new("/easyws", &Easyws),
+        Route::new("/example/socket", &Projectforge),
         Route {
             playground_path: Some("/playground/ws".to_owned()),
             push_path: Some("/push".to_owned()),
             drop_path: Some("/drop".to_owned()),
-            ..Route::new("/ws", DialectName::Wserver)
+            ..Route::new("/ws", &Wserver)
         },
-        Route::new("/echo", DialectName::Echo),
+        Route::new("/echo", &Echo),
     ]
 }
 

@@ -5,7 +5,12 @@ use crate::stage::{
     get, post, read_answer, refusal, stop,
 };
 use crate::words::{answered, asked};
-use campanile::config::{Config, DialectName, Origin, Route, Tokens};
+use campanile::config::{Config, Origin, Route, Tokens};
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::edk::Edk;
+use campanile::dialect::projectforge::Projectforge;
+use campanile::dialect::wserver::Wserver;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, Joining, Profile, Rejection, RequestHead, Upgrade};
 use campanile::{Context, Failure, Gateway, Message, Reply, Session};
 use std::io::Write as _;
@@ -44,10 +49,10 @@ async fn tell(upgrade: Upgrade) -> Result<Admission, Rejection> {
 #[test]
 fn an_admission_sees_the_whole_request() {
     let mut routes = vec![
-        Route::new("/rooms/{room}/{*rest}", DialectName::Projectforge),
-        Route::new("/rooms/main", DialectName::Wsrv),
-        Route::new("/rooms/{room}", DialectName::Easyws),
-        Route::new("/edk", DialectName::Edk),
+        Route::new("/rooms/{room}/{*rest}", &Projectforge),
+        Route::new("/rooms/main", &Wsrv),
+        Route::new("/rooms/{room}", &Easyws),
+        Route::new("/edk", &Edk),
     ];
     routes[3].trust_user_header = Some(false);
     routes[3].authenticated_by_code = true;
@@ -93,7 +98,7 @@ fn an_admission_sees_the_whole_request() {
 
 #[test]
 fn an_admission_refuses_with_its_status_and_body() {
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(async |upgrade| {
             tokio::task::yield_now().await;
@@ -186,7 +191,7 @@ fn an_admission_may_wait_and_the_shard_goes_on() {
     let gate = Gate::new();
     let (pen, diary) = diary();
     let admit_gate = gate.clone();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |upgrade: Upgrade| {
             let (pen, gate) = (pen.clone(), admit_gate.clone());
@@ -225,7 +230,7 @@ fn an_admission_that_does_not_come_in_time_is_answered_with_503() {
     let (pen, diary) = diary();
     let gate = Gate::new();
     let admit_gate = gate.clone();
-    let mut config = config_of(1, DialectName::Wsrv);
+    let mut config = config_of(1, &Wsrv);
     config.heartbeat.handshake_timeout_ms = 64;
     let gateway = builder(config)
         .route("/x")
@@ -247,7 +252,7 @@ fn an_admission_that_does_not_come_in_time_is_answered_with_503() {
 
 #[test]
 fn a_matcher_picks_requests_in_place_of_the_path() {
-    let routes = ["/a", "/b", "/c", "/p/{x}"].map(|path| Route::new(path, DialectName::Wsrv));
+    let routes = ["/a", "/b", "/c", "/p/{x}"].map(|path| Route::new(path, &Wsrv));
     let is_for = |mode: &'static [u8]| {
         move |head: &RequestHead<'_>| head.header("x-mode") == Some(mode) && head.method() == "GET"
     };
@@ -288,8 +293,8 @@ fn a_matcher_picks_requests_in_place_of_the_path() {
 #[test]
 fn an_origin_function_stands_in_place_of_the_rule() {
     let mut routes = vec![
-        Route::new("/same", DialectName::Easyws),
-        Route::new("/function", DialectName::Easyws),
+        Route::new("/same", &Easyws),
+        Route::new("/function", &Easyws),
     ];
     routes[1].origin = Some(Origin::List(vec!["http://listed".to_owned()]));
     let gateway = builder(only(routes))
@@ -335,10 +340,7 @@ fn the_token_is_there_for_handlers_and_validators() {
             }
         }
     };
-    let mut routes = vec![
-        Route::new("/easyws", DialectName::Easyws),
-        Route::new("/edk", DialectName::Edk),
-    ];
+    let mut routes = vec![Route::new("/easyws", &Easyws), Route::new("/edk", &Edk)];
     routes[1].schema = campanile::config::Schema::Builtin;
     let token = async |cx: Context| Reply::text(cx.session().token().unwrap_or("none"));
     let gateway = builder(only(routes))
@@ -396,7 +398,7 @@ fn user_of(gateway: &Gateway, token: &str, header: Option<&str>) -> Result<Strin
 
 #[test]
 fn the_user_of_edk_is_whom_the_token_names_and_no_header_says_otherwise() {
-    let mut route = Route::new("/x", DialectName::Edk);
+    let mut route = Route::new("/x", &Edk);
     route.trust_user_header = Some(false);
     route.authenticated_by_code = true;
     let untrusting = only(vec![route]);
@@ -429,7 +431,7 @@ fn the_user_of_edk_is_whom_the_token_names_and_no_header_says_otherwise() {
         assert_eq!(user_of(&gateway, "nobody", Some("jack")), Err(401));
         stop(gateway);
     }
-    let trusting = builder(config_of(2, DialectName::Edk)).start();
+    let trusting = builder(config_of(2, &Edk)).start();
     let trusting = trusting.expect("it starts");
     let jill = Ok("jill".to_owned());
     assert_eq!(user_of(&trusting, "any", Some("jill")), jill);
@@ -439,10 +441,7 @@ fn the_user_of_edk_is_whom_the_token_names_and_no_header_says_otherwise() {
 
 #[test]
 fn a_token_of_wserver_is_asked_about_where_it_may_be_waited_for() {
-    let mut routes = vec![
-        Route::new("/one", DialectName::Wserver),
-        Route::new("/all", DialectName::Wserver),
-    ];
+    let mut routes = vec![Route::new("/one", &Wserver), Route::new("/all", &Wserver)];
     routes[0].namespace = Some("n".to_owned());
     routes[1].namespace = Some("n".to_owned());
     let gateway = builder(only(routes))
@@ -476,7 +475,7 @@ fn who_may_push_is_decided_by_route_or_for_all_of_them() {
     let route = |name: &str| Route {
         push_path: Some(format!("/{name}/push")),
         drop_path: Some(format!("/{name}/drop")),
-        ..Route::new(format!("/{name}"), DialectName::Wserver)
+        ..Route::new(format!("/{name}"), &Wserver)
     };
     let gateway = builder(only(vec![route("a"), route("b")]))
         .authorize_push(|head| head.header("x-key") == Some(b"all"))
@@ -503,7 +502,7 @@ fn what_a_client_says_before_it_is_admitted_is_heard_then() {
     let gate = Gate::new();
     let admit_gate = gate.clone();
     let noting = pen.clone();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |_| {
             let (pen, gate) = (noting.clone(), admit_gate.clone());

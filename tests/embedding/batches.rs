@@ -6,7 +6,8 @@ use crate::stage::{
     Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, read_answer, stop,
 };
 use crate::words::{answered, asked};
-use campanile::config::{Config, DialectName, Http};
+use campanile::config::{Config, Http};
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::Admission;
 use campanile::{Context, Gateway, Reply};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ fn config(shards: u8) -> Config {
             push_timeout_ms: 60_000,
             ..Http::default()
         },
-        ..config_of(shards, DialectName::Wsrv)
+        ..config_of(shards, &Wsrv)
     };
     config.api.enabled = Some(true);
     config

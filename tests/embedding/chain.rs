@@ -2,7 +2,7 @@
 
 use crate::stage::{Client, Pen, builder, config, config_of, diary, noting, stop};
 use crate::words::{answered, asked};
-use campanile::config::DialectName;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, Next, Response};
 use campanile::{Context, Failure, Reply};
 use garde::Validate;
@@ -41,7 +41,7 @@ fn watching(
 fn middleware_wraps_the_rest_and_sees_request_and_response() {
     let (pen, diary) = diary();
     let handler_pen = pen.clone();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .middleware(watching(&pen, "outer"))
         .handle("c", move |cx: Context| {
@@ -90,7 +90,7 @@ fn middleware_wraps_the_rest_and_sees_request_and_response() {
 #[test]
 fn middleware_may_abort_and_its_response_is_the_response() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .middleware(watching(&pen, "outer"))
         .middleware(async |cx: Context, next: Next| match cx.request_id() {
@@ -126,7 +126,7 @@ fn middleware_may_abort_and_its_response_is_the_response() {
 #[test]
 fn middleware_may_replace_the_response_and_run_the_rest_again() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .middleware(async |cx: Context, next: Next| match next.run(cx).await {
             Ok(Some(_)) => Err(Failure::new(9, "it went too well")),
@@ -166,7 +166,7 @@ fn middleware_may_replace_the_response_and_run_the_rest_again() {
 fn a_second_handler_of_wsrv_runs_behind_the_first_and_its_reply_goes_before() {
     let (pen, diary) = diary();
     let (first, second) = (pen.clone(), pen);
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("c", move |cx: Context| {
             first.note("first");
@@ -239,7 +239,7 @@ fn the_fallback_handles_what_has_no_handler() {
 fn what_observes_messages_comes_first_and_answers_if_nothing_else_does() {
     let (pen, diary) = diary();
     let observer = pen.clone();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .middleware(watching(&pen, "middleware"))
         .handle("c", async |_| Reply::text("handler"))
@@ -276,7 +276,7 @@ fn what_observes_messages_comes_first_and_answers_if_nothing_else_does() {
 #[test]
 fn a_handler_that_a_session_was_admitted_with_replaces_those_of_the_route() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .middleware(watching(&pen, "middleware"))
         .admit(async |upgrade| {
@@ -362,7 +362,7 @@ struct Register {
 
 #[test]
 fn data_are_bound_to_types_and_values_checked_where_the_type_asks_for_it() {
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("typed", async |cx: Context| {
             let register: Register = cx.bind()?;

@@ -4,7 +4,10 @@ use crate::stage::{
     Client, Gate, Hold, ReleaseOnDrop, all, builder, config_of, diary, done, in_time, stop,
 };
 use crate::words::asked;
-use campanile::config::{DialectName, Route};
+use campanile::config::Route;
+use campanile::dialect::projectforge::Projectforge;
+use campanile::dialect::wserver::Wserver;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, Gathered, HandleError, MemberCount, Profile, SessionInfo};
 use campanile::public_id::PublicId;
 use campanile::{Context, Gateway, Message, Reply, RouteHandle};
@@ -37,7 +40,7 @@ fn ids(sessions: &[SessionInfo]) -> Vec<PublicId> {
 
 #[test]
 fn sessions_join_and_leave_channels_by_their_id() {
-    let mut config = config_of(2, DialectName::Projectforge);
+    let mut config = config_of(2, &Projectforge);
     config.limits.channels_per_session_max = 3;
     let gateway = builder(config).start().expect("it starts");
     let route = route_of(&gateway);
@@ -87,7 +90,7 @@ fn sessions_join_and_leave_channels_by_their_id() {
 
 #[test]
 fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
-    let gateway = builder(config_of(2, DialectName::Wsrv)).start();
+    let gateway = builder(config_of(2, &Wsrv)).start();
     let gateway = gateway.expect("it starts");
     let route = route_of(&gateway);
     let longest = "x".repeat(123);
@@ -119,7 +122,7 @@ fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
 
 #[test]
 fn a_user_is_dropped_whole_or_for_one_event() {
-    let gateway = builder(config_of(3, DialectName::Wserver)).start();
+    let gateway = builder(config_of(3, &Wserver)).start();
     let gateway = gateway.expect("it starts");
     let route = route_of(&gateway);
     let open = |shard, user: &str, event: &str| {
@@ -151,8 +154,8 @@ fn a_user_is_dropped_whole_or_for_one_event() {
 
 /// Two routes; on `/x` there are jack, jill and jack, one on each shard, all in a room.
 fn with_three_in_a_room() -> (Gateway, RouteHandle, [Client; 3]) {
-    let mut config = config_of(3, DialectName::Wsrv);
-    config.routes.push(Route::new("/y", DialectName::Wsrv));
+    let mut config = config_of(3, &Wsrv);
+    config.routes.push(Route::new("/y", &Wsrv));
     let gateway = builder(config)
         .route("/x")
         .admit(async |upgrade| {
@@ -276,7 +279,7 @@ fn expect_unknown(gateway: &Gateway, id: PublicId) {
 
 #[test]
 fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
-    let start = || builder(config_of(3, DialectName::Wsrv)).start();
+    let start = || builder(config_of(3, &Wsrv)).start();
     let (gateway, another) = (start().expect("it starts"), start().expect("it starts"));
     let (client, id) = open_one(&gateway, 1);
     let (foreign_client, foreign) = open_one(&another, 1);
@@ -310,7 +313,7 @@ fn held(commands_max: u32) -> (Gateway, Client, Hold) {
     let hold = Hold::default();
     let held = hold.clone();
     let (pen, diary) = diary();
-    let mut config = config_of(1, DialectName::Wsrv);
+    let mut config = config_of(1, &Wsrv);
     config.limits.commands_max = commands_max;
     let gateway = builder(config)
         .route("/x")
@@ -373,7 +376,7 @@ fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
 fn after_the_gateway_has_stopped_its_handles_say_so() {
     let gate = Gate::new();
     let (pen, diary) = diary();
-    let gateway = builder(config_of(2, DialectName::Wsrv))
+    let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("c", move |_: Context| {
             let (pen, gate) = (pen.clone(), gate.clone());

@@ -6,7 +6,8 @@ use crate::stage::{
     diary, done, read_answer, stop,
 };
 use crate::words::envelope;
-use campanile::config::{Config, DialectName, Schema};
+use campanile::config::{Config, Schema};
+use campanile::dialect::edk::Edk;
 use campanile::{Context, Gateway, Message, RouteHandle};
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -20,7 +21,7 @@ use tungstenite::protocol::Role;
 const JACK: &[(&str, &str)] = &[("x-user-id", "jack"), ("Sec-WebSocket-Protocol", "token")];
 
 fn exclusive(shards: u8) -> Config {
-    let mut config = config_of(shards, DialectName::Edk);
+    let mut config = config_of(shards, &Edk);
     config.routes[0].schema = Schema::Builtin;
     config.limits.claims_waiting_max = 64;
     config

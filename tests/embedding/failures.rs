@@ -7,7 +7,12 @@ use crate::stage::{
     post, refusal, stop,
 };
 use crate::words::{answered, asked, envelope};
-use campanile::config::{Config, DialectName, Route, Schema};
+use campanile::config::{Config, Route, Schema};
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::edk::Edk;
+use campanile::dialect::projectforge::Projectforge;
+use campanile::dialect::wserver::Wserver;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::RouteBuilder;
 use campanile::handler::{Admission, Next, Rejection, Upgrade};
 use campanile::{Context, Failure, Message, Reply};
@@ -68,7 +73,7 @@ impl Drop for PanicsWhenDropped {
 
 #[test]
 fn wsrv_tells_the_client_how_a_handler_failed_but_not_why_it_panicked() {
-    let route = builder(config_of(1, DialectName::Wsrv)).route("/x");
+    let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route).start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in FAILING {
@@ -89,7 +94,7 @@ fn wsrv_tells_the_client_how_a_handler_failed_but_not_why_it_panicked() {
 #[test]
 fn projectforge_closes_the_session_whose_handler_fails() {
     let (pen, diary) = diary();
-    let route = builder(config_of(1, DialectName::Projectforge)).route("/x");
+    let route = builder(config_of(1, &Projectforge)).route("/x");
     let route = with_failing_handlers(route).on_close(noting(&pen, "closed"));
     let gateway = route.start().expect("it starts");
     let mut other = Client::open(gateway.local_addr(), "/x");
@@ -121,10 +126,10 @@ fn easyws_and_edk_say_nothing_of_a_handler_that_failed_but_log_it() {
     let log = logs::watch();
     let mut config = config(1);
     config.routes = vec![
-        Route::new("/text", DialectName::Easyws),
+        Route::new("/text", &Easyws),
         Route {
             schema: Schema::Builtin,
-            ..Route::new("/bytes", DialectName::Edk)
+            ..Route::new("/bytes", &Edk)
         },
     ];
     let gateway = with_failing_handlers(builder(config).route("/text"));
@@ -160,7 +165,7 @@ fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
     let (pen, diary) = diary();
     let gate = Gate::new();
     let wait_gate = gate.clone();
-    let route = builder(config_of(1, DialectName::Wsrv)).route("/x");
+    let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route)
         .handle("wait", move |_| {
             let (pen, gate) = (pen.clone(), wait_gate.clone());
@@ -195,7 +200,7 @@ fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
 
 #[test]
 fn middleware_and_observers_that_panic_have_failed_the_call() {
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .on_message(async |cx: Context| assert_ne!(cx.command(), "one", "on purpose"))
         .middleware(async |cx: Context, next: Next| {
@@ -221,7 +226,7 @@ fn middleware_and_observers_that_panic_have_failed_the_call() {
 
 #[test]
 fn an_upgrade_whose_admission_panics_is_answered_with_500() {
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(|upgrade| {
             let mode = upgrade.query("mode");
@@ -246,12 +251,12 @@ fn an_upgrade_whose_admission_panics_is_answered_with_500() {
 fn whom_a_validator_panics_about_is_not_let_in() {
     let mut config = config(1);
     config.routes = [
-        ("/easyws", DialectName::Easyws),
-        ("/pf", DialectName::Projectforge),
+        Route::new("/easyws", &Easyws),
+        Route::new("/pf", &Projectforge),
     ]
-    .map(|(path, dialect)| Route {
+    .map(|route| Route {
         namespace: Some("shared".to_owned()),
-        ..Route::new(path, dialect)
+        ..route
     })
     .into();
     let gateway = builder(config)
@@ -279,7 +284,7 @@ fn whom_a_validator_panics_about_is_not_let_in() {
 #[test]
 fn hooks_that_panic_keep_neither_the_others_nor_the_session_from_running() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(admit_with_noted(&pen))
         .on_open(|_| panic_with::<Ready<()>>("on purpose"))
@@ -316,7 +321,7 @@ fn admit_with_noted(
 #[test]
 fn a_value_whose_destructor_panics_hurts_nobody() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |_| {
             let noted = Noted("dropped", pen.clone());
@@ -353,7 +358,7 @@ struct SharedBomb(PanicsWhenDropped);
 #[test]
 fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
     let (pen, diary) = diary();
-    let mut config = config_of(1, DialectName::Projectforge);
+    let mut config = config_of(1, &Projectforge);
     config.routes[0].namespace = Some("n".to_owned());
     let gateway = builder(config)
         .route("/x")
@@ -388,7 +393,7 @@ fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
 #[test]
 fn rules_about_requests_that_panic_say_no() {
     let mut config = config(1);
-    config.routes.push(Route::new("/m", DialectName::Wsrv));
+    config.routes.push(Route::new("/m", &Wsrv));
     let gateway = builder(config)
         .route("/wsrv")
         .origin(|head| head.header("x-ok").is_some() || panic_with("on purpose"))
@@ -416,10 +421,7 @@ fn rules_about_requests_that_panic_say_no() {
 #[test]
 fn a_token_that_authentication_panics_about_names_nobody() {
     let config = Config {
-        routes: vec![
-            Route::new("/ws", DialectName::Wserver),
-            Route::new("/edk", DialectName::Edk),
-        ],
+        routes: vec![Route::new("/ws", &Wserver), Route::new("/edk", &Edk)],
         ..config(1)
     };
     let authenticate = async |token: Box<str>| match &*token {

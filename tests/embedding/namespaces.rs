@@ -2,7 +2,10 @@
 
 use crate::stage::{Client, all, builder, config, diary, done, refusal, stop};
 use crate::words::{answered, asked};
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::projectforge::Projectforge;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, Joining};
 use campanile::{Failure, Gateway, Message, Reply};
 
@@ -14,11 +17,11 @@ fn routes() -> Config {
     };
     Config {
         routes: vec![
-            route("/easyws", DialectName::Easyws, Some("shared")),
-            route("/pf", DialectName::Projectforge, Some("shared")),
-            route("/wsrv", DialectName::Wsrv, Some("shared")),
-            route("/other", DialectName::Projectforge, Some("other")),
-            route("/own", DialectName::Projectforge, None),
+            route("/easyws", &Easyws, Some("shared")),
+            route("/pf", &Projectforge, Some("shared")),
+            route("/wsrv", &Wsrv, Some("shared")),
+            route("/other", &Projectforge, Some("other")),
+            route("/own", &Projectforge, None),
         ],
         ..config(3)
     }

@@ -5,7 +5,12 @@ use crate::stage::{
     stop,
 };
 use crate::words::{answered, asked, envelope};
-use campanile::config::{DialectName, Route, Schema};
+use campanile::config::{Route, Schema};
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::edk::Edk;
+use campanile::dialect::projectforge::Projectforge;
+use campanile::dialect::wserver::Wserver;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{HandleError, Joining};
 use campanile::{Builder, Context, Message, Reply, Session};
 use std::pin::Pin;
@@ -71,23 +76,23 @@ fn handlers_of_one_session_run_in_the_order_of_its_messages() {
     const COOKIE: &[(&str, &str)] = &[("Cookie", "auth=valid")];
     let easyws = |command: &str| format!("{command}: x").into_bytes();
     let route = |dialect| Route::new("/x", dialect);
-    expect_order(route(DialectName::Easyws), easyws, &[COOKIE; 3]);
+    expect_order(route(&Easyws), easyws, &[COOKIE; 3]);
 
     let projectforge = |command: &str| format!(r#"{{"cmd":"{command}"}}"#).into_bytes();
-    expect_order(route(DialectName::Projectforge), projectforge, &[&[]; 3]);
+    expect_order(route(&Projectforge), projectforge, &[&[]; 3]);
 
     let edk = |command: &str| envelope(command, "x");
     let users = ["a", "b", "c"].map(|user| [("x-user-id", user), ("Sec-WebSocket-Protocol", "t")]);
     let route = Route {
         schema: Schema::Builtin,
-        ..route(DialectName::Edk)
+        ..route(&Edk)
     };
     expect_order(route, edk, &[&users[0], &users[1], &users[2]]);
 }
 
 /// A `wsrv` gateway on one shard whose command `wait` waits at the gate that its data names.
 fn waiting(in_flight_max: u32, gates: &[Gate]) -> (campanile::Gateway, Diary) {
-    let mut config = config_of(1, DialectName::Wsrv);
+    let mut config = config_of(1, &Wsrv);
     config.routes[0].limits.requests_in_flight_max = in_flight_max;
     let (pen, diary) = diary();
     let gates = gates.to_vec();
@@ -163,7 +168,7 @@ fn a_session_of_wsrv_is_read_no_further_while_its_requests_in_flight_are_at_thei
 #[test]
 fn sixty_four_requests_of_a_session_are_in_flight_unless_the_route_says_otherwise() {
     let gates = [(); 65].map(|()| Gate::new());
-    let unchanged = Route::new("/x", DialectName::Wsrv).limits;
+    let unchanged = Route::new("/x", &Wsrv).limits;
     let (gateway, diary) = waiting(unchanged.requests_in_flight_max, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let requests: Vec<String> = (0..65).map(wait).collect();
@@ -190,7 +195,7 @@ fn what_a_session_says_waits_for_its_validator() {
     let (pen, diary) = diary();
     let gate = Gate::new();
     let (judge_pen, judge_gate) = (pen.clone(), gate.clone());
-    let gateway = builder(config_of(1, DialectName::Easyws))
+    let gateway = builder(config_of(1, &Easyws))
         .route("/x")
         .channel_with("room", move |_| {
             let (pen, gate) = (judge_pen.clone(), judge_gate.clone());
@@ -223,7 +228,7 @@ fn what_a_session_says_waits_for_the_user_of_its_token() {
     let (pen, diary) = diary();
     let gate = Gate::new();
     let hook_gate = gate.clone();
-    let gateway = builder(config_of(1, DialectName::Wserver))
+    let gateway = builder(config_of(1, &Wserver))
         .route("/x")
         .authenticate(move |token| {
             let (pen, gate) = (pen.clone(), hook_gate.clone());
@@ -261,7 +266,7 @@ fn what_a_session_says_waits_until_it_was_told_that_it_is_open() {
     let gate = Gate::new();
     let open_gate = gate.clone();
     let open_pen = pen.clone();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .on_open(move |_| {
             let (pen, gate) = (open_pen.clone(), open_gate.clone());
@@ -290,12 +295,7 @@ fn what_a_session_says_waits_until_it_was_told_that_it_is_open() {
 fn an_end_is_told_when_everything_that_was_said_before_has_been_handled() {
     let (pen, diary) = diary();
     let gate = Gate::new();
-    let gateway = slow_and_fast(
-        builder(config_of(1, DialectName::Projectforge)),
-        "/x",
-        &pen,
-        &gate,
-    );
+    let gateway = slow_and_fast(builder(config_of(1, &Projectforge)), "/x", &pen, &gate);
     let gateway = gateway.route("/x").on_close(move |session| {
         let pen = pen.clone();
         async move {
@@ -467,7 +467,7 @@ fn a_handler_or_hook_may_close_its_own_session() {
 fn a_session_that_is_closed_while_its_messages_wait_is_gone_when_its_handler_is() {
     let (pen, diary) = diary();
     let gate = Gate::new();
-    let mut config = config_of(1, DialectName::Projectforge);
+    let mut config = config_of(1, &Projectforge);
     config.heartbeat.close_grace_ms = 600_000;
     let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);
     let gateway = gateway.start().expect("it starts");

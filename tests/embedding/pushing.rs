@@ -4,7 +4,9 @@ use crate::stage::{
     Client, Hold, ReleaseOnDrop, all, builder, config, config_of, diary, done, id, stop,
 };
 use crate::words::{answered, asked};
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::wserver::Wserver;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, HandleError};
 use campanile::public_id::PublicId;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
@@ -12,7 +14,7 @@ use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
 /// A gateway of three shards with a `wsrv` route, `/x`, and a member of the channel `room` on each
 /// shard, who is the user `jack` as well.
 fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
-    let gateway = builder(config_of(3, DialectName::Wsrv))
+    let gateway = builder(config_of(3, &Wsrv))
         .route("/x")
         .admit(async |upgrade| {
             let admission = Admission::new();
@@ -207,9 +209,9 @@ fn a_user_is_reached_whole_or_for_one_event() {
         ..route
     };
     config.routes = vec![
-        shared(Route::new("/ws", DialectName::Wserver)),
-        shared(Route::new("/admitted", DialectName::Wsrv)),
-        Route::new("/else", DialectName::Wserver),
+        shared(Route::new("/ws", &Wserver)),
+        shared(Route::new("/admitted", &Wsrv)),
+        Route::new("/else", &Wserver),
     ];
     let gateway = builder(config)
         .route("/admitted")
@@ -264,7 +266,7 @@ fn a_total_that_a_shard_does_not_add_to_in_time_is_not_known() {
             push_timeout_ms: 64,
             ..campanile::config::Http::default()
         },
-        ..config_of(2, DialectName::Wsrv)
+        ..config_of(2, &Wsrv)
     };
     let gateway = builder(config)
         .route("/x")

@@ -6,7 +6,9 @@ use crate::stage::{
     Client, Gate, Hold, ReleaseOnDrop, builder, config_of, connect, diary, get, stop,
 };
 use crate::words::{answered, asked};
-use campanile::config::{Config, DialectName};
+use campanile::config::Config;
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::Admission;
 use campanile::{Context, Failure, Gateway, Message, Reply};
 use http_body_util::Empty;
@@ -22,7 +24,7 @@ use tokio::net::TcpStream;
 
 #[test]
 fn a_setup_may_spawn_tasks_and_timers_that_publish() {
-    let gateway = builder(config_of(2, DialectName::Wsrv)).shard(|setup| {
+    let gateway = builder(config_of(2, &Wsrv)).shard(|setup| {
         let shard = setup.shard_index();
         let said: Rc<RefCell<u32>> = Rc::default();
         let mut route = setup.route("/x");
@@ -54,7 +56,7 @@ fn a_setup_may_spawn_tasks_and_timers_that_publish() {
 
 #[test]
 fn a_handler_may_use_timers_and_tasks_and_what_they_do_hurts_nobody() {
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("timers", async |_| {
             let never = std::future::pending::<()>();
@@ -112,7 +114,7 @@ async fn converse(port: u16, text: &str) -> io::Result<String> {
 fn a_handler_may_talk_to_others_over_sockets_of_tokio() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("ask", move |cx: Context| async move {
             let question: String = cx.bind()?;
@@ -150,7 +152,7 @@ fn blocking_work_runs_elsewhere_and_the_shard_goes_on() {
     let hold = Hold::default();
     let held = hold.clone();
     let (pen, diary) = diary();
-    let gateway = builder(config_of(1, DialectName::Wsrv))
+    let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("block", move |cx: Context| {
             let (hold, pen) = (held.clone(), pen.clone());
@@ -183,7 +185,7 @@ fn blocking_work_runs_elsewhere_and_the_shard_goes_on() {
 
 /// A gateway on one shard whose watchdog has little patience.
 fn watched() -> Config {
-    let mut config = config_of(1, DialectName::Easyws);
+    let mut config = config_of(1, &Easyws);
     config.limits.handler_stall_ms = 20;
     // What is logged by other tests names other paths.
     "/watched".clone_into(&mut config.routes[0].path);

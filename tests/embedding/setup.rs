@@ -2,7 +2,9 @@
 
 use crate::stage::{Client, builder, config, diary, done, in_time, noting, stop};
 use crate::words::{answered, asked};
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::easyws::Easyws;
+use campanile::dialect::projectforge::Projectforge;
 use campanile::handler::HandleError;
 use campanile::{Builder, Context, Error, Gateway, Message, Reply};
 use std::cell::RefCell;
@@ -105,8 +107,8 @@ fn a_channel_that_is_declared_twice_is_an_error() {
     };
     let routes = |second| Config {
         routes: vec![
-            route("/a", DialectName::Easyws, "one"),
-            route("/b", DialectName::Projectforge, second),
+            route("/a", &Easyws, "one"),
+            route("/b", &Projectforge, second),
         ],
         ..config(3)
     };

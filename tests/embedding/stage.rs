@@ -4,7 +4,8 @@
 //! [`PATIENCE`]. A client can be put on the shard that a test wants: the HTTP service of
 //! [`builder`] tells a connection where it is, and the connection is upgraded then.
 
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::Dialect;
 use campanile::handler::{Gathered, HandleError, Pending};
 use campanile::limits::Logging;
 use campanile::metrics::Counters;
@@ -43,7 +44,7 @@ pub(crate) fn config(shards: u8) -> Config {
 }
 
 /// [`config`] with a single route, `/x`.
-pub(crate) fn config_of(shards: u8, dialect: DialectName) -> Config {
+pub(crate) fn config_of(shards: u8, dialect: &'static dyn Dialect) -> Config {
     Config {
         routes: vec![Route::new("/x", dialect)],
         ..config(shards)

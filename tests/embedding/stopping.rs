@@ -5,7 +5,9 @@ use crate::stage::{
     connect_to, diary, done, get, in_time,
 };
 use crate::words::asked;
-use campanile::config::{Config, DialectName};
+use campanile::config::Config;
+use campanile::dialect::echo::Echo;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::Fault;
 use campanile::handler::{Admission, HandleError};
 use campanile::metrics::Counters;
@@ -29,7 +31,7 @@ fn stopped(stopping: JoinHandle<Counters>) -> Counters {
 /// A gateway whose command `wait` waits at a gate and keeps something meanwhile.
 fn waiting(pen: &Pen, gate: &Gate) -> Gateway {
     let (pen, closing, gate) = (pen.clone(), pen.clone(), gate.clone());
-    let gateway = builder(config_of(2, DialectName::Wsrv)).route("/x");
+    let gateway = builder(config_of(2, &Wsrv)).route("/x");
     let gateway = gateway
         .admit(async |upgrade| {
             let last = LastWords {
@@ -135,7 +137,7 @@ fn a_stop_does_not_wait_for_blocking_work_beyond_the_grace() {
     let (held, spawned) = (hold.clone(), hold.clone());
     let (pen, diary) = diary();
     let spawning = pen.clone();
-    let gateway = builder(config_of(2, DialectName::Wsrv))
+    let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("block", move |cx: Context| {
             let (hold, pen) = (held.clone(), pen.clone());
@@ -173,7 +175,7 @@ fn a_stop_does_not_wait_for_blocking_work_beyond_the_grace() {
 #[test]
 fn a_stop_waits_for_no_task_that_was_only_spawned() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(2, DialectName::Wsrv)).shard(move |setup| {
+    let gateway = builder(config_of(2, &Wsrv)).shard(move |setup| {
         let kept = Noted("dropped", pen.clone());
         let route = setup.route("/x").handle_of_route();
         tokio::task::spawn_local(async move {
@@ -211,7 +213,7 @@ fn a_grace_without_end_ends_when_everything_has() {
 /// and made again.
 #[test]
 fn a_cancellation_that_never_ends_is_noticed() {
-    let mut config = config_of(1, DialectName::Echo);
+    let mut config = config_of(1, &Echo);
     config.heartbeat.handshake_timeout_ms = 100;
     config.heartbeat.close_grace_ms = 100;
     let gateway = builder(config).provoke_panic(Fault::Cancel).start();
@@ -240,7 +242,7 @@ fn two_members(config: Config) -> (Gateway, [Client; 2]) {
 #[test]
 fn what_handles_have_asked_is_done_before_the_end_and_nothing_after() {
     const PUSHES: usize = 500;
-    let (gateway, mut clients) = two_members(config_of(2, DialectName::Wsrv));
+    let (gateway, mut clients) = two_members(config_of(2, &Wsrv));
     let handle = gateway.handle();
     // One publishes through each shard.
     let routes = [gateway.route("/x"), gateway.route("/x")].map(|it| it.expect("it is there"));
@@ -291,7 +293,7 @@ fn what_handles_have_asked_is_done_before_the_end_and_nothing_after() {
 fn during_the_delay_a_gateway_goes_on() {
     let config = Config {
         drain_delay_ms: 500,
-        ..config_of(2, DialectName::Wsrv)
+        ..config_of(2, &Wsrv)
     };
     let (gateway, mut clients) = two_members(config);
     let (address, route) = (gateway.local_addr(), gateway.route("/x"));
@@ -315,7 +317,7 @@ fn a_stop_closes_sessions_at_the_pace_of_the_config() {
     const SESSIONS: usize = 200;
     let config = Config {
         drain_ms: 100_000,
-        ..config_of(2, DialectName::Wsrv)
+        ..config_of(2, &Wsrv)
     };
     let gateway = builder(config).start().expect("it starts");
     let mut clients: Vec<Client> = (0..SESSIONS)
@@ -344,7 +346,7 @@ fn a_stop_goes_on_beside_a_shard_that_is_held() {
     let hold = Hold::default();
     let held = hold.clone();
     let (pen, diary) = diary();
-    let gateway = builder(config_of(2, DialectName::Wsrv))
+    let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("hold", move |_| {
             pen.note("holds");

@@ -5,7 +5,7 @@ use crate::stage::{
     stop,
 };
 use crate::words::{answered, asked};
-use campanile::config::DialectName;
+use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::RouteBuilder;
 use campanile::handler::Admission;
 use campanile::public_id::PublicId;
@@ -25,7 +25,7 @@ struct Calls(Rc<Cell<u32>>);
 fn values_are_a_sessions_own_and_live_exactly_as_long() {
     let (pen, diary) = diary();
     let closing = pen.clone();
-    let gateway = builder(config_of(2, DialectName::Wsrv))
+    let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .admit(async |_| Ok(Admission::new().value(Calls::default())))
         .handle("count", move |cx: Context| {
@@ -83,7 +83,7 @@ fn values_are_a_sessions_own_and_live_exactly_as_long() {
 #[test]
 fn a_session_that_is_kept_after_its_end_stands_alone() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(1, DialectName::Wsrv)).shard(move |setup| {
+    let gateway = builder(config_of(1, &Wsrv)).shard(move |setup| {
         let kept: Rc<Cell<Option<Session>>> = Rc::default();
         let keeping = Rc::clone(&kept);
         let (pen, dropping, closing) = (pen.clone(), pen.clone(), pen.clone());
@@ -168,7 +168,7 @@ fn last_words(route: &RouteHandle) -> LastWords {
 /// A gateway on which much is kept that publishes when it is dropped.
 fn with_last_words(gate: &Gate) -> Gateway {
     let gate = gate.clone();
-    let route = builder(config_of(2, DialectName::Wsrv)).route("/x");
+    let route = builder(config_of(2, &Wsrv)).route("/x");
     let route = with_channel(route)
         .admit(async |upgrade| {
             let admission = Admission::new();
@@ -341,7 +341,7 @@ fn shared_values_are_seen_from_every_shard_and_those_who_share_can_be_pushed_to(
 #[test]
 fn ids_are_random_uuids_and_numbers_count_sessions_and_neither_comes_again() {
     let (pen, diary) = diary();
-    let gateway = builder(config_of(3, DialectName::Wsrv)).route("/x");
+    let gateway = builder(config_of(3, &Wsrv)).route("/x");
     let gateway = gateway.on_open(move |session: Session| {
         pen.note(format!("{} {}", session.id(), session.number()));
         async {}

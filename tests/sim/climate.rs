@@ -1,6 +1,7 @@
 //! What a simulated world is like, and the config that its gateway runs with.
 
-use campanile::config::{Config, DialectName, Route};
+use campanile::config::{Config, Route};
+use campanile::dialect::edk::Edk;
 use campanile::time::TICK_MS;
 
 /// What a world is like.
@@ -45,7 +46,7 @@ pub(crate) fn config(climate: &Climate) -> Config {
     if climate.is_lively {
         config.limits.channels_per_session_max = u32::try_from(CHANNELS_MAX).expect("few");
         config.limits.claims_waiting_max = 2;
-        let mut yields = Route::new("/edk-yields", DialectName::Edk);
+        let mut yields = Route::new("/edk-yields", &Edk);
         yields.kick_out_new_user_conn = true;
         config.routes.push(yields);
     }
@@ -54,7 +55,7 @@ pub(crate) fn config(climate: &Climate) -> Config {
         route.commands.clear();
         route.channels.clear();
         route.join_on_open.clear();
-        if climate.is_watched && route.dialect == DialectName::Projectforge {
+        if climate.is_watched && route.dialect.name() == "projectforge" {
             route.tap_path = Some("/tap".to_owned());
         }
         if climate.is_lively {
@@ -63,7 +64,7 @@ pub(crate) fn config(climate: &Climate) -> Config {
         route.limits.outbox_bytes_max = climate.outbox_bytes;
         route.limits.ping_interval_ms = ms(100);
         route.limits.idle_timeout_ms = ms(IDLE_TIMEOUT);
-        if route.dialect == DialectName::Wserver {
+        if route.dialect.name() == "wserver" {
             route.limits.registration_timeout_ms = ms(climate.registration_timeout);
         }
     }

@@ -15,7 +15,7 @@ mod wsrv;
 
 use crate::script::Script;
 use campanile::Gateway;
-use campanile::config::{Config, DialectName};
+use campanile::config::Config;
 use campanile::gateway::Builder;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -32,20 +32,20 @@ pub(crate) fn builder_for(script: &Script, config: Config) -> Builder {
 /// A gateway with handlers on every route.
 pub(crate) fn builder(config: Config) -> Builder {
     let routes = config.routes.iter();
-    let routes: Vec<(String, DialectName)> = routes
-        .map(|route| (route.path.clone(), route.dialect))
+    let routes: Vec<(String, &str)> = routes
+        .map(|route| (route.path.clone(), route.dialect.name()))
         .collect();
     // Handlers of all shards that wait, each for a permit that another handler gives.
     let gate = Arc::new(Semaphore::new(0));
     Gateway::builder(config).shard(move |setup| {
         for (path, dialect) in &routes {
             let mut route = setup.route(path);
-            match dialect {
-                DialectName::Wsrv => wsrv::set_up(&mut route, &gate),
-                DialectName::Easyws => easyws::set_up(&mut route, &gate),
-                DialectName::Projectforge => projectforge::set_up(&mut route),
-                DialectName::Edk => edk::set_up(&mut route),
-                DialectName::Wserver | DialectName::Echo => {}
+            match *dialect {
+                "wsrv" => wsrv::set_up(&mut route, &gate),
+                "easyws" => easyws::set_up(&mut route, &gate),
+                "projectforge" => projectforge::set_up(&mut route),
+                "edk" => edk::set_up(&mut route),
+                _ => {}
             }
         }
     })

@@ -28,8 +28,8 @@ use self::reader::{Entry, Reader};
 use super::error::{ConfigError, Places};
 use super::route::ROUTE_KEYS;
 use super::{
-    Api, ApiLimits, BackendLimits, Config, Heartbeat, Http, Limits, Listen, Logging, Ring, Secret,
-    Shards,
+    Api, ApiLimits, BackendLimits, Config, DEFAULT_ROUTES, Heartbeat, Http, Limits, Listen,
+    Logging, Ring, Secret, Shards,
 };
 use crate::vocabulary::limits::{
     DRAIN_DELAY_MS, DRAIN_MS, RouteLimits, SHUTDOWN_GRACE_MS, Setting,
@@ -75,7 +75,7 @@ const HEADER_KEYS: &[&str] = &["name", "value"];
 
 impl Reader {
     fn config(&mut self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
+        let mut config = Config::without_routes();
         let mut routes = None;
 
         for entry in self.entries("", document) {
@@ -119,13 +119,13 @@ impl Reader {
             }
         }
 
-        match routes {
-            Some(entry) => config.routes = self.routes(&entry, &config)?,
-            None => {
-                for route in &mut config.routes {
-                    route.limits =
-                        RouteLimits::inherited(route.dialect, &config.limits, &config.heartbeat);
-                }
+        if let Some(entry) = routes {
+            config.routes = self.routes(&entry, &config)?;
+        } else {
+            config.routes.clone_from(&DEFAULT_ROUTES);
+            for route in &mut config.routes {
+                route.limits =
+                    RouteLimits::inherited(route.dialect, &config.limits, &config.heartbeat);
             }
         }
         Ok(config)

@@ -9,11 +9,12 @@ use std::str::FromStr;
 use toml::de::DeTable;
 
 use super::super::error::ConfigError;
-use super::super::route::ROUTE_KEYS;
+use super::super::route::{ROUTE_KEYS, language, language_names};
 use super::super::words::{quoted, quoted_list, unknown};
-use super::super::{Config, DialectName, Origin, PushAuth, Route, Schema, Tokens};
+use super::super::{Config, Origin, PushAuth, Route, Schema, Tokens};
 use super::HEADER_KEYS;
 use super::reader::{Entry, Reader};
+use crate::dialect::Dialect;
 use crate::vocabulary::limits::RouteLimits;
 
 const NEEDS: &str = "a route needs";
@@ -46,10 +47,10 @@ impl Reader {
     ) -> Result<Route, ConfigError> {
         let entries = self.entries(&whole.path, table);
         let Some(entry) = entries.iter().find(|entry| entry.key == "dialect") else {
-            let allowed = quoted_list(DialectName::SPELLINGS);
+            let allowed = quoted_list(&language_names());
             return Err(self.missing(whole, NEEDS, "dialect", &format!("allowed are {allowed}")));
         };
-        let dialect = self.parsed(entry, DialectName::from_str)?;
+        let dialect = self.parsed(entry, language)?;
         let mut route = Route::new("", dialect);
         route.limits = RouteLimits::inherited(dialect, &config.limits, &config.heartbeat);
 
@@ -207,7 +208,7 @@ impl Reader {
     }
 
     /// Complains about a key that no route has, or none of this dialect.
-    fn is_of_route(&self, entry: &Entry<'_>, dialect: DialectName) -> Result<(), ConfigError> {
+    fn is_of_route(&self, entry: &Entry<'_>, dialect: &dyn Dialect) -> Result<(), ConfigError> {
         let known = ROUTE_KEYS.iter().find(|known| known.key == entry.key);
         if known.is_some_and(|known| known.is_for(dialect)) {
             return Ok(());
@@ -219,7 +220,7 @@ impl Reader {
         }
         let problem = format!(
             "a route of dialect \"{}\" has no such key; allowed here: {}",
-            dialect.as_str(),
+            dialect.name(),
             allowed.join(", ")
         );
         Err(self.places.complain(&entry.path, problem))
@@ -233,6 +234,9 @@ mod tests {
         OnFailure, Overrides, PublishTo, PushFrame, ReplyData, Rule, Secret, Sender, TokenSource,
     };
     use super::*;
+    use crate::dialect::edk::Edk;
+    use crate::dialect::projectforge::Projectforge;
+    use crate::dialect::wsrv::Wsrv;
 
     fn read(text: &str) -> Result<Config, ConfigError> {
         Config::from_toml("f.toml", text, &Overrides::default())
@@ -327,11 +331,11 @@ mod tests {
         let all_have = [&all_have[..], &["ping_interval_ms", "idle_timeout_ms"]].concat();
         assert_eq!(ROUTE_KEYS.len(), LINES.len() + all_have.len());
 
-        for dialect in DialectName::SPELLINGS {
+        for dialect in language_names() {
             let mut allowed = ROUTE_KEYS.iter().map(|it| it.key).collect::<Vec<_>>();
             for (line, dialects) in LINES {
                 let (key, _) = line.split_once(' ').expect("a key and a value");
-                if !dialects.split(' ').any(|it| it == *dialect) {
+                if !dialects.split(' ').any(|it| it == dialect) {
                     allowed.retain(|it| *it != key);
                 }
             }
@@ -349,7 +353,7 @@ mod tests {
                 ] {
                     let error = read(&text).err().map(|error| error.to_string());
                     let is_refused = error.as_ref() == Some(&complaint);
-                    let is_allowed = dialects.split(' ').any(|it| it == *dialect);
+                    let is_allowed = dialects.split(' ').any(|it| it == dialect);
                     assert_eq!(is_refused, !is_allowed, "{text}: {error:?}");
                 }
             }
@@ -425,12 +429,12 @@ mod tests {
                 message: "ws.Message".to_owned(),
                 command_field: Some("type".to_owned()),
             },
-            ..Route::new("/a", DialectName::Edk)
+            ..Route::new("/a", &Edk)
         };
         assert_eq!(read, expected);
 
         let read = route("wsrv", "push_frame = 'text'\nrequests_in_flight_max = 7");
-        let mut expected = Route::new("/a", DialectName::Wsrv);
+        let mut expected = Route::new("/a", &Wsrv);
         expected.push_frame = PushFrame::Text;
         expected.limits.requests_in_flight_max = 7;
         assert_eq!(read, expected);
@@ -439,7 +443,7 @@ mod tests {
             "projectforge",
             "from = 'user'\nlenient = true\ntap_path = '/t'\ntap_secret = 's'",
         );
-        let mut expected = Route::new("/a", DialectName::Projectforge);
+        let mut expected = Route::new("/a", &Projectforge);
         expected.from = Sender::User;
         expected.tap_path = Some("/t".to_owned());
         expected.tap_secret = Some(Secret::new("s"));
@@ -480,7 +484,7 @@ mod tests {
                 on_failure: OnFailure::Close,
             }),
             join_on_open: vec!["global".to_owned(), "user:{user}".to_owned()],
-            ..Route::new("/a", DialectName::Wsrv)
+            ..Route::new("/a", &Wsrv)
         };
         assert_eq!(config.routes, [expected]);
         assert_eq!(config.backends, [Backend::new("app", "http://127.0.0.1/")]);

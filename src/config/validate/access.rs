@@ -1,7 +1,8 @@
 //! How a route finds out who a client is: its tokens, where they are taken from, and its JWTs.
 
-use super::super::{Config, DialectName, Jwt, JwtKeys, Limits, Route, TokenSource};
+use super::super::{Config, Jwt, JwtKeys, Limits, Route, TokenSource};
 use super::texts::{Complaint, SECRET_BYTES_MAX, check_length, complain, is_token_byte};
+use crate::dialect::TokenPlace;
 
 /// Checks what a route says about its clients' tokens.
 pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
@@ -33,14 +34,14 @@ fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
             "users have 1 to {user_max} bytes (limits.name_bytes_max)"
         ));
     }
-    let (is_allowed, rule): TokenBytes = match route.dialect {
-        DialectName::Edk => (
+    let (is_allowed, rule): TokenBytes = match route.dialect.route_spec().token {
+        TokenPlace::Subprotocol => (
             is_token_byte,
             "tokens are sent as a subprotocol, and have letters, digits and !#$%&'*+-.^_`|~ only",
         ),
-        DialectName::Easyws => (is_cookie_byte, IN_A_COOKIE),
-        DialectName::Wsrv | DialectName::Projectforge => tokens_of_sources(route),
-        DialectName::Wserver | DialectName::Echo => (|_| true, ""),
+        TokenPlace::Cookie => (is_cookie_byte, IN_A_COOKIE),
+        TokenPlace::Sources => tokens_of_sources(route),
+        TokenPlace::Message | TokenPlace::None => (|_| true, ""),
     };
     let mut bytes = tokens.iter().flat_map(|(token, _)| token.bytes());
     if bytes.all(is_allowed) {

@@ -8,7 +8,7 @@ use super::super::{Action, CommandSetting, Config, Limits, ReplyData, Route};
 use super::channels;
 use super::rule::{self, Surroundings};
 use super::texts::{Complaint, complain};
-use crate::dialect::{self, Dialect};
+use crate::dialect::Dialect;
 
 /// Checks the commands of a route.
 pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
@@ -18,10 +18,9 @@ pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
         let problem = format!("has {count} commands, allowed are 0 to {COMMANDS_MAX}");
         return complain("commands", problem);
     }
-    let dialect = dialect_of(route);
     for (name, command) in &route.commands {
         let key = key_in("commands", name);
-        check_name(name, dialect, limits).or_else(|problem| complain(&key, problem))?;
+        check_name(name, route.dialect, limits).or_else(|problem| complain(&key, problem))?;
         check_action(name, command, route, config)
             .map_err(|(part, problem)| (format!("{key}.{part}"), problem))?;
         if command.action == Action::Hook && route.hooks.is_none() {
@@ -67,8 +66,8 @@ fn check_action(
             is_short(spoken, limits).or_else(|problem| complain("event", problem))?;
             // What has no name is published under one that all others have words for.
             let is_heard = |other: &&Route| !spoken.is_empty() || other.path == route.path;
-            let mut languages = config.routes_beside(route).filter(is_heard).map(dialect_of);
-            let checked = languages.try_for_each(|language| language.check_event(spoken));
+            let mut routes = config.routes_beside(route).filter(is_heard);
+            let checked = routes.try_for_each(|it| it.dialect.check_event(spoken));
             checked.or_else(|problem| {
                 let spoken = quoted(spoken);
                 let cure = match event {
@@ -90,11 +89,6 @@ fn check_action(
             }
         },
     }
-}
-
-fn dialect_of(route: &Route) -> &'static dyn Dialect {
-    let dialect = dialect::named(route.dialect.as_str());
-    dialect.expect("every dialect of the config is built in")
 }
 
 fn check_channel(channel: Option<&String>, limits: &Limits) -> Result<(), Complaint> {

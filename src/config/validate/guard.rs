@@ -4,7 +4,7 @@
 //! request must show, not at whether a secret is a good one.
 
 use super::super::error::{ConfigError, Places};
-use super::super::{Config, DialectName, PushAuth, Route};
+use super::super::{Config, PushAuth, Route};
 
 /// Checks that nothing is open to everyone who reaches the gateway, unless the operator meant it.
 pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
@@ -76,7 +76,7 @@ fn tap_is_open(config: &Config, route: &Route) -> Option<String> {
 fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
     let is_named = config.trusts_user_header(route)
         || route.authenticates()
-        || route.dialect != DialectName::Edk;
+        || !route.dialect.route_spec().exclusive_users;
     if is_named {
         return None;
     }

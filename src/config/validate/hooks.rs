@@ -1,8 +1,11 @@
 //! What a route may ask of a backend.
 
+use std::borrow::Cow;
+
 use super::super::words::{quoted, quoted_list, unknown};
-use super::super::{Action, Config, DialectName, HookKind, Route, Rule};
+use super::super::{Action, Config, HookKind, Route, Rule};
 use super::texts::{Complaint, complain};
+use crate::dialect::TokenPlace;
 
 /// Checks a route's hooks.
 pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
@@ -21,17 +24,20 @@ pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
         return complain("hooks.backend", problem);
     }
     for (index, kind) in hooks.on.iter().enumerate() {
-        let problem = match kind {
-            HookKind::Message if route.dialect == DialectName::Wserver => {
-                "\"message\" is for dialects with commands, and \"wserver\" has none"
+        let problem: Cow<'_, str> = match kind {
+            HookKind::Message if !route.has("commands") => {
+                let dialect = quoted(route.dialect.name());
+                format!("\"message\" is for dialects with commands, and {dialect} has none").into()
             }
-            HookKind::Authenticate if route.dialect != DialectName::Wserver => {
+            HookKind::Authenticate if route.dialect.route_spec().token != TokenPlace::Message => {
                 "\"authenticate\" is for \"wserver\", where messages have a token; elsewhere \
                  \"open\" says who a client is"
+                    .into()
             }
             HookKind::Authenticate if route.tokens.is_some() || route.jwt.is_some() => {
                 "\"authenticate\" does not go together with tokens or a jwt, which say what a \
                  token is worth"
+                    .into()
             }
             HookKind::Open | HookKind::Authenticate | HookKind::Message | HookKind::Close => {
                 continue;

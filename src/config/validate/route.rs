@@ -3,7 +3,7 @@
 //! Each rule names the key that it complains about; the caller knows which route it is. Whether
 //! what a route has is guarded well enough is for `guard.rs` to judge.
 
-use super::super::route::{ROUTE_KEYS, is_name};
+use super::super::route::{ROUTE_KEYS, is_name, language};
 use super::super::words::quoted;
 use super::super::{Config, Origin, PushAuth, Route, Schema};
 use super::texts::{Complaint, check_header_value, check_length, complain, is_token, not_a_name};
@@ -25,12 +25,14 @@ pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
     check_tap_secret(route)
 }
 
-/// For routes made in code: the file has already complained about keys a dialect lacks.
+/// For routes made in code: the file has already complained about a dialect that there is not, and
+/// about keys a dialect lacks.
 fn dialect_has_use_for(route: &Route) -> Result<(), Complaint> {
+    language(route.dialect.name()).map_err(|problem| ("dialect".to_owned(), problem))?;
     match ROUTE_KEYS.iter().find(|key| key.is_misplaced(route)) {
         None => Ok(()),
         Some(key) => {
-            let dialect = quoted(route.dialect.as_str());
+            let dialect = quoted(route.dialect.name());
             let problem = format!("a route of dialect {dialect} has no such key");
             complain(key.key, problem)
         }
@@ -231,11 +233,13 @@ const HEADER_NAME_BYTES_MAX: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::super::super::{
-        Action, ChannelSetting, CommandSetting, DialectName, Hooks, Jwt, JwtKeys, OnFailure,
-        PushFrame, Secret, Sender, TokenSource, Tokens,
+        Action, ChannelSetting, CommandSetting, Hooks, Jwt, JwtKeys, OnFailure, PushFrame, Secret,
+        Sender, TokenSource, Tokens,
     };
     use super::super::tests::trial::{check, read};
     use super::*;
+    use crate::dialect::echo::Echo;
+    use crate::dialect::tap::Tap;
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
@@ -432,6 +436,14 @@ mod tests {
     }
 
     #[test]
+    fn a_route_made_in_code_has_a_dialect_that_routes_have() {
+        let error = super::check(&Route::new("/a", &Tap), &Config::default());
+        let (key, problem) = error.expect_err("it is what taps speak");
+        assert_eq!(key, "dialect");
+        assert!(problem.starts_with("\"tap\" is unknown, allowed are \"edk\", "));
+    }
+
+    #[test]
     fn a_route_made_in_code_has_only_what_its_dialect_has_a_use_for() {
         type Spoil = fn(&mut Route);
         let descriptor = |route: &mut Route| route.schema = Schema::Builtin;
@@ -511,7 +523,7 @@ mod tests {
             ),
         ];
         for (push_auth, key) in push_auths {
-            let mut route = Route::new("/a", DialectName::Echo);
+            let mut route = Route::new("/a", &Echo);
             route.push_auth = push_auth;
             let error = super::check(&route, &Config::default()).expect_err(key);
             assert_eq!(error.0, key);

@@ -3,9 +3,12 @@
 
 use super::backend::{Asked, PATIENCE, TestBackend};
 use crate::Gateway;
-use crate::config::{
-    Backend, ChannelSetting, Config, DialectName, HookKind, Hooks, OnFailure, Route, Rule,
-};
+use crate::config::{Backend, ChannelSetting, Config, HookKind, Hooks, OnFailure, Route, Rule};
+use crate::dialect::Dialect;
+use crate::dialect::easyws::Easyws;
+use crate::dialect::edk::Edk;
+use crate::dialect::projectforge::Projectforge;
+use crate::dialect::wsrv::Wsrv;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -21,7 +24,7 @@ pub(super) struct Stage {
     pub(super) backend: TestBackend,
 }
 
-fn config(dialect: DialectName, backend: &TestBackend) -> Config {
+fn config(dialect: &'static dyn Dialect, backend: &TestBackend) -> Config {
     let mut route = Route::new("/x", dialect);
     route.hooks = Some(Hooks {
         backend: "b".to_owned(),
@@ -43,7 +46,7 @@ fn config(dialect: DialectName, backend: &TestBackend) -> Config {
 }
 
 impl Stage {
-    pub(super) fn new(dialect: DialectName, change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn new(dialect: &'static dyn Dialect, change: impl FnOnce(&mut Config)) -> Self {
         let backend = TestBackend::start();
         let mut config = config(dialect, &backend);
         change(&mut config);
@@ -192,7 +195,7 @@ pub(super) fn lobby() -> Value {
 
 #[test]
 fn an_upgrade_is_told_to_the_backend_as_it_came() {
-    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let mut stage = Stage::new(&Easyws, |_| {});
     let headers =
         "X-Note: a\r\nCookie: auth=t0ken\r\nx-note: b\r\nTE: trailers\r\nX-Bad: \u{e9}\r\n";
     let client = stage.connect("/x?room=3&n=%20", headers);
@@ -228,7 +231,7 @@ fn an_upgrade_is_told_to_the_backend_as_it_came() {
 
 #[test]
 fn a_session_is_what_the_backend_makes_of_it() {
-    let mut stage = Stage::new(DialectName::Wsrv, |_| {});
+    let mut stage = Stage::new(&Wsrv, |_| {});
     let mut session = stage.open(
         "/x",
         "",
@@ -290,7 +293,7 @@ fn a_session_is_what_the_backend_makes_of_it() {
 
 #[test]
 fn a_session_is_closed_behind_the_response() {
-    let mut stage = Stage::new(DialectName::Wsrv, |_| {});
+    let mut stage = Stage::new(&Wsrv, |_| {});
     let mut session = stage.open("/x", "", &lobby());
     session.say(&request("chat", "s3"));
     let close = r#"{"leave":["room"],"failure":{"status":7,"message":"no"},
@@ -308,7 +311,7 @@ fn a_session_is_closed_behind_the_response() {
 
 #[test]
 fn nonsense_changes_nothing() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+    let mut stage = Stage::new(&Wsrv, |config| {
         config.limits.channels_per_session_max = 2;
     });
     let mut session = stage.open("/x", "", &lobby());
@@ -342,7 +345,7 @@ fn nonsense_changes_nothing() {
 
 #[test]
 fn a_session_whose_message_failed_is_closed_where_that_is_wanted() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+    let mut stage = Stage::new(&Wsrv, |config| {
         let hooks = config.routes[0].hooks.as_mut().expect("it has some");
         hooks.on_failure = OnFailure::Close;
     });
@@ -355,7 +358,7 @@ fn a_session_whose_message_failed_is_closed_where_that_is_wanted() {
 
 #[test]
 fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+    let mut stage = Stage::new(&Wsrv, |config| {
         config.backends[0].limits.retry_delay_ms = 1;
         config.backends[0].limits.retries_max = 1;
     });
@@ -396,7 +399,7 @@ fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
 
 #[test]
 fn messages_of_one_session_are_asked_about_in_turn_and_hold_up_nobody_else() {
-    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let mut stage = Stage::new(&Easyws, |_| {});
     let mut first = stage.open("/x", "Cookie: auth=a\r\n", &json!({"admit": true}));
     let mut second = stage.open("/x", "Cookie: auth=b\r\n", &json!({"admit": true}));
     first.say("a: 1");
@@ -429,7 +432,7 @@ fn messages_of_one_session_are_asked_about_in_turn_and_hold_up_nobody_else() {
 
 #[test]
 fn what_comes_behind_the_message_that_closes_is_not_asked_about() {
-    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let mut stage = Stage::new(&Easyws, |_| {});
     let mut session = stage.open("/x", "Cookie: auth=a\r\n", &json!({"admit": true}));
     session.say("a: 1");
     session.say("b: 2");
@@ -444,7 +447,7 @@ fn what_comes_behind_the_message_that_closes_is_not_asked_about() {
 
 #[test]
 fn bytes_are_base64_in_both_directions() {
-    let mut stage = Stage::new(DialectName::Edk, |config| {
+    let mut stage = Stage::new(&Edk, |config| {
         config.routes[0].authenticated_by_code = true;
     });
     let mut session = stage.open(
@@ -468,7 +471,7 @@ fn bytes_are_base64_in_both_directions() {
 
 #[test]
 fn a_backend_decides_who_joins() {
-    let mut stage = Stage::new(DialectName::Easyws, |_| {});
+    let mut stage = Stage::new(&Easyws, |_| {});
     let mut session = stage.open(
         "/x",
         "Cookie: auth=a\r\n",
@@ -507,7 +510,7 @@ fn a_backend_decides_who_joins() {
 
 #[test]
 fn a_client_that_connects_to_a_channel_is_asked_about_without_a_session() {
-    let mut stage = Stage::new(DialectName::Projectforge, |_| {});
+    let mut stage = Stage::new(&Projectforge, |_| {});
     for (allow, status) in [(false, 403), (true, 101)] {
         let client = stage.connect("/x?ch=secret", "");
         let asked = stage.next("open");
@@ -526,7 +529,7 @@ fn a_client_that_connects_to_a_channel_is_asked_about_without_a_session() {
 
 #[test]
 fn a_backend_that_restarts_between_two_messages_is_not_missed() {
-    let mut stage = Stage::new(DialectName::Wsrv, |_| {});
+    let mut stage = Stage::new(&Wsrv, |_| {});
     let mut session = stage.open("/x", "", &lobby());
     for round in 0..10 {
         let seqno = format!("s{round}");
@@ -543,7 +546,7 @@ fn a_backend_that_restarts_between_two_messages_is_not_missed() {
 
 #[test]
 fn a_slow_open_delays_no_message_of_those_who_are_in() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+    let mut stage = Stage::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 2;
     });
     let mut session = stage.open("/x", "", &lobby());

@@ -3,7 +3,8 @@
 use super::backend::{PATIENCE, TestBackend};
 use super::client::{YES, ask, ask_with, config, report, run};
 use super::gateway::{Stage, lobby};
-use crate::config::{Backend, DialectName};
+use crate::config::Backend;
+use crate::dialect::wsrv::Wsrv;
 use crate::hooks::HookError;
 use crate::hooks::answers::read_allow;
 use crate::hooks::asks::Hook;
@@ -152,7 +153,7 @@ fn waiting_for_a_turn_is_not_part_of_the_time_of_a_close() {
 
 #[test]
 fn each_of_many_ends_is_told_once() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+    let mut stage = Stage::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 2;
         config.backends[0].limits.requests_waiting_max = 38;
     });
@@ -179,7 +180,7 @@ fn each_of_many_ends_is_told_once() {
 
 #[test]
 fn ends_that_the_queue_has_no_room_for_are_counted_to_the_last() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+    let mut stage = Stage::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 1;
         config.backends[0].limits.requests_waiting_max = 3;
     });
@@ -204,7 +205,7 @@ fn ends_that_the_queue_has_no_room_for_are_counted_to_the_last() {
 
 #[test]
 fn ends_that_wait_when_the_gateway_stops_have_its_grace() {
-    let mut stage = Stage::new(DialectName::Wsrv, |config| {
+    let mut stage = Stage::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 1;
     });
     let sessions: Vec<_> = (0..5).map(|_| stage.open("/x", "", &lobby())).collect();

@@ -1,6 +1,7 @@
 //! What is remembered for clients against what is recomputed, and what happens at each bound.
 
-use crate::config::{Config, DialectName, Route};
+use crate::config::{Config, Route};
+use crate::dialect::edk::Edk;
 use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
 use crate::shard::{Joined, NoRoom, Ruling, Shard};
@@ -25,10 +26,10 @@ fn shard(session: u32, shard: u64, home_of_all: bool) -> Shard {
     config.limits.claims_waiting_max = 2;
     for route in &mut config.routes {
         // So that sessions of several languages share their channels.
-        route.namespace = (route.dialect != DialectName::Echo).then(|| "town".to_owned());
+        route.namespace = (route.dialect.name() != "echo").then(|| "town".to_owned());
         route.channels.clear();
     }
-    let mut yields = Route::new("/edk-yields", DialectName::Edk);
+    let mut yields = Route::new("/edk-yields", &Edk);
     yields.kick_out_new_user_conn = true;
     config.routes.push(yields);
     let settings = Arc::new(shard_settings(&config));

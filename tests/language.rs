@@ -1,0 +1,283 @@
+//! What a new language takes: this file has one, and nothing else in the gateway knows of it.
+//!
+//! It is added to the registry as one more line would add it. Then it is what all others are:
+//! configured, described, served, sent to and pushed to, over real sockets.
+//!
+//! ```text
+//! client                        gateway                     pusher
+//!   | echo hi                      |                           |
+//!   |----------------------------->|                           |
+//!   |                      echo hi |                           |
+//!   |<-----------------------------|   POST /plain/push        |
+//!   |                              |   jack news hello         |
+//!   |                   news hello |<--------------------------|
+//!   |<-----------------------------|                           |
+//! ```
+
+use campanile::codec::json::Scratch;
+use campanile::config::{self, Config, Origin, Overrides, Route};
+use campanile::content::{Correlation, Outcome};
+use campanile::dialect::{
+    self, Answered, Call, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground,
+    PushRequest, Refusal, RouteFacts, RouteSpec, TokenPlace,
+};
+use campanile::limits::{Limits, RouteLimits};
+use campanile::publication::Publication;
+use campanile::ws::Kind;
+use campanile::{Gateway, Message, cli};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Once;
+use std::time::Duration;
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::{Message as Frame, WebSocket};
+
+/// A command, a space, and anything.
+#[derive(Debug)]
+struct Plain;
+
+impl Dialect for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+
+    fn route_spec(&self) -> RouteSpec {
+        RouteSpec {
+            summary: "a command, a space, and anything",
+            keys: "playground_path tokens token_from commands push_path drop_path",
+            token: TokenPlace::Sources,
+            same_origin: true,
+            playground: Playground::saying("echo hi"),
+            default_route: Some(DefaultRoute {
+                name: "plain",
+                has_playground: true,
+                keys: "\n# Where messages are pushed with POST.\npush_path = \"/plain/push\"\n",
+                has_chat: true,
+                ..DefaultRoute::default()
+            }),
+            ..RouteSpec::default()
+        }
+    }
+
+    fn default_limits(&self, route: &mut RouteLimits, _: &Limits) {
+        route.idle_timeout_ms = 12_345;
+    }
+
+    fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
+        vec![format!("send {} hi", facts.command)]
+    }
+
+    fn decode<'m>(
+        &self,
+        kind: Kind,
+        payload: &'m mut [u8],
+        _: &Options,
+        _: &'m mut Scratch,
+        intents: &mut Intents<'m>,
+    ) -> Result<(), Refusal> {
+        let text = str::from_utf8(payload).map_err(|_| Refusal::InvalidText)?;
+        let (command, data) = text.split_once(' ').ok_or(Refusal::Malformed)?;
+        intents.push(Intent::Call(Call {
+            command,
+            id: "",
+            channel: "",
+            from: "",
+            data: Some(data.as_bytes()),
+            kind,
+        }));
+        Ok(())
+    }
+
+    fn answer(
+        &self,
+        correlation: &Correlation,
+        outcome: &Outcome,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> Answered {
+        let Outcome::Replied(reply) = outcome else {
+            return Answered::Nothing;
+        };
+        put(&correlation.command, reply.data().bytes(), message);
+        Answered::Message(Kind::Text)
+    }
+
+    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+        let content = &publication.content;
+        put(content.event, content.data.bytes(), message);
+        Kind::Text
+    }
+
+    fn read_push<'b>(&self, body: &'b [u8], _: &'b mut Scratch) -> Option<PushRequest<'b>> {
+        let (user, rest) = str::from_utf8(body).ok()?.split_once(' ')?;
+        let (event, message) = rest.split_once(' ')?;
+        Some(PushRequest {
+            user,
+            event,
+            message,
+        })
+    }
+
+    fn read_drop(&self, body: &mut [u8]) -> Result<DropRequest, String> {
+        let user = str::from_utf8(body).map_err(|error| error.to_string())?;
+        Ok(DropRequest {
+            user: user.to_owned(),
+            event: None,
+        })
+    }
+}
+
+fn put(command: &str, data: &[u8], message: &mut Vec<u8>) {
+    message.extend_from_slice(command.as_bytes());
+    message.push(b' ');
+    message.extend_from_slice(data);
+}
+
+/// Adds the language, before anything asks for one.
+fn add() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| dialect::add(&Plain));
+}
+
+fn read(text: &str) -> Result<Config, String> {
+    add();
+    let config = Config::from_toml("f.toml", text, &Overrides::default());
+    config.map_err(|error| error.to_string())
+}
+
+const ROUTE: &str = "\
+    listen = '127.0.0.1:0'\n\
+    shards = 2\n\
+    pin = false\n\
+    [[routes]]\n\
+    path = '/plain'\n\
+    dialect = 'plain'\n\
+    playground_path = '/play'\n\
+    push_path = '/push'\n\
+    drop_path = '/drop'\n\
+    tokens = { secret = 'jack' }\n\
+    commands = { echo = 'echo' }\n";
+
+#[test]
+fn it_is_configured_as_it_says() {
+    let config = read(ROUTE).expect("valid");
+    let route = &config.routes[0];
+    assert_eq!(route.dialect.name(), "plain");
+    assert_eq!(*route.origin(), Origin::Same);
+    assert_eq!(route.limits.idle_timeout_ms, 12_345);
+    assert_eq!(
+        read(&format!("{ROUTE}lenient = true")),
+        Err(
+            "f.toml:12: routes[0].lenient: a route of dialect \"plain\" has no such key; allowed \
+             here: path, dialect, name, namespace, origin, playground_path, tokens, token_from, \
+             commands, push_path, drop_path, message_bytes_max, outbox_bytes_max, \
+             ping_interval_ms, idle_timeout_ms"
+                .to_owned()
+        )
+    );
+    let unknown = read(&ROUTE.replace("'plain'", "'fancy'")).expect_err("unknown");
+    assert!(unknown.ends_with("\"echo\", \"plain\""), "{unknown}");
+}
+
+#[test]
+fn the_default_config_serves_and_prints_it() {
+    add();
+    let routes = Config::default().routes;
+    let route = routes.iter().find(|it| it.dialect.name() == "plain");
+    let route = route.expect("it has a default route");
+    let own = Route {
+        playground_path: Some("/playground/plain".to_owned()),
+        push_path: Some("/plain/push".to_owned()),
+        commands: route.commands.clone(),
+        ..Route::new("/plain", &Plain)
+    };
+    assert_eq!(*route, own);
+    assert!(route.commands.contains_key("publish"));
+    let text = config::default_text();
+    assert!(text.contains("#   \"plain\"         a command, a space, and anything\n"));
+    assert_eq!(read(&text), Ok(Config::default()));
+}
+
+#[test]
+fn it_is_served_sent_to_and_pushed_to() {
+    let config = read(ROUTE).expect("valid");
+    let near = SocketAddr::from(([127, 0, 0, 1], 9));
+    let welcome = cli::welcome(&config, &[near], 2);
+    assert!(welcome.contains("send echo hi\n"), "{welcome}");
+
+    let gateway = Gateway::builder(config).start().expect("it starts");
+    let address = gateway.local_addr();
+    let page = ask(address, "GET", "/play", "");
+    assert!(page.contains(">echo hi</textarea>"), "{page}");
+    assert!(upgrade(address, "/plain?token=wrong", "").is_err());
+    let foreign = upgrade(address, "/plain?token=secret", "http://a.example");
+    assert!(foreign.is_err(), "it takes pages of its own origin");
+
+    let mut client = upgrade(address, "/plain?token=secret", "").expect("it is let in");
+    client.send(Frame::text("mumble")).expect("it reads");
+    client.send(Frame::text("echo hi there")).expect("it reads");
+    assert_eq!(
+        client.read().expect("an answer"),
+        Frame::text("echo hi there")
+    );
+
+    let pushed = ask(address, "POST", "/push", "jack news hello all");
+    assert!(pushed.ends_with("message sent to 1 clients"), "{pushed}");
+    assert_eq!(
+        client.read().expect("a push"),
+        Frame::text("news hello all")
+    );
+    let illegal = ask(address, "POST", "/push", "jack");
+    assert!(illegal.starts_with("HTTP/1.1 400 "), "{illegal}");
+
+    let route = gateway.route("/plain").expect("it is there");
+    let count = route.push_user("jack", Message::text("more", "from here"));
+    assert_eq!(count.wait(), Ok(1));
+    assert_eq!(
+        client.read().expect("a push"),
+        Frame::text("more from here")
+    );
+
+    let dropped = ask(address, "POST", "/drop", "jack");
+    assert!(dropped.ends_with("dropped 1 connections"), "{dropped}");
+    while client.read().is_ok() {}
+    drop(client);
+    assert_eq!(gateway.stop(PATIENCE).sessions_opened, 1);
+}
+
+/// For anything that happens at once unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    socket
+}
+
+/// A session of a page of `origin`, unless that is empty; an error if it is refused.
+fn upgrade(address: SocketAddr, path: &str, origin: &str) -> Result<WebSocket<TcpStream>, String> {
+    let request = format!("ws://{address}{path}").into_client_request();
+    let mut request = request.expect("a URL");
+    if !origin.is_empty() {
+        let origin = origin.parse().expect("a header");
+        request.headers_mut().insert("Origin", origin);
+    }
+    let opened = tungstenite::client(request, connect(address));
+    opened
+        .map(|(client, _)| client)
+        .map_err(|error| error.to_string())
+}
+
+/// The whole answer to a request.
+fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
+    let mut socket = connect(address);
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    socket.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("it answers");
+    answer
+}

@@ -27,7 +27,7 @@ hooks      <- vocabulary runtime codec dialect config logging handler
 builtin    <- vocabulary runtime codec dialect config handler auth hooks
 gateway    <- vocabulary runtime codec ws dialect shard config logging mailbox handler auth api
               http host driver hooks builtin
-cli        <- vocabulary config gateway
+cli        <- vocabulary dialect config gateway
 ";
 
 /// What lies in `src/` itself: the library, the program and its signals, and what tests share.

@@ -5,12 +5,11 @@
 //! its end. The gateway is of this process and embeds what the scripts expect of it. Without
 //! Node.js or the packages the tests fail and say what to install.
 
-#[path = "clients/node.rs"]
-mod node;
 #[path = "clients/program.rs"]
 mod program;
 
 use campanile::dialect::protobuf;
+use campanile_tests::node;
 use std::time::Duration;
 
 /// Runs a script against a gateway of its own.

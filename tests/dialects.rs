@@ -16,13 +16,13 @@ use campanile::dialect::{
 };
 use campanile::public_id::parse_uuid;
 use campanile::ws::Kind;
+use campanile_tests::prng::Prng;
 use dice::{Says, Spoken};
 use prost::Message as _;
 use schema::Envelope;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use speech::Speech;
-use testing::Prng;
 
 #[path = "dialects/dice.rs"]
 mod dice;
@@ -30,8 +30,6 @@ mod dice;
 mod schema;
 #[path = "dialects/speech.rs"]
 mod speech;
-#[path = "../src/testing.rs"]
-mod testing;
 #[path = "dialects/upgrades.rs"]
 mod upgrades;
 #[path = "dialects/worded.rs"]

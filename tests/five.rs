@@ -30,9 +30,6 @@ use tongue::{Asked, Tongue};
 mod crowd;
 #[path = "five/model.rs"]
 mod model;
-#[path = "../src/testing.rs"]
-#[expect(dead_code, reason = "this test rolls fewer kinds of dice than others")]
-mod testing;
 #[path = "five/tongue.rs"]
 mod tongue;
 #[path = "five/wire.rs"]

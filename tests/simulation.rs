@@ -6,10 +6,10 @@
 //! shard, and a total is the number of outboxes that the publication was added to. The driver, its
 //! ring and its sleep are not here: `tests/wire.rs` and `tests/sleep_loom.rs` look at those.
 
+use campanile_tests::prng::Prng;
 use climate::Climate;
 use model::Tally;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use testing::Prng;
 use world::World;
 
 #[path = "sim/book.rs"]
@@ -26,8 +26,6 @@ mod model;
 mod strangers;
 #[path = "sim/talk.rs"]
 mod talk;
-#[path = "../src/testing.rs"]
-mod testing;
 #[path = "sim/turns.rs"]
 mod turns;
 #[path = "sim/watch.rs"]

@@ -241,7 +241,7 @@ fn dead_files(texts: &[(String, String)]) -> Vec<&str> {
 fn is_root(name: &str) -> bool {
     let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
     match folder {
-        "src" | "loadtest/src" => file == "lib.rs" || file == "main.rs",
+        "src" | "loadtest/src" | "tests/support/src" => file == "lib.rs" || file == "main.rs",
         "examples" | "tests" | "benches" | "loadtest/tests" => is_rust(name),
         _ => false,
     }

@@ -2,13 +2,12 @@
 //! whoever holds a shard.
 
 use crate::logs::{self, Log};
-use crate::stage::{
-    Client, Gate, Hold, ReleaseOnDrop, builder, config_of, connect, diary, get, stop,
-};
+use crate::stage::{Client, Gate, Hold, ReleaseOnDrop, builder, config_of, diary, get, stop};
 use crate::words::{answered, asked};
 use campanile::config::{Config, DialectName};
 use campanile::handler::Admission;
 use campanile::{Context, Failure, Gateway, Message, Reply};
+use campanile_tests::net::connect;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, Response};

@@ -243,7 +243,7 @@ fn is_root(name: &str) -> bool {
     match folder {
         "src" | "loadtest/src" | "tests/support/src" => file == "lib.rs" || file == "main.rs",
         "examples" | "tests" | "benches" | "loadtest/tests" => is_rust(name),
-        _ => false,
+        _ => folder.starts_with("tests/") && file == "main.rs",
     }
 }
 

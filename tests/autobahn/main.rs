@@ -9,9 +9,7 @@
 //! frame is wanted also where the suite would put up with a bare end; and after it the connection
 //! has to end without a reset. It knows nothing of the gateway's code.
 
-#[path = "autobahn/replay.rs"]
 mod replay;
-#[path = "autobahn/transcript.rs"]
 mod transcript;
 
 use campanile_tests::executable;

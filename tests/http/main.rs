@@ -2,15 +2,10 @@
 //!
 //! Every request here is one that some client, proxy or page really sends. Nothing is timed.
 
-#[path = "http/cross_origin.rs"]
 mod cross_origin;
-#[path = "http/message.rs"]
 mod message;
-#[path = "http/proxy.rs"]
 mod proxy;
-#[path = "http/trust.rs"]
 mod trust;
-#[path = "http/upgrade.rs"]
 mod upgrade;
 
 use campanile_tests::executable;

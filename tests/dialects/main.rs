@@ -24,15 +24,10 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use speech::Speech;
 
-#[path = "dialects/dice.rs"]
 mod dice;
-#[path = "dialects/schema.rs"]
 mod schema;
-#[path = "dialects/speech.rs"]
 mod speech;
-#[path = "dialects/upgrades.rs"]
 mod upgrades;
-#[path = "dialects/worded.rs"]
 mod worded;
 
 const KINDS: [Kind; 2] = [Kind::Text, Kind::Binary];

@@ -3,12 +3,9 @@
 //! The clients are tungstenite and plain TCP. What wire.md 8 gives byte for byte is compared byte
 //! for byte; where the original makes up a name, any name of its kind will do.
 
-#[path = "examples/process.rs"]
 mod process;
 
-#[path = "examples/originals.rs"]
 mod originals;
-#[path = "examples/patterns.rs"]
 mod patterns;
 
 use process::executable;

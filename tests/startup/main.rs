@@ -3,7 +3,6 @@
 //! Some of it is about what the kernel gives an ordinary user. Run by root, these tests become one,
 //! another for each test, since locked memory is counted by user.
 
-#[path = "startup/ports.rs"]
 mod ports;
 
 use campanile::config::{Config, Overrides};

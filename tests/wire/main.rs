@@ -4,25 +4,15 @@
 //! signals and bytes that come in the wrong moment. Every test has a gateway of its own. No
 //! time is measured: where something has to come, it is waited for, and only `quiet` sleeps.
 
-#[path = "wire/bounds.rs"]
 mod bounds;
-#[path = "wire/cramped.rs"]
 mod cramped;
-#[path = "wire/heartbeat.rs"]
 mod heartbeat;
-#[path = "wire/hooks.rs"]
 mod hooks;
-#[path = "wire/message_time.rs"]
 mod message_time;
-#[path = "wire/names.rs"]
 mod names;
-#[path = "wire/quiet.rs"]
 mod quiet;
-#[path = "wire/send_buffers.rs"]
 mod send_buffers;
-#[path = "wire/slow.rs"]
 mod slow;
-#[path = "wire/strangers.rs"]
 mod strangers;
 
 use campanile_tests::client::{Client, open, open_as, read_text, register, settle};

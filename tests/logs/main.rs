@@ -1,10 +1,7 @@
 //! The log of the executable: nobody is hurt where it cannot be written, and it says what it must.
 
-#[path = "logs/hurt.rs"]
 mod hurt;
-#[path = "logs/said.rs"]
 mod said;
-#[path = "logs/stage.rs"]
 mod stage;
 
 use campanile_tests::executable;

@@ -26,13 +26,9 @@ use tokio::sync::{Barrier, mpsc};
 use tokio::task::{JoinSet, LocalSet};
 use tongue::{Asked, Tongue};
 
-#[path = "five/crowd.rs"]
 mod crowd;
-#[path = "five/model.rs"]
 mod model;
-#[path = "five/tongue.rs"]
 mod tongue;
-#[path = "five/wire.rs"]
 mod wire;
 
 #[test]

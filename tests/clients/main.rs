@@ -5,7 +5,6 @@
 //! its end. The gateway is of this process and embeds what the scripts expect of it. Without
 //! Node.js or the packages the tests fail and say what to install.
 
-#[path = "clients/program.rs"]
 mod program;
 
 use campanile::dialect::protobuf;
@@ -58,7 +57,7 @@ fn playground() {
 
 #[test]
 fn the_scripts_read_the_schema_that_is_built_in() {
-    assert_eq!(include_str!("js/ws.proto"), protobuf::SCHEMA);
+    assert_eq!(include_str!("../js/ws.proto"), protobuf::SCHEMA);
 }
 
 #[test]

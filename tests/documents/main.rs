@@ -5,15 +5,10 @@
 //! fails here. The gateway, the examples, Node.js with the package `ws`, and Python are all that
 //! the commands need.
 
-#[path = "documents/blocks.rs"]
 mod blocks;
-#[path = "documents/embedding.rs"]
 mod embedding;
-#[path = "documents/hooks.rs"]
 mod hooks;
-#[path = "documents/shell.rs"]
 mod shell;
-#[path = "documents/tests.rs"]
 mod tests;
 
 use blocks::{Block, Kind};

@@ -3,13 +3,9 @@
 //!
 //! Each rule has a gateway of its own. Nothing sleeps; what has to come is waited for.
 
-#[path = "api/calls.rs"]
 mod calls;
-#[path = "api/http.rs"]
 mod http;
-#[path = "api/idempotency.rs"]
 mod idempotency;
-#[path = "api/lists.rs"]
 mod lists;
 
 use campanile_tests::client::{open, open_as, settle};

@@ -38,17 +38,11 @@
 //! for something, it has been called and may not have gone on. Time passes in the simulation alone,
 //! so that a transcript in which it does is held against nothing else.
 
-#[path = "transcripts/fixture.rs"]
 mod fixture;
-#[path = "transcripts/run.rs"]
 mod run;
-#[path = "transcripts/script.rs"]
 mod script;
-#[path = "transcripts/simulated.rs"]
 mod simulated;
-#[path = "transcripts/text.rs"]
 mod text;
-#[path = "transcripts/world.rs"]
 mod world;
 
 use campanile::config::{Config, Overrides, Shards};

@@ -4,7 +4,9 @@
 //! second signal, or the end of the clients, comes to its end. Nothing sleeps and no time is
 //! measured.
 
-use campanile_tests::client::{Client, open, open_as, open_on, read_text, settle};
+use campanile_tests::client::{
+    Client, closing, is_open, open, open_as, open_on, read_text, settle,
+};
 use campanile_tests::http::{LOCAL, Response, get, post, upgrade};
 use campanile_tests::peer::{Peer, push_body, sent_to};
 use campanile_tests::process::{Ended, Executable, Process};
@@ -18,7 +20,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
-use tungstenite::{Bytes, Message};
 
 /// The executable under test.
 const GATEWAY: Executable = executable!();
@@ -64,7 +65,7 @@ fn after_the_delay_the_gateway_stops_by_itself() {
     assert_eq!(health(&mut peer).status, 200);
     process.signal(Signal::TERM);
     until_stopping(|| health(&mut peer));
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    assert_eq!(closing(&mut client), shutting_down());
     drop((client, peer));
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
@@ -90,7 +91,7 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
     settle(&mut client);
 
     process.signal(Signal::TERM);
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    assert_eq!(closing(&mut client), shutting_down());
     // The client does not end its connection, so the gateway waits for it.
     let mut peers = kept.into_iter();
     let mut next = || peers.next().expect("there are enough");
@@ -140,7 +141,7 @@ fn pipelined_requests_are_all_answered_before_a_stop_ends_their_connection() {
     assert_eq!(health(&mut peer).status, 200);
     settle(&mut client);
     process.signal(Signal::TERM);
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    assert_eq!(closing(&mut client), shutting_down());
 
     let push = post("/push", "", &push_body("jack", "e", "m"));
     let list = get("/api/v1/users", "");
@@ -231,17 +232,17 @@ fn sessions_are_closed_one_after_the_other() {
     process.signal(Signal::TERM);
     let mut closed = 0;
     while closed < AT_ONCE {
-        clients.retain_mut(|client| is_still_served(client));
+        clients.retain_mut(|client| is_open(client));
         closed = SESSIONS - clients.len();
     }
-    clients.retain_mut(|client| is_still_served(client));
+    clients.retain_mut(|client| is_open(client));
     let left = clients.len();
     assert!(
         left > 0,
         "after so many were closed, others still are served"
     );
     while clients.len() == left {
-        clients.retain_mut(|client| is_still_served(client));
+        clients.retain_mut(|client| is_open(client));
     }
     let ended = end_at_once(process, Signal::INT);
     assert_eq!(ended.status.code(), Some(128 + 2), "{}", ended.log);
@@ -273,7 +274,7 @@ fn a_hundred_sessions_are_closed_at_once() {
     let mut clients: Vec<Client> = (0..AT_ONCE).map(|_| open(process.address, "/ws")).collect();
     process.signal(Signal::TERM);
     for client in &mut clients {
-        assert_eq!(closing(client), SHUTTING_DOWN);
+        assert_eq!(closing(client), shutting_down());
     }
     drop(clients);
     assert_eq!(process.wait().status.code(), Some(0));
@@ -294,7 +295,7 @@ fn closes_every_session(config: &str) {
         .collect();
     process.signal(Signal::TERM);
     for client in &mut clients {
-        assert_eq!(closing(client), SHUTTING_DOWN);
+        assert_eq!(closing(client), shutting_down());
     }
     drop(clients);
     let ended = process.wait();
@@ -309,7 +310,7 @@ fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
         let process = GATEWAY.start(Some(LONG_GRACE));
         let mut deaf = open(process.address, "/ws");
         process.signal(Signal::INT);
-        assert_eq!(closing(&mut deaf), SHUTTING_DOWN);
+        assert_eq!(closing(&mut deaf), shutting_down());
         let ended = end_at_once(process, second);
         let expected = Some(128 + second.as_raw());
         assert_eq!(ended.status.code(), expected, "{}", ended.log);
@@ -388,7 +389,7 @@ fn sighup_during_start_and_stop_ends_nothing() {
     assert!(ignores(&status, 13), "SIGPIPE hurts nobody: {status}");
     let mut client = open(process.address, "/ws");
     process.signal(Signal::TERM);
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    assert_eq!(closing(&mut client), shutting_down());
     process.signal(Signal::HUP);
     drop(client);
     let ended = process.wait();
@@ -458,30 +459,8 @@ fn sessions(peer: &mut Peer) -> Vec<String> {
         .collect()
 }
 
-/// The next frame of a session is a close frame: its code and reason.
-#[track_caller]
-fn closing(client: &mut Client) -> (u16, &'static str) {
-    let frame = client.read().expect("a frame comes");
-    let Message::Close(Some(close)) = frame else {
-        panic!("{frame:?}");
-    };
-    assert_eq!(close.reason.as_str(), SHUTTING_DOWN.1);
-    (close.code.into(), SHUTTING_DOWN.1)
-}
-
-/// Whether a session answers a ping; else it says that the gateway stops.
-#[track_caller]
-fn is_still_served(client: &mut Client) -> bool {
-    let payload = Bytes::from_static(b"there?");
-    // It may just have been closed.
-    drop(client.send(Message::Ping(payload.clone())));
-    let message = client.read().expect("a frame comes");
-    if let Message::Close(close) = &message {
-        assert_eq!(close.as_ref().map(|it| u16::from(it.code)), Some(1001));
-        return false;
-    }
-    assert_eq!(message, Message::Pong(payload));
-    true
+fn shutting_down() -> (u16, String) {
+    (1001, "server is shutting down".to_owned())
 }
 
 fn in_background<T: Send + 'static>(
@@ -516,7 +495,6 @@ fn ignores(status: &str, signal: u32) -> bool {
 const NOTHING_DONE: &str =
     r#"{"error":{"code":"stopping","message":"the gateway is stopping, nothing was done"}}"#;
 const NOTHING_DELIVERED: &str = "stopping, nothing was delivered or dropped";
-const SHUTTING_DOWN: (u16, &str) = (1001, "server is shutting down");
 /// Only the end of the clients, or a second signal, ends a stop.
 const LONG_GRACE: &str = "shutdown_grace_ms = 600_000\n[heartbeat]\nclose_grace_ms = 600_000";
 const SESSIONS: usize = 300;

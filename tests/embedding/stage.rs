@@ -10,10 +10,10 @@ use campanile::limits::Logging;
 use campanile::metrics::Counters;
 use campanile::public_id::PublicId;
 use campanile::{Builder, Gateway, Message, RouteHandle};
-use campanile_tests::PATIENCE;
 use campanile_tests::http::{self, Response as HttpResponse, UPGRADE};
 use campanile_tests::net::connect;
 use campanile_tests::peer::ask;
+use campanile_tests::{PATIENCE, client};
 use http_body_util::Full;
 use hyper::{Request, Response};
 use std::convert::Infallible;
@@ -142,35 +142,19 @@ impl Client {
     /// Shows that nothing has come: the next thing is the answer to a ping.
     #[track_caller]
     pub(crate) fn settle(&mut self) {
-        let payload = Bytes::from_static(b"settle");
-        let ping = Frame::Ping(payload.clone());
-        self.0.send(ping).expect("the gateway reads");
-        let answer = self.0.read().expect("an answer comes");
-        assert_eq!(answer, Frame::Pong(payload));
+        client::settle(&mut self.0);
     }
 
     /// The next thing is a close frame: its code and reason.
     #[track_caller]
     pub(crate) fn closing(&mut self) -> (u16, String) {
-        let frame = self.0.read().expect("a frame comes");
-        let Frame::Close(Some(close)) = frame else {
-            panic!("{frame:?}");
-        };
-        (close.code.into(), close.reason.to_string())
+        client::closing(&mut self.0)
     }
 
     /// Whether a ping is answered; if not, the session is closed because the gateway stops.
     #[track_caller]
     pub(crate) fn is_open(&mut self) -> bool {
-        // It may just have been closed.
-        drop(self.0.send(Frame::Ping(Bytes::from_static(b"there?"))));
-        let frame = self.0.read().expect("a frame comes");
-        if let Frame::Close(close) = &frame {
-            assert_eq!(close.as_ref().map(|it| u16::from(it.code)), Some(1001));
-            return false;
-        }
-        assert!(matches!(frame, Frame::Pong(_)), "{frame:?}");
-        true
+        client::is_open(&mut self.0)
     }
 
     /// Waits until the gateway closes the connection.

@@ -1,7 +1,7 @@
 //! A gateway whose standard error is the test's to choose, strangers, and lines to wait for.
 
 use crate::GATEWAY;
-use campanile_tests::client::{Client, open, settle};
+use campanile_tests::client::{Client, closing, open, settle};
 use campanile_tests::net::{connect, free_address};
 use campanile_tests::process::{KillOnDrop, read_address, signal_child};
 use campanile_tests::{PATIENCE, wait_for};
@@ -10,7 +10,6 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::Receiver;
-use tungstenite::Message;
 
 /// A gateway that serves; killed when dropped.
 pub(crate) struct Served {
@@ -80,11 +79,7 @@ impl Served {
     pub(crate) fn stops_in_order(self, clients: Vec<Client>) {
         signal_child(&self.child, Signal::TERM);
         for mut client in clients {
-            let message = client.read().expect("a close frame comes");
-            let Message::Close(Some(frame)) = message else {
-                panic!("{message:?}");
-            };
-            assert_eq!(u16::from(frame.code), 1001);
+            assert_eq!(closing(&mut client).0, 1001);
             // The answer to it.
             while client.read().is_ok() {}
         }

@@ -15,7 +15,7 @@ mod send_buffers;
 mod slow;
 mod strangers;
 
-use campanile_tests::client::{Client, open, open_as, read_text, register, settle};
+use campanile_tests::client::{Client, closing, open, open_as, read_text, register, settle};
 use campanile_tests::executable;
 use campanile_tests::frame::{PING, TEXT, masked};
 use campanile_tests::http::{LOCAL, SWITCHING, post, upgrade};
@@ -318,14 +318,11 @@ fn who_sends_nothing_more_is_still_answered() {
 /// The code and reason of the close frame that comes next. It is answered, and the end awaited.
 #[track_caller]
 fn read_close(client: &mut Client) -> (u16, String) {
-    let message = client.read().expect("a close comes");
-    let Message::Close(Some(frame)) = message else {
-        panic!("{message:?}");
-    };
+    let close = closing(client);
     let end = client.read();
     let ended = matches!(end, Err(tungstenite::Error::ConnectionClosed));
     assert!(ended, "{end:?}");
-    (frame.code.into(), frame.reason.to_string())
+    close
 }
 
 const MASK: [u8; 4] = [1, 2, 3, 4];

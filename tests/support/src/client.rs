@@ -79,3 +79,28 @@ pub fn read_text(client: &mut Client) -> String {
     };
     text.to_string()
 }
+
+/// The next frame is a close frame: its code and reason.
+#[track_caller]
+pub fn closing(client: &mut Client) -> (u16, String) {
+    let frame = client.read().expect("a frame comes");
+    let Message::Close(Some(close)) = frame else {
+        panic!("{frame:?}");
+    };
+    (close.code.into(), close.reason.to_string())
+}
+
+/// Whether a ping is answered; if not, the session is closed because the gateway stops.
+#[track_caller]
+pub fn is_open(client: &mut Client) -> bool {
+    let payload = Bytes::from_static(b"there?");
+    // It may just have been closed.
+    drop(client.send(Message::Ping(payload.clone())));
+    let frame = client.read().expect("a frame comes");
+    if let Message::Close(close) = &frame {
+        assert_eq!(close.as_ref().map(|it| u16::from(it.code)), Some(1001));
+        return false;
+    }
+    assert_eq!(frame, Message::Pong(payload));
+    true
+}

@@ -1,15 +1,11 @@
 //! What docs/hooks.md says of questions and answers, held against a gateway with its config.
 
 use super::blocks::{Block, Kind};
-use super::shell::{ports_of, until_ok};
+use super::shell::ports_of;
 use super::{GATEWAY, PATIENCE};
 use campanile_tests::backend::respond;
-use campanile_tests::client::{Client, open_on};
-use campanile_tests::net::free_address;
-use campanile_tests::process::KillOnDrop;
+use campanile_tests::client::{self, Client};
 use serde_json::{Deserializer, Value, json};
-use std::net::TcpStream;
-use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 #[test]
@@ -43,7 +39,8 @@ fn hooks_ask_and_take_what_is_written() {
     let mut text = config.text.clone();
     text.replace_range(at..at + port.to_string().len(), &backend.port().to_string());
 
-    let (mut session, _gateway) = connect(&text);
+    let gateway = GATEWAY.start_on(1, Some(&text));
+    let mut session = client::open(gateway.address, "/wsrv?token=abc");
     let expect = |block: &Block| {
         let [written] = &values(&block.text)[..] else {
             panic!("{}: one question", block.place);
@@ -87,24 +84,6 @@ fn shape(question: &Value) -> Value {
 
 fn next(questions: &Receiver<Value>) -> Value {
     questions.recv_timeout(PATIENCE).expect("a question comes")
-}
-
-/// A gateway with this config, and a session on it.
-fn connect(config: &str) -> (Client, KillOnDrop) {
-    let address = free_address();
-    let mut command = Command::new(GATEWAY.path);
-    command.args(["--shards", "1", "--listen", &address.to_string()]);
-    command.arg("--config").arg(GATEWAY.config_file(config));
-    let gateway = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let gateway = KillOnDrop(gateway.expect("the program can be executed"));
-    let mut session = None;
-    let connected = until_ok(PATIENCE, || {
-        let socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
-        session = Some(open_on(socket, "/wsrv?token=abc")?);
-        Ok(())
-    });
-    assert_eq!(connected, Ok(()));
-    (session.expect("just opened"), gateway)
 }
 
 fn hear(session: &mut Client) -> Value {

@@ -16,9 +16,7 @@ use campanile::id::{ConnectionId, ShardId};
 use campanile::publication::Audience;
 use campanile::shard::hash::HashSeed;
 use campanile::shard::{CloseStep, Shard};
-use campanile::ws::OpCode;
-use campanile::ws::encoder;
-use fastwebsockets::unmask;
+use campanile_tests::frame;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -149,15 +147,7 @@ impl Room {
 
 /// A text frame as a client sends it.
 fn masked(payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [1, 2, 3, 4];
-    let mut frame = Vec::new();
-    encoder::put_head(&mut frame, OpCode::Text, payload.len());
-    frame[1] |= 0x80;
-    frame.extend_from_slice(&MASK);
-    let body = frame.len();
-    frame.extend_from_slice(payload);
-    unmask(&mut frame[body..], MASK);
-    frame
+    frame::masked(frame::TEXT, payload, [1, 2, 3, 4])
 }
 
 /// How many allocations `work` makes.

@@ -4,13 +4,9 @@
 //! frames and long pongs, wants text to be UTF-8, and puts its limit one byte lower.
 
 use campanile::ws::{Decoder, Event, Kind, encoder};
+use campanile_tests::prng::Prng;
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket, WebSocketError, unmask};
-use testing::Prng;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
-
-#[expect(dead_code, reason = "we need only some of its dice")]
-#[path = "../src/testing.rs"]
-mod testing;
 
 /// What both readers can say about a stream.
 #[derive(Debug, PartialEq)]

@@ -4,15 +4,14 @@
 //! Each script in `tests/js/gateway` starts the executable with a config of its own, and a backend
 //! that answers its hooks, and says `done` at its end. `world.mjs` is what they share.
 
-#[path = "clients/node.rs"]
-mod node;
+use campanile_tests::node;
+use campanile_tests::process::Executable;
 
 /// Runs a script to its end.
 #[track_caller]
 fn check(script: &str) {
-    let executable = env!("CARGO_BIN_EXE_campanile");
-    let folder = env!("CARGO_TARGET_TMPDIR");
-    node::run(&format!("gateway/{script}"), &[executable, folder]);
+    let Executable { path, folder, .. } = campanile_tests::executable!();
+    node::run(&format!("gateway/{script}"), &[path, folder]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use campanile::id::{ConnectionId, ShardId};
 use campanile::mailbox::Exchange;
 use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
+use campanile_tests::http::upgrade;
 use std::collections::BTreeMap;
 
 #[test]
@@ -114,10 +115,7 @@ impl Shards {
 
 /// The upgrade request of a user.
 fn request(user: u32) -> Vec<u8> {
-    format!(
-        "GET /edk HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: token\r\nx-user-id: {user}\r\n\r\n"
-    )
-    .into_bytes()
+    let user = format!("x-user-id: {user}");
+    let headers = ["Host: localhost", "Sec-WebSocket-Protocol: token", &user];
+    upgrade("GET /edk HTTP/1.1", &headers).into_bytes()
 }

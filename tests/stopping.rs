@@ -4,30 +4,29 @@
 //! second signal, or the end of the clients, comes to its end. Nothing sleeps and no time is
 //! measured.
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/peer.rs"]
-mod peer;
-#[path = "support/process.rs"]
-mod process;
-
-use client::{Client, open, open_as, open_on, read_text, settle};
+use campanile_tests::client::{
+    Client, closing, is_open, open, open_as, open_on, read_text, settle,
+};
+use campanile_tests::http::{LOCAL, Response, get, post, upgrade};
+use campanile_tests::peer::{Peer, push_body, sent_to};
+use campanile_tests::process::{Ended, Executable, Process};
+use campanile_tests::{PATIENCE, executable};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use peer::{Answer, Peer, push_body, request, sent_to};
-use process::{Ended, PATIENCE, Process, config_file, gateway};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
-use tungstenite::{Bytes, Message};
+
+/// The executable under test.
+const GATEWAY: Executable = executable!();
 
 #[test]
 fn health_says_so_while_everything_else_goes_on() {
-    let process = Process::start(gateway(Some("drain_delay_ms = 600_000")));
+    let process = GATEWAY.start(Some("drain_delay_ms = 600_000"));
     let address = process.address;
     let mut kept: Vec<Peer> = (0..8).map(|_| Peer::connect(address)).collect();
     for peer in &mut kept {
@@ -35,7 +34,7 @@ fn health_says_so_while_everything_else_goes_on() {
     }
     let mut before = open_as(address, "jack", "e");
 
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     for peer in &mut kept {
         let answer = until_stopping(|| health(peer));
         assert_eq!(answer.body, r#"{"status":"stopping"}"#);
@@ -60,13 +59,13 @@ fn health_says_so_while_everything_else_goes_on() {
 
 #[test]
 fn after_the_delay_the_gateway_stops_by_itself() {
-    let process = Process::start(gateway(Some("drain_delay_ms = 200")));
+    let process = GATEWAY.start(Some("drain_delay_ms = 200"));
     let mut client = open(process.address, "/ws");
     let mut peer = Peer::connect(process.address);
     assert_eq!(health(&mut peer).status, 200);
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     until_stopping(|| health(&mut peer));
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    assert_eq!(closing(&mut client), shutting_down());
     drop((client, peer));
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
@@ -74,7 +73,7 @@ fn after_the_delay_the_gateway_stops_by_itself() {
 
 #[test]
 fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
-    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let process = GATEWAY.start(Some(LONG_GRACE));
     let address = process.address;
     let mut client = open_as(address, "jack", "e");
     let id = sessions(&mut Peer::connect(address)).pop().expect("one");
@@ -86,13 +85,13 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
         assert_eq!(health(peer).status, 200);
     }
     let mut late = Peer::connect(address);
-    let push = request("/push", "", &push_body("jack", "e", "late"));
+    let push = post("/push", "", &push_body("jack", "e", "late"));
     let (head, rest) = push.split_at(push.len() - 10);
     late.send(head);
     settle(&mut client);
 
-    signal(&process.child, Signal::TERM);
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    process.signal(Signal::TERM);
+    assert_eq!(closing(&mut client), shutting_down());
     // The client does not end its connection, so the gateway waits for it.
     let mut peers = kept.into_iter();
     let mut next = || peers.next().expect("there are enough");
@@ -102,19 +101,19 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
         assert_eq!(answer.status, 503, "{call}: {}", answer.body);
         assert_eq!(answer.body, NOTHING_DONE, "{call}");
     }
-    let refused = |answer: Answer| (answer.status, answer.body);
+    let refused = |answer: Response| (answer.status, answer.body);
     let body = push_body("jack", "e", "m");
     let nothing = || (503, NOTHING_DELIVERED.to_owned());
     assert_eq!(refused(next().post("/push", "", &body)), nothing());
     let drop_jack = r#"{"userId":"jack"}"#;
     assert_eq!(refused(next().post("/drop", "", drop_jack)), nothing());
     late.send(rest);
-    assert_eq!(refused(late.answer()), nothing());
+    assert_eq!(refused(late.response()), nothing());
     let stopping = (503, r#"{"status":"stopping"}"#.to_owned());
     assert_eq!(refused(health(&mut next())), stopping);
     let mut peer = next();
-    peer.send(UPGRADE);
-    assert_eq!(refused(peer.answer()), (503, "stopping\n".to_owned()));
+    peer.send(upgrade("GET /ws HTTP/1.1", &[LOCAL]));
+    assert_eq!(refused(peer.response()), (503, "stopping\n".to_owned()));
     assert_eq!(rest_of(peer), "", "each answer is the last one");
     // What only looks is answered.
     assert_eq!(sessions(&mut next()), Vec::<String>::new());
@@ -136,18 +135,18 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
 /// only then does the connection end.
 #[test]
 fn pipelined_requests_are_all_answered_before_a_stop_ends_their_connection() {
-    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let process = GATEWAY.start(Some(LONG_GRACE));
     let mut client = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
     assert_eq!(health(&mut peer).status, 200);
     settle(&mut client);
-    signal(&process.child, Signal::TERM);
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
+    process.signal(Signal::TERM);
+    assert_eq!(closing(&mut client), shutting_down());
 
-    let push = request("/push", "", &push_body("jack", "e", "m"));
-    let list = b"GET /api/v1/users HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    peer.send(&[&push[..], list, &push, list].concat());
-    let statuses: Vec<u16> = (0..4).map(|_| peer.answer().status).collect();
+    let push = post("/push", "", &push_body("jack", "e", "m"));
+    let list = get("/api/v1/users", "");
+    peer.send([&*push, &list, &push, &list].concat());
+    let statuses: Vec<u16> = (0..4).map(|_| peer.response().status).collect();
     assert_eq!(statuses, [503, 200, 503, 200]);
     drop(client);
     assert_eq!(rest_of(peer), "");
@@ -160,7 +159,7 @@ fn pipelined_requests_are_all_answered_before_a_stop_ends_their_connection() {
 #[test]
 fn what_was_accepted_is_delivered_before_the_end() {
     const CLIENTS: usize = 8;
-    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let process = GATEWAY.start(Some(LONG_GRACE));
     let address = process.address;
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|_| open_as(address, "jack", "e"))
@@ -209,7 +208,7 @@ fn what_was_accepted_is_delivered_before_the_end() {
     for _ in &pushers {
         starts.recv_timeout(PATIENCE).expect("pushes are answered");
     }
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     let accepted = pushers.into_iter().map(|it| it.join().expect("it ends"));
     let accepted: BTreeSet<String> = accepted.flatten().collect();
     for reader in readers {
@@ -226,24 +225,24 @@ fn what_was_accepted_is_delivered_before_the_end() {
 fn sessions_are_closed_one_after_the_other() {
     // 18 seconds for these: nobody waits for that.
     let config = format!("drain_ms = 600_000\n{LONG_GRACE}");
-    let process = Process::start(gateway(Some(&config)));
+    let process = GATEWAY.start(Some(&config));
     let mut clients: Vec<Client> = (0..SESSIONS)
         .map(|_| open(process.address, "/ws"))
         .collect();
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     let mut closed = 0;
     while closed < AT_ONCE {
-        clients.retain_mut(|client| is_still_served(client));
+        clients.retain_mut(|client| is_open(client));
         closed = SESSIONS - clients.len();
     }
-    clients.retain_mut(|client| is_still_served(client));
+    clients.retain_mut(|client| is_open(client));
     let left = clients.len();
     assert!(
         left > 0,
         "after so many were closed, others still are served"
     );
     while clients.len() == left {
-        clients.retain_mut(|client| is_still_served(client));
+        clients.retain_mut(|client| is_open(client));
     }
     let ended = end_at_once(process, Signal::INT);
     assert_eq!(ended.status.code(), Some(128 + 2), "{}", ended.log);
@@ -256,26 +255,26 @@ fn a_paced_stop_comes_to_its_end() {
 
 #[test]
 fn without_sessions_nothing_is_waited_for() {
-    let process = Process::start(gateway(Some(LONG_GRACE)));
+    let process = GATEWAY.start(Some(LONG_GRACE));
     let mut idle = Peer::connect(process.address);
     assert_eq!(health(&mut idle).status, 200);
     let silent = Peer::connect(process.address);
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     assert_eq!(rest_of(idle) + &rest_of(silent), "");
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
-    let with_nobody = Process::start(gateway(Some(LONG_GRACE))).stop();
+    let with_nobody = GATEWAY.start(Some(LONG_GRACE)).stop();
     assert_eq!(with_nobody.status.code(), Some(0), "{}", with_nobody.log);
 }
 
 #[test]
 fn a_hundred_sessions_are_closed_at_once() {
     let config = format!("drain_ms = 600_000\n{LONG_GRACE}");
-    let process = Process::start(gateway(Some(&config)));
+    let process = GATEWAY.start(Some(&config));
     let mut clients: Vec<Client> = (0..AT_ONCE).map(|_| open(process.address, "/ws")).collect();
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     for client in &mut clients {
-        assert_eq!(closing(client), SHUTTING_DOWN);
+        assert_eq!(closing(client), shutting_down());
     }
     drop(clients);
     assert_eq!(process.wait().status.code(), Some(0));
@@ -290,13 +289,13 @@ fn the_last_session_is_closed_before_the_grace_ends() {
 /// Stops a gateway with this config and sees that every session hears so and none is cut.
 #[track_caller]
 fn closes_every_session(config: &str) {
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let mut clients: Vec<Client> = (0..SESSIONS)
         .map(|_| open(process.address, "/ws"))
         .collect();
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     for client in &mut clients {
-        assert_eq!(closing(client), SHUTTING_DOWN);
+        assert_eq!(closing(client), shutting_down());
     }
     drop(clients);
     let ended = process.wait();
@@ -308,10 +307,10 @@ fn closes_every_session(config: &str) {
 #[test]
 fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
     for second in [Signal::TERM, Signal::INT] {
-        let process = Process::start(gateway(Some(LONG_GRACE)));
+        let process = GATEWAY.start(Some(LONG_GRACE));
         let mut deaf = open(process.address, "/ws");
-        signal(&process.child, Signal::INT);
-        assert_eq!(closing(&mut deaf), SHUTTING_DOWN);
+        process.signal(Signal::INT);
+        assert_eq!(closing(&mut deaf), shutting_down());
         let ended = end_at_once(process, second);
         let expected = Some(128 + second.as_raw());
         assert_eq!(ended.status.code(), expected, "{}", ended.log);
@@ -321,7 +320,7 @@ fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
 
 #[test]
 fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
-    let keys = config_file("").with_extension("jwks");
+    let keys = GATEWAY.config_file("").with_extension("jwks");
     let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     let write = |secret: &[u8; 32]| {
         let mut file = File::create(&keys).expect("cargo made the folder");
@@ -339,7 +338,7 @@ fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
          jwt = {{ jwks_file = '{}' }}",
         keys.display()
     );
-    let process = Process::start(gateway(Some(&config)));
+    let process = GATEWAY.start(Some(&config));
     let address = process.address;
     assert!(is_let_in(address, &[b'a'; 32]));
     assert!(!is_let_in(address, &[b'b'; 32]));
@@ -347,15 +346,15 @@ fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
     // Nobody but a reload can see it: the file is as old and as long as before.
     write(&[b'b'; 32]);
     assert!(!is_let_in(address, &[b'b'; 32]));
-    signal(&process.child, Signal::HUP);
+    process.signal(Signal::HUP);
     until(|| is_let_in(address, &[b'b'; 32]).then_some(()));
     assert!(!is_let_in(address, &[b'a'; 32]));
 
     // Sessions are served during the delay of a stop, and keys are read.
-    signal(&process.child, Signal::TERM);
+    process.signal(Signal::TERM);
     until_stopping(|| health(&mut Peer::connect(address)));
     write(&[b'c'; 32]);
-    signal(&process.child, Signal::HUP);
+    process.signal(Signal::HUP);
     until(|| is_let_in(address, &[b'c'; 32]).then_some(()));
     let ended = end_at_once(process, Signal::TERM);
     assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.log);
@@ -365,14 +364,14 @@ fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
 
 #[test]
 fn sighup_during_start_and_stop_ends_nothing() {
-    let fifo = config_file("").with_extension("fifo");
+    let fifo = GATEWAY.config_file("").with_extension("fifo");
     drop(fs::remove_file(&fifo)); // of an earlier run
     let made = Command::new("mkfifo").arg(&fifo).status();
     assert!(made.expect("there is mkfifo").success());
     let pid_file = fifo.with_extension("pid");
     let mut command = Command::new("sh");
     let script = "echo $$ > \"$1\"; exec \"$0\" --listen 127.0.0.1:0 --config \"$2\"";
-    command.args(["-c", script, env!("CARGO_BIN_EXE_campanile")]);
+    command.args(["-c", script, GATEWAY.path]);
     command.args([&pid_file, &fifo]);
     let starting = in_background(move || Process::start(command));
 
@@ -389,9 +388,9 @@ fn sighup_during_start_and_stop_ends_nothing() {
     let status = status.expect("it runs");
     assert!(ignores(&status, 13), "SIGPIPE hurts nobody: {status}");
     let mut client = open(process.address, "/ws");
-    signal(&process.child, Signal::TERM);
-    assert_eq!(closing(&mut client), SHUTTING_DOWN);
-    signal(&process.child, Signal::HUP);
+    process.signal(Signal::TERM);
+    assert_eq!(closing(&mut client), shutting_down());
+    process.signal(Signal::HUP);
     drop(client);
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
@@ -399,14 +398,10 @@ fn sighup_during_start_and_stop_ends_nothing() {
     assert!(ended.log.contains(line), "{}", ended.log);
 }
 
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).expect("it is our child");
-}
-
 /// Sends a signal to a process that is stopping, and waits for its end.
 #[track_caller]
 fn end_at_once(process: Process, second: Signal) -> Ended {
-    signal(&process.child, second);
+    process.signal(second);
     process.wait()
 }
 
@@ -419,14 +414,13 @@ fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 
 /// Asks for the health until the gateway is stopping. A shard may be a little behind the others.
 #[track_caller]
-fn until_stopping(mut ask: impl FnMut() -> Answer) -> Answer {
+fn until_stopping(mut ask: impl FnMut() -> Response) -> Response {
     until(|| Some(ask()).filter(|answer| answer.status == 503))
 }
 
 #[track_caller]
-fn health(peer: &mut Peer) -> Answer {
-    peer.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    peer.answer()
+fn health(peer: &mut Peer) -> Response {
+    peer.get("/health")
 }
 
 /// Each kind of call of the server API, about a session of the user `jack`.
@@ -450,17 +444,13 @@ fn calls_about(id: &str) -> Vec<(&'static str, String)> {
 /// What comes on a connection until it ends.
 #[track_caller]
 fn rest_of(mut peer: Peer) -> String {
-    let mut rest = String::new();
-    let read = peer.reader.read_to_string(&mut rest);
-    read.expect("the connection ends in order");
-    rest
+    String::from_utf8(peer.rest()).expect("it is text")
 }
 
 /// The ids of all sessions.
 #[track_caller]
 fn sessions(peer: &mut Peer) -> Vec<String> {
-    peer.send(b"GET /api/v1/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let answer = peer.answer();
+    let answer = peer.get("/api/v1/sessions");
     assert_eq!(answer.status, 200, "{}", answer.body);
     let page: serde_json::Value = serde_json::from_str(&answer.body).expect("it is JSON");
     let sessions = page["items"].as_array().expect("a list").iter();
@@ -469,30 +459,8 @@ fn sessions(peer: &mut Peer) -> Vec<String> {
         .collect()
 }
 
-/// The next frame of a session is a close frame: its code and reason.
-#[track_caller]
-fn closing(client: &mut Client) -> (u16, &'static str) {
-    let frame = client.read().expect("a frame comes");
-    let Message::Close(Some(close)) = frame else {
-        panic!("{frame:?}");
-    };
-    assert_eq!(close.reason.as_str(), SHUTTING_DOWN.1);
-    (close.code.into(), SHUTTING_DOWN.1)
-}
-
-/// Whether a session answers a ping; else it says that the gateway stops.
-#[track_caller]
-fn is_still_served(client: &mut Client) -> bool {
-    let payload = Bytes::from_static(b"there?");
-    // It may just have been closed.
-    drop(client.send(Message::Ping(payload.clone())));
-    let message = client.read().expect("a frame comes");
-    if let Message::Close(close) = &message {
-        assert_eq!(close.as_ref().map(|it| u16::from(it.code)), Some(1001));
-        return false;
-    }
-    assert_eq!(message, Message::Pong(payload));
-    true
+fn shutting_down() -> (u16, String) {
+    (1001, "server is shutting down".to_owned())
 }
 
 fn in_background<T: Send + 'static>(
@@ -527,7 +495,6 @@ fn ignores(status: &str, signal: u32) -> bool {
 const NOTHING_DONE: &str =
     r#"{"error":{"code":"stopping","message":"the gateway is stopping, nothing was done"}}"#;
 const NOTHING_DELIVERED: &str = "stopping, nothing was delivered or dropped";
-const SHUTTING_DOWN: (u16, &str) = (1001, "server is shutting down");
 /// Only the end of the clients, or a second signal, ends a stop.
 const LONG_GRACE: &str = "shutdown_grace_ms = 600_000\n[heartbeat]\nclose_grace_ms = 600_000";
 const SESSIONS: usize = 300;
@@ -535,6 +502,3 @@ const SESSIONS: usize = 300;
 const AT_ONCE: usize = 100;
 /// Some seconds on any machine.
 const ASKS_MAX: usize = 20_000;
-const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

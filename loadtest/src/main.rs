@@ -28,6 +28,7 @@ mod scenario;
 mod stamp;
 mod stats;
 mod team;
+mod values;
 mod wire;
 
 use std::process::ExitCode;

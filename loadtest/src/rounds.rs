@@ -28,16 +28,16 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{CrowdArguments, ReaderArguments};
 use crate::engine::{Arrivals, Load, Mix};
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::judge::Verdict;
 use crate::protocol::{Name, Options, Purpose, Way};
 use crate::report::percentile_curve;
+use crate::scenario::arguments::{CrowdArguments, ServerArguments};
 use crate::scenario::measure::{Plan, Sample, measure};
 use crate::scenario::{self, Scene};
 use crate::stats::{SplitMix, float, latencies};
@@ -55,6 +55,33 @@ pub(crate) enum Asking {
     Client,
     /// Each session for itself: commands and their replies.
     Rpc,
+}
+
+/// The arguments of the hidden `reader`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReaderArguments {
+    /// How many sessions to open
+    #[arg(long)]
+    pub(crate) clients: usize,
+
+    /// Bytes in a message
+    #[arg(long)]
+    pub(crate) bytes: usize,
+
+    /// Who publishes
+    #[arg(long, value_enum)]
+    pub(crate) via: Asking,
+
+    /// Publishing connections or clients
+    #[arg(long)]
+    pub(crate) publishers: usize,
+
+    /// Requests that one of them may have unanswered
+    #[arg(long)]
+    pub(crate) pipeline: usize,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
 }
 
 /// One round.

@@ -1,8 +1,8 @@
 //! Each call: what it does, what clients see of it, and what is wrong with bad ones.
 
-use crate::client::{Client, open, open_as, read_text, settle};
+use crate::GATEWAY;
 use crate::http::Http;
-use crate::process::{Process, gateway};
+use campanile_tests::client::{Client, open, open_as, read_text, settle};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -30,7 +30,7 @@ fn a_publication_is_worded_by_every_language_and_reaches_who_is_on_the_channel()
             { path = '/forge', dialect = 'projectforge' },
             { path = '/edk', dialect = 'edk', trust_user_header = true },
         ]";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let address = process.address;
     let mut http = Http::connect(address);
     let mut clients = ["/ws", "/wsrv", "/forge"].map(|path| open(address, path));
@@ -80,7 +80,7 @@ fn what_projectforge_is_pushed_names_the_calls_channel_or_the_sessions_own() {
         dialect = 'projectforge'
         anonymous = true
         tokens = { t = 'jack' }";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let address = process.address;
     let mut http = Http::connect(address);
     let mut room = open(address, "/forge?ch=room");
@@ -151,7 +151,7 @@ fn a_namespace_is_reached_once_whatever_number_of_routes_share_it() {
             { path = '/b', dialect = 'wserver', namespace = 'n' },
             { path = '/c', dialect = 'wserver' },
         ]";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let mut clients = ["/a", "/b", "/c"].map(|path| open(process.address, path));
     let mut http = Http::connect(process.address);
     assert_eq!(
@@ -173,7 +173,7 @@ fn a_namespace_is_reached_once_whatever_number_of_routes_share_it() {
 
 #[test]
 fn a_push_reaches_a_user_by_event_or_one_session() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut jack = open_as(process.address, "jack", "a");
     let mut http = Http::connect(process.address);
     let a = r#"{"user": "jack", "event": "a", "data": "1"}"#;
@@ -205,7 +205,7 @@ fn a_push_reaches_a_user_by_event_or_one_session() {
 
 #[test]
 fn a_session_or_a_user_is_disconnected() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut http = Http::connect(process.address);
     let mut client = open_as(process.address, "jack", "a");
     let session = id_of(&mut http, "/ws");
@@ -239,9 +239,7 @@ fn a_session_or_a_user_is_disconnected() {
 /// Posts each of these, and sees how they are refused and that nothing was done.
 #[track_caller]
 fn check_refusals(cases: &[(&str, &str, &str)]) {
-    let process = Process::start(gateway(Some(
-        "[limits]\nname_bytes_max = 16\ntoken_bytes_max = 16",
-    )));
+    let process = GATEWAY.start(Some("[limits]\nname_bytes_max = 16\ntoken_bytes_max = 16"));
     let mut client = open_as(process.address, "jack", "message");
     let mut http = Http::connect(process.address);
     for (call, body, expected) in cases {
@@ -341,7 +339,7 @@ fn a_call_that_lacks_or_mixes_members_changes_nothing() {
 
 #[test]
 fn a_body_that_is_too_large_is_refused() {
-    let process = Process::start(gateway(Some("[http]\nbody_bytes_max = 100")));
+    let process = GATEWAY.start(Some("[http]\nbody_bytes_max = 100"));
     let mut http = Http::connect(process.address);
     let body = format!("{{\"data\": \"{}\"}}", "x".repeat(100));
     assert_eq!(
@@ -352,7 +350,7 @@ fn a_body_that_is_too_large_is_refused() {
 
 #[test]
 fn a_session_is_on_so_many_channels_and_no_more() {
-    let process = Process::start(gateway(Some("[limits]\nchannels_per_session_max = 1")));
+    let process = GATEWAY.start(Some("[limits]\nchannels_per_session_max = 1"));
     let client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
     let session = id_of(&mut http, "/ws");
@@ -371,7 +369,7 @@ fn an_event_is_refused_if_any_language_that_is_meant_has_no_words_for_it() {
             { path = '/wsrv', dialect = 'wsrv', namespace = 'n' },
             { path = '/ws', dialect = 'wserver' },
         ]";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let mut http = Http::connect(process.address);
     for (route, expected) in [
         ("/easyws", Some("400 bad_request event")),
@@ -389,7 +387,7 @@ fn an_event_is_refused_if_any_language_that_is_meant_has_no_words_for_it() {
 
 #[test]
 fn a_batch_is_done_in_order_and_each_call_has_its_result() {
-    let process = Process::start(gateway(Some("[api]\nbatch_calls_max = 6")));
+    let process = GATEWAY.start(Some("[api]\nbatch_calls_max = 6"));
     let mut client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
     let session = id_of(&mut http, "/ws");
@@ -423,7 +421,7 @@ fn a_batch_is_done_in_order_and_each_call_has_its_result() {
 
 #[test]
 fn a_batch_with_one_bad_call_does_nothing() {
-    let process = Process::start(gateway(Some("[api]\nbatch_calls_max = 3")));
+    let process = GATEWAY.start(Some("[api]\nbatch_calls_max = 3"));
     let mut client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
     let good = r#"{"call": "broadcast", "data": "x"}"#;

@@ -1,9 +1,9 @@
 //! Lists, page by page, over all shards.
 
+use crate::GATEWAY;
 use crate::calls::id_of;
-use crate::client::{Client, open, open_as};
 use crate::http::Http;
-use crate::process::{Process, gateway};
+use campanile_tests::client::{Client, open, open_as};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn ids(items: &[Value]) -> BTreeSet<String> {
 #[test]
 fn a_thousand_sessions_of_four_shards_are_on_one_page_each() {
     const SESSIONS: usize = 1_100;
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let address = process.address;
     let clients: Vec<Client> = (0..SESSIONS)
         .map(|index| {
@@ -122,7 +122,7 @@ fn names_are_listed_in_order_with_those_that_are_declared_and_their_routes() {
         [[routes]]
         path = '/c'
         dialect = 'wsrv'";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let clients = ["/a", "/c"].map(|path| open(process.address, path));
     let mut http = Http::connect(process.address);
     for (route, channels) in [("/a", &["room", "first"][..]), ("/c", &["room", "x:y"])] {
@@ -165,7 +165,7 @@ fn names_are_listed_in_order_with_those_that_are_declared_and_their_routes() {
 
 #[test]
 fn a_session_is_shown_whole() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let client = open_as(process.address, "jack", "e");
     let mut http = Http::connect(process.address);
     let id = id_of(&mut http, "/ws");
@@ -192,7 +192,7 @@ fn a_session_is_shown_whole() {
 
 #[test]
 fn a_page_is_asked_for_strictly() {
-    let process = Process::start(gateway(Some("[api]\npage_items_max = 5")));
+    let process = GATEWAY.start(Some("[api]\npage_items_max = 5"));
     let mut http = Http::connect(process.address);
     let nobody = "00000000-0000-0000-0000-000000000000";
     for (path, expected) in [
@@ -226,7 +226,7 @@ fn a_page_is_asked_for_strictly() {
 /// Names are clients' words: their length is what a page must not be filled with.
 #[test]
 fn a_page_ends_where_its_names_are_too_long() {
-    let process = Process::start(gateway(Some("[api]\npage_bytes_max = 1_024")));
+    let process = GATEWAY.start(Some("[api]\npage_bytes_max = 1_024"));
     let clients: Vec<Client> = (0..8).map(|_| open(process.address, "/ws")).collect();
     let mut http = Http::connect(process.address);
     let sessions = all_pages(&mut http, "sessions", 100);

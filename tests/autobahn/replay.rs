@@ -3,6 +3,7 @@
 //! Blocking and plain: one connection, one frame reader of its own, every wait bounded.
 
 use crate::transcript::{Case, octets, put_frames};
+use campanile_tests::http::{Response, upgrade};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -67,32 +68,17 @@ struct Frame {
 
 impl Talk<'_> {
     fn upgrade(&mut self) -> Result<(), String> {
-        self.unsent.extend_from_slice(REQUEST.as_bytes());
+        self.unsent
+            .extend_from_slice(upgrade("GET /echo HTTP/1.1", &["Host: 127.0.0.1"]).as_bytes());
         self.send();
         self.wait_at_most(self.answer_wait);
 
-        let mut status = String::new();
-        let mut accepted = false;
-        loop {
-            let mut line = String::new();
-            match self.reader.read_line(&mut line) {
-                Ok(1..) => {}
-                Ok(0) => return Err("ended within its response".to_owned()),
-                Err(error) => return Err(format!("its response: {error}")),
-            }
-            if line == "\r\n" {
-                break;
-            }
-            if status.is_empty() {
-                status.clone_from(&line);
-            }
-            let header = line.trim_end().split_once(": ").unwrap_or_default();
-            accepted |= header.0.eq_ignore_ascii_case("sec-websocket-accept") && header.1 == ACCEPT;
-        }
-        let switched = status.starts_with("HTTP/1.1 101 ");
-        (switched && accepted)
+        let response = Response::read(&mut self.reader, "GET");
+        let response = response.map_err(|error| format!("its response: {error}"))?;
+        let accepted = response.header("sec-websocket-accept") == Some(ACCEPT);
+        (response.status == 101 && accepted)
             .then_some(())
-            .ok_or_else(|| format!("refused: {}", status.trim_end()))
+            .ok_or_else(|| format!("refused: {}", response.status))
     }
 
     /// Takes up what the suite sends next. Frames marked `+` were sent along with the one before.
@@ -301,9 +287,6 @@ fn close_code(frame: &Frame) -> Result<String, String> {
     }
 }
 
-const REQUEST: &str = "GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// The answer to that key (RFC 6455, 1.3).
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

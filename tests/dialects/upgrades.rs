@@ -2,8 +2,8 @@
 
 use crate::dice;
 use crate::schema::all_options;
-use crate::testing::Prng;
 use campanile::dialect::{ALL, ChannelWish, Credentials, Dialect, Rejection, UpgradeRequest};
+use campanile_tests::prng::Prng;
 
 #[test]
 fn any_request_is_admitted_or_turned_away() {

@@ -34,12 +34,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 mod tests {
-    use super::super::{PATIENCE, Running};
-    use rustix::process::{Pid, Signal, kill_process};
+    use super::super::PATIENCE;
+    use campanile_tests::client::{Client, open_on};
+    use campanile_tests::net::free_address;
+    use campanile_tests::process::{KillOnDrop, signal_child};
+    use rustix::process::Signal;
     use std::collections::BTreeSet;
-    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpStream};
     use std::process::{Command, Stdio};
-    use tungstenite::WebSocket;
 
     /// The program, in a process that is one of these tests.
     #[test]
@@ -67,16 +69,14 @@ mod tests {
             "--exact",
             "embedding::tests::within_this_process",
         ]);
-        let held = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = held.local_addr().expect("bound");
-        drop(held);
+        let address = free_address();
         command.env("LISTEN", address.to_string());
         let child = command.stdout(Stdio::null()).spawn();
-        let mut program = Running(child.expect("it can be executed"));
+        let mut program = KillOnDrop(child.expect("it can be executed"));
         let served = super::super::shell::until_ok(PATIENCE, || speak(address));
         assert_eq!(served, Ok(()));
-        kill_process(Pid::from_child(&program.0), Signal::TERM).expect("it is our child");
-        let status = program.0.wait().expect("it is our child");
+        signal_child(&program, Signal::TERM);
+        let status = program.wait().expect("it is our child");
         assert!(status.success(), "{status}");
     }
 
@@ -85,10 +85,7 @@ mod tests {
         let mut members = Vec::new();
         for _ in 0..2 {
             let socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
-            socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
-            let url = format!("ws://{address}/wsrv");
-            let opened = tungstenite::client(url, socket);
-            let (mut member, _) = opened.map_err(|error| error.to_string())?;
+            let mut member = open_on(socket, "/wsrv")?;
             let join = r#"{"cmd":"join","seqno":"1","data":"room"}"#;
             member.send(join.into()).expect("it is open");
             let ok = r#"{"cmd":"join","seqno":"1","status":0,"msg":"ok","data":{}}"#;
@@ -101,7 +98,7 @@ mod tests {
     }
 
     /// The next message but for the news, which are for whoever is there at the start.
-    fn hear(member: &mut WebSocket<TcpStream>) -> String {
+    fn hear(member: &mut Client) -> String {
         loop {
             let bytes = member.read().expect("a message comes").into_data();
             let text = String::from_utf8_lossy(&bytes).into_owned();

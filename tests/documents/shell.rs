@@ -7,6 +7,7 @@
 //! what is written, before the next block is begun. Every port of the document is replaced by one
 //! that is free.
 
+use super::GATEWAY;
 use super::blocks::{Block, Kind, root};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::collections::BTreeMap;
@@ -174,7 +175,7 @@ struct GoingOn {
 impl Reader {
     fn new(document: &str, blocks: &[Block], patience: Duration) -> Self {
         let name = document.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("documents-{name}"));
+        let folder = Path::new(GATEWAY.folder).join(format!("documents-{name}"));
         drop(fs::remove_dir_all(&folder));
         let bin = folder.join("bin");
         fs::create_dir_all(&bin).expect("cargo made the folder");
@@ -222,7 +223,7 @@ impl Reader {
         let (input, output) = (file("sh"), file("out"));
         let text = with_ports(&script.text(), &self.ports);
         fs::write(&input, text).expect("the folder is there");
-        let examples = Path::new(env!("CARGO_BIN_EXE_campanile")).with_file_name("examples");
+        let examples = Path::new(GATEWAY.path).with_file_name("examples");
         let path = std::env::var("PATH").unwrap_or_default();
         let default = self.ports.get(&8080).or_else(|| self.ports.values().next());
         let print = File::create(&output).expect("the folder is there");
@@ -233,7 +234,7 @@ impl Reader {
             .current_dir(&self.folder)
             .env("PATH", format!("{}/bin:{path}", self.folder.display()))
             .env("NODE_PATH", root().join("tests/js/node_modules"))
-            .env("PROGRAM", env!("CARGO_BIN_EXE_campanile"))
+            .env("PROGRAM", GATEWAY.path)
             .env("EXAMPLES", examples)
             .env("LISTEN", format!("127.0.0.1:{}", default.unwrap_or(&0)))
             .env("NO_COLOR", "1")

@@ -1,8 +1,8 @@
 //! Who is let in, as whom and with what; and what decides about it.
 
 use crate::stage::{
-    Answer, Client, Gate, all, ask_to_upgrade, builder, config, config_of, connect, diary, done,
-    get, post, read_answer, refusal, stop,
+    Client, Gate, all, ask_to_upgrade, builder, config, config_of, diary, done, get, post, refusal,
+    stop,
 };
 use crate::words::{answered, asked};
 use campanile::config::{Config, Origin, Route, Tokens};
@@ -13,6 +13,9 @@ use campanile::dialect::wserver::Wserver;
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, Joining, Profile, Rejection, RequestHead, Upgrade};
 use campanile::{Context, Failure, Gateway, Message, Reply, Session};
+use campanile_tests::frame::{TEXT, masked};
+use campanile_tests::http::Response as HttpResponse;
+use campanile_tests::net::connect;
 use std::io::Write as _;
 use std::rc::Rc;
 use tungstenite::WebSocket;
@@ -121,7 +124,7 @@ fn an_admission_refuses_with_its_status_and_body() {
     // The connection can be used for something else.
     let mut socket = connect(address);
     ask_to_upgrade(&mut socket, "/x?status=401", &[]);
-    assert_eq!(read_answer(&mut socket).status, 401);
+    assert_eq!(HttpResponse::take(&socket).status, 401);
     assert_eq!(get(&mut socket, "/other").status, 200);
     drop(socket);
     stop(gateway);
@@ -216,11 +219,8 @@ fn an_admission_may_wait_and_the_shard_goes_on() {
     drop(gone);
     gate.open();
     gate.open();
-    let granted = Answer {
-        status: 101,
-        body: String::new(),
-    };
-    assert_eq!(read_answer(&mut slow), granted);
+    let granted = HttpResponse::take(&slow);
+    assert_eq!(granted.status_and_body(), (101, ""));
     drop(slow);
     stop(gateway);
 }
@@ -522,16 +522,13 @@ fn what_a_client_says_before_it_is_admitted_is_heard_then() {
     let mut socket = connect(gateway.local_addr());
     ask_to_upgrade(&mut socket, "/x", &[]);
     diary.expect(&["waits"]);
-    // A masked text frame; the mask is zero.
     let request = asked("c", "1", "{}");
-    let len = u8::try_from(request.len()).expect("short");
-    let mut frame = vec![0x81, 0x80 | len, 0, 0, 0, 0];
-    frame.extend_from_slice(request.as_bytes());
+    let frame = masked(TEXT, request.as_bytes(), [0; 4]);
     socket.write_all(&frame).expect("it reads");
     diary.expect_nothing();
     gate.open();
     diary.expect(&["open"]);
-    assert_eq!(read_answer(&mut socket).status, 101);
+    assert_eq!(HttpResponse::take(&socket).status, 101);
     let mut client = Client(WebSocket::from_raw_socket(socket, Role::Client, None));
     assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
     client.leave();

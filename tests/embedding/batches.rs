@@ -2,14 +2,14 @@
 //! each sees what those before it did.
 
 use crate::pushing::pushed;
-use crate::stage::{
-    Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, read_answer, stop,
-};
+use crate::stage::{Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, stop};
 use crate::words::{answered, asked};
 use campanile::config::{Config, Http};
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::Admission;
 use campanile::{Context, Gateway, Reply};
+use campanile_tests::http::Response as HttpResponse;
+use campanile_tests::http::post;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -30,14 +30,13 @@ fn config(shards: u8) -> Config {
 #[track_caller]
 fn begin_batch(socket: &mut TcpStream, calls: &[Value]) {
     let body = json!({ "calls": calls }).to_string();
-    let head = "POST /api/v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: ";
-    let request = format!("{head}{}\r\n\r\n{body}", body.len());
+    let request = post("/api/v1/batch", "", &body);
     socket.write_all(request.as_bytes()).expect("it reads");
 }
 
 #[track_caller]
-fn end_batch(socket: &mut TcpStream) -> Vec<Value> {
-    let answer = read_answer(socket);
+fn end_batch(socket: &TcpStream) -> Vec<Value> {
+    let answer = HttpResponse::take(socket);
     assert_eq!(answer.status, 200, "{}", answer.body);
     let body: Value = serde_json::from_str(&answer.body).expect("JSON");
     body["results"].as_array().expect("a list").clone()
@@ -78,7 +77,7 @@ fn publications_of_a_batch_go_out_together() {
     }
     hold.release();
     let everywhere = vec![json!({"delivered": 2}); CALLS];
-    assert_eq!(end_batch(&mut http), everywhere);
+    assert_eq!(end_batch(&http), everywhere);
     let silence = answered("hold", "1", -1, "not implement", "{}");
     let mut index = 0;
     while index < CALLS {
@@ -152,7 +151,7 @@ fn each_call_of_a_batch_sees_what_those_before_it_did() {
     }
     for _ in 0..3 {
         begin_batch(&mut http, &calls);
-        assert_eq!(end_batch(&mut http), expected);
+        assert_eq!(end_batch(&http), expected);
         for _ in 0..ROUNDS {
             for text in ["ab", "to a", "after", "a"] {
                 assert_eq!(pushed(&mut members[0]), text);
@@ -182,7 +181,7 @@ fn who_is_closed_by_a_batch_hears_nothing_more_of_it() {
         of("push"),
     ];
     begin_batch(&mut http, &calls);
-    let results = end_batch(&mut http);
+    let results = end_batch(&http);
     assert_eq!(results[1], json!({"delivered": 1}));
     assert_eq!(results[2], json!({"disconnected": 1}));
     assert_eq!(results[3], json!({"delivered": 0}));
@@ -211,7 +210,7 @@ fn a_batch_is_never_too_much_by_itself() {
         let mut http = connect_to(address, 0);
         let call = json!({"call": "publish", "channel": "room", "route": "/x"});
         begin_batch(&mut http, &vec![call; 200]);
-        assert_eq!(end_batch(&mut http), vec![json!({"delivered": 1}); 200]);
+        assert_eq!(end_batch(&http), vec![json!({"delivered": 1}); 200]);
         drop((member, http));
         stop(gateway);
     }

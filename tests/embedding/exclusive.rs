@@ -2,13 +2,15 @@
 //! and there is no moment in which two have it.
 
 use crate::stage::{
-    Client, Hold, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect, connect_to,
-    diary, done, read_answer, stop,
+    Client, Hold, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect_to, diary, done,
+    stop,
 };
 use crate::words::envelope;
 use campanile::config::{Config, Schema};
 use campanile::dialect::edk::Edk;
 use campanile::{Context, Gateway, Message, RouteHandle};
+use campanile_tests::http::Response as HttpResponse;
+use campanile_tests::net::connect;
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -317,7 +319,7 @@ fn nobody_gets_in_before_the_old_connection_is_out_and_a_claim_ends_in_time_with
     }
     // Wherever the home of a user is.
     for socket in &mut held.newcomers {
-        let answer = read_answer(socket);
+        let answer = HttpResponse::take(socket);
         let told = (answer.status, answer.body.as_str());
         assert_eq!(told, (503, "timed out, try again\n"));
     }
@@ -348,8 +350,8 @@ fn whoever_waits_gets_in_when_the_old_connection_is_gone() {
         ask_to_upgrade(socket, "/x", &headers(user));
     }
     held.release.0.release();
-    for ((mut socket, mut old), user) in held.newcomers.into_iter().zip(held.old).zip(USERS) {
-        assert_eq!(read_answer(&mut socket).status, 101);
+    for ((socket, mut old), user) in held.newcomers.into_iter().zip(held.old).zip(USERS) {
+        assert_eq!(HttpResponse::take(&socket).status, 101);
         assert_eq!(old.closing().0, 4001);
         let route = route_of(&held.gateway);
         assert_eq!(done(route.push_user(user, message("m"))), Ok(1));
@@ -369,7 +371,7 @@ fn too_many_who_wait_for_one_user_are_told_so() {
         ask_to_upgrade(socket, "/x", &headers(USERS[0]));
     }
     held.release.0.release();
-    let answers = held.newcomers.iter_mut().map(read_answer);
+    let answers = held.newcomers.iter().map(HttpResponse::take);
     let statuses: Vec<u16> = answers.map(|answer| answer.status).collect();
     let granted = statuses.iter().filter(|&&status| status == 101).count();
     assert!(granted >= 1, "{statuses:?}");

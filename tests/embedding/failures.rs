@@ -3,8 +3,8 @@
 
 use crate::logs;
 use crate::stage::{
-    Client, Gate, Noted, Pen, all, builder, config, config_of, connect, diary, done, get, noting,
-    post, refusal, stop,
+    Client, Gate, Noted, Pen, all, builder, config, config_of, diary, done, get, noting, post,
+    refusal, stop,
 };
 use crate::words::{answered, asked, envelope};
 use campanile::config::{Config, Route, Schema};
@@ -16,6 +16,7 @@ use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::RouteBuilder;
 use campanile::handler::{Admission, Next, Rejection, Upgrade};
 use campanile::{Context, Failure, Message, Reply};
+use campanile_tests::net::connect;
 use std::future::{Ready, ready};
 use std::hint::black_box;
 use std::io;

@@ -1,11 +1,11 @@
 //! What an embedder serves over HTTP beside the gateway's own paths.
 
-use crate::stage::{
-    Answer, Client, Gate, PATIENCE, ask_to_upgrade, config, connect, diary, get, in_time, post,
-    read_answer, read_chunk, stop,
-};
+use crate::stage::{Client, Gate, ask_to_upgrade, config, diary, get, in_time, post, stop};
 use crate::words::{answered, asked};
 use campanile::{Builder, Context, Gateway, Reply, Setup};
+use campanile_tests::PATIENCE;
+use campanile_tests::http::{Response as HttpResponse, take_chunk};
+use campanile_tests::net::connect;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::{Request, Response};
@@ -55,11 +55,8 @@ fn expect_sessions(gateway: &Gateway) {
 fn without_a_service_there_is_nothing_else() {
     let gateway = Gateway::builder(config(1)).start().expect("it starts");
     let nothing = get(&mut connect(gateway.local_addr()), "/other");
-    let expected = Answer {
-        status: 404,
-        body: "404 page not found\n".to_owned(),
-    };
-    assert_eq!(nothing, expected);
+    let expected = (404, "404 page not found\n");
+    assert_eq!(nothing.status_and_body(), expected);
     stop(gateway);
 }
 
@@ -95,7 +92,7 @@ fn a_service_gets_what_nothing_else_is_served_for() {
     // An upgrade that no route is for is a request like any other.
     let mut socket = connect(address);
     ask_to_upgrade(&mut socket, "/nowhere", &[]);
-    assert_eq!(read_answer(&mut socket).status, 201);
+    assert_eq!(HttpResponse::take(&socket).status, 201);
     drop(socket);
     expect_sessions(&gateway);
     stop(gateway);
@@ -130,7 +127,7 @@ fn a_service_may_keep_what_may_not_leave_its_thread_and_may_wait() {
     assert_eq!(get(&mut connect(address), "/").body, "1");
     expect_sessions(&gateway);
     gate.open();
-    assert_eq!(read_answer(&mut slow).body, "2");
+    assert_eq!(HttpResponse::take(&slow).body, "2");
     // Whoever does not wait for the answer hurts nobody.
     slow.write_all(request).expect("the gateway reads");
     diary.expect(&["waits"]);
@@ -196,12 +193,12 @@ fn a_body_is_sent_as_it_is_made_and_read_as_it_comes() {
             .contains("transfer-encoding: chunked"),
         "{head}"
     );
-    assert_eq!(read_chunk(&mut socket), b"three");
+    assert_eq!(take_chunk(&socket), b"three");
     pieces.send("four").expect("it is read");
-    assert_eq!(read_chunk(&mut socket), b"four");
+    assert_eq!(take_chunk(&socket), b"four");
     expect_sessions(&gateway);
     drop(pieces);
-    assert_eq!(read_chunk(&mut socket), b"");
+    assert_eq!(take_chunk(&socket), b"");
     drop(socket);
     stop(gateway);
 }
@@ -236,13 +233,13 @@ fn what_comes_while_an_answer_is_made_is_still_read_as_it_was_sent() {
         socket.read_exact(&mut byte).expect("a head comes");
         seen.push(char::from(byte[0]));
     }
-    assert_eq!(read_chunk(&mut socket), b"one");
+    assert_eq!(take_chunk(&socket), b"one");
     // It looks like a head that is not whole.
     socket.write_all(b"HELLO").expect("the gateway reads");
     expect_sessions(&gateway);
     drop(pieces);
-    assert_eq!(read_chunk(&mut socket), b"");
-    assert_eq!(read_answer(&mut socket).body, "HELLO");
+    assert_eq!(take_chunk(&socket), b"");
+    assert_eq!(HttpResponse::take(&socket).body, "HELLO");
     drop(socket);
     stop(gateway);
 }
@@ -256,7 +253,7 @@ fn a_large_body_waits_for_its_reader() {
     });
     let address = gateway.local_addr();
     let body = "0123456789abcdef".repeat(LEN / 16);
-    let mut socket = connect(address);
+    let socket = connect(address);
     let mut sending = socket.try_clone().expect("a descriptor");
     let sent = body.clone();
     let writer = std::thread::Builder::new().spawn(move || {
@@ -267,7 +264,7 @@ fn a_large_body_waits_for_its_reader() {
     writer.expect("a thread").join().expect("it is all sent");
     // Nobody reads yet, and others are served.
     expect_sessions(&gateway);
-    let answer = read_answer(&mut socket);
+    let answer = HttpResponse::take(&socket);
     assert!(answer.body == body, "every octet in its place");
     drop(socket);
     stop(gateway);
@@ -401,7 +398,7 @@ fn a_stop_lets_requests_under_way_be_answered() {
     assert_eq!(session.closing().0, 1001);
     session.end();
     gate.open();
-    assert_eq!(read_answer(&mut socket).body, "done");
+    assert_eq!(HttpResponse::take(&socket).body, "done");
     drop((socket, route));
     in_time(move || stopping.join().expect("it stops"));
 }

@@ -1,6 +1,6 @@
 //! What the gateways of this process log, for tests to wait for.
 
-use crate::stage::PATIENCE;
+use campanile_tests::PATIENCE;
 use std::io;
 use std::sync::OnceLock;
 use tokio::sync::broadcast::error::TryRecvError;

@@ -1,8 +1,7 @@
 //! In which order the handlers and hooks of a session run, and what goes on meanwhile.
 
 use crate::stage::{
-    Client, Diary, Gate, Pen, all, builder, config, config_of, connect, diary, done, get, noting,
-    stop,
+    Client, Diary, Gate, Pen, all, builder, config, config_of, diary, done, get, noting, stop,
 };
 use crate::words::{answered, asked, envelope};
 use campanile::config::{Route, Schema};
@@ -13,6 +12,7 @@ use campanile::dialect::wserver::Wserver;
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{HandleError, Joining};
 use campanile::{Builder, Context, Message, Reply, Session};
+use campanile_tests::net::connect;
 use std::pin::Pin;
 
 /// A gateway whose command `slow` waits at a gate, and whose command `fast` does not. Both write

@@ -2,15 +2,14 @@
 //! whoever holds a shard.
 
 use crate::logs::{self, Log};
-use crate::stage::{
-    Client, Gate, Hold, ReleaseOnDrop, builder, config_of, connect, diary, get, stop,
-};
+use crate::stage::{Client, Gate, Hold, ReleaseOnDrop, builder, config_of, diary, get, stop};
 use crate::words::{answered, asked};
 use campanile::config::Config;
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::Admission;
 use campanile::{Context, Failure, Gateway, Message, Reply};
+use campanile_tests::net::connect;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, Response};

@@ -11,22 +11,22 @@ use campanile::limits::Logging;
 use campanile::metrics::Counters;
 use campanile::public_id::PublicId;
 use campanile::{Builder, Gateway, Message, RouteHandle};
+use campanile_tests::http::{self, Response as HttpResponse, UPGRADE};
+use campanile_tests::net::connect;
+use campanile_tests::peer::ask;
+use campanile_tests::{PATIENCE, client};
 use http_body_util::Full;
 use hyper::{Request, Response};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroU8;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tungstenite::protocol::Role;
 use tungstenite::{Bytes, Message as Frame, WebSocket};
-
-/// For anything that happens at once unless something is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A config with a port of the kernel's choice, the default routes and so many shards.
 pub(crate) fn config(shards: u8) -> Config {
@@ -66,13 +66,6 @@ pub(crate) fn builder(config: Config) -> Builder {
 /// A session, or a connection that may become one.
 pub(crate) struct Client(pub(crate) WebSocket<TcpStream>);
 
-/// An answer over HTTP.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: String,
-}
-
 /// Headers of a request: names and values.
 pub(crate) type Headers<'h> = &'h [(&'h str, &'h str)];
 
@@ -106,9 +99,9 @@ impl Client {
         mut socket: TcpStream,
         path: &str,
         headers: Headers<'_>,
-    ) -> Result<Self, Answer> {
+    ) -> Result<Self, HttpResponse> {
         ask_to_upgrade(&mut socket, path, headers);
-        let answer = read_answer(&mut socket);
+        let answer = HttpResponse::take(&socket);
         if answer.status != 101 {
             return Err(answer);
         }
@@ -150,35 +143,19 @@ impl Client {
     /// Shows that nothing has come: the next thing is the answer to a ping.
     #[track_caller]
     pub(crate) fn settle(&mut self) {
-        let payload = Bytes::from_static(b"settle");
-        let ping = Frame::Ping(payload.clone());
-        self.0.send(ping).expect("the gateway reads");
-        let answer = self.0.read().expect("an answer comes");
-        assert_eq!(answer, Frame::Pong(payload));
+        client::settle(&mut self.0);
     }
 
     /// The next thing is a close frame: its code and reason.
     #[track_caller]
     pub(crate) fn closing(&mut self) -> (u16, String) {
-        let frame = self.0.read().expect("a frame comes");
-        let Frame::Close(Some(close)) = frame else {
-            panic!("{frame:?}");
-        };
-        (close.code.into(), close.reason.to_string())
+        client::closing(&mut self.0)
     }
 
     /// Whether a ping is answered; if not, the session is closed because the gateway stops.
     #[track_caller]
     pub(crate) fn is_open(&mut self) -> bool {
-        // It may just have been closed.
-        drop(self.0.send(Frame::Ping(Bytes::from_static(b"there?"))));
-        let frame = self.0.read().expect("a frame comes");
-        if let Frame::Close(close) = &frame {
-            assert_eq!(close.as_ref().map(|it| u16::from(it.code)), Some(1001));
-            return false;
-        }
-        assert!(matches!(frame, Frame::Pong(_)), "{frame:?}");
-        true
+        client::is_open(&mut self.0)
     }
 
     /// Waits until the gateway closes the connection.
@@ -200,16 +177,6 @@ impl Client {
     }
 }
 
-/// A connection to a gateway.
-#[track_caller]
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).expect("the gateway listens");
-    socket.set_nodelay(true).expect("a TCP socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    socket.set_write_timeout(Some(PATIENCE)).expect("not zero");
-    socket
-}
-
 /// A connection on a shard of the test's choice; the gateway is one of [`builder`].
 #[track_caller]
 pub(crate) fn connect_to(address: SocketAddr, shard: usize) -> TcpStream {
@@ -225,25 +192,22 @@ pub(crate) fn connect_to(address: SocketAddr, shard: usize) -> TcpStream {
 
 /// Asks for a page, and returns the answer.
 #[track_caller]
-pub(crate) fn get(socket: &mut TcpStream, path: &str) -> Answer {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    socket.write_all(request.as_bytes()).expect("it reads");
-    read_answer(socket)
+pub(crate) fn get(socket: &mut TcpStream, path: &str) -> HttpResponse {
+    socket
+        .write_all(http::get(path, "").as_bytes())
+        .expect("it reads");
+    HttpResponse::take(socket)
 }
 
 /// Posts a body, and returns the answer.
 #[track_caller]
-pub(crate) fn post(address: SocketAddr, path: &str, headers: Headers<'_>, body: &str) -> Answer {
-    let (headers, len) = (lines(headers), body.len());
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: \
-        {len}\r\n\r\n"
-    );
-    let mut socket = connect(address);
-    socket
-        .write_all((head + body).as_bytes())
-        .expect("it reads");
-    read_answer(&mut socket)
+pub(crate) fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: Headers<'_>,
+    body: &str,
+) -> HttpResponse {
+    ask(address, http::post(path, &lines(headers), body))
 }
 
 /// How an upgrade on `path` is refused.
@@ -256,69 +220,8 @@ pub(crate) fn refusal(address: SocketAddr, path: &str, headers: Headers<'_>) -> 
 
 /// Sends an upgrade request.
 pub(crate) fn ask_to_upgrade(socket: &mut TcpStream, path: &str, headers: Headers<'_>) {
-    let headers = lines(headers);
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
-    );
+    let request = http::get(path, &format!("{UPGRADE}{}", lines(headers)));
     socket.write_all(request.as_bytes()).expect("it reads");
-}
-
-/// Reads one answer and not an octet more.
-#[track_caller]
-pub(crate) fn read_answer(socket: &mut TcpStream) -> Answer {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        head.push(char::from(read_exactly(socket, 1)[0]));
-    }
-    let head = head.to_ascii_lowercase();
-    let status = head
-        .strip_prefix("http/1.1 ")
-        .and_then(|rest| rest[..3].parse().ok());
-    let field = |name: &str| {
-        let line = head.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim_start_matches(':').trim().to_owned())
-    };
-    let body = if field("transfer-encoding").is_some() {
-        read_chunks(socket)
-    } else {
-        let len = field("content-length").map_or(0, |len| len.parse().expect("a length"));
-        read_exactly(socket, len)
-    };
-    Answer {
-        status: status.expect("a status"),
-        body: String::from_utf8(body).expect("all bodies are text"),
-    }
-}
-
-/// Reads a chunk; an empty one is the last.
-#[track_caller]
-pub(crate) fn read_chunk(socket: &mut TcpStream) -> Vec<u8> {
-    let mut line = String::new();
-    while !line.ends_with("\r\n") {
-        line.push(char::from(read_exactly(socket, 1)[0]));
-    }
-    let len = usize::from_str_radix(line.trim_end(), 16).expect("a length");
-    let chunk = read_exactly(socket, len);
-    assert_eq!(read_exactly(socket, 2), b"\r\n");
-    chunk
-}
-
-fn read_chunks(socket: &mut TcpStream) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        let chunk = read_chunk(socket);
-        if chunk.is_empty() {
-            return body;
-        }
-        body.extend(chunk);
-    }
-}
-
-fn read_exactly(socket: &mut TcpStream, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    socket.read_exact(&mut bytes).expect("an answer comes");
-    bytes
 }
 
 fn lines(headers: Headers<'_>) -> String {

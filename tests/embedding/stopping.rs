@@ -1,8 +1,8 @@
 //! What a stop waits for, what it does not wait for, and what is left then.
 
 use crate::stage::{
-    Client, Gate, Hold, LastWords, Noted, PATIENCE, Pen, ReleaseOnDrop, all, builder, config_of,
-    connect_to, diary, done, get, in_time,
+    Client, Gate, Hold, LastWords, Noted, Pen, ReleaseOnDrop, all, builder, config_of, connect_to,
+    diary, done, get, in_time,
 };
 use crate::words::asked;
 use campanile::config::Config;
@@ -12,6 +12,7 @@ use campanile::gateway::Fault;
 use campanile::handler::{Admission, HandleError};
 use campanile::metrics::Counters;
 use campanile::{Context, Gateway, Message, Session};
+use campanile_tests::PATIENCE;
 use std::thread::JoinHandle;
 use std::time::Duration;
 

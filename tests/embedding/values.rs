@@ -1,8 +1,7 @@
 //! What is kept with sessions: for how long, who sees it, and what its destructors may do.
 
 use crate::stage::{
-    Client, Gate, LastWords, Noted, all, builder, config, config_of, connect, diary, done, get, id,
-    stop,
+    Client, Gate, LastWords, Noted, all, builder, config, config_of, diary, done, get, id, stop,
 };
 use crate::words::{answered, asked};
 use campanile::dialect::wsrv::Wsrv;
@@ -10,6 +9,7 @@ use campanile::gateway::RouteBuilder;
 use campanile::handler::Admission;
 use campanile::public_id::PublicId;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle, Session};
+use campanile_tests::net::connect;
 use serde::Deserialize;
 use std::cell::Cell;
 use std::collections::BTreeSet;

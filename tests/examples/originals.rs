@@ -1,10 +1,12 @@
 //! The twins of the five originals' documented samples (wire.md 8).
 
-use crate::client::{Client, open, open_as, read_text, register, settle};
-use crate::node;
-use crate::peer::{Answer, Peer, sent_to};
 use crate::process::Example;
-use crate::{get, open_with, try_open};
+use campanile_tests::client::{
+    Client, open, open_as, open_with, read_text, register, settle, try_open,
+};
+use campanile_tests::net::connect;
+use campanile_tests::node;
+use campanile_tests::peer::{Peer, sent_to};
 use serde_json::Value;
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
@@ -37,20 +39,17 @@ fn read_close(client: &mut Client) -> (u16, String) {
 #[test]
 fn edk_logs_what_users_say_and_that_they_are_gone() {
     let mut example = Example::start("edk", &[]);
-    let page = Answer {
-        status: 200,
-        body: "Hello world".to_owned(),
-    };
-    assert_eq!(get(&example, "/"), page);
+    let page = Peer::connect(example.address).get("/");
+    assert_eq!(page.status_and_body(), (200, "Hello world"));
 
     let jack = [("x-user-id", "42"), ("sec-websocket-protocol", "e30.e30.s")];
-    let mut first = open_with(&example, "/ws", &jack);
+    let mut first = open_with(example.address, "/ws", &jack);
     let chat: &[u8] = b"\x0a\x04chat\x12\x02hi";
     first.send(Message::binary(chat)).expect("it reads");
     let said = example.expect_log("user 42: message:");
     assert!(said.ends_with(r#"user 42: message: type:"chat" payload:"hi""#));
 
-    let mut second = open_with(&example, "/ws", &jack);
+    let mut second = open_with(example.address, "/ws", &jack);
     let replaced = "replaced by a new connection".to_owned();
     assert_eq!(read_close(&mut first), (4001, replaced));
     example.expect_log("user 42 is disconnected");
@@ -61,7 +60,7 @@ fn edk_logs_what_users_say_and_that_they_are_gone() {
     example.expect_log("user 42 is disconnected");
 
     for missing in 0..2 {
-        let refusal = try_open(&example, "/ws", &jack[missing..=missing]);
+        let refusal = try_open(connect(example.address), "/ws", &jack[missing..=missing]);
         let refusal = refusal.expect_err("half of the credentials");
         assert!(refusal.contains("401"), "{refusal}");
     }
@@ -147,11 +146,11 @@ fn wsrv_guards_registers_and_tells_all_who_have_registered() {
 fn easyws_welcomes_thanks_and_writes_to_one_session() {
     let example = Example::start("easyws", &[]);
     let cookie = |token: &'static str| [("cookie", token)];
-    let mut first = open_with(&example, "/ws", &cookie("auth=x"));
+    let mut first = open_with(example.address, "/ws", &cookie("auth=x"));
     let welcome = read_text(&mut first);
     let id = welcome.strip_prefix("welcome: Hello ").expect("a welcome");
     assert_eq!((id.len(), id.as_bytes()[14]), (36, b'4'), "{id}");
-    let mut second = open_with(&example, "/ws", &cookie("auth=valid"));
+    let mut second = open_with(example.address, "/ws", &cookie("auth=valid"));
     assert_ne!(read_text(&mut second), welcome);
 
     say(&mut second, "listen: test");
@@ -174,7 +173,7 @@ fn easyws_welcomes_thanks_and_writes_to_one_session() {
         assert_eq!(about_it.as_deref(), Some(verdict));
     }
 
-    let refusal = try_open(&example, "/ws", &[]).expect_err("no cookie");
+    let refusal = try_open(connect(example.address), "/ws", &[]).expect_err("no cookie");
     assert!(refusal.contains("403"), "{refusal}");
     drop((first, second));
     example.stop();
@@ -204,12 +203,12 @@ fn read_presence(client: &mut Client, channel: &str, connected: bool) {
 #[test]
 fn projectforge_serves_its_page_and_nothing_else() {
     let example = Example::start("projectforge", &[]);
-    let page = get(&example, "/example");
+    let page = Peer::connect(example.address).get("/example");
     assert_eq!(page.status, 200);
     for part in ["<form", "<ul", "/example/socket", "pong", "user-joined"] {
         assert!(page.body.contains(part), "{part}");
     }
-    let lost = get(&example, "/example/");
+    let lost = Peer::connect(example.address).get("/example/");
     let text = "404 page not found\n";
     assert_eq!((lost.status, lost.body.as_str()), (404, text));
     example.stop();

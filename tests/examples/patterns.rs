@@ -1,9 +1,9 @@
 //! The usual patterns: a chat, live data, a game, notifications.
 
-use crate::client::{Client, open, open_on, read_text, settle};
-use crate::peer::Peer;
 use crate::process::Example;
-use crate::{get, open_with, try_open};
+use campanile_tests::client::{Client, open, open_on, open_with, read_text, settle, try_open};
+use campanile_tests::net::connect;
+use campanile_tests::peer::Peer;
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use tungstenite::Message;
@@ -261,7 +261,7 @@ fn notify(backend: &mut Peer, body: &Value, status: u16, answer: &str) {
 #[test]
 fn notifications_reach_those_whom_they_are_for_and_who_want_them() {
     let example = Example::start("notifications", &[]);
-    let as_user = |token| open_with(&example, "/ws", &[("cookie", token)]);
+    let as_user = |token| open_with(example.address, "/ws", &[("cookie", token)]);
     let mut jack = as_user("auth=token-of-jack");
     let mut other_jack = as_user("auth=token-of-jack");
     let mut jill = as_user("auth=token-of-jill");
@@ -310,12 +310,12 @@ fn notifications_reach_those_whom_they_are_for_and_who_want_them() {
 #[test]
 fn notifications_are_for_no_one_else() {
     let example = Example::start("notifications", &[]);
-    let mut jill = open_with(&example, "/ws", &[("cookie", "auth=token-of-jill")]);
+    let mut jill = open_with(example.address, "/ws", &[("cookie", "auth=token-of-jill")]);
     let listen = Message::text("listen: user/jack/warn");
     jill.send(listen).expect("the example reads");
     let refusal = "websocket: channel does not exist";
     assert_eq!(read_text(&mut jill), refusal);
-    let refusal = try_open(&example, "/ws", &[("cookie", "auth=jack")]);
+    let refusal = try_open(connect(example.address), "/ws", &[("cookie", "auth=jack")]);
     let refusal = refusal.expect_err("no such token");
     assert!(refusal.contains("403"), "{refusal}");
 
@@ -326,7 +326,7 @@ fn notifications_are_for_no_one_else() {
     let missing = "missing field `text` at line 1 column 16\n";
     notify(&mut backend, &bad, 400, missing);
     settle(&mut jill);
-    assert_eq!(get(&example, "/notify").status, 404);
+    assert_eq!(Peer::connect(example.address).get("/notify").status, 404);
     drop((jill, backend));
     example.stop();
 }

@@ -3,19 +3,18 @@
 //! It is the executable that cargo has built beside the tests, on a port of the kernel's choice,
 //! which is read from what it logs. Every wait has a time-out; nothing sleeps.
 
-use rustix::process::{Pid, Signal, kill_process};
+use campanile_tests::PATIENCE;
+use campanile_tests::process::{KillOnDrop, address_in, lines, signal_child};
+use rustix::process::Signal;
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::Receiver;
 
 /// An example that serves; killed when dropped.
 pub(crate) struct Example {
-    child: Child,
+    child: KillOnDrop,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     lines: Receiver<String>,
@@ -27,35 +26,23 @@ impl Example {
     /// Starts the example of this name and waits until it serves.
     #[track_caller]
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(executable(name))
+        let child = Command::new(executable(name))
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .spawn()
-            .expect("the example can be executed");
-        let log = BufReader::new(child.stderr.take().expect("piped above"));
-        let (sender, lines) = channel();
-        let reader = thread::Builder::new().name(format!("log of {name}"));
-        let read = move || {
-            for line in log.lines().map_while(Result::ok) {
-                // Read on even if nobody listens: a full pipe would stop the example.
-                drop(sender.send(line));
-            }
-        };
-        reader.spawn(read).expect("a thread");
+            .spawn();
+        let mut child = KillOnDrop(child.expect("the example can be executed"));
+        let lines = lines(child.stderr.take().expect("piped above"));
         let mut example = Self {
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             lines,
             passed: VecDeque::new(),
         };
-        let line = example.expect_log("ws://");
-        let (_, rest) = line.split_once("ws://").expect("just found");
-        let address = rest.split('/').next().and_then(|it| it.parse().ok());
-        example.address = address.expect("an address and a port");
+        example.address = address_in(&example.expect_log("ws://"));
         example
     }
 
@@ -80,21 +67,12 @@ impl Example {
     /// Asks it to stop, and sees that it does so without complaint.
     #[track_caller]
     pub(crate) fn stop(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is our child");
+        signal_child(&self.child, Signal::TERM);
         self.expect_log("sessions were served");
         let status = self.child.wait().expect("it is our child");
         assert!(status.success(), "{status}");
         for line in self.passed.drain(..).chain(self.lines.iter()) {
             assert!(!line.contains("panicked"), "{line}");
-        }
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        if self.child.kill().is_ok() {
-            self.child.wait().expect("it is our child");
         }
     }
 }
@@ -135,6 +113,3 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     let metadata = std::fs::metadata(path).ok()?;
     metadata.modified().ok()
 }
-
-/// For anything that happens at once unless something is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,11 +2,11 @@
 //! talk.
 
 use crate::model::{Ledger, Pushed, Record, Stay, Target};
-use crate::testing::Prng;
 use crate::tongue::{Asked, Heard, Tongue};
 use crate::wire::{FrameType, Incoming, Wire};
 use campanile::handler::{Handle, Message, RouteHandle};
 use campanile::public_id::PublicId;
+use campanile_tests::prng::Prng;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

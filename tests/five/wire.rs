@@ -2,6 +2,8 @@
 //!
 //! It answers pings by itself. It knows nothing of languages, and nothing of the gateway's code.
 
+use campanile_tests::frame::{self, masked};
+use campanile_tests::http::{Response, UPGRADE, post};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
@@ -35,14 +37,10 @@ impl Wire {
     /// Connects and sends a request; `None` if the upgrade is refused.
     pub(crate) async fn open(address: SocketAddr, target: &str, headers: &str) -> Option<Self> {
         let mut wire = Self::connect(address).await;
-        let request = format!(
-            "GET {target} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
-        );
+        let host = format!("Host: {address}\r\n");
+        let request = format!("GET {target} HTTP/1.1\r\n{host}{UPGRADE}{headers}\r\n");
         wire.write(request.as_bytes()).await;
-        let head = wire.head().await;
-        head.starts_with("HTTP/1.1 101 ").then_some(wire)
+        (wire.response().await.status == 101).then_some(wire)
     }
 
     /// Connects, for requests.
@@ -59,70 +57,41 @@ impl Wire {
 
     /// Posts a body, and returns the status and the body of the answer.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> (String, String) {
-        let len = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: \
-            {len}\r\n\r\n"
-        );
-        self.write(format!("{request}{body}").as_bytes()).await;
-        let head = self.head().await;
-        let line = |line: &str| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.to_owned())
-        };
-        let len = head.lines().find_map(line).expect("answers have a length");
-        let len: usize = len.parse().expect("a number");
-        while self.unread().len() < len {
-            self.fill().await;
-        }
-        let body = String::from_utf8(self.unread()[..len].to_vec());
-        self.read += len;
-        (head[9..12].to_owned(), body.expect("bodies are text"))
+        self.write(post(path, "", body).as_bytes()).await;
+        let response = self.response().await;
+        (response.status.to_string(), response.body)
     }
 
     /// Sends one frame.
     pub(crate) async fn send(&self, kind: FrameType, payload: &[u8]) {
-        let len = u16::try_from(payload.len()).expect("clients say little");
-        let mut frame = vec![0x80 | kind as u8];
-        match u8::try_from(len) {
-            Ok(len) if len < 126 => frame.push(0x80 | len),
-            _ => {
-                frame.push(0x80 | 0x7e);
-                frame.extend_from_slice(&len.to_be_bytes());
-            }
-        }
-        let mask = [17, 34, 51, frame[1]];
-        frame.extend_from_slice(&mask);
-        let masked = payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask);
-        frame.extend(masked);
+        let low = payload.len().to_le_bytes()[0];
+        let frame = masked(0x80 | kind as u8, payload, [17, 34, 51, low]);
         self.write(&frame).await;
     }
 
     /// The next thing that comes.
     pub(crate) async fn next(&mut self) -> Incoming {
         loop {
-            if let Some((kind, payload)) = self.frame() {
-                let payload = payload.to_vec();
-                match kind {
-                    1 | 2 => {
-                        let is_text = kind == 1;
-                        return Incoming::Message { is_text, payload };
-                    }
-                    8 => {
-                        let code = payload.get(..2);
-                        let code = code.map(|code| u16::from_be_bytes([code[0], code[1]]));
-                        return Incoming::Close(code);
-                    }
-                    9 => self.send(FrameType::Pong, &payload).await,
-                    10 => return Incoming::Pong,
-                    _ => panic!("opcode {kind}"),
-                }
-            } else {
+            let Some((frame, len)) = frame::parse(self.unread()) else {
                 self.fill().await;
+                continue;
+            };
+            let payload = frame.payload.to_vec();
+            let opcode = frame.opcode;
+            self.read += len;
+            match opcode {
+                1 | 2 => {
+                    let is_text = opcode == 1;
+                    return Incoming::Message { is_text, payload };
+                }
+                8 => {
+                    let code = payload.get(..2);
+                    let code = code.map(|code| u16::from_be_bytes([code[0], code[1]]));
+                    return Incoming::Close(code);
+                }
+                9 => self.send(FrameType::Pong, &payload).await,
+                10 => return Incoming::Pong,
+                _ => panic!("opcode {opcode}"),
             }
         }
     }
@@ -139,35 +108,11 @@ impl Wire {
         );
     }
 
-    /// One whole frame, if it is there: a server's, so not masked and not fragmented.
-    fn frame(&mut self) -> Option<(u8, &[u8])> {
-        let unread = &self.buffer[self.read..];
-        let (&first, &len) = (unread.first()?, unread.get(1)?);
-        let (start, len) = match len {
-            0..0x7e => (2, usize::from(len)),
-            0x7e => {
-                let long = unread.get(2..4)?;
-                (4, usize::from(u16::from_be_bytes([long[0], long[1]])))
-            }
-            0x7f.. => panic!("a frame that is masked, or longer than anybody said"),
-        };
-        let end = self.read + start + len;
-        if self.buffer.len() < end {
-            return None;
-        }
-        assert_eq!(first & 0xf0, 0x80, "a whole frame");
-        let start = self.read + start;
-        self.read = end;
-        Some((first & 0xf, &self.buffer[start..end]))
-    }
-
-    async fn head(&mut self) -> String {
+    async fn response(&mut self) -> Response {
         loop {
-            let end = self.unread().windows(4).position(|it| it == b"\r\n\r\n");
-            if let Some(end) = end {
-                let head = String::from_utf8(self.unread()[..end].to_vec());
-                self.read += end + 4;
-                return head.expect("heads are ASCII");
+            if let Some((response, len)) = Response::parse(self.unread()) {
+                self.read += len;
+                return response;
             }
             self.fill().await;
         }

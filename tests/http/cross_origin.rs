@@ -1,7 +1,8 @@
 //! Pages of other origins that use the server API (CORS).
 
-use crate::process::{Process, gateway};
-use crate::raw::{LOCAL, ask, request};
+use crate::GATEWAY;
+use campanile_tests::http::{LOCAL, request};
+use campanile_tests::peer::ask;
 
 const LISTED: &str = "Origin: https://admin.example";
 const METHOD: &str = "Access-Control-Request-Method: POST";
@@ -10,7 +11,7 @@ const HEADERS: &str = "Access-Control-Request-Headers: authorization, content-ty
 #[test]
 fn a_preflight_is_answered_for_listed_origins_only() {
     let config = "[api]\nkeys = ['k']\nallowed_origins = ['https://admin.example']";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let preflight = |origin: &str| {
         let headers = [LOCAL, origin, METHOD, HEADERS];
         ask(
@@ -47,7 +48,7 @@ fn a_preflight_is_answered_for_listed_origins_only() {
 #[test]
 fn a_listed_page_reads_answers_and_errors_and_another_reads_none() {
     let config = "[api]\nkeys = ['k']\nallowed_origins = ['https://admin.example']";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let list = |headers: &[&str]| {
         let headers = [&[LOCAL], headers].concat();
         ask(
@@ -70,7 +71,7 @@ fn a_listed_page_reads_answers_and_errors_and_another_reads_none() {
 
 #[test]
 fn without_a_list_no_preflight_is_answered() {
-    let process = Process::start(gateway(Some("api.keys = ['k']")));
+    let process = GATEWAY.start(Some("api.keys = ['k']"));
     let headers = [LOCAL, LISTED, METHOD];
     let preflight = request("OPTIONS /api/v1/publish HTTP/1.1", &headers, "");
     let refused = ask(process.address, preflight);

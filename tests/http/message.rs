@@ -1,14 +1,15 @@
 //! What RFC 9110 and RFC 9112 ask of requests and responses.
 
-use crate::process::{Process, gateway};
-use crate::raw::{LOCAL, PUSH, Raw, ask, request, upgrade};
+use crate::{GATEWAY, PUSH};
+use campanile_tests::http::{LOCAL, request, upgrade};
+use campanile_tests::peer::{Peer, ask};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write as _;
 
 #[test]
 fn a_request_has_one_host() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let get = "GET /health HTTP/1.1";
     let up = "GET /ws HTTP/1.1";
     for bad in [
@@ -18,7 +19,7 @@ fn a_request_has_one_host() {
         upgrade(up, &[]),
         upgrade(up, &[LOCAL, "Host: other"]),
     ] {
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(&bad);
         assert_eq!(raw.response().status, 400, "{bad}");
         raw.expect_end();
@@ -33,11 +34,11 @@ fn a_request_has_one_host() {
 
 #[test]
 fn the_only_transfer_coding_is_chunked_once_and_without_a_length() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let length = format!("Content-Length: {}", PUSH.len());
     let post = |headers: &[&str]| {
         let head = request("POST /push HTTP/1.1", &[&[LOCAL], headers].concat(), "");
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(format!("{head}{:x}\r\n{PUSH}\r\n0\r\n\r\n", PUSH.len()));
         let status = raw.response().status;
         if status != 200 {
@@ -60,7 +61,7 @@ fn the_only_transfer_coding_is_chunked_once_and_without_a_length() {
 /// What comes in one packet is taken apart: each head is judged as if it had come alone.
 #[test]
 fn pipelined_requests_are_judged_like_any_other() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
     let push = request("POST /push HTTP/1.1", &[LOCAL], PUSH);
     let length = format!("Content-Length: {}", PUSH.len());
@@ -78,7 +79,7 @@ fn pipelined_requests_are_judged_like_any_other() {
         whole.len() / 2,
         whole.len() - 1,
     ] {
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(&whole[..cut]);
         raw.send(&whole[cut..]);
         let statuses = [(); 4].map(|()| raw.response().status);
@@ -91,7 +92,7 @@ fn pipelined_requests_are_judged_like_any_other() {
 /// If that is chunked too, a length may be hidden from us, and the connection ends.
 #[test]
 fn behind_a_chunked_request_another_is_the_last() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
     let head = request(
         "POST /push HTTP/1.1",
@@ -99,7 +100,7 @@ fn behind_a_chunked_request_another_is_the_last() {
         "",
     );
     let chunked = format!("{head}{:x}\r\n{PUSH}\r\n0\r\n\r\n", PUSH.len());
-    let mut raw = Raw::connect(process.address);
+    let mut raw = Peer::connect(process.address);
     raw.send([&*chunked, &get, &chunked, &get].concat());
     for is_last in [false, false, true] {
         let seen = raw.response();
@@ -110,7 +111,7 @@ fn behind_a_chunked_request_another_is_the_last() {
     }
     raw.expect_end();
     // One after the other they are served for ever.
-    let mut raw = Raw::connect(process.address);
+    let mut raw = Peer::connect(process.address);
     for _ in 0..3 {
         raw.send(&chunked);
         assert_eq!(raw.response().header("connection"), None);
@@ -120,11 +121,11 @@ fn behind_a_chunked_request_another_is_the_last() {
 /// Whoever says that nothing more will come, in the middle of a head, is not waited for.
 #[test]
 fn a_part_of_a_head_is_no_reason_to_wait_behind_the_end() {
-    let process = Process::start(gateway(Some("heartbeat.handshake_timeout_ms = 60_000")));
+    let process = GATEWAY.start(Some("heartbeat.handshake_timeout_ms = 60_000"));
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
     let push = request("POST /push HTTP/1.1", &[LOCAL], PUSH);
     for before in [&*get, &push, ""] {
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(format!("{before}GET /he"));
         raw.end();
         if !before.is_empty() {
@@ -137,7 +138,7 @@ fn a_part_of_a_head_is_no_reason_to_wait_behind_the_end() {
 /// A connection on which a body may still come is over, and the client is told so.
 #[test]
 fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() {
-    let process = Process::start(gateway(Some("http.body_bytes_max = 4096")));
+    let process = GATEWAY.start(Some("http.body_bytes_max = 4096"));
     let stranger = ["Host: a.example"];
     for (start, headers, body, status) in [
         ("POST /push HTTP/1.1", stranger, PUSH, 403),
@@ -147,7 +148,7 @@ fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() 
         ("POST /push HTTP/1.1", [LOCAL], &"a".repeat(5000), 413),
     ] {
         let whole = request(start, &headers, body);
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(&whole[..whole.len() - body.len()]);
         let refused = raw.response();
         assert_eq!(
@@ -156,7 +157,7 @@ fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() 
             "{start}"
         );
         // What has come whole is no reason to end.
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(&whole);
         let refused = raw.response();
         assert_eq!(
@@ -171,7 +172,7 @@ fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() 
 
 #[test]
 fn every_405_says_what_is_allowed() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     for (path, method, allow) in [
         ("/push", "GET", "POST"),
         ("/push", "OPTIONS", "POST"),
@@ -203,7 +204,7 @@ fn every_405_says_what_is_allowed() {
 
 #[test]
 fn a_body_may_be_gzip_and_no_other_coding() {
-    let process = Process::start(gateway(Some("http.body_bytes_max = 4096")));
+    let process = GATEWAY.start(Some("http.body_bytes_max = 4096"));
     let gzip = |plain: &[u8]| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(plain).expect("into memory");
@@ -240,7 +241,7 @@ fn a_body_may_be_gzip_and_no_other_coding() {
 
 #[test]
 fn json_of_the_api_may_begin_with_a_byte_order_mark() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     for (path, body) in [
         ("publish", r#"{"channel":"room","data":"hi"}"#),
         ("batch", r#"{"calls":[{"call":"broadcast","data":1}]}"#),
@@ -264,7 +265,7 @@ fn paths_are_percent_decoded_once() {
     let config = "[[routes]]\npath = '/rooms/{room}'\ndialect = 'echo'\n\
         [[routes]]\npath = '/a%20b'\ndialect = 'echo'\n\
         [[routes]]\npath = '/ws'\ndialect = 'wserver'\npush_path = '/push'\n";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     for (path, status) in [
         ("/%77s", 101),
         ("/w%73", 101),

@@ -3,21 +3,23 @@
 //! Everything that reaches the gateway through one comes from loopback. Where one is not installed,
 //! its tests pass; scripts/test.sh, which installs them, says so.
 
-use crate::client::{Client, open_as, read_text};
-use crate::process::{PATIENCE, Process, gateway};
-use crate::raw::{LOCAL, PUSH, Raw, ask, request, upgrade};
+use crate::{GATEWAY, PUSH};
+use campanile_tests::client::{Client, open_as, read_text};
+use campanile_tests::http::{LOCAL, request, upgrade};
+use campanile_tests::net::free_address;
+use campanile_tests::peer::{Peer, ask};
+use campanile_tests::process::{KillOnDrop, Process};
+use campanile_tests::wait_for;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 use tungstenite::Message;
 
 /// A proxy on a port of its own; killed when dropped.
 struct Proxy {
-    child: Child,
     address: SocketAddr,
+    _child: KillOnDrop,
 }
 
 impl Proxy {
@@ -79,9 +81,16 @@ impl Proxy {
             .stderr(Stdio::null());
         match quiet.spawn() {
             Ok(child) => {
-                let mut proxy = Self { child, address };
-                proxy.wait(&program);
-                Some(proxy)
+                let mut child = KillOnDrop(child);
+                wait_for("it listens", || {
+                    let ended = child.try_wait().expect("it is our child");
+                    assert!(ended.is_none(), "{program} has ended: {ended:?}");
+                    TcpStream::connect(address).is_ok()
+                });
+                Some(Self {
+                    address,
+                    _child: child,
+                })
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
@@ -90,48 +99,19 @@ impl Proxy {
             }
         }
     }
-
-    /// Waits until it listens.
-    fn wait(&mut self, program: &str) {
-        let (_sender, never) = channel::<()>();
-        for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
-            if TcpStream::connect(self.address).is_ok() {
-                return;
-            }
-            let ended = self.child.try_wait().expect("it is our child");
-            assert!(ended.is_none(), "{program} has ended: {ended:?}");
-            assert!(never.recv_timeout(LOOK_EVERY).is_err());
-        }
-        panic!("{program} does not listen");
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        if self.child.kill().is_ok() {
-            self.child.wait().expect("it is our child");
-        }
-    }
 }
 
 /// A folder for the files of a proxy.
 fn folder(test: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-{test}"));
+    let folder = Path::new(GATEWAY.folder).join(format!("proxy-{test}"));
     std::fs::create_dir_all(&folder).expect("cargo made its parent");
     folder
-}
-
-/// An address that nobody listens on.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("it is bound")
 }
 
 /// The shortest way to write it: HTTP/1.0, no header of the client's connection, its own Host.
 #[test]
 fn behind_a_bare_proxy_pass_nothing_is_open() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let bare = format!(
         "server {{ listen LISTEN; location / {{ proxy_pass http://{}; }} }}\n",
         process.address
@@ -156,7 +136,7 @@ fn behind_a_bare_proxy_pass_nothing_is_open() {
 /// An upgrade over HTTP/1.0, which is what nginx sends without `proxy_http_version 1.1`.
 #[test]
 fn behind_a_proxy_that_speaks_http_10_sessions_open() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let old = format!(
         "server {{ listen LISTEN; location / {{ proxy_pass http://{};\n\
          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }} }}\n",
@@ -175,7 +155,7 @@ fn behind_a_proxy_that_speaks_http_10_sessions_open() {
 
 /// The gateway of docs/behind-a-proxy.md, as it stands there.
 fn documented_gateway() -> Process {
-    Process::start(gateway(Some(&block("toml"))))
+    GATEWAY.start(Some(&block("toml")))
 }
 
 /// A proxy's block of docs/behind-a-proxy.md, for this gateway and with `LISTEN` for its address.
@@ -254,7 +234,7 @@ fn clients_connect_and_nothing_else_is_exposed(process: &Process, proxy: &Proxy)
 /// A push that is made on this machine reaches a client.
 #[track_caller]
 fn expect_push(process: &Process, client: &mut Client, header: &str) {
-    let mut raw = Raw::connect(process.address);
+    let mut raw = Peer::connect(process.address);
     raw.send(request("POST /push HTTP/1.1", &[LOCAL, header], PUSH));
     assert_eq!(raw.response().body, "message sent to 1 clients");
     assert_eq!(read_text(client), "m");
@@ -269,5 +249,3 @@ fn block(language: &str) -> String {
         .expect("it has one");
     rest.split("```").next().expect("it ends").to_owned()
 }
-
-const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -1,7 +1,9 @@
 //! Who may push, drop, tap, use the server API and name a user without a key.
 
-use crate::process::{Process, config_file, gateway};
-use crate::raw::{LOCAL, PUSH, ask, request, upgrade};
+use crate::{GATEWAY, PUSH};
+use campanile_tests::http::{LOCAL, request, upgrade};
+use campanile_tests::peer::ask;
+use campanile_tests::process::Process;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -55,7 +57,7 @@ const FORBIDDEN: [u16; 5] = [403; 5];
 
 #[test]
 fn without_a_key_only_requests_that_this_machine_makes_for_itself_are_served() {
-    let process = Process::start(gateway(Some(CONFIG)));
+    let process = GATEWAY.start(Some(CONFIG));
     let served = |headers: &[&str]| statuses(process.address, "HTTP/1.1", "", headers);
     for headers in [
         &[LOCAL][..],
@@ -110,7 +112,7 @@ fn without_a_key_only_requests_that_this_machine_makes_for_itself_are_served() {
 #[test]
 fn a_gateway_that_is_not_open_serves_nobody_without_a_key() {
     let closed = format!("api.open = false\n{CONFIG}");
-    let process = Process::start(gateway(Some(&closed)));
+    let process = GATEWAY.start(Some(&closed));
     assert_eq!(
         statuses(process.address, "HTTP/1.1", "", &[LOCAL]),
         FORBIDDEN
@@ -122,7 +124,7 @@ fn a_gateway_that_is_not_open_serves_nobody_without_a_key() {
         [[routes]]\npath = '/ws'\ndialect = 'wserver'\npush_path = '/push'\npush_secret = 's'\n\
         [[routes]]\npath = '/ws2'\ndialect = 'wserver'\npush_path = '/push2'\n\
         push_header = { name = 'X-Key', value = 's' }\n";
-    let process = Process::start(gateway(Some(keys)));
+    let process = GATEWAY.start(Some(keys));
     let proxied = [LOCAL, "X-Forwarded-For: 10.0.0.1"];
     for (start, key, challenge) in [
         ("POST /push HTTP/1.1", "Authorization: Bearer s", "Bearer"),
@@ -149,7 +151,7 @@ fn a_gateway_that_is_not_open_serves_nobody_without_a_key() {
 
 #[test]
 fn an_insecure_gateway_trusts_everybody_and_says_so() {
-    let mut command = gateway(Some(CONFIG));
+    let mut command = GATEWAY.command(Some(CONFIG));
     command
         .arg("--insecure")
         .stdout(Stdio::piped())
@@ -198,7 +200,7 @@ fn a_header_that_names_the_user_is_believed_of_this_machine_or_where_the_config_
         ask(process.address, upgrade("GET /edk HTTP/1.1", &headers)).status
     };
     let proxied = [LOCAL, "X-Forwarded-For: 10.0.0.1"];
-    let process = Process::start(gateway(Some(edk)));
+    let process = GATEWAY.start(Some(edk));
     assert_eq!(status(&process, &[LOCAL]), 101);
     assert_eq!(status(&process, &proxied), 401);
     assert_eq!(status(&process, &["Host: gateway.example"]), 401);
@@ -218,17 +220,17 @@ fn a_header_that_names_the_user_is_believed_of_this_machine_or_where_the_config_
         ignored.header("campanile-refused"),
         Some("user_not_believed")
     );
-    let process = Process::start(gateway(Some(&format!("{edk}trust_user_header = true"))));
+    let process = GATEWAY.start(Some(&format!("{edk}trust_user_header = true")));
     assert_eq!(status(&process, &proxied), 101);
     // With a table it is no proof, only something that may not contradict the token.
     let table = format!("{edk}tokens = {{ token = 'jack' }}");
-    let process = Process::start(gateway(Some(&table)));
+    let process = GATEWAY.start(Some(&table));
     assert_eq!(status(&process, &proxied), 101);
 }
 
 #[test]
 fn health_tells_strangers_less() {
-    let process = Process::start(gateway(Some(CONFIG)));
+    let process = GATEWAY.start(Some(CONFIG));
     for (headers, tells_all) in [(&[LOCAL][..], true), (&[LOCAL, "Via: 1.1 a"], false)] {
         let health = ask(
             process.address,
@@ -247,8 +249,11 @@ fn health_tells_strangers_less() {
 fn checking_a_config_warns_of_what_can_be_guessed_or_stolen() {
     let text = "api.keys = ['short']\n\
         [[routes]]\npath = '/a'\ndialect = 'easyws'\norigin = 'any'\n";
-    let mut check = Command::new(env!("CARGO_BIN_EXE_campanile"));
-    check.arg("check").arg("--config").arg(config_file(text));
+    let mut check = Command::new(GATEWAY.path);
+    check
+        .arg("check")
+        .arg("--config")
+        .arg(GATEWAY.config_file(text));
     let done = check.output().expect("the program can be executed");
     let output = String::from_utf8(done.stdout).expect("it is text");
     assert!(done.status.success(), "{output}");
@@ -267,7 +272,7 @@ fn checking_a_config_warns_of_what_can_be_guessed_or_stolen() {
     );
     assert!(!output.contains("short"), "{output}");
 
-    let ended = Process::start(gateway(Some(text))).stop();
+    let ended = GATEWAY.start(Some(text)).stop();
     assert_eq!(ended.status.code(), Some(0));
     assert!(
         ended.log.contains("api.keys[0]: has 5 characters"),

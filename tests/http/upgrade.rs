@@ -1,9 +1,9 @@
 //! Upgrade requests: over HTTP/1.0, with subprotocols, and why one is refused.
 
-use crate::client::{open, settle};
-use crate::process::{Process, gateway};
-use crate::raw::{LOCAL, PUSH, Raw, ask, request, upgrade};
-use std::collections::BTreeMap;
+use crate::{GATEWAY, PUSH};
+use campanile_tests::client::{open, settle};
+use campanile_tests::http::{LOCAL, request, upgrade};
+use campanile_tests::peer::{Peer, ask};
 
 const REGISTRATION: &[u8] = br#"{"token":"jack","event":"e"}"#;
 /// 28, with the bit of a mask.
@@ -12,10 +12,10 @@ const REGISTRATION_LENGTH: u8 = 0x9c;
 /// nginx speaks HTTP/1.0 unless it is told otherwise, and the originals let it.
 #[test]
 fn an_upgrade_over_http_10_is_served() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     for headers in [&[LOCAL][..], &[]] {
         let start = "GET /ws HTTP/1.0";
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         // One byte at a time as well.
         for byte in upgrade(start, headers).as_bytes() {
             raw.send([*byte]);
@@ -41,7 +41,7 @@ fn an_upgrade_over_http_10_is_served() {
 /// One packet ended the process once.
 #[test]
 fn an_upgrade_over_http_10_may_stand_anywhere() {
-    let process = Process::start(gateway(Some("http.http_in_bytes_max = 32768")));
+    let process = GATEWAY.start(Some("http.http_in_bytes_max = 32768"));
     let upgrade = upgrade("GET /ws HTTP/1.0", &[LOCAL]);
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
     let old = request(
@@ -59,7 +59,7 @@ fn an_upgrade_over_http_10_may_stand_anywhere() {
         (2, format!("{get}{old}GET /"), &upgrade[5..]),
         (0, long.clone(), ""),
     ] {
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(&asked);
         for _ in 0..before {
             assert_eq!(raw.response().status, 200);
@@ -82,7 +82,7 @@ fn an_upgrade_over_http_10_may_stand_anywhere() {
     let body = format!("{:x}\r\n{PUSH}\r\n0\r\n\r\n", PUSH.len());
     let longer = long.replace(&padding, &padding.repeat(3));
     for (before, asked) in [(1, format!("{chunked}{body}{upgrade}")), (0, longer)] {
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(&asked);
         for _ in 0..before {
             assert_eq!(raw.response().status, 200);
@@ -99,7 +99,7 @@ fn an_upgrade_over_http_10_may_stand_anywhere() {
 
 #[test]
 fn other_requests_over_http_10_are_answered_in_it() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     for request in [
         request("GET /health HTTP/1.0", &[], ""),
         // Refused, and with an upgrade that its path has no use for.
@@ -107,7 +107,7 @@ fn other_requests_over_http_10_are_answered_in_it() {
         upgrade("GET /health HTTP/1.0", &[]),
         upgrade("GET /nowhere HTTP/1.0", &[]),
     ] {
-        let mut raw = Raw::connect(process.address);
+        let mut raw = Peer::connect(process.address);
         raw.send(&request);
         let response = raw.response();
         assert_eq!(response.version, "HTTP/1.0", "{request}");
@@ -123,7 +123,7 @@ fn why_an_upgrade_is_refused_stands_in_a_header() {
         [[routes]]\npath = '/easyws'\ndialect = 'easyws'\n\
         [[routes]]\npath = '/edk'\ndialect = 'edk'\n\
         [[routes]]\npath = '/pf'\ndialect = 'projectforge'\ntap_path = '/tap'\ntap_secret = 's'\n";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let get = |path: &str| format!("GET {path} HTTP/1.1");
     let ws = upgrade(&get("/ws"), &[LOCAL]);
     let without = |name: &str| {
@@ -194,7 +194,7 @@ fn a_route_agrees_on_the_first_of_its_subprotocols_that_is_offered() {
         subprotocols = ['v1.chat', 'v2.chat']\n\
         [[routes]]\npath = '/easyws'\ndialect = 'easyws'\nsubprotocols = ['v1.chat']\n\
         [[routes]]\npath = '/plain'\ndialect = 'echo'\n";
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let agreed = |path: &str, lines: &[&str]| {
         let headers = [&[LOCAL, "Cookie: auth=a"], lines].concat();
         let granted = ask(
@@ -202,8 +202,8 @@ fn a_route_agrees_on_the_first_of_its_subprotocols_that_is_offered() {
             upgrade(&format!("GET {path} HTTP/1.1"), &headers),
         );
         assert_eq!(granted.status, 101, "{path} {lines:?}");
-        let headers: BTreeMap<String, String> = granted.headers;
-        headers.get("sec-websocket-protocol").cloned()
+        let agreed = granted.header("sec-websocket-protocol");
+        agreed.map(str::to_owned)
     };
     let offer = |list: &str| format!("Sec-WebSocket-Protocol: {list}");
     let echo = |list: &str| agreed("/echo", &[&offer(list)]);
@@ -225,7 +225,7 @@ fn a_route_agrees_on_the_first_of_its_subprotocols_that_is_offered() {
 
 #[test]
 fn a_port_that_a_proxy_writes_into_host_is_no_other_origin() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     for (host, origin, status) in [
         ("a.example:443", "https://a.example", 101),
         ("a.example:80", "http://a.example", 101),

@@ -1,10 +1,13 @@
 //! What the log says: ends and rejections one by one at `debug`, summed up at `info`, and no more
 //! of what others cause than there may be; as JSON, with values of their types.
 
-use crate::client::{Client, open, open_as, open_on, read_text, register};
-use crate::peer::{Peer, push_body, request, sent_to};
-use crate::process::{PATIENCE, Process, gateway};
-use crate::stage::{lines, serve};
+use crate::GATEWAY;
+use crate::stage::serve;
+use campanile_tests::PATIENCE;
+use campanile_tests::client::{Client, open, open_as, open_on, read_text, register};
+use campanile_tests::http::{post, upgrade};
+use campanile_tests::peer::{Peer, push_body, sent_to};
+use campanile_tests::process::{Process, lines};
 use serde_json::Value;
 use std::io::{Write as _, pipe};
 use std::net::{SocketAddr, TcpStream};
@@ -109,7 +112,7 @@ fn at_debug_every_end_and_every_rejection_is_a_line() {
     is_about(&rejected("token", "unknown"), "/ws", address_of(&jack));
 
     let mut peer = Peer::connect(served.address);
-    let from = peer.reader.get_ref().local_addr().expect("connected");
+    let from = peer.socket().local_addr().expect("connected");
     assert_eq!(
         peer.post("/push", "", &push_body("jack", "e", "m")).status,
         401
@@ -126,9 +129,7 @@ fn at_debug_every_end_and_every_rejection_is_a_line() {
 
     let mut stranger = TcpStream::connect(served.address).expect("it listens");
     let from = stranger.local_addr().expect("connected");
-    let upgrade = "GET /pf HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nConnection: Upgrade\r\n\
-        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let upgrade = upgrade("GET /pf HTTP/1.1", &["Host: a", "Origin: http://b"]);
     stranger.write_all(upgrade.as_bytes()).expect("it reads");
     let line = rejected("upgrade", "origin");
     assert_eq!(
@@ -206,8 +207,8 @@ fn at_info_what_others_cause_is_summed_up_while_there_is_anything() {
     let log = lines(reader);
     for _ in 0..3 {
         let mut peer = Peer::connect(served.address);
-        peer.send(&request("/push", "", ""));
-        assert_eq!(peer.answer().status, 401);
+        peer.send(post("/push", "", ""));
+        assert_eq!(peer.response().status, 401);
         let socket = TcpStream::connect(served.address).expect("it listens");
         assert!(open_on(socket, "/nowhere").is_err());
         let mut client = open(served.address, "/wsrv");
@@ -249,7 +250,7 @@ fn at_info_what_others_cause_is_summed_up_while_there_is_anything() {
 
 #[test]
 fn what_is_less_important_than_the_level_is_not_said() {
-    let mut command = gateway(None);
+    let mut command = GATEWAY.command(None);
     command.args(["--log", "error,json"]);
     let process = Process::start(command);
     let mut jack = open_as(process.address, "jack", "e");

@@ -1,9 +1,11 @@
 //! Where the executable listens, and what it says when it cannot.
 
 use super::{PROGRAM, User, assert_refuses, assert_serves, campanile, run};
-use crate::client::{open_as, open_on, read_text};
-use crate::peer::{Peer, push_body, request, sent_to};
-use crate::process::{Process, gateway};
+use crate::GATEWAY;
+use campanile_tests::client::{open_as, open_on, read_text};
+use campanile_tests::http::post;
+use campanile_tests::peer::{Peer, push_body, sent_to};
+use campanile_tests::process::Process;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
@@ -11,7 +13,7 @@ use std::process::Command;
 fn a_port_in_use_is_told_at_once_and_refused_also_when_another_gateway_uses_it() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
-    let gateway = Process::start(gateway(None));
+    let gateway = GATEWAY.start(None);
     for address in [address, gateway.address] {
         let done = run(campanile(&["--listen", &address.to_string()]));
         let (told, refused) = done.errors.split_once('\n').expect("two lines");
@@ -93,7 +95,7 @@ fn without_descriptors_newcomers_hear_503_on_both_addresses() {
     command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", PROGRAM]);
     command.args(["--listen", "localhost:0", "--shards", "1", "--config"]);
     let limits = "limits.sessions_max = 64\nheartbeat.handshake_timeout_ms = 600_000";
-    command.arg(crate::process::config_file(limits));
+    command.arg(GATEWAY.config_file(limits));
     let process = Process::start(command);
     let addresses = [Some(process.address), beside(process.address)];
     let addresses = || addresses.iter().flatten().copied();
@@ -102,18 +104,18 @@ fn without_descriptors_newcomers_hear_503_on_both_addresses() {
     let crowd: Vec<Peer> = addresses()
         .flat_map(|address| (0..400).map(move |_| Peer::connect(address)))
         .collect();
-    let push = request("/push", "", &push_body("jack", "e", "m"));
+    let push = post("/push", "", &push_body("jack", "e", "m"));
     for address in addresses() {
         let mut newcomer = Peer::connect(address);
         newcomer.send(&push);
-        assert_eq!(newcomer.answer().status, 503, "{address}");
+        assert_eq!(newcomer.response().status, 503, "{address}");
     }
     drop(crowd);
     for address in addresses() {
         let served = (0..TRIES_MAX).any(|_| {
             let mut newcomer = Peer::connect(address);
             newcomer.send(&push);
-            newcomer.answer().status == 200
+            newcomer.response().status == 200
         });
         assert!(served, "there are descriptors again: {address}");
     }

@@ -62,6 +62,7 @@ const RULES: &[Rule] = &[
     unsafe_has_its_places,
     languages_have_their_places,
     stays_small,
+    tests_name_no_paths,
 ];
 
 const SCRIPT_RULES: &[Rule] = &[lines_are_plain, scripts_say_how_they_are_used];
@@ -197,6 +198,15 @@ fn stays_small(file: &Source<'_>) -> Complaints {
     complaints
 }
 
+/// A module of a test lies where `mod` leads. What tests share is in `tests/support/`.
+fn tests_name_no_paths(file: &Source<'_>) -> Complaints {
+    let is_test = file.name.starts_with("tests/");
+    code_lines(file.text)
+        .filter(|(_, code)| is_test && code.trim_start().starts_with("#[path"))
+        .map(|(line, _)| (line, "a module by path".to_owned()))
+        .collect()
+}
+
 /// A script says how it is called before it does anything, and stops at its first failure. What
 /// the tests have Node.js run says what it is.
 fn scripts_say_how_they_are_used(file: &Source<'_>) -> Complaints {
@@ -259,7 +269,7 @@ fn dead_files(texts: &[(String, String)]) -> Vec<&str> {
 fn is_root(name: &str) -> bool {
     let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
     match folder {
-        "src" | "loadtest/src" => file == "lib.rs" || file == "main.rs",
+        "src" | "loadtest/src" | "tests/support/src" => file == "lib.rs" || file == "main.rs",
         "examples" | "tests" | "benches" | "loadtest/tests" => is_rust(name),
         _ => file == "main.rs" && folder.starts_with("tests/"),
     }
@@ -479,6 +489,10 @@ fn every_rule_sees_what_it_forbids() {
     check(stays_small, "a.rs", &tested, &[]);
     check(stays_small, "src/a/tests.rs", &"x\n".repeat(601), &[]);
 
+    let by_path = "mod a;\n#[path = \"../b.rs\"]\nmod b;\n";
+    check(tests_name_no_paths, "tests/t/main.rs", by_path, &[2]);
+    check(tests_name_no_paths, "benches/b.rs", by_path, &[]);
+
     let script = "#!/bin/bash\n# Does it.\n#\n# usage: a.sh\nset -euo pipefail\n";
     check(scripts_say_how_they_are_used, "a.sh", script, &[]);
     check(scripts_say_how_they_are_used, "a.sh", "x\n", &[1]);
@@ -501,8 +515,12 @@ fn a_file_that_no_mod_leads_to_is_dead() {
         ("src/a/d.rs", ""),
         ("src/a/tests/e.rs", ""),
         ("src/b.rs", ""),
-        ("tests/t.rs", "#[path = \"t/u.rs\"]\nmod u;\n"),
+        ("benches/t.rs", "#[path = \"support/u.rs\"]\nmod u;\n"),
+        ("benches/support/u.rs", ""),
+        ("tests/t/main.rs", "mod u;\n"),
         ("tests/t/u.rs", ""),
+        ("tests/support/src/lib.rs", "pub mod v;\n"),
+        ("tests/support/src/v.rs", ""),
     ]
     .map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(dead_files(&texts), ["src/a/d.rs", "src/b.rs"]);

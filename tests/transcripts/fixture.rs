@@ -4,13 +4,9 @@
 //! A handler here does one thing that a client can see. What is kept is kept with a session, or
 //! with the gateway: transcripts and worlds do not know of each other.
 
-#[path = "fixture/easyws.rs"]
 mod easyws;
-#[path = "fixture/edk.rs"]
 mod edk;
-#[path = "fixture/projectforge.rs"]
 mod projectforge;
-#[path = "fixture/wsrv.rs"]
 mod wsrv;
 
 use crate::script::Script;

@@ -1,8 +1,13 @@
 //! Plays a transcript's steps in a world and compares what is heard.
+//!
+//! Frames and answers are read by a parser of its own: it has to show what is wrong with them, and
+//! every octet that it compares is one that a transcript may have said otherwise.
 
 use crate::script::{Act, Script, Step, Word};
 use crate::text::{Names, Text};
 use crate::world::World;
+use campanile_tests::frame::masked;
+use campanile_tests::http::UPGRADE;
 use std::fmt::Write as _;
 
 /// Plays a transcript; an error says in which line what was different.
@@ -80,7 +85,7 @@ fn say(
             world.send(client, &bytes);
         }
         Word::Frame(first_octet, payload) => {
-            world.send(client, &frame(*first_octet, &resolve(payload)?));
+            world.send(client, &masked(*first_octet, &resolve(payload)?, MASK));
         }
         Word::Raw(bytes) => world.send(client, &resolve(bytes)?),
         Word::End => world.end(client),
@@ -95,26 +100,6 @@ fn with_headers(mut head: String, step: &Step) -> String {
     }
     head.push_str("\r\n");
     head
-}
-
-/// A masked frame.
-fn frame(first_octet: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first_octet];
-    match payload.len() {
-        len @ ..126 => bytes.push(0x80 | u8::try_from(len).expect("below 126")),
-        len @ 126..0x1_0000 => {
-            bytes.push(0xfe);
-            bytes.extend(u16::try_from(len).expect("below 2^16").to_be_bytes());
-        }
-        len => {
-            bytes.push(0xff);
-            bytes.extend(u64::try_from(len).expect("in memory").to_be_bytes());
-        }
-    }
-    bytes.extend(MASK);
-    let masked = payload.iter().zip(MASK.iter().cycle());
-    bytes.extend(masked.map(|(byte, mask)| byte ^ mask));
-    bytes
 }
 
 fn hear(
@@ -166,7 +151,7 @@ fn hear_silence(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(),
     if ear.is_session {
         ear.silences += 1;
         let payload = format!("silence {}", ear.silences).into_bytes();
-        world.send(step.client, &frame(0x89, &payload));
+        world.send(step.client, &masked(0x89, &payload, MASK));
         let pong = Word::Frame(0x8a, Text::plain(payload));
         return hear(ear, world, step, &pong, &mut names);
     }
@@ -294,8 +279,6 @@ fn shown(heard: &[u8]) -> String {
 }
 
 const SHOWN_BYTES_MAX: usize = 600;
-const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
     Upgrade: websocket\r\n\
     Connection: Upgrade\r\n\

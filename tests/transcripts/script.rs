@@ -1,4 +1,4 @@
-//! Reads a transcript's text into steps. The grammar is in `tests/transcripts.rs`.
+//! Reads a transcript's text into steps. The grammar is in `main.rs`.
 
 use crate::text::Text;
 

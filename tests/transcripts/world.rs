@@ -1,6 +1,6 @@
 //! Where a transcript happens: something that clients can connect to.
 
-use crate::process::PATIENCE;
+use campanile_tests::net::connect;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
@@ -38,14 +38,7 @@ impl RealWorld {
             self.sockets.resize_with(client + 1, || None);
         }
         let address = self.address;
-        self.sockets[client].get_or_insert_with(|| {
-            let socket = TcpStream::connect(address).expect("it listens");
-            socket.set_nodelay(true).expect("a TCP socket");
-            let timeout = Some(PATIENCE);
-            socket.set_read_timeout(timeout).expect("not zero");
-            socket.set_write_timeout(timeout).expect("not zero");
-            socket
-        })
+        self.sockets[client].get_or_insert_with(|| connect(address))
     }
 }
 

@@ -1,9 +1,10 @@
 //! What happens at every bound: sizes, time-outs, numbers of connections, the end of the process.
 
-use super::{UPGRADE, read_close, signal};
-use crate::client::{Client, open, open_as, open_on, read_text, register, settle};
-use crate::peer::{Answer, Peer, push_body, sent_to};
-use crate::process::{Process, gateway};
+use super::read_close;
+use crate::GATEWAY;
+use campanile_tests::client::{Client, open, open_as, open_on, read_text, register, settle};
+use campanile_tests::http::{LOCAL, upgrade};
+use campanile_tests::peer::{Peer, push_body, sent_to};
 use rustix::process::Signal;
 use std::net::TcpStream;
 use tungstenite::Message;
@@ -11,7 +12,7 @@ use tungstenite::Message;
 #[test]
 fn a_message_of_the_default_limit_is_read_and_a_longer_one_closes() {
     const MESSAGE_BYTES_MAX: usize = 16 << 20;
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut client = open(process.address, "/echo");
     let mut longest: Vec<u8> = (0_u8..251).cycle().take(MESSAGE_BYTES_MAX).collect();
     let sent = client.send(Message::binary(longest.clone()));
@@ -33,9 +34,9 @@ fn a_message_of_the_default_limit_is_read_and_a_longer_one_closes() {
 
 #[test]
 fn a_message_of_a_routes_own_limit_is_read_and_a_longer_one_closes() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "[[routes]]\npath = '/echo'\ndialect = 'echo'\nmessage_bytes_max = 1000",
-    )));
+    ));
     let mut client = open(process.address, "/echo");
     let sent = client.send(Message::binary(vec![7; 1000]));
     sent.expect("the gateway reads");
@@ -49,7 +50,7 @@ fn a_message_of_a_routes_own_limit_is_read_and_a_longer_one_closes() {
 #[test]
 fn a_body_of_the_limit_is_read_and_a_longer_one_is_not() {
     const BODY_BYTES_MAX: usize = 16 << 20;
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
     let mut body = push_body("jack", "e", "m");
     let padding = " ".repeat(BODY_BYTES_MAX - body.len());
@@ -63,18 +64,15 @@ fn a_body_of_the_limit_is_read_and_a_longer_one_is_not() {
         BODY_BYTES_MAX + 1
     );
     peer.send(head.as_bytes());
-    let expected = Answer {
-        status: 413,
-        body: "request body too large".to_owned(),
-    };
-    assert_eq!(peer.answer(), expected);
+    let expected = (413, "request body too large");
+    assert_eq!(peer.response().status_and_body(), expected);
     assert_eq!(peer.rest(), b"");
     settle(&mut client);
 }
 
 #[test]
 fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
-    let process = Process::start(gateway(Some("[limits]\noutbox_bytes_max = 65536")));
+    let process = GATEWAY.start(Some("[limits]\noutbox_bytes_max = 65536"));
     let address = process.address;
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let socket = socket.expect("a socket");
@@ -119,14 +117,14 @@ fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
 /// The times are so long that only an end in order is quick enough.
 #[test]
 fn a_stop_says_goodbye_to_every_session() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "shutdown_grace_ms = 600_000\n[heartbeat]\nclose_grace_ms = 600_000",
-    )));
+    ));
     let mut clients: Vec<Client> = (0..50).map(|_| open(process.address, "/ws")).collect();
     let mut peer = Peer::connect(process.address);
     assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
     let mut silent = Peer::connect(process.address);
-    signal(&process, Signal::TERM);
+    process.signal(Signal::TERM);
     for client in &mut clients {
         let expected = (1001, "server is shutting down".to_owned());
         assert_eq!(read_close(client), expected);
@@ -152,9 +150,9 @@ fn a_stop_says_goodbye_to_every_session() {
 
 #[test]
 fn a_stop_does_not_wait_for_who_does_not_answer() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "shutdown_grace_ms = 300\n[heartbeat]\nclose_grace_ms = 600_000",
-    )));
+    ));
     let mut deaf = open(process.address, "/ws");
     let mut half_a_request = Peer::connect(process.address);
     half_a_request.send(b"POST /push HTTP/1.1\r\nContent-Length: 9\r\n\r\n{");
@@ -166,9 +164,9 @@ fn a_stop_does_not_wait_for_who_does_not_answer() {
 
 #[test]
 fn who_does_not_register_in_time_is_closed() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "[[routes]]\npath = '/ws'\ndialect = 'wserver'\nregistration_timeout_ms = 100",
-    )));
+    ));
     let mut registered = open_as(process.address, "jack", "e");
     let mut silent = open(process.address, "/ws");
     let mut stammering = open(process.address, "/ws");
@@ -185,7 +183,7 @@ fn who_does_not_register_in_time_is_closed() {
 
 #[test]
 fn who_is_silent_for_too_long_is_closed() {
-    let process = Process::start(gateway(Some("[heartbeat]\nidle_timeout_ms = 200")));
+    let process = GATEWAY.start(Some("[heartbeat]\nidle_timeout_ms = 200"));
     let mut silent = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
     assert_eq!(read_close(&mut silent), (1001, "idle timeout".to_owned()));
@@ -198,9 +196,9 @@ fn who_is_silent_for_too_long_is_closed() {
 /// Six pings take longer than the idle time-out, so that the pongs must have counted.
 #[test]
 fn who_answers_pings_stays() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "[heartbeat]\nping_interval_ms = 200\nidle_timeout_ms = 1000",
-    )));
+    ));
     let mut answering = open_as(process.address, "jack", "e");
     let mut deaf = open_as(process.address, "jill", "e");
     for _ in 0..6 {
@@ -225,11 +223,11 @@ fn who_answers_pings_stays() {
 
 #[test]
 fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
-    let process = Process::start(gateway(Some("[limits]\nsessions_max = 8")));
+    let process = GATEWAY.start(Some("[limits]\nsessions_max = 8"));
     let mut clients: Vec<Client> = (0..8).map(|_| open(process.address, "/ws")).collect();
     let mut late = Peer::connect(process.address);
-    late.send(UPGRADE.as_bytes());
-    let answer = late.answer();
+    late.send(upgrade("GET /ws HTTP/1.1", &[LOCAL]));
+    let answer = late.response();
     assert_eq!(
         (answer.status, answer.body.as_str()),
         (503, "too many sessions\n")

@@ -1,9 +1,10 @@
 //! A gateway with hardly any room: mailboxes of one message, four receive buffers, the smallest
 //! rings. It must be slower, and may refuse, but loses and miscounts nothing.
 
-use crate::client::{open_as, read_text, settle};
-use crate::peer::{Answer, Peer, push_body, request, sent_to};
-use crate::process::{Process, gateway};
+use crate::GATEWAY;
+use campanile_tests::client::{open_as, read_text, settle};
+use campanile_tests::http::{Response, post};
+use campanile_tests::peer::{Peer, push_body, sent_to};
 use std::collections::BTreeMap;
 use std::thread;
 
@@ -35,7 +36,7 @@ fn shards_that_do_not_sleep_lose_and_miscount_nothing_either() {
 }
 
 fn push_and_receive(config: &str) {
-    let process = Process::start(gateway(Some(config)));
+    let process = GATEWAY.start(Some(config));
     let address = process.address;
     let mut clients: Vec<_> = (0..SESSIONS)
         .map(|_| open_as(address, "jack", "e"))
@@ -79,11 +80,11 @@ fn push_pipelined(mut peer: Peer, pusher: usize) -> Vec<String> {
     let mut accepted = Vec::new();
     for round in 0..20 {
         let text = |index: usize| format!("{pusher}:{}", 16 * round + index);
-        let requests = (0..16).map(|at| request("/push", "", &push_body("jack", "e", &text(at))));
-        let requests: Vec<Vec<u8>> = requests.collect();
-        peer.send(&requests.concat());
+        let requests = (0..16).map(|at| post("/push", "", &push_body("jack", "e", &text(at))));
+        let requests: Vec<String> = requests.collect();
+        peer.send(requests.concat());
         for index in 0..16 {
-            let Answer { status, body } = peer.answer();
+            let Response { status, body, .. } = peer.response();
             if status == 503 {
                 assert_eq!(body, "too busy, nothing was delivered");
                 continue;

@@ -1,13 +1,13 @@
 //! The heartbeat of `wsrv`, in real time: only messages keep a session.
 
-use crate::client::{open, read_text};
-use crate::process::{Process, gateway};
+use crate::GATEWAY;
+use campanile_tests::client::{open, read_text};
 use tungstenite::{Bytes, Message};
 
 /// Neither the pongs count nor the pings of its own; were it otherwise, they would never end.
 #[test]
 fn a_session_of_wsrv_that_only_pings_is_closed() {
-    let process = Process::start(gateway(Some(CONFIG)));
+    let process = GATEWAY.start(Some(CONFIG));
     let mut client = open(process.address, "/ws");
     let mut pings_count = 0;
     let end = loop {
@@ -40,7 +40,7 @@ fn a_session_of_wsrv_that_only_pings_is_closed() {
 /// these must have counted.
 #[test]
 fn a_session_of_wsrv_that_sends_messages_stays() {
-    let process = Process::start(gateway(Some(CONFIG)));
+    let process = GATEWAY.start(Some(CONFIG));
     let mut client = open(process.address, "/ws");
     for index in 0..6 {
         let message = client.read().expect("a ping comes");

@@ -1,8 +1,9 @@
 //! The time that a message may take, in real time, against a client that says a byte now and then.
 
-use super::{gateway_on, masked, read_close};
-use crate::client::{open, settle};
-use crate::process::Process;
+use super::{MASK, read_close};
+use crate::GATEWAY;
+use campanile_tests::client::{open, settle};
+use campanile_tests::frame::masked;
 use std::io::Write as _;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -15,11 +16,11 @@ use tungstenite::{Bytes, Message};
 fn a_message_that_trickles_is_closed_when_its_time_is_over() {
     for shards in [1, 2] {
         let config = "heartbeat.message_timeout_ms = 300";
-        let process = Process::start(gateway_on(shards, config));
+        let process = GATEWAY.start_on(shards, Some(config));
         let mut client = open(process.address, "/ws");
         let mut beside = open(process.address, "/ws");
-        let mut beginning = masked(0x01, b"{");
-        beginning.extend(masked(0x89, b"still here"));
+        let mut beginning = masked(0x01, b"{", MASK);
+        beginning.extend(masked(0x89, b"still here", MASK));
         // The head of a continuation that is the last frame, of the longest 16-bit length.
         beginning.extend([0x80, 0xfe, 0xff, 0xff, 0, 0, 0, 0]);
         let mut socket = client.get_ref().try_clone().expect("a descriptor is left");

@@ -1,10 +1,10 @@
 //! What clients may have the gateway remember: how each language refuses a name too many, how a
 //! session ends that cannot be told, and that all of it is forgotten.
 
-use super::gateway_on;
-use crate::client::{Client, open, open_as, read_text, register, settle};
-use crate::peer::{Answer, Peer, sent_to};
-use crate::process::{Process, gateway};
+use crate::GATEWAY;
+use campanile_tests::client::{Client, open, open_as, read_text, register, settle};
+use campanile_tests::http::{LOCAL, Response, upgrade};
+use campanile_tests::peer::{Peer, sent_to};
 use tungstenite::Message;
 
 const SMALL: &str = "[limits]\nname_bytes_max = 1_000\ntoken_bytes_max = 1_000\n\
@@ -51,7 +51,7 @@ fn register_for_all(client: &mut Client, from: usize) -> (usize, (u16, String)) 
 
 #[test]
 fn hundreds_of_channels_are_for_everybody_by_default() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut client = open(process.address, "/wsrv");
     for number in 0..500 {
         assert_eq!(ask(&mut client, "join", &format!("room {number}")), "ok");
@@ -61,7 +61,7 @@ fn hundreds_of_channels_are_for_everybody_by_default() {
 
 #[test]
 fn a_channel_too_many_is_refused_in_words_and_one_left_makes_room() {
-    let process = Process::start(gateway_on(1, SMALL));
+    let process = GATEWAY.start_on(1, Some(SMALL));
     let mut client = open(process.address, "/wsrv");
     let mut count = 0;
     let refused = loop {
@@ -83,7 +83,7 @@ fn a_channel_too_many_is_refused_in_words_and_one_left_makes_room() {
 
 #[test]
 fn a_session_that_registers_for_too_much_is_closed_and_forgotten() {
-    let process = Process::start(gateway_on(1, SMALL));
+    let process = GATEWAY.start_on(1, Some(SMALL));
     let mut beside = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
     // More often than there would be room for if anything stayed.
@@ -103,7 +103,7 @@ fn a_session_that_registers_for_too_much_is_closed_and_forgotten() {
 
 #[test]
 fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
-    let process = Process::start(gateway_on(1, SMALL));
+    let process = GATEWAY.start_on(1, Some(SMALL));
     let mut talker = open(process.address, "/wsrv");
     let mut kept: Vec<Client> = Vec::new();
     let mut number = 0;
@@ -165,7 +165,7 @@ fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
 
 #[test]
 fn a_token_is_a_user_up_to_its_own_bound_and_a_longer_one_is_nobody() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let token = "t".repeat(8_192);
     let mut client = open_as(process.address, &token, "e");
     register(&mut client, &format!("{token}t"), "e");
@@ -180,13 +180,10 @@ fn a_token_is_a_user_up_to_its_own_bound_and_a_longer_one_is_nobody() {
     for (bytes, expected) in [(8_192, 101), (8_193, 401)] {
         let mut peer = Peer::connect(process.address);
         let token = "t".repeat(bytes);
-        let head = format!(
-            "GET /edk HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             x-user-id: jack\r\nSec-WebSocket-Protocol: {token}\r\n\r\n"
-        );
-        peer.send(head.as_bytes());
-        let Answer { status, .. } = peer.answer();
+        let token = format!("Sec-WebSocket-Protocol: {token}");
+        let headers = [LOCAL, "x-user-id: jack", &token];
+        peer.send(upgrade("GET /edk HTTP/1.1", &headers));
+        let Response { status, .. } = peer.response();
         assert_eq!(status, expected, "{bytes} bytes");
     }
 }

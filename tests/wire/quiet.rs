@@ -5,18 +5,18 @@
 //! begins then may end at once. Each test makes its deadline short in the config, stays quiet for
 //! longer, and then does what users do; with one shard and with two.
 
-use super::{read_close, signal};
-use crate::client::{Client, open, open_as, read_text, settle};
-use crate::pause::{pause, resume};
-use crate::peer::{self, Peer, push_body, sent_to};
-use crate::process::{Ended, PATIENCE, Process, config_file};
+use super::read_close;
+use crate::GATEWAY;
+use campanile_tests::backend::respond;
+use campanile_tests::client::{Client, open, open_as, open_with, read_text, settle};
+use campanile_tests::http::{self};
+use campanile_tests::peer::{Peer, push_body, sent_to};
+use campanile_tests::process::{Ended, Process, pause, resume};
 use rustix::process::Signal;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tungstenite::Message;
-use tungstenite::client::IntoClientRequest as _;
 
 /// The deadline of each test, in milliseconds.
 const DEADLINE_MS: u32 = 600;
@@ -33,7 +33,7 @@ fn a_first_connection_has_its_handshake_timeout() {
             be_far_away();
             peer.send(b"GET /health HTTP/1.1\r\nHost: x");
             peer.send(b"\r\n\r\n");
-            assert_eq!(peer.answer().status, 200);
+            assert_eq!(peer.response().status, 200);
             be_quiet();
             settle(&mut open(address, "/echo"));
         },
@@ -48,12 +48,12 @@ fn a_request_on_a_kept_connection_has_its_body_timeout() {
             let mut peer = Peer::connect(address);
             assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
             be_quiet();
-            let request = peer::request("/push", "", &push_body("jack", "e", "m"));
+            let request = http::post("/push", "", &push_body("jack", "e", "m"));
             let (head, body) = request.split_at(request.len() - 20);
             peer.send(head);
             be_far_away();
             peer.send(body);
-            assert_eq!(peer.answer().body, sent_to(0));
+            assert_eq!(peer.response().body, sent_to(0));
         },
     );
 }
@@ -156,8 +156,7 @@ fn a_users_only_session_is_claimed_in_time() {
 
 #[test]
 fn an_upgrade_that_a_backend_decides_about_has_its_time() {
-    let backend = Backend::start();
-    let url = backend.url();
+    let url = backend();
     each(
         |ms| {
             format!(
@@ -219,7 +218,7 @@ fn a_stop_after_a_quiet_spell_says_goodbye() {
         |process| {
             let mut client = open(process.address, "/echo");
             be_quiet();
-            signal(&process, Signal::TERM);
+            process.signal(Signal::TERM);
             assert_eq!(read_close(&mut client).0, 1001);
             process.wait()
         },
@@ -233,7 +232,7 @@ fn a_pause_is_not_part_of_the_shutdown_grace() {
         |ms| format!("shutdown_grace_ms = {ms}\n[heartbeat]\nclose_grace_ms = {ms}\n"),
         |process| {
             let mut client = open(process.address, "/echo");
-            signal(&process, Signal::TERM);
+            process.signal(Signal::TERM);
             let close = client.read().expect("a close frame comes");
             assert!(close.is_close(), "{close:?}");
             pause(&process.child);
@@ -297,12 +296,9 @@ fn each(config: impl Fn(u32) -> String, test: impl Fn(&Process, SocketAddr)) {
 /// [`each`] for a test that stops the gateway itself.
 #[track_caller]
 fn each_process(config: impl Fn(u32) -> String, test: impl Fn(Process) -> Ended) {
-    for shards in ["1", "2"] {
-        let file = config_file(&config(DEADLINE_MS));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
-        command.args(["--listen", "127.0.0.1:0", "--shards", shards]);
-        command.arg("--config").arg(file);
-        let ended = test(Process::start(command));
+    for shards in [1, 2] {
+        let config = config(DEADLINE_MS);
+        let ended = test(GATEWAY.start_on(shards, Some(&config)));
         assert!(ended.status.success(), "{}", ended.log);
     }
 }
@@ -339,63 +335,14 @@ fn call(client: &mut Client, number: u32) -> u32 {
 }
 
 fn open_edk(address: SocketAddr, user: &str) -> Client {
-    let mut request = format!("ws://{address}/edk")
-        .into_client_request()
-        .expect("a URL");
-    let headers = request.headers_mut();
-    headers.insert("x-user-id", user.parse().expect("a value"));
-    let token = "token".parse().expect("a value");
-    headers.insert("sec-websocket-protocol", token);
-    let socket = std::net::TcpStream::connect(address).expect("the gateway listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    let opened = tungstenite::client(request, socket);
-    opened.expect("the upgrade is granted").0
+    let headers = [("x-user-id", user), ("sec-websocket-protocol", "token")];
+    open_with(address, "/edk", &headers)
 }
 
-/// A backend that admits everybody; it serves until the test's process ends.
-struct Backend(SocketAddr);
-
-impl Backend {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("it is bound");
-        spawn(move || {
-            for socket in listener.incoming() {
-                let mut reader = BufReader::new(socket.expect("a connection"));
-                spawn(move || while admit_next(&mut reader).is_some() {});
-            }
-        });
-        Self(address)
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/", self.0)
-    }
-}
-
-fn spawn(body: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().name("backend".to_owned());
-    thread.spawn(body).expect("a thread");
-}
-
-/// Answers one request; `None` at the end of the connection.
-fn admit_next(reader: &mut BufReader<std::net::TcpStream>) -> Option<()> {
-    let mut len = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim_end().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            len = value.parse().ok()?;
-        } else if line.is_empty() {
-            break;
-        }
-    }
-    reader.read_exact(&mut vec![0; len]).ok()?;
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"admit\":true}";
-    reader.get_mut().write_all(answer).ok()
+/// The URL of a backend that admits everybody.
+fn backend() -> String {
+    let address = respond(|_| r#"{"admit":true}"#.to_owned());
+    format!("http://{address}/")
 }
 
 const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";

@@ -1,39 +1,36 @@
 //! What the kernel holds for peers that do not read.
 
-use super::gateway_of_one_shard;
-use crate::client::{Client, open_as};
-use crate::peer::{Peer, sent_to};
-use crate::process::Process;
+use crate::GATEWAY;
+use campanile_tests::client::{Client, open_as};
+use campanile_tests::peer::{Peer, sent_to};
+use campanile_tests::process::Process;
 
 #[test]
 fn the_kernel_holds_little_for_whoever_does_not_read() {
     const UNSENT_BYTES_MAX: usize = 32 << 10;
-    let process = Process::start(gateway_of_one_shard(
-        "limits.socket_unsent_bytes_max = 32768",
-    ));
+    let process = GATEWAY.start_on(1, Some("limits.socket_unsent_bytes_max = 32768"));
     held_is_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
 }
 
 #[test]
 fn the_kernel_holds_little_by_default() {
     const UNSENT_BYTES_MAX: usize = 128 << 10;
-    let process = Process::start(gateway_of_one_shard(""));
+    let process = GATEWAY.start_on(1, Some(""));
     held_is_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
 }
 
 #[test]
 fn the_kernel_holds_no_more_than_a_send_buffer() {
-    let process = Process::start(gateway_of_one_shard(
-        "[limits]\nsocket_unsent_bytes_max = 0\nsocket_send_buffer_bytes_max = 65536",
-    ));
+    let process = GATEWAY.start_on(
+        1,
+        Some("[limits]\nsocket_unsent_bytes_max = 0\nsocket_send_buffer_bytes_max = 65536"),
+    );
     held_is_at_most(&process, 65_536 + SEGMENT_BYTES_MAX);
 }
 
 #[test]
 fn a_reader_that_keeps_up_gets_sixteen_mebibytes_whole() {
-    let process = Process::start(gateway_of_one_shard(
-        "limits.socket_unsent_bytes_max = 4096",
-    ));
+    let process = GATEWAY.start_on(1, Some("limits.socket_unsent_bytes_max = 4096"));
     let mut client = open_as(process.address, "jack", "e");
     let large = "x".repeat((16 << 20) - 1024);
     let mut peer = Peer::connect(process.address);

@@ -3,10 +3,11 @@
 //! A slow reader is one that pauses: those pauses are the only sleeps here, and no test asserts how
 //! long anything took.
 
-use super::{UPGRADE, gateway_of_one_shard};
-use crate::client::{Client, open_as, open_on, register};
-use crate::peer::{Peer, sent_to};
-use crate::process::{PATIENCE, Process};
+use crate::GATEWAY;
+use campanile_tests::client::{Client, open_as, open_on, register};
+use campanile_tests::http::{LOCAL, upgrade};
+use campanile_tests::net::connect_slowly;
+use campanile_tests::peer::{Peer, sent_to};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
@@ -16,10 +17,13 @@ use std::time::Duration;
 #[test]
 #[expect(clippy::disallowed_methods, reason = "whoever reads slowly pauses")]
 fn a_slow_reader_gets_the_frame_that_was_begun_and_then_the_close() {
-    let process = Process::start(gateway_of_one_shard(
-        "[limits]\noutbox_bytes_max = 65536\nsocket_unsent_bytes_max = 16384\n\
+    let process = GATEWAY.start_on(
+        1,
+        Some(
+            "[limits]\noutbox_bytes_max = 65536\nsocket_unsent_bytes_max = 16384\n\
          [heartbeat]\nclose_grace_ms = 1000",
-    ));
+        ),
+    );
     let mut slow = slow_session(process.address, "jack");
     let mut peer = Peer::connect(process.address);
     let large = "x".repeat(2 << 20);
@@ -43,10 +47,13 @@ fn a_slow_reader_gets_the_frame_that_was_begun_and_then_the_close() {
 
 #[test]
 fn whoever_trickles_is_gone_when_all_graces_are_over() {
-    let process = Process::start(gateway_of_one_shard(
-        "[limits]\noutbox_bytes_max = 65536\nsocket_unsent_bytes_max = 16384\n\
+    let process = GATEWAY.start_on(
+        1,
+        Some(
+            "[limits]\noutbox_bytes_max = 65536\nsocket_unsent_bytes_max = 16384\n\
          [heartbeat]\nclose_grace_ms = 100",
-    ));
+        ),
+    );
     let address = process.address;
     let endings: [(&str, Ending); 5] = [
         ("a slow consumer", |address| {
@@ -75,7 +82,8 @@ fn whoever_trickles_is_gone_when_all_graces_are_over() {
         }),
         ("an upgrade that is refused", |address| {
             let socket = connect_slowly(address);
-            let refused = UPGRADE.replace("Version: 13", "Version: 12");
+            let refused =
+                upgrade("GET /ws HTTP/1.1", &[LOCAL]).replace("Version: 13", "Version: 12");
             (&socket).write_all(refused.as_bytes()).expect("it reads");
             socket
         }),
@@ -131,17 +139,6 @@ fn slow_session(address: SocketAddr, user: &str) -> Client {
     let mut client = open_on(connect_slowly(address), "/ws").expect("granted");
     register(&mut client, user, "e");
     client
-}
-
-#[track_caller]
-fn connect_slowly(address: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("small");
-    socket.connect(&address.into()).expect("it listens");
-    let socket = TcpStream::from(socket);
-    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    socket
 }
 
 /// Opens a connection and makes the gateway begin to end it.

@@ -1,20 +1,22 @@
 //! Strangers that hold connections, on purpose or not, and those who must be served all the same.
 
-use super::UPGRADE;
-use crate::client::{Client, open, open_as, open_on, read_text, settle};
-use crate::peer::{Peer, push_body, request, sent_to};
-use crate::process::{self, Process, gateway};
+use crate::GATEWAY;
+use campanile_tests::client::{Client, open, open_as, open_on, read_text, settle};
+use campanile_tests::http::post;
+use campanile_tests::net::connect_slowly;
+use campanile_tests::peer::{Peer, push_body, sent_to};
+use campanile_tests::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::{BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 /// Three crowds, each several times as large as what the shards may have, and a fourth of them all.
 #[test]
 fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_gateway() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "[http]\nhttp_connections_max = 16\nhttp_out_bytes_max = 4096",
-    )));
+    ));
     let address = process.address;
     let mut client = open_as(address, "jack", "e");
     let mut backends: Vec<Peer> = (0..8).map(|_| Peer::connect(address)).collect();
@@ -26,7 +28,7 @@ fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_g
         }
         for peer in [&mut watcher, &mut Peer::connect(address)] {
             peer.send(HEALTH);
-            assert_eq!(peer.answer().status, 200, "{crowd}");
+            assert_eq!(peer.response().status, 200, "{crowd}");
         }
         settle(&mut open(address, "/ws"));
     };
@@ -53,10 +55,10 @@ fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_g
 
 #[test]
 fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "[heartbeat]\nhandshake_timeout_ms = 200\n\
          [http]\nbody_timeout_ms = 200\nkeep_alive_timeout_ms = 200",
-    )));
+    ));
     let address = process.address;
     let mut silent = Peer::connect(address);
     let mut idle = Peer::connect(address);
@@ -65,7 +67,7 @@ fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
     assert_eq!(second_head.push("jack", "e", "m"), sent_to(0));
     let mut session = open(address, "/ws");
     let halves: [&[u8]; 3] = [
-        &UPGRADE.as_bytes()[..20],
+        b"GET /ws HTTP/1.1\r\nHo",
         HALF_BODY,
         b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{",
     ];
@@ -91,7 +93,7 @@ fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
 
 #[test]
 fn a_connection_that_reads_none_of_its_answers_is_reset() {
-    let process = Process::start(gateway(Some("[http]\nsend_timeout_ms = 200")));
+    let process = GATEWAY.start(Some("[http]\nsend_timeout_ms = 200"));
     let mut session = open(process.address, "/ws");
     let mut deaf = stranger(process.address, &PAGE.repeat(1500));
     // What is on its way is more than both sockets hold, so it cannot have been sent.
@@ -112,7 +114,7 @@ fn a_connection_that_reads_none_of_its_answers_is_reset() {
 #[test]
 fn requests_behind_unread_answers_are_done_once_those_are_read() {
     const REQUESTS: usize = 2_000;
-    let process = Process::start(gateway(Some("[http]\nhttp_out_bytes_max = 4096")));
+    let process = GATEWAY.start(Some("[http]\nhttp_out_bytes_max = 4096"));
     let address = process.address;
     let deaf = stranger(address, b"");
     let mut writer = deaf.try_clone().expect("a second handle");
@@ -123,12 +125,10 @@ fn requests_behind_unread_answers_are_done_once_those_are_read() {
     settle(&mut open(address, "/ws"));
     let mut peer = Peer::connect(address);
     peer.send(PAGE);
-    let page = peer.answer();
-    let mut deaf = Peer {
-        reader: BufReader::new(deaf),
-    };
+    let page = peer.response();
+    let mut deaf = Peer::over(deaf);
     for _ in 0..REQUESTS {
-        assert_eq!(deaf.answer(), page);
+        assert_eq!(deaf.response().status_and_body(), page.status_and_body());
     }
     let written = writing.join().expect("it does not panic");
     written.expect("all is read at last");
@@ -137,9 +137,9 @@ fn requests_behind_unread_answers_are_done_once_those_are_read() {
 #[test]
 fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
     let limits = "limits.sessions_max = 64\nheartbeat.handshake_timeout_ms = 600_000";
-    let config = process::config_file(limits);
+    let config = GATEWAY.config_file(limits);
     let mut command = Command::new("sh");
-    let path = env!("CARGO_BIN_EXE_campanile");
+    let path = GATEWAY.path;
     command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", path]);
     // A second shard may take the descriptor with which the first turns somebody away.
     command.args(["--listen", "127.0.0.1:0", "--shards", "1", "--config"]);
@@ -157,19 +157,19 @@ fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
         assert_eq!(pusher.push("jack", "e", "m"), sent_to(1));
         assert_eq!(read_text(&mut client), "m");
         pusher.send(HEALTH);
-        assert_eq!(pusher.answer().status, 200);
+        assert_eq!(pusher.response().status, 200);
     }
     for _ in 0..4 {
         let mut newcomer = Peer::connect(address);
-        newcomer.send(&request("/push", "", &push_body("jack", "e", "late")));
-        assert_eq!(newcomer.answer().status, 503);
+        newcomer.send(post("/push", "", &push_body("jack", "e", "late")));
+        assert_eq!(newcomer.response().status, 503);
         assert_eq!(newcomer.rest(), b"", "and it is closed");
     }
     drop(crowd);
     let served = (0..TRIES_MAX).any(|_| {
         let mut newcomer = Peer::connect(address);
-        newcomer.send(&request("/push", "", &push_body("jack", "e", "again")));
-        newcomer.answer().status == 200
+        newcomer.send(post("/push", "", &push_body("jack", "e", "again")));
+        newcomer.response().status == 200
     });
     assert!(served, "there are descriptors again");
     assert_eq!(read_text(&mut client), "again");
@@ -181,7 +181,7 @@ fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
 
 #[test]
 fn the_limit_of_sessions_is_logged_when_it_is_reached_and_when_it_is_left() {
-    let process = Process::start(gateway(Some("[limits]\nsessions_max = 8")));
+    let process = GATEWAY.start(Some("[limits]\nsessions_max = 8"));
     let address = process.address;
     let mut clients: Vec<Client> = (0..8).map(|_| open(address, "/ws")).collect();
     for _ in 0..3 {
@@ -202,18 +202,11 @@ fn the_limit_of_sessions_is_logged_when_it_is_reached_and_when_it_is_left() {
 
 /// A connection with small buffers that has said this, as far as anybody reads it.
 fn stranger(address: SocketAddr, words: &[u8]) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("small");
-    socket.connect(&address.into()).expect("it listens");
-    let mut stream = TcpStream::from(socket);
+    let mut stream = connect_slowly(address);
     stream.set_nonblocking(true).expect("a socket");
     // It may be evicted, or read no further, before all of it is written.
     drop(stream.write_all(words));
     stream.set_nonblocking(false).expect("a socket");
-    stream
-        .set_read_timeout(Some(process::PATIENCE))
-        .expect("not zero");
     stream
 }
 

@@ -4,6 +4,7 @@
 //! process for each runs on the client's, and only one pair is at work at a time. A server that
 //! fails a measure is left out of that one, and the report says so.
 
+mod arguments;
 mod config;
 mod contender;
 mod losses;
@@ -12,11 +13,10 @@ mod samples;
 
 use std::fs;
 
+pub(crate) use self::arguments::CompareArguments;
 use self::config::Config;
-pub(crate) use self::config::Measure;
 use self::contender::Contender;
 use self::measures::Bench;
-use crate::cli::CompareArguments;
 use crate::cores::Cores;
 use crate::failure::{Attempt as _, Outcome};
 use crate::report::Report;

@@ -3,6 +3,7 @@
 //! A figure is a file (or shares one with its kin); each starts the servers it needs and stops them
 //! again, so that figures do not warm or fatten each other's processes.
 
+mod arguments;
 mod connect;
 mod fanout;
 mod memory;
@@ -16,9 +17,9 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
+pub(crate) use self::arguments::FiguresArguments;
 use self::fanout::{Fanout, Pushers};
 use self::table::Row;
-use crate::cli::FiguresArguments;
 use crate::clock;
 use crate::cores::Cores;
 use crate::engine::{Engine, Setup, Shared, Until};
@@ -200,7 +201,7 @@ fn push_to_each(engine: &mut Engine, users: usize, pushes: usize) -> Outcome<()>
 /// As many pushes as fit into a socket's buffer, whatever the kernel's defaults.
 const PIPELINED_MAX: usize = 128;
 /// The sessions whose memory is the zero of the memory figure.
-pub(crate) const BASE_SESSIONS: usize = 100;
+const BASE_SESSIONS: usize = 100;
 /// How many handshakes are under way at once where the figures speak of a storm.
 const STORM_AT_A_TIME: usize = 256;
 /// Seeds every bootstrap: the same samples give the same table.

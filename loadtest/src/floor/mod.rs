@@ -3,6 +3,7 @@
 //! `ring.rs` is the floor of throughput, a bare `io_uring` loop; `epoll.rs` that of latency. Both
 //! are processes of their own, started here, so that their CPU time is nobody else's.
 
+mod arguments;
 pub(crate) mod epoll;
 pub(crate) mod ring;
 
@@ -10,7 +11,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use crate::cli::FloorArguments;
+pub(crate) use self::arguments::{FloorArguments, FloorServerArguments};
 use crate::cores::Cores;
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::protocol::Name;

@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use io_uring::squeue::Entry;
 use io_uring::{IoUring, opcode, types};
 
-use crate::cli::FloorServerArguments;
+use super::FloorServerArguments;
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::{limits, rounds, wire};
 

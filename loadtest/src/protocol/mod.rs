@@ -35,6 +35,8 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
+use crate::wire::Upgrade;
+
 /// Whoever is to receive: session number `session`, of group number `group`.
 ///
 /// A group is who receives the same publications: a user of `wserver`, elsewhere a channel or
@@ -69,15 +71,6 @@ pub(crate) enum Way {
     Ask,
     /// Joining and leaving on a connection that stays.
     Wander,
-}
-
-/// The request that opens a session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Upgrade {
-    /// Path and query.
-    pub(crate) path: String,
-    /// Beyond those that every upgrade has.
-    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// What follows the upgrade until a session is a member.

@@ -2,8 +2,8 @@
 
 use hdrhistogram::Histogram;
 
+use super::arguments::ConnectArguments;
 use super::{Scene, members, outcome, sizes};
-use crate::cli::ConnectArguments;
 use crate::clock;
 use crate::engine::Setup;
 use crate::failure::Outcome;

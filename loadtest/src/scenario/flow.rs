@@ -3,12 +3,12 @@
 //! They differ in who publishes, who receives, and what else happens; all open their sessions, make
 //! sure that each is a member, run their load once or several times, and judge every message.
 
-use super::measure::{Plan, Sample, measure};
-use super::{Scene, members, outcome, sizes, stays};
-use crate::cli::{
+use super::arguments::{
     ChannelArguments, ChurnArguments, FlowArguments, LoadArguments, MixedArguments, PushArguments,
     RpcArguments, SlowArguments, Via,
 };
+use super::measure::{Plan, Sample, measure};
+use super::{Scene, members, outcome, sizes, stays};
 use crate::engine::{Load, Mix, Pace};
 use crate::failure::{Failure, Outcome};
 use crate::gateway;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::arguments::IdleArguments;
 use super::{Scene, members, sizes};
-use crate::cli::IdleArguments;
 use crate::clock;
 use crate::failure::{Failure, Outcome};
 use crate::procfs;

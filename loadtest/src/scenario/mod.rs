@@ -3,6 +3,7 @@
 //! `flow.rs` has those that publish and differ only in how (push, channel, rpc, mixed, slow,
 //! churn); the others have files of their own.
 
+pub(crate) mod arguments;
 pub(crate) mod connect;
 pub(crate) mod flow;
 pub(crate) mod idle;
@@ -12,7 +13,7 @@ mod stays;
 
 use std::sync::Arc;
 
-use crate::cli::{CrowdArguments, ServerArguments};
+use self::arguments::{CrowdArguments, ServerArguments};
 use crate::cores::Cores;
 use crate::engine::Setup;
 use crate::failure::{Failure, Outcome};

@@ -8,7 +8,6 @@ pub(crate) mod http;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::protocol::Upgrade;
 
 /// Where a gateway listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +57,15 @@ impl Target {
 }
 
 /// The request that opens a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    /// Path and query.
+    pub(crate) path: String,
+    /// Beyond those that every upgrade has.
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+/// The bytes of that request.
 pub(crate) fn upgrade_request(target: &Target, upgrade: &Upgrade) -> Vec<u8> {
     let lines = upgrade.headers.iter();
     let lines = lines.map(|(name, value)| [name, ": ", value.as_str(), "\r\n"].concat());

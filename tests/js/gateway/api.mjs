@@ -1,5 +1,5 @@
 // The server API, and what clients of other languages see of it: calls, batches, pages, keys. What
-// is wrong with calls is looked at by tests/api.rs.
+// is wrong with calls is looked at by tests/api.
 
 import assert from "node:assert/strict";
 import { Gateway, done } from "./world.mjs";

@@ -9,17 +9,15 @@
 //! frame is wanted also where the suite would put up with a bare end; and after it the connection
 //! has to end without a reset. It knows nothing of the gateway's code.
 
-#[path = "autobahn/replay.rs"]
 mod replay;
-#[path = "autobahn/transcript.rs"]
 mod transcript;
 
+use campanile_tests::executable;
 use replay::{ACCEPT, PAUSE, replay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::iter;
-use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::net::{Shutdown, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -29,7 +27,7 @@ use transcript::{parse_cases, recorded_cases};
 #[test]
 fn every_case_ends_as_the_suite_wants_it_to() {
     let cases = recorded_cases();
-    let gateway = Gateway::start();
+    let gateway = executable!().start_on(1, None);
 
     let next = AtomicUsize::new(0);
     let (complaints, found) = mpsc::channel();
@@ -148,53 +146,6 @@ fn a_peer_that_breaks_a_rule_fails() {
     );
     // The suite goes on after a second, and calls the close that comes then non-strict.
     check(HASTY, &[], Ending::Never, Some("no answer"));
-}
-
-/// The gateway under test, as its own process; killed when dropped.
-struct Gateway {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Gateway {
-    /// Starts the gateway and waits until it says where it listens.
-    fn start() -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_campanile"))
-            .args(["--listen", "127.0.0.1:0", "--shards", "1"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the executable was built for this test");
-        let mut output = BufReader::new(process.stdout.take().expect("piped above"));
-
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            let length = output.read_line(&mut line).expect("the output is text");
-            assert_ne!(length, 0, "the gateway ended before it listened");
-            if let Some((_, rest)) = line.split_once("ws://") {
-                let (address, _) = rest.split_once('/').expect("a path follows the address");
-                break address.parse().expect("an address and a port");
-            }
-        };
-
-        // Nobody reads on, yet a full pipe would stop the gateway.
-        let drain = move || io::copy(&mut output, &mut io::sink());
-        thread::Builder::new()
-            .name("gateway output".to_owned())
-            .spawn(drain)
-            .expect("a thread");
-        Self { process, address }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // Fails only if the process has ended by itself; the connections have told us then.
-        if self.process.kill().is_ok() {
-            self.process.wait().expect("the process is our child");
-        }
-    }
 }
 
 /// How a peer of the replay's own tests ends its connection.

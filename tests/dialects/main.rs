@@ -16,25 +16,18 @@ use campanile::dialect::{
 };
 use campanile::public_id::parse_uuid;
 use campanile::ws::Kind;
+use campanile_tests::prng::Prng;
 use dice::{Says, Spoken};
 use prost::Message as _;
 use schema::Envelope;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use speech::Speech;
-use testing::Prng;
 
-#[path = "dialects/dice.rs"]
 mod dice;
-#[path = "dialects/schema.rs"]
 mod schema;
-#[path = "dialects/speech.rs"]
 mod speech;
-#[path = "../src/testing.rs"]
-mod testing;
-#[path = "dialects/upgrades.rs"]
 mod upgrades;
-#[path = "dialects/worded.rs"]
 mod worded;
 
 const KINDS: [Kind; 2] = [Kind::Text, Kind::Binary];

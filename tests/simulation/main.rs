@@ -4,35 +4,23 @@
 //! alone. What is checked is the guarantee that ARCHITECTURE.md gives for deliveries: a join counts
 //! from when its shard applied it, one publisher's publications are applied in their order on every
 //! shard, and a total is the number of outboxes that the publication was added to. The driver, its
-//! ring and its sleep are not here: `tests/wire.rs` and `tests/sleep_loom.rs` look at those.
+//! ring and its sleep are not here: `tests/wire` and `tests/sleep_loom.rs` look at those.
 
+use campanile_tests::prng::Prng;
 use climate::Climate;
 use model::Tally;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use testing::Prng;
 use world::World;
 
-#[path = "sim/book.rs"]
 mod book;
-#[path = "sim/client.rs"]
 mod client;
-#[path = "sim/climate.rs"]
 mod climate;
-#[path = "sim/embedder.rs"]
 mod embedder;
-#[path = "sim/model.rs"]
 mod model;
-#[path = "sim/strangers.rs"]
 mod strangers;
-#[path = "sim/talk.rs"]
 mod talk;
-#[path = "../src/testing.rs"]
-mod testing;
-#[path = "sim/turns.rs"]
 mod turns;
-#[path = "sim/watch.rs"]
 mod watch;
-#[path = "sim/world.rs"]
 mod world;
 
 /// Everything at once: short sends, stalled and vanishing clients, drops, leaps of time.

@@ -31,16 +31,9 @@ use tokio::sync::{Barrier, mpsc};
 use tokio::task::{JoinSet, LocalSet};
 use tongue::{Asked, Tongue};
 
-#[path = "five/crowd.rs"]
 mod crowd;
-#[path = "five/model.rs"]
 mod model;
-#[path = "../src/testing.rs"]
-#[expect(dead_code, reason = "this test rolls fewer kinds of dice than others")]
-mod testing;
-#[path = "five/tongue.rs"]
 mod tongue;
-#[path = "five/wire.rs"]
 mod wire;
 
 #[test]

@@ -5,12 +5,10 @@
 //! its end. The gateway is of this process and embeds what the scripts expect of it. Without
 //! Node.js or the packages the tests fail and say what to install.
 
-#[path = "clients/node.rs"]
-mod node;
-#[path = "clients/program.rs"]
 mod program;
 
 use campanile::codec::protobuf;
+use campanile_tests::node;
 use std::time::Duration;
 
 /// Runs a script against a gateway of its own.
@@ -59,7 +57,7 @@ fn playground() {
 
 #[test]
 fn the_scripts_read_the_schema_that_is_built_in() {
-    assert_eq!(include_str!("js/ws.proto"), protobuf::SCHEMA);
+    assert_eq!(include_str!("../js/ws.proto"), protobuf::SCHEMA);
 }
 
 #[test]

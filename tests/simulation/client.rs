@@ -1,9 +1,10 @@
 //! What simulated clients say, and what they understand of what they hear.
 //!
 //! A client is a pair of byte streams. It knows the wire and nothing of the gateway: frames and
-//! answers are read here by a parser of the simulation's own.
+//! answers are read by the parsers that all tests share.
 
-use fastwebsockets::unmask;
+use campanile_tests::frame::{self, BINARY, CLOSE, Frame, PING, PONG, TEXT, masked};
+use campanile_tests::http::{Response, UPGRADE, post};
 use std::collections::VecDeque;
 
 /// Who a client is.
@@ -119,7 +120,7 @@ impl Client {
                 (path, shown)
             }
         };
-        let head = format!("GET {path} HTTP/1.1\r\n{UPGRADE}{credentials}\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}{credentials}\r\n");
         self.ask_for(head.as_bytes(), Request::Upgrade);
     }
 
@@ -130,25 +131,25 @@ impl Client {
 
     /// Asks to be on a channel, then to be told when that has been looked at.
     pub(crate) fn listen(&mut self, channel: &str, mark: usize) {
-        self.say_frame(TEXT | FIN, format!("listen: {channel}").as_bytes());
-        self.say_frame(TEXT | FIN, format!("mark: {mark}").as_bytes());
+        self.say_frame(TEXT, format!("listen: {channel}").as_bytes());
+        self.say_frame(TEXT, format!("mark: {mark}").as_bytes());
     }
 
     /// Has its handler publish.
     pub(crate) fn have_said(&mut self, id: usize, channel: &str, how: &str, padding: usize) {
         let text = format!("say: {id} {channel} {how} {}", "x".repeat(padding));
-        self.say_frame(TEXT | FIN, text.as_bytes());
+        self.say_frame(TEXT, text.as_bytes());
     }
 
     pub(crate) fn register(&mut self, user: &str, event: &str, cut: usize) {
         let text = format!(r#"{{"token":"{user}","event":"{event}"}}"#);
         let (first, rest) = text.as_bytes().split_at(cut.min(text.len()));
         if rest.is_empty() {
-            self.say_frame(TEXT | FIN, first);
-        } else {
             self.say_frame(TEXT, first);
-            self.say_frame(PING | FIN, b"between two fragments");
-            self.say_frame(CONTINUATION | FIN, rest);
+        } else {
+            self.say_frame(TEXT & !FIN, first);
+            self.say_frame(PING, b"between two fragments");
+            self.say_frame(FIN, rest);
         }
         let said = Said::Register {
             user: user.to_owned(),
@@ -166,32 +167,29 @@ impl Client {
 
     /// A message of `projectforge`, to nobody in particular.
     pub(crate) fn murmur(&mut self) {
-        self.say_frame(
-            TEXT | FIN,
-            br#"{"channel":"a","cmd":"murmur","param":[1,2,3]}"#,
-        );
+        self.say_frame(TEXT, br#"{"channel":"a","cmd":"murmur","param":[1,2,3]}"#);
     }
 
     /// A message of `edk` that says nothing, and that nobody handles.
     pub(crate) fn say_nothing(&mut self) {
-        self.say_frame(BINARY | FIN, b"");
+        self.say_frame(BINARY, b"");
     }
 
     pub(crate) fn chatter(&mut self) {
-        self.say_frame(TEXT | FIN, b"no register message");
-        self.say_frame(PING | FIN, b"and a ping");
+        self.say_frame(TEXT, b"no register message");
+        self.say_frame(PING, b"and a ping");
         self.frames.push_back((self.said, Said::Else));
     }
 
     pub(crate) fn pong(&mut self) {
         self.pings = 0;
-        self.say_frame(PONG | FIN, b"");
+        self.say_frame(PONG, b"");
     }
 
     pub(crate) fn say_close(&mut self, code: u16) {
         if !self.said_close {
             self.said_close = true;
-            self.say_frame(CLOSE | FIN, &code.to_be_bytes());
+            self.say_frame(CLOSE, &code.to_be_bytes());
         }
     }
 
@@ -220,11 +218,7 @@ impl Client {
     }
 
     fn ask(&mut self, path: &str, body: &str, what: Request) {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.ask_for(request.as_bytes(), what);
+        self.ask_for(post(path, "", body).as_bytes(), what);
     }
 
     fn ask_for(&mut self, request: &[u8], what: Request) {
@@ -243,13 +237,8 @@ impl Client {
 
     fn say_frame(&mut self, first: u8, payload: &[u8]) {
         let len = u8::try_from(payload.len()).expect("clients say little");
-        assert!(len < 126);
-        let mask = [len, 7, 201, first];
-        self.say(&[first, 0x80 | len]);
-        self.say(&mask);
-        let mut masked = payload.to_vec();
-        unmask(&mut masked, mask);
-        self.say(&masked);
+        let frame = masked(first, payload, [len, 7, 201, first]);
+        self.say(&frame);
     }
 
     /// Understands the first thing heard; `None` if it is not there to its end.
@@ -262,68 +251,45 @@ impl Client {
     }
 
     fn understand_answer(&mut self, tick: u32) -> Option<usize> {
-        let head_end = self.incoming.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-        let head = std::str::from_utf8(&self.incoming[..head_end]).expect("heads are ASCII");
-        let status = head.strip_prefix("HTTP/1.1 ").expect("an answer");
-        let status: u16 = status[..3].parse().expect("a status");
-        if status == 101 {
-            self.is_upgraded = true;
-            self.answered.push(Answered {
-                status,
-                body: String::new(),
-                heard: tick,
-            });
-            return Some(head_end);
-        }
-        let len = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("content-length").then_some(value)
-        });
-        let len: usize = len.expect("a length").parse().expect("a number");
-        let body = self.incoming.get(head_end..head_end + len)?;
+        let (response, len) = Response::parse(&self.incoming)?;
+        self.is_upgraded |= response.status == 101;
         self.answered.push(Answered {
-            status,
-            body: String::from_utf8(body.to_vec()).expect("bodies are text"),
+            status: response.status,
+            body: response.body,
             heard: tick,
         });
-        Some(head_end + len)
+        Some(len)
     }
 
     fn understand_frame(&mut self) -> Option<usize> {
-        let (&first, &len) = (self.incoming.first()?, self.incoming.get(1)?);
-        let (start, len) = match len {
-            0..126 => (2, usize::from(len)),
-            126 => {
-                let long = self.incoming.get(2..4)?;
-                (4, usize::from(u16::from_be_bytes([long[0], long[1]])))
-            }
-            127.. => panic!("a frame that is masked, or longer than anybody pushed"),
-        };
-        let payload = self.incoming.get(start..start + len)?;
+        let incoming = std::mem::take(&mut self.incoming);
+        let found = frame::parse(&incoming);
+        let taken = found.map(|(frame, len)| {
+            self.understand_one(&frame);
+            len
+        });
+        self.incoming = incoming;
+        taken
+    }
+
+    fn understand_one(&mut self, frame: &Frame<'_>) {
+        let payload = frame.payload;
         assert!(
             self.close.is_none(),
             "something came behind the close frame"
         );
-        match first & !FIN {
-            TEXT | BINARY => {
+        match frame.opcode | FIN {
+            opcode @ (TEXT | BINARY) => {
                 let is_edk = matches!(self.tongue, Tongue::Edk { .. });
-                assert_eq!(first & !FIN == BINARY, is_edk, "the type of its language");
+                assert_eq!(opcode == BINARY, is_edk, "the type of its language");
                 let text = std::str::from_utf8(payload).expect("all that is pushed is text");
-                let text = text.to_owned();
-                self.understand_text(&text);
+                self.understand_text(text);
             }
             PING => self.pings += 1,
             PONG => assert!([&b"between two fragments"[..], b"and a ping"].contains(&payload)),
-            CLOSE => {
-                let code = payload.get(..2).map(|b| u16::from_be_bytes([b[0], b[1]]));
-                let reason = payload.get(2..).unwrap_or_default();
-                let reason = String::from_utf8(reason.to_vec()).expect("reasons are text");
-                self.close = Some((code, reason));
-            }
+            CLOSE => self.close = Some(frame.close()),
             other => panic!("opcode {other}"),
         }
-        assert!(first & FIN > 0, "a server's messages are whole");
-        Some(start + len)
     }
 
     fn understand_text(&mut self, text: &str) {
@@ -340,13 +306,5 @@ impl Client {
     }
 }
 
-const UPGRADE: &str = "Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
+/// A frame is the last of its message.
 const FIN: u8 = 0x80;
-const CONTINUATION: u8 = 0;
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;

@@ -3,31 +3,26 @@
 //! Some of it is about what the kernel gives an ordinary user. Run by root, these tests become one,
 //! another for each test, since locked memory is counted by user.
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/full_pipe.rs"]
-mod full_pipe;
-#[path = "support/peer.rs"]
-mod peer;
-#[path = "startup/ports.rs"]
 mod ports;
-#[path = "support/process.rs"]
-mod process;
 
 use campanile::config::{Config, Overrides};
 use campanile::gateway::Fault;
 use campanile::gateway::Gateway;
-use client::{open, open_as, read_text, register, settle};
-use full_pipe::{full_pipe, wait};
-use peer::{Peer, push_body, request, sent_to};
-use process::{PATIENCE, Process, collect, config_file, gateway};
-use rustix::process::{Pid, Signal, kill_process};
+use campanile_tests::client::{open, open_as, read_text, register, settle};
+use campanile_tests::http::post;
+use campanile_tests::peer::{Peer, push_body, sent_to};
+use campanile_tests::process::{Executable, KillOnDrop, Process, collect, full_pipe};
+use campanile_tests::{PATIENCE, executable};
+use rustix::process::Signal;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
+
+/// The executable under test.
+const GATEWAY: Executable = executable!();
 
 #[test]
 fn help_names_every_flag_and_command() {
@@ -58,7 +53,7 @@ fn the_printed_config_is_one_to_start_with() {
         campanile::config::default_text().trim_end()
     );
 
-    let path = config_file(&done.output);
+    let path = GATEWAY.config_file(&done.output);
     let path = path.to_str().expect("a plain path");
     let checked = run(campanile(&["check", "--config", path]));
     let mut lines = checked.output.lines();
@@ -73,12 +68,13 @@ fn the_printed_config_is_one_to_start_with() {
         (checked.status.code(), checked.errors.as_str()),
         (Some(0), "")
     );
-    assert_serves(&Process::start(gateway(Some(&done.output))));
+    assert_serves(&GATEWAY.start(Some(&done.output)));
 }
 
 #[test]
 fn the_limits_of_the_process_are_told_at_the_start() {
-    let config = config_file("[limits]\nsessions_max = 64\n[http]\nhttp_connections_max = 8");
+    let config =
+        GATEWAY.config_file("[limits]\nsessions_max = 64\n[http]\nhttp_connections_max = 8");
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", PROGRAM]);
     command.args(["--listen", "127.0.0.1:0", "--config"]);
@@ -122,7 +118,7 @@ fn a_bad_config_is_one_line_for_check_and_for_serving() {
             channel,
         ),
     ] {
-        let path = config_file(text);
+        let path = GATEWAY.config_file(text);
         let path = path.to_str().expect("a plain path");
         let line = format!("{path}:{complaint}");
         assert_refuses(campanile(&["check", "--config", path]), &line);
@@ -172,7 +168,7 @@ fn everyone_may_push_only_where_nobody_else_comes() {
 fn everyone_may_use_the_server_api_only_where_nobody_else_comes() {
     let text = "listen = '0.0.0.0:0'\n[api]\nenabled = true\n\
         [[routes]]\npath = '/a'\ndialect = 'echo'";
-    let path = config_file(text);
+    let path = GATEWAY.config_file(text);
     let path = path.to_str().expect("a plain path");
     assert_refuses(
         campanile(&["check", "--config", path]),
@@ -261,12 +257,11 @@ fn where_a_filter_refuses_io_uring_the_line_says_so() {
 
 #[test]
 fn an_interrupt_stops_it_as_well() {
-    let mut command = gateway(None);
+    let mut command = GATEWAY.command(None);
     command.args(["--log", "json"]);
     let process = Process::start(command);
     assert_serves(&process);
-    let pid = Pid::from_child(&process.child);
-    kill_process(pid, Signal::INT).expect("it is our child");
+    process.signal(Signal::INT);
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0));
     for line in ended.log.lines() {
@@ -314,7 +309,7 @@ fn a_panic_of_ours_ends_the_process_even_if_nobody_reads_about_it() {
                 .stderr(stderr);
             let child = command.spawn().expect("the program can be executed");
             drop(command); // it holds the other end
-            let status = wait(child);
+            let status = KillOnDrop(child).wait_for_end();
             assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{place}");
             drop(reader);
         }
@@ -352,7 +347,7 @@ fn a_gateway_within_this_process() {
     let gateway = builder.provoke_panic(fault).start().expect("it starts");
     // A request for the place that needs one; the answer, or none, does not matter.
     let mut peer = TcpStream::connect(gateway.local_addr()).expect("it listens");
-    drop(peer.write_all(&request("/push", "", "")));
+    drop(peer.write_all(post("/push", "", "").as_bytes()));
     let (_sender, nothing) = channel::<()>();
     let waited = nothing.recv_timeout(PATIENCE);
     println!("still here: {waited:?}");
@@ -517,6 +512,6 @@ impl Drop for User {
     }
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_campanile");
+const PROGRAM: &str = GATEWAY.path;
 /// Names the place to panic in.
 const PLACE: &str = "CAMPANILE_TEST_PLACE";

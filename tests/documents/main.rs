@@ -5,21 +5,18 @@
 //! fails here. The gateway, the examples, Node.js with the package `ws`, and Python are all that
 //! the commands need.
 
-#[path = "documents/blocks.rs"]
 mod blocks;
-#[path = "documents/embedding.rs"]
 mod embedding;
-#[path = "documents/hooks.rs"]
 mod hooks;
-#[path = "documents/shell.rs"]
 mod shell;
-#[path = "documents/tests.rs"]
 mod tests;
 
 use blocks::{Block, Kind};
+use campanile_tests::executable;
+use campanile_tests::process::Executable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -54,16 +51,8 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 /// For what is slow to start, beside all other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A process that is killed when this is dropped, if it has not ended.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.0.kill().is_ok() {
-            self.0.wait().expect("it is our child");
-        }
-    }
-}
+/// The executable under test.
+const GATEWAY: Executable = executable!();
 
 /// The blocks of a kind.
 fn of_kind(wanted: impl Fn(&Kind) -> bool) -> Vec<Block> {
@@ -83,11 +72,9 @@ fn complaint(block: &Block, config: &str) -> Option<String> {
     let name = block
         .place
         .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    let path: PathBuf = [env!("CARGO_TARGET_TMPDIR"), &format!("{name}.toml")]
-        .iter()
-        .collect();
+    let path: PathBuf = [GATEWAY.folder, &format!("{name}.toml")].iter().collect();
     std::fs::write(&path, config).expect("cargo made the folder");
-    let checked = Command::new(env!("CARGO_BIN_EXE_campanile"))
+    let checked = Command::new(GATEWAY.path)
         .args(["check", "--config"])
         .arg(&path)
         .env_clear()

@@ -1,13 +1,14 @@
-//! Arguments that several scenarios have: the server, the crowd, the load.
+//! The arguments of the scenarios: first what several have, the server, the crowd and the load.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::{at_least_one, message_bytes, seconds};
 use crate::engine::Arrivals;
 use crate::protocol::{App, Name, Options};
+use crate::report::Destination;
+use crate::values::{at_least_one, message_bytes, seconds};
 
 /// The server and how it is spoken to.
 #[derive(Args, Clone, Debug)]
@@ -140,6 +141,142 @@ pub(crate) struct LoadArguments {
     /// Seeds what is random: the same seed, the same schedule
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// The arguments of `push`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PushArguments {
+    /// How many users the sessions belong to, dealt out in turn [default: one session per user]
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) users: Option<usize>,
+    #[command(flatten)]
+    pub(crate) flow: FlowArguments,
+}
+
+/// The arguments of `channel`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChannelArguments {
+    /// Who publishes [default: a client, or a backend where clients cannot]
+    #[arg(long, value_enum)]
+    pub(crate) via: Option<Via>,
+    /// How many channels there are
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) channels: usize,
+    #[command(flatten)]
+    pub(crate) flow: FlowArguments,
+}
+
+/// Who publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// A member of the channel
+    Client,
+    /// A backend, over HTTP
+    Http,
+    /// A program that embeds the gateway: its example `publisher`, told over HTTP
+    Library,
+}
+
+/// The arguments of `rpc`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RpcArguments {
+    #[command(flatten)]
+    pub(crate) flow: FlowArguments,
+}
+
+/// The arguments of `mixed`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MixedArguments {
+    /// Weight of publications by HTTP
+    #[arg(long, default_value_t = 1)]
+    pub(crate) http: u32,
+    /// Weight of publications by clients
+    #[arg(long, default_value_t = 1)]
+    pub(crate) client: u32,
+    /// Weight of commands
+    #[arg(long, default_value_t = 8)]
+    pub(crate) rpc: u32,
+    /// How many channels there are
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) channels: usize,
+    #[command(flatten)]
+    pub(crate) flow: FlowArguments,
+}
+
+/// The arguments of everything that publishes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FlowArguments {
+    #[command(flatten)]
+    pub(crate) crowd: CrowdArguments,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[command(flatten)]
+    pub(crate) destination: Destination,
+}
+
+/// The arguments of `connect`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConnectArguments {
+    /// Handshakes under way at once in the storm, by each thread
+    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
+    pub(crate) at_a_time: usize,
+    /// How often to do all of it; the result is the median, with the spread
+    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+    pub(crate) repeat: usize,
+    #[command(flatten)]
+    pub(crate) crowd: CrowdArguments,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[command(flatten)]
+    pub(crate) destination: Destination,
+}
+
+/// The arguments of `idle`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct IdleArguments {
+    /// Sessions that are opened first and subtracted, with what the process needs for itself
+    #[arg(long, default_value_t = 100)]
+    pub(crate) base: usize,
+    /// For how long all must be quiet before memory is read
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    pub(crate) settle: f64,
+    #[command(flatten)]
+    pub(crate) crowd: CrowdArguments,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[command(flatten)]
+    pub(crate) destination: Destination,
+}
+
+/// The arguments of `churn`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChurnArguments {
+    /// Sessions that come and go, besides --clients that stay
+    #[arg(long, default_value_t = 200, value_parser = at_least_one)]
+    pub(crate) wanderers: usize,
+    /// Joins and leaves a second
+    #[arg(long, default_value_t = 500.0)]
+    pub(crate) moves: f64,
+    /// How many channels there are
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) channels: usize,
+    #[command(flatten)]
+    pub(crate) flow: FlowArguments,
+}
+
+/// The arguments of `slow`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SlowArguments {
+    /// How many more sessions read slowly
+    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
+    pub(crate) slow: usize,
+    /// How many bytes a second each of them reads; 0 for none
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow_bytes: usize,
+    #[command(flatten)]
+    pub(crate) flow: FlowArguments,
 }
 
 fn app(text: &str) -> Result<App, String> {

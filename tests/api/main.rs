@@ -3,31 +3,24 @@
 //!
 //! Each rule has a gateway of its own. Nothing sleeps; what has to come is waited for.
 
-#[path = "api/calls.rs"]
 mod calls;
-#[path = "support/client.rs"]
-mod client;
-#[path = "api/http.rs"]
 mod http;
-#[path = "api/idempotency.rs"]
 mod idempotency;
-#[path = "api/lists.rs"]
 mod lists;
-#[path = "support/pause.rs"]
-mod pause;
-#[path = "support/process.rs"]
-mod process;
 
-use client::{open, open_as, settle};
+use campanile_tests::client::{open, open_as, settle};
+use campanile_tests::executable;
+use campanile_tests::process::Executable;
 use http::Http;
-use process::{Process, gateway};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::process::Command;
+
+/// The executable under test.
+const GATEWAY: Executable = executable!();
 
 #[test]
 fn a_key_is_asked_for_everywhere_but_at_the_document() {
-    let process = Process::start(gateway(Some("[api]\nkeys = ['old', 'new']")));
+    let process = GATEWAY.start(Some("[api]\nkeys = ['old', 'new']"));
     let mut http = Http::connect(process.address);
     for (headers, is_known) in [
         ("", false),
@@ -57,7 +50,7 @@ fn a_key_is_asked_for_everywhere_but_at_the_document() {
 
 #[test]
 fn a_path_has_one_method_and_others_are_told_which() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut http = Http::connect(process.address);
     for (path, allow) in [
         ("publish", "POST"),
@@ -102,22 +95,22 @@ fn a_path_has_one_method_and_others_are_told_which() {
 
 #[test]
 fn an_api_that_is_not_served_is_not_there() {
-    let process = Process::start(gateway(Some("[api]\nenabled = false")));
+    let process = GATEWAY.start(Some("[api]\nenabled = false"));
     let mut http = Http::connect(process.address);
     http.send(b"POST /api/v1/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}");
     // The text of whatever is not there is not JSON.
     http.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(http.text_answer(), 404);
-    let health = http.answer(true);
+    let health = http.answer();
     assert_eq!(health.body["sessions"], Value::Null);
     assert_eq!(health.body["status"], "ok");
 }
 
 #[test]
 fn health_tells_everyone_little_and_those_with_a_key_more() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         "[api]\nkeys = ['k']\n[limits]\nsessions_max = 9\n[http]\nhttp_connections_max = 7",
-    )));
+    ));
     let client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
     let version = env!("CARGO_PKG_VERSION");
@@ -149,7 +142,7 @@ fn health_tells_everyone_little_and_those_with_a_key_more() {
 
 #[test]
 fn health_has_the_path_that_the_config_gives_it_or_none() {
-    let process = Process::start(gateway(Some("health_path = '/up'")));
+    let process = GATEWAY.start(Some("health_path = '/up'"));
     let mut http = Http::connect(process.address);
     assert_eq!(http.ask("GET", "/up", "", "").body["status"], "ok");
     let paths = &http.get("openapi.json")["paths"];
@@ -159,9 +152,7 @@ fn health_has_the_path_that_the_config_gives_it_or_none() {
 /// A connection that has begun a request before the gateway stops is still served.
 #[test]
 fn a_gateway_that_stops_says_so() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
-    command.args(["--listen", "127.0.0.1:0", "--shards", "1"]);
-    let process = Process::start(command);
+    let process = GATEWAY.start_on(1, None);
     let mut session = open_as(process.address, "jack", "e");
     let mut http = Http::connect(process.address);
     http.send(b"GET /health HTTP/1.1\r\n");
@@ -169,14 +160,13 @@ fn a_gateway_that_stops_says_so() {
     let mut other = Http::connect(process.address);
     assert_eq!(other.ask("GET", "/health", "", "").status, 200);
     settle(&mut session);
-    let pid = Pid::from_child(&process.child);
-    kill_process(pid, Signal::TERM).expect("it is our child");
+    process.signal(Signal::TERM);
     let close = session
         .read()
         .expect("the shard says so when it begins to stop");
     assert!(close.is_close(), "{close}");
     http.send(b"Host: localhost\r\n\r\n");
-    let answer = http.answer(true);
+    let answer = http.answer();
     assert_eq!(answer.status, 503);
     assert_eq!(answer.body, json!({"status": "stopping"}));
     drop(session);
@@ -187,7 +177,7 @@ fn a_gateway_that_stops_says_so() {
 /// is missed, one that is described is known, and one that is not is refused.
 #[test]
 fn bodies_have_the_members_that_the_document_describes() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut http = Http::connect(process.address);
     let document = http.get("openapi.json");
     let schemas = &document["components"]["schemas"];

@@ -1,18 +1,16 @@
 //! Node.js and what the scripts need of it.
 
+use crate::process::collect;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::Duration;
 
 /// Where the scripts are.
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js")
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("js")
 }
 
 /// Runs a script with these arguments to its end.
@@ -21,7 +19,7 @@ pub(crate) fn folder() -> PathBuf {
 ///
 /// If it does not come to its end, with what it complains about; or if it cannot be run.
 #[track_caller]
-pub(crate) fn run(script: &str, arguments: &[&str]) {
+pub fn run(script: &str, arguments: &[&str]) {
     let folder = folder();
     check_packages(&folder);
     let mut command = Command::new("node");
@@ -88,20 +86,6 @@ fn version_major() -> u32 {
         "Node.js {said} is too old: install 20.10 or later"
     );
     version.0
-}
-
-/// Sends all that is written to a pipe, once its other end is closed.
-fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (ended, text) = channel();
-    let thread = thread::Builder::new().name("collecting output".to_owned());
-    let body = move || {
-        let mut bytes = Vec::new();
-        drop(pipe.read_to_end(&mut bytes));
-        // Whoever has given up waiting needs it no more.
-        drop(ended.send(String::from_utf8_lossy(&bytes).into_owned()));
-    };
-    thread.spawn(body).expect("a thread");
-    text
 }
 
 const VERSION_MIN: (u32, u32) = (20, 10);

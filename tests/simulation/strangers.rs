@@ -12,6 +12,7 @@ use campanile::metrics::Rejected;
 use campanile::shard::CloseStep;
 use campanile::shard::hash::HashSeed;
 use campanile::time::{Tick, Ticks};
+use campanile_tests::http;
 use std::collections::BTreeMap;
 
 /// A host, and the far ends of its connections.
@@ -223,7 +224,7 @@ fn an_upgrade_behind_answers_that_fill_the_pipe_is_granted() {
         let bytes_max = answers * answer_bytes + room;
         config.http.http_out_bytes_max = u32::try_from(bytes_max).expect("few");
         let mut street = Street::new(config);
-        let client = street.connect_saying(&(NOWHERE.repeat(answers) + UPGRADE));
+        let client = street.connect_saying(&(NOWHERE.repeat(answers) + &upgrade()));
         let heard = street.heard(client);
         let granted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade";
         assert!(heard.contains(granted), "{room}: {heard}");
@@ -294,7 +295,7 @@ fn strangers_keep_out_neither_each_other_nor_those_who_push() {
     let newcomer = street.connect();
     assert_eq!(street.ask(newcomer, HEALTH), 200);
     let newcomer = street.connect();
-    assert_eq!(street.ask(newcomer, UPGRADE), 101);
+    assert_eq!(street.ask(newcomer, &upgrade()), 101);
     assert_eq!(open(&mut street).len(), 4);
 }
 
@@ -448,6 +449,7 @@ fn strangers_who_do_not_read_hold_no_more_than_they_may_together() {
 const NOTHING: &str = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const HALF_BODY: &str = "POST /push HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{";
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: \
-    Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+fn upgrade() -> String {
+    http::upgrade("GET /ws HTTP/1.1", &[http::LOCAL])
+}

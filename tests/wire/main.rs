@@ -4,50 +4,33 @@
 //! signals and bytes that come in the wrong moment. Every test has a gateway of its own. No
 //! time is measured: where something has to come, it is waited for, and only `quiet` sleeps.
 
-#[path = "wire/bounds.rs"]
 mod bounds;
-#[path = "support/client.rs"]
-mod client;
-#[path = "wire/cramped.rs"]
 mod cramped;
-#[path = "wire/heartbeat.rs"]
 mod heartbeat;
-#[path = "wire/hooks.rs"]
 mod hooks;
-#[path = "wire/message_time.rs"]
 mod message_time;
-#[path = "wire/names.rs"]
 mod names;
-#[path = "support/pause.rs"]
-mod pause;
-#[path = "support/peer.rs"]
-mod peer;
-#[path = "support/process.rs"]
-mod process;
-#[path = "wire/quiet.rs"]
 mod quiet;
-#[path = "wire/send_buffers.rs"]
 mod send_buffers;
-#[path = "wire/slow.rs"]
 mod slow;
-#[path = "wire/strangers.rs"]
 mod strangers;
 
-use client::{Client, open, open_as, read_text, register, settle};
-use pause::{pause, resume};
-use peer::{Peer, push_body, request, sent_to};
-use process::{Process, config_file, gateway};
-use rustix::process::{Pid, Signal, kill_process};
+use campanile_tests::client::{Client, closing, open, open_as, read_text, register, settle};
+use campanile_tests::executable;
+use campanile_tests::frame::{PING, TEXT, masked};
+use campanile_tests::http::{LOCAL, SWITCHING, post, upgrade};
+use campanile_tests::peer::{Peer, push_body, sent_to};
+use campanile_tests::process::{Executable, pause, resume};
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::net::Shutdown;
-use std::process::Command;
 use std::thread;
 use tungstenite::Message;
 
+/// The executable under test.
+const GATEWAY: Executable = executable!();
+
 #[test]
 fn pushes_reach_every_session_of_their_user_and_no_other() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let address = process.address;
     let mut clients: Vec<(String, Client)> = (0..SESSIONS_COUNT)
         .map(|index| {
@@ -99,7 +82,7 @@ fn pushes_reach_every_session_of_their_user_and_no_other() {
 #[test]
 fn parallel_pushes_to_one_client_lose_nothing() {
     const PUSHES_COUNT: usize = 300;
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let address = process.address;
     let mut client = open_as(address, "jack", "topic1");
     let mut received: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -130,7 +113,7 @@ fn parallel_pushes_to_one_client_lose_nothing() {
 
 #[test]
 fn a_session_speaks_for_several_users_and_its_first_event_of_each_counts() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "one");
     register(&mut client, "jack", "two");
     register(&mut client, "jill", "two");
@@ -146,7 +129,7 @@ fn a_session_speaks_for_several_users_and_its_first_event_of_each_counts() {
 
 #[test]
 fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let open_some = |user: &str, event: &str| -> Vec<Client> {
         let clients = (0..20).map(|_| open_as(process.address, user, event));
         clients.collect()
@@ -178,7 +161,7 @@ fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
 
 #[test]
 fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
-    let process = Process::start(gateway(Some(
+    let process = GATEWAY.start(Some(
         r#"
         [[routes]]
         path = "/ws"
@@ -195,7 +178,7 @@ fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
         push_path = "/other/push"
         push_header = { name = "X-Api-Key", value = "k3y" }
         "#,
-    )));
+    ));
     let mut jack = open_as(process.address, "aaa", "e");
     let mut nobody = open_as(process.address, "jack", "e");
     let mut other = open(process.address, "/other");
@@ -231,12 +214,12 @@ fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
 
 #[test]
 fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut pacer = open(process.address, "/echo");
     let said = [
-        UPGRADE.as_bytes(),
-        &masked(0x81, br#"{"token":"jack","event":"e"}"#),
-        &masked(0x89, b"there"),
+        upgrade("GET /ws HTTP/1.1", &[LOCAL]).as_bytes(),
+        &masked(TEXT, br#"{"token":"jack","event":"e"}"#, MASK),
+        &masked(PING, b"there", MASK),
     ]
     .concat();
     let answer = [SWITCHING.as_bytes(), b"\x8a\x05there"].concat();
@@ -269,9 +252,7 @@ fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
 /// One enter of the kernel hands over a few completions only; the others must not be forgotten.
 #[test]
 fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
-    command.args(["--listen", "127.0.0.1:0", "--shards", "1"]);
-    let process = Process::start(command);
+    let process = GATEWAY.start_on(1, None);
     let mut clients: Vec<Client> = (0..500).map(|_| open(process.address, "/echo")).collect();
     for round in 0..3 {
         let text = format!("round {round}");
@@ -290,7 +271,7 @@ fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
 
 #[test]
 fn pipelined_pushes_are_answered_in_order() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut clients: Vec<(usize, Client)> = Vec::new();
     for user in 0..4 {
         for _ in 0..user {
@@ -302,12 +283,12 @@ fn pipelined_pushes_are_answered_in_order() {
     for _ in 0..20 {
         let requests = (0..16).map(|index| {
             let user = format!("user{}", index % 4);
-            request("/push", "", &push_body(&user, "e", &index.to_string()))
+            post("/push", "", &push_body(&user, "e", &index.to_string()))
         });
-        let requests: Vec<Vec<u8>> = requests.collect();
-        peer.send(&requests.concat());
+        let requests: Vec<String> = requests.collect();
+        peer.send(requests.concat());
         for index in 0..16 {
-            assert_eq!(peer.answer().body, sent_to(index % 4));
+            assert_eq!(peer.response().body, sent_to(index % 4));
         }
         for (user, client) in &mut clients {
             for round in 0..4 {
@@ -319,94 +300,33 @@ fn pipelined_pushes_are_answered_in_order() {
 
 #[test]
 fn who_sends_nothing_more_is_still_answered() {
-    let process = Process::start(gateway(None));
+    let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
     for index in 0..3 {
         let body = push_body("jack", "e", &index.to_string());
-        peer.send(&request("/push", "", &body));
+        peer.send(post("/push", "", &body));
     }
     peer.end();
     for index in 0..3 {
-        assert_eq!(peer.answer().body, sent_to(1));
+        assert_eq!(peer.response().body, sent_to(1));
         assert_eq!(read_text(&mut client), index.to_string());
     }
     assert_eq!(peer.rest(), b"");
 }
 
-fn signal(process: &Process, signal: Signal) {
-    kill_process(Pid::from_child(&process.child), signal).expect("it is our child");
-}
-
-impl Peer {
-    /// Sends nothing more.
-    fn end(&mut self) {
-        let ended = self.reader.get_mut().shutdown(Shutdown::Write);
-        ended.expect("still connected");
-    }
-
-    /// Reads all that comes until the end.
-    #[track_caller]
-    fn rest(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        let read = self.reader.read_to_end(&mut rest);
-        read.expect("the connection ends in order");
-        rest
-    }
-
-    #[track_caller]
-    fn read_exact(&mut self, into: &mut [u8]) {
-        self.reader.read_exact(into).expect("as much comes");
-    }
-}
-
-/// The executable under test with this config and as many shards.
-fn gateway_on(shards: usize, config: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
-    command.args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
-    command.arg("--config").arg(config_file(config));
-    command
-}
-
 /// The code and reason of the close frame that comes next. It is answered, and the end awaited.
 #[track_caller]
 fn read_close(client: &mut Client) -> (u16, String) {
-    let message = client.read().expect("a close comes");
-    let Message::Close(Some(frame)) = message else {
-        panic!("{message:?}");
-    };
+    let close = closing(client);
     let end = client.read();
     let ended = matches!(end, Err(tungstenite::Error::ConnectionClosed));
     assert!(ended, "{end:?}");
-    (frame.code.into(), frame.reason.to_string())
+    close
 }
 
-/// A masked frame, shorter than 126 octets.
-fn masked(first_octet: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [1, 2, 3, 4];
-    let len = u8::try_from(payload.len()).expect("short");
-    let mut frame = vec![first_octet, 0x80 | len];
-    frame.extend(MASK);
-    let masked = payload.iter().zip(MASK.iter().cycle());
-    frame.extend(masked.map(|(byte, mask)| byte ^ mask));
-    frame
-}
-
+const MASK: [u8; 4] = [1, 2, 3, 4];
 const SESSIONS_COUNT: usize = 160;
 const USERS_COUNT: usize = 8;
 const PUSHERS_COUNT: usize = 4;
 const ROUNDS_COUNT: usize = 5;
-
-/// The executable under test with one shard, a port of the kernel's choice, and a config.
-fn gateway_of_one_shard(config: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
-    command.args(["--listen", "127.0.0.1:0", "--shards", "1"]);
-    command.arg("--config").arg(config_file(config));
-    command
-}
-
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: \
-    Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";

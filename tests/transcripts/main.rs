@@ -38,29 +38,25 @@
 //! for something, it has been called and may not have gone on. Time passes in the simulation alone,
 //! so that a transcript in which it does is held against nothing else.
 
-#[path = "transcripts/fixture.rs"]
 mod fixture;
-#[path = "support/process.rs"]
-mod process;
-#[path = "transcripts/run.rs"]
 mod run;
-#[path = "transcripts/script.rs"]
 mod script;
-#[path = "transcripts/simulated.rs"]
 mod simulated;
-#[path = "transcripts/text.rs"]
 mod text;
-#[path = "transcripts/world.rs"]
 mod world;
 
 use campanile::config::{Config, Overrides, Shards};
-use process::{PATIENCE, Process};
+use campanile_tests::process::Executable;
+use campanile_tests::{PATIENCE, executable};
 use script::Script;
 use simulated::{Chunks, SimulatedWorld};
 use std::fs;
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use world::RealWorld;
+
+/// The executable under test.
+const GATEWAY: Executable = executable!();
 
 #[test]
 fn one_simulated_shard_keeps_every_transcript() {
@@ -80,12 +76,12 @@ fn three_simulated_shards_keep_every_transcript() {
 
 #[test]
 fn the_executable_keeps_every_transcript() {
-    let shared = Process::start(process::gateway(Some(script::PLAIN)));
+    let shared = GATEWAY.start(Some(script::PLAIN));
     hold(real_scripts(false), |script| {
         if script.config == script::PLAIN {
             return run::run(script, &mut RealWorld::new(shared.address));
         }
-        let own = Process::start(process::gateway(Some(&script.config)));
+        let own = GATEWAY.start(Some(&script.config));
         // Its clients go before it stops, so that nobody is waited for.
         run::run(script, &mut RealWorld::new(own.address))?;
         assert!(own.stop().status.success(), "{}", script.name);

@@ -1,0 +1,59 @@
+//! The arguments of `compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::config::Measure;
+use crate::report::Destination;
+use crate::values::{at_least_one, message_bytes, seconds};
+
+/// The arguments of `compare`; what is given here goes before the file.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompareArguments {
+    /// The servers and the measures
+    pub(crate) file: PathBuf,
+
+    /// Take only these measures
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) measures: Vec<Measure>,
+
+    /// Compare only these servers
+    #[arg(long, value_name = "SERVER", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Rounds of the measures that are short
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) rounds: Option<usize>,
+
+    /// Rounds of those that are long: knee, connect and idle
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) long_rounds: Option<usize>,
+
+    /// Seconds of a round
+    #[arg(long, value_parser = seconds)]
+    pub(crate) round_seconds: Option<f64>,
+
+    /// Subscribers in the cells of fanout
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one)]
+    pub(crate) subscribers: Vec<usize>,
+
+    /// Bytes in a message
+    #[arg(long, value_delimiter = ',', value_parser = message_bytes)]
+    pub(crate) bytes: Vec<usize>,
+
+    /// Publications outstanding
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one)]
+    pub(crate) outstanding: Vec<usize>,
+
+    /// Connections of the measure idle
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) idle_sessions: Option<usize>,
+
+    /// Connections of the measure connect
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) connect_sessions: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) destination: Destination,
+}

@@ -1,0 +1,273 @@
+//! Programs as processes of their own, bounded in their life: started, listened to, told to stop,
+//! killed on drop; paused as a debugger or a frozen machine does.
+//!
+//! The gateway is started on a port of the kernel's choice and its address is read from what it
+//! says on standard output. Nothing here knows anything of the gateway's code.
+
+use crate::{PATIENCE, spawn, wait_for};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write as _, pipe};
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// The executable under test. Cargo tells only the tests of its own package where it is, so they
+/// make this of [`executable!`](crate::executable).
+#[derive(Clone, Copy, Debug)]
+pub struct Executable {
+    /// Where it is.
+    pub path: &'static str,
+    /// A folder for files that are of no use after the tests.
+    pub folder: &'static str,
+    /// Whose files in it are its own.
+    pub test: &'static str,
+}
+
+/// The executable under test, as the test that names this knows it.
+#[macro_export]
+macro_rules! executable {
+    () => {
+        $crate::process::Executable {
+            path: env!("CARGO_BIN_EXE_campanile"),
+            folder: env!("CARGO_TARGET_TMPDIR"),
+            test: env!("CARGO_CRATE_NAME"),
+        }
+    };
+}
+
+impl Executable {
+    /// Starts it on four shards; with a config, if any.
+    #[track_caller]
+    pub fn start(&self, config: Option<&str>) -> Process {
+        Process::start(self.command(config))
+    }
+
+    /// Starts it on as many shards; with a config, if any.
+    #[track_caller]
+    pub fn start_on(&self, shards: usize, config: Option<&str>) -> Process {
+        Process::start(self.command_on(shards, config))
+    }
+
+    /// Four shards, a port of the kernel's choice; with a config, if any.
+    pub fn command(&self, config: Option<&str>) -> Command {
+        self.command_on(4, config)
+    }
+
+    /// As many shards, a port of the kernel's choice; with a config, if any.
+    pub fn command_on(&self, shards: usize, config: Option<&str>) -> Command {
+        let mut command = Command::new(self.path);
+        command.args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
+        if let Some(text) = config {
+            command.arg("--config").arg(self.config_file(text));
+        }
+        command
+    }
+
+    /// A file with this text, of its own for every test.
+    pub fn config_file(&self, text: &str) -> PathBuf {
+        let name = thread::current().name().unwrap_or("main").to_owned();
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let path = Path::new(self.folder).join(format!("{}-{name}.toml", self.test));
+        std::fs::write(&path, text).expect("cargo made the folder");
+        path
+    }
+}
+
+/// A child that is killed when this is dropped.
+#[derive(Debug)]
+pub struct KillOnDrop(pub Child);
+
+impl KillOnDrop {
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn wait_for_end(mut self) -> ExitStatus {
+        let mut status = None;
+        wait_for("it ends", || {
+            status = self.0.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        status.expect("just waited for")
+    }
+}
+
+impl Deref for KillOnDrop {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for KillOnDrop {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        if self.0.kill().is_ok() {
+            self.0.wait().expect("it is our child");
+        }
+    }
+}
+
+/// A gateway that serves; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    /// The process.
+    pub child: KillOnDrop,
+    /// Where it listens.
+    pub address: SocketAddr,
+    log: Receiver<String>,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// All that it wrote to standard error.
+    pub log: String,
+}
+
+impl Process {
+    /// Starts `command` and waits until it serves.
+    ///
+    /// # Panics
+    ///
+    /// If it ends, or says nothing for [`PATIENCE`]; with what it wrote to standard error.
+    #[track_caller]
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn();
+        let mut child = KillOnDrop(child.expect("the program can be executed"));
+        let log = collect(child.stderr.take().expect("piped above"));
+
+        let mut output = BufReader::new(child.stdout.take().expect("piped above"));
+        let (found, address) = channel();
+        spawn("gateway output", move || {
+            if let Some(address) = read_address(&mut output) {
+                found.send(address).expect("somebody waits for it");
+            }
+            drop(found);
+            // Nobody reads on, yet a full pipe would stop the gateway.
+            drop(io::copy(&mut output, &mut io::sink()));
+        });
+        let Ok(address) = address.recv_timeout(PATIENCE) else {
+            // What it has said is of use only once it has ended.
+            drop(child.kill());
+            panic!("does not serve: {}", log.recv().unwrap_or_default());
+        };
+        Self {
+            child,
+            address,
+            log,
+        }
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        signal_child(&self.child, signal);
+    }
+
+    /// Asks it to stop and waits until it has.
+    #[track_caller]
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait(mut self) -> Ended {
+        let log = self.log.recv_timeout(PATIENCE);
+        let log = log.expect("it ends, and standard error with it");
+        let status = self.child.wait().expect("it is our child");
+        Ended { status, log }
+    }
+}
+
+/// Sends a signal to a child.
+#[track_caller]
+pub fn signal_child(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("it is our child");
+}
+
+/// Stops a child, and waits until none of its threads runs.
+#[track_caller]
+pub fn pause(child: &Child) {
+    signal_child(child, Signal::STOP);
+    let stopped = waitpid(Some(Pid::from_child(child)), WaitOptions::UNTRACED);
+    let stopped = stopped.expect("it is our child");
+    assert!(stopped.is_some_and(|(_, status)| status.stopped()));
+}
+
+/// Lets a child go on that was stopped.
+#[track_caller]
+pub fn resume(child: &Child) {
+    signal_child(child, Signal::CONT);
+}
+
+/// Reads until a gateway says where it listens; `None` if it ends before.
+#[track_caller]
+pub fn read_address(output: &mut impl BufRead) -> Option<SocketAddr> {
+    let mut line = String::new();
+    while output.read_line(&mut line).is_ok_and(|len| len > 0) {
+        if line.contains("ws://") {
+            return Some(address_in(&line));
+        }
+        line.clear();
+    }
+    None
+}
+
+/// The address in a line with a `ws://` URL.
+#[track_caller]
+pub fn address_in(line: &str) -> SocketAddr {
+    let (_, rest) = line.split_once("ws://").expect("a URL");
+    let address = rest.split('/').next().and_then(|it| it.parse().ok());
+    address.expect("an address and a port")
+}
+
+/// The lines that come out of a pipe from now on. It is read to its end whoever listens, since a
+/// full pipe would stop its writer.
+pub fn lines(pipe: impl io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    spawn("lines of output", move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            drop(sender.send(line));
+        }
+    });
+    lines
+}
+
+/// A pipe that takes nothing more until somebody reads.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().expect("two descriptors");
+    let flags = fcntl_getfl(&writer).expect("it is open");
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("it is open");
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    while writer.write(b"\n").is_ok() {}
+    fcntl_setfl(&writer, flags).expect("it is open");
+    (reader, writer)
+}
+
+/// Sends all that is written to a pipe, once its other end is closed.
+pub fn collect(mut pipe: impl io::Read + Send + 'static) -> Receiver<String> {
+    let (ended, text) = channel();
+    spawn("collecting output", move || {
+        let mut bytes = Vec::new();
+        drop(pipe.read_to_end(&mut bytes));
+        // Whoever has given up waiting needs it no more.
+        drop(ended.send(String::from_utf8_lossy(&bytes).into_owned()));
+    });
+    text
+}

@@ -101,6 +101,8 @@ enum Outcome {
 }
 
 /// A key that was claimed: whoever has this carries the request out.
+#[derive(derive_more::Debug)]
+#[debug("Claimed {{ key: {key:?}, .. }}")]
 pub(crate) struct Claimed {
     answers: Answers,
     key: RequestKey,
@@ -294,14 +296,6 @@ fn refuse(code: Code, message: &'static str) -> ApiAnswer {
 impl fmt::Debug for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Answers({})", self.cache.entry_count())
-    }
-}
-
-impl fmt::Debug for Claimed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claimed")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
     }
 }
 

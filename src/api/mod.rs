@@ -42,7 +42,6 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +49,8 @@ use std::time::Duration;
 pub(crate) const ROOT: &str = "/api/v1/";
 
 /// The API of a process: the same for all its shards.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Api {{ is_served: {is_served:?}, answers: {answers:?}, .. }}")]
 pub(crate) struct Api {
     is_served: bool,
     keys: Arc<[Secret]>,
@@ -459,16 +459,6 @@ fn decoded_segment(segment: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Nothing secret is shown.
-impl fmt::Debug for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api")
-            .field("is_served", &self.is_served)
-            .field("keys", &self.keys.len())
-            .field("answers", &self.answers)
-            .finish_non_exhaustive()
-    }
-}
-
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 #[cfg(test)]

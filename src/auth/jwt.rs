@@ -20,13 +20,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde_json::{Map, Value};
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Checks the tokens of a route. All shards share one, so that they have the same keys: whichever
 /// sees first that the file has changed brings it about.
+#[derive(derive_more::Debug)]
+#[debug("JwtVerifier {{ .. }}")]
 pub(crate) struct JwtVerifier {
     keys: Source,
     issuer: Option<Box<str>>,
@@ -244,12 +245,6 @@ impl JwtVerifier {
             length if length > self.user_bytes_max => Err(Rejected::LongUser),
             _ => Ok(user),
         }
-    }
-}
-
-impl fmt::Debug for JwtVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtVerifier").finish_non_exhaustive()
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::JwtVerifier;
 use super::key_file::ReadAgain;
-use std::fmt;
 use std::sync::Arc;
 
 /// The key files that a gateway's config names. Cheap to clone, and usable from any thread.
 ///
 /// A file that looks changed is read again by itself when the next token is checked.
 /// [`KeyFiles::reload`] is for one that does not, and for an operator who wants to see the result.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("KeyFiles {{ verifiers: {:?}, .. }}", self.verifiers.len())]
 pub struct KeyFiles {
     /// One for each route that has its keys in a file.
     verifiers: Arc<[Arc<JwtVerifier>]>,
@@ -52,13 +52,5 @@ impl KeyFiles {
             }
         }
         result
-    }
-}
-
-impl fmt::Debug for KeyFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyFiles")
-            .field("verifiers", &self.verifiers.len())
-            .finish_non_exhaustive()
     }
 }

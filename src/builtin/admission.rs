@@ -2,11 +2,12 @@
 //! in the place where its language has them.
 
 use crate::auth::{Claims, JwtVerifier, default_sources, find_token};
-use crate::config::{Config, HookKind, Route, TokenSource, Tokens};
+use crate::config::{Config, HookKind, Route, TokenSource};
 use crate::dialect::{Rejection, TokenPlace};
 use crate::handler::{Admission, Upgrade};
 use crate::hooks::HookClient;
 use crate::runtime::wall_clock::unix_ms;
+use crate::shard::settings::{Named, TokenRule};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub(super) struct Admitter {
 enum Identity {
     /// It does not: a hook or a rule may look at it.
     None,
-    Tokens(Tokens),
+    Tokens(TokenRule),
     Jwt(Arc<JwtVerifier>),
 }
 
@@ -49,6 +50,7 @@ impl Admitter {
         route: &Route,
         verifier: Option<&Arc<JwtVerifier>>,
         hooks: Option<Rc<HookClient>>,
+        tokens: &TokenRule,
     ) -> Option<Self> {
         let asks = |hooks: &Rc<HookClient>| {
             hooks.asks(HookKind::Open) || hooks.asks(HookKind::Authenticate)
@@ -58,7 +60,7 @@ impl Admitter {
             return None;
         }
         let identity = match (&route.tokens, verifier) {
-            (Some(tokens), _) => Identity::Tokens(tokens.clone()),
+            (Some(_), _) => Identity::Tokens(tokens.clone()),
             (None, Some(verifier)) => Identity::Jwt(Arc::clone(verifier)),
             (None, None) => Identity::None,
         };
@@ -171,7 +173,10 @@ impl Admitter {
     fn user_of(&self, token: &str) -> Option<(Box<str>, Option<Claims>)> {
         match &self.identity {
             Identity::None => None,
-            Identity::Tokens(tokens) => Some((tokens.user(token)?.into(), None)),
+            Identity::Tokens(tokens) => match tokens.user_of(token) {
+                Named::User(user) => Some((user.into(), None)),
+                Named::Nobody | Named::Ask => None,
+            },
             Identity::Jwt(verifier) => match verifier.verify(token, unix_ms() / 1000) {
                 Ok(verified) => Some((verified.user, Some(verified.claims))),
                 Err(rejected) => {

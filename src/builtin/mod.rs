@@ -103,7 +103,13 @@ impl Builtin {
                 if let Some(hooks) = &hooks {
                     set_up_hooks(&mut setup, hooks);
                 }
-                let admitter = Admitter::new(&self.config, route, verifier.as_ref(), hooks);
+                let admitter = Admitter::new(
+                    &self.config,
+                    route,
+                    verifier.as_ref(),
+                    hooks,
+                    setup.handle_of_route().tokens(),
+                );
                 if let Some(admitter) = admitter {
                     set_up_admission(&mut setup, admitter);
                 }

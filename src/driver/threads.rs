@@ -17,7 +17,7 @@ use super::{IdleFunction, TurnLimits, start_error::StartError};
 use crate::config::Config;
 use crate::handler::{HandleCore, SetupError, Setups, Watch};
 use crate::host::{Host, HostParts, HostSettings, Seeds};
-use crate::mailbox::Exchange;
+use crate::mailbox::{Bell, Exchange};
 use crate::runtime::entropy::{random_bytes, random_keys};
 use crate::runtime::fault::Fault;
 use crate::shard::hash::HashSeed;
@@ -103,10 +103,10 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let listening = listen(config.listen, shards, &config.limits)?;
 
     let bells: Vec<OwnedFd> = (0..shards).map(|_| new_bell()).collect::<Result<_, _>>()?;
-    let mut ringers: Vec<Box<dyn Fn() + Send + Sync>> = Vec::new();
+    let mut ringers: Vec<Bell> = Vec::new();
     for bell in &bells {
         let bell = bell.try_clone().map_err(StartError::Thread)?;
-        ringers.push(Box::new(move || ring_bell(&bell)));
+        ringers.push(Some(Box::new(move || ring_bell(&bell))));
     }
     let exchange = Exchange::new(
         ringers,

@@ -278,6 +278,7 @@ pub(super) fn handle_core(
         name: route.name().to_owned(),
         namespace: settings.namespace,
         dialect: settings.dialect,
+        tokens: settings.tokens.clone(),
         languages: languages(settings.namespace),
         sessions: AtomicU64::new(0),
     });

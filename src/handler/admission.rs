@@ -10,7 +10,6 @@ use super::words::IntoResponse;
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -246,6 +245,8 @@ pub struct Joining {
 }
 
 /// What has come of an upgrade request, on its way to the session.
+#[derive(derive_more::Debug)]
+#[debug("Admitted {{ .. }}")]
 pub(crate) struct Admitted {
     pub(crate) admission: Admission,
     pub(crate) token: Option<Box<str>>,
@@ -272,9 +273,3 @@ impl Admitted {
 
 /// What a field of a profile takes besides its texts: maps may be half empty.
 const FIELD_BYTES: usize = 4 * size_of::<String>();
-
-impl fmt::Debug for Admitted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admitted").finish_non_exhaustive()
-    }
-}

@@ -84,9 +84,6 @@ pub(crate) trait ShardCommands {
         reply: ReplyTo<()>,
     );
 
-    /// Ends sessions of a user, and tells how many they were on all shards.
-    fn drop_user(&mut self, target: DropTarget, reply: ReplyTo<u64>);
-
     /// Ends the sessions of each of these users, and tells the total of all; or of none of them.
     fn drop_each(&mut self, targets: Vec<DropTarget>, reply: ReplyTo<u64>);
 

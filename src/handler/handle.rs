@@ -11,28 +11,29 @@ use super::pending::{Gathered, Pending};
 use crate::dialect::Dialect;
 use crate::mailbox::Exchange;
 use crate::shard::Joined;
-use crate::shard::message::DropTarget;
+use crate::shard::settings::TokenRule;
 use crate::vocabulary::close::may_close;
 use crate::vocabulary::content::{Denial, Message};
 use crate::vocabulary::id::{SessionId, ShardId};
 use crate::vocabulary::public_id::{IdCipher, PublicId};
 use crate::vocabulary::publication::OwnedAudience;
 use std::any::TypeId;
-use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 /// The gateway in an embedder's hand. Cheap to clone, and usable from any thread.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Handle {{ home: {home:?}, .. }}")]
 pub struct Handle {
     core: Arc<HandleCore>,
     home: ShardId,
 }
 
 /// One route of the gateway: [`Handle`] with the users and channels of the route's namespace.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("RouteHandle {{ path: {:?}, .. }}", self.path())]
 pub struct RouteHandle {
     handle: Handle,
     index: usize,
@@ -60,6 +61,8 @@ pub(crate) struct RouteInfo {
     pub(crate) name: String,
     pub(crate) namespace: u16,
     pub(crate) dialect: &'static dyn Dialect,
+    /// Whom tokens name, as the config says.
+    pub(crate) tokens: TokenRule,
     /// The languages of all routes of its namespace, whose sessions hear what is published there.
     pub(crate) languages: Box<[&'static dyn Dialect]>,
     /// How many sessions it has had.
@@ -450,21 +453,7 @@ impl RouteHandle {
     ///
     /// [`HandleError::Empty`] if the user is empty, as in the original (`wserver`).
     pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
-        let user: Box<str> = user.into();
-        if user.is_empty() {
-            return Pending::failed(HandleError::EMPTY_DROP);
-        }
-        if !self.handle.is_user(&user) {
-            return Pending::failed(HandleError::BadName);
-        }
-        let target = DropTarget {
-            namespace: self.info().namespace,
-            name: user.into_boxed_bytes(),
-            event: event.map(|event| event.as_bytes().into()),
-        };
-        let home = self.handle.home;
-        self.handle
-            .change(home, move |host, reply| host.drop_user(target, reply))
+        self.alone().drop_user(user, event)
     }
 
     /// The sessions of the route.
@@ -544,6 +533,10 @@ impl RouteHandle {
         languages.try_for_each(|language| language.check_event(event))
     }
 
+    pub(crate) fn tokens(&self) -> &TokenRule {
+        &self.info().tokens
+    }
+
     fn info(&self) -> &RouteInfo {
         &self.handle.core.routes[self.index]
     }
@@ -574,20 +567,4 @@ pub(super) fn check_push(user: &str, event: &str, message: &Message) -> Result<(
         return Err(HandleError::EMPTY_PUSH);
     }
     Ok(())
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("home", &self.home)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for RouteHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouteHandle")
-            .field("path", &self.path())
-            .finish_non_exhaustive()
-    }
 }

@@ -14,6 +14,8 @@ pub(crate) type HttpService =
     dyn Fn(Request<Incoming>) -> LocalFuture<Result<Response<EmbedderBody>, String>>;
 
 /// The body of an embedder's answer, whatever it is. Its panic is its end.
+#[derive(derive_more::Debug)]
+#[debug("EmbedderBody")]
 pub(crate) struct EmbedderBody(Option<ErasedBody>);
 
 type ErasedBody = Pin<Box<dyn Body<Data = Bytes, Error = String>>>;
@@ -61,11 +63,5 @@ impl Body for EmbedderBody {
 impl Drop for EmbedderBody {
     fn drop(&mut self) {
         discard(self.0.take());
-    }
-}
-
-impl fmt::Debug for EmbedderBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EmbedderBody")
     }
 }

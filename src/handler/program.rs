@@ -12,11 +12,11 @@ use crate::runtime::panic::discard;
 use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::rc::Rc;
 
 /// Everything that was set up on one shard.
-#[derive(Default)]
+#[derive(derive_more::Debug, Default)]
+#[debug("Program {{ registered: {:?}, .. }}", self.labels.len())]
 pub(crate) struct Program {
     pub(crate) routes: Vec<RouteProgram>,
     /// What was declared of the channels of each namespace.
@@ -31,7 +31,8 @@ pub(crate) type HeadFn = dyn Fn(&RequestHead<'_>) -> bool;
 pub(crate) type SessionFn = dyn Fn(Session) -> LocalFuture<()>;
 
 /// A handler that one session was admitted with; `None` only while it is dropped.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("SessionHandler")]
 pub(crate) struct SessionHandler(Option<Rc<HandlerFn>>);
 
 impl SessionHandler {
@@ -44,12 +45,6 @@ impl Drop for SessionHandler {
     /// What it has captured is an embedder's: its panic has been reported, and hurts nobody.
     fn drop(&mut self) {
         discard(self.0.take());
-    }
-}
-
-impl fmt::Debug for SessionHandler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionHandler")
     }
 }
 
@@ -210,13 +205,5 @@ impl Drop for Program {
             .into_iter()
             .for_each(Gates::discard);
         discard(self.http.take());
-    }
-}
-
-impl fmt::Debug for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program")
-            .field("registered", &self.labels.len())
-            .finish_non_exhaustive()
     }
 }

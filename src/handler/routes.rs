@@ -11,14 +11,14 @@ use crate::shard::message::DropTarget;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::publication::OwnedAudience;
-use std::fmt;
 
 /// Some routes of a gateway, with the users and channels of their namespaces; made by
 /// [`Handle::all_routes`] and [`RouteHandle::alone`]. Cheap to clone while routes are few.
 ///
 /// Users and channels belong to a namespace, which routes may share: what is pushed to a user of
 /// one route reaches the sessions of that user on every route of the namespace.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Routes {{ indices: {indices:?}, .. }}")]
 pub struct Routes {
     handle: Handle,
     /// In order.
@@ -245,13 +245,5 @@ impl RouteHandle {
     #[must_use]
     pub fn alone(&self) -> Routes {
         Routes::new(self.gateway(), std::iter::once(self.index()))
-    }
-}
-
-impl fmt::Debug for Routes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routes")
-            .field("indices", &self.indices)
-            .finish_non_exhaustive()
     }
 }

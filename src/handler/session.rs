@@ -7,16 +7,18 @@ use super::values::Values;
 use crate::vocabulary::id::SessionId;
 use crate::vocabulary::public_id::PublicId;
 use std::cell::Cell;
-use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// One client, from the end of its handshake to its close. Cheap to clone; it can be kept after the
 /// end of the session, for which it then stands alone.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Session {{ id: {:?}, number: {:?}, .. }}", self.id(), self.number())]
 pub struct Session(Rc<SessionState>);
 
 /// What a shard's host keeps of a session for the embedder.
+#[derive(derive_more::Debug)]
+#[debug("SessionState {{ session: {session:?}, tasks: {tasks:?}, ended: {ended:?}, .. }}")]
 pub(crate) struct SessionState {
     pub(crate) session: SessionId,
     pub(crate) public_id: PublicId,
@@ -105,24 +107,5 @@ impl Session {
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.0.ended.get()
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("id", &self.id())
-            .field("number", &self.number())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for SessionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionState")
-            .field("session", &self.session)
-            .field("tasks", &self.tasks)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
     }
 }

@@ -5,10 +5,10 @@ use super::chain::{Next, Registered, erase_handler, erase_middleware};
 use super::context::Context;
 use super::handle::{Handle, RouteHandle, RouteInfo};
 use super::http_service::{EmbedderBody, HttpService};
-use super::permissions::{Gate, Gates, ValidateFn};
-use super::program::{AdmitFn, AuthenticateFn, HeadFn, Program, RouteProgram, SessionFn};
+use super::permissions::{Gate, Gates};
+use super::program::{HeadFn, Program, RouteProgram};
 use super::session::Session;
-use super::task::Label;
+use super::task::{Label, LocalFuture};
 use super::words::IntoResponse;
 use crate::dialect::{Rejection, TokenPlace};
 use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
@@ -238,83 +238,6 @@ impl RouteSetup<'_> {
         self
     }
 
-    /// Handles commands that have no handler of their own, and messages without a command.
-    pub fn fallback<F, Fut>(&mut self, handler: F) -> &mut Self
-    where
-        F: Fn(Context) -> Fut + 'static,
-        Fut: Future<Output: IntoResponse> + 'static,
-    {
-        let registered = self.register_here("the fallback", erase_handler(handler));
-        self.with(|program| program.fallback = Some(registered))
-    }
-
-    /// Wraps the rest of the chain of every call; the first one added is outermost. It sees the
-    /// call, runs the rest by [`Next::run`] or aborts, and sees and may change the response.
-    pub fn middleware<F, Fut>(&mut self, middleware: F) -> &mut Self
-    where
-        F: Fn(Context, Next) -> Fut + 'static,
-        Fut: Future<Output: IntoResponse> + 'static,
-    {
-        let registered = self.register_here("middleware", erase_middleware(middleware));
-        self.with(|program| program.middleware.push(registered))
-    }
-
-    /// Called for every message that is a call, before its chain. What it returns is the response
-    /// if nothing else handles the call.
-    pub fn on_message<F, Fut>(&mut self, handler: F) -> &mut Self
-    where
-        F: Fn(Context) -> Fut + 'static,
-        Fut: Future<Output: IntoResponse> + 'static,
-    {
-        let registered = self.register_here("on_message", erase_handler(handler));
-        self.with(|program| program.on_message.push(registered))
-    }
-
-    /// Called when a session has opened. Its messages wait until this is done.
-    pub fn on_open<F, Fut>(&mut self, function: F) -> &mut Self
-    where
-        F: Fn(Session) -> Fut + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        let registered = self.register_here("on_open", erase_session(function));
-        self.with(|program| program.on_open.push(registered))
-    }
-
-    /// Called once when a session has ended and its handlers are done.
-    pub fn on_close<F, Fut>(&mut self, function: F) -> &mut Self
-    where
-        F: Fn(Session) -> Fut + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        let registered = self.register_here("on_close", erase_session(function));
-        self.with(|program| program.on_close.push(registered))
-    }
-
-    /// Decides whom an upgrade request is from and with what it is admitted, or refuses it with a
-    /// status and a body. It comes before everything that RFC 6455 asks of the request, and in
-    /// place of the config's tokens.
-    pub fn admit<F, Fut>(&mut self, function: F) -> &mut Self
-    where
-        F: Fn(Upgrade) -> Fut + 'static,
-        Fut: Future<Output = Result<Admission, Rejection>> + 'static,
-    {
-        let function: Rc<AdmitFn> = Rc::new(move |upgrade| Box::pin(function(upgrade)));
-        let registered = self.register_here("admit", function);
-        self.with(|program| program.admit = Some(registered))
-    }
-
-    /// Finds the user that a token names, in place of the config's rule; `None` if it names nobody.
-    /// The token is that of a register message (`wserver`) or of the upgrade request.
-    pub fn authenticate<F, Fut>(&mut self, function: F) -> &mut Self
-    where
-        F: Fn(Box<str>) -> Fut + 'static,
-        Fut: Future<Output = Option<String>> + 'static,
-    {
-        let function: Rc<AuthenticateFn> = Rc::new(move |token| Box::pin(function(token)));
-        let registered = self.register_here("authenticate", function);
-        self.with(|program| program.authenticate = Some(registered))
-    }
-
     /// Decides who may push and drop over HTTP, in place of the config's rule. It must not block.
     ///
     /// On a gateway that others than this machine can connect to, the config of the route must say
@@ -359,8 +282,8 @@ impl RouteSetup<'_> {
         F: Fn(Joining) -> Fut + 'static,
         Fut: Future<Output = Result<(), Failure>> + 'static,
     {
-        let validator: Rc<ValidateFn> = Rc::new(move |joining| Box::pin(validator(joining)));
-        let registered = self.register_here(&format!("the validator of {name:?}"), validator);
+        let label = format!("the validator of {name:?}");
+        let registered = self.register_here(&label, erase(validator));
         self.declare(name, |gates| &mut gates.joins, Gate::Ask(registered))
     }
 
@@ -377,9 +300,8 @@ impl RouteSetup<'_> {
         F: Fn(Joining) -> Fut + 'static,
         Fut: Future<Output = Result<(), Failure>> + 'static,
     {
-        let validator: Rc<ValidateFn> = Rc::new(move |joining| Box::pin(validator(joining)));
         let label = format!("the publishers of {name:?}");
-        let registered = self.register_here(&label, validator);
+        let registered = self.register_here(&label, erase(validator));
         self.declare(name, |gates| &mut gates.publishers, Gate::Ask(registered))
     }
 
@@ -453,10 +375,60 @@ impl RouteSetup<'_> {
     }
 }
 
-fn erase_session<F, Fut>(function: F) -> Rc<SessionFn>
+/// Methods of [`RouteSetup`] that register an async function.
+macro_rules! async_functions {
+    ($($(#[$doc:meta])* $name:ident ($($given:ty),*) -> [$($output:tt)*]: $label:literal,
+        $erase:expr, |$program:ident, $registered:ident| $file:expr;)*) => {
+        impl RouteSetup<'_> {
+            $(
+                $(#[$doc])*
+                pub fn $name<F, Fut>(&mut self, function: F) -> &mut Self
+                where
+                    F: Fn($($given),*) -> Fut + 'static,
+                    Fut: Future<$($output)*> + 'static,
+                {
+                    let $registered = self.register_here($label, $erase(function));
+                    self.with(|$program| $file)
+                }
+            )*
+        }
+    };
+}
+
+async_functions! {
+    /// Handles commands that have no handler of their own, and messages without a command.
+    fallback(Context) -> [Output: IntoResponse]: "the fallback",
+        erase_handler, |program, it| program.fallback = Some(it);
+    /// Wraps the rest of the chain of every call; the first one added is outermost. It sees the
+    /// call, runs the rest by [`Next::run`] or aborts, and sees and may change the response.
+    middleware(Context, Next) -> [Output: IntoResponse]: "middleware",
+        erase_middleware, |program, it| program.middleware.push(it);
+    /// Called for every message that is a call, before its chain. What it returns is the response
+    /// if nothing else handles the call.
+    on_message(Context) -> [Output: IntoResponse]: "on_message",
+        erase_handler, |program, it| program.on_message.push(it);
+    /// Called when a session has opened. Its messages wait until this is done.
+    on_open(Session) -> [Output = ()]: "on_open",
+        erase, |program, it| program.on_open.push(it);
+    /// Called once when a session has ended and its handlers are done.
+    on_close(Session) -> [Output = ()]: "on_close",
+        erase, |program, it| program.on_close.push(it);
+    /// Decides whom an upgrade request is from and with what it is admitted, or refuses it with a
+    /// status and a body. It comes before everything that RFC 6455 asks of the request, and in
+    /// place of the config's tokens.
+    admit(Upgrade) -> [Output = Result<Admission, Rejection>]: "admit",
+        erase, |program, it| program.admit = Some(it);
+    /// Finds the user that a token names, in place of the config's rule; `None` if it names nobody.
+    /// The token is that of a register message (`wserver`) or of the upgrade request.
+    authenticate(Box<str>) -> [Output = Option<String>]: "authenticate",
+        erase, |program, it| program.authenticate = Some(it);
+}
+
+/// Has a function's future be of a type that nobody needs to know.
+fn erase<A, T, F, Fut>(function: F) -> Rc<dyn Fn(A) -> LocalFuture<T>>
 where
-    F: Fn(Session) -> Fut + 'static,
-    Fut: Future<Output = ()> + 'static,
+    F: Fn(A) -> Fut + 'static,
+    Fut: Future<Output = T> + 'static,
 {
-    Rc::new(move |session| Box::pin(function(session)))
+    Rc::new(move |given| Box::pin(function(given)))
 }

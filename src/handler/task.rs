@@ -55,7 +55,8 @@ pub(crate) struct Running {
 }
 
 /// One shard's side of the watch.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Watch {{ .. }}")]
 pub(crate) struct Watch {
     slot: Arc<WatchSlot>,
     began: Instant,
@@ -131,12 +132,6 @@ impl Watch {
             limited!(WARN, "a handler has held its shard", %handler, held_ms);
         }
         result
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Backends {
 }
 
 /// A backend whose files have been read.
+#[derive(derive_more::Debug)]
+#[debug("OpenBackend {{ state: {state:?}, .. }}")]
 struct OpenBackend {
     state: BackendState,
     url: Url,
@@ -65,6 +67,8 @@ struct OpenBackend {
 pub(crate) struct ShardBackends(Vec<Rc<BackendClient>>);
 
 /// One backend, as one shard asks it.
+#[derive(derive_more::Debug)]
+#[debug("BackendClient {{ name: {:?}, .. }}", self.name())]
 pub(super) struct BackendClient {
     backend: Arc<OpenBackend>,
     http: Client,
@@ -465,21 +469,5 @@ impl HookIds {
         bytes[6] = 0x40 | bytes[6] & 0x0f;
         bytes[8] = 0x80 | bytes[8] & 0x3f;
         PublicId::from_bytes(bytes)
-    }
-}
-
-impl fmt::Debug for OpenBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenBackend")
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for BackendClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BackendClient")
-            .field("name", &self.name())
-            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use crate::handler::{
     HandleError, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
 };
 use crate::shard::Joined;
-use crate::shard::message::{DropTarget, Ticket};
+use crate::shard::message::DropTarget;
 use crate::vocabulary::content::{Denial, Message};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
 use crate::vocabulary::metrics::{Counters, Rejected};
@@ -46,12 +46,6 @@ impl ShardCommands for Host {
         self.await_total(TotalTo::Handle(reply), |host, ticket| {
             host.shard
                 .publish(audience.borrow(), &message.borrow(), Some(ticket))
-        });
-    }
-
-    fn drop_user(&mut self, target: DropTarget, reply: ReplyTo<u64>) {
-        self.await_total(TotalTo::Handle(reply), |host, ticket: Ticket| {
-            host.shard.drop_user(target, Some(ticket))
         });
     }
 

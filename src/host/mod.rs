@@ -43,6 +43,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// A shard with its HTTP connections and its side of the mailboxes.
+#[derive(derive_more::Debug)]
+#[debug("Host {{ id: {id:?}, shard: {shard:?}, .. }}")]
 pub struct Host {
     id: ShardId,
     shard: Shard,
@@ -532,15 +534,6 @@ impl Host {
 
     fn http_ids(&self) -> impl Iterator<Item = ConnectionId> {
         self.http.iter().flatten().map(|http| http.id())
-    }
-}
-
-impl std::fmt::Debug for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host")
-            .field("id", &self.id)
-            .field("shard", &self.shard)
-            .finish_non_exhaustive()
     }
 }
 

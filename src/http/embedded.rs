@@ -7,69 +7,41 @@ use crate::handler::{EmbedderBody, LocalFuture};
 use crate::logging::limited;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::MapFrame;
 use hyper::Request;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use std::pin::Pin;
+use hyper::body::{Body as _, Frame, Incoming};
 use std::rc::Rc;
-use std::task::Poll;
 
-/// The body of an embedder's answer, on its way out.
-#[derive(Debug)]
-pub(super) struct OutgoingBody {
-    body: EmbedderBody,
-    /// The connection that it goes out on, which is not idle while it goes on.
-    line: Option<Rc<Line>>,
-}
+/// The body of an embedder's answer, on its way out: each part of it begins the connection's time
+/// limit anew.
+pub(super) type OutgoingBody = MapFrame<EmbedderBody, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes>>>;
 
-impl OutgoingBody {
-    /// Has each part of it begin the connection's time limit anew.
-    pub(super) fn go_out_on(&mut self, line: Rc<Line>) {
-        line.is_streaming.set(true);
-        self.line = Some(line);
-    }
-}
+/// A connection that an answer goes out on, which is not idle while this is there.
+struct Streaming(Rc<Line>);
 
-impl From<EmbedderBody> for OutgoingBody {
-    fn from(body: EmbedderBody) -> Self {
-        Self { body, line: None }
-    }
-}
-
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = String;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let (Poll::Ready(Some(_)), Some(line)) = (&polled, &self.line) {
-            line.served.set(true);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for OutgoingBody {
+impl Drop for Streaming {
     fn drop(&mut self) {
-        if let Some(line) = self.line.take() {
-            line.is_streaming.set(false);
-        }
+        self.0.is_streaming.set(false);
     }
+}
+
+fn outgoing(body: EmbedderBody, line: &Rc<Line>) -> OutgoingBody {
+    line.is_streaming.set(true);
+    let streaming = Streaming(Rc::clone(line));
+    body.map_frame(Box::new(move |part| {
+        streaming.0.served.set(true);
+        part
+    }))
 }
 
 /// Answers what nothing of ours is served for. A request with a body must be answered within a
 /// body's time: only the embedder sees whether it still comes.
-pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
+pub(super) async fn serve(
+    context: &Context,
+    line: &Rc<Line>,
+    request: Request<Incoming>,
+) -> Answer {
     let Some((service, label)) = &context.program.http else {
         let answer = answer::not_found();
         context.note_answer(line, answer.status(), request.uri().path());
@@ -83,7 +55,7 @@ pub(super) async fn serve(context: &Context, line: &Line, request: Request<Incom
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {
-        Ok(Ok(response)) => response.map(|body| answer::Bodies::Right(body.into())),
+        Ok(Ok(response)) => response.map(|body| answer::Bodies::Right(outgoing(body, line))),
         Ok(Err(error)) => {
             limited!(
                 WARN,

@@ -15,7 +15,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 /// Who may push or drop on one path, and the route whose users are meant.
-pub(super) struct PushRules<'c> {
+struct PushRules<'c> {
     route: u16,
     auth: &'c PushAuth,
     function: Option<&'c Registered<HeadFn>>,
@@ -44,7 +44,7 @@ impl PushRules<'_> {
 
     /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
     /// function asked, that counts whatever came of it.
-    pub(super) fn judge(&self, line: &Line, is_done: bool) {
+    fn judge(&self, line: &Line, is_done: bool) {
         let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
         if is_done || is_guarded {
             line.earn(Merit::Authorized);
@@ -53,7 +53,7 @@ impl PushRules<'_> {
 }
 
 impl Context {
-    pub(super) fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
+    fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
         PushRules {
             route: index,
             auth,
@@ -64,32 +64,31 @@ impl Context {
     }
 }
 
-/// Answers a push.
-pub(super) async fn push(
-    context: &Context,
-    line: &Line,
-    rules: &PushRules<'_>,
-    head: &Parts,
-    body: Incoming,
-) -> Answer {
-    let body = match admitted_body(context, line, rules, head, body).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
-    let route = rules.route;
-    let total = context.ask(HttpAsk::Push { route, body }).await.total();
-    rules.judge(line, total.is_ok());
-    match total {
-        Ok(total) => answer::text(StatusCode::OK, format!("message sent to {total} clients")),
-        Err(refused) => refused.answer(),
-    }
+/// What a POST by somebody who may push asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    Push,
+    Drop,
 }
 
-/// Answers a drop.
-pub(super) async fn drop_user(
+/// Answers a push to, or a drop of, users of a route.
+pub(super) async fn push_or_drop(
     context: &Context,
     line: &Line,
-    rules: &PushRules<'_>,
+    (wanted, index, auth): (Wanted, u16, &PushAuth),
+    head: &Parts,
+    body: Incoming,
+) -> Answer {
+    let rules = context.rules_of_push(index, auth);
+    let answer = answer_to(context, line, (wanted, &rules), head, body).await;
+    context.note_answer(line, answer.status(), head.uri.path());
+    answer
+}
+
+async fn answer_to(
+    context: &Context,
+    line: &Line,
+    (wanted, rules): (Wanted, &PushRules<'_>),
     head: &Parts,
     body: Incoming,
 ) -> Answer {
@@ -97,23 +96,34 @@ pub(super) async fn drop_user(
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let route = &context.settings.routes[usize::from(rules.route)];
-    let target = match route.dialect.read_drop(&mut body.into_vec()) {
-        Ok(DropRequest { user, event }) => DropTarget {
-            namespace: route.namespace,
-            name: user.into_bytes().into(),
-            event: event.map(|event| event.into_bytes().into()),
-        },
-        Err(why) => {
-            rules.judge(line, false);
-            return answer::text(StatusCode::BAD_REQUEST, why);
+    let index = rules.route;
+    let ask = match wanted {
+        Wanted::Push => HttpAsk::Push { route: index, body },
+        Wanted::Drop => {
+            let route = &context.settings.routes[usize::from(index)];
+            match route.dialect.read_drop(&mut body.into_vec()) {
+                Ok(DropRequest { user, event }) => HttpAsk::Drop(DropTarget {
+                    namespace: route.namespace,
+                    name: user.into_bytes().into(),
+                    event: event.map(|event| event.into_bytes().into()),
+                }),
+                Err(why) => {
+                    rules.judge(line, false);
+                    return answer::text(StatusCode::BAD_REQUEST, why);
+                }
+            }
         }
     };
-    let total = context.ask(HttpAsk::Drop(target)).await.total();
+    let total = context.ask(ask).await.total();
     rules.judge(line, total.is_ok());
-    match total {
-        Ok(total) => answer::text(StatusCode::OK, format!("dropped {total} connections")),
-        Err(refused) => refused.answer(),
+    match (total, wanted) {
+        (Ok(total), Wanted::Push) => {
+            answer::text(StatusCode::OK, format!("message sent to {total} clients"))
+        }
+        (Ok(total), Wanted::Drop) => {
+            answer::text(StatusCode::OK, format!("dropped {total} connections"))
+        }
+        (Err(refused), _) => refused.answer(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::answer::{self, Answer};
 use super::body::RequestBody;
 use super::line::Line;
-use super::push::{drop_user, push};
+use super::push::{Wanted, push_or_drop};
 use super::raw_head::RawHead;
 use super::route::{self, HttpRoute, Parameters, Served};
 use super::{api, embedded, message, upgrade};
@@ -20,7 +20,6 @@ use crate::shard::{HttpPhase, Ruling};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::Rejections;
 use crate::ws::handshake::Accept;
-use http_body_util::Either;
 use hyper::body::{Body, Incoming};
 use hyper::header::TRANSFER_ENCODING;
 use hyper::http::request::Parts;
@@ -28,7 +27,6 @@ use hyper::{Request, StatusCode, Version};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -37,6 +35,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 /// What all requests of one shard share.
+#[derive(derive_more::Debug)]
+#[debug("Context {{ .. }}")]
 pub(crate) struct Context {
     pub(crate) routes: Vec<HttpRoute>,
     pub(crate) settings: Arc<ShardSettings>,
@@ -183,10 +183,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let is_last = context.refuses_work.get();
         Box::pin(async move {
             line.wait_for_room().await;
-            let mut answer = serve_one(&context, &line, request).await;
-            if let Either::Right(body) = answer.body_mut() {
-                body.go_out_on(Rc::clone(&line));
-            }
+            let answer = serve_one(&context, &line, request).await;
             line.phase.set(HttpPhase::Idle);
             Ok(answer::closing_if(
                 is_last && line.is_last_request(),
@@ -197,7 +194,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 }
 
 /// Serves a request whose head is valid, in the version that its client has said.
-async fn serve_one(context: &Context, line: &Line, request: Request<Incoming>) -> Answer {
+async fn serve_one(context: &Context, line: &Rc<Line>, request: Request<Incoming>) -> Answer {
     let (mut head, body) = request.into_parts();
     let raw = line.raw_head.take();
     let is_http_10_upgrade = raw.is_some_and(|raw| raw.is_http_10_upgrade);
@@ -227,7 +224,7 @@ async fn serve_one(context: &Context, line: &Line, request: Request<Incoming>) -
     answer::closing_if(is_unread || may_hide_length, answer)
 }
 
-async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
+async fn serve(context: &Context, line: &Rc<Line>, head: Parts, body: Incoming) -> Answer {
     let Some((route, parameters)) = context.find(&head) else {
         let request = Request::from_parts(head, body);
         return Box::pin(embedded::serve(context, line, request)).await;
@@ -241,16 +238,12 @@ async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> A
         Served::Api => Box::pin(api::serve(context, line, head, body)).await,
         Served::Health => Box::pin(api::health(context, line, &head)).await,
         Served::Push(index, auth) => {
-            let rules = context.rules_of_push(*index, auth);
-            let pushed = push(context, line, &rules, &head, body).await;
-            context.note_answer(line, pushed.status(), head.uri.path());
-            pushed
+            let wanted = (Wanted::Push, *index, auth);
+            push_or_drop(context, line, wanted, &head, body).await
         }
         Served::Drop(index, auth) => {
-            let rules = context.rules_of_push(*index, auth);
-            let dropped = drop_user(context, line, &rules, &head, body).await;
-            context.note_answer(line, dropped.status(), head.uri.path());
-            dropped
+            let wanted = (Wanted::Drop, *index, auth);
+            push_or_drop(context, line, wanted, &head, body).await
         }
     }
 }
@@ -357,12 +350,6 @@ impl Refused {
 /// Whether a request shows a secret behind `Authorization: Bearer`.
 pub(super) fn bears(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
     bearer(headers).is_some_and(|shown| secret.matches(shown))
-}
-
-impl fmt::Debug for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").finish_non_exhaustive()
-    }
 }
 
 impl Context {

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// What all shards of a process share.
-#[derive(Debug)]
+#[derive(derive_more::Debug)]
+#[debug("Exchange {{ .. }}")]
 pub struct Exchange {
     inboxes: Box<[Inbox]>,
     /// Connections of all shards.
@@ -33,7 +34,6 @@ pub struct Exchange {
 }
 
 /// What others may touch of one shard.
-#[derive(Debug)]
 pub(crate) struct Inbox {
     messages: MessageQueue,
     /// By sender: whether it waits for room here.
@@ -46,39 +46,17 @@ pub(crate) struct Inbox {
     bell: Bell,
 }
 
-/// How a sleeping shard is woken; without a function where nothing ever sleeps.
-struct Bell(Option<Box<dyn Fn() + Send + Sync>>);
+/// How a sleeping shard is woken; `None` where nothing ever sleeps.
+pub type Bell = Option<Box<dyn Fn() + Send + Sync>>;
 
-impl std::fmt::Debug for Bell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Bell").field(&self.0.is_some()).finish()
-    }
-}
-
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Tally {
     remaining: AtomicU32,
     total: AtomicU64,
 }
 
 impl Exchange {
-    /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
-    /// messages of `bytes_max` bytes together and for `questions_max` open questions of each shard.
-    pub fn new(
-        bells: Vec<Box<dyn Fn() + Send + Sync>>,
-        messages_max: usize,
-        bytes_max: u64,
-        questions_max: usize,
-    ) -> Arc<Self> {
-        Self::with_bells(
-            bells.into_iter().map(|bell| Bell(Some(bell))).collect(),
-            messages_max,
-            bytes_max,
-            questions_max,
-        )
-    }
-
-    /// The same for a simulation in which nothing sleeps.
+    /// [`Exchange::new`] for a simulation in which nothing sleeps.
     #[must_use]
     pub fn simulated(
         shards: usize,
@@ -86,15 +64,14 @@ impl Exchange {
         bytes_max: u64,
         questions_max: usize,
     ) -> Arc<Self> {
-        Self::with_bells(
-            (0..shards).map(|_| Bell(None)).collect(),
-            messages_max,
-            bytes_max,
-            questions_max,
-        )
+        let bells = (0..shards).map(|_| None).collect();
+        Self::new(bells, messages_max, bytes_max, questions_max)
     }
 
-    fn with_bells(
+    /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
+    /// messages of `bytes_max` bytes together and for `questions_max` open questions of each shard.
+    #[must_use]
+    pub fn new(
         bells: Vec<Bell>,
         messages_max: usize,
         bytes_max: u64,
@@ -196,7 +173,7 @@ impl Exchange {
 impl Inbox {
     fn wake(&self) {
         if self.flag.must_ring()
-            && let Some(ring) = &self.bell.0
+            && let Some(ring) = &self.bell
         {
             ring();
         }

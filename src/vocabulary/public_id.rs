@@ -96,7 +96,8 @@ impl Tag {
 /// A permutation of 122-bit numbers: a Feistel network of two 61-bit halves, whose round function
 /// is `SipHash-2-4` of the round's number and one half, under the key of the process. It is a
 /// permutation, so no two sessions can ever share an id. One call costs eight short hashes.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("IdCipher {{ .. }}")]
 pub struct IdCipher {
     /// Keyed, and fed nothing.
     hasher: SipHasher24,
@@ -167,12 +168,6 @@ impl IdCipher {
 }
 
 /// Says nothing of the key.
-impl fmt::Debug for IdCipher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdCipher").finish_non_exhaustive()
-    }
-}
-
 /// The bytes of a UUID of any version, in the order in which they are written.
 ///
 /// Takes exactly what `Parse` of Go's `github.com/google/uuid` takes, since that is what clients

@@ -24,7 +24,7 @@ http       <- vocabulary ws dialect shard config logging mailbox handler auth ap
 host       <- vocabulary runtime codec ws dialect shard logging mailbox handler auth api http
 driver     <- vocabulary runtime shard config logging mailbox handler http host
 hooks      <- vocabulary runtime codec dialect config logging handler
-builtin    <- vocabulary runtime codec dialect config handler auth hooks
+builtin    <- vocabulary runtime codec dialect shard config handler auth hooks
 gateway    <- vocabulary runtime codec ws dialect shard config logging mailbox handler auth api
               http host driver hooks builtin
 cli        <- vocabulary dialect config gateway

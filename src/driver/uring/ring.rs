@@ -36,13 +36,9 @@ pub(crate) struct DataRing {
     backlog: VecDeque<squeue::Entry>,
 }
 
+#[derive(derive_more::Debug)]
+#[debug("IoUring")]
 struct Uring(IoUring);
-
-impl std::fmt::Debug for Uring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("IoUring")
-    }
-}
 
 /// What a completion is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

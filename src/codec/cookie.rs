@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Semicolons separate cookies even between quotes. Allowed in a value, quoted or not, is printable
-//! ASCII with spaces, but no quote, semicolon or backslash.
+//! ASCII with spaces, but no quote, semicolon or backslash. Libraries follow RFC 6265, which takes
+//! and passes over other cookies than Go does.
 
 /// The value of the first cookie of this name that Go would read. `lines` are the values of all
 /// headers `Cookie`.

@@ -10,7 +10,8 @@
 //!
 //! Every reader is total on any bytes, takes time linear in the message and no memory that grows
 //! with it: nothing is decoded into a tree, and text is borrowed from the message. What a command
-//! or a payload means is none of its business.
+//! or a payload means is none of its business. What libraries have makes a tree of each message,
+//! which can be hundreds of times its size.
 
 mod schema;
 mod wire;

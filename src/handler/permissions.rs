@@ -49,14 +49,6 @@ impl Gate {
             Self::Ask(_) => ChannelRule::Ask,
         }
     }
-
-    fn permission(gate: Option<&Self>) -> Permission {
-        match gate {
-            None | Some(Self::Open) => Permission::Granted,
-            Some(Self::Closed) => Permission::Denied(Denial::NotAuthorized),
-            Some(Self::Ask(validator)) => Permission::Judged(validator.clone()),
-        }
-    }
 }
 
 impl Gates {
@@ -83,14 +75,25 @@ impl Program {
             MayJoin::No(denial) => Permission::Denied(denial),
             MayJoin::Ask => {
                 let gates = &self.namespaces[usize::from(route.namespace)];
-                Gate::permission(gates.joins.find(channel))
+                match gates.joins.find(channel) {
+                    Some(Gate::Ask(validator)) => Permission::Judged(validator.clone()),
+                    None | Some(Gate::Open | Gate::Closed) => {
+                        Permission::Denied(Denial::NotAuthorized)
+                    }
+                }
             }
         }
     }
 
     /// Whether a client that is on a channel may publish to it by itself.
     pub(crate) fn may_publish(&self, namespace: u16, channel: &str) -> Permission {
-        let gates = &self.namespaces[usize::from(namespace)];
-        Gate::permission(gates.publishers.find(channel))
+        match self.namespaces[usize::from(namespace)]
+            .publishers
+            .find(channel)
+        {
+            None | Some(Gate::Open) => Permission::Granted,
+            Some(Gate::Closed) => Permission::Denied(Denial::NotAuthorized),
+            Some(Gate::Ask(validator)) => Permission::Judged(validator.clone()),
+        }
     }
 }

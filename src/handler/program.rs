@@ -138,18 +138,20 @@ impl Program {
                 &mut settings.namespaces[namespace],
                 &mut self.namespaces[namespace],
             );
-            let Gates { joins, publishers } = std::mem::take(&mut program.gates);
-            for (pattern, gate) in joins.into_declared() {
-                if !rules.declare(pattern.clone(), gate.rule()) {
+            for (pattern, gate) in program.gates.joins.iter() {
+                if rules.declare(pattern.clone(), gate.rule()).is_err() {
                     return Err(SetupError(format!(
                         "channel {pattern} already exists in a namespace that two routes share"
                     )));
                 }
-                gates.joins.declare(pattern, gate);
+            }
+            let Gates { joins, publishers } = std::mem::take(&mut program.gates);
+            for (pattern, gate) in joins.into_declared() {
+                discard(gates.joins.declare(pattern, gate));
             }
             for (pattern, gate) in publishers.into_declared() {
                 // Where two routes declare the same, the first counts.
-                gates.publishers.declare(pattern, gate);
+                discard(gates.publishers.declare(pattern, gate));
             }
         }
         // Whoever may be judged by a validator is kept, on whatever route it was declared.
@@ -157,7 +159,7 @@ impl Program {
         for (program, route) in self.routes.iter().zip(&mut settings.routes) {
             let is_judged = namespaces[usize::from(route.namespace)]
                 .iter()
-                .any(|rule| *rule == ChannelRule::Ask);
+                .any(|(_, rule)| *rule == ChannelRule::Ask);
             route.observes_ends = !route.watches && (program.keeps_sessions() || is_judged);
         }
         Ok(())

@@ -340,7 +340,7 @@ impl RouteSetup<'_> {
             Err(BadPattern::Empty) => "a channel's name may not be empty".to_owned(),
             Err(problem) => format!("channel {name} {problem}"),
             Ok(pattern) => {
-                if rules.declare(pattern, gate) {
+                if rules.declare(pattern, gate).is_ok() {
                     return self;
                 }
                 format!("channel {name} already exists")

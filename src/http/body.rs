@@ -1,4 +1,7 @@
 //! The body of a request, read whole within bounds.
+//!
+//! `http_body_util::Limited` bounds one body; these are bounded together as well, while they are
+//! unfinished, and one that came in one piece is not copied.
 
 use super::answer::{self, Answer};
 use super::coding::{self, Coding};

@@ -12,20 +12,24 @@ pub struct ChannelRules<R> {
 }
 
 impl<R> ChannelRules<R> {
-    /// Declares a channel, or all that fit a pattern; `false` if it has been declared before, and
-    /// that one stays.
-    pub fn declare(&mut self, pattern: ChannelPattern, rule: R) -> bool {
+    /// Declares a channel, or all that fit a pattern.
+    ///
+    /// # Errors
+    ///
+    /// The rule, if the channel or pattern has been declared before: that one stays.
+    pub fn declare(&mut self, pattern: ChannelPattern, rule: R) -> Result<(), R> {
         let is_new = match pattern.name() {
             Some(name) => !self.named.contains_key(name),
             None => self.patterns.iter().all(|(known, _)| *known != pattern),
         };
-        if is_new {
-            match pattern.name() {
-                Some(name) => drop(self.named.insert(name.into(), (pattern.clone(), rule))),
-                None => self.patterns.push((pattern, rule)),
-            }
+        if !is_new {
+            return Err(rule);
         }
-        is_new
+        match pattern.name() {
+            Some(name) => drop(self.named.insert(name.into(), (pattern.clone(), rule))),
+            None => self.patterns.push((pattern, rule)),
+        }
+        Ok(())
     }
 
     /// The rule of a channel; `None` if it was not declared.
@@ -39,13 +43,12 @@ impl<R> ChannelRules<R> {
         found.map(|(_, rule)| rule)
     }
 
-    /// Every rule, those of names first.
-    pub fn iter(&self) -> impl Iterator<Item = &R> {
-        let all = self.named.values().chain(&self.patterns);
-        all.map(|(_, rule)| rule)
+    /// Everything that was declared, the names first.
+    pub fn iter(&self) -> impl Iterator<Item = &(ChannelPattern, R)> {
+        self.named.values().chain(&self.patterns)
     }
 
-    /// Everything that was declared, the names first.
+    /// [`ChannelRules::iter`], taken apart.
     pub fn into_declared(self) -> impl Iterator<Item = (ChannelPattern, R)> {
         self.named.into_values().chain(self.patterns)
     }
@@ -72,8 +75,8 @@ mod tests {
             .enumerate()
         {
             let pattern = ChannelPattern::parse(pattern).expect("a pattern");
-            assert!(rules.declare(pattern.clone(), rule));
-            assert!(!rules.declare(pattern, 9), "declared once");
+            assert_eq!(rules.declare(pattern.clone(), rule), Ok(()));
+            assert_eq!(rules.declare(pattern, 9), Err(9), "declared once");
         }
         for (channel, rule) in [
             ("room-1", Some(2)),
@@ -84,6 +87,9 @@ mod tests {
         ] {
             assert_eq!(rules.find(channel).copied(), rule, "{channel}");
         }
-        assert_eq!(rules.iter().copied().collect::<Vec<_>>(), [2, 0, 1, 3]);
+        assert_eq!(
+            rules.iter().map(|&(_, rule)| rule).collect::<Vec<_>>(),
+            [2, 0, 1, 3]
+        );
     }
 }

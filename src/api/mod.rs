@@ -458,7 +458,6 @@ fn decoded_segment(segment: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(segment).decode_utf8().ok()
 }
 
-/// Nothing secret is shown.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 #[cfg(test)]

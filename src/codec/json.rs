@@ -1,4 +1,4 @@
-//! The JSON reader of the dialects: finds a few named members of a message's first value.
+//! The JSON reader: finds a few named members of a message's first value.
 //!
 //! The originals read a message with Go's `encoding/json` into a struct of strings, and their
 //! clients have come to rely on what that forgives, which no library here does. This reader forgives

@@ -1,4 +1,4 @@
-//! What the dialect `edk` needs of Protocol Buffers, for the three ways to know its messages.
+//! Protocol Buffers, for the three ways to know what the messages of a language are.
 //!
 //! ```text
 //!   0A 04 63 68 61 74 12 02 68 69        type = "chat", payload = "hi"

@@ -19,7 +19,7 @@ pub enum PushAuth {
     None,
     /// The header `Authorization: Bearer <secret>`.
     Bearer {
-        /// What follows the word `Bearer` and one space.
+        /// What follows the word `Bearer` and at least one space.
         secret: Secret,
     },
     /// A header with this name and value.

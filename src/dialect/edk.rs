@@ -36,8 +36,7 @@ use super::{
     Playground, Refusal, Rejection, RouteFacts, RouteSpec, Schema, TokenPlace, UpgradeRequest,
 };
 use crate::codec::json::Scratch;
-use crate::codec::protobuf;
-use crate::codec::protobuf::{Envelope, NotProtobuf};
+use crate::codec::protobuf::{self, Envelope, NotProtobuf};
 use crate::vocabulary::content::{Correlation, Data, Outcome};
 use crate::vocabulary::publication::Publication;
 use crate::ws::{Kind, handshake};

@@ -35,8 +35,7 @@ use super::{
     Options, Playground, Presence, Refusal, Rejection, RouteFacts, RouteSpec, Then, TokenPlace,
     UpgradeRequest,
 };
-use crate::codec::json::strict;
-use crate::codec::json::strict::NotStrict;
+use crate::codec::json::strict::{self, NotStrict};
 use crate::codec::json::write::{
     put_base64_string, put_compact_go, put_indented, put_string_plain,
 };

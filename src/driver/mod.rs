@@ -1,4 +1,4 @@
-//! Runs one shard on one pinned thread: sockets, buffers, sends, mailboxes.
+//! Runs one shard on one pinned thread: sockets, buffers, sends, sleep.
 //!
 //! ```text
 //!   kernel <--> ring, buffers, sockets <--> run (the loop) <--> host <--> shard
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Everything that touches the kernel or the clock is here, and nothing here decides anything. It
-//! is the only folder with `unsafe` in it: `buffers`, `ring`, `run` and `socket`.
+//! is the only folder with `unsafe` in it: in `uring/` and `run`.
 
 mod accept;
 mod cgroup;

@@ -65,7 +65,7 @@ pub struct Builder {
     config: Config,
     /// What an embedder sets up.
     setups: Vec<SetupFn>,
-    /// What goes for all routes of which that says nothing.
+    /// What goes for all routes of which that says nothing; the last of a kind counts.
     defaults: Vec<SetupFn>,
     on_idle: Option<Arc<IdleFunction>>,
     fault: Option<Fault>,
@@ -266,7 +266,11 @@ impl Builder {
     fn all_setups(&self, builtin: Builtin) -> Setups {
         let configured = builtin::is_wanted(&self.config)
             .then(|| -> SetupFn { Arc::new(move |setup| builtin.set_up(setup)) });
-        let embedder = self.setups.iter().chain(&self.defaults).cloned();
+        let embedder = self
+            .setups
+            .iter()
+            .chain(self.defaults.iter().rev())
+            .cloned();
         configured.into_iter().chain(embedder).collect()
     }
 

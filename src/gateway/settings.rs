@@ -11,8 +11,7 @@ use crate::driver::TurnLimits;
 use crate::driver::stop::StopPlan;
 use crate::handler::{CommandQueues, HandleCore, RouteInfo};
 use crate::host::{HostLimits, HostSettings};
-use crate::http::{Served, ServedPath};
-use crate::http::{TapRule, UpgradeRules, playground};
+use crate::http::{Served, ServedPath, TapRule, UpgradeRules, playground};
 use crate::mailbox::Exchange;
 use crate::shard::claims::HomeKey;
 use crate::shard::settings::{

@@ -50,8 +50,8 @@ pub(crate) trait ShardCommands {
     /// The values of this type that sessions of a route share.
     fn shared_values(&self, route: u16, of_type: TypeId) -> Vec<(PublicId, SharedValue)>;
 
-    /// Shows the sessions of a list in this slot and the later ones, in slot order, until enough
-    /// were shown, which is after `count` at the latest.
+    /// Shows the sessions of a list in this slot and the later ones, until enough were shown, which
+    /// is after `count` at the latest; in slot order, unless `count` is [`usize::MAX`].
     fn each_session(
         &self,
         of: &SessionsOf,

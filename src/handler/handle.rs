@@ -106,15 +106,15 @@ impl Handle {
 
     /// Pushes to one session, of whatever route. [`HandleError::NoSession`] if it is gone.
     pub fn push_session(&self, session: PublicId, message: Message) -> Pending<u64> {
-        self.change_session(session, move |host, id, reply| {
-            host.publish(&OwnedAudience::Session(id), &message, reply);
+        self.change_session(session, move |shard, id, reply| {
+            shard.publish(&OwnedAudience::Session(id), &message, reply);
         })
     }
 
     /// One session; [`HandleError::NoSession`] if it is gone.
     pub fn session(&self, id: PublicId) -> Pending<SessionInfo> {
-        self.at_session(id, |host, id, reply| {
-            reply.answer(host.session_info(id).ok_or(HandleError::NoSession));
+        self.at_session(id, |shard, id, reply| {
+            reply.answer(shard.session_info(id).ok_or(HandleError::NoSession));
         })
     }
 
@@ -125,8 +125,8 @@ impl Handle {
         if !self.is_name(&channel) {
             return Pending::failed(HandleError::BadName);
         }
-        self.change_session(session, move |host, id, reply| {
-            reply.answer(match host.join(id, &channel) {
+        self.change_session(session, move |shard, id, reply| {
+            reply.answer(match shard.join(id, &channel) {
                 Joined::Now => Ok(true),
                 Joined::Before => Ok(false),
                 Joined::TooManyChannels => Err(HandleError::TooManyChannels),
@@ -141,8 +141,8 @@ impl Handle {
         if !self.is_name(&channel) {
             return Pending::failed(HandleError::Denied(Denial::NoChannelNamed));
         }
-        self.at_session(session, move |host, id, reply| {
-            host.join_as_client(id, channel, reply);
+        self.at_session(session, move |shard, id, reply| {
+            shard.join_as_client(id, channel, reply);
         })
     }
 
@@ -157,15 +157,15 @@ impl Handle {
         if !self.is_name(&channel) {
             return Pending::failed(HandleError::Denied(Denial::NoChannelNamed));
         }
-        self.at_session(session, move |host, id, reply| {
-            host.publish_as_client(id, channel, message, to_others, reply);
+        self.at_session(session, move |shard, id, reply| {
+            shard.publish_as_client(id, channel, message, to_others, reply);
         })
     }
 
     /// Takes a session off a channel; `false`: it was not there.
     pub fn leave(&self, session: PublicId, channel: impl Into<Box<str>>) -> Pending<bool> {
         let channel = channel.into();
-        self.on_session(session, move |host, id| host.leave(id, &channel))
+        self.on_session(session, move |shard, id| shard.leave(id, &channel))
     }
 
     /// Closes a session with this code and reason. The code is 1000, 1001, 1003, 1007 to 1013 or
@@ -175,12 +175,12 @@ impl Handle {
         if !may_close(code, &reason) {
             return Pending::failed(HandleError::BadClose);
         }
-        self.on_session(session, move |host, id| host.close(id, code, &reason))
+        self.on_session(session, move |shard, id| shard.close(id, code, &reason))
     }
 
     /// How many sessions there are, of all routes.
     pub fn sessions_count(&self) -> Gathered<usize> {
-        self.gather(|host| vec![host.sessions_count()])
+        self.gather(|shard| vec![shard.sessions_count()])
     }
 
     /// The longest name of a channel or an event, in bytes.
@@ -230,8 +230,8 @@ impl Handle {
         session: PublicId,
         act: impl FnOnce(&mut dyn ShardCommands, SessionId) -> T + Send + 'static,
     ) -> Pending<T> {
-        self.change_session(session, move |host, id, reply: ReplyTo<T>| {
-            let value = act(host, id);
+        self.change_session(session, move |shard, id, reply: ReplyTo<T>| {
+            let value = act(shard, id);
             reply.answer(Ok(value));
         })
     }
@@ -278,11 +278,11 @@ impl Handle {
         shard: ShardId,
         act: impl FnOnce(&mut dyn ShardCommands, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
-        self.ask(shard, move |host, reply: ReplyTo<T>| {
-            if host.refuses_commands() {
+        self.ask(shard, move |shard, reply: ReplyTo<T>| {
+            if shard.refuses_commands() {
                 reply.answer(Err(HandleError::Stopping));
             } else {
-                act(host, reply);
+                act(shard, reply);
             }
         })
     }
@@ -294,7 +294,7 @@ impl Handle {
         act: impl FnOnce(&mut dyn ShardCommands, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
         let (sender, receiver) = oneshot::channel();
-        let command: Command = Box::new(move |host| act(host, ReplyTo(sender)));
+        let command: Command = Box::new(move |shard| act(shard, ReplyTo(sender)));
         match self.core.commands.put(shard, command) {
             Ok(()) => Pending(Ok(receiver)),
             Err(error) => Pending::failed(error),
@@ -309,8 +309,8 @@ impl Handle {
         let shards = (0..self.core.exchange.shards()).map(ShardId::new);
         let parts = shards.map(|shard| {
             let look = look.clone();
-            self.ask(shard, move |host, reply: ReplyTo<Vec<T>>| {
-                reply.answer(Ok(look(host)));
+            self.ask(shard, move |shard, reply: ReplyTo<Vec<T>>| {
+                reply.answer(Ok(look(shard)));
             })
         });
         Gathered {
@@ -490,8 +490,8 @@ impl RouteHandle {
     /// [`Values::share`]: super::Values::share
     pub fn shared<T: Send + Sync + 'static>(&self) -> Gathered<(PublicId, Arc<T>)> {
         let route = self.route_index();
-        self.handle.gather(move |host| {
-            let values = host.shared_values(route, TypeId::of::<T>());
+        self.handle.gather(move |shard| {
+            let values = shard.shared_values(route, TypeId::of::<T>());
             let typed = values.into_iter().map(|(id, value)| {
                 let value = value.downcast::<T>().expect("filed under its type");
                 (id, value)
@@ -522,8 +522,8 @@ impl RouteHandle {
             return Pending::failed(HandleError::BadEvent(why));
         }
         let home = self.handle.home;
-        self.handle.change(home, move |host, reply| {
-            host.publish(&audience, &message, reply);
+        self.handle.change(home, move |shard, reply| {
+            shard.publish(&audience, &message, reply);
         })
     }
 

@@ -141,7 +141,7 @@ impl Routes {
         let targets: Vec<DropTarget> = self.namespaces.iter().map(target).collect();
         let home = self.handle.home();
         self.handle
-            .change(home, move |host, reply| host.drop_each(targets, reply))
+            .change(home, move |shard, reply| shard.drop_each(targets, reply))
     }
 
     /// A page of the sessions of these routes. A session that is open while all pages are read is
@@ -221,8 +221,8 @@ impl Routes {
         }
         let audiences: Vec<OwnedAudience> = self.namespaces.iter().copied().map(audience).collect();
         let home = self.handle.home();
-        self.handle.change(home, move |host, reply| {
-            host.publish_to_each(&audiences, &message, reply);
+        self.handle.change(home, move |shard, reply| {
+            shard.publish_to_each(&audiences, &message, reply);
         })
     }
 

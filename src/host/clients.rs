@@ -1,7 +1,7 @@
-//! What a session's client may do with channels by itself, as the channels' rules say.
+//! How a client's wish about a channel comes to something: granted, denied or judged, and counted.
 //!
-//! A handler that asks for it does so in the client's name; what it does in its own is not asked
-//! about (`commands`).
+//! A handler that asks for it (`commands`) does so in the client's name; what it does in its own is
+//! not asked about.
 
 use super::Host;
 use crate::handler::{HandleError, Permission, ReplyTo, SessionState};

@@ -102,8 +102,12 @@ impl ShardCommands for Host {
                     .flat_map(|&namespace| self.shard.members(namespace, name.as_bytes()));
                 let later = members.filter(|id| id.slot() >= slot);
                 // Names that compare as their slots do, since no two of them are in one slot.
-                let later = later.map(|id| (id.slot(), id));
-                show_all(&mut smallest(later, count).into_iter().map(|(_, id)| id))
+                let mut later = later.map(|id| (id.slot(), id));
+                if count == usize::MAX {
+                    show_all(&mut later.map(|(_, id)| id))
+                } else {
+                    show_all(&mut smallest(&mut later, count).into_iter().map(|(_, id)| id))
+                }
             }
         };
         match shown {

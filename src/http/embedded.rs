@@ -7,32 +7,58 @@ use crate::handler::{EmbedderBody, LocalFuture};
 use crate::logging::limited;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use http_body_util::combinators::MapFrame;
 use hyper::Request;
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
-/// The body of an embedder's answer, on its way out: each part of it begins the connection's time
-/// limit anew.
-pub(super) type OutgoingBody = MapFrame<EmbedderBody, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes>>>;
+/// The body of an embedder's answer, on its way out over a connection that is not idle while it
+/// goes on. Each part of it begins the connection's time limit anew.
+#[derive(Debug)]
+pub(super) struct OutgoingBody {
+    body: EmbedderBody,
+    line: Rc<Line>,
+}
 
-/// A connection that an answer goes out on, which is not idle while this is there.
-struct Streaming(Rc<Line>);
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        self.0.is_streaming.set(false);
+impl OutgoingBody {
+    fn new(body: EmbedderBody, line: &Rc<Line>) -> Self {
+        line.is_streaming.set(true);
+        let line = Rc::clone(line);
+        Self { body, line }
     }
 }
 
-fn outgoing(body: EmbedderBody, line: &Rc<Line>) -> OutgoingBody {
-    line.is_streaming.set(true);
-    let streaming = Streaming(Rc::clone(line));
-    body.map_frame(Box::new(move |part| {
-        streaming.0.served.set(true);
-        part
-    }))
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(part)) = &polled {
+            self.line.served.set(true);
+            // It has ended in a panic.
+            self.line.is_streaming.set(part.is_ok());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for OutgoingBody {
+    fn drop(&mut self) {
+        self.line.is_streaming.set(false);
+    }
 }
 
 /// Answers what nothing of ours is served for. A request with a body must be answered within a
@@ -55,7 +81,9 @@ pub(super) async fn serve(
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {
-        Ok(Ok(response)) => response.map(|body| answer::Bodies::Right(outgoing(body, line))),
+        Ok(Ok(response)) => {
+            response.map(|body| answer::Bodies::Right(OutgoingBody::new(body, line)))
+        }
         Ok(Err(error)) => {
             limited!(
                 WARN,

@@ -66,7 +66,7 @@ impl Context {
 
 /// What a POST by somebody who may push asks for.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted {
+pub(super) enum PushOrDrop {
     Push,
     Drop,
 }
@@ -75,7 +75,7 @@ pub(super) enum Wanted {
 pub(super) async fn push_or_drop(
     context: &Context,
     line: &Line,
-    (wanted, index, auth): (Wanted, u16, &PushAuth),
+    (wanted, index, auth): (PushOrDrop, u16, &PushAuth),
     head: &Parts,
     body: Incoming,
 ) -> Answer {
@@ -88,7 +88,7 @@ pub(super) async fn push_or_drop(
 async fn answer_to(
     context: &Context,
     line: &Line,
-    (wanted, rules): (Wanted, &PushRules<'_>),
+    (wanted, rules): (PushOrDrop, &PushRules<'_>),
     head: &Parts,
     body: Incoming,
 ) -> Answer {
@@ -98,8 +98,8 @@ async fn answer_to(
     };
     let index = rules.route;
     let ask = match wanted {
-        Wanted::Push => HttpAsk::Push { route: index, body },
-        Wanted::Drop => {
+        PushOrDrop::Push => HttpAsk::Push { route: index, body },
+        PushOrDrop::Drop => {
             let route = &context.settings.routes[usize::from(index)];
             match route.dialect.read_drop(&mut body.into_vec()) {
                 Ok(DropRequest { user, event }) => HttpAsk::Drop(DropTarget {
@@ -117,10 +117,10 @@ async fn answer_to(
     let total = context.ask(ask).await.total();
     rules.judge(line, total.is_ok());
     match (total, wanted) {
-        (Ok(total), Wanted::Push) => {
+        (Ok(total), PushOrDrop::Push) => {
             answer::text(StatusCode::OK, format!("message sent to {total} clients"))
         }
-        (Ok(total), Wanted::Drop) => {
+        (Ok(total), PushOrDrop::Drop) => {
             answer::text(StatusCode::OK, format!("dropped {total} connections"))
         }
         (Err(refused), _) => refused.answer(),

@@ -3,7 +3,7 @@
 use super::answer::{self, Answer};
 use super::body::RequestBody;
 use super::line::Line;
-use super::push::{Wanted, push_or_drop};
+use super::push::{PushOrDrop, push_or_drop};
 use super::raw_head::RawHead;
 use super::route::{self, HttpRoute, Parameters, Served};
 use super::{api, embedded, message, upgrade};
@@ -238,11 +238,11 @@ async fn serve(context: &Context, line: &Rc<Line>, head: Parts, body: Incoming) 
         Served::Api => Box::pin(api::serve(context, line, head, body)).await,
         Served::Health => Box::pin(api::health(context, line, &head)).await,
         Served::Push(index, auth) => {
-            let wanted = (Wanted::Push, *index, auth);
+            let wanted = (PushOrDrop::Push, *index, auth);
             push_or_drop(context, line, wanted, &head, body).await
         }
         Served::Drop(index, auth) => {
-            let wanted = (Wanted::Drop, *index, auth);
+            let wanted = (PushOrDrop::Drop, *index, auth);
             push_or_drop(context, line, wanted, &head, body).await
         }
     }

@@ -18,7 +18,7 @@ use crate::config::Origin;
 use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
 use crate::handler::{Admission, Admitted, Joining, Permission, Upgrade};
 use crate::shard::Ruling;
-use crate::shard::settings::{Named, RouteSettings, TokenRule};
+use crate::shard::settings::{Named, RouteSettings};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics;
 use crate::ws::handshake::{self, Refusal};
@@ -272,8 +272,8 @@ async fn admit(
         return Ok(Admission::new());
     };
     let user = match route.tokens.user_of(&token) {
-        // What only its client says is no proof at an upgrade.
-        Named::User(_) if matches!(route.tokens, TokenRule::Itself) => return Ok(Admission::new()),
+        // Its own word is no proof at an upgrade.
+        Named::Itself(_) => return Ok(Admission::new()),
         Named::User(user) => Some(user.to_owned()),
         Named::Nobody => None,
         Named::Ask => match &program.authenticate {

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Invariant: `bytes` is the sum of [`MailboxMessage::bytes`] over the messages in the queue and
 /// those that are being put in or taken out.
 #[derive(Debug)]
-pub(crate) struct MessageQueue {
+pub(super) struct MessageQueue {
     messages: ArrayQueue<MailboxMessage>,
     bytes: AtomicU64,
     bytes_max: u64,
 }
 
 impl MessageQueue {
-    pub(crate) fn new(messages_max: usize, bytes_max: u64) -> Self {
+    pub(super) fn new(messages_max: usize, bytes_max: u64) -> Self {
         Self {
             messages: ArrayQueue::new(messages_max),
             bytes: AtomicU64::new(0),
@@ -25,7 +25,7 @@ impl MessageQueue {
     }
 
     /// Puts a message in, or returns it if there is no room.
-    pub(crate) fn push(&self, message: MailboxMessage) -> Result<(), MailboxMessage> {
+    pub(super) fn push(&self, message: MailboxMessage) -> Result<(), MailboxMessage> {
         let bytes = message.bytes();
         let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
         let pushed = if self.has_room_beside(before, bytes) {
@@ -39,29 +39,29 @@ impl MessageQueue {
         pushed
     }
 
-    pub(crate) fn pop(&self) -> Option<MailboxMessage> {
+    pub(super) fn pop(&self) -> Option<MailboxMessage> {
         let message = self.messages.pop()?;
         self.bytes.fetch_sub(message.bytes(), Ordering::SeqCst);
         Some(message)
     }
 
     /// Whether this message would find room now.
-    pub(crate) fn has_room_for(&self, message: &MailboxMessage) -> bool {
+    pub(super) fn has_room_for(&self, message: &MailboxMessage) -> bool {
         let bytes = self.bytes.load(Ordering::SeqCst);
         !self.messages.is_full() && self.has_room_beside(bytes, message.bytes())
     }
 
     /// Whether at least half of both bounds is free.
-    pub(crate) fn is_half_empty(&self) -> bool {
+    pub(super) fn is_half_empty(&self) -> bool {
         self.messages.len() <= self.messages.capacity() / 2
             && self.bytes.load(Ordering::SeqCst) <= self.bytes_max / 2
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 

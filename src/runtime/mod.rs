@@ -1,4 +1,5 @@
-//! What the gateway's own code needs of the process it runs in: guards, time-outs, randomness.
+//! What the gateway's own code needs of the process it runs in: guards, time-outs, randomness, the
+//! date, and the faults that tests want.
 
 pub(crate) mod deadline;
 pub(crate) mod entropy;

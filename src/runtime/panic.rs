@@ -34,3 +34,16 @@ pub(crate) fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_function_leaves_no_trace() {
+        assert_eq!(guarded(|| panic!("on purpose")), Err::<(), _>(Panicked));
+        assert!(!is_running());
+        assert_eq!(guarded(is_running), Ok(true));
+        assert!(!is_running());
+    }
+}

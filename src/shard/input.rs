@@ -275,7 +275,7 @@ impl Shard {
         let settings = Arc::clone(&self.settings);
         let tokens = &settings.routes[usize::from(connection.route)].tokens;
         match tokens.user_of(token) {
-            Named::User(user) => self.bind(id, user, event.as_bytes()),
+            Named::Itself(user) | Named::User(user) => self.bind(id, user, event.as_bytes()),
             Named::Nobody => self.reject(id, Rejected::Token, "unknown"),
             Named::Ask => {
                 connection.waiting = true;

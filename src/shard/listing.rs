@@ -27,15 +27,6 @@ impl Shard {
         (is_it && self.profiles[id.index()].tag == tag).then_some(id)
     }
 
-    /// The open sessions of a route, in no order that means anything.
-    pub fn sessions_of_route(&self, route: u16) -> impl Iterator<Item = ConnectionId> {
-        let all = self.connections.iter();
-        all.filter(move |(_, connection)| {
-            connection.phase == Phase::Open && connection.route == route
-        })
-        .map(|(id, _)| id)
-    }
-
     /// The open sessions in this slot and the later ones, in slot order.
     pub fn sessions_from(&self, slot: u32) -> impl Iterator<Item = ConnectionId> {
         let all = self.connections.iter_from(slot);

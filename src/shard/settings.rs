@@ -141,12 +141,13 @@ impl ShardSettings {
     }
 }
 
-/// How a token becomes a user.
-#[derive(Clone, Debug)]
+/// How a token becomes a user. Its `Debug` shows no token.
+#[derive(Clone, derive_more::Debug)]
 pub enum TokenRule {
     /// It is the user's name.
     Itself,
     /// It is looked up; a token that is not there is refused.
+    #[debug("Table({} not shown)", _0.len())]
     Table(Arc<BTreeMap<Box<str>, Box<str>>>),
     /// Somebody outside the shard knows; the session waits for the answer.
     Ask,
@@ -155,6 +156,8 @@ pub enum TokenRule {
 /// Whom a token names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Named<'t> {
+    /// This user, by the client's own word.
+    Itself(&'t str),
     /// This user.
     User(&'t str),
     /// Nobody.
@@ -168,7 +171,7 @@ impl TokenRule {
     #[must_use]
     pub fn user_of<'t>(&'t self, token: &'t str) -> Named<'t> {
         match self {
-            Self::Itself => Named::User(token),
+            Self::Itself => Named::Itself(token),
             Self::Table(users) => users
                 .get(token)
                 .map_or(Named::Nobody, |user| Named::User(user)),

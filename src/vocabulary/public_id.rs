@@ -167,7 +167,6 @@ impl IdCipher {
     }
 }
 
-/// Says nothing of the key.
 /// The bytes of a UUID of any version, in the order in which they are written.
 ///
 /// Takes exactly what `Parse` of Go's `github.com/google/uuid` takes, since that is what clients

@@ -77,6 +77,12 @@ fn a_service_gets_what_nothing_else_is_served_for() {
     let answer = post(address, "/any/path?q=1", &[("X-Test", "yes")], "a body");
     let expected = r#"POST /any/path?q=1 Some("yes") b"a body""#;
     assert_eq!((answer.status, answer.body.as_str()), (201, expected));
+    let length = expected.len().to_string();
+    assert_eq!(
+        answer.header("content-length"),
+        Some(&*length),
+        "it is known"
+    );
     // Several requests on one connection, and then an upgrade.
     let mut socket = connect(address);
     for path in ["/a", "/b", "/"] {

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 ///
 /// Invariant: `ours[id]` says whether we, and not the kernel, may touch buffer `id`.
 #[derive(Debug)]
-pub(crate) struct BufferRing {
+pub(in crate::driver) struct BufferRing {
     entries: NonNull<BufRingEntry>,
     entries_layout: Layout,
     memory: NonNull<u8>,
@@ -41,7 +41,11 @@ impl BufferRing {
     /// # Panics
     ///
     /// If `count` is not a power of two, or a buffer is no larger than its padding.
-    pub(crate) fn new(submitter: &Submitter<'_>, count: u16, bytes: u32) -> io::Result<Self> {
+    pub(in crate::driver) fn new(
+        submitter: &Submitter<'_>,
+        count: u16,
+        bytes: u32,
+    ) -> io::Result<Self> {
         assert!(count.is_power_of_two());
         assert!(bytes > PADDING_BYTES);
         let entries_bytes = usize::from(count) * size_of::<BufRingEntry>();
@@ -81,7 +85,7 @@ impl BufferRing {
     /// # Panics
     ///
     /// If the kernel names a buffer that it did not have, or more bytes than that has.
-    pub(crate) fn filled(&mut self, id: u16, len: usize) -> &mut [u8] {
+    pub(in crate::driver) fn filled(&mut self, id: u16, len: usize) -> &mut [u8] {
         assert!(len <= (self.bytes - PADDING_BYTES) as usize);
         self.ours[usize::from(id)] = true;
         self.pages_touched += len.div_ceil(PAGE_BYTES);
@@ -98,7 +102,7 @@ impl BufferRing {
     /// # Panics
     ///
     /// If the kernel has it already.
-    pub(crate) fn give_back(&mut self, id: u16) {
+    pub(in crate::driver) fn give_back(&mut self, id: u16) {
         assert!(
             std::mem::take(&mut self.ours[usize::from(id)]),
             "given back once"
@@ -124,7 +128,7 @@ impl BufferRing {
     /// # Panics
     ///
     /// If some buffer has been filled and not given back.
-    pub(crate) fn release_memory(&mut self) {
+    pub(in crate::driver) fn release_memory(&mut self) {
         assert!(
             self.ours.iter().all(|&ours| !ours),
             "what has come was read"
@@ -141,12 +145,12 @@ impl BufferRing {
     }
 
     /// Whether so much has been received that releasing the memory would pay.
-    pub(crate) fn is_worth_releasing(&self) -> bool {
+    pub(in crate::driver) fn is_worth_releasing(&self) -> bool {
         self.pages_touched >= PAGES_WORTH_RELEASING
     }
 
     /// Shows the kernel what was given back.
-    pub(crate) fn publish(&mut self) {
+    pub(in crate::driver) fn publish(&mut self) {
         // SAFETY: `entries` points to a live ring, in whose first entry the kernel's tail lies.
         let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
         // SAFETY: aligned and live, and written only here and read by the kernel as an atomic.
@@ -176,7 +180,7 @@ fn allocate(layout: Layout) -> NonNull<u8> {
 }
 
 /// The one group of buffers that receives choose from.
-pub(crate) const GROUP: u16 = 0;
+pub(in crate::driver) const GROUP: u16 = 0;
 /// Left free behind what the kernel may fill, for parsers that read past the end.
 const PADDING_BYTES: u32 = 64;
 const PAGE_BYTES: usize = 4096;

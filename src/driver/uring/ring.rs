@@ -17,7 +17,7 @@ use super::buffers::{BufferRing, GROUP};
 use super::socket::{CancelToken, CloseToken, ReceiveToken, SendToken};
 use crate::vocabulary::id::ConnectionId;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, SocketFlags};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -26,7 +26,7 @@ use tokio::io::unix::AsyncFd;
 
 /// A ring and the buffers that it receives into.
 #[derive(Debug)]
-pub(crate) struct DataRing {
+pub(in crate::driver) struct DataRing {
     /// First, so that it is closed before the memory that it knows is freed.
     ring: Uring,
     buffers: BufferRing,
@@ -43,7 +43,7 @@ struct Uring(IoUring);
 /// What a completion is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub(crate) enum Operation {
+pub(in crate::driver) enum Operation {
     Accept = 1,
     Receive,
     Send,
@@ -54,33 +54,33 @@ pub(crate) enum Operation {
 
 /// One completion, copied out of the ring.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Completion {
-    pub(crate) operation: Operation,
+pub(in crate::driver) struct Completion {
+    pub(in crate::driver) operation: Operation,
     /// Whose it is; `None` of [`Operation::Accept`] and its cancellation.
-    pub(crate) id: Option<ConnectionId>,
+    pub(in crate::driver) id: Option<ConnectionId>,
     /// The number of the listener, of [`Operation::Accept`] and its cancellation.
-    pub(crate) listener: u8,
+    pub(in crate::driver) listener: u8,
     /// A count of bytes or a descriptor; negative, an error number.
-    pub(crate) result: i32,
+    pub(in crate::driver) result: i32,
     /// The buffer that the bytes are in.
-    pub(crate) buffer: Option<u16>,
+    pub(in crate::driver) buffer: Option<u16>,
     /// Whether the operation goes on.
-    pub(crate) more: bool,
+    pub(in crate::driver) more: bool,
 }
 
 /// How large a ring is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct RingSize {
-    pub(crate) submission_entries: u32,
-    pub(crate) completion_entries: u32,
-    pub(crate) buffer_count: u16,
-    pub(crate) buffer_bytes: u32,
+pub(in crate::driver) struct RingSize {
+    pub(in crate::driver) submission_entries: u32,
+    pub(in crate::driver) completion_entries: u32,
+    pub(in crate::driver) buffer_count: u16,
+    pub(in crate::driver) buffer_bytes: u32,
 }
 
 impl DataRing {
     /// Makes a ring for the calling thread, which alone may use it. `bell` is the eventfd that
     /// wakes the shard.
-    pub(crate) fn new(size: RingSize, bell: OwnedFd) -> io::Result<Self> {
+    pub(in crate::driver) fn new(size: RingSize, bell: OwnedFd) -> io::Result<Self> {
         let mut ring = build(size.submission_entries, size.completion_entries)?;
         ring.submitter().register_eventfd(bell.as_raw_fd())?;
         ring.completion().disable_eventfd();
@@ -95,7 +95,7 @@ impl DataRing {
     }
 
     /// What becomes readable when a sleeping shard has something to do, on the runtime's reactor.
-    pub(crate) fn watch_bell(&self) -> io::Result<AsyncFd<OwnedFd>> {
+    pub(in crate::driver) fn watch_bell(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let bell = self.bell.try_clone()?;
         // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives.
         let watched = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
@@ -103,7 +103,7 @@ impl DataRing {
     }
 
     /// Lets the kernel ring the bell, or not.
-    pub(crate) fn set_bell(&mut self, on: bool) {
+    pub(in crate::driver) fn set_bell(&mut self, on: bool) {
         let completion = self.ring.0.completion();
         if on {
             completion.enable_eventfd();
@@ -114,7 +114,7 @@ impl DataRing {
 
     /// Whether the kernel must be entered: something is to be submitted, or it has completions that
     /// it has not shown.
-    pub(crate) fn wants_enter(&mut self) -> bool {
+    pub(in crate::driver) fn wants_enter(&mut self) -> bool {
         let submission = self.ring.0.submission();
         !self.backlog.is_empty()
             || !submission.is_empty()
@@ -123,12 +123,12 @@ impl DataRing {
     }
 
     /// Whether completions lie in the ring.
-    pub(crate) fn has_completions(&mut self) -> bool {
+    pub(in crate::driver) fn has_completions(&mut self) -> bool {
         !self.ring.0.completion().is_empty()
     }
 
     /// Submits what was queued and runs what the kernel has deferred.
-    pub(crate) fn enter(&mut self) -> io::Result<()> {
+    pub(in crate::driver) fn enter(&mut self) -> io::Result<()> {
         self.buffers.publish();
         while let Some(entry) = self.backlog.pop_front() {
             if !self.push_now(&entry) {
@@ -156,7 +156,7 @@ impl DataRing {
 
     /// Takes the next completion out of the ring, if one lies there.
     #[inline]
-    pub(crate) fn next_completion(&mut self) -> Option<Completion> {
+    pub(in crate::driver) fn next_completion(&mut self) -> Option<Completion> {
         // The queue's head is published when it is dropped, which is at once.
         let entry = self.ring.0.completion().next();
         if entry.is_none() {
@@ -166,7 +166,11 @@ impl DataRing {
     }
 
     /// Accepts connections until cancelled. `index` is the listener's number.
-    pub(crate) fn accept(&mut self, index: usize, listener: BorrowedFd<'_>) -> io::Result<()> {
+    pub(in crate::driver) fn accept(
+        &mut self,
+        index: usize,
+        listener: BorrowedFd<'_>,
+    ) -> io::Result<()> {
         let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
             .flags(SOCK_CLOEXEC)
             .build()
@@ -175,7 +179,7 @@ impl DataRing {
     }
 
     /// Receives from a socket until it ends or is cancelled.
-    pub(crate) fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
+    pub(in crate::driver) fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
             .build()
@@ -190,7 +194,11 @@ impl DataRing {
     /// The bytes stay where they are, unchanged, until the completion of this send has been taken
     /// from [`DataRing::next_completion`], or the ring is gone.
     #[inline]
-    pub(crate) unsafe fn send(&mut self, token: SendToken, bytes: Lent) -> io::Result<()> {
+    pub(in crate::driver) unsafe fn send(
+        &mut self,
+        token: SendToken,
+        bytes: Lent,
+    ) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
             .flags(MSG_NOSIGNAL)
@@ -201,7 +209,7 @@ impl DataRing {
     }
 
     /// Cancels an operation of a connection; both complete.
-    pub(crate) fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
+    pub(in crate::driver) fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
         let (operation, id) = token.into_parts();
         let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
             .build()
@@ -210,7 +218,7 @@ impl DataRing {
     }
 
     /// Cancels the accepting from a listener; both complete.
-    pub(crate) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
+    pub(in crate::driver) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(listener_data(Operation::Accept, index))
             .build()
             .user_data(listener_data(Operation::CancelAccept, index));
@@ -218,7 +226,7 @@ impl DataRing {
     }
 
     /// Closes a socket that has no other operation under way.
-    pub(crate) fn close(&mut self, token: CloseToken) -> io::Result<()> {
+    pub(in crate::driver) fn close(&mut self, token: CloseToken) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::Close::new(types::Fd(socket))
             .build()
@@ -227,28 +235,28 @@ impl DataRing {
     }
 
     /// The bytes that a receive has put into a buffer.
-    pub(crate) fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+    pub(in crate::driver) fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
         self.buffers.filled(buffer, len)
     }
 
     /// Lets the kernel fill a buffer again.
-    pub(crate) fn give_back(&mut self, buffer: u16) {
+    pub(in crate::driver) fn give_back(&mut self, buffer: u16) {
         self.buffers.give_back(buffer);
     }
 
     /// Whether so much has been received that [`DataRing::release_memory`] would pay.
-    pub(crate) fn is_worth_releasing(&self) -> bool {
+    pub(in crate::driver) fn is_worth_releasing(&self) -> bool {
         self.buffers.is_worth_releasing()
     }
 
     /// Returns the memory behind the receive buffers, all of which have been given back.
-    pub(crate) fn release_memory(&mut self) {
+    pub(in crate::driver) fn release_memory(&mut self) {
         self.buffers.release_memory();
     }
 
     /// How much more may be sent before completions are looked at: at most half of what their queue
     /// holds. A send that waits for its peer does not count; the kernel keeps what does not fit.
-    pub(crate) fn room_to_send(&self) -> u32 {
+    pub(in crate::driver) fn room_to_send(&self) -> u32 {
         let most = self.ring.0.params().cq_entries().div_ceil(2);
         most.saturating_sub(self.sends_unreaped)
     }
@@ -305,7 +313,7 @@ impl Drop for DataRing {
 
 /// Bytes lent to the kernel: where they are and how many.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lent {
+pub(in crate::driver) struct Lent {
     start: *const u8,
     len: u32,
 }
@@ -378,7 +386,7 @@ const CANCEL_SECONDS_MAX: u64 = 1;
 const OPERATION_SHIFT: u32 = 24;
 const ENTER_GETEVENTS: u32 = 1;
 const SEND_BYTES_MAX: usize = 1 << 30;
-const SOCK_CLOEXEC: i32 = 0o2_000_000;
+const SOCK_CLOEXEC: i32 = SocketFlags::CLOEXEC.bits().cast_signed();
 const MSG_NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits().cast_signed();
 
 #[cfg(test)]

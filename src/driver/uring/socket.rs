@@ -22,22 +22,22 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// A receive to be submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(crate) struct ReceiveToken(Named);
+pub(in crate::driver) struct ReceiveToken(Named);
 
 /// A send to be submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(crate) struct SendToken(Named);
+pub(in crate::driver) struct SendToken(Named);
 
 /// A cancellation of what is under way, of one kind, to be submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(crate) struct CancelToken(Operation, ConnectionId);
+pub(in crate::driver) struct CancelToken(Operation, ConnectionId);
 
 /// A close to be submitted: nothing names the descriptor any more.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(crate) struct CloseToken(Named);
+pub(in crate::driver) struct CloseToken(Named);
 
 /// A descriptor that is open until its close is submitted, and whose it is.
 #[derive(Debug)]
@@ -47,32 +47,32 @@ struct Named {
 }
 
 impl ReceiveToken {
-    pub(crate) fn into_parts(self) -> (RawFd, ConnectionId) {
+    pub(in crate::driver) fn into_parts(self) -> (RawFd, ConnectionId) {
         (self.0.descriptor, self.0.id)
     }
 }
 
 impl SendToken {
-    pub(crate) fn into_parts(self) -> (RawFd, ConnectionId) {
+    pub(in crate::driver) fn into_parts(self) -> (RawFd, ConnectionId) {
         (self.0.descriptor, self.0.id)
     }
 }
 
 impl CancelToken {
-    pub(crate) fn into_parts(self) -> (Operation, ConnectionId) {
+    pub(in crate::driver) fn into_parts(self) -> (Operation, ConnectionId) {
         (self.0, self.1)
     }
 }
 
 impl CloseToken {
-    pub(crate) fn into_parts(self) -> (RawFd, ConnectionId) {
+    pub(in crate::driver) fn into_parts(self) -> (RawFd, ConnectionId) {
         (self.0.descriptor, self.0.id)
     }
 }
 
 /// One entry for each slot ever used.
 #[derive(Debug, Default)]
-pub(crate) struct Sockets {
+pub(in crate::driver) struct Sockets {
     slots: Vec<Socket>,
 }
 
@@ -93,7 +93,7 @@ struct Socket {
 
 impl Sockets {
     /// Files a descriptor, which is owned from here until its close completes.
-    pub(crate) fn insert(&mut self, id: ConnectionId, descriptor: RawFd) {
+    pub(in crate::driver) fn insert(&mut self, id: ConnectionId, descriptor: RawFd) {
         if self.slots.len() <= id.index() {
             self.slots.resize(id.index() + 1, Socket::FREE);
         }
@@ -111,32 +111,32 @@ impl Sockets {
     }
 
     /// Frees a slot: its close has completed.
-    pub(crate) fn remove(&mut self, id: ConnectionId) {
+    pub(in crate::driver) fn remove(&mut self, id: ConnectionId) {
         let socket = self.socket(id);
         assert!(socket.closed && socket.operations == 0);
         *socket = Socket::FREE;
     }
 
     /// Whether this connection still has its slot.
-    pub(crate) fn is_current(&self, id: ConnectionId) -> bool {
+    pub(in crate::driver) fn is_current(&self, id: ConnectionId) -> bool {
         self.slots
             .get(id.index())
             .is_some_and(|socket| socket.generation == id.generation())
     }
 
-    pub(crate) fn is_closing(&self, id: ConnectionId) -> bool {
+    pub(in crate::driver) fn is_closing(&self, id: ConnectionId) -> bool {
         self.slots[id.index()].closing
     }
 
     /// The descriptor, to be used before its close is queued.
-    pub(crate) fn descriptor(&self, id: ConnectionId) -> RawFd {
+    pub(in crate::driver) fn descriptor(&self, id: ConnectionId) -> RawFd {
         let socket = &self.slots[id.index()];
         assert!(socket.generation == id.generation() && !socket.closed);
         socket.descriptor
     }
 
     /// Counts a receive, if one is wanted and none is armed.
-    pub(crate) fn begin_receive(&mut self, id: ConnectionId) -> Option<ReceiveToken> {
+    pub(in crate::driver) fn begin_receive(&mut self, id: ConnectionId) -> Option<ReceiveToken> {
         let socket = self.socket(id);
         if socket.receiving || socket.closing || !socket.wanted {
             return None;
@@ -146,7 +146,7 @@ impl Sockets {
         Some(ReceiveToken(socket.named(id)))
     }
 
-    pub(crate) fn receive_ended(&mut self, id: ConnectionId) {
+    pub(in crate::driver) fn receive_ended(&mut self, id: ConnectionId) {
         let socket = self.socket(id);
         assert!(socket.receiving);
         socket.receiving = false;
@@ -155,7 +155,7 @@ impl Sockets {
     }
 
     /// Counts a send.
-    pub(crate) fn begin_send(&mut self, id: ConnectionId) -> SendToken {
+    pub(in crate::driver) fn begin_send(&mut self, id: ConnectionId) -> SendToken {
         let socket = self.socket(id);
         assert!(!socket.sending, "one send at a time");
         assert!(!socket.closed, "no operation names a closed descriptor");
@@ -165,7 +165,7 @@ impl Sockets {
     }
 
     /// A send is over; returns whether the connection is closing.
-    pub(crate) fn send_ended(&mut self, id: ConnectionId) -> bool {
+    pub(in crate::driver) fn send_ended(&mut self, id: ConnectionId) -> bool {
         let socket = self.socket(id);
         assert!(socket.sending);
         socket.sending = false;
@@ -174,20 +174,23 @@ impl Sockets {
     }
 
     /// A cancellation has completed.
-    pub(crate) fn operation_ended(&mut self, id: ConnectionId) {
+    pub(in crate::driver) fn operation_ended(&mut self, id: ConnectionId) {
         self.socket(id).operations -= 1;
     }
 
-    pub(crate) fn set_wanted(&mut self, id: ConnectionId, wanted: bool) {
+    pub(in crate::driver) fn set_wanted(&mut self, id: ConnectionId, wanted: bool) {
         self.socket(id).wanted = wanted;
     }
 
-    pub(crate) fn set_closing(&mut self, id: ConnectionId) {
+    pub(in crate::driver) fn set_closing(&mut self, id: ConnectionId) {
         self.socket(id).closing = true;
     }
 
     /// Counts the cancellation of a receive, if one is armed and not being cancelled.
-    pub(crate) fn begin_cancel_receive(&mut self, id: ConnectionId) -> Option<CancelToken> {
+    pub(in crate::driver) fn begin_cancel_receive(
+        &mut self,
+        id: ConnectionId,
+    ) -> Option<CancelToken> {
         let socket = self.socket(id);
         if !socket.receiving || socket.cancelling {
             return None;
@@ -198,7 +201,7 @@ impl Sockets {
     }
 
     /// Counts the cancellation of a send, if one is under way.
-    pub(crate) fn begin_cancel_send(&mut self, id: ConnectionId) -> Option<CancelToken> {
+    pub(in crate::driver) fn begin_cancel_send(&mut self, id: ConnectionId) -> Option<CancelToken> {
         let socket = self.socket(id);
         if !socket.sending {
             return None;
@@ -209,7 +212,7 @@ impl Sockets {
 
     /// Counts a second cancellation of what a closing connection still has under way, long after
     /// the first. Nothing if it has been closed since.
-    pub(crate) fn cancel_again(&mut self, id: ConnectionId) -> Vec<CancelToken> {
+    pub(in crate::driver) fn cancel_again(&mut self, id: ConnectionId) -> Vec<CancelToken> {
         if !self.is_current(id) || self.socket(id).closed {
             return Vec::new();
         }
@@ -222,13 +225,13 @@ impl Sockets {
     }
 
     /// Whether a connection waits for the end of its operations, to be closed then.
-    pub(crate) fn is_waiting_to_close(&self, id: ConnectionId) -> bool {
+    pub(in crate::driver) fn is_waiting_to_close(&self, id: ConnectionId) -> bool {
         self.is_current(id) && self.is_closing(id) && !self.slots[id.index()].closed
     }
 
     /// Gives up the descriptor of a closing connection that no operation names any more: the caller
     /// is to close it.
-    pub(crate) fn begin_close(&mut self, id: ConnectionId) -> Option<CloseToken> {
+    pub(in crate::driver) fn begin_close(&mut self, id: ConnectionId) -> Option<CloseToken> {
         let socket = self.socket(id);
         if !socket.closing || socket.closed || socket.operations > 0 {
             return None;
@@ -269,7 +272,7 @@ impl Socket {
 }
 
 /// Shuts the sending side. The peer may be gone, which is as good.
-pub(crate) fn shut_sending(descriptor: RawFd) {
+pub(in crate::driver) fn shut_sending(descriptor: RawFd) {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Write) {
@@ -279,7 +282,7 @@ pub(crate) fn shut_sending(descriptor: RawFd) {
 
 /// Has the close of a socket reset the connection: what the kernel has not sent, and the memory
 /// that it takes, is not kept for a peer that does not read.
-pub(crate) fn reset_on_close(descriptor: RawFd) {
+pub(in crate::driver) fn reset_on_close(descriptor: RawFd) {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let at_once = Some(std::time::Duration::ZERO);
@@ -290,7 +293,7 @@ pub(crate) fn reset_on_close(descriptor: RawFd) {
 
 /// Returns how many bytes the kernel holds for the peer that it has not acknowledged, sent or not.
 /// None of a connection that is broken.
-pub(crate) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
+pub(in crate::driver) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     // SAFETY: SIOCOUTQ writes one int (tcp(7)), which is what the getter has room for.
@@ -301,7 +304,7 @@ pub(crate) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
 }
 
 /// The address of a socket's peer; `None` if it is gone already.
-pub(crate) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
+pub(in crate::driver) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let address = rustix::net::getpeername(socket).ok().flatten()?;
@@ -309,7 +312,7 @@ pub(crate) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
 }
 
 /// Closes a descriptor that was just accepted and that no operation names.
-pub(crate) fn close_now(descriptor: RawFd) {
+pub(in crate::driver) fn close_now(descriptor: RawFd) {
     // SAFETY: the kernel has just given it to us, and nobody else knows it.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
 }

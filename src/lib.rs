@@ -52,9 +52,10 @@
 //!
 //! # Layers
 //!
-//! `ws`, `codec`, `dialect` and `shard` are pure: no I/O, no clock, no async. `http` lets hyper parse
-//! requests from memory, `host` has a shard, its HTTP connections and handlers in one, and `driver`
-//! moves bytes between that and the kernel. ARCHITECTURE.md has the stories and the reasons.
+//! `ws`, `codec`, `dialect` and `shard` are pure: no I/O, no clock, no async. `http` lets hyper
+//! parse requests from memory, `host` has a shard, its HTTP connections and handlers in one, and
+//! `driver` moves bytes between that and the kernel. ARCHITECTURE.md has the stories and the
+//! reasons.
 
 mod api;
 mod auth;

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A key decides by itself which algorithm it is for, and no header of a token changes that. Every
-//! key here is one that the cryptographic library will take. Nothing here opens a file. PEM is taken
-//! apart here, since what a file lacks is told by its line, and no library says which.
+//! key here is one that the cryptographic library will take. Nothing here opens a file. PEM is
+//! taken apart here, since what a file lacks is told by its line, and no library says which.
 
 use super::jwt::Rejected;
 use crate::config::{Secret, quoted};

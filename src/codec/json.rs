@@ -1,8 +1,8 @@
 //! The JSON reader: finds a few named members of a message's first value.
 //!
 //! The originals read a message with Go's `encoding/json` into a struct of strings, and their
-//! clients have come to rely on what that forgives, which no library here does. This reader forgives
-//! the same:
+//! clients have come to rely on what that forgives, which no library here does. This reader
+//! forgives the same:
 //!
 //! ```text
 //!   {"token": "jack", "Event": "n\u0065ws", "x": [1, {}]} whatever follows

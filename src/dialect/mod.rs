@@ -46,8 +46,8 @@ pub const ALL: &[&dyn Dialect] = &[
 /// A wire dialect.
 ///
 /// Implementations hold no state and must be total: for any bytes whatever, [`decode`] returns
-/// intents or a [`Refusal`] and does not panic. `tests/dialects/main.rs` holds every member of [`ALL`]
-/// to that.
+/// intents or a [`Refusal`] and does not panic. `tests/dialects/main.rs` holds every
+/// member of [`ALL`] to that.
 ///
 /// [`decode`]: Dialect::decode
 pub trait Dialect: fmt::Debug + Sync {

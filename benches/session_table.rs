@@ -2,13 +2,9 @@
 
 use campanile::id::ConnectionId;
 use campanile::shard::connection_table::ConnectionTable;
+use campanile_tests::prng::Prng;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use testing::Prng;
-
-#[expect(dead_code, reason = "we need only some of its dice")]
-#[path = "../src/testing.rs"]
-mod testing;
 
 /// As large as what a shard keeps for each connection.
 type Row = [u32; 12];

@@ -1,12 +1,8 @@
 //! What do a deadline's stations cost in a wheel of a million: filed, moved, dropped, due?
 
 use campanile::shard::wheel::Wheel;
+use campanile_tests::prng::Prng;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use testing::Prng;
-
-#[expect(dead_code, reason = "we need only some of its dice")]
-#[path = "../src/testing.rs"]
-mod testing;
 
 fn wheel(criterion: &mut Criterion) {
     let deadlines = deadlines();

@@ -84,6 +84,3 @@ pub use vocabulary::{
     channel_pattern, channel_rules, close, content, id, limits, metrics, public_id, publication,
     time,
 };
-
-#[cfg(test)]
-mod testing;

@@ -314,7 +314,7 @@ const UNIT_BYTES: u64 = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
 
     fn answers(limits: ApiLimits) -> Answers {
         Answers::new(&limits)

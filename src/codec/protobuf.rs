@@ -142,7 +142,7 @@ mod tests {
     pub(super) mod dice;
 
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use prost::Message as _;
     use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 

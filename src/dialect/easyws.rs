@@ -259,10 +259,10 @@ const DEFAULT_KEYS: &str = r#"
 mod tests {
     use super::*;
     use crate::dialect::Then;
-    use crate::testing::Prng;
     use crate::vocabulary::content::{Cause, Content, Failure, Payload};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
+    use campanile_tests::prng::Prng;
 
     fn admit<'r>(headers: &'r [(&'r str, &'r [u8])]) -> Result<Credentials<'r>, Rejection> {
         let request = UpgradeRequest {

@@ -285,10 +285,10 @@ commands = { "" = { action = "publish", channel = "lobby" } }
 mod tests {
     use super::*;
     use crate::dialect::Then;
-    use crate::testing::Prng;
     use crate::vocabulary::content::{Content, Denial, Failure, Payload, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
+    use campanile_tests::prng::Prng;
     use prost::Message as _;
     use prost_types::field_descriptor_proto::{Label, Type};
     use prost_types::{

@@ -106,10 +106,10 @@ mod tests {
     use super::*;
     use crate::dialect::projectforge::Projectforge;
     use crate::dialect::{Answered, ChannelWish, Dialect, Presence, UpgradeRequest};
-    use crate::testing::Prng;
     use crate::vocabulary::content::{Content, Correlation, Data, Outcome, Payload, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
+    use campanile_tests::prng::Prng;
 
     fn decode(dialect: &dyn Dialect, message: &[u8]) -> (Result<(), Refusal>, usize) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());

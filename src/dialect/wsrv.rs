@@ -297,10 +297,10 @@ const DEFAULT_KEYS: &str = r#"
 mod tests {
     use super::*;
     use crate::dialect::Then;
-    use crate::testing::Prng;
     use crate::vocabulary::content::{Content, Payload, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
+    use campanile_tests::prng::Prng;
 
     /// The command, `seqno` and data of a request.
     type Request<'r> = (&'r str, &'r str, Option<&'r [u8]>);

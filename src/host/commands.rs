@@ -308,7 +308,7 @@ fn smallest<T: Ord>(all: impl Iterator<Item = T>, count: usize) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
 
     #[test]
     fn the_smallest_are_those_that_sorting_puts_first() {

@@ -334,7 +334,7 @@ const HEALTH_COUNTS_FOR_MS: u32 = 30_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
 
     fn file(
         crowd: &mut Crowd,

@@ -496,7 +496,7 @@ const MEMBERSHIP_BYTES: usize =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
     /// The members of every channel, and the channels of every slot in the order of joining.

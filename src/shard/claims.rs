@@ -302,8 +302,8 @@ const _: () = assert!(size_of::<Name>() == 56);
 mod tests {
     use super::Verdict::{Evict, Granted, NoRoom, Refused};
     use super::*;
-    use crate::testing::Prng;
     use crate::vocabulary::id::ConnectionId;
+    use campanile_tests::prng::Prng;
     use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
     #[test]

@@ -179,7 +179,7 @@ const GENERATION_FIRST: u32 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
     /// Runs random operations against an ordered map that never forgets an id, and expects the two

@@ -116,7 +116,7 @@ impl SlotQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use std::collections::VecDeque;
 
     /// Random marks and turns against two plain queues; what is read takes no memory for long.

@@ -518,7 +518,7 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
 
     struct Model {
         outbox: Outbox,

@@ -575,7 +575,7 @@ const BINDING_BYTES: usize = slab_bytes::<Binding>() + list_bytes::<Member>();
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
     /// Slot, user and event of every binding, in the order in which they were made.

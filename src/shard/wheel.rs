@@ -273,7 +273,7 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
     /// Random schedules, cancellations and leaps of time, against a plain map of deadlines. The

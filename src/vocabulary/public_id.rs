@@ -237,8 +237,8 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
     use crate::vocabulary::id::{ConnectionId, SLOTS_MAX, ShardId};
+    use campanile_tests::prng::Prng;
 
     #[test]
     fn what_is_sealed_is_opened_again() {

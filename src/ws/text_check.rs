@@ -30,7 +30,7 @@ impl TextCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use std::collections::BTreeSet;
 
     /// How many bytes of `text` come until it cannot be UTF-8 any more, if it is fed in pieces of

@@ -3,7 +3,7 @@
 use super::super::tests::{NOW, SECRET, Scratch, Signer, key_file, key_path, set, unsigned};
 use super::*;
 use crate::config::Secret;
-use crate::testing::Prng;
+use campanile_tests::prng::Prng;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 

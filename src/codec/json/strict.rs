@@ -258,7 +258,7 @@ mod tests {
     use super::super::tests::model::{self, Tree};
     use super::super::{SCRATCH_BYTES_MAX, Scratch};
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
 
     const NAMES: [&str; 3] = ["from", "cmd", "param"];
 

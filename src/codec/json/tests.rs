@@ -3,7 +3,7 @@
 pub(super) mod model;
 
 use super::*;
-use crate::testing::Prng;
+use campanile_tests::prng::Prng;
 
 const REGISTER: Wanted<2, 1> = Wanted::new(["token", "event"], ["data"]);
 
@@ -585,7 +585,7 @@ mod go {
 
 /// Documents for the go and the reader to agree about.
 mod write {
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
 
     /// Between blanks; the two after them hold characters that fold to ASCII.
     const KEYS: &str = r"token event data Token EVENT dAtA to\u006ben \u0065vent to\u212Aen

@@ -257,7 +257,7 @@ fn string_bytes(text: &[u8]) -> usize {
 mod tests {
     use super::super::tests::model;
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
 
     /// What a function appends, given that it leaves alone what was there.
     #[track_caller]

@@ -175,7 +175,7 @@ const OPEN_INLINE: usize = DEPTH_MAX as usize;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Prng;
+    use campanile_tests::prng::Prng;
     use prost::encoding::{decode_varint, encode_varint};
 
     #[test]

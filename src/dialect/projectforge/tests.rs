@@ -1,10 +1,10 @@
 //! What the language reads, answers and says.
 
 use super::*;
-use crate::testing::Prng;
 use crate::vocabulary::content::{Cause, Content, Failure, Payload, Reply};
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::publication::PublicationId;
+use campanile_tests::prng::Prng;
 use simd_json::OwnedValue;
 use simd_json::prelude::{ValueAsScalar as _, ValueObjectAccess as _};
 

@@ -5,9 +5,9 @@ use crate::hooks::answers::{
     Actions, Admitted, Bounds, JOINS_MAX, LEAVES_MAX, OpenAnswer, PUSHES_MAX, Target, read_allow,
     read_message, read_open, read_user,
 };
-use crate::testing::Prng;
 use crate::vocabulary::content::{Data, Failure, Reply};
 use crate::vocabulary::public_id::PublicId;
+use campanile_tests::prng::Prng;
 use std::fmt::Debug;
 
 const BOUNDS: Bounds = Bounds {

@@ -5,11 +5,11 @@ use crate::dialect::edk::Edk;
 use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
 use crate::shard::{Joined, NoRoom, Ruling, Shard};
-use crate::testing::Prng;
 use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::time::Tick;
 use crate::ws::Kind;
+use campanile_tests::prng::Prng;
 use std::sync::Arc;
 
 /// Indices of the default config's routes.

@@ -5,9 +5,9 @@ use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::TokenRule;
 use crate::shard::{Answer, Shard};
-use crate::testing::Prng;
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::time::{TICK_MS, Tick};
+use campanile_tests::prng::Prng;
 use std::sync::Arc;
 
 const TIMEOUT: u32 = 50;

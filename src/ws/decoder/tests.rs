@@ -1,7 +1,7 @@
 //! The decoder against what RFC 6455 says, in every chunking.
 
 use super::*;
-use crate::testing::Prng;
+use campanile_tests::prng::Prng;
 
 /// An event, or the error at the end, in a form that outlives the input.
 #[derive(Clone, Debug, PartialEq)]

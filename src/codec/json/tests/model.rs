@@ -5,7 +5,7 @@
 //! rule. It shares no code with what it is held against, and knows nothing of being fast or of
 //! being safe with hostile nesting.
 
-use crate::testing::Prng;
+use campanile_tests::prng::Prng;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]

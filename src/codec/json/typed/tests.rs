@@ -413,7 +413,7 @@ fn depth_is_bounded_and_what_is_ignored_is_not() {
 /// `serde_json` is stricter; what it reads is read as the same.
 #[test]
 fn whatever_serde_json_reads_is_read_alike() {
-    let mut prng = crate::testing::Prng::from_seed(7);
+    let mut prng = campanile_tests::prng::Prng::from_seed(7);
     let mut alike = 0;
     for _ in 0..20_000 {
         let text = noise(&mut prng, 4);
@@ -431,7 +431,7 @@ fn whatever_serde_json_reads_is_read_alike() {
     assert!(alike > 5_000, "{alike}");
 }
 
-fn noise(prng: &mut crate::testing::Prng, depth: usize) -> String {
+fn noise(prng: &mut campanile_tests::prng::Prng, depth: usize) -> String {
     const LEAVES: [&str; 8] = ["1", "-7", "1.5", "300", "null", "true", "\"a\\n\"", " [ ] "];
     const KEYS: [&str; 4] = ["b", "c", "B", "x"];
     if depth == 0 || prng.chance(1, 3) {

@@ -2,7 +2,7 @@
 
 use super::super::tests::dice;
 use super::*;
-use crate::testing::Prng;
+use campanile_tests::prng::Prng;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value as Dynamic};
 use prost_types::field_descriptor_proto::{Label, Type};

@@ -2,7 +2,7 @@
 //!
 //! They are written with prost's primitives, so that ours are not their own witness.
 
-use crate::testing::Prng;
+use campanile_tests::prng::Prng;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 /// Noise, well-formed fields, or well-formed fields with a few bytes changed.

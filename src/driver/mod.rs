@@ -27,8 +27,10 @@ pub mod turn;
 mod uring;
 pub(crate) mod watchdog;
 
+use crate::runtime::panic::DropGuarded;
+
 /// Called on a shard's thread when it has been idle for a second and gave up memory before.
-pub(crate) type IdleFunction = dyn Fn() + Send + Sync;
+pub(crate) type IdleFunction = DropGuarded<Box<dyn Fn() + Send + Sync>>;
 
 /// How much of everything one turn of a loop does.
 #[derive(Clone, Copy, Debug)]

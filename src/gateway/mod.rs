@@ -27,6 +27,7 @@ use crate::logging;
 use crate::mailbox::Exchange;
 #[doc(hidden)]
 pub use crate::runtime::fault::Fault;
+use crate::runtime::panic::DropGuarded;
 use crate::runtime::{entropy, wall_clock};
 use crate::shard::claims::HomeKey;
 use crate::vocabulary::id::ShardId;
@@ -197,7 +198,8 @@ impl Builder {
     /// runtime, before the first connection is accepted. What it makes there may be `!Send`. May be
     /// called several times.
     pub fn shard(mut self, set_up: impl Fn(&mut Setup) + Send + Sync + 'static) -> Self {
-        self.setups.push(Arc::new(set_up));
+        let set_up = DropGuarded::new(set_up);
+        self.setups.push(Arc::new(move |setup| set_up(setup)));
         self
     }
 
@@ -224,7 +226,7 @@ impl Builder {
         mut self,
         function: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        let function = Arc::new(function);
+        let function = Arc::new(DropGuarded::new(function));
         self.defaults.push(Arc::new(move |setup| {
             setup.authenticate_messages_by_default(&function);
         }));
@@ -242,7 +244,7 @@ impl Builder {
         for route in &mut self.config.routes {
             route.push_authorized_by_code = true;
         }
-        let function = Arc::new(function);
+        let function = Arc::new(DropGuarded::new(function));
         self.defaults.push(Arc::new(move |setup| {
             setup.authorize_pushes_by_default(&function);
         }));
@@ -277,7 +279,7 @@ impl Builder {
     /// Called on a shard's thread when it has been idle for a second after it gave up memory: the
     /// moment to have an allocator return what it kept. The library never chooses the allocator.
     pub fn on_idle(mut self, function: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_idle = Some(Arc::new(function));
+        self.on_idle = Some(Arc::new(DropGuarded::new(Box::new(function))));
         self
     }
 

@@ -4,6 +4,7 @@ use super::bind::{self, BindError};
 use super::handle::RouteHandle;
 use super::pending::Pending;
 use super::session::Session;
+use crate::runtime::panic::{Panicked, guarded};
 use crate::shard::Request;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::public_id::PublicId;
@@ -224,12 +225,10 @@ impl Context {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(value) => value,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => std::future::pending().await, // the runtime is going away
-            },
+        match tokio::task::spawn_blocking(|| guarded(work)).await {
+            Ok(Ok(value)) => value,
+            Ok(Err(Panicked)) => std::panic::resume_unwind(Box::new("its blocking work panicked")),
+            Err(_) => std::future::pending().await, // the runtime is going away
         }
     }
 }

@@ -8,7 +8,7 @@ use super::session::{Session, SessionState};
 use super::setup::SetupError;
 use super::task::{Label, LocalFuture};
 use crate::dialect::Rejection;
-use crate::runtime::panic::discard;
+use crate::runtime::panic::{DropGuarded, discard};
 use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,23 +30,8 @@ pub(crate) type AuthenticateFn = dyn Fn(Box<str>) -> LocalFuture<Option<String>>
 pub(crate) type HeadFn = dyn Fn(&RequestHead<'_>) -> bool;
 pub(crate) type SessionFn = dyn Fn(Session) -> LocalFuture<()>;
 
-/// A handler that one session was admitted with; `None` only while it is dropped.
-#[derive(Clone, derive_more::Debug)]
-#[debug("SessionHandler")]
-pub(crate) struct SessionHandler(Option<Rc<HandlerFn>>);
-
-impl SessionHandler {
-    pub(crate) fn new(function: Rc<HandlerFn>) -> Self {
-        Self(Some(function))
-    }
-}
-
-impl Drop for SessionHandler {
-    /// What it has captured is an embedder's: its panic has been reported, and hurts nobody.
-    fn drop(&mut self) {
-        discard(self.0.take());
-    }
-}
+/// A handler that one session was admitted with. What it has captured is an embedder's.
+pub(crate) type SessionHandler = DropGuarded<Rc<HandlerFn>>;
 
 /// What was set up for one route.
 #[derive(Default)]
@@ -98,7 +83,7 @@ impl Program {
         let route = self.route_of(state);
         let mut label = Label::MIDDLEWARE;
         let mut handlers: SmallVec<[Registered<HandlerFn>; 1]> = SmallVec::new();
-        if let Some(SessionHandler(Some(function))) = &state.handler {
+        if let Some(function) = &state.handler {
             label = Label::SESSION_HANDLER;
             let function = Rc::clone(function);
             handlers.push(Registered { function, label });

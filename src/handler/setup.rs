@@ -11,6 +11,7 @@ use super::session::Session;
 use super::task::{Label, LocalFuture};
 use super::words::IntoResponse;
 use crate::dialect::{Rejection, TokenPlace};
+use crate::runtime::panic::DropGuarded;
 use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
 use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::Failure;
@@ -77,6 +78,18 @@ impl Setup {
         self.program
             .routes
             .resize_with(routes_count, RouteProgram::default);
+        let routes = self.handle.routes().iter().zip(&self.program.routes);
+        for (info, program) in routes {
+            let place = info.dialect.route_spec().token;
+            let is_asked = !matches!(place, TokenPlace::None | TokenPlace::Sources);
+            if program.authenticate.is_some() && !is_asked {
+                let (path, language) = (&info.path, info.dialect.name());
+                return Err(SetupError(format!(
+                    "{path}: {language:?} has no place for a token, so authenticate would never be \
+                     asked; use admit"
+                )));
+            }
+        }
         self.error.map_or(Ok(self.program), Err)
     }
 
@@ -96,7 +109,7 @@ impl Setup {
 
     /// Has a function find the users of tokens in messages, on every route on which nothing else
     /// does. A shard that asks it waits for it.
-    pub(crate) fn authenticate_messages_by_default<F>(&mut self, function: &Arc<F>)
+    pub(crate) fn authenticate_messages_by_default<F>(&mut self, function: &Arc<DropGuarded<F>>)
     where
         F: Fn(&str) -> Option<String> + 'static,
     {
@@ -114,7 +127,7 @@ impl Setup {
     }
 
     /// Has a function decide who may push and drop, on every route on which nothing else does.
-    pub(crate) fn authorize_pushes_by_default<F>(&mut self, function: &Arc<F>)
+    pub(crate) fn authorize_pushes_by_default<F>(&mut self, function: &Arc<DropGuarded<F>>)
     where
         F: Fn(&RequestHead<'_>) -> bool + 'static,
     {
@@ -419,7 +432,9 @@ async_functions! {
     admit(Upgrade) -> [Output = Result<Admission, Rejection>]: "admit",
         erase, |program, it| program.admit = Some(it);
     /// Finds the user that a token names, in place of the config's rule; `None` if it names nobody.
-    /// The token is that of a register message (`wserver`) or of the upgrade request.
+    /// The token is that of a register message (`wserver`) or of the upgrade request. Where a
+    /// language has no place for tokens (`wsrv`, `projectforge`, `echo`) it is an error when the
+    /// gateway starts: there [`RouteSetup::admit`] finds the token too.
     authenticate(Box<str>) -> [Output = Option<String>]: "authenticate",
         erase, |program, it| program.authenticate = Some(it);
 }

@@ -21,6 +21,7 @@ use std::future::{Ready, ready};
 use std::hint::black_box;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 /// Adds a handler for each way to fail, and one that does not.
@@ -416,6 +417,56 @@ fn rules_about_requests_that_panic_say_no() {
     let answer = get(&mut connect(address), "/m");
     assert_eq!((answer.status, answer.body.as_str()), (200, "0 /m"));
     Client::open(address, "/matched").leave();
+    stop(gateway);
+}
+
+/// A stop drops them on the shards' threads, which end the process if they unwind.
+#[test]
+fn what_functions_have_captured_may_panic_when_it_is_dropped() {
+    let captured = || Arc::new(PanicsWhenDropped);
+    let (token, push, idle, shard) = (captured(), captured(), captured(), captured());
+    let (handler, validator) = (captured(), captured());
+    let gateway = builder(config(2))
+        .authenticate_token(move |_| {
+            Arc::strong_count(&token)
+                .checked_sub(9)
+                .map(|_| String::new())
+        })
+        .authorize_push(move |_| Arc::strong_count(&push) > 0)
+        .on_idle(move || drop(Arc::clone(&idle)))
+        .shard(move |_| drop(Arc::clone(&shard)))
+        .route("/wsrv")
+        .handle("x", move |_| {
+            ready(Reply::text(Arc::strong_count(&handler).to_string()))
+        })
+        .channel_with("room", move |_| {
+            drop(Arc::clone(&validator));
+            ready(Ok(()))
+        })
+        .start()
+        .expect("it starts");
+    let address = gateway.local_addr();
+    let mut client = Client::open(address, "/wsrv");
+    client.say(&asked("x", "1", "{}"));
+    client.hear();
+    client.leave();
+    let push = r#"{"userId":"u","event":"e","message":"m"}"#;
+    assert_eq!(post(address, "/push", &[], push).status, 200);
+    stop(gateway);
+}
+
+/// The last of several counts.
+#[test]
+fn a_builder_has_one_function_of_a_kind_for_all_routes() {
+    let gateway = builder(config(1))
+        .authorize_push(|_| false)
+        .authorize_push(|head| head.header("x-ok").is_some())
+        .start()
+        .expect("it starts");
+    let push = r#"{"userId":"u","event":"e","message":"m"}"#;
+    let address = gateway.local_addr();
+    assert_eq!(post(address, "/push", &[], push).status, 401);
+    assert_eq!(post(address, "/push", &[("X-Ok", "1")], push).status, 200);
     stop(gateway);
 }
 

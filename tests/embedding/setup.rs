@@ -42,6 +42,23 @@ fn a_second_handler_of_a_command_is_an_error_except_in_wsrv() {
 }
 
 #[test]
+fn authenticating_tokens_that_a_language_has_no_place_for_is_an_error() {
+    for (path, language) in [
+        ("/wsrv", "wsrv"),
+        ("/projectforge", "projectforge"),
+        ("/echo", "echo"),
+    ] {
+        let route = three_shards().route(path);
+        let route = route.authenticate(async |_| Some("anybody".to_owned()));
+        let expected = format!(
+            "{path}: {language:?} has no place for a token, so authenticate would never be asked; \
+             use admit"
+        );
+        assert_eq!(complaint(route.done()), expected);
+    }
+}
+
+#[test]
 fn a_command_that_easyws_cannot_have_is_an_error() {
     let long = "x".repeat(256);
     for (command, problem) in [

@@ -14,6 +14,7 @@
 
 use super::key_file::{Form, KeyFile, ReadAgain};
 use super::keys::{KeyError, Keys};
+use super::rejected::Rejected;
 use crate::config::{Jwt, JwtKeys, Limits};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -56,53 +57,6 @@ pub(crate) struct Verified {
 /// What a good token says: the members of a JSON object. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims(Rc<Map<String, Value>>);
-
-/// Why a token is not believed. For our logs; the client hears its dialect's refusal.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Rejected {
-    /// It has more than `limits.token_bytes_max` bytes.
-    #[error("the token is too long")]
-    TooLong,
-    /// It is not three parts of base64url, or its header or claims are not what they should be.
-    #[error("the token is malformed")]
-    Malformed,
-    /// It wants us to understand something by `crit` (RFC 7515 4.1.11).
-    #[error("the token has a crit header")]
-    Critical,
-    /// It is not of the algorithm that the key is for, or not signed at all.
-    #[error("the token is not of the key's algorithm")]
-    Algorithm,
-    /// It names a key that there is not.
-    #[error("the token's kid is of no key")]
-    UnknownKey,
-    /// It names no key where there are several.
-    #[error("the token has no kid, and there are several keys")]
-    NoKeyId,
-    /// Somebody else signed it, or it was changed.
-    #[error("the token's signature is wrong")]
-    Signature,
-    /// It has no `exp`, or times that are no numbers.
-    #[error("the token's exp or nbf is missing or not a number")]
-    Times,
-    /// It was good until `exp`.
-    #[error("the token has expired")]
-    Expired,
-    /// It will be good from `nbf` on.
-    #[error("the token is not valid yet")]
-    NotYetValid,
-    /// It is not of the configured issuer.
-    #[error("the token is of another issuer")]
-    Issuer,
-    /// It is not for the configured audience, or for one where none is configured.
-    #[error("the token is for another audience")]
-    Audience,
-    /// The user's claim is missing, empty, or neither a string nor an integer.
-    #[error("the token names no user")]
-    NoUser,
-    /// The user's name is longer than allowed.
-    #[error("the token's user has too long a name")]
-    LongUser,
-}
 
 /// The file as it is now.
 fn current(shared: &ArcSwap<KeyFile>, now_unix_s: u64) -> Arc<KeyFile> {

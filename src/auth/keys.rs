@@ -11,7 +11,7 @@
 //! key here is one that the cryptographic library will take. Nothing here opens a file. PEM is
 //! taken apart here, since what a file lacks is told by its line, and no library says which.
 
-use super::jwt::Rejected;
+use super::rejected::Rejected;
 use crate::config::{Secret, quoted};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{

@@ -23,6 +23,7 @@ mod key_file;
 mod key_files;
 mod keyless;
 mod keys;
+mod rejected;
 mod source;
 #[cfg(test)]
 mod tests;

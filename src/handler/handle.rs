@@ -318,9 +318,7 @@ impl Handle {
             all: Vec::new(),
         }
     }
-}
 
-impl Handle {
     fn gather_sessions(&self, of: SessionsOf) -> Gathered<SessionInfo> {
         self.gather(move |shard| {
             let mut all = Vec::new();

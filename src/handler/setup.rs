@@ -78,17 +78,18 @@ impl Setup {
         self.program
             .routes
             .resize_with(routes_count, RouteProgram::default);
-        let routes = self.handle.routes().iter().zip(&self.program.routes);
-        for (info, program) in routes {
+        let mut routes = self.handle.routes().iter().zip(&self.program.routes);
+        let never_asked = routes.find(|(info, program)| {
             let place = info.dialect.route_spec().token;
-            let is_asked = !matches!(place, TokenPlace::None | TokenPlace::Sources);
-            if program.authenticate.is_some() && !is_asked {
-                let (path, language) = (&info.path, info.dialect.name());
-                return Err(SetupError(format!(
-                    "{path}: {language:?} has no place for a token, so authenticate would never be \
-                     asked; use admit"
-                )));
-            }
+            program.authenticate.is_some()
+                && matches!(place, TokenPlace::None | TokenPlace::Sources)
+        });
+        if let Some((info, _)) = never_asked {
+            let (path, language) = (&info.path, info.dialect.name());
+            self.complain(format!(
+                "{path}: {language:?} has no place for a token, so authenticate would never be \
+                 asked; use admit"
+            ));
         }
         self.error.map_or(Ok(self.program), Err)
     }

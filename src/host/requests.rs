@@ -1,8 +1,7 @@
 //! The HTTP side of a host's connections, from their first byte to the upgrade or the end.
 
 use super::Host;
-use crate::http::crowd::{Room, Standing};
-use crate::http::{HttpConnection, OVERLOADED, Progress, TIMED_OUT, Upgraded};
+use crate::http::{HttpConnection, OVERLOADED, Progress, Room, Standing, TIMED_OUT, Upgraded};
 use crate::logging::limited;
 use crate::runtime::fault::Fault;
 use crate::shard::users::ANY_EVENT;

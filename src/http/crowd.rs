@@ -13,7 +13,7 @@
 //! leaving take constant time, however many connections there are, but for a move between requests
 //! of one that looks after the gateway. Nothing here knows a socket.
 
-use crate::http::Merit;
+use super::line::Merit;
 use crate::shard::HttpPhase;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::{Tick, Ticks};

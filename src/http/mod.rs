@@ -9,7 +9,7 @@ mod api;
 mod body;
 mod coding;
 mod connection;
-pub(crate) mod crowd;
+mod crowd;
 mod embedded;
 mod line;
 mod message;
@@ -25,8 +25,7 @@ mod upgrade;
 pub(crate) use answer::{OVERLOADED, TIMED_OUT};
 pub(crate) use body::RequestBody;
 pub(crate) use connection::{HttpConnection, Progress, Upgraded, WakeList};
-pub(crate) use crowd::Crowd;
-pub(crate) use line::Merit;
+pub(crate) use crowd::{Crowd, Room, Standing};
 pub(crate) use route::{HttpRoute, Served, ServedPath};
 pub(crate) use service::{
     Asked, Claim, Context, HttpAsk, Refused, Replied, Reply, TapRule, UpgradeRules,

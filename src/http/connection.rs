@@ -39,11 +39,11 @@ pub(crate) struct HttpConnection {
     head: HeadReader,
     /// Bytes of a head that may be held back.
     held_bytes_max: usize,
-    /// Some of its answers were taken since the driver looked.
+    /// Some of its answers were taken since the host looked.
     has_moved: bool,
     /// Its place among the HTTP connections of its shard; `None` once it is to end.
     pub(crate) place: Option<PlaceKey>,
-    /// Whether it stands in the driver's queue of connections to be sent to.
+    /// Whether it stands in the host's queue of connections to be sent to.
     pub(crate) queued: bool,
     /// Whether its receive is paused because hyper does not read.
     pub(crate) paused: bool,

@@ -1,4 +1,4 @@
-//! What the requests of one connection tell its driver.
+//! What the requests of one connection tell its host.
 
 use super::pipe::Pipe;
 use super::raw_head::RawHead;
@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// The state that a connection's requests and its driver share.
+/// The state that a connection's requests and its host share.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) id: ConnectionId,
@@ -24,9 +24,9 @@ pub(super) struct Line {
     pub(super) offers_upgrade: Cell<bool>,
     /// The body of the request that is served was read whole, or somebody else answers for it.
     pub(super) has_read_body: Cell<bool>,
-    /// A request has come since the driver looked.
+    /// A request has come since the host looked.
     pub(super) served: Cell<bool>,
-    /// The most that a request has earned since the driver looked.
+    /// The most that a request has earned since the host looked.
     merit: Cell<Option<Merit>>,
     /// The parts of an answer are still being made, so nothing else can be said.
     pub(super) is_streaming: Cell<bool>,

@@ -2,7 +2,7 @@
 //!
 //! hyper parses requests and writes answers; it is fed from memory (`pipe`) and never sees a
 //! socket. What a request wants from the shard it leaves in a queue ([`Context::asks`]), since only
-//! the driver's loop may call the shard, and waits for the reply.
+//! the host may call the shard, and waits for the reply.
 
 mod answer;
 mod api;

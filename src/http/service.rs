@@ -353,7 +353,7 @@ pub(super) fn bears(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
 }
 
 impl Context {
-    /// Leaves an ask for the driver's loop and waits for its answer.
+    /// Leaves an ask for the host and waits for its answer.
     pub(super) async fn ask(&self, ask: HttpAsk) -> Replied {
         let reply = Rc::new(Reply::default());
         self.asks.borrow_mut().push_back(Asked {

@@ -3,7 +3,7 @@
 mod signals;
 
 use campanile::cli::{self, Cli, Command};
-use campanile::config::{self, Config};
+use campanile::config::{Config, KeyLines};
 use campanile::gateway::Gateway;
 use campanile::logging;
 use clap::Parser;
@@ -20,21 +20,25 @@ fn main() -> ExitCode {
     campanile::abort_on_panic();
     let cli = Cli::parse();
     let done = match &cli.command {
-        Some(Command::Config) => print(&config::default_text()).map_err(|error| error.to_string()),
-        Some(Command::Check(check)) => cli::check(check)
-            .map_err(|error| error.to_string())
-            .and_then(|line| print(&line).map_err(|error| error.to_string())),
+        Some(Command::Config(flags)) => {
+            print(&cli::print(*flags)).map_err(|error| error.to_string())
+        }
+        Some(Command::Check(check)) => {
+            cli::check(check).and_then(|line| print(&line).map_err(|error| error.to_string()))
+        }
         None => Wishes::catch()
             .map_err(|error| error.to_string())
             .and_then(|wishes| {
-                let config = cli::load(&cli.serve).map_err(|error| error.to_string())?;
-                serve(&config, &wishes)
+                let loaded = cli::load(&cli.serve).map_err(|errors| errors.to_string());
+                let (config, lines) = loaded?;
+                serve(&config, &lines, &wishes)
             }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(format!("campanile: {error}\n"));
+            let lines = error.lines().map(|line| format!("campanile: {line}\n"));
+            complain(lines.collect());
             ExitCode::FAILURE
         }
     }
@@ -42,16 +46,17 @@ fn main() -> ExitCode {
 
 /// Serves until a signal comes. Whatever becomes of standard output and standard error, nobody who
 /// is served notices.
-fn serve(config: &Config, wishes: &Wishes) -> Result<(), String> {
+fn serve(config: &Config, lines: &KeyLines, wishes: &Wishes) -> Result<(), String> {
     let log = logging::start(config).map_err(|error| error.to_string())?;
-    let served = serve_and_log(config, wishes);
+    let served = serve_and_log(config, lines, wishes);
     log.finish(milliseconds(config.logging.flush_ms));
     served
 }
 
-fn serve_and_log(config: &Config, wishes: &Wishes) -> Result<(), String> {
+fn serve_and_log(config: &Config, lines: &KeyLines, wishes: &Wishes) -> Result<(), String> {
     let builder = Gateway::builder(config.clone()).on_idle(collect_memory);
-    let gateway = builder.start().map_err(|error| error.to_string())?;
+    let started = builder.start();
+    let gateway = started.map_err(|error| cli::message(&error, config, lines))?;
     wishes.on_reload(gateway.key_files());
     let text = cli::welcome(config, gateway.local_addrs(), gateway.shard_count());
     welcome(text + &cli::limits_line(gateway.limits()));

@@ -51,7 +51,7 @@ impl Dialect for Plain {
             default_route: Some(DefaultRoute {
                 name: "plain",
                 has_playground: true,
-                keys: "\n# Where messages are pushed with POST.\npush_path = \"/plain/push\"\n",
+                keys: &[("push_path", "\"/plain/push\"")],
                 has_chat: true,
                 ..DefaultRoute::default()
             }),
@@ -169,8 +169,8 @@ fn it_is_configured_as_it_says() {
         read(&format!("{ROUTE}lenient = true")),
         Err(
             "f.toml:12: routes[0].lenient: a route of dialect \"plain\" has no such key; allowed \
-             here: path, dialect, name, namespace, origin, playground_path, tokens, token_from, \
-             commands, push_path, drop_path, message_bytes_max, outbox_bytes_max, \
+             here: path, dialect, name, namespace, origin, playground_path, push_path, drop_path, \
+             tokens, token_from, commands, message_bytes_max, outbox_bytes_max, \
              ping_interval_ms, idle_timeout_ms"
                 .to_owned()
         )

@@ -79,10 +79,10 @@ impl JwtVerifier {
             let file = KeyFile::open(path, form)?;
             Ok(Source::File(ArcSwap::from_pointee(file)))
         };
-        let keys = match &jwt.keys {
-            JwtKeys::Secret(secret) => Source::Config(Keys::secret(secret)?),
-            JwtKeys::Pem(path) => file(path, Form::Pem)?,
-            JwtKeys::Jwks(path) => file(path, Form::Jwks)?,
+        let keys = match jwt.keys().expect("a valid jwt has one source of keys") {
+            JwtKeys::Secret(secret) => Source::Config(Keys::secret(&secret)?),
+            JwtKeys::Pem(path) => file(&path, Form::Pem)?,
+            JwtKeys::Jwks(path) => file(&path, Form::Jwks)?,
         };
         Ok(Self {
             keys,

@@ -38,7 +38,7 @@ type Identified = (Option<Box<str>>, Option<Claims>);
 /// Whether the clients of a route are admitted here. Where the language has a place for tokens, the
 /// gateway itself finds them, and looks into a table of them.
 pub(super) fn is_wanted(config: &Config, route: &Route) -> bool {
-    let has_use = route.tokens.is_some() || config.judges_tokens(route);
+    let has_use = route.tokens.is_some() || config.rules_check_tokens(route);
     let is_read_here = route.dialect.route_spec().token == TokenPlace::Sources;
     route.jwt.is_some() || (has_use && is_read_here)
 }

@@ -16,7 +16,7 @@ mod admission;
 mod rules;
 
 use crate::auth::{JwtVerifier, KeyFiles};
-use crate::config::{Action, Config, Create, HookKind, Route, Rule};
+use crate::config::{Action, Backend, Config, Create, HookKind, Route, Rule};
 use crate::handler::{RouteSetup, Setup};
 use crate::hooks::{self, Backends, HookClient};
 use crate::runtime::wall_clock::unix_ms;
@@ -50,18 +50,7 @@ impl Builtin {
     ///
     /// What cannot be used.
     pub(crate) fn open(config: &Config) -> Result<Self, OpenError> {
-        let verifier = |route: &Route| {
-            let Some(jwt) = &route.jwt else {
-                return Ok(None);
-            };
-            match JwtVerifier::open(jwt, &config.limits) {
-                Ok(verifier) => Ok(Some(Arc::new(verifier))),
-                Err(error) => Err(OpenError::Keys {
-                    path: route.path.clone(),
-                    problem: error.to_string(),
-                }),
-            }
-        };
+        let verifier = |route: &Route| open_verifier(route, config);
         Ok(Self {
             config: config.clone(),
             backends: Backends::open(config)?,
@@ -71,6 +60,24 @@ impl Builtin {
                 .map(verifier)
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Reads the files of one route as [`Builtin::open`] does, without keeping them.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Keys`] if the route's file of keys cannot be used.
+    pub(crate) fn check_route(route: &Route, config: &Config) -> Result<(), OpenError> {
+        open_verifier(route, config).map(drop)
+    }
+
+    /// Reads the files of one backend as [`Builtin::open`] does, without keeping them.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Backends`] if no request can be sent to it.
+    pub(crate) fn check_backend(backend: &Backend) -> Result<(), OpenError> {
+        Backends::check(backend).map_err(OpenError::from)
     }
 
     /// The backends that hooks ask.
@@ -224,7 +231,20 @@ pub(crate) fn channels_in_advance(config: &Config) -> impl Iterator<Item = (usiz
     let routes = config.routes.iter().enumerate();
     routes.flat_map(|(index, route)| {
         let channels = route.channels.iter();
-        let in_advance = channels.filter(|channel| channel.create == Create::Advance);
+        let in_advance = channels.filter(|channel| channel.creation() == Create::Advance);
         in_advance.map(move |channel| (index, channel.name.as_str()))
     })
+}
+/// Reads the keys of a route's JWTs; `None` if it has no jwt.
+fn open_verifier(route: &Route, config: &Config) -> Result<Option<Arc<JwtVerifier>>, OpenError> {
+    let Some(jwt) = &route.jwt else {
+        return Ok(None);
+    };
+    match JwtVerifier::open(jwt, &config.limits) {
+        Ok(verifier) => Ok(Some(Arc::new(verifier))),
+        Err(error) => Err(OpenError::Keys {
+            path: route.path.clone(),
+            problem: error.to_string(),
+        }),
+    }
 }

@@ -40,7 +40,7 @@ pub(super) fn other_paths<'c>(
     let closed = move |is_guarded: bool, hint| {
         if is_open || is_guarded { "" } else { hint }
     };
-    let is_push_guarded = route.push_auth != PushAuth::None || route.push_authorized_by_code;
+    let is_push_guarded = route.push_auth() != PushAuth::None || route.push_authorized_by_code;
     let push = closed(is_push_guarded, "closed: no push_secret");
     let tap = closed(route.tap_secret.is_some(), "closed: no tap_secret");
     let all = [

@@ -15,7 +15,9 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Listen, Log, Overrides, PushAuth, Route, Shards};
+use crate::config::{
+    self, Config, ConfigErrors, KeyLines, Listen, Log, Overrides, PushAuth, Route, Shards,
+};
 use crate::gateway::{self, Error, ShardCount};
 
 /// A real-time push gateway for Linux on `io_uring`.
@@ -42,7 +44,18 @@ pub enum Command {
     /// Check a config file, or the defaults, and say what is wrong with it
     Check(Check),
     /// Print the complete default config, with a comment on every key
-    Config,
+    Config(Print),
+}
+
+/// The flags of `campanile config`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Print {
+    /// Print a JSON Schema (draft 7) of the config instead, for editors
+    #[arg(long)]
+    pub schema: bool,
+    /// Print the reference of all keys instead, in Markdown
+    #[arg(long, conflicts_with = "schema")]
+    pub markdown: bool,
 }
 
 /// The flags with which the gateway serves.
@@ -87,36 +100,61 @@ Without a config file, /ws (with /push and /drop), /edk, /wsrv, /easyws, /projec
 are served on 127.0.0.1:8080, with commands to chat by, and beside them the server API under \
 /api/v1/ and /health.";
 
-/// The config to serve with.
+/// Returns the text that `campanile config` prints.
+#[must_use]
+pub fn print(flags: Print) -> String {
+    match flags {
+        Print { schema: true, .. } => config::json_schema(),
+        Print { markdown: true, .. } => config::reference(),
+        Print { .. } => config::default_text(),
+    }
+}
+
+/// Returns the config to serve with, and the lines of its keys.
 ///
 /// # Errors
 ///
-/// What is wrong with the config, worded for the operator.
-pub fn load(serve: &Serve) -> Result<Config, ConfigError> {
+/// All errors of the config.
+pub fn load(serve: &Serve) -> Result<(Config, KeyLines), ConfigErrors> {
     let overrides = Overrides {
         listen: serve.listen,
         shards: serve.shards,
         log: serve.log,
         insecure: serve.insecure,
     };
-    Config::load(serve.config.as_deref(), &overrides)
+    Config::load_with_lines(serve.config.as_deref(), &overrides)
 }
 
-/// Checks a config file, with the files that it names, or the defaults, and returns the line that
-/// says it can be used, `FILE: ok`, those that warn of something, and one that says how much memory
-/// it may take on this machine.
+/// Returns the message of an error of the gateway, with the file, line and key of the config that
+/// it is about, if there is one.
+#[must_use]
+pub fn message(error: &Error, config: &Config, lines: &KeyLines) -> String {
+    match error.config_key(config) {
+        Some((key, problem)) => lines.error_at(&key, problem).to_string(),
+        None => error.to_string(),
+    }
+}
+
+/// Checks a config file, with the files that it names, or the defaults. Returns the line
+/// `FILE: ok`, a line for each warning, and one with the most memory that it may take on this
+/// machine.
 ///
 /// # Errors
 ///
-/// What is wrong with the config, worded for the operator.
-pub fn check(check: &Check) -> Result<String, Error> {
+/// All errors of the config or, if it has none, of the files that it names, a line for each.
+pub fn check(check: &Check) -> Result<String, String> {
     let overrides = Overrides {
         insecure: check.insecure,
         ..Overrides::default()
     };
     let file = check.config.as_deref();
-    let config = Config::load(file, &overrides).map_err(Error::Config)?;
-    gateway::check_files(&config)?;
+    let loaded = Config::load_with_lines(file, &overrides);
+    let (config, lines) = loaded.map_err(|errors| errors.to_string())?;
+    let errors = gateway::check_files(&config);
+    if !errors.is_empty() {
+        let errors = errors.iter().map(|error| message(error, &config, &lines));
+        return Err(errors.collect::<Vec<_>>().join("\n"));
+    }
     let checked = file.map_or_else(|| "the defaults".into(), Path::to_string_lossy);
     let mut lines = vec![format!("{checked}: ok")];
     let warnings = config.warnings().into_iter();
@@ -180,7 +218,7 @@ pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCou
 
     put("memory", &gateway::memory_bound(config).to_string(), "");
     if let Some(route) = first
-        && (config.serves_keyless() || route.push_auth != PushAuth::None)
+        && (config.serves_keyless() || route.push_auth() != PushAuth::None)
     {
         put_a_push_to_try(&mut text, route, near);
     }
@@ -232,7 +270,7 @@ fn put_a_push_to_try(text: &mut String, route: &Route, near: SocketAddr) {
         "jack"
     };
     let url = in_shell_quotes(format!("http://{near}{push_path}"));
-    let header = match &route.push_auth {
+    let header = match route.push_auth() {
         PushAuth::None => String::new(),
         PushAuth::Bearer { .. } => " -H 'Authorization: Bearer <push_secret>'".to_owned(),
         PushAuth::Header { name, .. } => {
@@ -266,7 +304,7 @@ fn what_is_open(config: &Config) -> Vec<&'static str> {
         return Vec::new();
     }
     let is_pushed_to = |it: &Route| it.push_path.is_some() || it.drop_path.is_some();
-    let can_push = |it: &Route| is_pushed_to(it) && it.push_auth == PushAuth::None;
+    let can_push = |it: &Route| is_pushed_to(it) && it.push_auth() == PushAuth::None;
     let can_watch = |it: &Route| it.tap_path.is_some() && it.tap_secret.is_none();
     let can_be_anyone = |it: &Route| {
         let is_meant = it.trust_user_header.is_some();
@@ -321,7 +359,7 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
-    use crate::config::{LogForm, LogLevel};
+    use crate::config::{LogForm, LogLevel, Secret};
     use crate::dialect::echo::Echo;
     use crate::dialect::wserver::Wserver;
 
@@ -339,7 +377,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_config() {
         let cli = parse("campanile --listen 0.0.0.0:0 --shards 7 --log json --insecure");
-        let config = load(&cli.expect("understood").serve).expect("valid");
+        let (config, _) = load(&cli.expect("understood").serve).expect("valid");
         let expected = Config {
             listen: ([0, 0, 0, 0], 0).into(),
             shards: std::num::NonZeroU8::new(7),
@@ -353,7 +391,8 @@ mod tests {
         assert_eq!(config, expected);
 
         let cli = parse("campanile").expect("understood");
-        assert_eq!(load(&cli.serve), Ok(Config::default()));
+        let (config, _) = load(&cli.serve).expect("valid");
+        assert_eq!(config, Config::default());
     }
 
     #[test]
@@ -378,7 +417,7 @@ mod tests {
     #[test]
     fn subcommands_are_understood_and_take_no_serving_flags() {
         let cli = parse("campanile config").expect("understood");
-        assert!(matches!(cli.command, Some(Command::Config)));
+        assert!(matches!(cli.command, Some(Command::Config(_))));
 
         let cli = parse("campanile check --config a.toml").expect("understood");
         let Some(Command::Check(check)) = cli.command else {
@@ -433,7 +472,7 @@ mod tests {
             config: Some(PathBuf::from("/nowhere/a.toml")),
             insecure: false,
         };
-        let error = check(&missing).expect_err("missing").to_string();
+        let error = check(&missing).expect_err("missing");
         assert!(
             error.starts_with("/nowhere/a.toml: cannot be read: "),
             "{error}"
@@ -452,7 +491,8 @@ mod tests {
         let (open, meant) = (result(false), result(true));
         std::fs::remove_file(&config).expect("it has just been written");
 
-        let is_at_listen = |error: &Error| matches!(error, Error::Config(it) if it.line == Some(1));
+        let at_listen = format!("{}:1: listen: ", config.display());
+        let is_at_listen = |errors: &String| errors.starts_with(&at_listen);
         assert!(open.as_ref().is_err_and(is_at_listen), "{open:?}");
         let meant = meant.expect("everyone may");
         let (ok, memory) = meant.split_once('\n').expect("two lines");
@@ -468,18 +508,19 @@ mod tests {
         let backend = "[[backends]]\nname = 'app'\nurl = 'https://127.0.0.1/'\nca_file = '/no/f'\n";
         let schema = "schema = 'descriptor'\ndescriptor_set = '/no/f'\nmessage = 'a.B'\n";
         for (text, what) in [
-            (route("jwt = { key_file = '/no/f' }"), "route /a"),
-            (route("jwt = { jwks_file = '/no/f' }"), "route /a"),
-            (route(schema), "route /a"),
-            (format!("{backend}{}", route("")), "backend app"),
+            (route("jwt = { key_file = '/no/f' }"), "4: routes[0].jwt: "),
+            (route("jwt = { jwks_file = '/no/f' }"), "4: routes[0].jwt: "),
+            (route(schema), "5: routes[0].descriptor_set: "),
+            (format!("{backend}{}", route("")), "1: backends[0]: "),
         ] {
+            let what = format!("{}:{what}", config.display());
             std::fs::write(&config, &text).expect("the temporary folder is writable");
             let checked = check(&Check {
                 config: Some(config.clone()),
                 insecure: false,
             });
-            let problem = checked.expect_err("no such file").to_string();
-            assert!(problem.starts_with(what), "{problem}");
+            let problem = checked.expect_err("no such file");
+            assert!(problem.starts_with(&what), "{problem}");
             assert!(problem.contains("/no/f: "), "{problem}");
         }
         std::fs::remove_file(&config).expect("it has just been written");
@@ -717,7 +758,7 @@ Push to the first, from another terminal:
             let (_, open) = text.split_once("also through a proxy or a browser, may ")?;
             Some(open.trim_end_matches(" (--insecure).\n").to_owned())
         };
-        let secret = || crate::config::Secret::new("hush");
+        let secret = || Secret::new("hush");
         let all = "push and watch all traffic and use the server API and say who they are";
         assert_eq!(warning(&config).as_deref(), Some(all));
         config.api.keys = vec![secret()];
@@ -733,7 +774,7 @@ Push to the first, from another terminal:
         assert_eq!(warning(&config), None);
         config.insecure = true;
         config.listen = Listen::Everywhere(80);
-        config.routes[0].push_auth = PushAuth::Bearer { secret: secret() };
+        config.routes[0].push_secret = Some(secret());
         let two = "watch all traffic and say who they are";
         assert_eq!(warning(&config).as_deref(), Some(two));
         config.routes[4].tap_secret = Some(secret());
@@ -756,8 +797,8 @@ Push to the first, from another terminal:
             assert!(text.contains(&format!("closed: no {closed}")), "{text}");
         }
         assert!(!text.contains("curl"), "{text}");
-        let secret = crate::config::Secret::new("hush");
-        config.routes[0].push_auth = PushAuth::Bearer { secret };
+        let secret = Secret::new("hush");
+        config.routes[0].push_secret = Some(secret);
         assert!(welcome(&config, NEAR, 1).contains("curl"));
     }
 

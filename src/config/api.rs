@@ -1,39 +1,55 @@
-//! The server API: who may use it, and its bounds.
+//! The server API: its keys, its openness and its limits.
 
+use super::key::{Spec, Table, keys};
 use super::secret::Secret;
+use super::texts;
 use crate::vocabulary::limits::ApiLimits;
 
-/// The server API, under `/api/v1/`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Api {
-    /// Whether it is served; see [`Config::serves_api`](super::Config::serves_api).
-    pub enabled: Option<bool>,
-    /// Whether requests of this machine need no key: see
-    /// [`Config::trusts_this_machine`](super::Config::trusts_this_machine). `false` is for a
-    /// gateway behind a proxy on the same machine that leaves no trace in a request.
-    pub open: bool,
-    /// What a request must show, as `Authorization: Bearer <key>` or `X-Api-Key: <key>`: one of
-    /// these, at most 64, so that keys can be changed one after the other. Without any, nothing,
-    /// and requests are served as [`Api::open`] says.
-    pub keys: Vec<Secret>,
-    /// The origins of pages that browsers let use the API (CORS), at most 64, each
-    /// `scheme://host` or `scheme://host:port` in lower case.
-    pub allowed_origins: Vec<String>,
-    /// The bounds of what is asked.
-    pub limits: ApiLimits,
-}
+keys! {
+    /// The server API, under `/api/v1/`: `[api]`.
+    pub struct Api {
+        /// Serves the server API. Without this key it is served if it has keys, if only this
+        /// machine can connect, and with `--insecure`. While it is served, no other path may be
+        /// under `/api/`.
+        pub enabled: Option<bool> = None, Spec::NONE.example("true");
 
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            enabled: None,
-            open: true,
-            keys: Vec::new(),
-            allowed_origins: Vec::new(),
-            limits: ApiLimits::default(),
-        }
+        /// Serves requests without a key or secret if nothing in them shows that they come from
+        /// elsewhere: at the server API, `push_path`, `drop_path` and `tap_path`, and upgrades with
+        /// a header `x-user-id`. A request comes from this machine if both ends are on it, it is
+        /// HTTP/1.1, `Host` is localhost or a loopback address, it has no header of a proxy
+        /// (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `Via`, `CF-*`), and `Origin`, if any, is of
+        /// this machine too. A proxy on this machine that sets none of these cannot be detected:
+        /// behind one, use `false`.
+        pub open: bool = true, Spec::NONE;
+
+        /// The keys of the server API. A request must show one of them, as
+        /// `Authorization: Bearer KEY` or `X-Api-Key: KEY`. At most 64, so that keys can be
+        /// rotated. Without keys, only requests of this machine are served, as `open` says.
+        pub keys: Vec<Secret> = Vec::new(),
+            Spec::NONE.example("[\"...\"]").count(0, 64).check(texts::bearer).distinct();
+
+        /// The origins of pages whose requests browsers may send to the server API (CORS), at most
+        /// 64, each such as `https://a.example` or `http://a.example:8080`, in lower case. Their
+        /// requests need a key.
+        pub allowed_origins: Vec<String> = Vec::new(),
+            Spec::NONE
+                .example("[\"https://a.example\"]")
+                .count(0, texts::ORIGINS_MAX)
+                .check(texts::origin);
+
+        ..
+        /// The limits of requests and of idempotency keys.
+        pub limits: ApiLimits;
     }
 }
 
-/// Where the server API is; while it is served, nothing else is there.
+impl Table for Api {}
+
+impl Default for Api {
+    fn default() -> Self {
+        super::key::Keys::blank()
+    }
+}
+
+/// The root of the server API; while it is served, no other path may be under it.
 pub(super) const API_ROOT: &str = "/api/";

@@ -1,106 +1,323 @@
-//! What the gateway itself does with a command, so that a route is of use without any program.
+//! Commands that the gateway itself handles, so that a route is of use without any program.
 //!
-//! Where the config does not say which channel is meant, the message does. It is the message's own
-//! channel, in a language that has such, and otherwise in its data:
+//! Where the config names no channel, the message does: by its own channel, in a dialect that has
+//! such, and otherwise in its data:
 //!
 //! ```text
 //!   join, leave   "room"          {"channel": "room"}                 room
 //!   publish                       {"channel": "room", "data": ...}    room hi
 //! ```
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::IgnoredAny;
+
+use super::error::Errors;
+use super::key::{Key, Keys, Shape, Spec, Table, Value, keys};
+use super::keywords::{key_in, keyword_values, quoted, spelled};
+use super::read::{Entry, Reader};
 use super::rule::Rule;
 
-/// What a command does, and who may give it.
+/// A command: its action, and who may give it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CommandSetting {
-    /// What it does.
+    /// The action.
     pub action: Action,
-    /// Who may give it.
+    /// The clients that may give the command.
     pub allow: Rule,
 }
 
 /// What a command does.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Answers with the data of the command.
+    /// Replies with the data of the command.
     Echo,
-    /// Puts the sender on a channel, if the channel's rule lets it.
+    /// Joins the sender to a channel, if the channel's rule allows it.
     Join {
-        /// The channel; `{user}` is the name of the sender's user. `None`: the message names it.
+        /// The channel; `{user}` stands for the sender's user. `None`: the message names it.
         channel: Option<String>,
     },
-    /// Takes the sender off a channel.
+    /// Removes the sender from a channel.
     Leave {
         /// As in [`Action::Join`].
         channel: Option<String>,
     },
-    /// Publishes the command's data to a channel that the sender is on, if the channel's rule lets
-    /// it.
+    /// Publishes the command's data to a channel that the sender is on, if the channel's rule
+    /// allows it.
     Publish {
         /// As in [`Action::Join`].
         channel: Option<String>,
         /// The event of the publication; `None`: the name of the command.
         event: Option<String>,
-        /// Who on the channel receives it.
+        /// The members that receive it.
         to: PublishTo,
     },
-    /// Answers with something that is always the same.
+    /// Replies with constant data.
     Reply {
-        /// The data of the answer.
+        /// The data.
         data: ReplyData,
     },
-    /// Asks the backend of the route's hooks, as its hook `message` would.
+    /// Sends the command to the backend of the route's hooks, as its hook `message` would.
     Hook,
 }
 
-/// The data of a constant answer.
+/// The data of a constant reply.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum ReplyData {
-    /// There is none.
+    /// None.
     #[default]
     None,
     /// A text.
     Text(String),
-    /// One JSON value, spelled out.
+    /// One JSON value as text.
     Json(String),
     /// Bytes; in a file they are base64.
     Bytes(Vec<u8>),
 }
 
-/// Who on a channel receives what one of them publishes.
+/// The members of a channel that receive what one of them publishes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum PublishTo {
-    /// Everyone, the sender too.
+    /// All, the sender too.
     #[default]
     All,
-    /// Everyone else.
+    /// All but the sender.
     Others,
 }
 
-super::words::spelled!(PublishTo: All = "all" Others = "others");
+/// The actions, as the file spells them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ActionWord {
+    Echo,
+    Join,
+    Leave,
+    Publish,
+    Reply,
+    Hook,
+}
+
+spelled!(pub PublishTo: All = "all" Others = "others");
+spelled!(ActionWord:
+    Echo = "echo"
+    Join = "join"
+    Leave = "leave"
+    Publish = "publish"
+    Reply = "reply"
+    Hook = "hook"
+);
+keyword_values!(PublishTo ActionWord);
+
+keys! {
+    /// The keys of a command, before they are one action.
+    struct CommandTable {
+        /// The action.
+        ///
+        /// - `echo`: replies with the data of the command.
+        /// - `join`: joins the sender to a channel, if the channel's rule allows it.
+        /// - `leave`: removes the sender from a channel.
+        /// - `publish`: publishes the data to a channel that the sender is on, if the channel's
+        ///   rule allows it.
+        /// - `reply`: replies with constant data.
+        /// - `hook`: sends the command to the backend of the route's hooks.
+        pub action: ActionWord = ActionWord::Echo, Spec::NONE.required().example("\"join\"");
+
+        /// The channel; `{user}` stands for the name of the sender's user. Without this key, the
+        /// message names it: by its own channel, or in its data as `"room"` or
+        /// `{"channel": "room"}`, with `"data"` in it for a publication, or as text: `room`, and
+        /// `room hi`.
+        pub channel: Option<String> = None,
+            Spec::NONE.example("\"room\"").actions(&["join", "leave", "publish"]);
+
+        /// The event of the publication. Without this key, the name of the command.
+        pub event: Option<String> = None, Spec::NONE.example("\"chat\"").actions(&["publish"]);
+
+        /// The members that receive the publication: `all`, or `others`, all but the sender.
+        pub to: PublishTo = PublishTo::All, Spec::NONE.actions(&["publish"]);
+
+        /// The data of the reply: a text, or any other value as JSON.
+        pub data: Option<ReplyData> = None, Spec::NONE.example("\"world\"").actions(&["reply"]);
+
+        /// The data of the reply as bytes, in base64.
+        pub bytes: Option<Base64> = None,
+            Spec::NONE.example("\"aGk=\"").actions(&["reply"]).excludes(&["data"]);
+
+        /// The clients that may give the command; a rule as for a channel's `join`, but `owner`.
+        pub allow: Rule = Rule::Anyone, Spec::NONE;
+    }
+}
+
+impl Table for CommandTable {
+    fn begin(_: &mut Reader, entries: &[Entry<'_>]) -> (Self, bool) {
+        let mut table = Self::blank();
+        let action = entries.iter().find(|entry| entry.key == "action");
+        let known = action.and_then(|entry| entry.value.as_str()?.parse().ok());
+        table.action = known.unwrap_or(ActionWord::Echo);
+        (table, known.is_some())
+    }
+
+    fn allows(&self, key: &Key) -> bool {
+        let actions = key.spec.actions;
+        actions.is_empty() || actions.contains(&self.action.as_str())
+    }
+
+    fn noun(&self) -> String {
+        format!("the action {}", quoted(self.action.as_str()))
+    }
+}
 
 impl CommandSetting {
-    /// An action for anyone.
+    /// Creates a command that all clients may give.
     #[must_use]
     pub fn new(action: Action) -> Self {
-        Self {
-            action,
-            allow: Rule::Anyone,
-        }
+        let allow = Rule::Anyone;
+        Self { action, allow }
     }
 }
 
 impl Action {
-    /// How the action is spelled in a file.
+    /// Returns the word of the action in a file.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Echo => "echo",
-            Self::Join { .. } => "join",
-            Self::Leave { .. } => "leave",
-            Self::Publish { .. } => "publish",
-            Self::Reply { .. } => "reply",
-            Self::Hook => "hook",
+        let word = match self {
+            Self::Echo => ActionWord::Echo,
+            Self::Join { .. } => ActionWord::Join,
+            Self::Leave { .. } => ActionWord::Leave,
+            Self::Publish { .. } => ActionWord::Publish,
+            Self::Reply { .. } => ActionWord::Reply,
+            Self::Hook => ActionWord::Hook,
+        };
+        word.as_str()
+    }
+}
+
+impl From<CommandTable> for CommandSetting {
+    fn from(table: CommandTable) -> Self {
+        let CommandTable {
+            channel,
+            event,
+            to,
+            data,
+            bytes,
+            allow,
+            ..
+        } = table;
+        let bytes = bytes.map(|bytes| ReplyData::Bytes(bytes.0));
+        let action = match table.action {
+            ActionWord::Echo => Action::Echo,
+            ActionWord::Join => Action::Join { channel },
+            ActionWord::Leave => Action::Leave { channel },
+            ActionWord::Publish => Action::Publish { channel, event, to },
+            ActionWord::Reply => Action::Reply {
+                data: data.or(bytes).unwrap_or_default(),
+            },
+            ActionWord::Hook => Action::Hook,
+        };
+        Self { action, allow }
+    }
+}
+
+impl Value for CommandSetting {
+    fn shape(_: &Spec) -> Shape {
+        let words = Shape::Words(ActionWord::SPELLINGS.to_vec());
+        Shape::OneOf(vec![words, Shape::Table(CommandTable::keys())])
+    }
+
+    fn read(reader: &mut Reader, entry: &Entry<'_>, _: &Spec) -> Option<Self> {
+        if let Some(word) = entry.value.as_str() {
+            let action = reader.ok(entry, word.parse())?;
+            return Some(
+                CommandTable {
+                    action,
+                    ..CommandTable::blank()
+                }
+                .into(),
+            );
         }
+        let Some(table) = entry.value.as_table() else {
+            let wanted = "must be an action such as \"join\", or a table such as \
+                { action = \"reply\", data = \"...\" }";
+            reader.wrong_type(entry, wanted);
+            return None;
+        };
+        let entries = reader.entries(&entry.path, table);
+        let table: CommandTable = reader.fill(&entry.path, &entries);
+        Some(table.into())
+    }
+
+    fn check(&self, at: &str, spec: &Spec, errors: &mut Errors) {
+        self.allow.check(&format!("{at}.allow"), spec, errors);
+        if let Action::Reply {
+            data: ReplyData::Json(json),
+        } = &self.action
+            && serde_json::from_str::<IgnoredAny>(json).is_err()
+        {
+            errors.error(&format!("{at}.data"), "is not JSON");
+        }
+    }
+}
+
+/// The commands of a route by their names.
+impl Value for BTreeMap<String, CommandSetting> {
+    fn shape(spec: &Spec) -> Shape {
+        Shape::Map(Box::new(CommandSetting::shape(spec)))
+    }
+
+    fn read(reader: &mut Reader, entry: &Entry<'_>, spec: &Spec) -> Option<Self> {
+        let Some(table) = entry.value.as_table() else {
+            reader.wrong_type(entry, "must be a table of lines such as join = \"join\"");
+            return None;
+        };
+        let mut commands = Self::new();
+        for entry in reader.entries(&entry.path, table) {
+            let command = CommandSetting::read(reader, &entry, spec);
+            commands.extend(command.map(|command| (entry.key.to_owned(), command)));
+        }
+        Some(commands)
+    }
+
+    fn check(&self, at: &str, spec: &Spec, errors: &mut Errors) {
+        let count = self.len();
+        if count > COMMANDS_MAX {
+            errors.error(
+                at,
+                format!("has {count} commands, allowed are 0 to {COMMANDS_MAX}"),
+            );
+        }
+        for (name, command) in self {
+            command.check(&key_in(at, name), spec, errors);
+        }
+    }
+}
+
+/// A route with more needs a program.
+const COMMANDS_MAX: usize = 256;
+
+impl Value for ReplyData {
+    fn shape(_: &Spec) -> Shape {
+        Shape::Json
+    }
+
+    fn read(reader: &mut Reader, entry: &Entry<'_>, _: &Spec) -> Option<Self> {
+        match entry.value.as_str() {
+            Some(text) => Some(Self::Text(text.to_owned())),
+            None => reader.json(entry).map(Self::Json),
+        }
+    }
+}
+
+/// Bytes that are base64 in a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Base64(Vec<u8>);
+
+impl Value for Base64 {
+    fn shape(_: &Spec) -> Shape {
+        Shape::Text
+    }
+
+    fn read(reader: &mut Reader, entry: &Entry<'_>, _: &Spec) -> Option<Self> {
+        let wrong = |_| "is not base64, such as \"aGk=\"".to_owned();
+        reader.parsed(entry, |text| STANDARD.decode(text).map(Self).map_err(wrong))
     }
 }

@@ -1,44 +1,71 @@
-//! How a route finds out who a client is: where its token is taken from, and how a JWT is checked.
+//! The credentials of a route's clients: where a token is taken from, and how a JWT is checked.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::key::{Keys as _, Spec, Table, keys};
+use super::keywords::{quoted, text_values};
 use super::secret::Secret;
-use super::words::quoted;
+use super::texts::{self, CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
+use crate::vocabulary::limits::Allowed;
 
-/// How JSON Web Tokens are checked (RFC 7519). The keys decide which algorithm a token must have:
-/// HS256 for a secret, RS256 for an RSA key, ES256 for one on P-256.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Jwt {
-    /// Where the keys come from.
-    pub keys: JwtKeys,
-    /// What the claim `iss` must be, if anything.
-    pub issuer: Option<String>,
-    /// What the claim `aud` must be, or have among its elements. `None`: a token that has one is
-    /// refused (RFC 7519 4.1.3), unless `any_audience` is set.
-    pub audience: Option<String>,
-    /// Whether a token may be for any audience. Not together with `audience`.
-    pub any_audience: bool,
-    /// The claim that names the user.
-    pub user_claim: String,
-    /// How many seconds a token is good for before `nbf` and after `exp`, 0 to 300. A token without
-    /// `exp` is refused.
-    pub leeway_s: u32,
+keys! {
+    /// The verification of JSON Web Tokens (RFC 7519): `jwt`. The key decides the algorithm: HS256
+    /// for a secret, RS256 for an RSA key, ES256 for one on P-256. A token without `exp` is
+    /// rejected. A jwt has exactly one of `secret`, `key_file` and `jwks_file`.
+    pub struct Jwt {
+        /// The shared secret of HS256, 32 to 4096 bytes.
+        pub secret: Option<Secret> = None,
+            Spec::NONE.example("\"...\"").check(texts::jwt_secret);
+
+        /// A PEM file with one public key. It is read again when it changes, and on SIGHUP.
+        pub key_file: Option<PathBuf> = None, Spec::NONE.example("\"jwt.pem\"");
+
+        /// A file with a JSON Web Key Set (RFC 7517), whose keys are selected by `kid`. It is read
+        /// again when it changes, and on SIGHUP.
+        pub jwks_file: Option<PathBuf> = None, Spec::NONE.example("\"jwks.json\"");
+
+        /// The required value of the claim `iss`. Without this key, any or none.
+        pub issuer: Option<String> = None,
+            Spec::NONE
+                .example("\"https://a.example\"")
+                .check(|it| texts::length(it, CLAIM_VALUE_BYTES_MAX));
+
+        /// The value that the claim `aud` must have, or have among its elements. Without this key a
+        /// token that has an audience is rejected (RFC 7519, 4.1.3), unless `any_audience` is true.
+        pub audience: Option<String> = None,
+            Spec::NONE
+                .example("\"campanile\"")
+                .check(|it| texts::length(it, CLAIM_VALUE_BYTES_MAX));
+
+        /// Accepts tokens for any audience.
+        pub any_audience: bool = false, Spec::NONE.excludes(&["audience"]);
+
+        /// The claim that names the user.
+        pub user_claim: String = "sub".to_owned(),
+            Spec::NONE.check(|it| texts::length(it, CLAIM_NAME_BYTES_MAX));
+
+        /// The difference between clocks that is tolerated before `nbf` and after `exp`, in
+        /// seconds.
+        pub leeway_s: u32 = 0, Spec::NONE.range(Allowed::between(0, 300));
+    }
 }
 
-/// Where the keys come from that JWTs are checked with.
+impl Table for Jwt {}
+
+/// The source of the keys that JWTs are verified with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JwtKeys {
-    /// A secret that both sides know, at least 32 bytes: HS256.
+    /// A shared secret of at least 32 bytes: HS256.
     Secret(Secret),
-    /// A file with one public key in PEM. Read again when it has changed.
+    /// A file with one public key in PEM. It is read again when it changes.
     Pem(PathBuf),
-    /// A file with a set of keys (RFC 7517), chosen by `kid`. Read again when it has changed.
+    /// A file with a set of keys (RFC 7517), selected by `kid`. It is read again when it changes.
     Jwks(PathBuf),
 }
 
-/// Where a client's token is taken from.
+/// A place in an upgrade request that a client's token is taken from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TokenSource {
     /// Behind `Authorization: Bearer`.
@@ -47,22 +74,31 @@ pub enum TokenSource {
     Header(String),
     /// A cookie.
     Cookie(String),
-    /// A value in the query.
+    /// A parameter of the query.
     Query(String),
 }
 
 impl Jwt {
-    /// Keys, and nothing else that is out of the ordinary.
+    /// Creates a verification by these keys, with all other keys at their defaults.
     #[must_use]
     pub fn new(keys: JwtKeys) -> Self {
-        Self {
-            keys,
-            issuer: None,
-            audience: None,
-            any_audience: false,
-            user_claim: "sub".to_owned(),
-            leeway_s: 0,
+        let mut jwt = Self::blank();
+        match keys {
+            JwtKeys::Secret(secret) => jwt.secret = Some(secret),
+            JwtKeys::Pem(file) => jwt.key_file = Some(file),
+            JwtKeys::Jwks(file) => jwt.jwks_file = Some(file),
         }
+        jwt
+    }
+
+    /// Returns the source of the keys; `None` unless exactly one is set.
+    #[must_use]
+    pub fn keys(&self) -> Option<JwtKeys> {
+        let secret = self.secret.clone().map(JwtKeys::Secret);
+        let pem = self.key_file.clone().map(JwtKeys::Pem);
+        let jwks = self.jwks_file.clone().map(JwtKeys::Jwks);
+        let mut set = [secret, pem, jwks].into_iter().flatten();
+        set.next().filter(|_| set.next().is_none())
     }
 }
 
@@ -71,9 +107,7 @@ impl FromStr for TokenSource {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once(':').unwrap_or((text, ""));
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let is_name = !name.is_empty() && name.len() <= 256 && name.bytes().all(is_token);
+        let is_name = (1..=256).contains(&name.len()) && name.bytes().all(texts::is_token_byte);
         match kind {
             "bearer" if name.is_empty() => Ok(Self::Bearer),
             "header" if is_name => Ok(Self::Header(name.to_ascii_lowercase())),
@@ -98,3 +132,5 @@ impl fmt::Display for TokenSource {
         }
     }
 }
+
+text_values! { TokenSource: &["bearer", "header:NAME", "cookie:NAME", "query:NAME"]; }

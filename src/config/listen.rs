@@ -1,15 +1,15 @@
-//! Where a gateway listens, as an operator spells it.
+//! The address that a gateway listens on: the key `listen`, and the flag `--listen`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::words::quoted;
+use super::keywords::{quoted, text_values};
 
-/// Where clients and pushers connect.
+/// The address that clients and publishers connect to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Listen {
-    /// This address. Port 0 lets the kernel choose.
+    /// An IP address and a port. Port 0 lets the kernel choose one.
     Address(SocketAddr),
     /// `localhost:PORT`: 127.0.0.1 and, where there is one, `::1`.
     Localhost(u16),
@@ -19,17 +19,19 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// Whether only this machine can connect.
+    /// Whether only this machine can connect to it.
     #[must_use]
     pub fn is_loopback(self) -> bool {
         match self {
-            // An IPv4 address in the clothes of an IPv6 one is judged as what it is.
+            // An IPv4-mapped IPv6 address counts as IPv4.
             Self::Address(address) => address.ip().to_canonical().is_loopback(),
             Self::Localhost(_) => true,
             Self::Everywhere(_) => false,
         }
     }
 }
+
+text_values! { Listen: &["ADDRESS:PORT", "localhost:PORT", ":PORT"]; }
 
 impl Default for Listen {
     fn default() -> Self {
@@ -52,7 +54,7 @@ impl<I: Into<IpAddr>> From<(I, u16)> for Listen {
 impl FromStr for Listen {
     type Err = String;
 
-    /// Names other than `localhost` are not looked up: what they stand for may change.
+    /// Reads an address. Names other than `localhost` are not resolved: their addresses may change.
     fn from_str(text: &str) -> Result<Self, String> {
         let named = text.split_once(':').and_then(|(name, port)| {
             // A sign would be read as part of a number.

@@ -1,49 +1,55 @@
-//! How much is logged and in which form: the key `log`, and the flag.
+//! The level and form of the log: the key `log`, and the flag `--log`.
 
-use super::words::{quoted, quoted_list, spelled};
+use super::keywords::{quoted, quoted_list, spelled, text_values};
 use std::fmt;
 use std::str::FromStr;
 
-/// How much is logged, and in which form. Spelled as a level, `json`, or both: `debug,json`.
+/// The level and form of the log. Spelled as a level, `json`, or both: `debug,json`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Log {
-    /// The least important lines that are logged.
+    /// The least severe level that is logged.
     pub level: LogLevel,
-    /// What a line looks like.
+    /// The form of a line.
     pub form: LogForm,
 }
 
-/// How important a line is.
+/// The level of a line; each includes those above it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LogLevel {
-    /// What made the gateway fail.
+    /// Failures of the gateway.
     Error,
-    /// And what an operator should look at.
+    /// Problems that an operator should look at.
     Warn,
-    /// And what an operator may want to know.
+    /// Starts, stops and other events of operation.
     Info,
-    /// And every end and every rejection.
+    /// Each end of a session and each rejection.
     Debug,
-    /// And everything else.
+    /// Everything else.
     Trace,
 }
 
-/// What a line looks like.
+/// The form of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LogForm {
     /// Text for people.
     Text,
-    /// A JSON object.
+    /// One JSON object.
     Json,
 }
 
-spelled!(LogLevel:
+spelled!(pub LogLevel:
     Error = "error"
     Warn = "warn"
     Info = "info"
     Debug = "debug"
     Trace = "trace"
 );
+
+text_values! {
+    Log: &[
+        "error", "warn", "info", "debug", "trace", "json", "LEVEL,json", "json,LEVEL",
+    ];
+}
 
 impl Default for Log {
     /// `info`, as text.
@@ -58,7 +64,7 @@ impl Default for Log {
 impl FromStr for Log {
     type Err = String;
 
-    /// Reads a level, `json` (as much as `info`), or both with a comma between them.
+    /// Reads a level, `json` (level `info`), or both with a comma between them.
     fn from_str(text: &str) -> Result<Self, String> {
         let (level, form) = match text.split_once(',') {
             Some((level, JSON) | (JSON, level)) => (level, LogForm::Json),
@@ -115,7 +121,8 @@ mod tests {
             );
             assert_eq!(error, expected);
         }
-        for &level in LogLevel::ALL {
+        for word in LogLevel::SPELLINGS {
+            let level = word.parse().expect("it is one");
             for form in [LogForm::Text, LogForm::Json] {
                 let log = Log { level, form };
                 assert_eq!(log.to_string().parse(), Ok(log));

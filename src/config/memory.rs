@@ -1,22 +1,22 @@
-//! The most memory that a gateway takes by its bounds, in its own process and in the kernel.
+//! The most memory that a gateway takes by its limits, in its own process and in the kernel.
 //!
-//! Each term is an upper bound, and the sum is one: bounds are not reached all at once, and most of
-//! them never. What an embedding program keeps for itself is not in it. Reads no file; what must be
-//! known of the machine comes as a [`Machine`].
+//! Each term is an upper bound, and so is the sum: limits are not reached all at once, and most of
+//! them never. Memory of an embedding program is not included. Reads no file; the facts about the
+//! machine come as a [`Machine`].
 
 use super::Config;
 use std::fmt;
 
-/// What the bounds are multiplied with.
+/// The facts about a machine that limits are multiplied with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Machine {
-    /// How many shards run.
+    /// The number of shards.
     pub shards: u64,
-    /// Sessions and HTTP connections of the process.
+    /// The maximum of sessions and HTTP connections of the process.
     pub sessions: u64,
-    /// What the kernel may keep in one socket's receive and send buffers, in bytes.
+    /// The maximum of one socket's receive and send buffers in the kernel, in bytes.
     pub socket_bytes: u64,
-    /// What it may keep in all sockets of the machine; `None` if that is not known.
+    /// The maximum of all sockets of the machine, in bytes; `None` if it is not known.
     pub sockets_bytes: Option<u64>,
 }
 
@@ -28,17 +28,17 @@ pub struct MemoryBound {
     kernel: Vec<MemoryTerm>,
 }
 
-/// One part of the sum.
+/// One term of the sum.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MemoryTerm {
-    /// The key that bounds it most.
+    /// The key that limits it most.
     pub key: &'static str,
-    /// Of the whole process.
+    /// The bytes of the whole process.
     pub bytes: u64,
 }
 
 impl MemoryBound {
-    /// That of a gateway with this config.
+    /// Computes the bound of a gateway with this config.
     #[must_use]
     pub fn of(config: &Config, machine: Machine) -> Self {
         Self {
@@ -48,19 +48,19 @@ impl MemoryBound {
         }
     }
 
-    /// Of the process, in bytes.
+    /// Returns the bound of the process in bytes.
     #[must_use]
     pub fn user_bytes(&self) -> u64 {
         sum(&self.user)
     }
 
-    /// Of the kernel for it, in bytes.
+    /// Returns the bound of the kernel's memory for it in bytes.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
         sum(&self.kernel)
     }
 
-    /// The parts of both sums, the process's first.
+    /// Returns the terms of both sums, the process's first.
     pub fn terms(&self) -> impl Iterator<Item = &MemoryTerm> {
         self.user.iter().chain(&self.kernel)
     }
@@ -71,7 +71,7 @@ fn sum(terms: &[MemoryTerm]) -> u64 {
     bytes.fold(0, u64::saturating_add)
 }
 
-/// What the process itself takes.
+/// The terms of the process itself.
 fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
     let (limits, http, ring) = (&config.limits, &config.http, &config.ring);
     let term = |key, bytes| MemoryTerm { key, bytes };
@@ -133,14 +133,14 @@ fn user_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
     terms
 }
 
-/// What hooks take: each kind has a queue and a share of requests of its own.
+/// The terms of hooks: each kind has a queue and requests in flight of its own.
 fn backend_terms(config: &Config, machine: Machine) -> [MemoryTerm; 3] {
     let term = |key, bytes| MemoryTerm { key, bytes };
     let backends = config.backends.iter().map(|backend| &backend.limits);
     let queues = backends
         .clone()
         .map(|backend| HOOK_KINDS * u64::from(backend.requests_waiting_bytes_max));
-    // Those that are being read.
+    // Responses that are being read.
     let answers = backends.clone().map(|backend| {
         HOOK_KINDS * u64::from(backend.requests_in_flight_max) * u64::from(backend.answer_bytes_max)
     });
@@ -155,7 +155,7 @@ fn backend_terms(config: &Config, machine: Machine) -> [MemoryTerm; 3] {
     ]
 }
 
-/// What the kernel takes for it.
+/// The terms of the kernel.
 fn kernel_terms(config: &Config, machine: Machine) -> Vec<MemoryTerm> {
     let ring = &config.ring;
     let entries = u64::from(ring.submission_entries) * SUBMISSION_BYTES
@@ -207,7 +207,7 @@ impl fmt::Display for MemoryBound {
     }
 }
 
-/// A number of bytes, rounded up to three digits.
+/// A number of bytes, formatted in the largest unit that leaves two digits.
 struct Size(u64);
 
 impl fmt::Display for Size {

@@ -1,164 +1,273 @@
-//! One route: a path, the language that is spoken there, and everything that is set for it.
+//! Routes: a path, the dialect that is spoken there, and all settings of its sessions.
 //!
-//! What a route leaves open is resolved by its methods, so that no reader of a config has a default
-//! of its own. [`ROUTE_KEYS`] has every key there is, and a language says which of them it has a
-//! use for; the file is read by them, and a route made in code is checked by them. Nothing here
-//! knows one language from another.
+//! Defaults that depend on other keys are resolved by methods, so that no reader of a config has a
+//! default of its own. A dialect's `RouteSpec` lists the keys that its routes have beside those
+//! that all routes have.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::words::{spelled, unknown};
-use super::{
-    ChannelSetting, CommandSetting, HookKind, Hooks, Jwt, PushAuth, Secret, TokenSource, Tokens,
-};
+use super::backend::{HookKind, Hooks};
+use super::command::CommandSetting;
+use super::credentials::{Jwt, TokenSource};
+use super::error::Errors;
+use super::key::{Key, Keys as _, Shape, Spec, Table, Value, keys};
+use super::keywords::{keyword_values, quoted, spelled, unknown};
+use super::read::{Entry, Reader};
+use super::rule::ChannelSetting;
+use super::secret::{PushAuth, Secret, Tokens};
+use super::texts::{self, ORIGINS_MAX};
 use crate::dialect::{self, Dialect};
 use crate::vocabulary::limits::{Heartbeat, Limits, RouteLimits};
 
-/// One WebSocket path, the language that is spoken there, and the HTTP paths that belong to it.
-///
-/// A key that a language has no use for is refused by
-/// [`Config::validate`](super::Config::validate).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Route {
-    /// Where clients connect, such as `/ws`. Compared with a request's path exactly, without query,
-    /// after both were percent-decoded once.
-    ///
-    /// It may hold parameters: `/rooms/{room}` takes any text up to the next slash, and `{*rest}`
-    /// at the end takes all that is left. A slash that is percent-encoded is part of that text. The
-    /// syntax is that of the crate matchit.
-    pub path: String,
-    /// The language of its sessions, such as `&`[`Wsrv`](crate::dialect::wsrv::Wsrv).
-    pub dialect: &'static dyn Dialect,
-    /// What the route is called, in 1 to 64 of the characters `A-Za-z0-9_.-`; see [`Route::name`].
-    /// Two routes may share a name.
-    pub name: Option<String>,
-    /// Where its users and channels belong, in 1 to 256 bytes. Routes that name the same namespace
-    /// share users and channels, whatever their languages; `None` is a namespace of its own.
-    ///
-    /// Routes that share a namespace need not agree in anything else. The one connection that a
-    /// user has among `edk` routes is one in the namespace.
-    pub namespace: Option<String>,
-    /// From which pages browsers may connect; see [`Route::origin`].
-    pub origin: Option<Origin>,
-    /// The subprotocols (RFC 6455 1.9) that are agreed on: the first that a client offers, at most
-    /// 64. A browser that offers some fails where none is agreed on. Not for `edk`, which has its
-    /// token there; what `easyws` agrees on by itself goes before these.
-    pub subprotocols: Vec<String>,
-    /// Where a page to try the route is served; `None` is nowhere, as always on an echo route.
-    pub playground_path: Option<String>,
-    /// Which token names which user. On a `wserver` route the token is in the registration, and one
-    /// that is not in the table is ignored; on an `easyws` route it is the value of the cookie
-    /// `auth`, on an `edk` route what is in `Sec-WebSocket-Protocol`, and one that is not in the
-    /// table is refused; for `wsrv` and `projectforge` it is where `token_from` says. `None`: on a
-    /// `wserver` route every token is the name of its user, on the others every token is let in.
-    /// Not for `echo`.
-    pub tokens: Option<Tokens>,
-    /// How a JSON Web Token is checked that is the client's token; its user is the client's. Not
-    /// together with `tokens`, and not for `echo`.
-    pub jwt: Option<Jwt>,
-    /// Where the token is taken from: the first of these places that has one. `None`: behind
-    /// `Authorization: Bearer`, then `token` in the query. Only for `wsrv` and `projectforge`; the
-    /// other languages have a place of their own.
-    pub token_from: Option<Vec<TokenSource>>,
-    /// Whether a client without a token is let in as nobody, where `tokens`, `jwt` or a hook would
-    /// find out who it is. Only for `wsrv` and `projectforge`.
-    pub anonymous: bool,
-    /// What is asked of a backend. Not for `echo`.
-    pub hooks: Option<Hooks>,
-    /// What the gateway itself does with commands, by their names. Not for `wserver` and `echo`.
-    pub commands: BTreeMap<String, CommandSetting>,
-    /// The channels of the route's namespace that have rules; the first that fits counts, but a
-    /// name goes before a pattern.
-    pub channels: Vec<ChannelSetting>,
-    /// The channels that a session is put on when it opens, whatever their rules. `{user}` is the
-    /// name of its user; where it has none, that channel is left out.
-    pub join_on_open: Vec<String>,
-    /// Whether the embedding program finds out by itself who connects, with a function that no
-    /// config can see. It has no key in a file. An `edk` route needs it where none of
-    /// `trust_user_header`, `tokens`, `jwt` and a hook on `open` says who a client is.
-    pub authenticated_by_code: bool,
-    /// Whether the embedding program decides by itself who may push and drop, with a function that
-    /// no config can see
-    /// ([`RouteSetup::authorize_push`](crate::handler::RouteSetup::authorize_push)). It has no key
-    /// in a file. Without the function, nobody may who shows no secret. Only for `wserver`.
-    pub push_authorized_by_code: bool,
-    /// Where messages are pushed; `None` is nowhere. Only for `wserver`.
-    pub push_path: Option<String>,
-    /// Where users' sessions are dropped; `None` is nowhere. Only for `wserver`.
-    pub drop_path: Option<String>,
-    /// What a request to `push_path` or `drop_path` must show. Only for `wserver`.
-    pub push_auth: PushAuth,
-    /// Whether the header `x-user-id` is believed, whatever the request looks like; see
-    /// [`Config::trusts_user_header`](super::Config::trusts_user_header). Only for `edk`.
-    pub trust_user_header: Option<bool>,
-    /// Who goes when a user connects who is connected already. `false`: the newcomer replaces the
-    /// old connection, which is closed with 4001. `true`: the newcomer is refused with 409. Only
-    /// for `edk`.
-    pub kick_out_new_user_conn: bool,
-    /// What messages are. Only for `edk`.
-    pub schema: Schema,
-    /// The type of frame that a push goes in. Only for `wsrv`.
-    pub push_frame: PushFrame,
-    /// What the others on a channel know a sender by. Only for `projectforge`.
-    pub from: Sender,
-    /// Whether messages are read as the original read them before its version 1.7.23: keys in any
-    /// case, the last of several wins, invalid text becomes U+FFFD, and what follows the object is
-    /// ignored. `false`: any of these ends the session, as in the original of today. Only for
-    /// `projectforge`.
-    pub lenient: bool,
-    /// The WebSocket path where all traffic of the route's namespace can be watched; `None` is
-    /// nowhere. Only for `projectforge`.
-    pub tap_path: Option<String>,
-    /// What a request to `tap_path` must show, as `Authorization: Bearer <secret>`; `None` is
-    /// nothing. Only for `projectforge`.
-    pub tap_secret: Option<Secret>,
-    /// The bounds of its sessions.
-    pub limits: RouteLimits,
+keys! {
+    /// A route: a path and everything that is set for its sessions: `[[routes]]`.
+    pub struct Route {
+        /// The path of the WebSocket. It starts with `/` and is compared exactly with the path of a
+        /// request, without its query, after both were percent-decoded once; `//ws` is not `/ws`.
+        /// It may have parameters: `/rooms/{room}` takes any text up to the next slash, and
+        /// `{*rest}` at the end takes the rest. A path without parameters counts before one with.
+        /// No path may occur twice.
+        pub path: String = String::new(), Spec::NONE.required().example("\"/ws\"");
+
+        /// The dialect of the sessions. It decides which other keys the route may have.
+        pub dialect: &'static dyn Dialect = first_dialect(), Spec::NONE.required();
+
+        /// The name of the route: 1 to 64 letters, digits and `_.-`. Without this key, the first
+        /// segment of its path, or the dialect if that is no name. Two routes may share a name.
+        pub name: Option<String> = None, Spec::NONE.example("\"chat\"").check(texts::name);
+
+        /// The namespace of the users and channels: 1 to 256 bytes. Routes with the same namespace
+        /// share users and channels, whatever their dialects. Without this key, the route has a
+        /// namespace of its own.
+        pub namespace: Option<String> = None,
+            Spec::NONE.example("\"chat\"").check(|it| texts::length(it, 256));
+
+        /// The pages from which browsers may connect: `any`, `same` (those of the host and port
+        /// that the request goes to), or a list of at most 64 origins in lower case. A request
+        /// without the header `Origin` is always accepted. Without this key, `same` for `easyws`
+        /// and `projectforge`, and `any` for the other dialects.
+        pub origin: Option<Origin> = None, Spec::NONE.example("[\"https://a.example\"]");
+
+        /// The subprotocols (RFC 6455, 1.9) that the gateway accepts, at most 64: the first that a
+        /// client offers is agreed on. A browser that offers some fails if none is agreed on.
+        pub subprotocols: Vec<String> = Vec::new(),
+            Spec::NONE
+                .by_dialect()
+                .example("[\"v1.chat\"]")
+                .count(0, 64)
+                .check(texts::subprotocol)
+                .distinct();
+
+        /// The path of a page to try the route. Without this key there is none.
+        pub playground_path: Option<String> = None,
+            Spec::NONE.by_dialect().example("\"/playground/ws\"");
+
+        /// The path to which messages are pushed with POST. Without this key there is none.
+        pub push_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/push\"");
+
+        /// The path at which the sessions of a user are closed with POST. Without this key there is
+        /// none.
+        pub drop_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/drop\"");
+
+        /// The secret of `push_path` and `drop_path`, sent as `Authorization: Bearer SECRET`.
+        /// Without it and without `push_header`, only requests of this machine are served, as
+        /// `api.open` says.
+        pub push_secret: Option<Secret> = None,
+            Spec::NONE.by_dialect().example("\"...\"").check(texts::bearer);
+
+        /// A header that requests to `push_path` and `drop_path` must have, with its whole value.
+        pub push_header: Option<PushHeader> = None,
+            Spec::NONE
+                .by_dialect()
+                .example("{ name = \"X-Api-Key\", value = \"...\" }")
+                .excludes(&["push_secret"]);
+
+        /// The user of each token; several tokens may name one user. A client with any other token
+        /// is rejected; where messages have a token, a registration with any other is ignored.
+        /// Without this key, `jwt` and hooks, each token is accepted, and is itself the name of the
+        /// user where messages have a token.
+        pub tokens: Option<Tokens> = None,
+            Spec::NONE.by_dialect().example("{ \"aaa\" = \"jack\", \"bbb\" = \"jack\" }");
+
+        /// The verification of tokens as JSON Web Tokens. The user of the token is the client's.
+        pub jwt: Option<Jwt> = None,
+            Spec::NONE
+                .by_dialect()
+                .example("{ key_file = \"jwt.pem\", issuer = \"https://a.example\" }")
+                .excludes(&["tokens"]);
+
+        /// The places from which the token is taken, 1 to 8: the first that has one counts.
+        /// `bearer` is `Authorization: Bearer`. Without this key, `bearer`, then `query:token`.
+        pub token_from: Option<Vec<TokenSource>> = None,
+            Spec::NONE.by_dialect().example("[\"bearer\", \"query:token\"]").count(1, 8);
+
+        /// Accepts clients without a token; their sessions have no user. A wrong token is rejected
+        /// all the same.
+        pub anonymous: bool = false, Spec::NONE.by_dialect();
+
+        /// Believes the header `x-user-id`. Without this key it is believed in requests of this
+        /// machine, as `api.open` says, and with `--insecure`. Use `true` only if a proxy in front
+        /// sets the header itself.
+        pub trust_user_header: Option<bool> = None, Spec::NONE.by_dialect().example("true");
+
+        /// Rejects a second connection of a user with 409. Otherwise the first connection is closed
+        /// with 4001.
+        pub kick_out_new_user_conn: bool = false, Spec::NONE.by_dialect();
+
+        /// The form of messages: `opaque` (any well-formed message of Protocol Buffers, passed on
+        /// as it is), `builtin` (a message of `type`, `payload` and `id`) or `descriptor` (a
+        /// message of your own).
+        pub schema: Schema = Schema::Opaque, Spec::NONE.by_dialect();
+
+        /// The compiled `FileDescriptorSet` of the schema `descriptor`. It is read when the gateway
+        /// starts.
+        pub descriptor_set: Option<PathBuf> = None,
+            Spec::NONE.by_dialect().example("\"ws.binpb\"");
+
+        /// The full name of the message in the schema `descriptor`.
+        pub message: Option<String> = None,
+            Spec::NONE.by_dialect().example("\"ws.Message\"").check(texts::message_name);
+
+        /// The string field of the schema `descriptor` that selects the handler. Without this key,
+        /// all messages have the same handler.
+        pub command_field: Option<String> = None,
+            Spec::NONE.by_dialect().example("\"type\"").check(texts::field_name);
+
+        /// The type of the frame of a push: `binary` or `text`. A response has the type of its
+        /// request.
+        pub push_frame: PushFrame = PushFrame::Binary, Spec::NONE.by_dialect();
+
+        /// The name of a sender for the other members of a channel: `session`, its id, or `user`,
+        /// the name of its user.
+        pub from: Sender = Sender::Session, Spec::NONE.by_dialect();
+
+        /// Reads messages as the original did before version 1.7.23: keys in any case, of equal
+        /// keys the last counts, half a surrogate pair and invalid UTF-8 become U+FFFD, text behind
+        /// the object is ignored. Otherwise each of these closes the session with 1007.
+        pub lenient: bool = false, Spec::NONE.by_dialect();
+
+        /// The path of a WebSocket that shows all traffic of the route's namespace. Without this
+        /// key there is none.
+        pub tap_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/tap\"");
+
+        /// The secret of `tap_path`, sent as `Authorization: Bearer SECRET`. Without it, only
+        /// requests of this machine are served, as `api.open` says.
+        pub tap_secret: Option<Secret> = None,
+            Spec::NONE.by_dialect().example("\"...\"").check(texts::bearer);
+
+        /// The hooks of the route: what a backend decides and is told.
+        pub hooks: Option<Hooks> = None,
+            Spec::NONE.by_dialect().example("{ backend = \"app\", on = [\"open\", \"close\"] }");
+
+        /// The channels that a session joins when it opens, whatever their rules. `{user}` stands
+        /// for the name of its user; a channel with it is left out if the session has none.
+        pub join_on_open: Vec<String> = Vec::new(),
+            Spec::NONE.by_dialect().example("[\"global\", \"user:{user}\"]");
+
+        /// The commands that the gateway itself handles, by name, at most 256: each an action, or a
+        /// table of an action and more. For example:
+        ///
+        /// - `home = { action = "join", channel = "user:{user}" }`
+        /// - `chat = { action = "publish", channel = "room", event = "chat", to = "others" }`
+        /// - `look = { action = "reply", data = { doors = ["north"] }, allow = "identified" }`
+        pub commands: BTreeMap<String, CommandSetting> = BTreeMap::new(),
+            Spec::NONE.by_dialect().example("{ join = \"join\" }");
+
+        /// The channels with rules; a namespace may have 1024. A channel that matches none is open
+        /// to all clients, but in `easyws`, whose clients may only join those that match one.
+        pub channels: Vec<ChannelSetting> = Vec::new(),
+            Spec::NONE.by_dialect().example("[{ name = \"room-*\" }]");
+
+        ..
+        /// The limits of its sessions.
+        pub limits: RouteLimits;
+
+        @
+        /// The embedding program authenticates clients with a function that no config can see. It
+        /// has no key in a file. An `edk` route needs it where none of `trust_user_header`,
+        /// `tokens`, `jwt` and a hook on `open` names a client's user.
+        pub authenticated_by_code: bool = false;
+
+        @
+        /// The embedding program authorizes pushes and drops with a function that no config can see
+        /// ([`RouteSetup::authorize_push`](crate::handler::RouteSetup::authorize_push)). It has no
+        /// key in a file. Only for `wserver`.
+        pub push_authorized_by_code: bool = false;
+    }
 }
 
-/// From which pages browsers may connect. A request without the header `Origin` is from none, and
-/// is let in always.
+keys! {
+    /// A header that a request must have.
+    pub struct PushHeader {
+        /// The name of the header, compared without regard to case.
+        pub name: String = String::new(),
+            Spec::NONE.required().example("\"X-Api-Key\"").check(texts::header_name);
+
+        /// The whole value of the header, without white space around it.
+        pub value: Secret = Secret::new(""),
+            Spec::NONE.required().example("\"...\"").check(texts::header_value);
+    }
+}
+
+impl Table for PushHeader {}
+
+impl Table for Route {
+    const DECIDED_BY: Option<&'static str> = Some("dialect");
+
+    /// The dialect decides the other keys, wherever it stands.
+    fn begin(reader: &mut Reader, entries: &[Entry<'_>]) -> (Self, bool) {
+        let entry = entries.iter().find(|entry| entry.key == "dialect");
+        let known = entry.and_then(|entry| dialect_named(entry.value.as_str()?));
+        let mut route = Self::new("", known.unwrap_or_else(first_dialect));
+        let (limits, heartbeat) = &reader.inherited;
+        route.limits = RouteLimits::inherited(route.dialect, limits, heartbeat);
+        (route, known.is_some())
+    }
+
+    fn allows(&self, key: &Key) -> bool {
+        !key.is_by_dialect() || self.has(key.name)
+    }
+
+    fn noun(&self) -> String {
+        format!("a route of dialect {}", quoted(self.dialect.name()))
+    }
+}
+
+/// The pages from which browsers may connect. A request without the header `Origin` comes from
+/// none and is always accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {
-    /// From any.
+    /// All pages.
     Any,
-    /// From those whose host and port are the ones that the request goes to.
+    /// Pages whose host and port are those that the request goes to.
     Same,
-    /// From these, 1 to 64, each `scheme://host` or `scheme://host:port` in lower case, compared
-    /// without regard to ASCII case.
+    /// Pages of these origins, 1 to 64, each `scheme://host` or `scheme://host:port` in lower case,
+    /// compared without regard to ASCII case.
     List(Vec<String>),
 }
 
-/// What the messages of an `edk` route are.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The form of the messages of an `edk` route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Schema {
-    /// Any message that is well formed as Protocol Buffers; its bytes are handed on as they are.
+    /// Any well-formed message of Protocol Buffers; its bytes are passed on as they are.
     Opaque,
-    /// The `ws.Message` that is built in: `type`, `payload` and `id`.
+    /// The built-in `ws.Message`: `type`, `payload` and `id`.
     Builtin,
-    /// A message of the operator's own.
-    Descriptor {
-        /// A compiled `FileDescriptorSet`, relative to the working directory. It is read when the
-        /// gateway starts, not when the config is checked.
-        file: PathBuf,
-        /// The full name of the message, such as `ws.Message`.
-        message: String,
-        /// The string field that selects the handler; `None`: all messages have the same.
-        command_field: Option<String>,
-    },
+    /// A message of the operator's own, of [`Route::descriptor_set`].
+    Descriptor,
 }
 
-/// The type of frame that a push goes in.
+/// The type of the frame of a push.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PushFrame {
-    /// As the original does unless it is told otherwise.
+    /// Binary, as the original does by default.
     Binary,
-    /// As the original's documentation tells it.
+    /// Text, as the original's documentation configures it.
     Text,
 }
 
-/// What the others on a channel know a sender by.
+/// The name of a sender for the other members of a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sender {
     /// The id of the session, as in an application of the original without users.
@@ -167,60 +276,39 @@ pub enum Sender {
     User,
 }
 
-spelled!(PushFrame: Binary = "binary" Text = "text");
-spelled!(Sender: Session = "session" User = "user");
+spelled!(pub Schema: Opaque = "opaque" Builtin = "builtin" Descriptor = "descriptor");
+spelled!(pub PushFrame: Binary = "binary" Text = "text");
+spelled!(pub Sender: Session = "session" User = "user");
+keyword_values!(Schema PushFrame Sender);
 
 impl Route {
-    /// A route with its path and language, everything else being left out, with the default bounds.
+    /// Creates a route with its path and dialect, every other key at its default.
     pub fn new(path: impl Into<String>, dialect: &'static dyn Dialect) -> Self {
         Self {
             path: path.into(),
             dialect,
-            name: None,
-            namespace: None,
-            origin: None,
-            subprotocols: Vec::new(),
-            playground_path: None,
-            tokens: None,
-            jwt: None,
-            token_from: None,
-            anonymous: false,
-            hooks: None,
-            commands: BTreeMap::new(),
-            channels: Vec::new(),
-            join_on_open: Vec::new(),
-            authenticated_by_code: false,
-            push_authorized_by_code: false,
-            push_path: None,
-            drop_path: None,
-            push_auth: PushAuth::None,
-            trust_user_header: None,
-            kick_out_new_user_conn: false,
-            schema: Schema::Opaque,
-            push_frame: PushFrame::Binary,
-            from: Sender::Session,
-            lenient: false,
-            tap_path: None,
-            tap_secret: None,
             limits: RouteLimits::inherited(dialect, &Limits::default(), &Heartbeat::default()),
+            ..Self::blank()
         }
     }
 
-    /// What the route is called. Without a name of its own it is the first segment of its path,
-    /// `example` for `/example/socket`; where that cannot be a name, it is the dialect's.
+    /// Returns the name of the route. Without one of its own it is the first segment of its path,
+    /// `example` for `/example/socket`, or the dialect's if that is no name.
     ///
-    /// A `projectforge` session that asks for no channel is put on one that is called by this, a
-    /// hyphen and 8 random characters.
+    /// A `projectforge` session that names no channel joins one of this name, a hyphen and 8
+    /// random characters.
     pub fn name(&self) -> &str {
-        let first_segment = || self.path.split('/').nth(1).filter(|it| is_name(it));
+        let segment = self.path.split('/').nth(1);
         match &self.name {
             Some(name) => name,
-            None => first_segment().unwrap_or_else(|| self.dialect.name()),
+            None => segment
+                .filter(|it| texts::is_name(it))
+                .unwrap_or_else(|| self.dialect.name()),
         }
     }
 
-    /// Whether something says what a client's token is worth: a table, a key, a backend, or the
-    /// program that embeds the gateway.
+    /// Whether something authenticates a client's token: a table, a key, a backend, or the
+    /// embedding program.
     pub fn authenticates(&self) -> bool {
         let asks = |hooks: &Hooks| hooks.asks(HookKind::Open) || hooks.asks(HookKind::Authenticate);
         self.tokens.is_some()
@@ -229,8 +317,7 @@ impl Route {
             || self.authenticated_by_code
     }
 
-    /// From which pages browsers may connect. Unless the route says so itself, it is as in the
-    /// original: the same origin for `easyws` and `projectforge`, any for the others.
+    /// Returns the pages from which browsers may connect. Without the key it is as in the original.
     pub fn origin(&self) -> &Origin {
         match &self.origin {
             Some(origin) => origin,
@@ -239,23 +326,28 @@ impl Route {
         }
     }
 
-    /// Whether routes of this language have a key that not all routes have.
+    /// Returns the credentials that a request to `push_path` or `drop_path` must show.
+    pub fn push_auth(&self) -> PushAuth {
+        match (&self.push_secret, &self.push_header) {
+            (Some(secret), _) => PushAuth::Bearer {
+                secret: secret.clone(),
+            },
+            (None, Some(header)) => PushAuth::Header {
+                name: header.name.to_ascii_lowercase(),
+                value: header.value.clone(),
+            },
+            (None, None) => PushAuth::None,
+        }
+    }
+
+    /// Whether routes of its dialect have a key that not all routes have.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.dialect.route_spec().has(key)
     }
 }
 
-/// Whether a route can be called so.
-pub(super) fn is_name(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_part)
-}
-
-/// The longest name of a route, in bytes.
-pub(super) const NAME_BYTES_MAX: usize = 64;
-
 impl RouteLimits {
-    /// The bounds of a route of this dialect that sets none of its own.
+    /// Returns the limits of a route of this dialect that sets none of its own.
     #[must_use]
     pub fn inherited(dialect: &dyn Dialect, limits: &Limits, heartbeat: &Heartbeat) -> Self {
         let mut inherited = Self {
@@ -270,104 +362,72 @@ impl RouteLimits {
     }
 }
 
-/// The language of that name, if a route can have it.
-pub(super) fn language(name: &str) -> Result<&'static dyn Dialect, String> {
-    let found = dialect::of_routes().find(|it| it.name() == name);
-    found.ok_or_else(|| unknown(name, &language_names()))
+fn dialect_named(name: &str) -> Option<&'static dyn Dialect> {
+    dialect::of_routes().find(|it| it.name() == name)
 }
 
-/// The names of all languages that a route can have.
-pub(super) fn language_names() -> Vec<&'static str> {
+/// Returns the names of all dialects that a route can have.
+pub(super) fn dialect_names() -> Vec<&'static str> {
     dialect::of_routes().map(Dialect::name).collect()
 }
 
-/// A key of `[[routes]]`.
-pub(super) struct RouteKey {
-    pub(super) key: &'static str,
-    /// Whether routes have it whatever their language; otherwise the language says so.
-    is_for_all: bool,
-    /// Whether a route has set it, whatever its language.
-    is_set: fn(&Route) -> bool,
+fn first_dialect() -> &'static dyn Dialect {
+    dialect::of_routes().next().expect("there are dialects")
 }
 
-impl RouteKey {
-    const fn for_all(key: &'static str) -> Self {
-        Self {
-            key,
-            is_for_all: true,
-            is_set: |_| false,
+impl Value for &'static dyn Dialect {
+    fn shape(_: &Spec) -> Shape {
+        Shape::Words(dialect_names())
+    }
+
+    fn read(reader: &mut Reader, entry: &Entry<'_>, _: &Spec) -> Option<Self> {
+        reader.parsed(entry, |name| {
+            dialect_named(name).ok_or_else(|| unknown(name, &dialect_names()))
+        })
+    }
+
+    /// For routes made in code: a tap's dialect is none of a route.
+    fn check(&self, at: &str, _: &Spec, errors: &mut Errors) {
+        if dialect_named(self.name()).is_none() {
+            errors.error(at, unknown(self.name(), &dialect_names()));
         }
-    }
-
-    const fn for_some(key: &'static str, is_set: fn(&Route) -> bool) -> Self {
-        Self {
-            key,
-            is_for_all: false,
-            is_set,
-        }
-    }
-
-    /// Whether routes of this language have it.
-    pub(super) fn is_for(&self, dialect: &dyn Dialect) -> bool {
-        self.is_for_all || dialect.route_spec().has(self.key)
-    }
-
-    /// Whether a route, made in code, has set it although its language has no use for it.
-    pub(super) fn is_misplaced(&self, route: &Route) -> bool {
-        !self.is_for(route.dialect) && (self.is_set)(route)
     }
 }
 
-/// What may stand in a route, in the order in which it is told to an operator.
-pub(super) const ROUTE_KEYS: &[RouteKey] = {
-    let has_descriptor = |route: &Route| matches!(route.schema, Schema::Descriptor { .. });
-    &[
-        RouteKey::for_all("path"),
-        RouteKey::for_all("dialect"),
-        RouteKey::for_all("name"),
-        RouteKey::for_all("namespace"),
-        RouteKey::for_all("origin"),
-        RouteKey::for_some("subprotocols", |it| !it.subprotocols.is_empty()),
-        RouteKey::for_some("playground_path", |it| it.playground_path.is_some()),
-        RouteKey::for_some("tokens", |it| it.tokens.is_some()),
-        RouteKey::for_some("token_from", |it| it.token_from.is_some()),
-        RouteKey::for_some("anonymous", |it| it.anonymous),
-        RouteKey::for_some("jwt", |it| it.jwt.is_some()),
-        RouteKey::for_some("hooks", |it| it.hooks.is_some()),
-        RouteKey::for_some("commands", |it| !it.commands.is_empty()),
-        RouteKey::for_some("channels", |it| !it.channels.is_empty()),
-        RouteKey::for_some("join_on_open", |it| !it.join_on_open.is_empty()),
-        RouteKey::for_some("push_path", |it| it.push_path.is_some()),
-        RouteKey::for_some("drop_path", |it| it.drop_path.is_some()),
-        RouteKey::for_some("push_secret", |it| {
-            matches!(it.push_auth, PushAuth::Bearer { .. })
-        }),
-        RouteKey::for_some("push_header", |it| {
-            matches!(it.push_auth, PushAuth::Header { .. })
-        }),
-        RouteKey::for_some("trust_user_header", |it| it.trust_user_header.is_some()),
-        RouteKey::for_some("kick_out_new_user_conn", |it| it.kick_out_new_user_conn),
-        RouteKey::for_some("schema", |it| it.schema != Schema::Opaque),
-        RouteKey::for_some("descriptor_set", has_descriptor),
-        RouteKey::for_some("message", has_descriptor),
-        RouteKey::for_some("command_field", has_descriptor),
-        RouteKey::for_some("push_frame", |it| it.push_frame != PushFrame::Binary),
-        RouteKey::for_some("from", |it| it.from != Sender::Session),
-        RouteKey::for_some("lenient", |it| it.lenient),
-        RouteKey::for_some("tap_path", |it| it.tap_path.is_some()),
-        RouteKey::for_some("tap_secret", |it| it.tap_secret.is_some()),
-        RouteKey::for_all("message_bytes_max"),
-        RouteKey::for_all("outbox_bytes_max"),
-        RouteKey::for_all("ping_interval_ms"),
-        RouteKey::for_all("idle_timeout_ms"),
-        RouteKey::for_some("registration_timeout_ms", |it| {
-            it.limits.registration_timeout_ms != RouteLimits::default().registration_timeout_ms
-        }),
-        RouteKey::for_some("requests_in_flight_max", |it| {
-            it.limits.requests_in_flight_max != RouteLimits::default().requests_in_flight_max
-        }),
-    ]
-};
+impl Value for Origin {
+    fn shape(_: &Spec) -> Shape {
+        let words = Shape::Words(vec!["any", "same"]);
+        Shape::OneOf(vec![words, Shape::List(Box::new(Shape::Text))])
+    }
+
+    fn read(reader: &mut Reader, entry: &Entry<'_>, spec: &Spec) -> Option<Self> {
+        const ALLOWED: &str = "\"any\", \"same\" and lists such as [\"https://a.example\"]";
+        match entry.value.as_str() {
+            Some("any") => Some(Self::Any),
+            Some("same") => Some(Self::Same),
+            Some(word) => {
+                let word = quoted(word);
+                reader.error(entry, format!("{word} is unknown, allowed are {ALLOWED}"));
+                None
+            }
+            None if !entry.value.is_array() => {
+                reader.wrong_type(entry, &format!("must be one of {ALLOWED}"));
+                None
+            }
+            None => Value::read(reader, entry, spec).map(Self::List),
+        }
+    }
+
+    fn check(&self, at: &str, _: &Spec, errors: &mut Errors) {
+        if let Self::List(list) = self {
+            list.check(
+                at,
+                &Spec::NONE.count(1, ORIGINS_MAX).check(texts::origin),
+                errors,
+            );
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -375,6 +435,7 @@ mod tests {
 
     use super::*;
     use crate::dialect::wsrv::Wsrv;
+    use crate::vocabulary::limits::Settings as _;
 
     #[test]
     fn a_route_is_called_by_the_first_segment_of_its_path() {
@@ -427,17 +488,19 @@ mod tests {
 
     #[test]
     fn every_bound_of_a_route_is_among_its_keys() {
-        let last = &ROUTE_KEYS[ROUTE_KEYS.len() - RouteLimits::SETTINGS.len()..];
+        let keys = Route::keys();
+        let last = &keys[keys.len() - RouteLimits::SETTINGS.len()..];
         let settings = RouteLimits::SETTINGS.iter().map(|setting| setting.key);
-        assert!(settings.eq(last.iter().map(|key| key.key)));
+        assert!(settings.eq(last.iter().map(|key| key.name)));
     }
 
     #[test]
     fn what_a_language_has_is_a_key() {
         for dialect in dialect::of_routes() {
             for key in dialect.route_spec().keys.split(' ') {
-                let known = ROUTE_KEYS.iter().find(|known| known.key == key);
-                assert!(known.is_some_and(|it| !it.is_for_all), "{dialect:?}: {key}");
+                let keys = Route::keys();
+                let known = keys.iter().find(|known| known.name == key);
+                assert!(known.is_some_and(Key::is_by_dialect), "{dialect:?}: {key}");
             }
         }
     }

@@ -1,77 +1,191 @@
-//! Who may do something: join or publish to a channel, give a command.
+//! Rules of access: who may join or publish to a channel, or give a command.
 //!
-//! A rule is data; what it means for one client is decided where clients are known
-//! (`src/builtin/rules.rs`).
+//! A rule is data; `src/builtin/rules.rs` applies it to a client.
 
+use super::error::Errors;
+use super::key::{Keys as _, Shape, Spec, Table, Value, keys};
+use super::keywords::{keyword_values, quoted, spelled};
+use super::read::{Entry, Reader};
 use super::secret::Secret;
+use super::texts::{self, CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
 
-/// Who may join, publish or give a command.
+/// The clients that may join, publish or give a command.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Rule {
-    /// Anyone.
+    /// All clients.
     #[default]
     Anyone,
-    /// No client. The embedder's code, the server API and hooks are not asked.
+    /// No client. The embedder's code, the server API and hooks are not restricted.
     Nobody,
     /// Clients that have a user.
     Identified,
-    /// The user whom the channel's pattern names by `{user}`, and nobody else.
+    /// The user whom the channel's pattern names by `{user}`.
     Owner,
     /// Clients that connected with one of these tokens, 1 to 1,024.
     Tokens(Vec<Secret>),
-    /// Clients whose JWT has this claim with this value: a string that is equal, a number or
-    /// boolean spelled so, or an array that has such an element.
+    /// Clients whose JWT has this claim with this value: an equal string, a number or boolean of
+    /// that spelling, or an array with such an element.
     Claim {
-        /// The claim's name.
+        /// The name of the claim.
         name: String,
-        /// The value that is wanted.
+        /// The required value.
         value: String,
     },
-    /// Whom the backend of the route's hooks allows.
+    /// Clients that the backend of the route's hooks allows.
     Hook,
 }
 
-/// A channel, or all whose names fit a pattern, and who may do what there. It holds in the route's
-/// namespace, whatever language clients speak.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ChannelSetting {
-    /// A name, or a pattern: `*` is any text, `{user}` the name of a user. See
-    /// [`ChannelPattern`](crate::channel_pattern::ChannelPattern).
-    pub name: String,
-    /// When it begins to exist.
-    pub create: Create,
-    /// Who may join.
-    pub join: Rule,
-    /// Who may publish, by the built-in `publish`. Whoever does must be on the channel too.
-    pub publish: Rule,
+keys! {
+    /// A channel, or all channels that match a pattern, with the rules of access:
+    /// `[[routes.channels]]`. It holds in the namespace of the route, for clients of every dialect.
+    pub struct ChannelSetting {
+        /// A name, or a pattern: one `*` stands for any text, or one `{user}` for the name of a
+        /// user. Of two patterns that match, the first counts; a name counts before a pattern.
+        pub name: String = String::new(), Spec::NONE.required().example("\"room-*\"");
+
+        /// When the channel begins to exist: `advance`, with the gateway, or `first-join`, until
+        /// the last member leaves. Without this key, a name exists in advance and a pattern from
+        /// the first join; a pattern has no other value.
+        pub create: Option<Create> = None, Spec::NONE.example("\"first-join\"");
+
+        /// Who may join.
+        ///
+        /// - `anyone`: all clients.
+        /// - `nobody`: no client; the server API and hooks are not restricted.
+        /// - `identified`: clients that have a user.
+        /// - `owner`: the user that stands for `{user}` in the name.
+        /// - `hook`: clients that the backend of the route's hooks allows.
+        /// - `{ tokens = ["..."] }`: clients that connected with one of these tokens.
+        /// - `{ claim = "role", value = "admin" }`: clients whose JWT has this claim.
+        pub join: Rule = Rule::Anyone, Spec::NONE;
+
+        /// Who may publish by a command; a rule as for `join`. A publisher must be a member, too.
+        pub publish: Rule = Rule::Anyone, Spec::NONE;
+    }
 }
+
+keys! {
+    /// A rule that is a table: tokens, or a claim with its value.
+    struct RuleTable {
+        /// Tokens, 1 to 1024.
+        pub tokens: Vec<Secret> = Vec::new(), Spec::NONE.example("[\"...\"]");
+
+        /// The name of a claim of the JWT.
+        pub claim: Option<String> = None, Spec::NONE.example("\"role\"");
+
+        /// The required value of the claim: an equal string, a number or boolean of that spelling,
+        /// or an array with such an element.
+        pub value: Option<String> = None, Spec::NONE.example("\"admin\"");
+    }
+}
+
+impl Table for ChannelSetting {}
+impl Table for RuleTable {}
 
 /// When a channel begins to exist.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Create {
-    /// With the gateway; it is listed also while nobody is on it. Not for patterns.
+    /// With the gateway; it is listed also while it has no member. Not for patterns.
     Advance,
-    /// When the first joins; it is forgotten with its name when the last leaves.
+    /// With its first member; it ends when the last leaves.
     FirstJoin,
 }
 
-super::words::spelled!(Create: Advance = "advance" FirstJoin = "first-join");
+spelled!(pub Create: Advance = "advance" FirstJoin = "first-join");
+keyword_values!(Create);
 
 impl ChannelSetting {
-    /// A channel, or channels, that anyone may join and publish to. A name exists in advance, what
-    /// fits a pattern from the first join on.
+    /// Creates a channel, or channels, that all clients may join and publish to.
     pub fn new(name: impl Into<String>) -> Self {
-        let name = name.into();
-        let is_pattern = crate::vocabulary::channel_pattern::is_pattern(&name);
         Self {
-            name,
-            create: if is_pattern {
-                Create::FirstJoin
-            } else {
-                Create::Advance
-            },
-            join: Rule::Anyone,
-            publish: Rule::Anyone,
+            name: name.into(),
+            ..Self::blank()
         }
     }
+
+    /// Returns when the channel begins to exist, also where the config does not say so.
+    #[must_use]
+    pub fn creation(&self) -> Create {
+        let is_pattern = crate::vocabulary::channel_pattern::is_pattern(&self.name);
+        let default = if is_pattern {
+            Create::FirstJoin
+        } else {
+            Create::Advance
+        };
+        self.create.unwrap_or(default)
+    }
 }
+
+/// The rules that are a word.
+const WORDS: [(&str, Rule); 5] = [
+    ("anyone", Rule::Anyone),
+    ("nobody", Rule::Nobody),
+    ("identified", Rule::Identified),
+    ("owner", Rule::Owner),
+    ("hook", Rule::Hook),
+];
+
+impl Value for Rule {
+    fn shape(_: &Spec) -> Shape {
+        let words = WORDS.iter().map(|(word, _)| *word).collect();
+        Shape::OneOf(vec![Shape::Words(words), Shape::Table(RuleTable::keys())])
+    }
+
+    fn read(reader: &mut Reader, entry: &Entry<'_>, _: &Spec) -> Option<Self> {
+        const ALLOWED: &str = "\"anyone\", \"nobody\", \"identified\", \"owner\", \"hook\", \
+            { tokens = [\"...\"] } and { claim = \"...\", value = \"...\" }";
+        if let Some(text) = entry.value.as_str() {
+            let rule = WORDS.into_iter().find(|(word, _)| *word == text);
+            let unknown = || format!("{} is unknown, allowed are {ALLOWED}", quoted(text));
+            return reader.ok(entry, rule.map(|(_, rule)| rule).ok_or_else(unknown));
+        }
+        let Some(table) = entry.value.as_table() else {
+            reader.wrong_type(entry, &format!("must be one of {ALLOWED}"));
+            return None;
+        };
+        let entries = reader.entries(&entry.path, table);
+        let has_tokens = entries.iter().any(|entry| entry.key == "tokens");
+        let table: RuleTable = reader.fill(&entry.path, &entries);
+        if reader.errors.is_wrong(&entry.path) {
+            return None;
+        }
+        let rule = match (has_tokens, table.claim, table.value) {
+            (true, None, None) => Ok(Self::Tokens(table.tokens)),
+            (false, Some(name), Some(value)) => Ok(Self::Claim { name, value }),
+            _ => Err("must have tokens, or a claim and its value".to_owned()),
+        };
+        reader.ok(entry, rule)
+    }
+
+    fn check(&self, at: &str, _: &Spec, errors: &mut Errors) {
+        match self {
+            Self::Tokens(tokens) if !(1..=TOKENS_MAX).contains(&tokens.len()) => {
+                let count = tokens.len();
+                let problem = format!("lists {count} tokens, allowed are 1 to {TOKENS_MAX}");
+                errors.error(&format!("{at}.tokens"), problem);
+            }
+            Self::Claim { name, value } => {
+                let lengths = [
+                    ("claim", name, CLAIM_NAME_BYTES_MAX),
+                    ("value", value, CLAIM_VALUE_BYTES_MAX),
+                ];
+                for (key, text, bytes_max) in lengths {
+                    errors.check(&format!("{at}.{key}"), texts::length(text, bytes_max));
+                }
+            }
+            Self::Anyone
+            | Self::Nobody
+            | Self::Identified
+            | Self::Owner
+            | Self::Tokens(_)
+            | Self::Hook => {}
+        }
+    }
+
+    fn toml(&self) -> Option<String> {
+        let word = WORDS.iter().find(|(_, rule)| rule == self);
+        word.map(|(word, _)| quoted(word))
+    }
+}
+
+const TOKENS_MAX: usize = 1_024;

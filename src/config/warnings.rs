@@ -1,17 +1,17 @@
-//! What an operator is warned of in a config that can be used.
+//! Warnings about a valid config.
 
 use super::{Config, Origin, PushAuth, Route, TokenSource};
 use crate::dialect::TokenPlace;
 
 impl Config {
-    /// What is allowed and probably not meant: one line each, which begins with the key. No secret
-    /// is shown.
+    /// Returns a line, which begins with the key, for each setting that is valid and probably a
+    /// mistake. No secret is shown.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.short_secrets().collect();
         if self.api.keys.is_empty() && !self.api.allowed_origins.is_empty() {
             warnings.push(
-                "api.allowed_origins: without [api] keys no page of another host is served"
+                "api.allowed_origins: without [api] keys, no page of another host is served"
                     .to_owned(),
             );
         }
@@ -43,12 +43,13 @@ impl Config {
         warnings
     }
 
-    /// The paths of a route that serve nobody, with their keys and what would guard them.
+    /// Returns the paths of a route that reject all requests, each with its key and the key of the
+    /// secret that would open it.
     fn closed_paths<'c>(
         &self,
         route: &'c Route,
     ) -> impl Iterator<Item = (&'static str, &'c str, &'static str)> {
-        let is_keyless = route.push_auth == PushAuth::None && !route.push_authorized_by_code;
+        let is_keyless = route.push_auth() == PushAuth::None && !route.push_authorized_by_code;
         let push = "push_secret";
         let paths = [
             ("push_path", &route.push_path, push, is_keyless),
@@ -78,16 +79,14 @@ impl Config {
             ))
         });
         let routes = self.routes.iter().enumerate().flat_map(|(index, route)| {
-            let push = match &route.push_auth {
-                PushAuth::None => None,
-                PushAuth::Bearer { secret } => Some(("push_secret", secret)),
-                PushAuth::Header { value, .. } => Some(("push_header.value", value)),
-            };
-            let tap = route
-                .tap_secret
-                .as_ref()
-                .map(|secret| ("tap_secret", secret));
-            let of_route = push.into_iter().chain(tap);
+            let header = route.push_header.as_ref().map(|header| &header.value);
+            let of_route = [
+                ("push_secret", route.push_secret.as_ref()),
+                ("push_header.value", header),
+                ("tap_secret", route.tap_secret.as_ref()),
+            ];
+            let of_route = of_route.into_iter();
+            let of_route = of_route.filter_map(|(key, secret)| Some((key, secret?)));
             of_route.map(move |(key, secret)| (format!("routes[{index}].{key}"), secret))
         });
         let all = keys.chain(backends).chain(routes);
@@ -103,7 +102,7 @@ impl Config {
     }
 }
 
-/// Whether clients of a route show who they are by what their browsers send without being asked.
+/// Whether a token of the route may be in a cookie, which browsers send by themselves.
 fn sends_cookies(route: &Route) -> bool {
     let sources = route.token_from.as_deref().unwrap_or_default();
     route.dialect.route_spec().token == TokenPlace::Cookie
@@ -112,7 +111,7 @@ fn sends_cookies(route: &Route) -> bool {
             .any(|source| matches!(source, TokenSource::Cookie(_)))
 }
 
-/// A shorter secret is warned of.
+/// The length below which a secret can be guessed, in characters.
 const SECRET_BYTES_MIN: usize = 16;
 
 #[cfg(test)]

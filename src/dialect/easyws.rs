@@ -76,7 +76,6 @@ impl Dialect for Easyws {
             default_route: Some(DefaultRoute {
                 name: "easyws",
                 has_playground: true,
-                keys: DEFAULT_KEYS,
                 has_chat: true,
                 channels: Some("room*"),
                 ..DefaultRoute::default()
@@ -250,11 +249,6 @@ const COMMAND_BYTES_MAX: usize = 255;
 const RESERVED: &str = "websocket";
 
 /// What the default config says of its route.
-const DEFAULT_KEYS: &str = r#"
-# Which token, in the cookie "auth", names which user. With this table any other token is refused.
-# tokens = { "aaa" = "jack", "bbb" = "jack" }
-"#;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -70,7 +70,13 @@ impl Dialect for Edk {
             // No page can send its header.
             default_route: Some(DefaultRoute {
                 name: "edk",
-                keys: DEFAULT_KEYS,
+                keys: &[
+                    ("join_on_open", r#"["lobby"]"#),
+                    (
+                        "commands",
+                        r#"{ "" = { action = "publish", channel = "lobby" } }"#,
+                    ),
+                ],
                 ..DefaultRoute::default()
             }),
             ..RouteSpec::default()
@@ -250,37 +256,6 @@ const INVALID_TOKEN: Rejection = Rejection {
 };
 
 /// What the default config says of its route.
-const DEFAULT_KEYS: &str = r#"
-# Which token, in Sec-WebSocket-Protocol, names which user. With this table any other token is
-# refused, and so is a header x-user-id that names another user.
-# tokens = { "aaa" = "jack", "bbb" = "jack" }
-
-# Believe the header x-user-id. Without this key it is believed in requests of this machine, as
-# api.open says, or with --insecure. Say true only if whatever stands in front sets that header
-# itself.
-# trust_user_header = true
-
-# Refuse the newcomer, with 409, when a user connects who is connected already. Otherwise the old
-# connection is closed with 4001 and the newcomer let in.
-# kick_out_new_user_conn = false
-
-# What messages are: "opaque" (any that are well formed as Protocol Buffers), "builtin" (a message
-# of type, payload and id) or "descriptor" (a message of your own).
-# schema = "opaque"
-
-# With "descriptor", the compiled FileDescriptorSet, the full name of the message in it, and, if
-# there is one, the string field that selects the command.
-# schema = "descriptor"
-# descriptor_set = "ws.binpb"
-# message = "ws.Message"
-# command_field = "type"
-
-# Opaque messages have no command, which is the command "", and name no channel. Here all sessions
-# are on one, and what one of them says goes to all. More about commands is below, at "wsrv".
-join_on_open = ["lobby"]
-commands = { "" = { action = "publish", channel = "lobby" } }
-"#;
-
 #[cfg(test)]
 mod tests {
     use super::*;

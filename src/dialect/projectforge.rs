@@ -88,7 +88,6 @@ impl Dialect for Projectforge {
             default_route: Some(DefaultRoute {
                 name: "projectforge",
                 has_playground: true,
-                keys: DEFAULT_KEYS,
                 has_chat: true,
                 ..DefaultRoute::default()
             }),
@@ -411,20 +410,5 @@ const INDENTATION_BYTES_FREE: usize = 4096;
 const INDENTATION_BYTES_MAX: usize = 1 << 20;
 
 /// What the default config says of its route.
-const DEFAULT_KEYS: &str = r#"
-# What others know a sender by: "session" (its id) or "user" (the name of its user).
-# from = "session"
-
-# Read messages as the original did before its version 1.7.23: keys in any case, the last of several
-# wins, half a surrogate pair and invalid UTF-8 become U+FFFD, what follows the object is ignored.
-# Otherwise any of these ends the session with 1007, as in the original of today.
-# lenient = false
-
-# The WebSocket path where all traffic of the route's namespace can be watched, and what a request
-# to it must show as "Authorization: Bearer <secret>". Without these keys, nowhere, and nothing.
-# tap_path = "/tap"
-# tap_secret = "..."
-"#;
-
 #[cfg(test)]
 mod tests;

@@ -86,10 +86,8 @@ pub struct DefaultRoute {
     pub name: &'static str,
     /// Whether a page to try it is served, at `/playground/` and its name.
     pub has_playground: bool,
-    /// Lines of TOML, each key with a comment and behind an empty line.
-    pub keys: &'static str,
-    /// Lines of TOML that come behind the bounds, since a table begins there.
-    pub tables: &'static str,
+    /// The keys that it sets, each with its value in TOML.
+    pub keys: &'static [(&'static str, &'static str)],
     /// Whether it has the commands of a chat: `echo`, `join`, `leave`, `publish` and `hello`.
     pub has_chat: bool,
     /// A name or pattern of channels that are declared.

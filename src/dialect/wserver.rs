@@ -45,8 +45,7 @@ impl Dialect for Wserver {
             default_route: Some(DefaultRoute {
                 name: "ws",
                 has_playground: true,
-                keys: DEFAULT_KEYS,
-                tables: DEFAULT_TABLES,
+                keys: &[("push_path", "\"/push\""), ("drop_path", "\"/drop\"")],
                 ..DefaultRoute::default()
             }),
             ..RouteSpec::default()
@@ -136,29 +135,7 @@ const REGISTER: Wanted<2, 0> = Wanted::new(["token", "event"], []);
 const PUSH: Wanted<3, 0> = Wanted::new(["userId", "event", "message"], []);
 
 /// What the default config says of its route.
-const DEFAULT_KEYS: &str = r#"
-# Where messages are pushed with POST, for "wserver" only. Without this key, nowhere.
-push_path = "/push"
-
-# Where the sessions of a user are dropped with POST, for "wserver" only. Without this key, nowhere.
-drop_path = "/drop"
-
-# What a pusher must show, for "wserver" only: one of these two. Without them, nothing, but only
-# requests of this machine are served, as api.open says. The secret is sent as
-# "Authorization: Bearer <secret>"; the header is compared as it is.
-# push_secret = "..."
-# push_header = { name = "X-Api-Key", value = "..." }
-"#;
-
 /// The table behind the bounds.
-const DEFAULT_TABLES: &str = r#"
-# Which token names which user; several tokens may name one. Without this table every token is
-# itself the name of its user; with it, a registration with any other token is ignored.
-# [routes.tokens]
-# "aaa" = "jack"
-# "bbb" = "jack"
-"#;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -74,7 +74,6 @@ impl Dialect for Wsrv {
             default_route: Some(DefaultRoute {
                 name: "wsrv",
                 has_playground: true,
-                keys: DEFAULT_KEYS,
                 has_chat: true,
                 ..DefaultRoute::default()
             }),
@@ -274,25 +273,6 @@ const SEQNO_LETTERS: &[u8; 64] =
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 
 /// What the default config says of its route.
-const DEFAULT_KEYS: &str = r#"
-# Which token names which user. With this table any other token is refused.
-# tokens = { "aaa" = "jack", "bbb" = "jack" }
-
-# Where tokens are taken from, for "wsrv" and "projectforge" only: the first that is there of 1 to 8
-# of "bearer" (behind "Authorization: Bearer"), "header:NAME", "cookie:NAME" and "query:NAME".
-# token_from = ["bearer", "query:token"]
-
-# Let in clients without a token, as nobody, for "wsrv" and "projectforge" only.
-# anonymous = false
-
-# The type of frame that a push goes in: "binary" or "text". A response goes in one of the type in
-# which its request came.
-# push_frame = "binary"
-
-# Milliseconds without a message to a close; in this dialect pings and pongs do not count.
-# idle_timeout_ms = 30_000
-"#;
-
 #[cfg(test)]
 mod tests {
     use super::*;

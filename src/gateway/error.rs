@@ -1,7 +1,7 @@
 //! Why a gateway does not start, in words for its operator.
 
 use crate::builtin;
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigErrors};
 use crate::driver::start_error::StartError;
 use crate::driver::threads::NotStarted;
 use crate::handler::SetupError;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub enum Error {
     /// The config is not valid.
     #[error(transparent)]
-    Config(ConfigError),
+    Config(ConfigErrors),
     /// A descriptor set cannot be used.
     #[error("route {path}: {}: {problem}", file.display())]
     Descriptor {
@@ -46,6 +46,34 @@ pub enum Error {
     /// The machine does not give what is needed.
     #[error(transparent)]
     Start(StartError),
+}
+
+impl Error {
+    /// Returns the key of the config that names an unusable file or backend, with the problem;
+    /// `None` for every other error.
+    #[must_use]
+    pub fn config_key(&self, config: &Config) -> Option<(String, String)> {
+        let route_key = |path: &str, key: &str| {
+            let index = config.routes.iter().position(|it| it.path == path)?;
+            Some(format!("routes[{index}].{key}"))
+        };
+        match self {
+            Self::Descriptor {
+                path,
+                file,
+                problem,
+            } => {
+                let problem = format!("{}: {problem}", file.display());
+                Some((route_key(path, "descriptor_set")?, problem))
+            }
+            Self::Keys { path, problem } => Some((route_key(path, "jwt")?, problem.clone())),
+            Self::Backend { name, problem } => {
+                let index = config.backends.iter().position(|it| it.name == *name)?;
+                Some((format!("backends[{index}]"), problem.clone()))
+            }
+            Self::Config(_) | Self::Setup(_) | Self::Start(_) => None,
+        }
+    }
 }
 
 impl From<NotStarted> for Error {

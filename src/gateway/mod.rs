@@ -404,12 +404,16 @@ impl fmt::Debug for Builder {
 /// Reads the files that a valid config names, of keys, certificates and descriptors, as a start
 /// would.
 ///
-/// # Errors
-///
-/// What is wrong with one of them.
-pub fn check_files(config: &Config) -> Result<(), Error> {
-    Builtin::open(config)?;
-    host_settings(config).map(drop)
+/// Returns an error for each that cannot be used.
+#[must_use]
+pub fn check_files(config: &Config) -> Vec<Error> {
+    let routes = config.routes.iter().flat_map(|route| {
+        let keys = Builtin::check_route(route, config).map_err(Error::from);
+        [keys.err(), settings::schema_of(route).err()]
+    });
+    let backends = config.backends.iter();
+    let backends = backends.map(|it| Builtin::check_backend(it).map_err(Error::from).err());
+    routes.chain(backends).flatten().collect()
 }
 
 /// The most memory that a gateway with this config takes on this machine.

@@ -164,23 +164,26 @@ fn intern_encodings(routes: &mut [RouteSettings]) {
 }
 
 /// What the messages of a route are; a descriptor set is read from its file.
-fn schema_of(route: &Route) -> Result<dialect::Schema, Error> {
-    match &route.schema {
+pub(super) fn schema_of(route: &Route) -> Result<dialect::Schema, Error> {
+    match route.schema {
         Schema::Opaque => Ok(dialect::Schema::Opaque),
         Schema::Builtin => Ok(dialect::Schema::Builtin),
-        Schema::Descriptor {
-            file,
-            message,
-            command_field,
-        } => {
+        Schema::Descriptor => {
+            let keys = (&route.descriptor_set, &route.message);
+            let (Some(file), Some(message)) = keys else {
+                unreachable!("a valid route has both beside this schema");
+            };
             let problem = |problem: String| Error::Descriptor {
                 path: route.path.clone(),
                 file: file.clone(),
                 problem,
             };
             let bytes = std::fs::read(file).map_err(|error| problem(error.to_string()))?;
-            let schema =
-                protobuf::Schema::from_descriptor_set(&bytes, message, command_field.as_deref());
+            let schema = protobuf::Schema::from_descriptor_set(
+                &bytes,
+                message,
+                route.command_field.as_deref(),
+            );
             let schema = schema.map_err(|error| problem(error.to_string()))?;
             Ok(dialect::Schema::Descriptor(Arc::new(schema)))
         }
@@ -216,7 +219,7 @@ fn served_paths(config: &Config) -> Vec<ServedPath> {
     let mut paths = Vec::new();
     let mut next_tap = config.routes.len();
     for (route, index) in config.routes.iter().zip(0..) {
-        let auth = || route.push_auth.clone();
+        let auth = || route.push_auth();
         let mut serve = |path: &Option<String>, what: Served| {
             if let Some(path) = path.clone() {
                 paths.push(ServedPath { path, what });

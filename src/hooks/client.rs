@@ -85,17 +85,21 @@ impl Backends {
     ///
     /// [`OpenError::Backend`] if one of them can never be asked.
     pub(crate) fn open(config: &Config) -> Result<Arc<Self>, OpenError> {
-        let open = |backend| {
-            OpenBackend::open(backend).map_err(|problem| OpenError::Backend {
-                name: backend.name.clone(),
-                problem,
-            })
-        };
-        let all: Result<Vec<_>, OpenError> = config.backends.iter().map(open).collect();
+        let all = config.backends.iter().map(open_backend);
+        let all: Result<Vec<_>, OpenError> = all.collect();
         Ok(Arc::new(Self {
             all: all?.into_iter().map(Arc::new).collect(),
             seed: random_bytes().map_err(OpenError::Random)?,
         }))
+    }
+
+    /// Reads the files of one backend as [`Backends::open`] does, without keeping them.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Backend`] if no request can be sent to it.
+    pub(crate) fn check(backend: &Backend) -> Result<(), OpenError> {
+        open_backend(backend).map(drop)
     }
 
     /// How each of them does, in the order of the config. Nothing in it is secret.
@@ -144,6 +148,13 @@ impl Backends {
         let all: Result<Vec<_>, OpenError> = self.all.iter().map(client).collect();
         Ok(Rc::new(ShardBackends(all?)))
     }
+}
+
+fn open_backend(backend: &Backend) -> Result<OpenBackend, OpenError> {
+    OpenBackend::open(backend).map_err(|problem| OpenError::Backend {
+        name: backend.name.clone(),
+        problem,
+    })
 }
 
 impl ShardBackends {

@@ -6,6 +6,7 @@
 //! Node.js or the packages the tests fail and say what to install.
 
 mod program;
+mod schema;
 
 use campanile::codec::protobuf;
 use campanile_tests::node;
@@ -75,6 +76,7 @@ fn every_script_is_run_here() {
         "edk",
         "playground",
         "projectforge",
+        "schema",
         "wserver",
         "wsrv",
     ];

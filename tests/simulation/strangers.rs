@@ -327,7 +327,7 @@ fn whoever_is_being_answered_is_not_evicted_and_the_newcomer_hears_503() {
 fn a_wrong_secret_makes_nobody_known() {
     let mut config = config(4);
     let secret = campanile::config::Secret::new("right");
-    config.routes[0].push_auth = campanile::config::PushAuth::Bearer { secret };
+    config.routes[0].push_secret = Some(secret);
     let mut street = Street::new(config);
     let with = |secret: &str| {
         let head = format!("POST /push HTTP/1.1\r\nAuthorization: Bearer {secret}\r\n");

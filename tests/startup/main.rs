@@ -99,7 +99,7 @@ fn a_bad_config_is_one_line_for_check_and_for_serving() {
         channels_per_session_max, commands_max, claims_waiting_max, busy_poll_us, \
         handler_stall_ms, mailbox_messages_max, mailbox_bytes_max, sends_per_enter_max, \
         sends_per_turn_max, looks_per_turn_max, gather_bytes_max, pushes_in_flight_max";
-    let unknown = format!("2: unknown key \"limits.bogus\"; allowed here: {allowed}");
+    let unknown = format!("2: limits.bogus: unknown key; allowed here: {allowed}");
     let small = "2: limits.outbox_bytes_max: 12 is too small, allowed are 4096 to 1073741824";
     let wsrv = "[[routes]]\npath = '/a'\ndialect = 'wsrv'\n";
     let backend = "4: routes[0].hooks.backend: \"app\" is unknown, there are no [[backends]]";

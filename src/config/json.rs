@@ -1,44 +1,40 @@
 //! A value of a TOML file as JSON: tables in the order of the file, numbers by their value.
 
-use super::super::error::ConfigError;
-use super::reader::{Entry, Reader};
 use toml::de::DeValue;
 
+use super::read::{Entry, Reader};
+
 impl Reader {
-    /// The value of `entry`, spelled as JSON.
-    pub(super) fn json(&mut self, entry: &Entry<'_>) -> Result<String, ConfigError> {
+    /// Returns the value as JSON, or records which part of it JSON cannot express.
+    pub(super) fn json(&mut self, entry: &Entry<'_>) -> Option<String> {
         let mut json = String::new();
         self.put_json(entry, &mut json)?;
-        Ok(json)
+        Some(json)
     }
 
-    /// The parser has bounded how deep a value is.
-    fn put_json(&mut self, whole: &Entry<'_>, json: &mut String) -> Result<(), ConfigError> {
+    /// The parser bounds the depth of the recursion.
+    fn put_json(&mut self, whole: &Entry<'_>, json: &mut String) -> Option<()> {
         match whole.value {
             DeValue::String(text) => put_text(json, text),
             DeValue::Boolean(value) => json.push_str(if *value { "true" } else { "false" }),
             DeValue::Integer(number) => {
                 let value = i64::from_str_radix(number.as_str(), number.radix());
-                let value = value.map_err(|_| {
-                    let problem = format!("{number} has more than 64 bits");
-                    self.places.complain(&whole.path, problem)
-                })?;
-                json.push_str(&value.to_string());
+                let value = value.map_err(|_| format!("{number} has more than 64 bits"));
+                json.push_str(&self.ok(whole, value)?.to_string());
             }
             DeValue::Float(number) => {
                 let value = number.as_str().parse().ok();
-                let Some(value) = value.and_then(serde_json::Number::from_f64) else {
-                    let problem = format!("{number} is no number in JSON");
-                    return Err(self.places.complain(&whole.path, problem));
-                };
-                json.push_str(&value.to_string());
+                let value = value.and_then(serde_json::Number::from_f64);
+                let value = value.ok_or_else(|| format!("{number} is no number in JSON"));
+                json.push_str(&self.ok(whole, value)?.to_string());
             }
             DeValue::Datetime(_) => {
-                return Err(self.wrong_type(whole, "must be what JSON has, a string for one"));
+                self.wrong_type(whole, "must be a value that JSON has, such as a string");
+                return None;
             }
             DeValue::Array(_) => {
                 json.push('[');
-                for (index, element) in self.array(whole, "is one")?.iter().enumerate() {
+                for (index, element) in self.list(whole, "is one")?.iter().enumerate() {
                     if index > 0 {
                         json.push(',');
                     }
@@ -59,7 +55,7 @@ impl Reader {
                 json.push('}');
             }
         }
-        Ok(())
+        Some(())
     }
 }
 

@@ -1,49 +1,36 @@
-//! What the gateway itself does with commands: that a client can give them, and that their answers
-//! can be worded.
+//! Commands that the gateway handles: that clients can give them, and that their replies can be
+//! encoded.
 
-use serde::de::IgnoredAny;
-
-use super::super::words::{key_in, quoted};
-use super::super::{Action, CommandSetting, Config, Limits, ReplyData, Route};
+use super::super::error::Errors;
+use super::super::keywords::{key_in, quoted};
+use super::super::{Action, CommandSetting, Config, Limits, Route};
 use super::channels;
-use super::rule::{self, Surroundings};
-use super::texts::{Complaint, complain};
+use super::rule::{self, NO_HOOKS, RuleContext};
 use crate::dialect::Dialect;
 
 /// Checks the commands of a route.
-pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
+pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Errors) {
     let limits = &config.limits;
-    let count = route.commands.len();
-    if count > COMMANDS_MAX {
-        let problem = format!("has {count} commands, allowed are 0 to {COMMANDS_MAX}");
-        return complain("commands", problem);
-    }
+    let context = RuleContext {
+        names_user: false,
+        claims: match &route.jwt {
+            Some(_) => Ok(()),
+            None => Err("a claim is one of a JWT, and the route has no jwt"),
+        },
+        has_hooks: route.hooks.is_some(),
+        limits,
+    };
     for (name, command) in &route.commands {
-        let key = key_in("commands", name);
-        check_name(name, route.dialect, limits).or_else(|problem| complain(&key, problem))?;
-        check_action(name, command, route, config)
-            .map_err(|(part, problem)| (format!("{key}.{part}"), problem))?;
-        if command.action == Action::Hook && route.hooks.is_none() {
-            let problem = "\"hook\" asks the backend of the route's hooks, and the route has none";
-            return complain(&format!("{key}.action"), problem);
-        }
-        let around = Surroundings {
-            names_user: false,
-            claims: match &route.jwt {
-                Some(_) => Ok(()),
-                None => Err("a claim is one of a JWT, and the route has no jwt"),
-            },
-            hooks: route.hooks.is_some(),
-            limits,
-        };
-        rule::check(&command.allow, &format!("{key}.allow"), around)?;
+        let key = key_in(&format!("{at}.commands"), name);
+        errors.check(&key, check_name(name, route.dialect, limits));
+        check_action(name, command, (route, config), &key, errors);
+        rule::check(&command.allow, &format!("{key}.allow"), context, errors);
     }
-    Ok(())
 }
 
-/// A message without a command has the empty name, where the language has such messages.
+/// A message without a command has the empty name, where the dialect has such messages.
 fn check_name(name: &str, dialect: &dyn Dialect, limits: &Limits) -> Result<(), String> {
-    is_short(name, limits)?;
+    check_length(name, limits)?;
     let checked = dialect.check_command(name);
     checked.map_err(|problem| format!("{} cannot be a command: {problem}", quoted(name)))
 }
@@ -51,56 +38,52 @@ fn check_name(name: &str, dialect: &dyn Dialect, limits: &Limits) -> Result<(), 
 fn check_action(
     name: &str,
     command: &CommandSetting,
+    (route, config): (&Route, &Config),
+    key: &str,
+    errors: &mut Errors,
+) {
+    match &command.action {
+        Action::Hook if route.hooks.is_none() => {
+            errors.error(&format!("{key}.action"), NO_HOOKS);
+        }
+        Action::Join { channel } | Action::Leave { channel } | Action::Publish { channel, .. } => {
+            if let Some(channel) = channel {
+                let checked = channels::check_one(channel, &config.limits);
+                errors.check(&format!("{key}.channel"), checked);
+            }
+        }
+        Action::Echo | Action::Reply { .. } | Action::Hook => {}
+    }
+    if let Action::Publish { event, .. } = &command.action {
+        let checked = check_event(name, event.as_ref(), route, config);
+        errors.check(&format!("{key}.event"), checked);
+    }
+}
+
+/// An event must be one that every dialect of the namespace can encode.
+fn check_event(
+    name: &str,
+    event: Option<&String>,
     route: &Route,
     config: &Config,
-) -> Result<(), Complaint> {
-    let limits = &config.limits;
-    match &command.action {
-        Action::Echo | Action::Hook => Ok(()),
-        Action::Join { channel } | Action::Leave { channel } => {
-            check_channel(channel.as_ref(), limits)
-        }
-        Action::Publish { channel, event, .. } => {
-            check_channel(channel.as_ref(), limits)?;
-            let spoken = event.as_ref().map_or(name, String::as_str);
-            is_short(spoken, limits).or_else(|problem| complain("event", problem))?;
-            // What has no name is published under one that all others have words for.
-            let is_heard = |other: &&Route| !spoken.is_empty() || other.path == route.path;
-            let mut routes = config.routes_beside(route).filter(is_heard);
-            let checked = routes.try_for_each(|it| it.dialect.check_event(spoken));
-            checked.or_else(|problem| {
-                let spoken = quoted(spoken);
-                let cure = match event {
-                    Some(_) => "",
-                    None => "; give the command an event of another name",
-                };
-                complain(
-                    "event",
-                    format!("{spoken} cannot be an event: {problem}{cure}"),
-                )
-            })
-        }
-        Action::Reply { data } => match data {
-            ReplyData::Json(json) if serde_json::from_str::<IgnoredAny>(json).is_err() => {
-                complain("data", "is not JSON")
-            }
-            ReplyData::None | ReplyData::Text(_) | ReplyData::Json(_) | ReplyData::Bytes(_) => {
-                Ok(())
-            }
-        },
-    }
+) -> Result<(), String> {
+    let published = event.map_or(name, String::as_str);
+    check_length(published, &config.limits)?;
+    // The empty command is published under an event that all other dialects can encode.
+    let is_encoded = |other: &&Route| !published.is_empty() || other.path == route.path;
+    let mut routes = config.routes_beside(route).filter(is_encoded);
+    let checked = routes.try_for_each(|it| it.dialect.check_event(published));
+    checked.map_err(|problem| {
+        let published = quoted(published);
+        let cure = match event {
+            Some(_) => "",
+            None => "; give the command an event of another name",
+        };
+        format!("{published} cannot be an event: {problem}{cure}")
+    })
 }
 
-fn check_channel(channel: Option<&String>, limits: &Limits) -> Result<(), Complaint> {
-    match channel {
-        Some(channel) => {
-            channels::check_one(channel, limits).map_err(|problem| ("channel".to_owned(), problem))
-        }
-        None => Ok(()),
-    }
-}
-
-fn is_short(name: &str, limits: &Limits) -> Result<(), String> {
+fn check_length(name: &str, limits: &Limits) -> Result<(), String> {
     let (bytes, max) = (name.len(), limits.name_bytes_max);
     if bytes <= max as usize {
         return Ok(());
@@ -110,14 +93,12 @@ fn is_short(name: &str, limits: &Limits) -> Result<(), String> {
     ))
 }
 
-/// More are a program.
-const COMMANDS_MAX: usize = 256;
-
 #[cfg(test)]
 mod tests {
     use super::super::super::Config;
-    use super::super::tests::trial::{check, read};
+    use super::super::super::ReplyData;
     use super::*;
+    use crate::config::tests::trial::{check, read};
 
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
     const EASYWS: &str = "[[routes]]\npath = '/easyws'\ndialect = 'easyws'\n";
@@ -149,7 +130,8 @@ mod tests {
         );
         refused(
             "a = { channel = 'b' }",
-            ".a: a command needs the key \"action\", such as \"join\"",
+            ".a: needs the key \"action\", allowed are \"echo\", \"join\", \"leave\", \
+             \"publish\", \"reply\", \"hook\"",
         );
         check(
             &format!("{WSRV}commands = 'join'"),
@@ -158,7 +140,7 @@ mod tests {
         );
         check(
             &format!("{WSRV}[routes.commands]\na = {{ action = 'join', room = 'b' }}"),
-            "f.toml:5: unknown key \"routes[0].commands.a.room\"; allowed here: action, channel, \
+            "f.toml:5: routes[0].commands.a.room: unknown key; allowed here: action, channel, \
              allow",
         );
         let lines = [
@@ -246,7 +228,8 @@ mod tests {
         );
         check(
             &commands("\"\" = 'publish'"),
-            "f.toml:5: routes[0].commands.\"\": \"\" cannot be an event: command may not be empty; \
+            "f.toml:5: routes[0].commands.\"\".event: \"\" cannot be an event: command may not \
+             be empty; \
              give the command an event of another name",
         );
         let beside = |command: &str| {
@@ -274,7 +257,7 @@ mod tests {
     #[test]
     fn a_hook_needs_the_hooks_of_its_route() {
         let problem = "\"hook\" asks the backend of the route's hooks, and the route has none";
-        refused("a = 'hook'", &format!(".a: {problem}"));
+        refused("a = 'hook'", &format!(".a.action: {problem}"));
         refused("a = { action = 'hook' }", &format!(".a.action: {problem}"));
     }
 
@@ -317,11 +300,11 @@ mod tests {
         };
         not_json(
             "1979-05-27",
-            ": must be what JSON has, a string for one; found a date or time",
+            ": must be a value that JSON has, such as a string; found a date or time",
         );
         not_json(
             "{ b = [1979-05-27] }",
-            ".b[0]: must be what JSON has, a string for one; found a date or time",
+            ".b[0]: must be a value that JSON has, such as a string; found a date or time",
         );
         not_json("nan", ": nan is no number in JSON");
         not_json("[-inf]", "[0]: -inf is no number in JSON");
@@ -336,7 +319,7 @@ mod tests {
         );
         refused(
             "a = { action = 'reply', data = '', bytes = '' }",
-            ".a.bytes: a reply has data or bytes, not both",
+            ".a.bytes: cannot be combined with data",
         );
         let mut config = Config::default();
         let data = ReplyData::Json("{".to_owned());

@@ -1,42 +1,40 @@
-//! What must be guarded where others than this machine can connect.
+//! Protection of a gateway that others than this machine can reach.
 //!
-//! Nobody should open a gateway to the world without having meant to. These rules look at what a
-//! request must show, not at whether a secret is a good one.
+//! No gateway is to be opened to the network by mistake. These rules look at whether a request must
+//! show a secret, not at the strength of the secret.
 
-use super::super::error::{ConfigError, Places};
+use super::super::error::Errors;
 use super::super::{Config, PushAuth, Route};
 
-/// Checks that nothing is open to everyone who reaches the gateway, unless the operator meant it.
-pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
+/// Checks that nothing is unprotected against the network, unless the operator says so.
+pub(super) fn check(config: &Config, errors: &mut Errors) {
     if config.insecure && !config.api.open {
         let problem = "is false, which no request without a key passes, and insecure = true (or \
             --insecure) lets all of them pass";
-        return Err(places.complain_of_either(&["api.open", "insecure"], problem));
+        errors.error_of(&["api.open", "insecure"], problem);
     }
-    // Without a key nothing is served.
-    let is_closed = !config.api.open;
-    let must_be_guarded = !config.insecure && !config.is_loopback() && !is_closed;
+    // With `api.open = false`, nothing is served without a key.
+    let must_be_guarded = !config.insecure && !config.is_loopback() && config.api.open;
     if must_be_guarded && let Some(problem) = api_is_open(config) {
-        return Err(places.complain_of_either(&["listen", "api.enabled"], problem));
+        errors.error_of(&["listen", "api.enabled", "api"], problem);
     }
     for (index, route) in config.routes.iter().enumerate() {
-        let whole = format!("routes[{index}]");
+        let at = format!("routes[{index}]");
         if must_be_guarded {
             let problem = push_is_open(config, route).or_else(|| tap_is_open(config, route));
             if let Some(problem) = problem {
-                return Err(places.complain_of_either(&["listen", &whole], problem));
+                errors.error_beside_of(&["listen", &at], &at, problem);
             }
         }
         if let Some(problem) = users_are_unknown(config, route) {
-            let key = format!("{whole}.trust_user_header");
+            let key = format!("{at}.trust_user_header");
             let keys: &[&str] = match route.trust_user_header {
-                Some(_) => &[&key, &whole],
-                None => &["listen", &whole],
+                Some(_) => &[&key, &at],
+                None => &["listen", &at],
             };
-            return Err(places.complain_of_either(keys, problem));
+            errors.error_beside_of(keys, &at, problem);
         }
     }
-    Ok(())
 }
 
 fn api_is_open(config: &Config) -> Option<String> {
@@ -52,7 +50,7 @@ fn api_is_open(config: &Config) -> Option<String> {
 
 fn push_is_open(config: &Config, route: &Route) -> Option<String> {
     let path = route.push_path.as_ref().or(route.drop_path.as_ref())?;
-    (route.push_auth == PushAuth::None && !route.push_authorized_by_code).then(|| {
+    (route.push_auth() == PushAuth::None && !route.push_authorized_by_code).then(|| {
         format!(
             "{} is not a loopback address, and {path} is open to everyone who reaches it; give its \
              route a push_secret or a push_header, or start with --insecure",
@@ -72,7 +70,7 @@ fn tap_is_open(config: &Config, route: &Route) -> Option<String> {
     })
 }
 
-/// A language whose sessions each have a user from the start needs somebody who names them.
+/// The sessions of some dialects must have a user: something must name it.
 fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
     let is_named = config.trusts_user_header(route)
         || route.authenticates()
@@ -88,7 +86,7 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
              program that embeds the gateway, a function that authenticates \
              (authenticated_by_code)"
         ),
-        // Nobody can connect there, which the operator is warned of.
+        // No client can connect there, of which the operator is warned.
         None if !config.api.open => return None,
         None => format!(
             "{} is not a loopback address, so the header x-user-id is not believed, and nothing \
@@ -103,7 +101,7 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::trial::{check, read};
+    use crate::config::tests::trial::{check, read};
 
     use super::super::super::Overrides;
     use super::*;
@@ -186,7 +184,8 @@ mod tests {
     fn pushes_that_code_authorizes_are_guarded() {
         let mut config = read(&format!("{WS}push_path = '/p'\ndrop_path = '/d'")).expect("valid");
         config.listen = ([0, 0, 0, 0], 80).into();
-        let error = config.validate().expect_err("open");
+        let errors = config.validate().expect_err("open");
+        let error = errors.iter().next().expect("it has one");
         assert_eq!(error.key.as_deref(), Some("listen"));
         config.routes[0].push_authorized_by_code = true;
         assert_eq!(config.validate(), Ok(()));
@@ -285,7 +284,8 @@ mod tests {
 
         let mut config = read(EDK).expect("valid");
         config.listen = ([0, 0, 0, 0], 80).into();
-        let error = config.validate().expect_err("nobody is named");
+        let errors = config.validate().expect_err("nobody is named");
+        let error = errors.iter().next().expect("it has one");
         assert_eq!(error.key.as_deref(), Some("listen"));
         config.routes[0].authenticated_by_code = true;
         assert_eq!(config.validate(), Ok(()));

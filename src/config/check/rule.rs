@@ -1,64 +1,52 @@
-//! What a rule may ask about a client, by what there is to find it out.
+//! Rules of access: that there is something to apply each of them to.
 
+use super::super::error::Errors;
 use super::super::{Limits, Rule};
-use super::access::{CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
-use super::texts::{Complaint, check_length, complain};
 
-/// What there is where a rule stands.
+/// What is known at the place where a rule stands.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'c> {
+pub(super) struct RuleContext<'c> {
     /// Whether the channel's name has `{user}`.
     pub(super) names_user: bool,
-    /// Whether clients can have claims, or what is said if they cannot.
+    /// Whether clients can have claims, or the problem if they cannot.
     pub(super) claims: Result<(), &'static str>,
     /// Whether the route has hooks.
-    pub(super) hooks: bool,
+    pub(super) has_hooks: bool,
     pub(super) limits: &'c Limits,
 }
 
 /// Checks the rule under `key`.
-pub(super) fn check(rule: &Rule, key: &str, around: Surroundings<'_>) -> Result<(), Complaint> {
+pub(super) fn check(rule: &Rule, key: &str, context: RuleContext<'_>, errors: &mut Errors) {
     match rule {
-        Rule::Owner if !around.names_user => {
-            complain(key, "\"owner\" is for channels whose name has {user}")
+        Rule::Owner if !context.names_user => {
+            errors.error(key, "\"owner\" is for channels whose name has {user}");
         }
-        Rule::Hook if !around.hooks => {
-            let problem = "\"hook\" asks the backend of the route's hooks, and the route has none";
-            complain(key, problem)
-        }
+        Rule::Hook if !context.has_hooks => errors.error(key, NO_HOOKS),
         Rule::Tokens(tokens) => {
-            let key = format!("{key}.tokens");
-            let count = tokens.len();
-            if !(1..=RULE_TOKENS_MAX).contains(&count) {
-                let problem = format!("lists {count} tokens, allowed are 1 to {RULE_TOKENS_MAX}");
-                return complain(&key, problem);
-            }
-            let max = around.limits.token_bytes_max as usize;
+            let max = context.limits.token_bytes_max as usize;
             for (index, token) in tokens.iter().enumerate() {
                 if !(1..=max).contains(&token.as_bytes().len()) {
                     let problem = format!("tokens have 1 to {max} bytes (limits.token_bytes_max)");
-                    return complain(&format!("{key}[{index}]"), problem);
+                    errors.error(&format!("{key}.tokens[{index}]"), problem);
                 }
             }
-            Ok(())
         }
-        Rule::Claim { name, value } => {
-            let key = |part: &str| format!("{key}.{part}");
-            check_length(&key("claim"), name, CLAIM_NAME_BYTES_MAX)?;
-            check_length(&key("value"), value, CLAIM_VALUE_BYTES_MAX)?;
-            around
-                .claims
-                .or_else(|problem| complain(&key("claim"), problem))
+        Rule::Claim { .. } => {
+            if let Err(problem) = context.claims {
+                errors.error(&format!("{key}.claim"), problem);
+            }
         }
-        Rule::Anyone | Rule::Nobody | Rule::Identified | Rule::Owner | Rule::Hook => Ok(()),
+        Rule::Anyone | Rule::Nobody | Rule::Identified | Rule::Owner | Rule::Hook => {}
     }
 }
 
-const RULE_TOKENS_MAX: usize = 1_024;
+/// The problem of the word `hook` on a route without hooks.
+pub(super) const NO_HOOKS: &str =
+    "\"hook\" asks the backend of the route's hooks, and the route has none";
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::trial::{check, read};
+    use crate::config::tests::trial::{check, read};
 
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
     const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
@@ -83,7 +71,8 @@ mod tests {
         );
         check(
             &join("{ token = 'hush' }"),
-            "f.toml:6: unknown key \"routes[0].channels[0].join.token\"; allowed here: tokens, \
+            "f.toml:6: routes[0].channels[0].join.token: unknown key; did you mean \"tokens\"? \
+             allowed here: tokens, \
              claim, value",
         );
         for part in [
@@ -109,7 +98,10 @@ mod tests {
         );
         check(
             &join("{ tokens = [['hush']] }"),
-            &format!("{key}[0]: must be a string; found an array"),
+            &format!(
+                "{key}[0]: must be a string, {{ file = \"...\" }} or {{ env = \"...\" }}; found \
+                 an array"
+            ),
         );
         let many = |count: usize| join(&format!("{{ tokens = [{}] }}", "'hush',".repeat(count)));
         for count in [0, 1_025] {
@@ -161,6 +153,10 @@ mod tests {
         let other = format!("{other}namespace = 'n'");
         assert_eq!(read(&format!("{}{other}", shared(join(claim)))).err(), None);
 
+        let join = |rule: &str| {
+            let route = join(rule);
+            format!("{route}[routes.jwt]\nkey_file = 'f'\n")
+        };
         for (part, length, max) in [("claim", 257, 256), ("value", 1_025, 1_024)] {
             for length in [0, length] {
                 let long = "a".repeat(length);

@@ -1,16 +1,14 @@
-//! What a route may ask of a backend.
+//! The hooks of a route: its backend exists, and its events are those of the dialect.
 
-use std::borrow::Cow;
-
-use super::super::words::{quoted, quoted_list, unknown};
+use super::super::error::Errors;
+use super::super::keywords::{quoted, quoted_list, unknown};
 use super::super::{Action, Config, HookKind, Route, Rule};
-use super::texts::{Complaint, complain};
 use crate::dialect::TokenPlace;
 
 /// Checks a route's hooks.
-pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
+pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Errors) {
     let Some(hooks) = &route.hooks else {
-        return Ok(());
+        return;
     };
     if config.backend(&hooks.backend).is_none() {
         let names = config.backends.iter().map(|it| it.name.as_str());
@@ -21,52 +19,60 @@ pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
             }
             names => unknown(&hooks.backend, names),
         };
-        return complain("hooks.backend", problem);
+        // A backend that could not be read may be the one that is meant.
+        let backends = ["backends".to_owned()];
+        errors.error_unless(&backends, &format!("{at}.hooks.backend"), problem);
     }
     for (index, kind) in hooks.on.iter().enumerate() {
-        let problem: Cow<'_, str> = match kind {
-            HookKind::Message if !route.has("commands") => {
-                let dialect = quoted(route.dialect.name());
-                format!("\"message\" is for dialects with commands, and {dialect} has none").into()
-            }
-            HookKind::Authenticate if route.dialect.route_spec().token != TokenPlace::Message => {
-                "\"authenticate\" is for \"wserver\", where messages have a token; elsewhere \
-                 \"open\" says who a client is"
-                    .into()
-            }
-            HookKind::Authenticate if route.tokens.is_some() || route.jwt.is_some() => {
-                "\"authenticate\" does not go together with tokens or a jwt, which say what a \
-                 token is worth"
-                    .into()
-            }
-            HookKind::Open | HookKind::Authenticate | HookKind::Message | HookKind::Close => {
-                continue;
-            }
-        };
-        return complain(&format!("hooks.on[{index}]"), problem);
+        errors.check(&format!("{at}.hooks.on[{index}]"), check_kind(*kind, route));
     }
-    if hooks.on.is_empty() && !asks_by_rule_or_command(route) {
-        let allowed = quoted_list(HookKind::SPELLINGS);
-        let problem = format!(
-            "nothing is asked of the backend: no rule and no command says \"hook\", and on is \
-             empty; allowed are {allowed}"
-        );
-        return complain("hooks.on", problem);
+    if hooks.on.is_empty() && !has_hook_rule_or_command(route) {
+        let others = ["channels", "commands", "hooks"].map(|key| format!("{at}.{key}"));
+        errors.error_unless(&others, &format!("{at}.hooks.on"), no_requests());
     }
-    Ok(())
 }
 
-/// Whether the backend is asked by something else than an event.
-fn asks_by_rule_or_command(route: &Route) -> bool {
+fn check_kind(kind: HookKind, route: &Route) -> Result<(), String> {
+    match kind {
+        HookKind::Message if !route.has("commands") => {
+            let dialect = quoted(route.dialect.name());
+            Err(format!(
+                "\"message\" is for dialects with commands, and {dialect} has none"
+            ))
+        }
+        HookKind::Authenticate if route.dialect.route_spec().token != TokenPlace::Message => {
+            let problem = "\"authenticate\" is for \"wserver\", where messages have a token; \
+                elsewhere \"open\" authenticates clients";
+            Err(problem.to_owned())
+        }
+        HookKind::Authenticate if route.tokens.is_some() || route.jwt.is_some() => {
+            let problem = "\"authenticate\" cannot be combined with tokens or a jwt, which \
+                authenticate themselves";
+            Err(problem.to_owned())
+        }
+        HookKind::Open | HookKind::Authenticate | HookKind::Message | HookKind::Close => Ok(()),
+    }
+}
+
+/// Whether the backend gets requests for something else than events.
+fn has_hook_rule_or_command(route: &Route) -> bool {
     let mut channels = route.channels.iter();
     let mut commands = route.commands.values();
     channels.any(|it| it.join == Rule::Hook || it.publish == Rule::Hook)
         || commands.any(|it| it.action == Action::Hook || it.allow == Rule::Hook)
 }
 
+fn no_requests() -> String {
+    let allowed = quoted_list(HookKind::SPELLINGS);
+    format!(
+        "the backend gets no requests: no rule and no command has the word \"hook\", and on is \
+         empty; allowed are {allowed}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests::trial::{check, read};
+    use crate::config::tests::trial::{check, read};
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
@@ -88,17 +94,17 @@ mod tests {
         assert!(read(&format!("{WS}{hooks}\n{APP}")).is_ok(), "in any order");
         check(
             &format!("{APP}{WS}hooks = {{ on = ['open'] }}"),
-            "f.toml:7: routes[0].hooks: hooks need the key \"backend\", the name of one of the \
-             [[backends]]",
+            "f.toml:7: routes[0].hooks: needs the key \"backend\", such as \"app\"",
         );
         check(
             &format!("{APP}{WS}hooks = 'app'"),
             "f.toml:7: routes[0].hooks: must be a table such as { backend = \"app\", on = \
-             [\"open\"] }; found a string",
+             [\"open\", \"close\"] }; found a string",
         );
         check(
             &format!("{APP}{WS}hooks = {{ backend = 'app', of = [] }}"),
-            "f.toml:7: unknown key \"routes[0].hooks.of\"; allowed here: backend, on, on_failure",
+            "f.toml:7: routes[0].hooks.of: unknown key; did you mean \"on_failure\"? allowed \
+             here: backend, on, on_failure",
         );
     }
 
@@ -129,15 +135,15 @@ mod tests {
             &hooks(WSRV, "'authenticate'"),
             &format!(
                 "{key}[0]: \"authenticate\" is for \"wserver\", where messages have a token; \
-                 elsewhere \"open\" says who a client is"
+                 elsewhere \"open\" authenticates clients"
             ),
         );
         for known in ["tokens = { a = 'b' }", "jwt = { key_file = 'f' }"] {
             check(
                 &format!("{}\n{known}", hooks(WS, "'authenticate'")),
                 &format!(
-                    "{key}[0]: \"authenticate\" does not go together with tokens or a jwt, which \
-                     say what a token is worth"
+                    "{key}[0]: \"authenticate\" cannot be combined with tokens or a jwt, which \
+                     authenticate themselves"
                 ),
             );
         }
@@ -153,11 +159,11 @@ mod tests {
     #[test]
     fn hooks_on_nothing_need_a_rule_or_command_that_asks() {
         let route = format!("{APP}{WSRV}hooks = {{ backend = 'app', on = [] }}\n");
-        let problem = "nothing is asked of the backend: no rule and no command says \"hook\", and \
-            on is empty; allowed are \"open\", \"authenticate\", \"message\", \"close\"";
+        let problem = "the backend gets no requests: no rule and no command has the word \"hook\", \
+            and on is empty; allowed are \"open\", \"authenticate\", \"message\", \"close\"";
         check(&route, &format!("f.toml:7: routes[0].hooks.on: {problem}"));
         let absent = route.replace(", on = []", "");
-        check(&absent, &format!("f.toml:7: routes[0].hooks: {problem}"));
+        check(&absent, &format!("f.toml:7: routes[0].hooks.on: {problem}"));
         for asks in [
             "commands = { a = 'hook' }",
             "commands = { a = { action = 'echo', allow = 'hook' } }",

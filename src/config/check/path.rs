@@ -1,7 +1,7 @@
-//! Which paths can be served, and that no two of them are alike.
+//! Paths: that each can be served, and that no two of them are alike.
 //!
 //! Every path of every route goes through [`PathsTaken`], in the order of the config. It knows
-//! paths and the names of keys, and nothing of what is served where.
+//! paths and the names of keys, and nothing of what is served at a path.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,19 +10,19 @@ use matchit::{InsertError, Router};
 use percent_encoding::percent_decode_str;
 
 use super::super::api::API_ROOT;
-use super::super::words::quoted;
+use super::super::keywords::quoted;
 
-/// The paths that have been seen, each with the key that it stands under.
+/// The paths so far, each with its key.
 #[derive(Default)]
 pub(super) struct PathsTaken {
     router: Router<()>,
     keys: BTreeMap<String, String>,
-    /// Whether everything under [`API_ROOT`] is.
+    /// Whether everything under [`API_ROOT`] is taken.
     api: bool,
 }
 
 impl PathsTaken {
-    /// Nothing is taken, but for what the server API needs, if it is served.
+    /// Creates a set in which nothing is taken but the paths of the server API, if it is served.
     pub(super) fn new(serves_api: bool) -> Self {
         Self {
             api: serves_api,
@@ -30,7 +30,7 @@ impl PathsTaken {
         }
     }
 
-    /// Takes `path` for `key`, or says why it cannot be. Only a pattern may have parameters.
+    /// Takes `path` for `key`, or returns why it cannot be. Only a pattern may have parameters.
     pub(super) fn take(&mut self, path: &str, key: &str, is_pattern: bool) -> Result<(), String> {
         check_path(path, is_pattern)?;
         let compared = compared(path);
@@ -62,8 +62,8 @@ impl PathsTaken {
     }
 }
 
-/// A path as requests are compared with it: percent-decoded once, unless that made a parameter of
-/// it.
+/// Returns a path as it is compared with requests: percent-decoded once, unless that made a
+/// parameter of it.
 fn compared(path: &str) -> Cow<'_, str> {
     let braces = |text: &str| text.matches(['{', '}']).count();
     let decoded = percent_decode_str(path).decode_utf8().ok();
@@ -71,8 +71,7 @@ fn compared(path: &str) -> Cow<'_, str> {
     decoded.unwrap_or(Cow::Borrowed(path))
 }
 
-/// Paths are compared with a request's once both are percent-decoded, so only what a request line
-/// can carry will ever match.
+/// Rejects a path that no request line can carry, since it would never match.
 fn check_path(path: &str, is_pattern: bool) -> Result<(), String> {
     let is_allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&()*+,;=:@".contains(&byte);
@@ -103,7 +102,7 @@ fn check_path(path: &str, is_pattern: bool) -> Result<(), String> {
     Err(format!("{} {problem}", quoted(path)))
 }
 
-/// What is left of a pattern when its parameters, braces and all, are taken out.
+/// Returns a pattern without its parameters and their braces.
 fn without_parameters(path: &str) -> Result<String, String> {
     const WRONG: &str = "has a parameter that is not well formed; allowed are {name} and, at the \
         end, {*name}, named in letters, digits and _";

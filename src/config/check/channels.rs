@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::super::error::{ConfigError, Places};
-use super::super::words::quoted;
+use super::super::error::Errors;
+use super::super::keywords::quoted;
 use super::super::{ChannelSetting, Config, Create, Limits, Route};
-use super::rule::{self, Surroundings};
-use super::texts::{Complaint, complain};
+use super::rule::{self, RuleContext};
 use crate::vocabulary::channel_pattern::ChannelPattern;
 
-/// What has been seen of a namespace.
+/// The channels of a namespace that were seen so far.
 #[derive(Default)]
 struct Declared<'c> {
     has_jwt: bool,
-    /// The key under which each name or pattern stands.
+    /// The key of each name or pattern.
     keys: BTreeMap<&'c str, String>,
 }
 
 /// Checks the channels of all routes.
-pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError> {
+pub(super) fn check(config: &Config, errors: &mut Errors) {
     let namespaces = config.namespaces();
     let mut declared: BTreeMap<u16, Declared<'_>> = BTreeMap::new();
     for (route, namespace) in config.routes.iter().zip(&namespaces) {
@@ -27,84 +26,77 @@ pub(super) fn check(config: &Config, places: &Places) -> Result<(), ConfigError>
 
     for ((index, route), namespace) in config.routes.iter().enumerate().zip(&namespaces) {
         let declared = declared.entry(*namespace).or_default();
+        let context = RuleContext {
+            names_user: false,
+            claims: if declared.has_jwt {
+                Ok(())
+            } else {
+                Err("a claim is one of a JWT, and no route of the namespace has a jwt")
+            },
+            has_hooks: route.hooks.is_some(),
+            limits: &config.limits,
+        };
+        let all = format!("routes[{index}].channels");
         for (channel, channel_index) in route.channels.iter().zip(0_usize..) {
-            let whole = format!("routes[{index}].channels[{channel_index}]");
-            let around = Surroundings {
-                names_user: false,
-                claims: if declared.has_jwt {
-                    Ok(())
-                } else {
-                    Err("a claim is one of a JWT, and no route of the namespace has a jwt")
-                },
-                hooks: route.hooks.is_some(),
-                limits: &config.limits,
-            };
-            let checked =
-                check_channel(channel, around).and_then(|()| declared.take(channel, &whole));
-            checked.map_err(|(key, problem)| {
-                places.complain_within(&format!("{whole}.{key}"), problem)
-            })?;
-        }
-        if declared.keys.len() > CHANNELS_MAX {
-            let problem = format!(
-                "with these, the namespace has {} channels, allowed are 0 to {CHANNELS_MAX}",
-                declared.keys.len()
-            );
-            return Err(places.complain_within(&format!("routes[{index}].channels"), problem));
-        }
-    }
-    Ok(())
-}
-
-impl<'c> Declared<'c> {
-    /// Takes the name or pattern of a channel that stands under `whole`, if nobody else has it.
-    fn take(&mut self, channel: &'c ChannelSetting, whole: &str) -> Result<(), Complaint> {
-        let key = format!("{whole}.name");
-        match self.keys.insert(&channel.name, key) {
-            None => Ok(()),
-            Some(other) => {
-                let problem = format!("{} is taken by {other}", quoted(&channel.name));
-                complain("name", problem)
+            let at = format!("{all}[{channel_index}]");
+            let key = format!("{at}.name");
+            check_channel(channel, &at, context, errors);
+            if let Some(other) = declared.keys.insert(&channel.name, key.clone()) {
+                let name = quoted(&channel.name);
+                errors.error(&key, format!("{name} is taken by {other}"));
             }
         }
+        let count = declared.keys.len();
+        if count > CHANNELS_MAX {
+            let problem = format!(
+                "with these, the namespace has {count} channels, allowed are 0 to {CHANNELS_MAX}"
+            );
+            errors.error(&all, problem);
+        }
     }
 }
 
-fn check_channel(channel: &ChannelSetting, around: Surroundings<'_>) -> Result<(), Complaint> {
-    let parsed = parse(&channel.name, around.limits);
-    let pattern = parsed.map_err(|problem| ("name".to_owned(), problem))?;
-    if channel.create == Create::Advance && pattern.name().is_none() {
+fn check_channel(
+    channel: &ChannelSetting,
+    at: &str,
+    context: RuleContext<'_>,
+    errors: &mut Errors,
+) {
+    let pattern = match parse(&channel.name, context.limits) {
+        Ok(pattern) => pattern,
+        Err(problem) => return errors.error(&format!("{at}.name"), problem),
+    };
+    if channel.create == Some(Create::Advance) && pattern.name().is_none() {
         let problem = format!(
             "\"advance\" is for a name, and {} is a pattern; allowed is \"first-join\"",
             quoted(&channel.name)
         );
-        return complain("create", problem);
+        errors.error(&format!("{at}.create"), problem);
     }
-    let around = Surroundings {
+    let context = RuleContext {
         names_user: pattern.names_user(),
-        ..around
+        ..context
     };
-    rule::check(&channel.join, "join", around)?;
-    rule::check(&channel.publish, "publish", around)
+    rule::check(&channel.join, &format!("{at}.join"), context, errors);
+    rule::check(&channel.publish, &format!("{at}.publish"), context, errors);
 }
 
-/// Checks the channels that a session is put on when it opens.
-pub(super) fn check_join_on_open(route: &Route, limits: &Limits) -> Result<(), Complaint> {
+/// Checks the channels that a session joins when it opens.
+pub(super) fn check_join_on_open(route: &Route, limits: &Limits, at: &str, errors: &mut Errors) {
     let (count, max) = (route.join_on_open.len(), limits.channels_per_session_max);
+    let at = format!("{at}.join_on_open");
     if count > max as usize {
         let problem = format!(
             "lists {count} channels, allowed are 0 to {max} (limits.channels_per_session_max)"
         );
-        return complain("join_on_open", problem);
+        errors.error(&at, problem);
     }
     for (index, channel) in route.join_on_open.iter().enumerate() {
-        check_one(channel, limits)
-            .map_err(|problem| (format!("join_on_open[{index}]"), problem))?;
+        errors.check(&format!("{at}[{index}]"), check_one(channel, limits));
     }
-    Ok(())
 }
 
-/// Checks what names one channel, with or without the name of a user in it.
+/// Checks the name of one channel, with or without the name of a user in it.
 pub(super) fn check_one(text: &str, limits: &Limits) -> Result<(), String> {
     let pattern = parse(text, limits)?;
     if pattern.name().is_some() || pattern.names_user() {
@@ -126,12 +118,12 @@ fn parse(text: &str, limits: &Limits) -> Result<ChannelPattern, String> {
     ChannelPattern::parse(text).map_err(|problem| format!("{} {problem}", quoted(text)))
 }
 
-/// More would take too long to look through for the pattern that fits.
+/// With more, the search for the pattern that matches would take too long.
 const CHANNELS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::trial::{check, read};
+    use crate::config::tests::trial::{check, read};
 
     use super::*;
 
@@ -163,11 +155,11 @@ mod tests {
         assert!(read(&channel(&long[1..], "")).is_ok());
         check(
             &format!("{WSRV}[[routes.channels]]\njoin = 'anyone'"),
-            "f.toml:4: routes[0].channels[0]: a channel needs the key \"name\", such as \"room-*\"",
+            "f.toml:4: routes[0].channels[0]: needs the key \"name\", such as \"room-*\"",
         );
         check(
             &channel("a", "role = 'anyone'"),
-            "f.toml:6: unknown key \"routes[0].channels[0].role\"; allowed here: name, create, \
+            "f.toml:6: routes[0].channels[0].role: unknown key; allowed here: name, create, \
              join, publish",
         );
         check(
@@ -254,7 +246,8 @@ mod tests {
         );
         check(
             &format!("{WSRV}join_on_open = 'a'"),
-            "f.toml:4: routes[0].join_on_open: must be a list such as [\"lobby\"]; found a string",
+            "f.toml:4: routes[0].join_on_open: must be a list such as [\"global\", \
+             \"user:{user}\"]; found a string",
         );
         check(
             &open("1"),

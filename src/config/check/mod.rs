@@ -1,10 +1,9 @@
-//! What must be true of a whole config, whether it was read from a file or made by an embedder.
+//! Rules between the keys of a config, whether it was read from a file or made in code.
 //!
-//! Each rule looks at the finished [`Config`] and complains in terms of its keys; the places supply
-//! the line where there is one. The first broken rule is reported.
+//! Each rule looks at the finished [`Config`] and records errors in terms of its keys; the lines
+//! come from [`Errors`]. Rules of one key stand in its row.
 
 mod access;
-mod backends;
 mod channels;
 mod commands;
 mod guard;
@@ -12,108 +11,56 @@ mod hooks;
 mod path;
 mod route;
 mod rule;
-mod texts;
 
 use self::path::PathsTaken;
 use super::Config;
-use super::error::{ConfigError, Places};
-use crate::vocabulary::limits::{
-    ApiLimits, BackendLimits, DRAIN_DELAY_MS, DRAIN_MS, Heartbeat, Http, JWT_LEEWAY_S, Limits,
-    Logging, Ring, RouteLimits, SHUTDOWN_GRACE_MS, Setting,
-};
+use super::error::Errors;
+use super::key::check_table;
+use super::keywords::quoted;
 
-/// Checks everything that a config promises to whoever reads it.
-pub(super) fn validate(config: &Config, places: &Places) -> Result<(), ConfigError> {
-    numbers_are_in_range(config, places)?;
-    rings_fit_each_other(config, places)?;
-    names_fit(config, places)?;
-    backends::check_api(config, places)?;
-    backends::check(config, places)?;
-    routes_are_sound(config, places)?;
-    channels::check(config, places)?;
-    whole_messages_fit(config, places)?;
-    guard::check(config, places)
-}
-
-fn numbers_are_in_range(config: &Config, places: &Places) -> Result<(), ConfigError> {
-    let check = |table: &str, settings: &[Setting], number: &dyn Fn(&str) -> Option<u64>| {
-        for setting in settings {
-            let Some(number) = number(setting.key) else {
-                continue;
-            };
-            if let Err(problem) = setting.allowed.check(number.into()) {
-                return Err(places.complain(&format!("{table}{}", setting.key), problem));
-            }
-        }
-        Ok(())
-    };
-
-    for (setting, number) in [
-        (SHUTDOWN_GRACE_MS, config.shutdown_grace_ms),
-        (DRAIN_DELAY_MS, config.drain_delay_ms),
-        (DRAIN_MS, config.drain_ms),
-    ] {
-        check("", &[setting], &|_| Some(number.into()))?;
-    }
-    check("limits.", Limits::SETTINGS, &|key| {
-        config.limits.number(key)
-    })?;
-    check("heartbeat.", Heartbeat::SETTINGS, &|key| {
-        config.heartbeat.number(key)
-    })?;
-    check("http.", Http::SETTINGS, &|key| config.http.number(key))?;
-    check("ring.", Ring::SETTINGS, &|key| config.ring.number(key))?;
-    check("logging.", Logging::SETTINGS, &|key| {
-        config.logging.number(key)
-    })?;
-    check("api.", ApiLimits::SETTINGS, &|key| {
-        config.api.limits.number(key)
-    })?;
-    for (index, backend) in config.backends.iter().enumerate() {
-        let table = format!("backends[{index}].");
-        check(&table, BackendLimits::SETTINGS, &|key| {
-            backend.limits.number(key)
-        })?;
-    }
+/// Checks everything that readers of a config rely on.
+pub(super) fn check(config: &Config, errors: &mut Errors) {
+    check_table(config, "", errors);
+    rings_fit_each_other(config, errors);
+    names_fit(config, errors);
+    names_of_backends_differ(config, errors);
+    paths_differ(config, errors);
     for (index, route) in config.routes.iter().enumerate() {
-        let table = format!("routes[{index}].");
-        check(&table, RouteLimits::SETTINGS, &|key| {
-            route.limits.number(key)
-        })?;
-        if let Some(jwt) = &route.jwt {
-            check(&format!("{table}jwt."), &[JWT_LEEWAY_S], &|_| {
-                Some(jwt.leeway_s.into())
-            })?;
+        let at = format!("routes[{index}]");
+        if !errors.is_wrong(&format!("{at}.dialect")) {
+            route::check(route, config, &at, errors);
         }
     }
-    Ok(())
+    channels::check(config, errors);
+    whole_messages_fit(config, errors);
+    guard::check(config, errors);
 }
 
 /// Operations in flight stay below half the completion queue, and one full submission queue must
 /// be able to be in flight.
-fn rings_fit_each_other(config: &Config, places: &Places) -> Result<(), ConfigError> {
+fn rings_fit_each_other(config: &Config, errors: &mut Errors) {
     let ring = &config.ring;
-    if ring.completion_entries < 2 * ring.submission_entries {
+    let (submission, completion) = (ring.submission_entries, ring.completion_entries);
+    if completion < 2 * submission {
         let problem = format!(
-            "completion_entries, {}, must be at least twice submission_entries, {}",
-            ring.completion_entries, ring.submission_entries
+            "completion_entries, {completion}, must be at least twice submission_entries, \
+             {submission}"
         );
-        let keys = ["ring.completion_entries", "ring.submission_entries"];
-        return Err(places.complain_of_either(&keys, problem));
-    }
-    if ring.entries_min > ring.submission_entries {
-        let problem = format!(
-            "entries_min, {}, must be at most submission_entries, {}",
-            ring.entries_min, ring.submission_entries
+        errors.error_of(
+            &["ring.completion_entries", "ring.submission_entries"],
+            problem,
         );
-        let keys = ["ring.entries_min", "ring.submission_entries"];
-        return Err(places.complain_of_either(&keys, problem));
     }
-    Ok(())
+    let min = ring.entries_min;
+    if min > submission {
+        let problem =
+            format!("entries_min, {min}, must be at most submission_entries, {submission}");
+        errors.error_of(&["ring.entries_min", "ring.submission_entries"], problem);
+    }
 }
 
 /// A session has room for one registration with the longest names, and a shard for one session.
-fn names_fit(config: &Config, places: &Places) -> Result<(), ConfigError> {
+fn names_fit(config: &Config, errors: &mut Errors) {
     let limits = &config.limits;
     let session = u64::from(limits.names_bytes_per_session_max);
     let longest = 2 * (u64::from(limits.token_bytes_max) + u64::from(limits.name_bytes_max));
@@ -127,34 +74,37 @@ fn names_fit(config: &Config, places: &Places) -> Result<(), ConfigError> {
             "limits.token_bytes_max",
             "limits.name_bytes_max",
         ];
-        return Err(places.complain_of_either(&keys, problem));
+        errors.error_of(&keys, problem);
     }
-    if limits.names_bytes_max < session {
+    let shard = limits.names_bytes_max;
+    if shard < session {
         let problem = format!(
-            "names_bytes_max, {}, must be at least names_bytes_per_session_max, {session}",
-            limits.names_bytes_max
+            "names_bytes_max, {shard}, must be at least names_bytes_per_session_max, {session}"
         );
         let keys = [
             "limits.names_bytes_max",
             "limits.names_bytes_per_session_max",
         ];
-        return Err(places.complain_of_either(&keys, problem));
+        errors.error_of(&keys, problem);
     }
-    Ok(())
 }
 
-fn routes_are_sound(config: &Config, places: &Places) -> Result<(), ConfigError> {
-    let count = config.routes.len();
-    if count == 0 || count > ROUTES_MAX {
-        let problem = format!("there are {count} routes, allowed are 1 to {ROUTES_MAX}");
-        return Err(places.complain("routes", problem));
+fn names_of_backends_differ(config: &Config, errors: &mut Errors) {
+    for (index, backend) in config.backends.iter().enumerate() {
+        let mut before = config.backends[..index].iter();
+        if let Some(other) = before.position(|it| it.name == backend.name) {
+            let name = quoted(&backend.name);
+            let problem = format!("{name} is taken by backends[{other}].name");
+            errors.error(&format!("backends[{index}].name"), problem);
+        }
     }
+}
 
+fn paths_differ(config: &Config, errors: &mut Errors) {
     let mut taken = PathsTaken::new(config.serves_api());
     if let Some(path) = &config.health_path {
         let key = "health_path";
-        let result = taken.take(path, key, false);
-        result.map_err(|problem| places.complain(key, problem))?;
+        errors.check(key, taken.take(path, key, false));
     }
     for (index, route) in config.routes.iter().enumerate() {
         let paths = [
@@ -168,48 +118,39 @@ fn routes_are_sound(config: &Config, places: &Places) -> Result<(), ConfigError>
             let Some(path) = path else { continue };
             let is_pattern = key == "path";
             let key = format!("routes[{index}].{key}");
-            let result = taken.take(path, &key, is_pattern);
-            result.map_err(|problem| places.complain(&key, problem))?;
+            if !errors.is_wrong(&key) {
+                errors.check(&key, taken.take(path, &key, is_pattern));
+            }
         }
-        route::check(route, config).map_err(|(key, problem)| {
-            places.complain_within(&format!("routes[{index}].{key}"), problem)
-        })?;
     }
-    Ok(())
 }
 
-/// What one client may send whole must fit into what a shard may hold unfinished.
-fn whole_messages_fit(config: &Config, places: &Places) -> Result<(), ConfigError> {
+/// The longest message of one client must fit into what a shard may hold unfinished.
+fn whole_messages_fit(config: &Config, errors: &mut Errors) {
     let partial = config.limits.partial_bytes_max;
-    let check = |what: &str, bytes: u32, keys: &[&str]| {
-        if u64::from(bytes) <= partial {
-            return Ok(());
+    let mut check = |what: &str, bytes: u32, keys: &[&str]| {
+        if u64::from(bytes) > partial {
+            let problem =
+                format!("a {what} of {bytes} bytes does not fit into partial_bytes_max, {partial}");
+            errors.error_of(keys, problem);
         }
-        let problem =
-            format!("a {what} of {bytes} bytes does not fit into partial_bytes_max, {partial}");
-        Err(places.complain_of_either(keys, problem))
     };
 
     for (index, route) in config.routes.iter().enumerate() {
         let own = format!("routes[{index}].message_bytes_max");
         let inherited = "limits.message_bytes_max";
         let keys = [own.as_str(), inherited, "limits.partial_bytes_max"];
-        check("message", route.limits.message_bytes_max, &keys)?;
+        check("message", route.limits.message_bytes_max, &keys);
     }
     let keys = ["http.body_bytes_max", "limits.partial_bytes_max"];
-    check("body", config.http.body_bytes_max, &keys)
+    check("body", config.http.body_bytes_max, &keys);
 }
-
-/// Above this, looking through the routes for a request's path would want a table.
-const ROUTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    pub(super) mod trial;
-
-    use self::trial::{check, read};
-    use super::super::{PushAuth, Secret};
+    use super::super::{PushHeader, Secret};
     use super::*;
+    use crate::config::tests::trial::{check, read};
 
     const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
     const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";
@@ -343,7 +284,7 @@ mod tests {
     fn there_is_at_least_one_route_and_not_too_many() {
         check(
             "\nroutes = []",
-            "f.toml:2: routes: there are 0 routes, allowed are 1 to 64",
+            "f.toml:2: routes: has 0 elements, allowed are 1 to 64",
         );
         let many = |count: usize| {
             let route = |index| format!("[[routes]]\npath = '/{index}'\ndialect = 'echo'\n");
@@ -352,7 +293,7 @@ mod tests {
         assert!(many(64).is_ok());
         let error = many(65).expect_err("one too many");
         assert!(
-            error.ends_with("there are 65 routes, allowed are 1 to 64"),
+            error.ends_with("has 65 elements, allowed are 1 to 64"),
             "{error}"
         );
     }
@@ -443,10 +384,10 @@ mod tests {
             ),
             (
                 |config| {
-                    config.routes[0].push_auth = PushAuth::Header {
-                        name: "X-Key".to_owned(),
+                    config.routes[0].push_header = Some(PushHeader {
+                        name: "X Key".to_owned(),
                         value: Secret::new("a"),
-                    };
+                    });
                 },
                 "routes[0].push_header.name",
             ),
@@ -454,7 +395,8 @@ mod tests {
         for (spoil, key) in cases {
             let mut config = Config::default();
             spoil(&mut config);
-            let error = config.validate().expect_err(key);
+            let errors = config.validate().expect_err(key);
+            let error = errors.iter().next().expect("it has one");
             assert_eq!((error.key.as_deref(), error.line), (Some(key), None));
         }
     }

@@ -1,23 +1,25 @@
-//! How a route finds out who a client is: its tokens, where they are taken from, and its JWTs.
+//! The authentication of a route's clients: its tokens, their sources, and its JWTs.
 
-use super::super::{Config, Jwt, JwtKeys, Limits, Route, TokenSource};
-use super::texts::{Complaint, SECRET_BYTES_MAX, check_length, complain, is_token_byte};
+use super::super::error::Errors;
+use super::super::texts::is_token_byte;
+use super::super::{Config, Limits, Route, TokenSource};
 use crate::dialect::TokenPlace;
 
-/// Checks what a route says about its clients' tokens.
-pub(super) fn check(route: &Route, config: &Config) -> Result<(), Complaint> {
-    check_tokens(route, &config.limits).map_err(|problem| ("tokens".to_owned(), problem))?;
-    check_jwt(route)?;
-    check_sources(route, config)?;
-    if route.anonymous && !route.authenticates() {
-        let problem = format!("lets everyone in as nobody anyway: {NOTHING_ASKS}");
-        return complain("anonymous", problem);
+/// Checks what a route says of its clients' tokens.
+pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Errors) {
+    errors.check(&format!("{at}.tokens"), check_tokens(route, &config.limits));
+    if route.jwt.as_ref().is_some_and(|jwt| jwt.keys().is_none()) {
+        let problem = "must have exactly one of secret, key_file and jwks_file";
+        errors.error(&format!("{at}.jwt"), problem);
     }
-    Ok(())
+    check_sources(route, config, at, errors);
+    if route.anonymous && !route.authenticates() {
+        let problem = format!("accepts clients that are accepted anyway: {NO_AUTHENTICATION}");
+        errors.error_unless(&authentication(at), &format!("{at}.anonymous"), problem);
+    }
 }
 
-/// A user's name that no session could have, and a token that no client could show, would be a
-/// silent dead end.
+/// Rejects a user that no session could have, and a token that no client could send.
 fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
     let Some(tokens) = &route.tokens else {
         return Ok(());
@@ -51,13 +53,13 @@ fn check_tokens(route: &Route, limits: &Limits) -> Result<(), String> {
     }
 }
 
-/// Which bytes a token may have, and what is said of others.
+/// The bytes that a token may have, and the error of a token with others.
 type TokenBytes = (fn(u8) -> bool, &'static str);
 
-/// Where several places are looked at, one of them has to take it.
+/// One of the sources of a route must be able to carry the token.
 fn tokens_of_sources(route: &Route) -> TokenBytes {
     let Some(sources) = &route.token_from else {
-        // A query takes everything.
+        // A query carries every byte.
         return (|_| true, "");
     };
     let has = |wanted: fn(&TokenSource) -> bool| sources.iter().any(wanted);
@@ -80,90 +82,34 @@ fn is_cookie_byte(byte: u8) -> bool {
 const IN_A_COOKIE: &str = "tokens are sent in a cookie, and have printable ASCII characters only, \
     without quotes, semicolons and backslashes";
 
-fn check_jwt(route: &Route) -> Result<(), Complaint> {
-    let Some(jwt) = &route.jwt else {
-        return Ok(());
-    };
-    if route.tokens.is_some() {
-        return complain("jwt", "a route has tokens or a jwt, not both");
-    }
-    let Jwt {
-        keys,
-        issuer,
-        audience,
-        user_claim,
-        ..
-    } = jwt;
-    match keys {
-        JwtKeys::Secret(secret) => {
-            let bytes = secret.as_bytes().len();
-            if !(JWT_SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes) {
-                let problem = format!(
-                    "has {bytes} bytes, allowed are {JWT_SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}"
-                );
-                return complain("jwt.secret", problem);
-            }
-        }
-        JwtKeys::Pem(file) if file.as_os_str().is_empty() => {
-            return complain("jwt.key_file", "is empty, and a file is wanted");
-        }
-        JwtKeys::Jwks(file) if file.as_os_str().is_empty() => {
-            return complain("jwt.jwks_file", "is empty, and a file is wanted");
-        }
-        JwtKeys::Pem(_) | JwtKeys::Jwks(_) => {}
-    }
-    for (key, value) in [("jwt.issuer", issuer), ("jwt.audience", audience)] {
-        if let Some(value) = value {
-            check_length(key, value, CLAIM_VALUE_BYTES_MAX)?;
-        }
-    }
-    if jwt.any_audience && audience.is_some() {
-        return complain(
-            "jwt.any_audience",
-            "a jwt has an audience or any_audience, not both",
-        );
-    }
-    check_length("jwt.user_claim", user_claim, CLAIM_NAME_BYTES_MAX)
-}
-
-fn check_sources(route: &Route, config: &Config) -> Result<(), Complaint> {
+fn check_sources(route: &Route, config: &Config, at: &str, errors: &mut Errors) {
     let Some(sources) = &route.token_from else {
-        return Ok(());
+        return;
     };
-    let count = sources.len();
-    if !(1..=TOKEN_SOURCES_MAX).contains(&count) {
-        let problem = format!("lists {count} places, allowed are 1 to {TOKEN_SOURCES_MAX}");
-        return complain("token_from", problem);
-    }
     for (index, source) in sources.iter().enumerate() {
-        // One made in code is held to what one in a file can be.
+        // A source made in code must be one that a file can have.
         let read: Result<TokenSource, String> = source.to_string().parse();
-        match read {
-            Ok(read) if read == *source => {}
-            Ok(_) => {
-                let problem = "the name of a header must be in lower case";
-                return complain(&format!("token_from[{index}]"), problem);
-            }
-            Err(problem) => return complain(&format!("token_from[{index}]"), problem),
-        }
+        let lower_case = || Err("the name of a header must be in lower case".to_owned());
+        let checked = read.and_then(|it| if it == *source { Ok(()) } else { lower_case() });
+        errors.check(&format!("{at}.token_from[{index}]"), checked);
     }
-    if route.authenticates() || config.judges_tokens(route) {
-        return Ok(());
+    if !route.authenticates() && !config.rules_check_tokens(route) {
+        let problem = format!("is of no use: {NO_AUTHENTICATION}");
+        errors.error_unless(&authentication(at), &format!("{at}.token_from"), problem);
     }
-    complain("token_from", format!("is of no use: {NOTHING_ASKS}"))
 }
 
-const NOTHING_ASKS: &str = "nothing asks for a token; give the route tokens, a jwt, or hooks on \
+/// The keys of a route that may authenticate clients.
+pub(super) fn authentication(at: &str) -> [String; 5] {
+    ["tokens", "jwt", "hooks", "channels", "commands"].map(|key| format!("{at}.{key}"))
+}
+
+const NO_AUTHENTICATION: &str = "nothing checks tokens; give the route tokens, a jwt, or hooks on \
     \"open\"";
-/// RFC 7518 (3.2): a key of HS256 is at least as long as its hash.
-const JWT_SECRET_BYTES_MIN: usize = 32;
-const TOKEN_SOURCES_MAX: usize = 8;
-pub(super) const CLAIM_NAME_BYTES_MAX: usize = 256;
-pub(super) const CLAIM_VALUE_BYTES_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::trial::{check, read};
+    use crate::config::tests::trial::{check, read};
 
     use super::*;
 
@@ -241,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_place_for_tokens_is_named_and_somebody_looks_there() {
-        const NOTHING: &str = "nothing asks for a token; give the route tokens, a jwt, or hooks \
+        const NOTHING: &str = "nothing checks tokens; give the route tokens, a jwt, or hooks \
             on \"open\"";
         let tokens = format!("{WSRV}tokens = {{ a = 'jack' }}\n");
         for bad in [
@@ -265,7 +211,7 @@ mod tests {
             check(
                 &format!("{tokens}token_from = [{}]", "'bearer',".repeat(count)),
                 &format!(
-                    "f.toml:5: routes[0].token_from: lists {count} places, allowed are 1 to 8"
+                    "f.toml:5: routes[0].token_from: has {count} elements, allowed are 1 to 8"
                 ),
             );
         }
@@ -280,7 +226,9 @@ mod tests {
         );
         check(
             &format!("{WSRV}anonymous = true"),
-            &format!("f.toml:4: routes[0].anonymous: lets everyone in as nobody anyway: {NOTHING}"),
+            &format!(
+                "f.toml:4: routes[0].anonymous: accepts clients that are accepted anyway: {NOTHING}"
+            ),
         );
         assert!(read(&format!("{WSRV}anonymous = false")).is_ok());
 
@@ -340,19 +288,24 @@ mod tests {
         refused("{}", one);
         refused("{ issuer = 'a' }", one);
         refused("{ key_file = 'a', jwks_file = 'b' }", one);
-        refused("{ secret = 'hush', jwks_file = 'b' }", one);
+        refused(
+            "{ secret = '0123456789abcdef0123456789abcdef', jwks_file = 'b' }",
+            one,
+        );
         refused(
             "'hush'",
-            ": must be a table such as { jwks_file = \"jwks.json\" }; found a string",
+            ": must be a table such as { key_file = \"jwt.pem\", issuer = \"https://a.example\" \
+             }; found a string",
         );
         check(
             &format!("{EDK}jwt = {{ key = 'hush' }}"),
-            "f.toml:4: unknown key \"routes[0].jwt.key\"; allowed here: secret, key_file, \
+            "f.toml:4: routes[0].jwt.key: unknown key; did you mean \"key_file\"? allowed here: \
+             secret, key_file, \
              jwks_file, issuer, audience, any_audience, user_claim, leeway_s",
         );
         refused(
             "{ secret = ['hush'] }",
-            ".secret: must be a string; found an array",
+            ".secret: must be a string, { file = \"...\" } or { env = \"...\" }; found an array",
         );
         let secret = |length: usize| format!("{{ secret = '{}' }}", "s".repeat(length));
         refused(&secret(31), ".secret: has 31 bytes, allowed are 32 to 4096");
@@ -362,7 +315,7 @@ mod tests {
         );
         assert!(read(&format!("{EDK}jwt = {}", secret(32))).is_ok());
         for key in ["key_file", "jwks_file"] {
-            let problem = format!(".{key}: is empty, and a file is wanted");
+            let problem = format!(".{key}: is empty, and must be a file");
             refused(&format!("{{ {key} = '' }}"), &problem);
         }
         for (key, max) in [("issuer", 1_024), ("audience", 1_024), ("user_claim", 256)] {
@@ -381,14 +334,15 @@ mod tests {
         );
         check(
             &format!("{EDK}tokens = {{ a = 'b' }}\njwt = {{ key_file = 'f' }}"),
-            "f.toml:5: routes[0].jwt: a route has tokens or a jwt, not both",
+            "f.toml:5: routes[0].jwt: cannot be combined with tokens",
         );
 
         let mut config = read(&format!("{EDK}jwt = {{ key_file = 'f' }}")).expect("valid");
         if let Some(jwt) = &mut config.routes[0].jwt {
             jwt.leeway_s = 301;
         }
-        let error = config.validate().expect_err("too much leeway");
+        let errors = config.validate().expect_err("too much leeway");
+        let error = errors.iter().next().expect("it has one");
         assert_eq!(error.key.as_deref(), Some("routes[0].jwt.leeway_s"));
     }
 }

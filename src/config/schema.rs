@@ -1,0 +1,184 @@
+//! The config as a JSON Schema (draft 7, which editors of TOML files understand), made from the
+//! rows.
+
+use serde_json::{Map, Value, json};
+
+use super::Config;
+use super::key::{Key, Keys as _, Shape};
+use super::route::dialect_names;
+use crate::vocabulary::limits::Allowed;
+
+/// Returns the text that `campanile config --schema` prints.
+///
+/// A file that the schema allows may still have errors: those of keys that do not fit each other.
+///
+/// # Panics
+///
+/// Never: every row can be expressed.
+#[must_use]
+pub fn json_schema() -> String {
+    let mut schema = table(&Config::keys());
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
+    schema["title"] = "Campanile config".into();
+    serde_json::to_string_pretty(&schema).expect("it is made of texts and numbers")
+}
+
+fn table(keys: &[Key]) -> Value {
+    let mut properties = Map::new();
+    for key in keys {
+        let mut property = of_shape(&key.shape);
+        if let Some(none) = key.spec.none {
+            property = json!({ "anyOf": [property, { "const": none }] });
+        }
+        if let (Some((min, max)), true) = (key.spec.count, property["type"] == "array") {
+            property["minItems"] = min.into();
+            property["maxItems"] = max.into();
+        }
+        property["description"] = description(key).into();
+        properties.insert(key.name.to_owned(), property);
+    }
+    let required: Vec<&str> = keys
+        .iter()
+        .filter(|key| key.spec.is_required)
+        .map(|key| key.name)
+        .collect();
+    let mut schema = json!({
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    });
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+    let conditions = conditions(keys);
+    if !conditions.is_empty() {
+        schema["allOf"] = conditions.into();
+    }
+    schema
+}
+
+/// The documentation of a key in one text, as editors show it.
+fn description(key: &Key) -> String {
+    let lines: Vec<&str> = key.doc.iter().map(|line| line.trim()).collect();
+    let mut text = lines.join("\n");
+    if let Some(restriction) = key.restriction() {
+        text.push('\n');
+        text.push_str(&restriction);
+    }
+    text
+}
+
+/// The keys that a dialect or an action does not have, and those that exclude each other.
+fn conditions(keys: &[Key]) -> Vec<Value> {
+    let mut conditions = Vec::new();
+    let mut forbid = |decider: &str, word: &str, is_foreign: &dyn Fn(&Key) -> bool| {
+        let foreign: Map<String, Value> = keys
+            .iter()
+            .filter(|key| is_foreign(key))
+            .map(|key| (key.name.to_owned(), false.into()))
+            .collect();
+        conditions.push(json!({
+            "if": { "properties": { decider: { "const": word } }, "required": [decider] },
+            "then": { "properties": foreign },
+        }));
+    };
+    if keys.iter().any(|key| key.name == "dialect") {
+        for dialect in dialect_names() {
+            forbid("dialect", dialect, &|key| {
+                !key.dialects().contains(&dialect)
+            });
+        }
+    }
+    if let Some(Shape::Words(words)) = keys
+        .iter()
+        .find(|key| key.name == "action")
+        .map(|it| &it.shape)
+    {
+        for word in words {
+            forbid("action", word, &|key| {
+                !key.spec.actions.is_empty() && !key.spec.actions.contains(word)
+            });
+        }
+    }
+    let excluded = keys.iter().flat_map(|key| {
+        let others = key.spec.excludes.iter();
+        others.map(|other| json!({ "not": { "required": [key.name, other] } }))
+    });
+    // A key of its default value excludes nothing, which a schema need not know.
+    conditions.extend(excluded);
+    conditions
+}
+
+fn of_shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::Number(allowed) => number(*allowed),
+        Shape::Text | Shape::File => json!({ "type": "string" }),
+        Shape::Secret => {
+            let table = |key: &str| {
+                json!({
+                    "type": "object",
+                    "properties": { key: { "type": "string" } },
+                    "required": [key],
+                    "additionalProperties": false,
+                })
+            };
+            json!({ "anyOf": [{ "type": "string" }, table("file"), table("env")] })
+        }
+        Shape::Words(words) => json!({ "enum": words }),
+        Shape::Forms(forms) => {
+            let patterns: Vec<String> = forms.iter().map(|form| pattern(form)).collect();
+            json!({ "type": "string", "pattern": format!("^({})$", patterns.join("|")) })
+        }
+        Shape::List(element) => json!({ "type": "array", "items": of_shape(element) }),
+        Shape::Table(keys) => table(keys),
+        Shape::Map(value) => json!({ "type": "object", "additionalProperties": of_shape(value) }),
+        Shape::OneOf(shapes) => {
+            let shapes: Vec<Value> = shapes.iter().map(of_shape).collect();
+            json!({ "anyOf": shapes })
+        }
+        Shape::Json => json!({}),
+    }
+}
+
+/// A form as a regular expression: capitalized names stand for any text.
+fn pattern(form: &str) -> String {
+    let mut pattern = String::new();
+    let mut is_name = false;
+    for letter in form.chars() {
+        if !letter.is_ascii_uppercase() {
+            pattern.push(letter);
+        } else if !is_name {
+            pattern.push_str(".+");
+        }
+        is_name = letter.is_ascii_uppercase();
+    }
+    pattern
+}
+
+fn number(allowed: Allowed) -> Value {
+    let (min, max) = allowed.bounds();
+    let mut ways = vec![json!({ "type": "integer", "minimum": min, "maximum": max })];
+    if allowed.takes_off() {
+        ways.push(json!({ "const": 0 }));
+    }
+    if allowed.takes_auto() {
+        ways.push(json!({ "const": "auto" }));
+    }
+    match ways.len() {
+        1 => ways.remove(0),
+        _ => json!({ "anyOf": ways }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capitalized_names_of_a_form_stand_for_any_text() {
+        assert_eq!(pattern("bearer"), "bearer");
+        assert_eq!(pattern("header:NAME"), "header:.+");
+        assert_eq!(pattern("ADDRESS:PORT"), ".+:.+");
+    }
+}

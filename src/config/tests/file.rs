@@ -1,0 +1,353 @@
+//! Texts of files: the types and ranges of values, unknown keys, syntax.
+
+use super::*;
+
+/// Reads a file `f.toml` that is refused with `expected`.
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    let result = Config::from_toml("f.toml", text, &Overrides::default());
+    let error = result.expect_err("refused").to_string();
+    assert_eq!(error, expected, "for {text:?}");
+}
+
+const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_those_that_are_allowed() {
+    const TOP: &str = "listen, shards, pin, insecure, log, shutdown_grace_ms, \
+        drain_delay_ms, drain_ms, health_path, api, limits, heartbeat, http, ring, logging, \
+        backends, routes";
+    const ROUTE: &str = "path, dialect, name, namespace, origin, subprotocols, \
+        playground_path, push_path, drop_path, push_secret, push_header, tokens, \
+        jwt, hooks, join_on_open, channels, \
+        message_bytes_max, outbox_bytes_max, ping_interval_ms, idle_timeout_ms, \
+        registration_timeout_ms";
+    check(
+        "# one\n\nlimts = 1",
+        &format!("f.toml:3: limts: unknown key; did you mean \"limits\"? allowed here: {TOP}"),
+    );
+    check(
+        "pin = true\r\n[limts]\r\na = 1",
+        &format!("f.toml:2: limts: unknown key; did you mean \"limits\"? allowed here: {TOP}"),
+    );
+    check(
+        "[ring]\n\nsize = 1",
+        "f.toml:3: ring.size: unknown key; allowed here: submission_entries, \
+         completion_entries, buffer_count, buffer_bytes, entries_min",
+    );
+    check(
+        &format!("{WS}pth = 1"),
+        &format!(
+            "f.toml:4: routes[0].pth: unknown key; did you mean \"path\"? allowed here: {ROUTE}"
+        ),
+    );
+    check(
+        &format!("{WS}push_header = {{ name = 'a', valu = 'b' }}"),
+        "f.toml:4: routes[0].push_header.valu: unknown key; did you mean \"value\"? allowed \
+         here: name, value\n\
+         f.toml:4: routes[0].push_header: needs the key \"value\", such as \"...\"",
+    );
+}
+
+#[test]
+fn all_errors_of_a_file_are_reported_in_its_order() {
+    check(
+        "pin = 1\nlimts = 2\n[[routes]]\npath = 'a'\ndialect = 'wsrv'\norigin = 'b'\ntoken = 3\n\
+         name = ''\n[limits]\nlooks_per_turn_max = 0\n[ring]\nentries_min = 8_192",
+        "f.toml:1: pin: must be true or false; found an integer\n\
+         f.toml:2: limts: unknown key; did you mean \"limits\"? allowed here: listen, shards, pin, \
+         insecure, log, shutdown_grace_ms, drain_delay_ms, drain_ms, health_path, api, limits, \
+         heartbeat, http, ring, logging, backends, routes\n\
+         f.toml:4: routes[0].path: \"a\" does not start with \"/\"\n\
+         f.toml:6: routes[0].origin: \"b\" is unknown, allowed are \"any\", \"same\" and lists \
+         such as [\"https://a.example\"]\n\
+         f.toml:7: routes[0].token: unknown key; did you mean \"tokens\"? allowed here: path, \
+         dialect, name, namespace, origin, subprotocols, playground_path, tokens, jwt, token_from, \
+         anonymous, push_frame, hooks, join_on_open, commands, channels, message_bytes_max, \
+         outbox_bytes_max, ping_interval_ms, idle_timeout_ms, requests_in_flight_max\n\
+         f.toml:8: routes[0].name: \"\" is not a name, allowed are 1 to 64 letters, digits and \
+         \"_.-\"\n\
+         f.toml:10: limits.looks_per_turn_max: 0 is too small, allowed are 1 to 64\n\
+         f.toml:12: ring.entries_min: entries_min, 8192, must be at most submission_entries, 4096",
+    );
+}
+
+/// An error may have many in its wake, which say nothing more.
+#[test]
+fn an_error_is_reported_once_and_not_those_that_follow_from_it() {
+    let dialects =
+        "allowed are \"edk\", \"wsrv\", \"easyws\", \"projectforge\", \"wserver\", \"echo\"";
+    check(
+        "[[routes]]\npath = '/a'\ndialect = 'wsvr'\npush_path = '/p'\ncommands = { a = 'hook' }",
+        &format!("f.toml:3: routes[0].dialect: \"wsvr\" is unknown, {dialects}"),
+    );
+    check(
+        "listen = ':80'\n[[routes]]\npath = '/a'\ndialect = 'wserver'\npush_path = '/p'\n\
+         push_secret = 1",
+        "f.toml:6: routes[0].push_secret: must be a string, { file = \"...\" } or { env = \
+         \"...\" }; \
+         found an integer",
+    );
+    check(
+        "[[backends]]\nname = 'app'\nurl = 1\n[[routes]]\npath = '/a'\ndialect = 'wserver'\n\
+         hooks = { backend = 'app', on = ['open'] }",
+        "f.toml:3: backends[0].url: must be a string; found an integer",
+    );
+}
+
+#[test]
+fn every_line_that_is_not_toml_is_reported_and_none_is_shown() {
+    let result = Config::from_toml(
+        "f.toml",
+        "listen = 127.0.0.1:80\npin = tru\nhush hush\nlog = 'info'\nnosuch = 1",
+        &Overrides::default(),
+    );
+    let errors = result.expect_err("not TOML");
+    let lines: Vec<Option<usize>> = errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [Some(1), Some(2), Some(3)], "{errors}");
+    assert!(!errors.to_string().contains("hush"), "{errors}");
+}
+
+#[test]
+fn a_secret_comes_from_the_file_from_another_or_from_the_environment() {
+    let path = std::env::temp_dir().join(format!("campanile-secret-{}", std::process::id()));
+    fs::write(&path, "hush-in-a-file\r\n").expect("the temporary folder is writable");
+    let tap = "[[routes]]\npath = '/a'\ndialect = 'projectforge'\ntap_path = '/t'\ntap_secret = ";
+    let read = |value: &str| {
+        let text = format!("{tap}{value}");
+        let config = Config::from_toml("f.toml", &text, &Overrides::default());
+        config.map(|mut it| it.routes.remove(0).tap_secret.expect("it has one"))
+    };
+    let of_file = read(&format!("{{ file = '{}' }}", path.display()));
+    fs::remove_file(&path).expect("it was there");
+    assert_eq!(of_file, Ok(Secret::new("hush-in-a-file")));
+    // A variable that every test has.
+    let manifest = env!("CARGO_MANIFEST_DIR");
+    let of_environment = read("{ env = 'CARGO_MANIFEST_DIR' }");
+    assert_eq!(of_environment, Ok(Secret::new(manifest)));
+
+    for (value, problem) in [
+        (
+            "{ env = 'NO_SUCH' }",
+            ".env: the variable \"NO_SUCH\" is not set",
+        ),
+        ("{ env = '' }", ".env: the variable \"\" is not set"),
+        (
+            "{ file = '/no/f' }",
+            ".file: cannot read \"/no/f\": No such file or directory (os error 2)",
+        ),
+        (
+            "{ file = '/dev/zero' }",
+            ".file: \"/dev/zero\" has more than 65536 bytes",
+        ),
+        (
+            "{ path = '/no/f' }",
+            ".path: unknown key; allowed here: file, env",
+        ),
+        ("{}", ": must have one key, file or env"),
+        (
+            "{ file = 'a', env = 'b' }",
+            ": must have one key, file or env",
+        ),
+        ("{ file = 1 }", ".file: must be a string; found an integer"),
+    ] {
+        let errors = read(value).expect_err(value).to_string();
+        assert_eq!(errors, format!("f.toml:5: routes[0].tap_secret{problem}"));
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused() {
+    let cases = [
+        ("listen = 1", "listen: must be a string; found an integer"),
+        ("pin = 'yes'", "pin: must be true or false; found a string"),
+        (
+            "insecure = 1",
+            "insecure: must be true or false; found an integer",
+        ),
+        ("log = []", "log: must be a string; found an array"),
+        (
+            "shards = 1.5",
+            "shards: must be \"auto\" or 1 to 255; found a float",
+        ),
+        (
+            "limits = true",
+            "limits: must be a table, [limits]; found a boolean",
+        ),
+        (
+            "http = 1979-05-27",
+            "http: must be a table, [http]; found a date or time",
+        ),
+        (
+            "routes = 1",
+            "routes: must be [[routes]] tables; found an integer",
+        ),
+        (
+            "[routes]",
+            "routes: must be [[routes]] tables; found a table",
+        ),
+        (
+            "routes = [1]",
+            "routes[0]: must be [[routes]] tables; found an integer",
+        ),
+        (
+            "ring.buffer_bytes = '1'",
+            "ring.buffer_bytes: must be a number, allowed are 1024 to 1048576; found a string",
+        ),
+        (
+            "limits.sessions_max = 'lots'",
+            "limits.sessions_max: must be a number, allowed are \"auto\" and 1 to 16000000; \
+             found a string",
+        ),
+        (
+            "limits.looks_per_turn_max = 'auto'",
+            "limits.looks_per_turn_max: must be a number, allowed are 1 to 64; found a string",
+        ),
+    ];
+    for (text, expected) in cases {
+        check(text, &format!("f.toml:1: {expected}"));
+    }
+}
+
+#[test]
+fn a_number_outside_its_range_is_refused() {
+    let cases = [
+        (
+            "shutdown_grace_ms = 600_001",
+            "shutdown_grace_ms: 600001 is too large, allowed are 0 to 600000",
+        ),
+        (
+            "limits.outbox_bytes_max = 12",
+            "limits.outbox_bytes_max: 12 is too small, allowed are 4096 to 1073741824",
+        ),
+        (
+            "limits.sessions_max = 0",
+            "limits.sessions_max: 0 is too small, allowed are \"auto\" and 1 to 16000000",
+        ),
+        (
+            "limits.looks_per_turn_max = -1",
+            "limits.looks_per_turn_max: -1 is too small, allowed are 1 to 64",
+        ),
+        (
+            "limits.looks_per_turn_max = 999999999999999999999999999999999999999999",
+            "limits.looks_per_turn_max: 999999999999999999999999999999999999999999 is too \
+             large, allowed are 1 to 64",
+        ),
+        (
+            "limits.looks_per_turn_max = -999999999999999999999999999999999999999999",
+            "limits.looks_per_turn_max: -999999999999999999999999999999999999999999 is too \
+             small, allowed are 1 to 64",
+        ),
+        (
+            "heartbeat.ping_interval_ms = 0",
+            "heartbeat.ping_interval_ms: 0 is too small, allowed are 64 to 86400000",
+        ),
+        (
+            "ring.buffer_count = 100",
+            "ring.buffer_count: 100 is not a power of two, allowed are the powers of two from \
+             4 to 32768",
+        ),
+        (
+            "shards = 0",
+            "shards: \"0\" is not a number of shards, allowed are \"auto\" and 1 to 255",
+        ),
+        (
+            "shards = 'many'",
+            "shards: \"many\" is not a number of shards, allowed are \"auto\" and 1 to 255",
+        ),
+    ];
+    for (text, expected) in cases {
+        check(text, &format!("f.toml:1: {expected}"));
+    }
+    check(
+        &format!("{WS}registration_timeout_ms = 5"),
+        "f.toml:4: routes[0].registration_timeout_ms: 5 is too small, allowed are 0 (off) and \
+         64 to 86400000",
+    );
+}
+
+#[test]
+fn a_word_that_is_none_of_the_allowed_is_refused() {
+    check(
+        "\nlisten = 'localhost'",
+        "f.toml:2: listen: \"localhost\" is not an address and port, such as \
+         \"127.0.0.1:8080\", \"[::1]:8080\", \"localhost:8080\" or, for every address of this \
+         machine, \":8080\"",
+    );
+    check(
+        "log = \"lo\\nud\"",
+        "f.toml:1: log: \"lo\\nud\" is unknown, allowed are \"error\", \"warn\", \"info\", \
+         \"debug\", \"trace\", \"json\", and both, such as \"debug,json\"",
+    );
+    check(
+        "[[routes]]\npath = '/a'\ndialect = 'ecko'",
+        "f.toml:3: routes[0].dialect: \"ecko\" is unknown, allowed are \"edk\", \"wsrv\", \
+         \"easyws\", \"projectforge\", \"wserver\", \"echo\"",
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_refused_with_its_line_and_key() {
+    check(
+        "pin = true\nlisten = 127.0.0.1",
+        "f.toml:2: listen: not valid TOML: invalid float",
+    );
+    check(
+        "\n[limits\n",
+        "f.toml:2: not valid TOML: unclosed table, expected `]`",
+    );
+    check(
+        "a b",
+        "f.toml:1: not valid TOML: key with no value, expected `=`",
+    );
+    for address in ["127.0.0.1:80", "localhost:80", ":80", "[::1]:80"] {
+        let text = format!("listen = {address} # here");
+        let result = Config::from_toml("f.toml", &text, &Overrides::default());
+        let error = result.expect_err("not TOML").to_string();
+        let is_named = error.starts_with("f.toml:1: listen: not valid TOML: ");
+        let cure = format!("; an address is in quotes: listen = \"{address}\"");
+        assert!(is_named && error.ends_with(&cure), "{error}");
+    }
+    for (table, key) in [("[api]", "keys"), ("[[backends]]", "secret")] {
+        let text = format!("{table}\n{key} = hush");
+        let result = Config::from_toml("f.toml", &text, &Overrides::default());
+        let error = result.expect_err("not TOML").to_string();
+        assert!(
+            error.starts_with(&format!("f.toml:2: {key}: not valid TOML: ")),
+            "{error}"
+        );
+        assert!(!error.contains("hush"), "{error}");
+    }
+}
+
+#[test]
+fn a_key_given_twice_is_refused_at_the_second() {
+    let twice = "listen = '127.0.0.1:1'\nlisten = '127.0.0.1:1'";
+    check(twice, "f.toml:2: duplicate key \"listen\"");
+    check(
+        "[limits]\n[http]\n[limits]",
+        "f.toml:3: duplicate key \"limits\"",
+    );
+}
+
+#[test]
+fn a_key_that_is_quoted_in_a_file_is_quoted_in_a_complaint() {
+    check(
+        "\"a\\nb\" = 1\n",
+        "f.toml:1: \"a\\nb\": unknown key; allowed here: listen, shards, pin, insecure, \
+         log, shutdown_grace_ms, drain_delay_ms, drain_ms, health_path, api, limits, \
+         heartbeat, http, ring, logging, backends, routes",
+    );
+}
+
+#[test]
+fn every_key_that_is_called_allowed_is_read() {
+    for key in Config::keys() {
+        // No key takes a date, so each is an error, and none is unknown.
+        let text = format!("{} = 1979-05-27", key.name);
+        let result = Config::from_toml("f.toml", &text, &Overrides::default());
+        let errors = result.expect_err("no key takes a date").to_string();
+        let expected = format!("f.toml:1: {}: must be ", key.name);
+        assert!(errors.starts_with(&expected), "{errors}");
+    }
+}

@@ -1,4 +1,4 @@
-//! The fenced blocks of documents: where they are, and what their fences say about them.
+//! The fenced blocks of all documents, with their places and kinds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,38 +6,38 @@ use std::path::{Path, PathBuf};
 /// A fenced block.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// File and line of its fence, for whoever has to look.
+    /// File and line of its fence, for error messages.
     pub(crate) place: String,
-    /// The document, from the root of the repository.
+    /// Path of the document from the root of the repository.
     pub(crate) document: String,
     pub(crate) kind: Kind,
     pub(crate) text: String,
 }
 
-/// What a fence says, and so what is done with its block.
+/// The kind of a block, which its fence names, and what the tests do with it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    /// `toml`: a whole config, which passes `campanile check`.
+    /// `toml`: a whole config, which must pass `campanile check`.
     Config,
-    /// `toml fragment`: the same, once it is completed by what [`super::FRAGMENTS`] has for it.
+    /// `toml fragment`: part of a config; [`super::FRAGMENTS`] has the rest.
     Fragment,
-    /// `toml of Cargo.toml`: the dependencies of the program behind it.
+    /// `toml of Cargo.toml`: the dependencies of the program that follows.
     Dependencies,
-    /// `json`: JSON values, one behind the other.
+    /// `json`: one or more JSON values.
     Json,
     /// `rust`: a whole program, which is run.
     Rust,
-    /// `no_run`, in what the library says of itself: compiled by `cargo test --doc`.
+    /// `no_run`, in the head of the library: compiled by `cargo test --doc`.
     Doctest,
-    /// `sh`: commands, which succeed.
+    /// `sh`: commands that must succeed.
     Commands { goes_on: bool },
-    /// `console`: commands behind `$ `, continued behind `> `, each with what it prints.
+    /// `console`: commands after `$ `, continued after `> `, each with its output.
     Console { goes_on: bool },
-    /// `sh not run: WHY`: commands for people only; [`super::NOT_RUN`] has all of them.
+    /// `sh not run: WHY`: commands for people only; [`super::NOT_RUN`] lists them.
     NotRun { why: String },
     /// `text`: a drawing.
     Drawing,
-    /// `nginx`, `caddyfile`, `haproxy`: for another program, and tested with that.
+    /// `nginx`, `caddyfile`, `haproxy`: config of another program; `tests/http/proxy.rs` runs it.
     Foreign,
 }
 
@@ -64,36 +64,52 @@ impl Kind {
     }
 }
 
-/// All blocks of all documents that users read: what is in Markdown at the root and in `docs/`, and
-/// what the examples and the library say of themselves.
+/// Returns all blocks of all documents: the Markdown files at the root and anywhere below `docs/`,
+/// and the heads of the examples and of the library.
 ///
 /// # Panics
 ///
-/// If a fence says what no test knows.
+/// If a fence names no known kind.
 pub(crate) fn all() -> Vec<Block> {
     let mut all = Vec::new();
     for path in paths() {
         let text = fs::read_to_string(&path).expect("a readable file");
         let name = path.strip_prefix(root()).expect("below the root");
         let found = blocks_of(&name.display().to_string(), &text);
-        all.extend(found.unwrap_or_else(|complaint| panic!("{complaint}")));
+        all.extend(found.unwrap_or_else(|error| panic!("{error}")));
     }
     all
 }
 
-/// Where the documents are.
+/// Returns the paths of all documents, sorted.
 fn paths() -> Vec<PathBuf> {
     let mut paths = vec![root().join("src/lib.rs")];
-    for (folder, extension) in [("", "md"), ("docs", "md"), ("examples", "rs")] {
-        let entries = fs::read_dir(root().join(folder)).expect("a folder of the repository");
-        let files = entries.map(|entry| entry.expect("a readable folder").path());
-        paths.extend(files.filter(|path| path.extension().is_some_and(|it| it == extension)));
+    paths.extend(files(root(), "md"));
+    paths.extend(files(&root().join("examples"), "rs"));
+    let mut pending = vec![root().join("docs")];
+    while let Some(folder) = pending.pop() {
+        paths.extend(files(&folder, "md"));
+        pending.extend(entries(&folder).filter(|path| path.is_dir()));
     }
     paths.sort();
     paths
 }
 
-/// The blocks of one document; of Rust, those of its module comment.
+/// Returns the files in a folder with this extension.
+fn files(folder: &Path, extension: &str) -> impl Iterator<Item = PathBuf> {
+    entries(folder).filter(move |path| path.extension().is_some_and(|it| it == extension))
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder of the repository");
+    entries.map(|entry| entry.expect("a readable folder").path())
+}
+
+/// Returns the blocks of one document; of a Rust file, those of its module comment.
+///
+/// # Errors
+///
+/// A fence names no known kind, or is never closed.
 pub(crate) fn blocks_of(document: &str, text: &str) -> Result<Vec<Block>, String> {
     let is_rust = Path::new(document).extension().is_some_and(|it| it == "rs");
     let mut blocks = Vec::new();
@@ -109,7 +125,7 @@ pub(crate) fn blocks_of(document: &str, text: &str) -> Result<Vec<Block>, String
             (Some(""), Some(_)) => blocks.extend(open.take()),
             (Some(info), None) => {
                 let kind = Kind::of_fence(info)
-                    .ok_or_else(|| format!("{place}: no test knows what a ```{info} block is"))?;
+                    .ok_or_else(|| format!("{place}: unknown kind of block ```{info}"))?;
                 open = Some(Block {
                     place,
                     document: document.to_owned(),
@@ -130,7 +146,7 @@ pub(crate) fn blocks_of(document: &str, text: &str) -> Result<Vec<Block>, String
     }
 }
 
-/// The repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,12 +1,12 @@
 #!/bin/bash
-# What `cargo` and `campanile` are while the commands of a document are run: programs that are built
-# already, on a port of the test's instead of the default one.
+# Stands in for `cargo` and `campanile` while the commands of a document run: starts programs that
+# are already built, on a port of the test instead of the default one.
 #
 # usage: campanile [ARGUMENT...]
 #        cargo run [--release] [--example NAME] [-- ARGUMENT...]
 #
-# PROGRAM is the gateway, EXAMPLES the folder of the examples, LISTEN where whatever is not told
-# otherwise is to listen.
+# PROGRAM is the gateway, EXAMPLES the folder of the examples, LISTEN the address for programs that
+# are given none.
 set -euo pipefail
 
 program=$PROGRAM

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""As much of curl as the documents use, for machines that have none.
+"""The part of curl that the documents use, for machines without curl.
 
 usage: curl [-X METHOD] [-H 'NAME: VALUE']... [-d BODY] URL
 """

@@ -1,4 +1,4 @@
-//! The program of the README, word for word, and what it does.
+//! The program of docs/embedding.md, character for character, and its behaviour.
 
 use campanile::config::Config;
 use campanile::{Context, Failure, Gateway, Message, Reply};
@@ -43,15 +43,15 @@ mod tests {
     use std::net::{SocketAddr, TcpStream};
     use std::process::{Command, Stdio};
 
-    /// The program, in a process that is one of these tests.
+    /// The program, in a process of its own.
     #[test]
-    #[ignore = "only a part of the next test, which starts it"]
+    #[ignore = "the next test starts it in a process of its own"]
     fn within_this_process() {
         super::main().expect("it starts and stops");
     }
 
     #[test]
-    fn the_program_of_the_readme_serves_until_it_is_told_to_stop() {
+    fn the_documented_program_serves_until_sigterm() {
         let programs = super::super::of_kind(|kind| *kind == super::super::Kind::Rust);
         let [program] = &programs[..] else {
             panic!("one program, not {programs:?}");
@@ -73,15 +73,15 @@ mod tests {
         command.env("LISTEN", address.to_string());
         let child = command.stdout(Stdio::null()).spawn();
         let mut program = KillOnDrop(child.expect("it can be executed"));
-        let served = super::super::shell::until_ok(PATIENCE, || speak(address));
+        let served = super::super::shell::until_ok(PATIENCE, || join_twice(address));
         assert_eq!(served, Ok(()));
         signal_child(&program, Signal::TERM);
         let status = program.wait().expect("it is our child");
         assert!(status.success(), "{status}");
     }
 
-    /// Joins a room twice; the one who was first is told.
-    fn speak(address: SocketAddr) -> Result<(), String> {
+    /// Two clients join a room; the first gets the announcement of the second.
+    fn join_twice(address: SocketAddr) -> Result<(), String> {
         let mut members = Vec::new();
         for _ in 0..2 {
             let socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
@@ -89,16 +89,16 @@ mod tests {
             let join = r#"{"cmd":"join","seqno":"1","data":"room"}"#;
             member.send(join.into()).expect("it is open");
             let ok = r#"{"cmd":"join","seqno":"1","status":0,"msg":"ok","data":{}}"#;
-            assert_eq!(hear(&mut member), ok);
+            assert_eq!(next_message(&mut member), ok);
             members.push(member);
         }
-        let told = hear(&mut members[0]);
+        let told = next_message(&mut members[0]);
         assert!(told.starts_with(r#"{"cmd":"joined","#), "{told}");
         Ok(())
     }
 
-    /// The next message but for the news, which are for whoever is there at the start.
-    fn hear(member: &mut Client) -> String {
+    /// Returns the next message, skipping the news that are broadcast at the start.
+    fn next_message(member: &mut Client) -> String {
         loop {
             let bytes = member.read().expect("a message comes").into_data();
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn its_dependencies_are_all_that_it_uses_in_our_versions() {
+    fn its_dependencies_are_those_it_uses_in_our_versions() {
         let blocks = super::super::of_kind(|kind| *kind == super::super::Kind::Dependencies);
         let [block] = &blocks[..] else {
             panic!("one list, not {blocks:?}");

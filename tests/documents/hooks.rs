@@ -1,4 +1,4 @@
-//! What docs/hooks.md says of questions and answers, held against a gateway with its config.
+//! The requests and responses in docs/hooks.md, against a gateway with the config of that page.
 
 use super::blocks::{Block, Kind};
 use super::shell::ports_of;
@@ -9,24 +9,24 @@ use serde_json::{Deserializer, Value, json};
 use std::sync::mpsc::{Receiver, channel};
 
 #[test]
-fn hooks_ask_and_take_what_is_written() {
+fn hooks_send_and_accept_what_is_documented() {
     let blocks = super::of_kind(|kind| matches!(kind, Kind::Config | Kind::Json));
     let blocks: Vec<&Block> = blocks
         .iter()
         .filter(|it| it.document == "docs/hooks.md")
         .collect();
-    let [config, open, answers, message] = &blocks[..] else {
-        panic!("a config, a question, answers and another question, not {blocks:?}");
+    let [config, open, responses, message] = &blocks[..] else {
+        panic!("a config, a request, responses and another request, not {blocks:?}");
     };
-    let admit = values(&answers.text).swap_remove(0);
+    let admit = values(&responses.text).swap_remove(0);
 
-    // It has nothing to say to messages.
-    let (asked, questions) = channel();
+    // The backend admits, and does nothing about messages.
+    let (sender, requests) = channel();
     let backend = respond(move |request| {
-        let question = request.json();
-        let is_open = question["hook"] == "open";
-        // Nobody listens once the test is over.
-        drop(asked.send(question));
+        let hook = request.json();
+        let is_open = hook["hook"] == "open";
+        // The receiver is gone when the test is over.
+        drop(sender.send(hook));
         if is_open {
             admit.to_string()
         } else {
@@ -43,22 +43,22 @@ fn hooks_ask_and_take_what_is_written() {
     let mut session = client::open(gateway.address, "/wsrv?token=abc");
     let expect = |block: &Block| {
         let [written] = &values(&block.text)[..] else {
-            panic!("{}: one question", block.place);
+            panic!("{}: one request", block.place);
         };
-        assert_eq!(shape(&next(&questions)), shape(written), "{}", block.place);
+        assert_eq!(shape(&next(&requests)), shape(written), "{}", block.place);
     };
     expect(open);
-    let welcome = hear(&mut session);
+    let welcome = next_message(&mut session);
     assert_eq!(
         (&welcome["cmd"], &welcome["data"]),
         (&json!("welcome"), &json!("hi"))
     );
-    let ask = r#"{"cmd":"buy","seqno":"17","data":{"item":3}}"#;
-    session.send(ask.into()).expect("it is open");
+    let buy = r#"{"cmd":"buy","seqno":"17","data":{"item":3}}"#;
+    session.send(buy.into()).expect("it is open");
     expect(message);
 }
 
-/// The values of a JSON block.
+/// Returns the values of a JSON block.
 fn values(text: &str) -> Vec<Value> {
     let values = Deserializer::from_str(text).into_iter();
     values
@@ -66,27 +66,27 @@ fn values(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A question without what differs each time, or depends on the client.
-fn shape(question: &Value) -> Value {
-    let mut question = question.clone();
+/// Returns a request with fixed values in place of ids and of what depends on the client.
+fn shape(request: &Value) -> Value {
+    let mut request = request.clone();
     for id in ["/id", "/session/id"] {
-        if let Some(id) = question.pointer_mut(id) {
+        if let Some(id) = request.pointer_mut(id) {
             *id = json!("an id");
         }
     }
     for of_client in ["/request/headers", "/token"] {
-        if let Some(value) = question.pointer_mut(of_client) {
+        if let Some(value) = request.pointer_mut(of_client) {
             *value = json!("of the client");
         }
     }
-    question
+    request
 }
 
-fn next(questions: &Receiver<Value>) -> Value {
-    questions.recv_timeout(PATIENCE).expect("a question comes")
+fn next(requests: &Receiver<Value>) -> Value {
+    requests.recv_timeout(PATIENCE).expect("a request arrives")
 }
 
-fn hear(session: &mut Client) -> Value {
+fn next_message(session: &mut Client) -> Value {
     let bytes = session.read().expect("a message comes").into_data();
     serde_json::from_slice(&bytes).expect("it is JSON")
 }

@@ -1,11 +1,10 @@
-//! Runs the commands of a document as somebody would who reads it from its top to its end.
+//! Runs the commands of a document from top to end.
 //!
-//! One folder for all of a document's blocks, one shell for each block. What goes on (a server, a
-//! client that listens) goes on until the end of the document; what it has printed is compared
-//! then. A block that fails, or shows something else, is tried again for a while, as a reader would
-//! whose server was not ready yet; and somebody who goes on has a while to show the first line of
-//! what is written, before the next block is begun. Every port of the document is replaced by one
-//! that is free.
+//! All blocks of a document share one folder; each has a shell of its own. A block that goes on (a
+//! server, a client that listens) runs to the end of the document, where its output is compared. A
+//! block that fails or prints something else is retried for a while, since a server may not be
+//! ready; a block that goes on gets a while to print its first line before the next block starts.
+//! Every loopback port of the document is replaced by a free one.
 
 use super::GATEWAY;
 use super::blocks::{Block, Kind, root};
@@ -20,10 +19,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs the shell blocks of one document, trying each again for as long as `patience`. The error
-/// says which failed and how.
-pub(crate) fn run(document: &str, blocks: &[Block], patience: Duration) -> Result<(), String> {
-    let mut reader = Reader::new(document, blocks, patience);
+/// Runs the shell blocks of one document.
+///
+/// # Errors
+///
+/// The place of the first block that failed, its command, the output and the expected output.
+pub(crate) fn run(mut reader: Reader, blocks: &[Block]) -> Result<(), String> {
+    reader.reserved.clear();
     for block in blocks {
         let (goes_on, script) = if let Kind::Commands { goes_on } = block.kind {
             (goes_on, Script::of_commands(&block.text))
@@ -40,17 +42,17 @@ pub(crate) fn run(document: &str, blocks: &[Block], patience: Duration) -> Resul
         } else {
             reader
                 .run(&script)
-                .map_err(|complaint| format!("{}: {complaint}", block.place))?;
+                .map_err(|error| format!("{}: {error}", block.place))?;
         }
     }
-    reader.look_at_what_went_on()
+    reader.check_background_output()
 }
 
-/// Commands and what each prints.
+/// Commands and the expected output of each.
 #[derive(Debug)]
 pub(crate) struct Script {
     commands: Vec<String>,
-    /// For each command; `None` where that is not shown.
+    /// For each command; `None` if the document shows no output.
     shown: Vec<Option<String>>,
 }
 
@@ -85,14 +87,14 @@ impl Script {
         Self { commands, shown }
     }
 
-    /// For a shell, which marks the end of what each command prints.
+    /// Returns the text for a shell, which marks the end of each command's output.
     fn text(&self) -> String {
         let commands = self.commands.iter();
         let marked = commands.map(|command| format!("{command}\nprintf '{MARK}'\n"));
         format!("set -eu\n{}", marked.collect::<String>())
     }
 
-    /// Whether the first line that is shown has been printed, as far as one is.
+    /// Returns whether the first expected line has been printed, up to its first `...`.
     fn has_begun(&self, printed: &str) -> bool {
         let shown = self.shown.first().and_then(Option::as_ref);
         let first = shown
@@ -102,7 +104,7 @@ impl Script {
         printed.starts_with(first)
     }
 
-    /// Compares all that was printed with what is shown.
+    /// Compares the output with the expected output.
     fn check(&self, printed: &str) -> Result<(), String> {
         let mut printed = printed.split(MARK);
         for (command, shown) in self.commands.iter().zip(&self.shown) {
@@ -117,8 +119,8 @@ impl Script {
     }
 }
 
-/// Whether something printed is what is shown. There a line that is `...` stands for any lines or
-/// none, and `...` within a line for anything in it. White space at the ends does not count.
+/// Returns whether an output matches the expected one. There, a line `...` matches any lines or
+/// none, and `...` within a line any text. White space at the ends is ignored.
 pub(crate) fn fits(shown: &str, printed: &str) -> bool {
     let lines = |text: &'_ str| -> Vec<String> { text.trim().lines().map(str::to_owned).collect() };
     lines_fit(&lines(shown), &lines(printed))
@@ -154,13 +156,15 @@ fn line_fits(shown: &str, printed: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Whoever reads a document and does what it says.
-struct Reader {
+/// The processes, files and ports of one document.
+pub(crate) struct Reader {
     folder: PathBuf,
-    /// The ports of the document and those that are used for them.
+    /// Ports of the document, and the free ports that replace them.
     ports: BTreeMap<u16, u16>,
+    /// Keeps the free ports until the document runs.
+    reserved: Vec<TcpListener>,
     going_on: Vec<GoingOn>,
-    /// Groups of processes that commands may have left behind.
+    /// Process groups, which may hold processes that commands left behind.
     groups: Vec<Child>,
     shells: usize,
     patience: Duration,
@@ -173,7 +177,10 @@ struct GoingOn {
 }
 
 impl Reader {
-    fn new(document: &str, blocks: &[Block], patience: Duration) -> Self {
+    /// Prepares a document, each of whose blocks is retried for at most `patience`. If several are
+    /// to run at the same time, prepare all of them before the first runs, so that no two have
+    /// the same port.
+    pub(crate) fn new(document: &str, blocks: &[Block], patience: Duration) -> Self {
         let name = document.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         let folder = Path::new(GATEWAY.folder).join(format!("documents-{name}"));
         drop(fs::remove_dir_all(&folder));
@@ -193,8 +200,7 @@ impl Reader {
             symlink(instead, bin.join("curl")).expect("it is empty");
         }
 
-        // Held until all are found, so that no two are the same.
-        let held: Vec<(u16, TcpListener)> = blocks
+        let reserved: Vec<(u16, TcpListener)> = blocks
             .iter()
             .flat_map(|block| ports_of(&block.text))
             .map(|(_, port)| port)
@@ -202,13 +208,14 @@ impl Reader {
             .into_iter()
             .map(|port| (port, TcpListener::bind("127.0.0.1:0").expect("a free port")))
             .collect();
-        let ports = held.iter().map(|(port, listener)| {
+        let ports = reserved.iter().map(|(port, listener)| {
             let address = listener.local_addr().expect("bound");
             (*port, address.port())
         });
         Self {
             folder,
             ports: ports.collect(),
+            reserved: reserved.into_iter().map(|(_, listener)| listener).collect(),
             going_on: Vec::new(),
             groups: Vec::new(),
             shells: 0,
@@ -216,7 +223,7 @@ impl Reader {
         }
     }
 
-    /// Starts a shell in a group of its own; returns it and where it prints.
+    /// Starts a shell in a process group of its own; returns it and its output file.
     fn spawn(&mut self, script: &Script) -> (Child, PathBuf) {
         self.shells += 1;
         let file = |what: &str| self.folder.join(format!("shell-{}.{what}", self.shells));
@@ -249,14 +256,14 @@ impl Reader {
         )
     }
 
-    /// Waits until somebody listens where a block wants to connect. Whoever goes on is not tried
-    /// again, so it must not come too early.
+    /// Waits for servers on the ports that a block connects to, since a block that goes on is not
+    /// retried.
     fn wait_for_servers(&self, text: &str) {
         for (at, port) in ports_of(text) {
             let is_url = text[..at].ends_with("://127.0.0.1:");
             let listens = || TcpStream::connect(("127.0.0.1", self.ports[&port]));
             if is_url {
-                // If nobody comes, the block says so.
+                // Without a server the block fails with a better message.
                 drop(until_ok(self.patience, || {
                     listens().map(drop).map_err(|error| error.to_string())
                 }));
@@ -272,7 +279,7 @@ impl Reader {
             script,
             output,
         };
-        // It may be one that says something only when it is spoken to.
+        // It may print nothing before a later block connects to it.
         drop(until_ok(FIRST_LINE_WITHIN, || {
             let printed = self.printed(&it.output);
             if it.script.has_begun(&printed) {
@@ -284,32 +291,32 @@ impl Reader {
         self.going_on.push(it);
     }
 
-    /// Runs a block until it shows what it should.
+    /// Runs a block until its output is the expected one.
     fn run(&mut self, script: &Script) -> Result<(), String> {
         until_ok(self.patience, || {
             let (child, output) = self.spawn(script);
-            // It is not reaped before the end: until then its group, in which is what it has left
-            // running, has a number that nobody else is given.
+            // Not reaped before the end: until then no other process group gets its number, and
+            // whatever it left running can be signalled.
             let id = WaitId::Pid(Pid::from_child(&child));
             let ended = waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let status = ended
                 .expect("it is our child")
                 .and_then(|it| it.exit_status());
             let printed = self.printed(&output);
-            let complaints = fs::read_to_string(output.with_extension("err"));
+            let stderr = fs::read_to_string(output.with_extension("err"));
             self.groups.push(child);
-            let complaints = complaints.unwrap_or_default();
+            let stderr = stderr.unwrap_or_default();
             script
                 .check(&printed)
-                .map_err(|wrong| format!("{wrong}\n{complaints}"))?;
+                .map_err(|wrong| format!("{wrong}\n{stderr}"))?;
             match status {
                 Some(0) => Ok(()),
-                _ => Err(format!("ends with {status:?}\n{printed}\n{complaints}")),
+                _ => Err(format!("ends with {status:?}\n{printed}\n{stderr}")),
             }
         })
     }
 
-    /// What was printed, with the ports of the document.
+    /// Returns the output, with the ports of the document.
     fn printed(&self, output: &Path) -> String {
         let printed = fs::read(output).unwrap_or_default();
         let back = self
@@ -328,17 +335,17 @@ impl Reader {
         }
     }
 
-    fn look_at_what_went_on(self) -> Result<(), String> {
+    fn check_background_output(self) -> Result<(), String> {
         for it in &self.going_on {
             until_ok(self.patience, || it.script.check(&self.printed(&it.output)))
-                .map_err(|complaint| format!("{}: {complaint}", it.place))?;
+                .map_err(|error| format!("{}: {error}", it.place))?;
         }
         Ok(())
     }
 }
 
 impl Drop for Reader {
-    /// Ends everything that was started: asked to, and after a while made to.
+    /// Ends every process that was started: SIGTERM, and after a while SIGKILL.
     fn drop(&mut self) {
         self.signal_groups(Signal::TERM);
         let is_left = |child: &Child| {
@@ -361,10 +368,10 @@ impl Drop for Reader {
     }
 }
 
-/// Tries something until it works, or until nobody would try again.
+/// Repeats an attempt until it succeeds or `patience` is over; returns the last result.
 #[expect(
     clippy::disallowed_methods,
-    reason = "whoever tries again waits a little"
+    reason = "there is a pause between attempts"
 )]
 pub(crate) fn until_ok(
     patience: Duration,
@@ -379,7 +386,7 @@ pub(crate) fn until_ok(
     }
 }
 
-/// Where in a text the ports of loopback addresses are, and which.
+/// Returns the positions and numbers of the ports of loopback addresses in a text.
 pub(crate) fn ports_of(text: &str) -> Vec<(usize, u16)> {
     let hosts = ["127.0.0.1:", "localhost:", "127.0.0.1\", "];
     let mut found: Vec<(usize, u16)> = hosts
@@ -394,7 +401,7 @@ pub(crate) fn ports_of(text: &str) -> Vec<(usize, u16)> {
     found
 }
 
-/// A text with other ports.
+/// Replaces the ports in a text.
 fn with_ports(text: &str, ports: &BTreeMap<u16, u16>) -> String {
     let (mut changed, mut end) = (String::new(), 0);
     for (at, port) in ports_of(text) {
@@ -405,11 +412,11 @@ fn with_ports(text: &str, ports: &BTreeMap<u16, u16>) -> String {
     changed + &text[end..]
 }
 
-/// What no command prints.
+/// A byte that no command prints.
 const MARK: &str = "\u{1e}";
-/// For somebody who goes on and would say something at once.
-const FIRST_LINE_WITHIN: Duration = Duration::from_secs(3);
-/// For what has been asked to end.
+/// Time for a block that goes on to print its first line.
+const FIRST_LINE_WITHIN: Duration = Duration::from_secs(5);
+/// Time between SIGTERM and SIGKILL.
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(10);
-/// For what goes on, too.
+/// Limit for every shell, those that go on included.
 const SHELL_SECONDS_MAX: &str = "300";

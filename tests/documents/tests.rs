@@ -1,35 +1,34 @@
-//! That the reader of documents finds what is wrong with one.
+//! Tests of the runner of documents: it finds each kind of error.
 
 use super::blocks::{Kind, blocks_of};
-use super::shell::{Script, fits, ports_of, run};
+use super::shell::{Reader, Script, fits, ports_of, run};
 use std::time::Duration;
 
-fn refused(text: &str) -> String {
+fn error_of(text: &str) -> String {
     let blocks = blocks_of("made_up.md", text).expect("its fences are known");
-    run("made_up.md", &blocks[..1], Duration::from_millis(300))
-        .err()
-        .unwrap_or_default()
+    let reader = Reader::new("made_up.md", &blocks[..1], Duration::from_millis(300));
+    run(reader, &blocks[..1]).err().unwrap_or_default()
 }
 
 #[test]
-fn a_fence_that_no_test_knows_is_an_error() {
-    for (text, complaint) in [
+fn an_unknown_fence_is_an_error() {
+    for (text, expected) in [
         (
             "a\n```\nb\n```\n",
-            "made_up.md:2: no test knows what a ``` block is",
+            "made_up.md:2: unknown kind of block ```",
         ),
         (
             "```bash\n```\n",
-            "made_up.md:1: no test knows what a ```bash block is",
+            "made_up.md:1: unknown kind of block ```bash",
         ),
         (
             "```sh not run:\n```\n",
-            "no test knows what a ```sh not run: block is",
+            "unknown kind of block ```sh not run:",
         ),
         ("```sh\n", "made_up.md:1: the fence is never closed"),
     ] {
         let error = blocks_of("made_up.md", text).expect_err(text);
-        assert!(error.contains(complaint), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
     let rust = "//! ```sh\n//! true\n//! ```\n\n/// ```\nfn a() {}\n";
     let found = blocks_of("a.rs", rust).expect("only the module comment counts");
@@ -39,7 +38,7 @@ fn a_fence_that_no_test_knows_is_an_error() {
 }
 
 #[test]
-fn what_is_shown_is_compared_command_by_command() {
+fn output_is_compared_command_by_command() {
     let script = Script::of_console("$ a\n1\n$ b \\\n> c\n$ d\n2\n> 3\n");
     let found = format!("{script:?}");
     let expected = "Script { commands: [\"a\", \"b \\\\\\nc\", \"d\"], \
@@ -72,26 +71,26 @@ fn what_is_shown_is_compared_command_by_command() {
 }
 
 #[test]
-fn commands_that_fail_or_show_something_else_are_errors() {
+fn a_failing_command_or_another_output_is_an_error() {
     assert_eq!(
-        refused("```console\n$ echo a; echo b\na\nb\n$ true\n```\n"),
+        error_of("```console\n$ echo a; echo b\na\nb\n$ true\n```\n"),
         ""
     );
     assert_eq!(
-        refused("```sh\ntest -x scripts/ws.py # is there\n```\n"),
+        error_of("```sh\ntest -x scripts/ws.py # is there\n```\n"),
         ""
     );
-    let wrong = refused("```console\n$ echo a\nb\n```\n");
+    let wrong = error_of("```console\n$ echo a\nb\n```\n");
     assert!(
         wrong.starts_with("made_up.md:1: echo a\nprints\na\n\nand not\nb\n"),
         "{wrong}"
     );
-    let failed = refused("```sh\nfalse\ntrue\n```\n");
+    let failed = error_of("```sh\nfalse\ntrue\n```\n");
     assert!(
         failed.starts_with("made_up.md:1: ends with Some(1)"),
         "{failed}"
     );
-    let silent = refused("```console goes on\n$ sleep 1000\nready\n```\n");
+    let silent = error_of("```console goes on\n$ sleep 1000\nready\n```\n");
     assert!(
         silent.starts_with("made_up.md:1: sleep 1000\nprints"),
         "{silent}"
@@ -99,7 +98,7 @@ fn commands_that_fail_or_show_something_else_are_errors() {
 }
 
 #[test]
-fn ports_are_those_of_loopback_addresses() {
+fn only_ports_of_loopback_addresses_are_replaced() {
     let text = "http://127.0.0.1:80/ localhost:8080 (\"127.0.0.1\", 9000) 10.0.0.1:1 127.0.0.1:x";
     let ports: Vec<u16> = ports_of(text).into_iter().map(|(_, port)| port).collect();
     assert_eq!(ports, [80, 8080, 9000]);

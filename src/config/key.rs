@@ -9,7 +9,7 @@ use super::error::Errors;
 use super::keywords::{key_in, quoted_list};
 use super::read::{Entry, Reader};
 use crate::dialect::{self, Dialect};
-use crate::vocabulary::limits::{Allowed, RouteLimits, Settings};
+use crate::vocabulary::limits::{Allowed, Settings};
 
 /// Everything that a row says of its key besides name, documentation, type and default.
 #[derive(Clone, Copy, Debug)]
@@ -140,18 +140,10 @@ pub(crate) enum Shape {
 impl Key {
     /// The dialects whose routes have the key, in the order of their registry.
     pub(super) fn dialects(&self) -> Vec<&'static str> {
-        let is_by_dialect = self.is_by_dialect();
+        let is_by_dialect = self.spec.is_by_dialect;
         let all =
             dialect::of_routes().filter(|it| !is_by_dialect || it.route_spec().has(self.name));
         all.map(Dialect::name).collect()
-    }
-
-    /// Whether only some dialects have the key, by its row or, for a limit of a route, because one
-    /// of them lists it.
-    pub(super) fn is_by_dialect(&self) -> bool {
-        let is_limit = RouteLimits::SETTINGS.iter().any(|it| it.key == self.name);
-        let is_listed = || dialect::of_routes().any(|it| it.route_spec().has(self.name));
-        self.spec.is_by_dialect || (is_limit && is_listed())
     }
 
     /// The sentence that says which dialects or actions have the key, if not all do.
@@ -159,7 +151,7 @@ impl Key {
         if !self.spec.actions.is_empty() {
             return Some(format!("Only for {}.", quoted_list(self.spec.actions)));
         }
-        if !self.is_by_dialect() {
+        if !self.spec.is_by_dialect {
             return None;
         }
         let has = self.dialects();
@@ -319,7 +311,10 @@ impl<T: Settings> Keys for T {
             doc: setting.doc,
             shape: Shape::Number(setting.allowed),
             default: Some(number_in_toml(defaults.number(setting.key))),
-            spec: Spec::NONE.range(setting.allowed),
+            spec: Spec {
+                is_by_dialect: setting.is_by_dialect,
+                ..Spec::NONE.range(setting.allowed)
+            },
         })
         .collect()
     }

@@ -226,7 +226,7 @@ impl Table for Route {
     }
 
     fn allows(&self, key: &Key) -> bool {
-        !key.is_by_dialect() || self.has(key.name)
+        !key.spec.is_by_dialect || self.has(key.name)
     }
 
     fn noun(&self) -> String {
@@ -500,7 +500,10 @@ mod tests {
             for key in dialect.route_spec().keys.split(' ') {
                 let keys = Route::keys();
                 let known = keys.iter().find(|known| known.name == key);
-                assert!(known.is_some_and(Key::is_by_dialect), "{dialect:?}: {key}");
+                assert!(
+                    known.is_some_and(|it| it.spec.is_by_dialect),
+                    "{dialect:?}: {key}"
+                );
             }
         }
     }

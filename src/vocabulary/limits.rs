@@ -19,6 +19,8 @@ pub struct Setting {
     pub doc: &'static [&'static str],
     /// The allowed numbers.
     pub allowed: Allowed,
+    /// Whether only some dialects have the limit.
+    pub is_by_dialect: bool,
 }
 
 /// The allowed numbers of a [`Setting`]. Its `Display` follows the words "allowed are".
@@ -174,13 +176,17 @@ pub(crate) trait Settings: Copy + Default + PartialEq {
 }
 
 /// Makes a struct, its default and its rows for the config file out of one table.
+///
+/// A row that ends in `by_dialect` is a limit that only some dialects have.
 macro_rules! settings {
+    (@flag) => { false };
+    (@flag by_dialect) => { true };
     (
         $(#[$about:meta])*
         pub struct $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                pub $field:ident: $type:ty = $default:expr, $allowed:expr;
+                pub $field:ident: $type:ty = $default:expr, $allowed:expr $(, $flag:ident)?;
             )+
         }
     ) => {
@@ -202,6 +208,7 @@ macro_rules! settings {
                     key: stringify!($field),
                     doc: &[$($doc),+],
                     allowed: $allowed,
+                    is_by_dialect: settings!(@flag $($flag)?),
                 }, )+
             ];
 
@@ -479,11 +486,11 @@ settings! {
 
         /// The time in milliseconds that a session has for its first registration; 0 is off. Then
         /// it is closed.
-        pub registration_timeout_ms: u32 = 0, TIME_MS.or_off();
+        pub registration_timeout_ms: u32 = 0, TIME_MS.or_off(), by_dialect;
 
         /// The maximum of requests of one session that are handled at the same time. At the
         /// maximum, the session is not read.
-        pub requests_in_flight_max: u32 = 64, Allowed::between(1, 4_096);
+        pub requests_in_flight_max: u32 = 64, Allowed::between(1, 4_096), by_dialect;
     }
 }
 

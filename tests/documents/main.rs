@@ -21,12 +21,20 @@ use std::time::Duration;
 
 /// The text around each config fragment: document, first line of the fragment, text before it, text
 /// after it.
-const FRAGMENTS: &[(&str, &str, &str, &str)] = &[(
-    "docs/routes.md",
-    "join_on_open = [\"global\", \"user:{user}\"]",
-    "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n",
-    "",
-)];
+const FRAGMENTS: &[(&str, &str, &str, &str)] = &[
+    (
+        "docs/operating.md",
+        "push_secret = { file = \"/run/secrets/push\" }    # without the newline at its end",
+        "[[routes]]\npath = '/ws'\ndialect = 'wserver'\npush_path = '/push'\n",
+        "",
+    ),
+    (
+        "docs/routes.md",
+        "join_on_open = [\"global\", \"user:{user}\"]",
+        "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n",
+        "",
+    ),
+];
 
 /// Every block that is not run: document, first line and the reason in its fence, in the order of
 /// the documents.
@@ -90,6 +98,13 @@ fn config_error(block: &Block, config: &str) -> Option<String> {
     (!checked.status.success()).then(|| format!("{}: {errors}", block.place))
 }
 
+/// Whether all errors are of secrets that are in files or variables of the reader's machine.
+fn is_of_secrets(errors: &str) -> bool {
+    let is_missing =
+        |line: &str| line.contains(".file: cannot read ") || line.ends_with(" is not set");
+    errors.lines().all(is_missing)
+}
+
 #[test]
 fn every_config_block_is_valid() {
     let configs = of_kind(|kind| *kind == Kind::Config);
@@ -114,10 +129,8 @@ fn every_config_fragment_is_valid_in_its_context() {
             continue;
         };
         left.remove(known);
-        errors.extend(config_error(
-            &block,
-            &format!("{before}{}{behind}", block.text),
-        ));
+        let config = format!("{before}{}{behind}", block.text);
+        errors.extend(config_error(&block, &config).filter(|it| !is_of_secrets(it)));
     }
     errors.extend(left.iter().map(|(document, first, ..)| {
         format!("{document} has no fragment that begins with {first:?}")

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::key::{Keys as _, Spec, Table, keys};
-use super::keywords::{keyword_values, spelled};
+use super::keywords::spelled;
 use super::secret::Secret;
 use super::texts;
 use crate::vocabulary::limits::BackendLimits;
@@ -91,7 +91,6 @@ spelled!(pub HookKind:
     Close = "close"
 );
 spelled!(pub OnFailure: Fail = "fail" Close = "close");
-keyword_values!(HookKind OnFailure);
 
 impl Backend {
     /// Creates a backend with the default limits and without a secret.

@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 
 use super::error::Errors;
 use super::key::{Key, Keys, Shape, Spec, Table, Value, keys};
-use super::keywords::{key_in, keyword_values, quoted, spelled};
+use super::keywords::{key_in, quoted, spelled};
 use super::read::{Entry, Reader};
 use super::rule::Rule;
 
@@ -107,7 +107,6 @@ spelled!(ActionWord:
     Reply = "reply"
     Hook = "hook"
 );
-keyword_values!(PublishTo ActionWord);
 
 keys! {
     /// The keys of a command, before they are one action.

@@ -28,15 +28,10 @@ macro_rules! spelled {
                 }
             }
         }
-    };
-}
 
-/// Makes enums with keywords the types of keys.
-macro_rules! keyword_values {
-    ($($type:ty)+) => { $(
         impl $crate::config::key::Value for $type {
             fn shape(_: &$crate::config::key::Spec) -> $crate::config::key::Shape {
-                $crate::config::key::Shape::Words(<$type>::SPELLINGS.to_vec())
+                $crate::config::key::Shape::Words(Self::SPELLINGS.to_vec())
             }
 
             fn read(
@@ -51,7 +46,7 @@ macro_rules! keyword_values {
                 Some($crate::config::keywords::quoted(self.as_str()))
             }
         }
-    )+ };
+    };
 }
 
 /// Makes types that are read from a text the types of keys, with the forms of the text.
@@ -77,7 +72,7 @@ macro_rules! text_values {
     )+ };
 }
 
-pub(super) use {keyword_values, spelled, text_values};
+pub(super) use {spelled, text_values};
 
 /// Returns the problem of a word that is none of the allowed ones.
 pub(super) fn unknown(word: &str, allowed: &[&str]) -> String {

@@ -12,7 +12,7 @@ use super::command::CommandSetting;
 use super::credentials::{Jwt, TokenSource};
 use super::error::Errors;
 use super::key::{Key, Keys as _, Shape, Spec, Table, Value, keys};
-use super::keywords::{keyword_values, quoted, spelled, unknown};
+use super::keywords::{quoted, spelled, unknown};
 use super::read::{Entry, Reader};
 use super::rule::ChannelSetting;
 use super::secret::{PushAuth, Secret, Tokens};
@@ -279,7 +279,6 @@ pub enum Sender {
 spelled!(pub Schema: Opaque = "opaque" Builtin = "builtin" Descriptor = "descriptor");
 spelled!(pub PushFrame: Binary = "binary" Text = "text");
 spelled!(pub Sender: Session = "session" User = "user");
-keyword_values!(Schema PushFrame Sender);
 
 impl Route {
     /// Creates a route with its path and dialect, every other key at its default.

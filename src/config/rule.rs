@@ -4,7 +4,7 @@
 
 use super::error::Errors;
 use super::key::{Keys as _, Shape, Spec, Table, Value, keys};
-use super::keywords::{keyword_values, quoted, spelled};
+use super::keywords::{quoted, spelled};
 use super::read::{Entry, Reader};
 use super::secret::Secret;
 use super::texts::{self, CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
@@ -92,7 +92,6 @@ pub enum Create {
 }
 
 spelled!(pub Create: Advance = "advance" FirstJoin = "first-join");
-keyword_values!(Create);
 
 impl ChannelSetting {
     /// Creates a channel, or channels, that all clients may join and publish to.

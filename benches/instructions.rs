@@ -9,7 +9,7 @@
 
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::connection_table::ConnectionTable;
-use campanile::shard::message::{DropTarget, MailboxMessage, Ticket};
+use campanile::shard::message::{CountRequestId, DropTarget, MailboxMessage};
 use campanile::shard::wheel::Wheel;
 use campanile::ws::{Decoder, Event, OpCode, encoder, handshake};
 use counting::Workload;
@@ -169,14 +169,20 @@ fn mailbox(_: &str, messages: u64) {
     let mut sum = 0;
     for _ in 0..rounds {
         for index in 0..SLOTS {
-            let ticket = Some(Ticket { asker: near, index });
+            let count_request = Some(CountRequestId { asker: near, index });
             let target = Arc::clone(&target);
-            sender.send(far, MailboxMessage::Drop { target, ticket });
+            sender.send(
+                far,
+                MailboxMessage::Drop {
+                    target,
+                    count_request,
+                },
+            );
         }
         sender.flush();
         while let Some(message) = receiver.receive() {
-            if let MailboxMessage::Drop { ticket, .. } = message {
-                sum += ticket.map_or(0, |ticket| u64::from(ticket.index));
+            if let MailboxMessage::Drop { count_request, .. } = message {
+                sum += count_request.map_or(0, |count_request| u64::from(count_request.index));
             }
         }
     }

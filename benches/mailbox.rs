@@ -5,7 +5,7 @@
 //! `publication` is all of a publication's way to its one subscriber on the other shard.
 
 use campanile::id::ShardId;
-use campanile::shard::message::{DropTarget, MailboxMessage, Ticket};
+use campanile::shard::message::{CountRequestId, DropTarget, MailboxMessage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pair::{Pair, posts};
 use std::hint::black_box;
@@ -35,9 +35,15 @@ fn mailbox(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter(|| {
                 for index in 0..messages {
-                    let ticket = Some(Ticket { asker: near, index });
+                    let count_request = Some(CountRequestId { asker: near, index });
                     let target = Arc::clone(&target);
-                    sender.send(far, MailboxMessage::Drop { target, ticket });
+                    sender.send(
+                        far,
+                        MailboxMessage::Drop {
+                            target,
+                            count_request,
+                        },
+                    );
                 }
                 let mut sum = 0;
                 for _ in 0..2 {
@@ -76,10 +82,11 @@ fn publication(criterion: &mut Criterion) {
 
 fn number(message: &MailboxMessage) -> u64 {
     match message {
-        MailboxMessage::Publication { ticket, .. } | MailboxMessage::Drop { ticket, .. } => {
-            ticket.map_or(0, |ticket| ticket.index.into())
+        MailboxMessage::Publication { count_request, .. }
+        | MailboxMessage::Drop { count_request, .. } => {
+            count_request.map_or(0, |count_request| count_request.index.into())
         }
-        MailboxMessage::Claim(_) | MailboxMessage::Watchers { .. } => 0,
+        MailboxMessage::Claim(_) | MailboxMessage::Taps { .. } => 0,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reads the command line and the config, runs a gateway, stops it when asked to.
+//! The `campanile` binary: reads the command line and the config, and runs a gateway until a
+//! signal.
 
 mod signals;
 
@@ -34,14 +35,18 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(format!("campanile: {error}\n"));
+            write_error(format!("campanile: {error}\n"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Serves until a signal comes. Whatever becomes of standard output and standard error, nobody who
-/// is served notices.
+/// Serves until a signal comes. Clients are not affected if standard output or standard error block
+/// or fail.
+///
+/// # Errors
+///
+/// The text of the error if the log or the gateway cannot start.
 fn serve(config: &Config, wishes: &Wishes) -> Result<(), String> {
     let log = logging::start(config).map_err(|error| error.to_string())?;
     let served = serve_and_log(config, wishes);
@@ -54,7 +59,7 @@ fn serve_and_log(config: &Config, wishes: &Wishes) -> Result<(), String> {
     let gateway = builder.start().map_err(|error| error.to_string())?;
     wishes.on_reload(gateway.key_files());
     let text = cli::welcome(config, gateway.local_addrs(), gateway.shard_count());
-    welcome(text + &cli::limits_line(gateway.limits()));
+    write_welcome(text + &cli::limits_line(gateway.limits()));
 
     let signal = wishes.wait_for_stop();
     tracing::info!(signal, "stopping");
@@ -71,8 +76,8 @@ fn serve_and_log(config: &Config, wishes: &Wishes) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes the start-up text on a thread of its own: nobody need read it.
-fn welcome(text: String) {
+/// Writes the start-up text on a thread of its own, because standard output may block.
+fn write_welcome(text: String) {
     let thread = std::thread::Builder::new().name("welcome".to_owned());
     let started = thread.spawn(move || {
         if let Err(error) = print(&text) {
@@ -89,19 +94,19 @@ fn print(text: &str) -> io::Result<()> {
     writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush())
 }
 
-/// Says why the process ends, for a bounded time: nobody need read it.
-fn complain(text: String) {
+/// Writes the final error, for at most [`ERROR_TIMEOUT`], because standard error may block.
+fn write_error(text: String) {
     let (sender, done) = channel();
-    let thread = std::thread::Builder::new().name("complaint".to_owned());
+    let thread = std::thread::Builder::new().name("final-error".to_owned());
     let started = thread.spawn(move || {
-        // Nobody is left to tell if this fails, or to wait for it.
+        // A failure cannot be reported, and the receiver may have stopped waiting.
         drop(io::stderr().write_all(text.as_bytes()));
         match sender.send(()) {
             Ok(()) | Err(_) => {}
         }
     });
     if started.is_ok() {
-        match done.recv_timeout(COMPLAINT_TIME) {
+        match done.recv_timeout(ERROR_TIMEOUT) {
             Ok(()) | Err(_) => {}
         }
     }
@@ -111,10 +116,10 @@ fn milliseconds(ms: u32) -> Duration {
     Duration::from_millis(ms.into())
 }
 
-/// For the one line that says why the process ends.
-const COMPLAINT_TIME: Duration = Duration::from_secs(1);
+/// Maximum time to write the final error.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Returns to the kernel what the allocator kept of memory that this thread gave up.
+/// Returns freed memory that the allocator keeps for this thread to the kernel.
 #[expect(unsafe_code, reason = "mimalloc offers this as a C function only")]
 fn collect_memory() {
     // SAFETY: it may be called at any time and touches only the allocator's own state.

@@ -1,12 +1,12 @@
-//! The signals that the process reacts to, on a thread of their own.
+//! Signal handling on a thread of its own.
 //!
 //! ```text
 //!   SIGTERM, SIGINT   the first stops the gateway, the second ends the process at once
-//!   SIGHUP            reads key files again, at any time; never ends the process
+//!   SIGHUP            reads the key files again; never ends the process
 //! ```
 //!
-//! They are caught before anything of a config is read, so that none of them finds its default
-//! action. Until the gateway runs, a wish to stop waits, and key files are read once it does.
+//! The signals are caught before the config is read, so that none of them has its default action. A
+//! signal that arrives before the gateway runs takes effect once it does.
 
 use campanile::gateway::KeyFiles;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 
-/// What the thread of the signals has to tell, and is told.
+/// The main thread's side of the signal thread.
 #[derive(Debug)]
 pub(crate) struct Wishes {
     stop: Receiver<i32>,
     reload: Arc<Reload>,
 }
 
-/// The key files, once they are known, and whether somebody wants them read again.
+/// The key files, once known, and whether a reload is pending.
 #[derive(Debug, Default)]
 struct Reload {
     files: OnceLock<KeyFiles>,
@@ -32,7 +32,11 @@ struct Reload {
 }
 
 impl Wishes {
-    /// Catches the signals and starts the thread.
+    /// Catches the signals and starts the signal thread.
+    ///
+    /// # Errors
+    ///
+    /// An [`io::Error`] if a signal handler or the thread cannot be set up.
     pub(crate) fn catch() -> io::Result<Self> {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let (sender, stop) = channel();
@@ -44,17 +48,17 @@ impl Wishes {
         Ok(Self { stop, reload })
     }
 
-    /// The gateway runs: from now on SIGHUP reads these files again, and so does one that has come
-    /// before.
+    /// Sets the files that SIGHUP reloads, once the gateway runs. Reloads them now if SIGHUP has
+    /// come before.
     pub(crate) fn on_reload(&self, files: KeyFiles) {
-        drop(self.reload.files.set(files)); // it runs once
+        drop(self.reload.files.set(files)); // called once, so the cell is empty
         fence(Ordering::SeqCst);
         self.reload.read_if_wanted();
     }
 
-    /// Waits for the signal that stops the gateway, and returns it.
+    /// Waits for the first SIGTERM or SIGINT and returns its number.
     pub(crate) fn wait_for_stop(&self) -> i32 {
-        self.stop.recv().expect("the thread of the signals goes on")
+        self.stop.recv().expect("the signal thread never ends")
     }
 }
 
@@ -69,14 +73,14 @@ fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
             tracing::warn!(signal, "a second signal to stop: ending at once");
             end_at_once(signal);
         } else {
-            // Nobody waits if the start has just failed, and the process ends by itself.
+            // `send` fails if the start has just failed; then the process ends by itself.
             is_stopping = stop.send(signal).is_ok();
         }
     }
 }
 
 impl Reload {
-    /// Reads the files again, if they are known and that is wanted.
+    /// Reads the files again if they are known and a reload is pending.
     fn read_if_wanted(&self) {
         if let Some(files) = self.files.get()
             && self.is_wanted.swap(false, Ordering::SeqCst)
@@ -96,12 +100,12 @@ fn read_again(files: &KeyFiles) {
     );
 }
 
-/// Ends the process with the status that shells give to one that a signal has ended. To be ended by
-/// the signal itself is not possible for the first process of a container.
+/// Ends the process with the status that shells report for a signal: 128 plus its number. Raising
+/// the signal's default action would not end PID 1 of a container.
 #[expect(
     clippy::exit,
     clippy::disallowed_methods,
-    reason = "it is a part of main, and waits for nobody but the log, for a moment"
+    reason = "part of main; it waits only for the log, for a bounded time"
 )]
 fn end_at_once(signal: i32) -> ! {
     campanile::logging::flush_before_exit();

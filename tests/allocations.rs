@@ -8,7 +8,7 @@
     reason = "a global allocator can be written in no other way"
 )]
 
-use campanile::close::End;
+use campanile::close::CloseCause;
 use campanile::config::Config;
 use campanile::content::{Content, Data};
 use campanile::gateway::shard_settings;
@@ -287,7 +287,7 @@ fn names_take_no_more_than_their_bounds_say() {
             );
             shard.invariants();
             for id in ids {
-                shard.cut(id, End::Reset);
+                shard.abort(id, CloseCause::Reset);
             }
             send_all(&mut shard);
             assert_eq!(shard.names_bytes(), 0);

@@ -3,7 +3,7 @@
 //! Streams are valid, since the two differ in what they refuse: fastwebsockets takes unmasked
 //! frames and long pongs, wants text to be UTF-8, and puts its limit one byte lower.
 
-use campanile::ws::{Decoder, Event, Kind, encoder};
+use campanile::ws::{Decoder, Event, MessageType, encoder};
 use campanile_tests::prng::Prng;
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket, WebSocketError, unmask};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
@@ -71,8 +71,8 @@ fn ours(prng: &mut Prng, stream: &[u8]) -> Vec<Seen> {
                 Event::Message { kind, payload, .. } => {
                     let bytes = payload.bytes().to_vec();
                     match kind {
-                        Kind::Text => Seen::Text(bytes),
-                        Kind::Binary => Seen::Binary(bytes),
+                        MessageType::Text => Seen::Text(bytes),
+                        MessageType::Binary => Seen::Binary(bytes),
                     }
                 }
                 Event::Ping(payload) => Seen::Ping(payload.bytes().to_vec()),

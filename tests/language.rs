@@ -18,12 +18,12 @@ use campanile::codec::json::Scratch;
 use campanile::config::{self, Config, Origin, Overrides, Route};
 use campanile::content::{Correlation, Outcome};
 use campanile::dialect::{
-    self, Answered, Call, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground,
-    PushRequest, Refusal, RouteFacts, RouteSpec, TokenPlace,
+    self, Call, DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options,
+    Playground, PushRequest, ReplyAction, RouteFacts, RouteSpec, TokenPlace,
 };
 use campanile::limits::{Limits, RouteLimits};
 use campanile::publication::Publication;
-use campanile::ws::Kind;
+use campanile::ws::MessageType;
 use campanile::{Gateway, Message, cli};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -69,14 +69,14 @@ impl Dialect for Plain {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         _: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
-        let text = str::from_utf8(payload).map_err(|_| Refusal::InvalidText)?;
-        let (command, data) = text.split_once(' ').ok_or(Refusal::Malformed)?;
+    ) -> Result<(), DecodeError> {
+        let text = str::from_utf8(payload).map_err(|_| DecodeError::InvalidText)?;
+        let (command, data) = text.split_once(' ').ok_or(DecodeError::Malformed)?;
         intents.push(Intent::Call(Call {
             command,
             id: "",
@@ -88,24 +88,29 @@ impl Dialect for Plain {
         Ok(())
     }
 
-    fn answer(
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         _: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         let Outcome::Replied(reply) = outcome else {
-            return Answered::Nothing;
+            return ReplyAction::Skip;
         };
         put(&correlation.command, reply.data().bytes(), message);
-        Answered::Message(Kind::Text)
+        ReplyAction::Send(MessageType::Text)
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         let content = &publication.content;
         put(content.event, content.data.bytes(), message);
-        Kind::Text
+        MessageType::Text
     }
 
     fn read_push<'b>(&self, body: &'b [u8], _: &'b mut Scratch) -> Option<PushRequest<'b>> {

@@ -97,7 +97,9 @@ impl Shards {
         loop {
             let mut lent = host.poll_send().map(|(id, bytes)| (id, bytes.to_vec()));
             if lent.is_none() {
-                lent = host.poll_answer().map(|(id, bytes)| (id, bytes.to_vec()));
+                lent = host
+                    .poll_http_send()
+                    .map(|(id, bytes)| (id, bytes.to_vec()));
             }
             let Some((id, bytes)) = lent else { break };
             let taken = u32::try_from(bytes.len()).expect("short");

@@ -74,14 +74,14 @@ impl<M: Memory> Shard<M> {
     /// What a waker does.
     fn push(&self) {
         self.pushed.fetch_add(1, Ordering::Relaxed);
-        if self.flag.must_ring() {
+        if self.flag.take_sleeping() {
             self.bell.notify();
         }
     }
 
     /// What a shard does that has nothing to do, until there is something.
     fn sleep_once(&self) {
-        self.flag.lie_down();
+        self.flag.begin_sleep();
         while self.pushed.load(Ordering::Relaxed) == 0 {
             self.bell.wait();
         }
@@ -91,11 +91,11 @@ impl<M: Memory> Shard<M> {
     fn sleep_until_both(&self) {
         let mut seen = 0;
         while seen < 2 {
-            self.flag.lie_down();
+            self.flag.begin_sleep();
             if self.pushed.load(Ordering::Relaxed) == seen {
                 self.bell.wait();
             }
-            self.flag.get_up();
+            self.flag.end_sleep();
             seen = self.pushed.load(Ordering::Relaxed);
         }
     }
@@ -141,10 +141,10 @@ fn no_push_is_missed() {
 fn of_two_wakers_one_rings() {
     loom::model(|| {
         let flag = Arc::new(SleepFlag::<Exact>::new());
-        flag.lie_down();
+        flag.begin_sleep();
         let wakers = [0, 1].map(|_| {
             let flag = Arc::clone(&flag);
-            thread::spawn(move || usize::from(flag.must_ring()))
+            thread::spawn(move || usize::from(flag.take_sleeping()))
         });
         let rings = wakers.map(|waker| waker.join().expect("a waker does not panic"));
         assert_eq!(rings[0] + rings[1], 1);
@@ -162,7 +162,7 @@ fn with_weaker_fences_a_push_is_missed() {
 fn a_look_before_lying_down_misses_a_push() {
     model::<Exact>(Shard::push, |shard| {
         let looked = shard.pushed.load(Ordering::Relaxed);
-        shard.flag.lie_down();
+        shard.flag.begin_sleep();
         if looked == 0 {
             shard.bell.wait();
         }
@@ -173,7 +173,7 @@ fn a_look_before_lying_down_misses_a_push() {
 #[should_panic(expected = "deadlock")]
 fn a_question_before_the_push_misses_it() {
     let push = |shard: &Shard<Exact>| {
-        let must_ring = shard.flag.must_ring();
+        let must_ring = shard.flag.take_sleeping();
         shard.pushed.fetch_add(1, Ordering::Relaxed);
         if must_ring {
             shard.bell.notify();

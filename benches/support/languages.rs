@@ -8,14 +8,14 @@ use campanile::content::{Content, Data};
 use campanile::dialect::{Dialect, Intent, Intents, Options, Schema, named};
 use campanile::id::ShardId;
 use campanile::publication::{Audience, Publication, PublicationId};
-use campanile::ws::{Kind, OpCode, encoder};
+use campanile::ws::{MessageType, OpCode, encoder};
 
 /// A language with the settings of a route, and one message of its clients.
 pub(crate) struct Spoken {
     pub(crate) name: &'static str,
     dialect: &'static dyn Dialect,
     options: Options,
-    kind: Kind,
+    kind: MessageType,
     data_bytes: usize,
     message: Vec<u8>,
     payload: Vec<u8>,
@@ -59,9 +59,9 @@ impl Spoken {
                 ..Options::default()
             },
             kind: if name == "edk" {
-                Kind::Binary
+                MessageType::Binary
             } else {
-                Kind::Text
+                MessageType::Text
             },
             data_bytes,
             message,
@@ -128,10 +128,12 @@ impl Spoken {
             nonce: 1,
         };
         let start = encoder::begin(out);
-        let kind = self.dialect.encode(&publication, &self.options, out);
+        let kind = self
+            .dialect
+            .encode_publication(&publication, &self.options, out);
         let opcode = match kind {
-            Kind::Text => OpCode::Text,
-            Kind::Binary => OpCode::Binary,
+            MessageType::Text => OpCode::Text,
+            MessageType::Binary => OpCode::Binary,
         };
         encoder::end(out, start, opcode);
     }

@@ -3,23 +3,23 @@
 
 use crate::room::Room;
 use campanile::id::ShardId;
-use campanile::mailbox::{Exchange, Post};
+use campanile::mailbox::{Exchange, MailboxEndpoint};
 use std::sync::Arc;
 
 /// The shards and their mailboxes.
 pub(crate) struct Pair {
     near: Room,
-    sender: Post,
-    receiver: Post,
+    sender: MailboxEndpoint,
+    receiver: MailboxEndpoint,
     pub(crate) far: Room,
 }
 
 /// The mailboxes' ends of two shards, of `messages_max` messages each: to send from the first to
 /// the second.
-pub(crate) fn posts(messages_max: usize) -> (Post, Post) {
+pub(crate) fn posts(messages_max: usize) -> (MailboxEndpoint, MailboxEndpoint) {
     let exchange = Exchange::simulated(2, messages_max, u64::MAX, 1);
-    let near = Post::new(ShardId::new(0), Arc::clone(&exchange));
-    (near, Post::new(ShardId::new(1), exchange))
+    let near = MailboxEndpoint::new(ShardId::new(0), Arc::clone(&exchange));
+    (near, MailboxEndpoint::new(ShardId::new(1), exchange))
 }
 
 impl Pair {

@@ -88,7 +88,7 @@ impl Server {
             let taken = put(bytes, output);
             self.host.handle_sent(&now, id, taken);
         }
-        while let Some((id, bytes)) = self.host.poll_answer() {
+        while let Some((id, bytes)) = self.host.poll_http_send() {
             let taken = put(bytes, output);
             self.host.handle_sent(&now, id, taken);
         }

@@ -1,40 +1,40 @@
-//! Decides, per session, what was lost, duplicated, reordered or meant for somebody else.
+//! Verification of deliveries: counts lost, duplicated, reordered and misdelivered messages.
 //!
-//! The promise judged: from one publisher to one group, every session of the group gets every
-//! message once and in the order of publishing. Between publishers no order is promised. Pure.
+//! The verified promise: every session of a group gets every message of a publisher to the group
+//! once, in the order of publishing. There is no order between publishers. The functions are pure.
 
 use std::collections::BTreeSet;
 
 use crate::stats::count;
 
-/// What went wrong, in messages.
+/// The number of messages with each kind of delivery error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Verdict {
-    /// Sent and never received.
+    /// Sent but never received.
     pub(crate) lost: u64,
-    /// Received more than once; the surplus is counted.
+    /// Received more than once; the first receipt is not counted.
     pub(crate) duplicated: u64,
-    /// Received once, but after a later message of the same publisher.
+    /// Received for the first time after a later message of the same publisher.
     pub(crate) reordered: u64,
-    /// Received by a session that it was not for, or never sent at all, or damaged.
+    /// Damaged, never sent, or received by a session of another group.
     pub(crate) misdelivered: u64,
 }
 
-/// What one session has received.
+/// The verifier of one session's deliveries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Judge {
-    /// One per publisher that was heard of; few.
+    /// One per publisher whose messages were received; few.
     tracks: Vec<Track>,
     duplicated: u64,
     reordered: u64,
     misdelivered: u64,
 }
 
-/// What one session has received from one publisher.
+/// The messages that one session has received from one publisher.
 ///
 /// # Invariant
 ///
-/// `missing` holds exactly the numbers below `next` that have not been received.
+/// `missing` holds exactly the sequence numbers below `next` that have not been received.
 #[derive(Clone, Debug)]
 struct Track {
     publisher: u32,
@@ -42,17 +42,17 @@ struct Track {
     missing: BTreeSet<u32>,
 }
 
-/// What became of one received message.
+/// The class of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// It had not been received before.
+    /// The first receipt of the message.
     Fresh,
-    /// It had, or it cannot have been sent.
+    /// A duplicate, or a sequence number that cannot have been sent.
     Surplus,
 }
 
 impl Judge {
-    /// Notes message `sequence` of `publisher`.
+    /// Records message `sequence` of `publisher`.
     pub(crate) fn receive(&mut self, publisher: u32, sequence: u32) -> Received {
         let known = self
             .tracks
@@ -89,16 +89,16 @@ impl Judge {
         }
     }
 
-    /// Notes a message that was for somebody else, or is none of ours.
+    /// Records a message of another group or without a valid stamp.
     pub(crate) const fn receive_strange(&mut self) {
         self.misdelivered += 1;
     }
 
-    /// The verdict, given what each publisher, `(publisher, messages)`, sent to this session's
-    /// group.
+    /// Returns the delivery errors, given the number of messages that each publisher sent to this
+    /// session's group, as `(publisher, messages)`.
     ///
-    /// A session that was let go as too slow may miss what came behind the last it received:
-    /// `is_whole` says that it may not.
+    /// With `is_whole`, messages after the last received one count as lost. Pass `false` for a slow
+    /// session that the server disconnected.
     pub(crate) fn verdict(&self, sent: &[(u32, u64)], is_whole: bool) -> Verdict {
         let mut verdict = Verdict {
             lost: 0,
@@ -118,7 +118,7 @@ impl Judge {
             if is_whole {
                 verdict.lost += messages.saturating_sub(next);
             }
-            verdict.misdelivered += next.saturating_sub(*messages); // numbers nobody gave
+            verdict.misdelivered += next.saturating_sub(*messages); // numbers never sent
         }
         for track in &self.tracks {
             if !sent
@@ -133,7 +133,7 @@ impl Judge {
 }
 
 impl Verdict {
-    /// Adds another session's.
+    /// Adds the errors of another session.
     pub(crate) const fn add(&mut self, other: Self) {
         self.lost += other.lost;
         self.duplicated += other.duplicated;
@@ -141,7 +141,7 @@ impl Verdict {
         self.misdelivered += other.misdelivered;
     }
 
-    /// All counts, in words.
+    /// Formats all counts.
     pub(crate) fn words(self) -> String {
         let Self {
             lost,
@@ -155,13 +155,13 @@ impl Verdict {
         )
     }
 
-    /// Whether nothing went wrong.
+    /// Returns `true` if all counts are zero.
     pub(crate) fn is_clean(self) -> bool {
         self == Self::default()
     }
 }
 
-/// A number so far ahead was never given.
+/// The largest gap in sequence numbers. A number further ahead counts as never sent.
 const GAP_MAX: u32 = 10_000_000;
 
 #[cfg(test)]
@@ -186,31 +186,31 @@ mod tests {
     }
 
     #[test]
-    fn all_in_order_is_clean_however_publishers_interleave() {
+    fn publishers_may_interleave() {
         check(&[(0, 0), (1, 0), (1, 1), (0, 1)], [2, 2], [0; 4]);
         check(&[], [0, 0], [0; 4]);
     }
 
     #[test]
-    fn what_never_comes_is_lost() {
+    fn a_message_that_is_not_received_is_lost() {
         check(&[(0, 0), (0, 2)], [3, 0], [1, 0, 0, 0]);
         check(&[(0, 0)], [3, 1], [3, 0, 0, 0]);
     }
 
     #[test]
-    fn what_comes_again_is_duplicated_even_when_late() {
+    fn a_second_receipt_is_duplicated_even_if_late() {
         check(&[(0, 0), (0, 0), (0, 1)], [2, 0], [0, 1, 0, 0]);
         check(&[(0, 1), (0, 0), (0, 0)], [2, 0], [0, 1, 1, 0]);
     }
 
     #[test]
-    fn what_comes_behind_a_later_one_is_reordered_not_lost() {
+    fn a_message_after_a_later_one_is_reordered_not_lost() {
         check(&[(0, 1), (0, 0)], [2, 0], [0, 0, 1, 0]);
         check(&[(0, 2), (0, 0), (0, 1)], [3, 0], [0, 0, 2, 0]);
     }
 
     #[test]
-    fn what_nobody_sent_here_is_misdelivered() {
+    fn a_message_that_was_not_sent_to_the_group_is_misdelivered() {
         check(&[(0, 0), (0, 1)], [1, 0], [0, 0, 0, 1]);
         check(&[(7, 0)], [0, 0], [0, 0, 0, 1]);
         check(&[(0, u32::MAX)], [0, 0], [0, 0, 0, 1]);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_let_go_may_miss_the_end_and_nothing_before_it() {
+    fn a_disconnected_session_may_miss_only_the_end() {
         let mut judge = Judge::default();
         judge.receive(0, 0);
         judge.receive(0, 2);

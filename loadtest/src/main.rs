@@ -1,7 +1,7 @@
-//! The loadtest: measures a push gateway from outside, over its wire, against the kernel's floor.
+//! The load test: measures a push gateway over the network and compares it with the bare kernel.
 //!
-//! It does not depend on the gateway's crate and does not know its code. `loadtest --help` teaches
-//! the commands; each has its own file or folder.
+//! The crate does not depend on the gateway's crate. `loadtest --help` explains the commands; each
+//! has its own file or folder.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

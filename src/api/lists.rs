@@ -11,7 +11,7 @@ use super::calls::no_route;
 use super::members::read_id;
 use super::problem::{Code, Problem};
 use super::run::bounded;
-use crate::handler::{Handle, ListedName, NamePlace, Page, PageRoom, Routes, SessionInfo};
+use crate::handler::{Handle, ListedName, NamePlace, Page, PageLimits, Routes, SessionInfo};
 use crate::runtime::wall_clock::rfc3339;
 use crate::vocabulary::public_id::PublicId;
 use percent_encoding::percent_decode_str;
@@ -24,13 +24,13 @@ pub(crate) enum Lookup {
     Sessions {
         routes: Routes,
         after: Option<PublicId>,
-        room: PageRoom,
+        room: PageLimits,
     },
     Members {
         routes: Routes,
         channel: String,
         after: Option<PublicId>,
-        room: PageRoom,
+        room: PageLimits,
     },
     Channels(Names),
     Users(Names),
@@ -42,7 +42,7 @@ pub(crate) struct Names {
     routes: Routes,
     prefix: String,
     after: Option<NamePlace>,
-    room: PageRoom,
+    room: PageLimits,
 }
 
 #[derive(Serialize)]
@@ -267,7 +267,7 @@ impl Query {
         }
     }
 
-    fn room(&self, bounds: &Bounds) -> Result<PageRoom, Problem> {
+    fn room(&self, bounds: &Bounds) -> Result<PageLimits, Problem> {
         let max = bounds.limits.page_items_max;
         let items_max = match self.value("limit") {
             None => ITEMS.min(max),
@@ -283,7 +283,7 @@ impl Query {
                 })?
             }
         };
-        Ok(PageRoom {
+        Ok(PageLimits {
             items_max: items_max as usize,
             bytes_max: bounds.limits.page_bytes_max as usize,
         })

@@ -15,7 +15,7 @@ use crate::codec::spoken::SpokenData;
 use crate::config::{Action, PublishTo, ReplyData};
 use crate::handler::{Context, HandleError, Response};
 use crate::vocabulary::channel_pattern::ChannelPattern;
-use crate::vocabulary::content::{Data, Denial, Failure, Message, Payload, Reply};
+use crate::vocabulary::content::{Data, Denial, Failure, Message, OwnedData, Reply};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -55,7 +55,7 @@ enum Act {
         event: Box<str>,
         to_others: bool,
     },
-    Reply(Payload),
+    Reply(OwnedData),
 }
 
 impl Act {
@@ -77,10 +77,10 @@ impl Act {
                 }
             }
             Action::Reply { data } => Self::Reply(match data {
-                ReplyData::None => Payload::None,
-                ReplyData::Text(text) => Payload::Text(text.as_str().into()),
-                ReplyData::Json(json) => Payload::Json(Bytes::copy_from_slice(json.as_bytes())),
-                ReplyData::Bytes(bytes) => Payload::Bytes(Bytes::copy_from_slice(bytes)),
+                ReplyData::None => OwnedData::None,
+                ReplyData::Text(text) => OwnedData::Text(text.as_str().into()),
+                ReplyData::Json(json) => OwnedData::Json(Bytes::copy_from_slice(json.as_bytes())),
+                ReplyData::Bytes(bytes) => OwnedData::Bytes(Bytes::copy_from_slice(bytes)),
             }),
             Action::Hook => unreachable!("a backend handles it"),
         }
@@ -118,12 +118,12 @@ impl Work {
             }
         }
         // Only a language in which everything is answered has words for success.
-        let is_told = cx.route().dialect().habits().acknowledges;
+        let is_told = cx.route().dialect().spec().acknowledges;
         Ok(is_told.then(Reply::ok))
     }
 }
 
-fn reply(data: Payload) -> Reply {
+fn reply(data: OwnedData) -> Reply {
     Reply { event: None, data }
 }
 
@@ -152,7 +152,7 @@ fn channel_of(cx: &Context, fixed: Option<&ChannelPattern>) -> Result<Box<str>, 
         return Ok(channel);
     }
     let data = cx.data().unwrap_or_default();
-    let named = if cx.route().dialect().habits().json_data {
+    let named = if cx.route().dialect().spec().json_data {
         Address::read(data).and_then(|address| address.channel)
     } else {
         str::from_utf8(data).ok().map(Cow::Borrowed)
@@ -164,12 +164,12 @@ fn channel_of(cx: &Context, fixed: Option<&ChannelPattern>) -> Result<Box<str>, 
 fn publication_of(
     cx: &Context,
     fixed: Option<&ChannelPattern>,
-) -> Result<(Box<str>, Payload), Failure> {
+) -> Result<(Box<str>, OwnedData), Failure> {
     if let Some(channel) = fixed_channel(cx, fixed)? {
         return Ok((channel, payload_of(cx)));
     }
     let data = cx.data().unwrap_or_default();
-    if cx.route().dialect().habits().json_data {
+    if cx.route().dialect().spec().json_data {
         let address = Address::read(data).ok_or_else(no_channel)?;
         let channel = address.channel.ok_or_else(no_channel)?;
         let spoken = SpokenData {
@@ -206,22 +206,22 @@ fn fixed_channel(
 }
 
 /// All of a command's data.
-fn payload_of(cx: &Context) -> Payload {
+fn payload_of(cx: &Context) -> OwnedData {
     let Some(data) = cx.data() else {
-        return Payload::None;
+        return OwnedData::None;
     };
-    if cx.route().dialect().habits().json_data {
+    if cx.route().dialect().spec().json_data {
         // A lenient language lets in text that is broken; others on the channel may not.
         return match String::from_utf8_lossy(data) {
-            Cow::Borrowed(_) => Payload::copy(Data::Json(data)),
-            Cow::Owned(mended) => Payload::Json(mended.into()),
+            Cow::Borrowed(_) => OwnedData::copy(Data::Json(data)),
+            Cow::Owned(mended) => OwnedData::Json(mended.into()),
         };
     }
     text_or_bytes(data)
 }
 
-fn text_or_bytes(data: &[u8]) -> Payload {
-    Payload::copy(str::from_utf8(data).map_or(Data::Bytes(data), Data::Text))
+fn text_or_bytes(data: &[u8]) -> OwnedData {
+    OwnedData::copy(str::from_utf8(data).map_or(Data::Bytes(data), Data::Text))
 }
 
 fn no_channel() -> Failure {

@@ -175,7 +175,7 @@ impl Admitter {
             Identity::None => None,
             Identity::Tokens(tokens) => match tokens.user_of(token) {
                 Named::User(user) => Some((user.into(), None)),
-                Named::Itself(_) | Named::Nobody | Named::Ask => None,
+                Named::Itself(_) | Named::Nobody | Named::AskHost => None,
             },
             Identity::Jwt(verifier) => match verifier.verify(token, unix_ms() / 1000) {
                 Ok(verified) => Some((verified.user, Some(verified.claims))),

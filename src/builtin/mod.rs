@@ -89,7 +89,7 @@ impl Builtin {
         let backends = match self.backends.on_shard(setup.shard_index()) {
             Ok(backends) => backends,
             Err(error) => {
-                setup.complain(error.to_string());
+                setup.record_error(error.to_string());
                 return;
             }
         };

@@ -153,7 +153,7 @@ fn room<'c>(config: &'c Config, route: &Route) -> Option<&'c str> {
         }
     };
     let undeclared = || {
-        let is_free = !route.dialect.habits().declared_channels && !channels().any(fits);
+        let is_free = !route.dialect.spec().declared_channels && !channels().any(fits);
         is_free.then_some(ROOM)
     };
     channels().find_map(open).or_else(undeclared)

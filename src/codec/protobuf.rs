@@ -139,7 +139,7 @@ const ID: u32 = 3;
 
 #[cfg(test)]
 mod tests {
-    pub(super) mod dice;
+    pub(super) mod random_messages;
 
     use super::*;
     use campanile_tests::prng::Prng;
@@ -288,7 +288,7 @@ mod tests {
         let mut prng = Prng::from_seed(1);
         let mut well_formed = 0;
         for _ in 0..40_000 {
-            let message = dice::message(&mut prng);
+            let message = random_messages::message(&mut prng);
             let expected = Nothing::decode(&message[..]).is_ok();
             assert_eq!(
                 check_wire(&message).is_ok(),
@@ -307,7 +307,7 @@ mod tests {
         for _ in 0..500 {
             let (mut message, mut ends) = (Vec::new(), vec![0]);
             for _ in 0..prng.range(1, 6) {
-                dice::put_field(&mut prng, 3, &mut message);
+                random_messages::put_field(&mut prng, 3, &mut message);
                 ends.push(message.len());
             }
             for cut in 0..=message.len() {
@@ -327,10 +327,10 @@ mod tests {
         let (mut read, mut refused, mut lenient) = (0, 0, 0);
         for _ in 0..60_000 {
             let message = if prng.chance(1, 2) {
-                dice::message(&mut prng)
+                random_messages::message(&mut prng)
             } else {
                 let encoded = reference(&mut prng).encode_to_vec();
-                dice::mutated(&mut prng, &encoded)
+                random_messages::mutated(&mut prng, &encoded)
             };
             match (read_envelope(&message), Reference::decode(&message[..])) {
                 (Ok(ours), Ok(theirs)) => {
@@ -368,13 +368,13 @@ mod tests {
 
     fn reference(prng: &mut Prng) -> Reference {
         Reference {
-            kind: dice::text(prng),
+            kind: random_messages::text(prng),
             payload: {
                 // Beyond 16 KiB a length takes three bytes.
                 let long = if prng.chance(1, 20) { 20_000 } else { 200 };
-                dice::bytes(prng, long)
+                random_messages::bytes(prng, long)
             },
-            id: dice::text(prng),
+            id: random_messages::text(prng),
         }
     }
 

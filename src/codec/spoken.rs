@@ -9,7 +9,7 @@
 //!
 //! JSON is handed on to the letter. Nothing here knows who says what to whom.
 
-use crate::vocabulary::content::{Data, Message, Payload};
+use crate::vocabulary::content::{Data, Message, OwnedData};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -35,22 +35,22 @@ pub(crate) enum BadData {
 
 impl SpokenData<'_> {
     /// The body that is meant. A JSON string is a text; `null`, like nothing, is no data.
-    pub(crate) fn payload(self) -> Result<Payload, BadData> {
+    pub(crate) fn payload(self) -> Result<OwnedData, BadData> {
         match (self.data, self.bytes) {
             (Some(_), Some(_)) => Err(BadData::Both),
-            (None, None) => Ok(Payload::None),
+            (None, None) => Ok(OwnedData::None),
             (None, Some(text)) => match STANDARD.decode(text) {
-                Ok(bytes) => Ok(Payload::Bytes(bytes.into())),
+                Ok(bytes) => Ok(OwnedData::Bytes(bytes.into())),
                 Err(_) => Err(BadData::NotBase64),
             },
             (Some(json), None) => match json.get() {
-                "null" => Ok(Payload::None),
+                "null" => Ok(OwnedData::None),
                 // Its escapes have not been looked at: there may be no text that they stand for.
                 text if text.starts_with('"') => match serde_json::from_str::<Box<str>>(text) {
-                    Ok(text) => Ok(Payload::Text(text)),
+                    Ok(text) => Ok(OwnedData::Text(text)),
                     Err(_) => Err(BadData::NotText),
                 },
-                json => Ok(Payload::Json(Bytes::copy_from_slice(json.as_bytes()))),
+                json => Ok(OwnedData::Json(Bytes::copy_from_slice(json.as_bytes()))),
             },
         }
     }
@@ -119,7 +119,7 @@ impl Spelled {
 mod tests {
     use super::*;
 
-    fn payload(data: Option<&str>, bytes: Option<&str>) -> Result<Payload, BadData> {
+    fn payload(data: Option<&str>, bytes: Option<&str>) -> Result<OwnedData, BadData> {
         let data: Option<Box<RawValue>> =
             data.map(|json| serde_json::from_str(json).expect("JSON"));
         let data = data.as_deref();
@@ -128,16 +128,16 @@ mod tests {
 
     #[test]
     fn a_body_is_json_to_the_letter_a_text_or_bytes() {
-        let json = |json: &'static str| Ok(Payload::Json(Bytes::from_static(json.as_bytes())));
+        let json = |json: &'static str| Ok(OwnedData::Json(Bytes::from_static(json.as_bytes())));
         assert_eq!(payload(Some("{\"a\": 1e2}"), None), json("{\"a\": 1e2}"));
         assert_eq!(payload(Some(" -0 "), None), json("-0"));
         assert_eq!(
             payload(Some(r#""h\u0069""#), None),
-            Ok(Payload::Text("hi".into()))
+            Ok(OwnedData::Text("hi".into()))
         );
-        assert_eq!(payload(Some("null"), None), Ok(Payload::None));
-        assert_eq!(payload(None, None), Ok(Payload::None));
-        let bytes = Ok(Payload::Bytes(Bytes::from_static(b"\x0a\x04chat")));
+        assert_eq!(payload(Some("null"), None), Ok(OwnedData::None));
+        assert_eq!(payload(None, None), Ok(OwnedData::None));
+        let bytes = Ok(OwnedData::Bytes(Bytes::from_static(b"\x0a\x04chat")));
         assert_eq!(payload(None, Some("CgRjaGF0")), bytes);
         assert_eq!(payload(None, Some("CgRjaGF0=")), Err(BadData::NotBase64));
         assert_eq!(payload(Some("1"), Some("")), Err(BadData::Both));
@@ -157,10 +157,13 @@ mod tests {
             Data::Text("\"\u{7f}\n"),
             Data::Bytes(b"\xff\x00"),
         ] {
-            assert_eq!(spell(data, false), Payload::copy(data));
+            assert_eq!(spell(data, false), OwnedData::copy(data));
         }
-        assert_eq!(spell(Data::Bytes(b"hi"), false), Payload::Text("hi".into()));
-        let bytes = Payload::Bytes(Bytes::from_static(b"hi"));
+        assert_eq!(
+            spell(Data::Bytes(b"hi"), false),
+            OwnedData::Text("hi".into())
+        );
+        let bytes = OwnedData::Bytes(Bytes::from_static(b"hi"));
         assert_eq!(spell(Data::Bytes(b"hi"), true), bytes);
         assert_eq!(spell(Data::Text("hi"), true), bytes);
     }

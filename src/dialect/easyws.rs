@@ -34,14 +34,14 @@
 //! other bytes. Commands and channels are text here: one that is not UTF-8 is taken for U+FFFD.
 
 use super::{
-    Answered, Call, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents, Options,
-    Playground, Refusal, Rejection, RouteFacts, RouteSpec, TokenPlace, UpgradeRequest,
+    Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options,
+    Playground, Rejection, ReplyAction, RouteFacts, RouteSpec, TokenPlace, UpgradeRequest,
 };
 use crate::codec::cookie;
 use crate::codec::json::Scratch;
 use crate::vocabulary::content::{Correlation, Data, Denial, Outcome, Reply};
 use crate::vocabulary::publication::Publication;
-use crate::ws::{Kind, handshake};
+use crate::ws::{MessageType, handshake};
 use std::borrow::Cow;
 
 /// The dialect itself; it has no state.
@@ -53,11 +53,11 @@ impl Dialect for Easyws {
         "easyws"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             open_command: Some("open"),
             declared_channels: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -138,12 +138,12 @@ impl Dialect for Easyws {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         _: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         let (command, content) = split(payload).unwrap_or((b"", payload));
         let command = text_or_replacement(command);
         intents.push(if command == LISTEN {
@@ -165,50 +165,55 @@ impl Dialect for Easyws {
         Ok(())
     }
 
-    fn answer(
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         _: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         let complaint = match outcome {
             Outcome::Replied(reply) => return put_reply(&correlation.command, reply, message),
-            Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Answered::Nothing,
+            Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return ReplyAction::Skip,
             Outcome::Denied(Denial::AlreadyJoined) => "already listening",
             // Where the original had no words, these are ours.
             Outcome::Denied(denial) => denial.as_str(),
             Outcome::NotHandled => "command not supported by server",
         };
         put_message("websocket", complaint.as_bytes(), message);
-        Answered::Message(Kind::Text)
+        ReplyAction::Send(MessageType::Text)
     }
 
     /// A publication without data is sent, unlike a reply. That its event can be a command, not
     /// empty and without a colon, is for the publisher to see to.
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         let content = &publication.content;
         put_message(content.event, content.data.bytes(), message);
-        Kind::Text
+        MessageType::Text
     }
 }
 
 /// Sends what a handler replies, unless it has no data or no command. The latter comes of a message
 /// without a command, which leaves it to its handler to name one.
-fn put_reply(asked: &str, reply: &Reply, out: &mut Vec<u8>) -> Answered {
+fn put_reply(asked: &str, reply: &Reply, out: &mut Vec<u8>) -> ReplyAction {
     let command = reply.event().unwrap_or(asked);
     if reply
         .event()
         .is_some_and(|event| Easyws.check_event(event).is_err())
     {
-        return Answered::Nothing; // no client could read it
+        return ReplyAction::Skip; // no client could read it
     }
     match reply.data() {
         Data::Json(_) | Data::Text(_) | Data::Bytes(_) if !command.is_empty() => {
             put_message(command, reply.data().bytes(), out);
-            Answered::Message(Kind::Text)
+            ReplyAction::Send(MessageType::Text)
         }
-        Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => Answered::Nothing,
+        Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => ReplyAction::Skip,
     }
 }
 
@@ -258,8 +263,8 @@ const DEFAULT_KEYS: &str = r#"
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Then;
-    use crate::vocabulary::content::{Cause, Content, Failure, Payload};
+    use crate::dialect::OnInvalid;
+    use crate::vocabulary::content::{Cause, Content, Failure, OwnedData};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
@@ -359,17 +364,17 @@ mod tests {
 
     #[test]
     fn pages_of_our_origin_join_declared_channels_and_are_welcomed() {
-        let habits = Easyws.habits();
+        let habits = Easyws.spec();
         assert!(habits.declared_channels);
         assert_eq!(habits.open_command, Some("open"));
         assert!(!habits.alive_by_messages && !habits.concurrent && !habits.appends_handlers);
         assert!(!habits.json_data && !habits.announces);
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Easyws.object(refusal), Then::Stay);
+        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Easyws.on_invalid(refusal), OnInvalid::Ignore);
         }
     }
 
-    fn decode(kind: Kind, message: &[u8], check: impl FnOnce(&Intent<'_>)) {
+    fn decode(kind: MessageType, message: &[u8], check: impl FnOnce(&Intent<'_>)) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let result = Easyws.decode(
@@ -383,7 +388,7 @@ mod tests {
         check(&intents[0]);
     }
 
-    fn call<'m>(command: &'m str, data: Option<&'m [u8]>, kind: Kind) -> Intent<'m> {
+    fn call<'m>(command: &'m str, data: Option<&'m [u8]>, kind: MessageType) -> Intent<'m> {
         Intent::Call(Call {
             command,
             id: "",
@@ -396,7 +401,7 @@ mod tests {
 
     #[track_caller]
     fn expect_call(message: &[u8], command: &str, data: Option<&[u8]>) {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             decode(kind, message, |intent| {
                 let shown = message.escape_ascii().to_string();
                 assert_eq!(*intent, call(command, data, kind), "{shown}");
@@ -461,7 +466,7 @@ mod tests {
             (b"listen: ", ""),
             (b"listen: \xff", "\u{fffd}"),
         ] {
-            for kind in [Kind::Text, Kind::Binary] {
+            for kind in [MessageType::Text, MessageType::Binary] {
                 decode(kind, message, |intent| {
                     let command = "listen";
                     let expected = Intent::Join {
@@ -478,20 +483,22 @@ mod tests {
     }
 
     /// What a command of the client is answered with; `None` is nothing.
-    fn answer(command: &str, outcome: &Outcome) -> Option<Vec<u8>> {
+    fn encode_outcome(command: &str, outcome: &Outcome) -> Option<Vec<u8>> {
         let correlation = Correlation {
             command: command.into(),
             id: "".into(),
             channel: "".into(),
-            kind: Kind::Binary,
+            kind: MessageType::Binary,
         };
         let mut message = b"before".to_vec();
-        match Easyws.answer(&correlation, outcome, &Options::default(), &mut message) {
-            Answered::Nothing => None,
-            Answered::Message(Kind::Text) => {
+        match Easyws.encode_outcome(&correlation, outcome, &Options::default(), &mut message) {
+            ReplyAction::Skip => None,
+            ReplyAction::Send(MessageType::Text) => {
                 Some(message.strip_prefix(b"before").expect("appended").to_vec())
             }
-            other @ (Answered::Message(Kind::Binary) | Answered::Leave(_)) => panic!("{other:?}"),
+            other @ (ReplyAction::Send(MessageType::Binary) | ReplyAction::Close(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -523,7 +530,7 @@ mod tests {
         ] {
             let expected = expected.map(|text| text.as_bytes().to_vec());
             for command in ["listen", "websocket", ""] {
-                assert_eq!(answer(command, &outcome), expected, "{outcome:?}");
+                assert_eq!(encode_outcome(command, &outcome), expected, "{outcome:?}");
             }
         }
     }
@@ -534,14 +541,14 @@ mod tests {
             let failure = Failure {
                 status: 7,
                 text: "secret".into(),
-                data: Payload::Text("secret".into()),
+                data: OwnedData::Text("secret".into()),
                 cause,
             };
-            assert_eq!(answer("echo", &Outcome::Failed(failure)), None);
+            assert_eq!(encode_outcome("echo", &Outcome::Failed(failure)), None);
         }
     }
 
-    fn replied(event: Option<&str>, data: Payload) -> Outcome {
+    fn replied(event: Option<&str>, data: OwnedData) -> Outcome {
         Outcome::Replied(Reply {
             event: event.map(Into::into),
             data,
@@ -550,12 +557,12 @@ mod tests {
 
     #[test]
     fn a_reply_without_data_is_not_sent_and_an_empty_one_is() {
-        let text = |text: &str| Payload::Text(text.into());
+        let text = |text: &str| OwnedData::Text(text.into());
         for (event, data, expected) in [
-            (None, Payload::None, None),
-            (Some("welcome"), Payload::None, None),
+            (None, OwnedData::None, None),
+            (Some("welcome"), OwnedData::None, None),
             (None, text(""), Some(&b"echo: "[..])),
-            (None, Payload::Bytes((&b""[..]).into()), Some(b"echo: ")),
+            (None, OwnedData::Bytes((&b""[..]).into()), Some(b"echo: ")),
             (None, text("a: b "), Some(b"echo: a: b ")),
             (
                 Some("welcome"),
@@ -564,26 +571,26 @@ mod tests {
             ),
             (
                 None,
-                Payload::Json((&b"{ \"a\": 1 }"[..]).into()),
+                OwnedData::Json((&b"{ \"a\": 1 }"[..]).into()),
                 Some(b"echo: { \"a\": 1 }"),
             ),
             (
                 None,
-                Payload::Bytes((&b"\xff\xfe"[..]).into()),
+                OwnedData::Bytes((&b"\xff\xfe"[..]).into()),
                 Some(b"echo: \xff\xfe"),
             ),
         ] {
             let expected = expected.map(<[u8]>::to_vec);
-            assert_eq!(answer("echo", &replied(event, data)), expected);
+            assert_eq!(encode_outcome("echo", &replied(event, data)), expected);
         }
     }
 
     #[test]
     fn a_reply_needs_a_command() {
-        let hi = || Payload::Text("hi".into());
-        assert_eq!(answer("", &replied(None, hi())), None);
-        assert_eq!(answer("echo", &replied(Some(""), hi())), None);
-        let named = answer("", &replied(Some("what"), hi()));
+        let hi = || OwnedData::Text("hi".into());
+        assert_eq!(encode_outcome("", &replied(None, hi())), None);
+        assert_eq!(encode_outcome("echo", &replied(Some(""), hi())), None);
+        let named = encode_outcome("", &replied(Some("what"), hi()));
         assert_eq!(named.as_deref(), Some(&b"what: hi"[..]));
     }
 
@@ -602,12 +609,12 @@ mod tests {
             nonce: 5,
         };
         let options = Options {
-            push_kind: Kind::Binary,
+            push_kind: MessageType::Binary,
             ..Options::default()
         };
         let mut message = b"before".to_vec();
-        let kind = Easyws.encode(&publication, &options, &mut message);
-        assert_eq!(kind, Kind::Text);
+        let kind = Easyws.encode_publication(&publication, &options, &mut message);
+        assert_eq!(kind, MessageType::Text);
         message.strip_prefix(b"before").expect("appended").to_vec()
     }
 
@@ -713,9 +720,9 @@ mod tests {
                 data: Data::Bytes(&data),
                 ..Content::default()
             };
-            let reply = replied(Some(&event), Payload::Bytes(data.clone().into()));
+            let reply = replied(Some(&event), OwnedData::Bytes(data.clone().into()));
             let message = push(content);
-            assert_eq!(answer("asked", &reply).as_ref(), Some(&message));
+            assert_eq!(encode_outcome("asked", &reply).as_ref(), Some(&message));
             let data = (!data.is_empty()).then_some(&data[..]);
             expect_call(&message, &event, data);
         }

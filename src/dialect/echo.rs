@@ -15,13 +15,14 @@
 //! not come whole (`shard/unfinished.rs`).
 
 use super::{
-    DefaultRoute, Dialect, Habits, Intent, Intents, Options, Refusal, RouteFacts, RouteSpec, Then,
+    DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, OnInvalid, Options,
+    RouteFacts, RouteSpec,
 };
 use crate::codec::json::Scratch;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::limits::{Limits, OUTBOX_BYTES_CEILING, RouteLimits};
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 
 /// The dialect itself; it has no state.
 #[derive(Debug)]
@@ -32,10 +33,10 @@ impl Dialect for Echo {
         "echo"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             checks_text: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -67,29 +68,34 @@ impl Dialect for Echo {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         _: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
-        if kind == Kind::Text && str::from_utf8(payload).is_err() {
-            return Err(Refusal::InvalidText);
+    ) -> Result<(), DecodeError> {
+        if kind == MessageType::Text && str::from_utf8(payload).is_err() {
+            return Err(DecodeError::InvalidText);
         }
         intents.push(Intent::Reply { kind, payload });
         Ok(())
     }
 
-    fn object(&self, refusal: Refusal) -> Then {
+    fn on_invalid(&self, refusal: DecodeError) -> OnInvalid {
         match refusal {
-            Refusal::InvalidText => Then::Leave(End::InvalidText),
-            Refusal::Malformed => Then::Stay,
+            DecodeError::InvalidText => OnInvalid::Close(CloseCause::InvalidText),
+            DecodeError::Malformed => OnInvalid::Ignore,
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         message.extend_from_slice(publication.content.data.bytes());
-        Kind::Binary
+        MessageType::Binary
     }
 }
 
@@ -102,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_in_its_own_type() {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             let (mut payload, mut scratch) = (*b"hi", Scratch::new());
             let mut intents = Intents::new();
             assert_eq!(
@@ -137,11 +143,11 @@ mod tests {
                 &mut Intents::new(),
             )
         };
-        assert_eq!(decode(Kind::Binary), Ok(()));
-        assert_eq!(decode(Kind::Text), Err(Refusal::InvalidText));
+        assert_eq!(decode(MessageType::Binary), Ok(()));
+        assert_eq!(decode(MessageType::Text), Err(DecodeError::InvalidText));
         assert_eq!(
-            Echo.object(Refusal::InvalidText),
-            Then::Leave(End::InvalidText)
+            Echo.on_invalid(DecodeError::InvalidText),
+            OnInvalid::Close(CloseCause::InvalidText)
         );
     }
 }

@@ -32,14 +32,14 @@
 //! [`Credentials`] to find out. Data of a handler or backend go out as they are, unread.
 
 use super::{
-    Answered, Call, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents, Options,
-    Playground, Refusal, Rejection, RouteFacts, RouteSpec, Schema, TokenPlace, UpgradeRequest,
+    Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options,
+    Playground, Rejection, ReplyAction, RouteFacts, RouteSpec, Schema, TokenPlace, UpgradeRequest,
 };
 use crate::codec::json::Scratch;
 use crate::codec::protobuf::{self, Envelope, NotProtobuf};
 use crate::vocabulary::content::{Correlation, Data, Outcome};
 use crate::vocabulary::publication::Publication;
-use crate::ws::{Kind, handshake};
+use crate::ws::{MessageType, handshake};
 use std::borrow::Cow;
 
 /// The dialect itself; it has no state.
@@ -51,10 +51,10 @@ impl Dialect for Edk {
         "edk"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             binary_data: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -127,13 +127,14 @@ impl Dialect for Edk {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         options: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
-        let envelope = read(payload, &options.schema, scratch).map_err(|_| Refusal::Malformed)?;
+    ) -> Result<(), DecodeError> {
+        let envelope =
+            read(payload, &options.schema, scratch).map_err(|_| DecodeError::Malformed)?;
         intents.push(Intent::Call(Call {
             command: envelope.kind,
             id: envelope.id,
@@ -147,13 +148,13 @@ impl Dialect for Edk {
 
     /// Only a reply that has a body is worded: a message of unknown schema has no place for
     /// anything else, and the original is not known to answer by itself.
-    fn answer(
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         match outcome {
             Outcome::Replied(reply) if reply.data() != Data::None => {
                 let envelope = Envelope {
@@ -162,7 +163,7 @@ impl Dialect for Edk {
                     id: &correlation.id,
                 };
                 put(&envelope, &options.schema, message);
-                Answered::Message(Kind::Binary)
+                ReplyAction::Send(MessageType::Binary)
             }
             // Only our own schema has a place for what the gateway itself has to say.
             Outcome::Denied(denial) if matches!(options.schema, Schema::Builtin) => {
@@ -172,23 +173,23 @@ impl Dialect for Edk {
                     id: &correlation.id,
                 };
                 put(&envelope, &options.schema, message);
-                Answered::Message(Kind::Binary)
+                ReplyAction::Send(MessageType::Binary)
             }
             Outcome::Replied(_)
             | Outcome::Silent
             | Outcome::NotHandled
             | Outcome::Failed(_)
             | Outcome::Joined
-            | Outcome::Denied(_) => Answered::Nothing,
+            | Outcome::Denied(_) => ReplyAction::Skip,
         }
     }
 
-    fn encode(
+    fn encode_publication(
         &self,
         publication: &Publication<'_>,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Kind {
+    ) -> MessageType {
         let content = &publication.content;
         let envelope = Envelope {
             kind: content.event,
@@ -196,7 +197,7 @@ impl Dialect for Edk {
             id: content.correlation,
         };
         put(&envelope, &options.schema, message);
-        Kind::Binary
+        MessageType::Binary
     }
 }
 
@@ -284,8 +285,8 @@ commands = { "" = { action = "publish", channel = "lobby" } }
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Then;
-    use crate::vocabulary::content::{Content, Denial, Failure, Payload, Reply};
+    use crate::dialect::OnInvalid;
+    use crate::vocabulary::content::{Content, Denial, Failure, OwnedData, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
@@ -357,7 +358,7 @@ mod tests {
     /// Expects command, id and data, or that the message is refused.
     #[track_caller]
     fn check(schema: &Schema, message: &[u8], expected: Option<(&str, &str, &[u8])>) {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
             let mut intents = Intents::new();
             let options = options(schema.clone());
@@ -373,32 +374,32 @@ mod tests {
                     kind,
                 })
             });
-            let refused = expected.is_none().then_some(Refusal::Malformed);
+            let refused = expected.is_none().then_some(DecodeError::Malformed);
             assert_eq!(result.err(), refused, "{schema:?} {message:x?}");
             assert_eq!(intents[..], *expected.as_slice(), "{schema:?} {message:x?}");
         }
     }
 
-    fn answer(schema: Schema, outcome: &Outcome) -> (Answered, Vec<u8>) {
+    fn encode_outcome(schema: Schema, outcome: &Outcome) -> (ReplyAction, Vec<u8>) {
         let correlation = Correlation {
             command: "chat".into(),
             id: "7".into(),
             channel: "".into(),
-            kind: Kind::Text,
+            kind: MessageType::Text,
         };
         let mut message = Vec::new();
-        let answered = Edk.answer(&correlation, outcome, &options(schema), &mut message);
+        let answered = Edk.encode_outcome(&correlation, outcome, &options(schema), &mut message);
         (answered, message)
     }
 
-    fn replied(event: Option<&str>, data: Payload) -> Outcome {
+    fn replied(event: Option<&str>, data: OwnedData) -> Outcome {
         Outcome::Replied(Reply {
             event: event.map(Into::into),
             data,
         })
     }
 
-    fn encode(schema: Schema, content: Content<'_>) -> Vec<u8> {
+    fn encode_publication(schema: Schema, content: Content<'_>) -> Vec<u8> {
         let publication = Publication {
             id: PublicationId {
                 origin: ShardId::new(0),
@@ -414,8 +415,8 @@ mod tests {
             nonce: 0,
         };
         let mut message = Vec::new();
-        let kind = Edk.encode(&publication, &options(schema), &mut message);
-        assert_eq!(kind, Kind::Binary);
+        let kind = Edk.encode_publication(&publication, &options(schema), &mut message);
+        assert_eq!(kind, MessageType::Binary);
         message
     }
 
@@ -517,8 +518,8 @@ mod tests {
         ] {
             check(&Schema::Opaque, message, None);
         }
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Edk.object(refusal), Then::Stay);
+        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Edk.on_invalid(refusal), OnInvalid::Ignore);
         }
     }
 
@@ -546,21 +547,24 @@ mod tests {
 
     #[test]
     fn a_reply_is_the_bytes_or_an_envelope_that_repeats_the_id() {
-        let reply = || replied(None, Payload::Bytes(CHAT.into()));
-        let binary = Answered::Message(Kind::Binary);
+        let reply = || replied(None, OwnedData::Bytes(CHAT.into()));
+        let binary = ReplyAction::Send(MessageType::Binary);
         for schema in [Schema::Opaque, custom(Some("verb"))] {
-            assert_eq!(answer(schema, &reply()), (binary, CHAT.to_vec()));
+            assert_eq!(encode_outcome(schema, &reply()), (binary, CHAT.to_vec()));
         }
-        let hi = || Payload::Text("hi".into());
-        let (answered, message) = answer(Schema::Builtin, &replied(None, hi()));
+        let hi = || OwnedData::Text("hi".into());
+        let (answered, message) = encode_outcome(Schema::Builtin, &replied(None, hi()));
         assert_eq!(answered, binary);
         assert_eq!(message, b"\x0a\x04chat\x12\x02hi\x1a\x017");
-        let (_, message) = answer(Schema::Builtin, &replied(Some("said"), hi()));
+        let (_, message) = encode_outcome(Schema::Builtin, &replied(Some("said"), hi()));
         assert_eq!(message, b"\x0a\x04said\x12\x02hi\x1a\x017");
         // No bytes are a body too.
-        let empty = || replied(None, Payload::Bytes(Vec::new().into()));
-        assert_eq!(answer(Schema::Opaque, &empty()), (binary, Vec::new()));
-        let (_, message) = answer(Schema::Builtin, &empty());
+        let empty = || replied(None, OwnedData::Bytes(Vec::new().into()));
+        assert_eq!(
+            encode_outcome(Schema::Opaque, &empty()),
+            (binary, Vec::new())
+        );
+        let (_, message) = encode_outcome(Schema::Builtin, &empty());
         assert_eq!(message, b"\x0a\x04chat\x1a\x017");
     }
 
@@ -568,19 +572,19 @@ mod tests {
     fn nothing_else_is_answered() {
         for schema in schemas() {
             for outcome in [
-                replied(Some("said"), Payload::None),
+                replied(Some("said"), OwnedData::None),
                 Outcome::Silent,
                 Outcome::NotHandled,
                 Outcome::Failed(Failure {
                     status: 1,
                     text: "no".into(),
-                    data: Payload::Text("no".into()),
+                    data: OwnedData::Text("no".into()),
                     cause: crate::vocabulary::content::Cause::Chosen,
                 }),
                 Outcome::Joined,
             ] {
-                let (answered, _) = answer(schema.clone(), &outcome);
-                assert_eq!(answered, Answered::Nothing, "{outcome:?}");
+                let (answered, _) = encode_outcome(schema.clone(), &outcome);
+                assert_eq!(answered, ReplyAction::Skip, "{outcome:?}");
             }
         }
     }
@@ -588,11 +592,11 @@ mod tests {
     #[test]
     fn what_the_rules_are_against_is_told_where_there_is_a_place_for_it() {
         let denied = Outcome::Denied(Denial::NotAuthorized);
-        let (answered, message) = answer(Schema::Builtin, &denied);
-        assert_eq!(answered, Answered::Message(Kind::Binary));
+        let (answered, message) = encode_outcome(Schema::Builtin, &denied);
+        assert_eq!(answered, ReplyAction::Send(MessageType::Binary));
         assert_eq!(message, b"\x0a\x05error\x12\x0enot authorized\x1a\x017");
         for schema in [Schema::Opaque, custom(Some("verb")), custom(None)] {
-            assert_eq!(answer(schema, &denied).0, Answered::Nothing);
+            assert_eq!(encode_outcome(schema, &denied).0, ReplyAction::Skip);
         }
     }
 
@@ -604,24 +608,30 @@ mod tests {
             ..Content::default()
         };
         for schema in [Schema::Opaque, custom(Some("verb")), custom(None)] {
-            assert_eq!(encode(schema, chat), b"hi");
+            assert_eq!(encode_publication(schema, chat), b"hi");
         }
-        assert_eq!(encode(Schema::Builtin, chat), CHAT);
+        assert_eq!(encode_publication(Schema::Builtin, chat), CHAT);
         for data in [Data::Text("hi"), Data::Json(b"hi")] {
-            assert_eq!(encode(Schema::Builtin, Content { data, ..chat }), CHAT);
+            assert_eq!(
+                encode_publication(Schema::Builtin, Content { data, ..chat }),
+                CHAT
+            );
         }
         let answering = Content {
             data: Data::None,
             correlation: "7",
             ..chat
         };
-        assert_eq!(encode(Schema::Builtin, answering), b"\x0a\x04chat\x1a\x017");
-        assert_eq!(encode(Schema::Opaque, answering), b"");
+        assert_eq!(
+            encode_publication(Schema::Builtin, answering),
+            b"\x0a\x04chat\x1a\x017"
+        );
+        assert_eq!(encode_publication(Schema::Opaque, answering), b"");
     }
 
     #[test]
     fn pages_of_any_origin_may_connect() {
-        assert!(Edk.habits().binary_data && !Edk.habits().json_data);
+        assert!(Edk.spec().binary_data && !Edk.spec().json_data);
     }
 
     /// Noise and damaged envelopes: what is read is within the message, and what is written can be
@@ -641,7 +651,7 @@ mod tests {
                     correlation: if prng.chance(1, 2) { id } else { "" },
                     ..Content::default()
                 };
-                let written = encode(Schema::Builtin, content);
+                let written = encode_publication(Schema::Builtin, content);
                 let expected = Some((content.event, content.correlation, &message[..]));
                 check(&Schema::Builtin, &written, expected);
                 check(&Schema::Opaque, &written, Some(("", "", &written)));
@@ -656,7 +666,7 @@ mod tests {
                 let (mut payload, mut scratch) = (message.clone(), Scratch::new());
                 let mut intents = Intents::new();
                 let options = options(schema.clone());
-                let kind = Kind::Binary;
+                let kind = MessageType::Binary;
                 let result = Edk.decode(kind, &mut payload, &options, &mut scratch, &mut intents);
                 tally[index][usize::from(result.is_ok())] += 1;
                 assert_eq!(intents.len(), usize::from(result.is_ok()), "seed {seed}");

@@ -22,11 +22,11 @@ pub use self::spec::{
     TokenPlace,
 };
 use crate::codec::{json, protobuf};
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::limits::{Limits, RouteLimits};
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
@@ -46,7 +46,7 @@ pub const ALL: &[&dyn Dialect] = &[
 /// A wire dialect.
 ///
 /// Implementations hold no state and must be total: for any bytes whatever, [`decode`] returns
-/// intents or a [`Refusal`] and does not panic. `tests/dialects/main.rs` holds every
+/// intents or a [`DecodeError`] and does not panic. `tests/dialects/main.rs` holds every
 /// member of [`ALL`] to that.
 ///
 /// [`decode`]: Dialect::decode
@@ -55,8 +55,8 @@ pub trait Dialect: fmt::Debug + Sync {
     fn name(&self) -> &'static str;
 
     /// What does not depend on any message.
-    fn habits(&self) -> Habits {
-        Habits::default()
+    fn spec(&self) -> DialectSpec {
+        DialectSpec::default()
     }
 
     /// What its routes have, and what holds for them.
@@ -113,37 +113,43 @@ pub trait Dialect: fmt::Debug + Sync {
     /// refused, whatever it had already pushed is discarded with it.
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         options: &Options,
         scratch: &'m mut json::Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal>;
+    ) -> Result<(), DecodeError>;
 
     /// What becomes of a session whose message was refused; as a rule nothing.
-    fn object(&self, _: Refusal) -> Then {
-        Then::Stay
+    fn on_invalid(&self, _: DecodeError) -> OnInvalid {
+        OnInvalid::Ignore
     }
 
     /// Words what became of something that a client asked, appending it to `message`.
-    fn answer(&self, _: &Correlation, _: &Outcome, _: &Options, _: &mut Vec<u8>) -> Answered {
-        Answered::Nothing
+    fn encode_outcome(
+        &self,
+        _: &Correlation,
+        _: &Outcome,
+        _: &Options,
+        _: &mut Vec<u8>,
+    ) -> ReplyAction {
+        ReplyAction::Skip
     }
 
     /// Words a publication the way every subscriber of this dialect receives it, appending it to
     /// `message`, and says which type of frame it goes in.
     ///
     /// Called once per publication, encoding and shard, never once per subscriber.
-    fn encode(
+    fn encode_publication(
         &self,
         publication: &Publication<'_>,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Kind;
+    ) -> MessageType;
 
     /// What the others on a channel are told when somebody comes or goes: the event's name, its
     /// data being appended to `json`; `None` if they are told nothing.
-    fn announce(&self, _: Presence<'_>, _: &mut Vec<u8>) -> Option<&'static str> {
+    fn encode_presence(&self, _: Presence<'_>, _: &mut Vec<u8>) -> Option<&'static str> {
         None
     }
 
@@ -183,7 +189,7 @@ impl Eq for dyn Dialect {}
 
 /// What does not depend on any message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Habits {
+pub struct DialectSpec {
     /// Only messages keep a session from being idle; pings and pongs do not.
     pub alive_by_messages: bool,
     /// Every request is answered, also where there is nothing to say but that it was done.
@@ -194,7 +200,7 @@ pub struct Habits {
     pub appends_handlers: bool,
     /// The command that is handled, if somebody handles it, when a session opens, with its id.
     pub open_command: Option<&'static str>,
-    /// The others on a channel are told when somebody comes or goes ([`Dialect::announce`]).
+    /// The others on a channel are told when somebody comes or goes ([`Dialect::encode_presence`]).
     pub announces: bool,
     /// The data of a call is JSON.
     pub json_data: bool,
@@ -204,7 +210,7 @@ pub struct Habits {
     pub names_channels: bool,
     /// Clients may join only channels that were declared.
     pub declared_channels: bool,
-    /// Text that is not UTF-8 ends the session ([`Refusal::InvalidText`]), as soon as the bytes
+    /// Text that is not UTF-8 ends the session ([`DecodeError::InvalidText`]), as soon as the bytes
     /// have come that make it so.
     pub checks_text: bool,
 }
@@ -213,7 +219,7 @@ pub struct Habits {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The type of frame that a push goes in, where the language leaves it open.
-    pub push_kind: Kind,
+    pub push_kind: MessageType,
     /// What messages are, where the language leaves it open.
     pub schema: Schema,
     /// Whether messages are read as older versions of the original read them (`projectforge`).
@@ -223,7 +229,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            push_kind: Kind::Text,
+            push_kind: MessageType::Text,
             schema: Schema::Opaque,
             lenient: false,
         }
@@ -244,7 +250,7 @@ pub enum Schema {
 impl Options {
     /// Whether a publication has the same bytes under both.
     #[must_use]
-    pub fn words_like(&self, other: &Self) -> bool {
+    pub fn encodes_like(&self, other: &Self) -> bool {
         let is_builtin = |options: &Self| matches!(options.schema, Schema::Builtin);
         self.push_kind == other.push_kind && is_builtin(self) == is_builtin(other)
     }
@@ -279,19 +285,19 @@ pub struct Credentials<'r> {
     /// The subprotocol that is agreed on.
     pub subprotocol: Option<Cow<'r, str>>,
     /// The channel that it wants to be on from the start.
-    pub channel: ChannelWish<'r>,
+    pub channel: InitialChannel<'r>,
 }
 
 /// The channel that a client wants to be on from the start.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum ChannelWish<'r> {
+pub enum InitialChannel<'r> {
     /// None.
     #[default]
     None,
     /// This one.
     Named(Cow<'r, str>),
     /// One of its own, with a name that nobody guesses.
-    Fresh,
+    Generated,
 }
 
 /// How an upgrade request is turned away.
@@ -354,14 +360,14 @@ pub enum Intent<'m> {
         /// The command that asked for it.
         command: &'m str,
         /// The type of frame it came in.
-        kind: Kind,
+        kind: MessageType,
     },
     /// Have a command handled.
     Call(Call<'m>),
     /// Send this back to the sender, as it is.
     Reply {
         /// The type of frame it goes in.
-        kind: Kind,
+        kind: MessageType,
         /// What it says.
         payload: &'m [u8],
     },
@@ -381,12 +387,12 @@ pub struct Call<'m> {
     /// Its data as they came; `None` if it has none.
     pub data: Option<&'m [u8]>,
     /// The type of frame it came in.
-    pub kind: Kind,
+    pub kind: MessageType,
 }
 
 /// Why a message was turned down. The client's doing, and never fatal to a shard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
+pub enum DecodeError {
     /// A text message is not UTF-8, and this language looks.
     InvalidText,
     /// The message is not in this language.
@@ -395,22 +401,22 @@ pub enum Refusal {
 
 /// What becomes of a session whose message was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Then {
+pub enum OnInvalid {
     /// It ends for this reason.
-    Leave(End),
+    Close(CloseCause),
     /// It goes on as if nothing had been said.
-    Stay,
+    Ignore,
 }
 
 /// How an outcome is answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Answered {
+pub enum ReplyAction {
     /// Not at all; what was appended to the message is ignored.
-    Nothing,
+    Skip,
     /// With the message, in a frame of this type.
-    Message(Kind),
+    Send(MessageType),
     /// The session ends for this reason.
-    Leave(End),
+    Close(CloseCause),
 }
 
 /// Somebody comes to a channel, or goes.

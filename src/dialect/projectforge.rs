@@ -31,20 +31,20 @@
 
 use super::tap::Tap;
 use super::{
-    Answered, Call, ChannelWish, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents,
-    Options, Playground, Presence, Refusal, Rejection, RouteFacts, RouteSpec, Then, TokenPlace,
-    UpgradeRequest,
+    Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, InitialChannel, Intent,
+    Intents, OnInvalid, Options, Playground, Presence, Rejection, ReplyAction, RouteFacts,
+    RouteSpec, TokenPlace, UpgradeRequest,
 };
 use crate::codec::json::strict::{self, NotStrict};
 use crate::codec::json::write::{
     put_base64_string, put_compact_go, put_indented, put_string_plain,
 };
 use crate::codec::json::{Scratch, Text, Wanted};
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Correlation, Data, Denial, Outcome};
 use crate::vocabulary::public_id::parse_uuid;
 use crate::vocabulary::publication::{Audience, Publication};
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
@@ -64,12 +64,12 @@ impl Dialect for Projectforge {
         "projectforge"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             announces: true,
             json_data: true,
             names_channels: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -115,19 +115,19 @@ impl Dialect for Projectforge {
         Ok(Credentials {
             channel: wanted
                 .filter(|name| !name.is_empty())
-                .map_or(ChannelWish::Fresh, ChannelWish::Named),
+                .map_or(InitialChannel::Generated, InitialChannel::Named),
             ..Credentials::default()
         })
     }
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         options: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         let call = if options.lenient {
             read_call_lenient(kind, payload, scratch)
         } else {
@@ -137,19 +137,21 @@ impl Dialect for Projectforge {
         Ok(())
     }
 
-    fn object(&self, refusal: Refusal) -> Then {
+    fn on_invalid(&self, refusal: DecodeError) -> OnInvalid {
         match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Leave(End::Malformed),
+            DecodeError::InvalidText | DecodeError::Malformed => {
+                OnInvalid::Close(CloseCause::Malformed)
+            }
         }
     }
 
-    fn answer(
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         _: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         match outcome {
             Outcome::Replied(reply) => {
                 let words = Words {
@@ -159,23 +161,28 @@ impl Dialect for Projectforge {
                     param: reply.data(),
                 };
                 put_words(&words, message);
-                Answered::Message(Kind::Text)
+                ReplyAction::Send(MessageType::Text)
             }
-            Outcome::Failed(_) => Answered::Leave(End::HandlerFailed),
+            Outcome::Failed(_) => ReplyAction::Close(CloseCause::HandlerFailed),
             Outcome::Denied(denial) => {
                 put_denial(correlation, *denial, message);
-                Answered::Message(Kind::Text)
+                ReplyAction::Send(MessageType::Text)
             }
-            Outcome::Silent | Outcome::NotHandled | Outcome::Joined => Answered::Nothing,
+            Outcome::Silent | Outcome::NotHandled | Outcome::Joined => ReplyAction::Skip,
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         put_publication(publication, message);
-        Kind::Text
+        MessageType::Text
     }
 
-    fn announce(&self, presence: Presence<'_>, json: &mut Vec<u8>) -> Option<&'static str> {
+    fn encode_presence(&self, presence: Presence<'_>, json: &mut Vec<u8>) -> Option<&'static str> {
         json.extend_from_slice(b"{\"userID\":");
         put_string_plain(presence.who, json);
         json.extend_from_slice(b",\"connected\":");
@@ -194,11 +201,11 @@ impl Dialect for Projectforge {
 /// Where it says who it is from, that is a UUID in any form that [`parse_uuid`] takes, and is
 /// handed on as it was spelled.
 pub(super) fn read_call<'m>(
-    kind: Kind,
+    kind: MessageType,
     message: &'m [u8],
     scratch: &'m mut Scratch,
-) -> Result<Call<'m>, Refusal> {
-    let malformed = |_: NotStrict| Refusal::Malformed;
+) -> Result<Call<'m>, DecodeError> {
+    let malformed = |_: NotStrict| DecodeError::Malformed;
     let [from, channel, command, data] =
         strict::read(message, ["from", "channel", "cmd", "param"]).map_err(malformed)?;
     let texts = [
@@ -214,13 +221,13 @@ pub(super) fn read_call<'m>(
 ///
 /// `null` is refused, as everything else that is no object: it panicked the original.
 fn read_call_lenient<'m>(
-    kind: Kind,
+    kind: MessageType,
     message: &'m [u8],
     scratch: &'m mut Scratch,
-) -> Result<Call<'m>, Refusal> {
-    let found = LENIENT.find(message).map_err(|_| Refusal::Malformed)?;
+) -> Result<Call<'m>, DecodeError> {
+    let found = LENIENT.find(message).map_err(|_| DecodeError::Malformed)?;
     if !message.trim_ascii_start().starts_with(b"{") {
-        return Err(Refusal::Malformed);
+        return Err(DecodeError::Malformed);
     }
     let [data] = found.raws;
     call(kind, found.strings, data, scratch)
@@ -228,14 +235,14 @@ fn read_call_lenient<'m>(
 
 /// Makes a call of the strings `from`, `channel` and `cmd` and of the parameter.
 fn call<'m>(
-    kind: Kind,
+    kind: MessageType,
     texts: [Option<Text<'m>>; 3],
     data: Option<&'m [u8]>,
     scratch: &'m mut Scratch,
-) -> Result<Call<'m>, Refusal> {
+) -> Result<Call<'m>, DecodeError> {
     let [from, channel, command] = scratch.read(texts);
     if from.is_some_and(|from| parse_uuid(from).is_none()) {
-        return Err(Refusal::Malformed);
+        return Err(DecodeError::Malformed);
     }
     Ok(Call {
         command: command.unwrap_or_default(),

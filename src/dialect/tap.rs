@@ -19,12 +19,12 @@
 //! [`projectforge`]: super::projectforge
 
 use super::projectforge::{put_publication, read_call};
-use super::{Dialect, Intents, Options, Refusal, SessionReport, Then};
+use super::{DecodeError, Dialect, Intents, OnInvalid, Options, SessionReport};
 use crate::codec::json::Scratch;
 use crate::codec::json::write::put_string_plain;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 
 /// The dialect itself; it has no state.
 #[derive(Debug)]
@@ -37,24 +37,31 @@ impl Dialect for Tap {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         scratch: &'m mut Scratch,
         _: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         read_call(kind, payload, scratch).map(drop)
     }
 
-    fn object(&self, refusal: Refusal) -> Then {
+    fn on_invalid(&self, refusal: DecodeError) -> OnInvalid {
         match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Leave(End::Malformed),
+            DecodeError::InvalidText | DecodeError::Malformed => {
+                OnInvalid::Close(CloseCause::Malformed)
+            }
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         put_publication(publication, message);
-        Kind::Text
+        MessageType::Text
     }
 
     /// The JSON that the original makes of a session. It is told of before it has joined its
@@ -105,18 +112,18 @@ const CLOSED: &str = "close";
 mod tests {
     use super::*;
     use crate::dialect::projectforge::Projectforge;
-    use crate::dialect::{Answered, ChannelWish, Dialect, Presence, UpgradeRequest};
-    use crate::vocabulary::content::{Content, Correlation, Data, Outcome, Payload, Reply};
+    use crate::dialect::{Dialect, InitialChannel, Presence, ReplyAction, UpgradeRequest};
+    use crate::vocabulary::content::{Content, Correlation, Data, Outcome, OwnedData, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
 
-    fn decode(dialect: &dyn Dialect, message: &[u8]) -> (Result<(), Refusal>, usize) {
+    fn decode(dialect: &dyn Dialect, message: &[u8]) -> (Result<(), DecodeError>, usize) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let options = Options::default();
         let result = dialect.decode(
-            Kind::Text,
+            MessageType::Text,
             &mut payload,
             &options,
             &mut scratch,
@@ -146,10 +153,13 @@ mod tests {
             br#"{"from":""}"#,
             br#"{"cmd":"a","cmd":"a"}"#,
         ] {
-            assert_eq!(decode(&Tap, message), (Err(Refusal::Malformed), 0));
+            assert_eq!(decode(&Tap, message), (Err(DecodeError::Malformed), 0));
         }
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Tap.object(refusal), Then::Leave(End::Malformed));
+        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(
+                Tap.on_invalid(refusal),
+                OnInvalid::Close(CloseCause::Malformed)
+            );
         }
     }
 
@@ -192,8 +202,8 @@ mod tests {
             nonce: 0,
         };
         let mut message = Vec::new();
-        let kind = Tap.encode(&publication, &Options::default(), &mut message);
-        assert_eq!(kind, Kind::Text);
+        let kind = Tap.encode_publication(&publication, &Options::default(), &mut message);
+        assert_eq!(kind, MessageType::Text);
         let expected = r#"{
   "channel": "connection",
   "cmd": "open",
@@ -248,12 +258,12 @@ mod tests {
             headers: &[],
         };
         let credentials = Tap.admit(&request, &Options::default());
-        assert_eq!(credentials.map(|it| it.channel), Ok(ChannelWish::None));
+        assert_eq!(credentials.map(|it| it.channel), Ok(InitialChannel::None));
         let presence = Presence {
             who: "jack",
             connected: true,
         };
-        assert_eq!(Tap.announce(presence, &mut Vec::new()), None);
+        assert_eq!(Tap.encode_presence(presence, &mut Vec::new()), None);
     }
 
     #[test]
@@ -262,13 +272,14 @@ mod tests {
             command: "hello".into(),
             id: "".into(),
             channel: "".into(),
-            kind: Kind::Text,
+            kind: MessageType::Text,
         };
         let outcome = Outcome::Replied(Reply {
             event: None,
-            data: Payload::Text("hi".into()),
+            data: OwnedData::Text("hi".into()),
         });
-        let answered = Tap.answer(&correlation, &outcome, &Options::default(), &mut Vec::new());
-        assert_eq!(answered, Answered::Nothing);
+        let answered =
+            Tap.encode_outcome(&correlation, &outcome, &Options::default(), &mut Vec::new());
+        assert_eq!(answered, ReplyAction::Skip);
     }
 }

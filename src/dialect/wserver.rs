@@ -17,13 +17,13 @@
 //! the member were missing, broken text as U+FFFD.
 
 use super::{
-    DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground, PushRequest, Refusal,
-    RouteFacts, RouteSpec, TokenPlace,
+    DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground,
+    PushRequest, RouteFacts, RouteSpec, TokenPlace,
 };
 use crate::codec::json::{Scratch, Text, Wanted};
 use crate::vocabulary::content::Data;
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use serde::Deserialize;
 
 /// The dialect itself; it has no state.
@@ -60,32 +60,37 @@ impl Dialect for Wserver {
 
     fn decode<'m>(
         &self,
-        _: Kind,
+        _: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         let texts = REGISTER
             .find(payload)
-            .map_err(|_| Refusal::Malformed)?
+            .map_err(|_| DecodeError::Malformed)?
             .strings;
         let [Some(token), Some(event)] = scratch.read(texts) else {
-            return Err(Refusal::Malformed);
+            return Err(DecodeError::Malformed);
         };
         if event.is_empty() {
-            return Err(Refusal::Malformed);
+            return Err(DecodeError::Malformed);
         }
         intents.push(Intent::Identify { token, event });
         Ok(())
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         let data = publication.content.data;
         message.extend_from_slice(data.bytes());
         match data {
-            Data::Bytes(bytes) if str::from_utf8(bytes).is_err() => Kind::Binary,
-            Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => Kind::Text,
+            Data::Bytes(bytes) if str::from_utf8(bytes).is_err() => MessageType::Binary,
+            Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => MessageType::Text,
         }
     }
 
@@ -168,7 +173,7 @@ mod tests {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let result = Wserver.decode(
-            Kind::Text,
+            MessageType::Text,
             &mut payload,
             &Options::default(),
             &mut scratch,

@@ -29,15 +29,15 @@
 //! for the client, who was told in the original.
 
 use super::{
-    Answered, Call, DefaultRoute, Dialect, Habits, Intent, Intents, Options, Playground, Refusal,
-    RouteFacts, RouteSpec, TokenPlace,
+    Call, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options, Playground,
+    ReplyAction, RouteFacts, RouteSpec, TokenPlace,
 };
 use crate::codec::json::write::{put_base64_string, put_compact_go, put_string_go};
 use crate::codec::json::{Scratch, Wanted};
 use crate::vocabulary::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
 use crate::vocabulary::limits::{Limits, RouteLimits};
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use std::array;
 use std::io::Write as _;
 
@@ -50,14 +50,14 @@ impl Dialect for Wsrv {
         "wsrv"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             alive_by_messages: true,
             acknowledges: true,
             concurrent: true,
             appends_handlers: true,
             json_data: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -108,19 +108,19 @@ impl Dialect for Wsrv {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         if payload.is_empty() {
             intents.push(Intent::Heartbeat);
             return Ok(());
         }
-        let found = REQUEST.find(payload).map_err(|_| Refusal::Malformed)?;
+        let found = REQUEST.find(payload).map_err(|_| DecodeError::Malformed)?;
         if !found.is_whole() {
-            return Err(Refusal::Malformed);
+            return Err(DecodeError::Malformed);
         }
         let [command, id] = scratch.read(found.strings).map(Option::unwrap_or_default);
         let [data] = found.raws;
@@ -136,13 +136,13 @@ impl Dialect for Wsrv {
     }
 
     /// A response repeats the command of its request, even where the handler names another.
-    fn answer(
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         _: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         let (status, msg, data) = match outcome {
             Outcome::NotHandled | Outcome::Silent => (STATUS_REFUSED, "not implement", EMPTY),
             Outcome::Replied(reply) => (STATUS_OK, TEXT_OK, or_empty(reply.data())),
@@ -159,15 +159,15 @@ impl Dialect for Wsrv {
             data,
         };
         response.put(message);
-        Answered::Message(correlation.kind)
+        ReplyAction::Send(correlation.kind)
     }
 
-    fn encode(
+    fn encode_publication(
         &self,
         publication: &Publication<'_>,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Kind {
+    ) -> MessageType {
         let content = &publication.content;
         let name = fresh_seqno(publication.nonce);
         let seqno = if content.correlation.is_empty() {
@@ -296,8 +296,8 @@ const DEFAULT_KEYS: &str = r#"
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Then;
-    use crate::vocabulary::content::{Content, Payload, Reply};
+    use crate::dialect::OnInvalid;
+    use crate::vocabulary::content::{Content, OwnedData, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
@@ -305,7 +305,11 @@ mod tests {
     /// The command, `seqno` and data of a request.
     type Request<'r> = (&'r str, &'r str, Option<&'r [u8]>);
 
-    fn decode(kind: Kind, message: &[u8], check: impl FnOnce(Result<(), Refusal>, &[Intent<'_>])) {
+    fn decode(
+        kind: MessageType,
+        message: &[u8],
+        check: impl FnOnce(Result<(), DecodeError>, &[Intent<'_>]),
+    ) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let result = Wsrv.decode(
@@ -320,7 +324,7 @@ mod tests {
 
     #[track_caller]
     fn expect_request(message: impl AsRef<[u8]>, (command, id, data): Request<'_>) {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             decode(kind, message.as_ref(), |result, intents| {
                 let shown = message.as_ref().escape_ascii().to_string();
                 assert_eq!(result, Ok(()), "{shown}");
@@ -388,22 +392,22 @@ mod tests {
             b"\xef\xbb\xbf{\"cmd\":\"c\"}",
             &deep(10_001),
         ] {
-            decode(Kind::Text, message, |result, _| {
+            decode(MessageType::Text, message, |result, _| {
                 let shown = message.escape_ascii().to_string();
-                assert_eq!(result, Err(Refusal::Malformed), "{shown}");
+                assert_eq!(result, Err(DecodeError::Malformed), "{shown}");
             });
         }
-        decode(Kind::Text, &deep(9_000), |result, _| {
+        decode(MessageType::Text, &deep(9_000), |result, _| {
             assert_eq!(result, Ok(()));
         });
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Wsrv.object(refusal), Then::Stay);
+        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Wsrv.on_invalid(refusal), OnInvalid::Ignore);
         }
     }
 
     #[test]
     fn an_empty_message_is_a_heartbeat() {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             decode(kind, b"", |result, intents| {
                 assert_eq!(result, Ok(()));
                 assert_eq!(intents, [Intent::Heartbeat]);
@@ -413,14 +417,14 @@ mod tests {
 
     #[test]
     fn only_messages_keep_alive_and_requests_need_not_wait() {
-        let habits = Wsrv.habits();
+        let habits = Wsrv.spec();
         assert!(habits.alive_by_messages && habits.concurrent && habits.appends_handlers);
         assert!(habits.json_data && !habits.announces);
         assert!(!habits.declared_channels);
         assert_eq!(habits.open_command, None);
     }
 
-    fn correlation(command: &str, id: &str, kind: Kind) -> Correlation {
+    fn correlation(command: &str, id: &str, kind: MessageType) -> Correlation {
         Correlation {
             command: command.into(),
             id: id.into(),
@@ -429,28 +433,32 @@ mod tests {
         }
     }
 
-    fn answer(correlation: &Correlation, outcome: &Outcome, options: &Options) -> (String, Kind) {
+    fn encode_outcome(
+        correlation: &Correlation,
+        outcome: &Outcome,
+        options: &Options,
+    ) -> (String, MessageType) {
         let mut message = Vec::new();
-        match Wsrv.answer(correlation, outcome, options, &mut message) {
-            Answered::Message(kind) => (String::from_utf8(message).expect("text"), kind),
-            other @ (Answered::Nothing | Answered::Leave(_)) => panic!("{other:?}"),
+        match Wsrv.encode_outcome(correlation, outcome, options, &mut message) {
+            ReplyAction::Send(kind) => (String::from_utf8(message).expect("text"), kind),
+            other @ (ReplyAction::Skip | ReplyAction::Close(_)) => panic!("{other:?}"),
         }
     }
 
     /// Expects what follows the `seqno` of a response.
     #[track_caller]
     fn expect_response(outcome: &Outcome, expected: &str) {
-        let asked = correlation("c", "s", Kind::Text);
-        let (answer, _) = answer(&asked, outcome, &Options::default());
+        let asked = correlation("c", "s", MessageType::Text);
+        let (answer, _) = encode_outcome(&asked, outcome, &Options::default());
         assert_eq!(answer, format!(r#"{{"cmd":"c","seqno":"s",{expected}}}"#));
     }
 
-    fn replied(data: Payload) -> Outcome {
+    fn replied(data: OwnedData) -> Outcome {
         let event = Some("another".into());
         Outcome::Replied(Reply { event, data })
     }
 
-    fn failed(status: i64, text: &str, data: Payload, cause: Cause) -> Outcome {
+    fn failed(status: i64, text: &str, data: OwnedData, cause: Cause) -> Outcome {
         Outcome::Failed(Failure {
             status,
             text: text.into(),
@@ -459,8 +467,8 @@ mod tests {
         })
     }
 
-    fn json(json: &'static str) -> Payload {
-        Payload::Json(json.as_bytes().into())
+    fn json(json: &'static str) -> OwnedData {
+        OwnedData::Json(json.as_bytes().into())
     }
 
     #[test]
@@ -468,8 +476,8 @@ mod tests {
         let expected = r#""status":-1,"msg":"not implement","data":{}"#;
         expect_response(&Outcome::NotHandled, expected);
         expect_response(&Outcome::Silent, expected);
-        let nothing = correlation("", "", Kind::Text);
-        let (answer, _) = answer(&nothing, &Outcome::NotHandled, &Options::default());
+        let nothing = correlation("", "", MessageType::Text);
+        let (answer, _) = encode_outcome(&nothing, &Outcome::NotHandled, &Options::default());
         assert_eq!(
             answer,
             r#"{"cmd":"","seqno":"","status":-1,"msg":"not implement","data":{}}"#
@@ -479,12 +487,12 @@ mod tests {
     #[test]
     fn success_is_ok_with_the_data_of_the_reply() {
         for (data, expected) in [
-            (Payload::None, "{}"),
+            (OwnedData::None, "{}"),
             (json("null"), "null"),
             (json("{ \"a\": [1, \"<\"] }"), r#"{"a":[1,"\u003c"]}"#),
-            (Payload::Text("a \"b\"".into()), r#""a \"b\"""#),
-            (Payload::Bytes((&b"hi\xff"[..]).into()), r#""aGn/""#),
-            (Payload::Bytes((&b"text"[..]).into()), r#""dGV4dA==""#),
+            (OwnedData::Text("a \"b\"".into()), r#""a \"b\"""#),
+            (OwnedData::Bytes((&b"hi\xff"[..]).into()), r#""aGn/""#),
+            (OwnedData::Bytes((&b"text"[..]).into()), r#""dGV4dA==""#),
         ] {
             let expected = format!(r#""status":0,"msg":"ok","data":{expected}"#);
             expect_response(&replied(data), &expected);
@@ -494,11 +502,11 @@ mod tests {
     #[test]
     fn errors_and_panics_are_nine_nines() {
         expect_response(
-            &failed(5, "unexpected end", Payload::None, Cause::Error),
+            &failed(5, "unexpected end", OwnedData::None, Cause::Error),
             r#""status":999999999,"msg":"unexpected end","data":{}"#,
         );
         expect_response(
-            &failed(0, "index 7 of 5", Payload::None, Cause::Panic),
+            &failed(0, "index 7 of 5", OwnedData::None, Cause::Panic),
             r#""status":999999999,"msg":"internal error","data":{}"#,
         );
         expect_response(
@@ -510,7 +518,7 @@ mod tests {
     #[test]
     fn a_chosen_failure_is_worded_as_chosen() {
         expect_response(
-            &failed(403, "no", Payload::None, Cause::Chosen),
+            &failed(403, "no", OwnedData::None, Cause::Chosen),
             r#""status":403,"msg":"no","data":{}"#,
         );
         expect_response(
@@ -519,9 +527,9 @@ mod tests {
         );
         // What panicked with a text, a number or an empty map looked like success, and still does.
         for (data, expected) in [
-            (Payload::Text("text".into()), r#""text""#),
+            (OwnedData::Text("text".into()), r#""text""#),
             (json("42"), "42"),
-            (Payload::None, "{}"),
+            (OwnedData::None, "{}"),
         ] {
             let expected = format!(r#""status":0,"msg":"ok","data":{expected}"#);
             expect_response(&failed(0, "", data, Cause::Chosen), &expected);
@@ -550,14 +558,14 @@ mod tests {
 
     #[test]
     fn a_response_goes_in_the_frame_type_of_its_request() {
-        for push_kind in [Kind::Text, Kind::Binary] {
+        for push_kind in [MessageType::Text, MessageType::Binary] {
             let options = Options {
                 push_kind,
                 ..Options::default()
             };
-            for kind in [Kind::Text, Kind::Binary] {
+            for kind in [MessageType::Text, MessageType::Binary] {
                 let asked = correlation("c", "s", kind);
-                assert_eq!(answer(&asked, &Outcome::Silent, &options).1, kind);
+                assert_eq!(encode_outcome(&asked, &Outcome::Silent, &options).1, kind);
             }
             assert_eq!(push(Content::default(), 0, &options).1, push_kind);
         }
@@ -565,8 +573,8 @@ mod tests {
 
     #[test]
     fn texts_are_escaped_as_go_escapes_them() {
-        let asked = correlation("<&>\u{7f}/", "\u{8}\n\"\\\u{2028}\u{e9}", Kind::Text);
-        let (answer, _) = answer(&asked, &Outcome::Silent, &Options::default());
+        let asked = correlation("<&>\u{7f}/", "\u{8}\n\"\\\u{2028}\u{e9}", MessageType::Text);
+        let (answer, _) = encode_outcome(&asked, &Outcome::Silent, &Options::default());
         let expected = concat!(
             r#"{"cmd":"\u003c\u0026\u003e"#,
             "\u{7f}/",
@@ -577,7 +585,7 @@ mod tests {
         assert_eq!(answer, expected);
     }
 
-    fn push(content: Content<'_>, nonce: u64, options: &Options) -> (String, Kind) {
+    fn push(content: Content<'_>, nonce: u64, options: &Options) -> (String, MessageType) {
         let publication = Publication {
             id: PublicationId {
                 origin: ShardId::new(0),
@@ -592,7 +600,7 @@ mod tests {
             nonce,
         };
         let mut message = b"before".to_vec();
-        let kind = Wsrv.encode(&publication, options, &mut message);
+        let kind = Wsrv.encode_publication(&publication, options, &mut message);
         let message = message.strip_prefix(b"before").expect("it is appended");
         (String::from_utf8(message.to_vec()).expect("text"), kind)
     }
@@ -686,9 +694,9 @@ mod tests {
             let prng = &mut Prng::from_seed(seed);
             let [cmd, seqno, text] = [(); 3].map(|()| noise_text(prng));
             let data = match prng.range(0, 3) {
-                0 => Payload::None,
-                1 => Payload::Text(noise_text(prng).into()),
-                2 => Payload::Bytes(noise(prng).into()),
+                0 => OwnedData::None,
+                1 => OwnedData::Text(noise_text(prng).into()),
+                2 => OwnedData::Bytes(noise(prng).into()),
                 _ => json(" [ {\"<\" : \"\\u003c \\\" \"} , -1e5,null ] "),
             };
             let status = i64::from(prng.range(0, 3)) - 1;
@@ -712,8 +720,8 @@ mod tests {
                 1 => replied(data),
                 _ => failed(status, &text, data, Cause::Chosen),
             };
-            let asked = correlation(&cmd, &seqno, Kind::Text);
-            let (answer, _) = answer(&asked, &outcome, &Options::default());
+            let asked = correlation(&cmd, &seqno, MessageType::Text);
+            let (answer, _) = encode_outcome(&asked, &outcome, &Options::default());
             expect_whole(&answer, &cmd, &seqno);
         }
     }
@@ -736,13 +744,17 @@ mod tests {
             if prng.chance(1, 4) {
                 message = noise(prng);
             }
-            decode(Kind::Text, &message, |result, intents| match result {
-                Ok(()) => {
-                    assert_eq!(intents.len(), 1);
-                    accepted += 1;
-                }
-                Err(_) => refused += 1,
-            });
+            decode(
+                MessageType::Text,
+                &message,
+                |result, intents| match result {
+                    Ok(()) => {
+                        assert_eq!(intents.len(), 1);
+                        accepted += 1;
+                    }
+                    Err(_) => refused += 1,
+                },
+            );
         }
         assert!(accepted > 5_000 && refused > 5_000, "{accepted}, {refused}");
     }

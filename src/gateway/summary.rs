@@ -1,8 +1,7 @@
-//! Sums up, now and then, how sessions ended and what was rejected.
+//! A periodic log line with the counts of ended sessions, rejections and failures.
 //!
-//! A thread asks every shard for its counts, by a command like any other, and logs what has come to
-//! them since it asked last. It touches nothing of a shard's, and does not wait for one that is
-//! held: what that has counted is in the next line.
+//! A thread requests the counters of all shards with a command and logs their increase since the
+//! last line. It does not wait for a blocked shard: its counts are in a later line.
 
 use crate::driver::start_error::StartError;
 use crate::handler::HandleCore;
@@ -16,17 +15,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::field::{DebugValue, debug};
 
-/// The thread; dropping this ends it.
+/// The summary's thread. Dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Summary(Option<(Sender<()>, JoinHandle<()>)>);
 
-/// How many hooks have failed since the start, by reason.
+/// Returns the hooks that have failed since the start, by reason.
 pub(crate) type HookFailures = Box<dyn Fn() -> Counts + Send>;
 
-/// How often something happened, by reason.
+/// Counts by reason.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// What has been counted up to some moment, or between two.
+/// Counts since the start, or the increase between two times.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Sums {
     ends: Counts,
@@ -39,17 +38,21 @@ struct Sums {
     hooks: Counts,
 }
 
-/// Whom the thread asks.
+/// The state of the summary's thread.
 struct Asker {
     core: Arc<HandleCore>,
     hook_failures: HookFailures,
-    /// By shard: what it has told last.
+    /// By shard: its last counters.
     latest: Vec<Counters>,
     told: Sums,
 }
 
 impl Summary {
-    /// Starts the thread; `None` if it is off.
+    /// Starts the thread; `None` if `interval_ms` is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Thread`] if the thread cannot be started.
     pub(crate) fn start(
         interval_ms: u32,
         core: Arc<HandleCore>,
@@ -84,7 +87,7 @@ impl Drop for Summary {
     fn drop(&mut self) {
         if let Some((end, thread)) = self.0.take() {
             drop(end);
-            // A panic of its own has been reported.
+            // The panic hook has reported a panic of the thread.
             drop(thread.join());
         }
     }
@@ -117,15 +120,16 @@ impl Asker {
         );
     }
 
-    /// Hears the counts of all shards that tell them in time.
+    /// Requests the counters of all shards and stores those that arrive within
+    /// [`RESPONSE_TIMEOUT`].
     fn ask(&mut self) {
         let (sender, answers) = channel();
         for index in 0..self.core.exchange.shards() {
             let sender = sender.clone();
-            let told = self.core.commands.put(
+            let told = self.core.commands.enqueue(
                 ShardId::new(index),
                 Box::new(move |shard| {
-                    // Nobody need wait for it any more.
+                    // The thread may have stopped waiting.
                     drop(sender.send((index, shard.all_counters())));
                 }),
             );
@@ -154,7 +158,7 @@ impl Sums {
         }
     }
 
-    /// What is more than in an earlier one, and nothing else.
+    /// Returns the increase since `before`, without zeros.
     fn since(&self, before: &Self) -> Self {
         let more = |now: &Counts, before: &Counts| -> Counts {
             let more = now.iter().map(|(&reason, &count)| {
@@ -176,10 +180,10 @@ impl Sums {
     }
 }
 
-/// Counts as a field, unless there are none.
+/// Returns counts as a log field; `None` if there are none.
 fn shown(counts: &Counts) -> Option<DebugValue<&Counts>> {
     (!counts.is_empty()).then(|| debug(counts))
 }
 
-/// For a shard to tell its counts.
+/// Time that shards have to respond.
 const ANSWER_TIME: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! What a client may do with channels by itself: the one place where that is decided, for joins,
-//! for the channel that a URL names, and for publications.
+//! Channel access of clients: the single place that decides joins, the channel named by an upgrade
+//! URL, and publications of clients.
 
 use super::admission::Joining;
 use super::chain::Registered;
@@ -10,49 +10,49 @@ use crate::shard::settings::{ChannelRule, MayJoin, RouteSettings, ShardSettings}
 use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::{Denial, Failure};
 
-/// Judges a client that wants to join or publish.
+/// A validator: decides whether a client may join or publish to a channel.
 pub(crate) type ValidateFn = dyn Fn(Joining) -> LocalFuture<Result<(), Failure>>;
 
-/// Who may, as it was declared.
+/// The rule for joining or publishing to a channel.
 pub(super) enum Gate {
-    /// Anyone.
+    /// Any client.
     Open,
-    /// No client by itself.
+    /// No client. Only the embedder's code and the server API.
     Closed,
-    /// Whom the validator lets.
+    /// Clients that the validator allows.
     Ask(Registered<ValidateFn>),
 }
 
-/// Whether a client may do what it wants.
+/// The decision about a client's join or publication.
 pub(crate) enum Permission {
     Granted,
     Denied(Denial),
-    /// If the validator lets it.
+    /// The validator has to decide.
     Judged(Registered<ValidateFn>),
 }
 
-/// What was declared of channels, on one route or in one namespace.
+/// The declared access rules of channels, of one route or one namespace.
 #[derive(Default)]
 pub(super) struct Gates {
-    /// Who may join.
+    /// Rules for joining.
     pub(super) joins: ChannelRules<Gate>,
-    /// Who may publish; to others whoever is on them may.
+    /// Rules for publishing. On a channel without a rule, every member may publish.
     pub(super) publishers: ChannelRules<Gate>,
 }
 
 impl Gate {
-    /// What the shard is told of it.
+    /// Returns the rule in the form that the shard uses.
     pub(super) fn rule(&self) -> ChannelRule {
         match self {
             Self::Open => ChannelRule::Open,
             Self::Closed => ChannelRule::Closed,
-            Self::Ask(_) => ChannelRule::Ask,
+            Self::Ask(_) => ChannelRule::AskHost,
         }
     }
 }
 
 impl Gates {
-    /// Drops every validator by itself.
+    /// Drops each validator separately, catching panics of their destructors.
     pub(super) fn discard(self) {
         let all = self
             .joins
@@ -63,7 +63,7 @@ impl Gates {
 }
 
 impl Program {
-    /// Whether a client of this route may be on a channel by itself.
+    /// Decides whether a client of this route may join a channel.
     pub(crate) fn may_join(
         &self,
         settings: &ShardSettings,
@@ -73,7 +73,7 @@ impl Program {
         match settings.may_join(route, channel) {
             MayJoin::Yes => Permission::Granted,
             MayJoin::No(denial) => Permission::Denied(denial),
-            MayJoin::Ask => {
+            MayJoin::AskHost => {
                 let gates = &self.namespaces[usize::from(route.namespace)];
                 match gates.joins.find(channel) {
                     Some(Gate::Ask(validator)) => Permission::Judged(validator.clone()),
@@ -85,7 +85,7 @@ impl Program {
         }
     }
 
-    /// Whether a client that is on a channel may publish to it by itself.
+    /// Decides whether a client that is on a channel may publish to it.
     pub(crate) fn may_publish(&self, namespace: u16, channel: &str) -> Permission {
         match self.namespaces[usize::from(namespace)]
             .publishers

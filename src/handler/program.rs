@@ -1,4 +1,4 @@
-//! Everything that was set up on one shard, and what becomes of a call there.
+//! The registry of one shard: all registered functions and channel rules, and the chain of a call.
 
 use super::HttpService;
 use super::admission::{Admission, RequestHead, Upgrade};
@@ -14,12 +14,12 @@ use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// Everything that was set up on one shard.
+/// All functions and channel rules registered on one shard.
 #[derive(derive_more::Debug, Default)]
 #[debug("Program {{ registered: {:?}, .. }}", self.labels.len())]
 pub(crate) struct Program {
     pub(crate) routes: Vec<RouteProgram>,
-    /// What was declared of the channels of each namespace.
+    /// The access rules of channels, indexed by namespace.
     pub(super) namespaces: Vec<Gates>,
     pub(crate) http: Option<(Rc<HttpService>, Label)>,
     pub(crate) labels: Vec<Box<str>>,
@@ -30,10 +30,11 @@ pub(crate) type AuthenticateFn = dyn Fn(Box<str>) -> LocalFuture<Option<String>>
 pub(crate) type HeadFn = dyn Fn(&RequestHead<'_>) -> bool;
 pub(crate) type SessionFn = dyn Fn(Session) -> LocalFuture<()>;
 
-/// A handler that one session was admitted with. What it has captured is an embedder's.
+/// A handler that one session was admitted with. Its captured values are an embedder's, so its
+/// destructor is guarded.
 pub(crate) type SessionHandler = DropGuarded<Rc<HandlerFn>>;
 
-/// What was set up for one route.
+/// The functions and channel rules registered for one route.
 #[derive(Default)]
 pub(crate) struct RouteProgram {
     pub(crate) matcher: Option<Registered<HeadFn>>,
@@ -43,18 +44,18 @@ pub(crate) struct RouteProgram {
     pub(crate) authenticate: Option<Registered<AuthenticateFn>>,
     pub(crate) middleware: Vec<Registered<MiddlewareFn>>,
     pub(crate) handlers: BTreeMap<Box<str>, Vec<Registered<HandlerFn>>>,
-    /// Commands that the config has handled, and no code.
+    /// Commands whose handlers are the config's.
     pub(crate) configured: BTreeSet<Box<str>>,
     pub(crate) fallback: Option<Registered<HandlerFn>>,
     pub(crate) on_message: Vec<Registered<HandlerFn>>,
     pub(crate) on_open: Vec<Registered<SessionFn>>,
     pub(crate) on_close: Vec<Registered<SessionFn>>,
-    /// What was declared of channels here; empty once it is settled in the namespace.
+    /// The access rules declared on this route; moved to the namespace when setup ends.
     pub(super) gates: Gates,
 }
 
 impl Program {
-    /// Nothing, for as many routes as there are.
+    /// Creates a registry without functions for `routes_count` routes.
     pub(crate) fn empty(routes_count: usize) -> Self {
         let mut program = Self::default();
         program
@@ -64,21 +65,21 @@ impl Program {
     }
 }
 
-/// What one call goes through, with what is said about it.
+/// The chain of one call and its label.
 pub(crate) struct CallChain {
-    /// Whether there is a handler at its end.
+    /// Whether the chain has a handler.
     pub(crate) is_handled: bool,
     pub(crate) chain: Chain,
     pub(crate) label: Label,
 }
 
 impl Program {
-    /// What was set up for the route of a session.
+    /// Returns the registered functions of a session's route.
     pub(crate) fn route_of(&self, state: &SessionState) -> &RouteProgram {
         &self.routes[state.route.index()]
     }
 
-    /// What a command of a session goes through.
+    /// Returns the chain for a command of a session.
     pub(crate) fn chain(&self, state: &SessionState, command: &str) -> CallChain {
         let route = self.route_of(state);
         let mut label = Label::MIDDLEWARE;
@@ -105,18 +106,18 @@ impl Program {
         }
     }
 
-    /// Writes what was set up into the settings of its shard.
+    /// Applies the registrations to the settings of the shard.
     ///
     /// # Errors
     ///
-    /// If two routes of one namespace declare the same channel or pattern.
+    /// A [`SetupError`] if two routes of one namespace declare the same channel or pattern.
     pub(crate) fn settle(&mut self, settings: &mut ShardSettings) -> Result<(), SetupError> {
         self.namespaces
             .resize_with(settings.namespaces.len(), Gates::default);
         for (program, route) in self.routes.iter_mut().zip(&mut settings.routes) {
             route.handles_calls = program.handles_calls();
             if program.authenticate.is_some() {
-                route.tokens = TokenRule::Ask;
+                route.tokens = TokenRule::AskHost;
             }
             let namespace = usize::from(route.namespace);
             let (rules, gates) = (
@@ -135,17 +136,17 @@ impl Program {
                 discard(gates.joins.declare(pattern, gate));
             }
             for (pattern, gate) in publishers.into_declared() {
-                // Where two routes declare the same, the first counts.
+                // If two routes of a namespace declare the same publishers, the first rule wins.
                 discard(gates.publishers.declare(pattern, gate));
             }
         }
-        // Whoever may be judged by a validator is kept, on whatever route it was declared.
+        // A validator may see the sessions of any route of its namespace, so all of them are kept.
         let namespaces = &settings.namespaces;
         for (program, route) in self.routes.iter().zip(&mut settings.routes) {
             let is_judged = namespaces[usize::from(route.namespace)]
                 .iter()
-                .any(|(_, rule)| *rule == ChannelRule::Ask);
-            route.observes_ends = !route.watches && (program.keeps_sessions() || is_judged);
+                .any(|(_, rule)| *rule == ChannelRule::AskHost);
+            route.observes_ends = !route.is_tap && (program.keeps_sessions() || is_judged);
         }
         Ok(())
     }
@@ -167,7 +168,7 @@ impl RouteProgram {
         self.gates.discard();
     }
 
-    /// Whether somebody handles calls, or wants to see them.
+    /// Returns whether any registered function needs this route's calls.
     pub(crate) fn handles_calls(&self) -> bool {
         self.admit.is_some()
             || self.fallback.is_some()
@@ -176,14 +177,15 @@ impl RouteProgram {
             || !self.on_message.is_empty()
     }
 
-    /// Whether anything of a session is to be kept for its functions.
+    /// Returns whether any registered function needs this route's sessions.
     fn keeps_sessions(&self) -> bool {
         self.handles_calls() || !self.on_open.is_empty() || !self.on_close.is_empty()
     }
 }
 
 impl Drop for Program {
-    /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody.
+    /// Drops each function separately and catches panics of an embedder's destructors. The panic
+    /// hook has reported them.
     fn drop(&mut self) {
         for route in std::mem::take(&mut self.routes) {
             route.discard();

@@ -1,20 +1,20 @@
-//! How an embedder says things: messages, replies and failures, and the JSON they carry.
+//! Constructors of messages, replies and failures, and the JSON encoding of their data.
 
-use crate::vocabulary::content::{Cause, ChannelName, Denial, Failure, Message, Payload, Reply};
+use crate::vocabulary::content::{Cause, ChannelName, Denial, Failure, Message, OwnedData, Reply};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 use std::fmt;
 use std::io;
 
-/// What a handler, and everything that wraps it, comes to: a reply, nothing, or a failure.
+/// The result of a handler or middleware: a reply, nothing, or a failure.
 pub type Response = Result<Option<Reply>, Failure>;
 
-/// What a handler may return: nothing, a [`Reply`], an `Option` of one, a [`Failure`], or a
-/// `Result` of any of these with an error that is, or becomes, a [`Failure`]. Every error type of
-/// the standard kind becomes one, with its text.
+/// A return value of handlers: `()`, a [`Reply`], an `Option` of one, a [`Failure`], or a `Result`
+/// of any of these whose error converts to a [`Failure`]. Every standard error type does, with its
+/// text.
 pub trait IntoResponse {
-    /// The same as a [`Response`].
+    /// Converts the value into a [`Response`].
     fn into_response(self) -> Response;
 }
 
@@ -49,7 +49,7 @@ impl<T: IntoResponse, E: Into<Failure>> IntoResponse for Result<T, E> {
 }
 
 impl Message {
-    /// A message of this event or command, without data.
+    /// Creates a message with this event or command and without data.
     pub fn new(event: impl Into<Box<str>>) -> Self {
         Self {
             event: event.into(),
@@ -57,71 +57,72 @@ impl Message {
         }
     }
 
-    /// A message whose data is `value`, as JSON.
+    /// Creates a message whose data is the JSON form of `value`.
     ///
     /// # Errors
     ///
-    /// If `value` cannot be JSON, such as a map whose keys are no strings.
+    /// [`EncodeError`] if `value` has no JSON form, such as a map with keys other than strings.
     pub fn json(
         event: impl Into<Box<str>>,
         value: &(impl Serialize + ?Sized),
     ) -> Result<Self, EncodeError> {
         Ok(Self {
-            data: Payload::Json(encode(value)?),
+            data: OwnedData::Json(encode(value)?),
             ..Self::new(event)
         })
     }
 
-    /// A message whose data is text. Where the language is JSON, it is a JSON string.
+    /// Creates a message whose data is text; a JSON string in dialects that use JSON.
     pub fn text(event: impl Into<Box<str>>, text: impl Into<Box<str>>) -> Self {
         Self {
-            data: Payload::Text(text.into()),
+            data: OwnedData::Text(text.into()),
             ..Self::new(event)
         }
     }
 
-    /// A message whose data is bytes. Where the language is JSON, it is a base64 string.
+    /// Creates a message whose data is bytes; a base64 string in dialects that use JSON.
     pub fn bytes(event: impl Into<Box<str>>, bytes: impl Into<Bytes>) -> Self {
         Self {
-            data: Payload::Bytes(bytes.into()),
+            data: OwnedData::Bytes(bytes.into()),
             ..Self::new(event)
         }
     }
 
-    /// Says who says so, in languages that have room for it (`projectforge`).
+    /// Sets the sender. Only `projectforge` and its taps encode it.
     #[must_use]
     pub fn from(mut self, from: impl Into<Box<str>>) -> Self {
         self.from = from.into();
         self
     }
 
-    /// Names a channel in the message, in languages that have room for it (`projectforge`). What is
-    /// published to a channel names that one by itself.
+    /// Sets the channel that the message names. Only `projectforge` encodes it. A publication to a
+    /// channel always names that channel.
     #[must_use]
     pub fn on(mut self, channel: impl Into<Box<str>>) -> Self {
         self.channel = ChannelName::Given(channel.into());
         self
     }
 
-    /// Names in the message, for each session that hears it, the first channel that the session is
-    /// on, or its id if it is on none; in languages that have room for it (`projectforge`, whose
-    /// own client takes no message without a channel when it is debugged). It is worded once for
-    /// each channel. What is published to a channel names that one.
+    /// Makes the message name, for each receiving session, the first channel that the session is
+    /// on, or the session's id if there is none. Only `projectforge` encodes it: its own client
+    /// accepts no message without a channel in debug mode. The message is encoded once for each
+    /// channel. A publication to a channel always names that channel.
     #[must_use]
     pub fn on_own_channel(mut self) -> Self {
         self.channel = ChannelName::Own;
         self
     }
 
-    /// Names the request that it answers, in languages that have room for it (`wsrv`, `edk` with
-    /// the built-in schema). Otherwise `wsrv` makes up a name.
+    /// Sets the id of the request that the message responds to. `wsrv` and `edk` with the built-in
+    /// schema encode it. Without one, `wsrv` generates an id.
     #[must_use]
     pub fn correlation(mut self, id: impl Into<Box<str>>) -> Self {
         self.correlation = id.into();
         self
     }
 
-    /// Says how it went, in languages that have room for it (`wsrv`). 0 without text is `ok`.
+    /// Sets the status and its text. Only `wsrv` encodes them. Status 0 with an empty text is sent
+    /// as `ok`.
     #[must_use]
     pub fn status(mut self, status: i64, text: impl Into<Box<str>>) -> Self {
         self.status = status;
@@ -131,58 +132,58 @@ impl Message {
 }
 
 impl Reply {
-    /// A reply without data: `wsrv` says `ok` and `{}`, the others say nothing.
+    /// Creates a reply without data: `wsrv` sends `ok` and `{}`, other dialects send nothing.
     #[must_use]
     pub fn ok() -> Self {
         Self::default()
     }
 
-    /// A reply whose data is `value`, as JSON.
+    /// Creates a reply whose data is the JSON form of `value`.
     ///
     /// # Errors
     ///
-    /// If `value` cannot be JSON, such as a map whose keys are no strings.
+    /// [`EncodeError`] if `value` has no JSON form, such as a map with keys other than strings.
     pub fn json(value: &(impl Serialize + ?Sized)) -> Result<Self, EncodeError> {
         Ok(Self {
             event: None,
-            data: Payload::Json(encode(value)?),
+            data: OwnedData::Json(encode(value)?),
         })
     }
 
-    /// A reply whose data is one JSON value, as it is.
+    /// Creates a reply whose data is this JSON text, unchanged.
     ///
     /// # Errors
     ///
-    /// If it is no JSON.
+    /// [`EncodeError`] if the text is not JSON.
     pub fn raw_json(json: impl Into<Bytes>) -> Result<Self, EncodeError> {
         let json = json.into();
         match serde_json::from_slice::<serde::de::IgnoredAny>(&json) {
             Ok(_) => Ok(Self {
                 event: None,
-                data: Payload::Json(json),
+                data: OwnedData::Json(json),
             }),
             Err(error) => Err(EncodeError(error.to_string())),
         }
     }
 
-    /// A reply whose data is text. Where the language is JSON, it is a JSON string.
+    /// Creates a reply whose data is text; a JSON string in dialects that use JSON.
     pub fn text(text: impl Into<Box<str>>) -> Self {
         Self {
             event: None,
-            data: Payload::Text(text.into()),
+            data: OwnedData::Text(text.into()),
         }
     }
 
-    /// A reply whose data is bytes. Where the language is JSON, it is a base64 string.
+    /// Creates a reply whose data is bytes; a base64 string in dialects that use JSON.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self {
             event: None,
-            data: Payload::Bytes(bytes.into()),
+            data: OwnedData::Bytes(bytes.into()),
         }
     }
 
-    /// Gives the reply a command of its own, in languages that have room for it (`easyws`,
-    /// `projectforge`, `edk` with the built-in schema). Otherwise it is that of the request.
+    /// Sets the command of the reply, which is otherwise that of the request. `easyws`,
+    /// `projectforge` and `edk` with the built-in schema encode it.
     #[must_use]
     pub fn with_event(mut self, event: impl Into<Box<str>>) -> Self {
         self.event = Some(event.into());
@@ -191,27 +192,27 @@ impl Reply {
 }
 
 impl Failure {
-    /// A failure with a status that the client understands, and its text.
+    /// Creates a failure with a status that the client understands, and its text.
     pub fn new(status: i64, text: impl Into<Box<str>>) -> Self {
         Self {
             status,
             text: text.into(),
-            data: Payload::None,
+            data: OwnedData::None,
             cause: Cause::Chosen,
         }
     }
 
-    /// Adds `value`, as JSON.
+    /// Adds the JSON form of `value` as data.
     ///
     /// # Errors
     ///
-    /// If `value` cannot be JSON, such as a map whose keys are no strings.
+    /// [`EncodeError`] if `value` has no JSON form, such as a map with keys other than strings.
     pub fn with_data(mut self, value: &(impl Serialize + ?Sized)) -> Result<Self, EncodeError> {
-        self.data = Payload::Json(encode(value)?);
+        self.data = OwnedData::Json(encode(value)?);
         Ok(self)
     }
 
-    /// A failure that says why, without a status of its own: 999999999 in `wsrv`.
+    /// Creates a failure with a text and without a status; `wsrv` sends status 999999999.
     pub fn error(text: impl Into<Box<str>>) -> Self {
         Self {
             cause: Cause::Error,
@@ -219,7 +220,8 @@ impl Failure {
         }
     }
 
-    /// A failure that says what the gateway's own rules say: each language has words for it.
+    /// Creates a failure for a denial by the gateway's own rules, which every dialect encodes in
+    /// its own way.
     #[must_use]
     pub fn denied(denial: Denial) -> Self {
         Self {
@@ -242,12 +244,12 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// A value that cannot be JSON, and why.
+/// An error for a value without a JSON form. Its text is the reason.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not JSON: {0}")]
 pub struct EncodeError(String);
 
-/// A value as JSON, with numbers and control characters as Go writes them.
+/// Serializes a value to JSON, with numbers and control characters as Go writes them.
 fn encode(value: &(impl Serialize + ?Sized)) -> Result<Bytes, EncodeError> {
     let mut json = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut json, GoFormatter);
@@ -257,8 +259,8 @@ fn encode(value: &(impl Serialize + ?Sized)) -> Result<Bytes, EncodeError> {
     }
 }
 
-/// Writes what Go's `encoding/json` writes where `serde_json` would differ. What it escapes for the
-/// sake of HTML is for the dialect.
+/// A JSON formatter that writes what Go's `encoding/json` writes where `serde_json` differs. Go's
+/// HTML escapes are left to the dialect.
 struct GoFormatter;
 
 impl Formatter for GoFormatter {
@@ -292,7 +294,10 @@ impl Formatter for GoFormatter {
     }
 }
 
-/// Writes a number, with an exponent unless it is of a plain size; in Go each type has its own.
+/// Writes a float as Go's `encoding/json` does: 1e20 as digits, 1e21 as `1e+21`.
+///
+/// `is_plain` selects the form without an exponent. The caller sets it: Go compares the magnitude
+/// with 1e-6 and 1e21 in the precision of the float's type.
 fn put_float<W: io::Write + ?Sized>(
     out: &mut W,
     value: impl fmt::Display + fmt::LowerExp,
@@ -302,16 +307,16 @@ fn put_float<W: io::Write + ?Sized>(
         return write!(out, "{value}");
     }
     let text = format!("{value:e}");
-    // Go writes the sign of a positive exponent.
-    let (digits, exponent) = text.split_once('e').expect("written with one");
+    // Rust omits the `+` of a positive exponent; Go writes it.
+    let (digits, exponent) = text.split_once('e').expect("`{:e}` writes an exponent");
     let sign = if exponent.starts_with('-') { "" } else { "+" };
     write!(out, "{digits}e{sign}{exponent}")
 }
 
-/// The status of what the rules are against.
+/// The status of denials.
 const DENIED: i64 = -1;
 
-/// The status of what nobody expected to fail.
+/// The status of failures without one of their own.
 pub(crate) const UNEXPECTED: i64 = 999_999_999;
 
 #[cfg(test)]

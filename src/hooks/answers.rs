@@ -10,7 +10,7 @@ use crate::codec::spoken::SpokenData;
 use crate::dialect::{Dialect, Rejection};
 use crate::handler::Profile;
 use crate::vocabulary::close::may_close;
-use crate::vocabulary::content::{Failure, Message, Payload, Reply};
+use crate::vocabulary::content::{Failure, Message, OwnedData, Reply};
 use crate::vocabulary::public_id::PublicId;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -338,7 +338,7 @@ impl SpokenFailure<'_> {
             return nonsense("the status 0 of \"failure\" is that of a success");
         }
         let (data, bytes) = (self.data, None);
-        let data: Payload = SpokenData { data, bytes }
+        let data: OwnedData = SpokenData { data, bytes }
             .payload()
             .map_err(|bad| said(&bad))?;
         let mut failure = Failure::new(self.status, self.message);

@@ -148,7 +148,7 @@ pub(crate) fn authenticate(id: PublicId, route: &RouteHandle, token: &str) -> Ve
 
 /// The body of `message`.
 pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
-    let habits = cx.route().dialect().habits();
+    let habits = cx.route().dialect().spec();
     let data = match cx.data() {
         None => Data::None,
         Some(json) if habits.json_data => Data::Json(json),

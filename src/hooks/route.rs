@@ -254,7 +254,7 @@ impl HookClient {
         match (undone.0, actions.response) {
             (Some(error), _) => Err(Failure::error(error.to_string())),
             // Where each request has its response, this is the one that says: done.
-            (None, Ok(None)) if self.bounds.dialect.habits().concurrent => Ok(Some(Reply::ok())),
+            (None, Ok(None)) if self.bounds.dialect.spec().concurrent => Ok(Some(Reply::ok())),
             (None, response) => response,
         }
     }

@@ -1,7 +1,6 @@
-//! How a client's wish about a channel comes to something: granted, denied or judged, and counted.
+//! Joins and publishes in a client's name: permission, action and counting of denials.
 //!
-//! A handler that asks for it (`commands`) does so in the client's name; what it does in its own is
-//! not asked about.
+//! A handler's commands in a client's name need that client's permission; its own do not.
 
 use super::Host;
 use crate::handler::{HandleError, Permission, ReplyTo, SessionState};
@@ -12,8 +11,8 @@ use crate::vocabulary::metrics::Rejected;
 use std::rc::Rc;
 
 impl Host {
-    /// Does something to a channel in a client's name if the client has the permission, or once a
-    /// validator gives it; counts what the gateway's rules were against.
+    /// Runs `act` on a channel if the client is permitted to, or once a validator permits it.
+    /// Counts denials.
     pub(super) fn act_if_permitted(
         &mut self,
         state: &Rc<SessionState>,
@@ -27,22 +26,22 @@ impl Host {
             Permission::Granted => act(self, &channel),
             Permission::Denied(denial) => Err(HandleError::Denied(denial)),
             Permission::Judged(validator) => {
-                self.judge(state, validator, channel, move |host, allowed, channel| {
+                self.authorize(state, validator, channel, move |host, allowed, channel| {
                     let result = if allowed {
                         act(host, &channel)
                     } else {
                         Err(HandleError::Denied(Denial::NotAuthorized))
                     };
-                    reply.answer(host.noted(session, what, result));
+                    reply.send(host.note_denial(session, what, result));
                 });
                 return;
             }
         };
-        reply.answer(self.noted(session, what, result));
+        reply.send(self.note_denial(session, what, result));
     }
 
-    /// Counts what the gateway's rules were against.
-    pub(super) fn noted(
+    /// Counts a result that is a denial, and returns the result.
+    pub(super) fn note_denial(
         &mut self,
         session: SessionId,
         rejected: Rejected,
@@ -57,6 +56,12 @@ impl Host {
         result
     }
 
+    /// Joins a session to a channel.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Denied`] if the session is on the channel or a limit is reached;
+    /// [`HandleError::NoSession`] if it is not open or the name is invalid.
     pub(super) fn join_client(
         &mut self,
         session: SessionId,
@@ -67,7 +72,7 @@ impl Host {
             Joined::Before => Err(HandleError::Denied(Denial::AlreadyJoined)),
             Joined::TooManyChannels => Err(HandleError::Denied(Denial::TooManyChannels)),
             Joined::NoRoom(no_room) => Err(HandleError::Denied(no_room.denial())),
-            Joined::Refused => Err(HandleError::NoSession),
+            Joined::Invalid => Err(HandleError::NoSession),
         }
     }
 }

@@ -1,34 +1,37 @@
-//! The HTTP side of a host's connections, from their first byte to the upgrade or the end.
+//! The HTTP connections of a host, from the first byte to the upgrade or the end.
 
 use super::Host;
-use crate::http::{HttpConnection, OVERLOADED, Progress, Room, Standing, TIMED_OUT, Upgraded};
+use crate::http::{
+    ConnectionState, HttpConnection, OVERLOADED, Progress, Room, TIMED_OUT, Upgraded,
+};
 use crate::logging::limited;
 use crate::runtime::fault::Fault;
 use crate::shard::users::ANY_EVENT;
 use crate::shard::{HttpPhase, Joined};
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::Rejected;
 use bytes::BytesMut;
 
 impl Host {
-    /// Gives a connection its HTTP side: its first bytes have come.
+    /// Creates the HTTP state of a connection whose first bytes have arrived. If there is no room
+    /// even after an eviction, the connection is sent a 503 and closed.
     pub(super) fn open_http(&mut self, id: ConnectionId) {
-        let mut room = self.crowd.make_room(self.now);
+        let mut room = self.eviction.make_room(self.now);
         if let Room::Evict(other) = room {
             self.evict(other);
             room = Room::Free;
         }
         let http = if room == Room::Full {
             self.shard.reject(id, Rejected::Request, "overloaded");
-            HttpConnection::farewell(id, &self.wakes, OVERLOADED)
+            HttpConnection::closing_response(id, &self.wakes, OVERLOADED)
         } else {
             let (in_max, out_max) = (
                 self.limits.http_in_bytes_max,
                 self.limits.http_out_bytes_max,
             );
             let mut http = HttpConnection::new(id, &self.context, &self.wakes, in_max, out_max);
-            http.place = Some(self.crowd.enter(id));
+            http.place = Some(self.eviction.insert(id));
             http
         };
         self.http[id.index()] = Some(Box::new(http));
@@ -43,13 +46,13 @@ impl Host {
         self.break_off(id);
     }
 
-    /// Closes an HTTP connection in the middle of whatever it does. What the kernel holds of it is
-    /// freed when its send has been cancelled, everything else now.
+    /// Closes an HTTP connection in any state, without a response. Memory that the kernel may read
+    /// is freed when its send has completed, the rest now.
     fn break_off(&mut self, id: ConnectionId) {
         let http = self.http[id.index()].as_mut();
-        let http = http.expect("whoever is broken off has it");
+        let http = http.expect("an aborted HTTP connection has it");
         if let Some(place) = http.place.take() {
-            self.crowd.leave(place);
+            self.eviction.remove(place);
         }
         let is_unread = !http.is_quiet();
         if http.is_flying() {
@@ -65,8 +68,8 @@ impl Host {
         }
     }
 
-    /// Ends the connections whose requests have not become whole, or whose answers have not been
-    /// read, in time. Those that have begun a request are told.
+    /// Closes connections whose requests are incomplete, or whose responses are unread, after their
+    /// timeout. Those that have begun a request are sent a 408.
     pub(super) fn end_expired(&mut self) {
         while let Some((id, phase)) = self.shard.poll_expired() {
             let Some(http) = &mut self.http[id.index()] else {
@@ -74,9 +77,9 @@ impl Host {
                 continue;
             };
             tracing::debug!(connection = %id, ?phase, "timed out");
-            if phase != HttpPhase::Unread && http.end_saying(TIMED_OUT) {
+            if phase != HttpPhase::Unread && http.end_with_response(TIMED_OUT) {
                 if let Some(place) = http.place.take() {
-                    self.crowd.leave(place);
+                    self.eviction.remove(place);
                 }
                 self.after_http(id);
             } else {
@@ -96,16 +99,16 @@ impl Host {
         }
     }
 
-    /// Frees a connection's HTTP side, if it has one.
+    /// Frees a connection's HTTP state, if it has one.
     pub(super) fn forget_http(&mut self, id: ConnectionId) {
         if let Some(http) = self.http[id.index()].take()
             && let Some(place) = http.place
         {
-            self.crowd.leave(place);
+            self.eviction.remove(place);
         }
     }
 
-    /// Lets hyper work until it waits, carrying out what its requests ask on the way.
+    /// Polls hyper until it waits, and runs the commands of its requests.
     pub(super) fn poll_http(&mut self, id: ConnectionId) {
         Fault::Http.provoke(self.fault);
         loop {
@@ -126,10 +129,10 @@ impl Host {
                     return;
                 }
             }
-            let worked = self.carry_out_asks();
+            let worked = self.run_http_commands();
             let http = self.http[id.index()]
                 .as_ref()
-                .expect("asks close no connection");
+                .expect("commands close no connection");
             if !worked && !http.take_woken() {
                 break;
             }
@@ -137,13 +140,14 @@ impl Host {
         self.after_http(id);
     }
 
-    /// Looks at what a connection needs after hyper has worked.
+    /// Updates a connection after hyper has run: queues its send, or closes it; sets its timers and
+    /// its place in the crowd; pauses or resumes its socket.
     pub(super) fn after_http(&mut self, id: ConnectionId) {
         let Some(http) = &mut self.http[id.index()] else {
             return;
         };
         if !self.shard.is_http(id) {
-            return; // only its send under way and its close are awaited
+            return; // the connection only waits for its send and its close
         }
         if self.closes_idle && http.is_at_rest() {
             http.drain();
@@ -151,7 +155,7 @@ impl Host {
         if http.wants_to_send() {
             if !http.queued {
                 http.queued = true;
-                self.answers.push_back(id);
+                self.http_sends.push_back(id);
             }
         } else if http.is_done() && !http.is_flying() {
             let peer_ended = http.peer_ended;
@@ -176,25 +180,25 @@ impl Host {
         match phase {
             HttpPhase::Last => self.shard.handle_http_last(id),
             HttpPhase::Unread => self.shard.handle_http_phase(id, phase, has_moved),
-            HttpPhase::Head | HttpPhase::Body | HttpPhase::Answer | HttpPhase::Idle => {
+            HttpPhase::Head | HttpPhase::Body | HttpPhase::Response | HttpPhase::Idle => {
                 self.shard.handle_http_phase(id, phase, served);
             }
         }
         if let Some(place) = http.place {
-            let standing = Standing {
+            let standing = ConnectionState {
                 phase,
-                merit: http.take_merit(),
+                credit: http.take_credit(),
                 has_moved,
                 unread_bytes: http.unread_bytes(),
             };
-            self.crowd.update(place, &standing, self.now);
+            self.eviction.update(place, &standing, self.now);
         }
         if is_ending {
             return;
         }
-        let (inbound, is_held_up) = (http.inbound_bytes(), http.holds_request());
-        let pause = inbound > self.limits.http_in_bytes_max || (is_held_up && inbound > 0);
-        let resume = inbound * 2 < self.limits.http_in_bytes_max && !is_held_up;
+        let (inbound, is_delayed) = (http.inbound_bytes(), http.holds_request());
+        let pause = inbound > self.limits.http_in_bytes_max || (is_delayed && inbound > 0);
+        let resume = inbound * 2 < self.limits.http_in_bytes_max && !is_delayed;
         if (pause && !http.paused) || (resume && http.paused) {
             http.paused = pause;
             self.readings.push_back((id, !pause));
@@ -202,9 +206,9 @@ impl Host {
         self.bound_unread();
     }
 
-    /// Resets connections while those who do not read hold too much together.
+    /// Evicts connections while clients that do not read hold too many bytes together.
     fn bound_unread(&mut self) {
-        while let Some(id) = self.crowd.first_unread_beyond_max() {
+        while let Some(id) = self.eviction.first_beyond_unread_max() {
             self.evict(id);
         }
     }
@@ -216,14 +220,14 @@ impl Host {
         if http.has_upgrade() {
             self.finish_upgrade(id);
         } else if http.take_woken() {
-            // It waited for room to write more.
+            // Hyper waited for room in its output.
             self.poll_http(id);
         } else {
             self.after_http(id);
         }
     }
 
-    /// Makes a session of a connection whose upgrade was granted, once no send of it is under way.
+    /// Turns a connection whose upgrade was accepted into a session, once no send of it is pending.
     pub(super) fn finish_upgrade(&mut self, id: ConnectionId) {
         let http = self.http[id.index()]
             .as_mut()
@@ -237,14 +241,14 @@ impl Host {
         let mut input = self.open(id, *upgraded);
         self.feed_session(id, &mut input);
         if self.is_stopping {
-            self.shard.end_session(id, End::Shutdown);
+            self.shard.close_session(id, CloseCause::Shutdown);
         }
         if peer_ended {
             self.hang_up(id, false);
         }
     }
 
-    /// Makes a session of a connection; returns what its client has said already.
+    /// Turns a connection into a session; returns the input that follows the request.
     fn open(&mut self, id: ConnectionId, upgraded: Upgraded) -> BytesMut {
         let Upgraded {
             route,
@@ -259,7 +263,7 @@ impl Host {
         if let Some(user) = &admission.user {
             self.shard.bind(id, user, ANY_EVENT);
         }
-        self.show_arrival(id, &admission.profile);
+        self.tap_opened_session(id, &admission.profile);
         if is_kept {
             self.shard.keep(id, admitted.kept_bytes());
         }
@@ -275,8 +279,8 @@ impl Host {
                         channel
                     );
                 }
-                Joined::NoRoom(no_room) => self.shard.end_session(id, no_room.end()),
-                Joined::Now | Joined::Before | Joined::Refused => {}
+                Joined::NoRoom(no_room) => self.shard.close_session(id, no_room.end()),
+                Joined::Now | Joined::Before | Joined::Invalid => {}
             }
         }
         if admitted.wants_fresh_channel {
@@ -286,7 +290,7 @@ impl Host {
                 self.shard.random_text(FRESH_CHANNEL_CHARACTERS)
             );
             if let Joined::NoRoom(no_room) = self.shard.join(id, &channel) {
-                self.shard.end_session(id, no_room.end());
+                self.shard.close_session(id, no_room.end());
             }
         }
         if is_kept && self.shard.is_open(id) {
@@ -300,5 +304,5 @@ impl Host {
     }
 }
 
-/// How many random characters make the channel of a session that names none (wire.md 5.1).
+/// Random characters in the name of a generated channel (wire.md 5.1).
 const FRESH_CHANNEL_CHARACTERS: usize = 8;

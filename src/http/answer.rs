@@ -3,7 +3,7 @@
 use super::embedded::OutgoingBody;
 use crate::auth::BEARER_CHALLENGE;
 use crate::dialect::Rejection;
-use crate::ws::handshake::Refusal;
+use crate::ws::handshake::HandshakeError;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{
@@ -77,7 +77,7 @@ pub(super) fn not_found() -> Answer {
 }
 
 /// An upgrade request was refused (wire.md 1.2).
-pub(super) fn refused(refusal: Refusal) -> Answer {
+pub(super) fn refused(refusal: HandshakeError) -> Answer {
     let status = StatusCode::from_u16(refusal.status()).expect("refusals have a status");
     let mut answer = text(status, refusal.body());
     answer

@@ -6,7 +6,7 @@
 
 use super::answer::{self, Answer};
 use super::body::{BadBody, read_whole};
-use super::line::{Line, Merit};
+use super::connection_context::{ConnectionContext, Credit};
 use super::service::Context;
 use crate::api::{Api, ApiAnswer, Begun, Caller, Problem};
 use crate::auth::BEARER_CHALLENGE;
@@ -20,21 +20,30 @@ use hyper::{Method, StatusCode};
 use std::sync::Arc;
 
 /// Answers a request to the API.
-pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
+pub(super) async fn serve(
+    context: &Context,
+    connection: &ConnectionContext,
+    head: Parts,
+    body: Incoming,
+) -> Answer {
     let caller = context.api.caller(&head);
-    let answered = ask(context, line, &head, caller, body).await;
+    let answered = ask(context, connection, &head, caller, body).await;
     let answered = answered.unwrap_or_else(|answer| answer);
     if Api::is_authorized(&head, caller, answered.status) {
-        line.earn(Merit::Authorized);
+        connection.earn(Credit::Authorized);
     }
     let mut answer = word(answered);
     context.api.add_cors(&head, answer.headers_mut());
-    context.note_answer(line, answer.status(), head.uri.path());
+    context.note_answer(connection, answer.status(), head.uri.path());
     answer
 }
 
 /// Says how the gateway is.
-pub(super) async fn health(context: &Context, line: &Line, head: &Parts) -> Answer {
+pub(super) async fn health(
+    context: &Context,
+    connection: &ConnectionContext,
+    head: &Parts,
+) -> Answer {
     if head.method != Method::GET && head.method != Method::HEAD {
         let mut answer = answer::method_not_allowed("GET, HEAD, OPTIONS");
         if head.method == Method::OPTIONS {
@@ -42,7 +51,7 @@ pub(super) async fn health(context: &Context, line: &Line, head: &Parts) -> Answ
         }
         return answer;
     }
-    line.earn(Merit::Health);
+    connection.earn(Credit::Health);
     let is_stopping = context.is_stopping.get();
     let health = context.api.health(head, &context.handle, is_stopping);
     word(health.await)
@@ -50,7 +59,7 @@ pub(super) async fn health(context: &Context, line: &Line, head: &Parts) -> Answ
 
 async fn ask(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     head: &Parts,
     caller: Caller,
     body: Incoming,
@@ -61,14 +70,14 @@ async fn ask(
         Begun::Lookup(lookup) => return Ok(api.look_up(lookup, handle).await),
         Begun::Post(post) => post,
     };
-    let read = read_whole(context, line, head, body).await;
+    let read = read_whole(context, connection, head, body).await;
     // What is to be done holds as much as its body did, until it is done.
     let (body, _held) = read.map_err(|bad| problem_of(bad).answer())?;
     let task = api.read(post, head, body.as_slice(), handle);
     let mut task = task.map_err(|problem| problem.answer())?;
     drop(body);
     let claimed = api.claim(&mut task)?;
-    if context.refuses_work.get() {
+    if context.rejects_work.get() {
         return Err(Api::refuse_to_stop(claimed));
     }
     let Some(claimed) = claimed else {

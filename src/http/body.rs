@@ -5,7 +5,7 @@
 
 use super::answer::{self, Answer};
 use super::coding::{self, Coding};
-use super::line::Line;
+use super::connection_context::ConnectionContext;
 use super::service::Context;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
@@ -52,7 +52,7 @@ impl BadBody {
 /// The body of a request, which counts as unfinished until what comes with it is dropped.
 pub(super) async fn read_whole<'c>(
     context: &'c Context,
-    line: &Line,
+    connection: &ConnectionContext,
     head: &Parts,
     body: Incoming,
 ) -> Result<(RequestBody, HeldBytes<'c>), BadBody> {
@@ -64,12 +64,12 @@ pub(super) async fn read_whole<'c>(
         return Err(BadBody::TooLarge);
     }
     let coding = Coding::of(&head.headers)?;
-    line.phase.set(HttpPhase::Body);
+    connection.phase.set(HttpPhase::Body);
     let mut held = HeldBytes { context, bytes: 0 };
     let read = read_body(&mut held, body).await;
-    line.phase.set(HttpPhase::Answer);
+    connection.phase.set(HttpPhase::Response);
     let body = read?;
-    line.has_read_body.set(true);
+    connection.has_read_body.set(true);
     match coding {
         Coding::Plain => Ok((body, held)),
         Coding::Gzip => {

@@ -1,13 +1,13 @@
 //! One connection before it is a session, or that never becomes one.
 
 use super::Service;
-use super::crowd::PlaceKey;
-use super::line::{Line, Merit};
-use super::pipe::{Pipe, PipeIo, Share};
-use super::raw_head::{self, HeadReader, Look};
+use super::connection_context::{ConnectionContext, Credit};
+use super::eviction::EntryKey;
+use super::pipe::{InputLimit, Pipe, PipeIo};
+use super::raw_head::{self, HeadReader, HeadState};
 use super::service::Context;
 use crate::handler::Admitted;
-use crate::mailbox::ShardRing;
+use crate::mailbox::ShardWaker;
 use crate::shard::HttpPhase;
 use crate::vocabulary::id::ConnectionId;
 use crate::ws::handshake;
@@ -28,7 +28,7 @@ use std::task::{Poll, Wake, Waker};
 pub(crate) struct HttpConnection {
     hyper: Option<http1::Connection<PipeIo, Service>>,
     pipe: Rc<RefCell<Pipe>>,
-    line: Rc<Line>,
+    context: Rc<ConnectionContext>,
     flag: Arc<WakeFlag>,
     waker: Waker,
     flying: Vec<u8>,
@@ -42,7 +42,7 @@ pub(crate) struct HttpConnection {
     /// Some of its answers were taken since the host looked.
     has_moved: bool,
     /// Its place among the HTTP connections of its shard; `None` once it is to end.
-    pub(crate) place: Option<PlaceKey>,
+    pub(crate) place: Option<EntryKey>,
     /// Whether it stands in the host's queue of connections to be sent to.
     pub(crate) queued: bool,
     /// Whether its receive is paused because hyper does not read.
@@ -81,11 +81,11 @@ pub(crate) struct Upgraded {
 #[derive(Debug)]
 pub(crate) struct WakeList {
     ids: SegQueue<ConnectionId>,
-    ring: ShardRing,
+    ring: ShardWaker,
 }
 
 impl WakeList {
-    pub(crate) fn new(ring: ShardRing) -> Self {
+    pub(crate) fn new(ring: ShardWaker) -> Self {
         Self {
             ids: SegQueue::new(),
             ring,
@@ -124,17 +124,17 @@ impl Wake for WakeFlag {
 impl HttpConnection {
     pub(crate) fn new(
         id: ConnectionId,
-        context: &Rc<Context>,
+        shard_context: &Rc<Context>,
         list: &Arc<WakeList>,
         held_bytes_max: usize,
         outbound_bytes_max: usize,
     ) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::new(outbound_bytes_max)));
-        let address = context.peer(id);
-        let line = Rc::new(Line::new(id, address, HttpPhase::Head, &pipe));
+        let address = shard_context.peer(id);
+        let context = Rc::new(ConnectionContext::new(id, address, HttpPhase::Head, &pipe));
         let service = Service {
-            context: Rc::clone(context),
-            line: Rc::clone(&line),
+            context: Rc::clone(shard_context),
+            connection: Rc::clone(&context),
         };
         let hyper = http1::Builder::new()
             .title_case_headers(true)
@@ -145,23 +145,23 @@ impl HttpConnection {
         Self {
             hyper: Some(hyper),
             held_bytes_max,
-            ..Self::bare(id, pipe, line, list)
+            ..Self::bare(id, pipe, context, list)
         }
     }
 
     /// A connection that is told one thing, and then closed.
-    pub(crate) fn farewell(id: ConnectionId, list: &Arc<WakeList>, words: &[u8]) -> Self {
+    pub(crate) fn closing_response(id: ConnectionId, list: &Arc<WakeList>, words: &[u8]) -> Self {
         let mut pipe = Pipe::new(words.len());
         pipe.put_outbound(words);
         let pipe = Rc::new(RefCell::new(pipe));
-        let line = Line::new(id, None, HttpPhase::Answer, &pipe);
-        Self::bare(id, pipe, Rc::new(line), list)
+        let context = ConnectionContext::new(id, None, HttpPhase::Response, &pipe);
+        Self::bare(id, pipe, Rc::new(context), list)
     }
 
     fn bare(
         id: ConnectionId,
         pipe: Rc<RefCell<Pipe>>,
-        line: Rc<Line>,
+        context: Rc<ConnectionContext>,
         list: &Arc<WakeList>,
     ) -> Self {
         let flag = Arc::new(WakeFlag {
@@ -173,7 +173,7 @@ impl HttpConnection {
         Self {
             hyper: None,
             pipe,
-            line,
+            context,
             flag,
             waker,
             flying: Vec::new(),
@@ -192,7 +192,7 @@ impl HttpConnection {
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
-        self.line.id
+        self.context.id
     }
 
     /// What it waits for. Unread answers go before everything else: none of its requests is any
@@ -200,11 +200,11 @@ impl HttpConnection {
     pub(crate) fn phase(&self) -> HttpPhase {
         if !self.is_quiet() {
             HttpPhase::Unread
-        } else if self.line.is_streaming.get() {
+        } else if self.context.is_streaming.get() {
             // Whoever makes its parts may take long.
-            HttpPhase::Answer
+            HttpPhase::Response
         } else {
-            self.line.phase.get()
+            self.context.phase.get()
         }
     }
 
@@ -214,8 +214,8 @@ impl HttpConnection {
     }
 
     /// What its requests have earned since the last call.
-    pub(crate) fn take_merit(&self) -> Option<Merit> {
-        self.line.take_merit()
+    pub(crate) fn take_credit(&self) -> Option<Credit> {
+        self.context.take_credit()
     }
 
     /// Whether some of its answers were taken since the last call.
@@ -234,10 +234,10 @@ impl HttpConnection {
             return;
         }
         self.pipe.borrow_mut().receive(bytes);
-        if self.line.phase.get() == HttpPhase::Idle {
+        if self.context.phase.get() == HttpPhase::Idle {
             self.begin_request(begins);
         } else if self.awaits_head {
-            self.look_at_head();
+            self.inspect_head();
         }
     }
 
@@ -247,11 +247,11 @@ impl HttpConnection {
         if self.pipe.borrow().inbound_bytes() == 0 {
             return false;
         }
-        self.line.phase.set(HttpPhase::Head);
-        self.line.raw_head.set(None);
+        self.context.phase.set(HttpPhase::Head);
+        self.context.raw_head.set(None);
         if is_new {
             self.head = HeadReader::default();
-            self.look_at_head();
+            self.inspect_head();
         }
         !self.awaits_head
     }
@@ -259,28 +259,31 @@ impl HttpConnection {
     /// Whether what comes next, or lies in the pipe, begins a request. While hyper still writes the
     /// last answer it may keep what came behind that one's request.
     fn begins_request(&self) -> bool {
-        let is_writing = self.line.is_streaming.get();
+        let is_writing = self.context.is_streaming.get();
         self.pipe.borrow().begins_request(is_writing)
     }
 
     /// Sees what hyper will not tell of the head that begins, if it has come.
-    fn look_at_head(&mut self) {
+    fn inspect_head(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
         let mut look = self.head.look(pipe.inbound(), self.held_bytes_max);
-        if look == Look::Wait && pipe.has_ended() {
+        if look == HeadState::Wait && pipe.has_ended() {
             // It never will be whole.
-            look = Look::Pass;
+            look = HeadState::Pass;
         }
-        self.awaits_head = look == Look::Wait;
+        self.awaits_head = look == HeadState::Wait;
         match look {
-            Look::Wait => pipe.give(Share::Bytes(0)),
-            Look::Pass => pipe.give(Share::All),
-            Look::Seen(head) => {
+            HeadState::Wait => pipe.set_input_limit(InputLimit::Bytes(0)),
+            HeadState::Pass => pipe.set_input_limit(InputLimit::All),
+            HeadState::Seen(head) => {
                 if head.is_http_10_upgrade {
                     raw_head::make_http_11(pipe.inbound());
                 }
-                pipe.give(head.request_bytes.map_or(Share::All, Share::Bytes));
-                self.line.raw_head.set(Some(head));
+                pipe.set_input_limit(
+                    head.request_bytes
+                        .map_or(InputLimit::All, InputLimit::Bytes),
+                );
+                self.context.raw_head.set(Some(head));
             }
         }
     }
@@ -311,7 +314,7 @@ impl HttpConnection {
     pub(crate) fn poll(&mut self) -> Progress {
         loop {
             let progress = self.poll_hyper();
-            let is_idle = self.line.phase.get() == HttpPhase::Idle;
+            let is_idle = self.context.phase.get() == HttpPhase::Idle;
             let begins = is_idle && self.begins_request();
             if !begins || !matches!(progress, Progress::Pending) || !self.begin_request(true) {
                 return progress;
@@ -334,7 +337,7 @@ impl HttpConnection {
                     self.hyper = None;
                     return Progress::Malformed;
                 }
-                let address = self.line.address.map(tracing::field::display);
+                let address = self.context.address.map(tracing::field::display);
                 tracing::debug!(address, %error, "HTTP connection failed");
                 self.after_hyper()
             }
@@ -343,8 +346,8 @@ impl HttpConnection {
 
     /// Whether it waits for the next request and owes nothing.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let is_waiting = self.line.phase.get() == HttpPhase::Idle;
-        self.hyper.is_some() && is_waiting && !self.line.is_streaming.get() && self.is_quiet()
+        let is_waiting = self.context.phase.get() == HttpPhase::Idle;
+        self.hyper.is_some() && is_waiting && !self.context.is_streaming.get() && self.is_quiet()
     }
 
     /// Ends a connection that is at rest.
@@ -355,13 +358,13 @@ impl HttpConnection {
 
     /// Ends it with these words, if it can still be told something: a request has begun, nothing of
     /// its answer has, and the answers before it leave room. `false`: it can only be broken off.
-    pub(crate) fn end_saying(&mut self, words: &[u8]) -> bool {
-        let is_streaming = self.line.is_streaming.get();
+    pub(crate) fn end_with_response(&mut self, words: &[u8]) -> bool {
+        let is_streaming = self.context.is_streaming.get();
         let Some(hyper) = self.hyper.take() else {
             return false;
         };
         // The next request may have begun in the packet of the last one.
-        let has_begun = self.line.phase.replace(HttpPhase::Answer) != HttpPhase::Idle
+        let has_begun = self.context.phase.replace(HttpPhase::Response) != HttpPhase::Idle
             || !hyper.into_parts().read_buf.is_empty();
         let mut pipe = self.pipe.borrow_mut();
         if is_streaming || !has_begun || pipe.is_full() {
@@ -381,17 +384,17 @@ impl HttpConnection {
 
     /// Whether a request was served since the last call.
     pub(crate) fn take_served(&self) -> bool {
-        self.line.served.take()
+        self.context.served.take()
     }
 
     /// Lends what is to be sent next; it stays until [`HttpConnection::sent`].
-    pub(crate) fn lend(&mut self) -> Option<&[u8]> {
+    pub(crate) fn begin_send(&mut self) -> Option<&[u8]> {
         assert!(!self.is_flying, "one send at a time");
         if self.flown == self.flying.len() {
             let mut empty = std::mem::take(&mut self.flying);
             empty.clear();
             self.flown = 0;
-            self.flying = self.pipe.borrow_mut().lend_outbound(empty);
+            self.flying = self.pipe.borrow_mut().begin_send(empty);
         }
         if self.flying.is_empty() {
             return None;
@@ -408,7 +411,7 @@ impl HttpConnection {
         self.has_moved |= taken > 0;
         assert!(self.flown <= self.flying.len());
         if self.flown == self.flying.len() {
-            self.pipe.borrow_mut().settle();
+            self.pipe.borrow_mut().complete_send();
             if self.flying.capacity() > KEPT_BYTES_MAX {
                 self.flying = Vec::new();
                 self.flown = 0;
@@ -467,7 +470,7 @@ impl HttpConnection {
     fn after_hyper(&mut self) -> Progress {
         let hyper = self.hyper.take().expect("it has just been polled");
         let parts = hyper.into_parts();
-        let Some(granted) = self.line.upgrade.take() else {
+        let Some(granted) = self.context.upgrade.take() else {
             return Progress::Done;
         };
         let mut pipe = self.pipe.borrow_mut();

@@ -1,7 +1,7 @@
 //! Whatever an embedder serves beside the gateway's own paths.
 
 use super::answer::{self, Answer};
-use super::line::Line;
+use super::connection_context::ConnectionContext;
 use super::service::Context;
 use crate::handler::{EmbedderBody, LocalFuture};
 use crate::logging::limited;
@@ -18,14 +18,14 @@ use std::task::Poll;
 #[derive(Debug)]
 pub(super) struct OutgoingBody {
     body: EmbedderBody,
-    line: Rc<Line>,
+    connection: Rc<ConnectionContext>,
 }
 
 impl OutgoingBody {
-    fn new(body: EmbedderBody, line: &Rc<Line>) -> Self {
-        line.is_streaming.set(true);
-        let line = Rc::clone(line);
-        Self { body, line }
+    fn new(body: EmbedderBody, connection: &Rc<ConnectionContext>) -> Self {
+        connection.is_streaming.set(true);
+        let connection = Rc::clone(connection);
+        Self { body, connection }
     }
 }
 
@@ -39,9 +39,9 @@ impl Body for OutgoingBody {
     ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(part)) = &polled {
-            self.line.served.set(true);
+            self.connection.served.set(true);
             // It has ended in a panic.
-            self.line.is_streaming.set(part.is_ok());
+            self.connection.is_streaming.set(part.is_ok());
         }
         polled
     }
@@ -57,7 +57,7 @@ impl Body for OutgoingBody {
 
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
-        self.line.is_streaming.set(false);
+        self.connection.is_streaming.set(false);
     }
 }
 
@@ -65,24 +65,24 @@ impl Drop for OutgoingBody {
 /// body's time: only the embedder sees whether it still comes.
 pub(super) async fn serve(
     context: &Context,
-    line: &Rc<Line>,
+    connection: &Rc<ConnectionContext>,
     request: Request<Incoming>,
 ) -> Answer {
     let Some((service, label)) = &context.program.http else {
         let answer = answer::not_found();
-        context.note_answer(line, answer.status(), request.uri().path());
+        context.note_answer(connection, answer.status(), request.uri().path());
         return answer;
     };
     if request.body().size_hint().exact() != Some(0) {
-        line.phase.set(HttpPhase::Body);
+        connection.phase.set(HttpPhase::Body);
     }
     // Only the service knows.
-    line.has_read_body.set(true);
+    connection.has_read_body.set(true);
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {
         Ok(Ok(response)) => {
-            response.map(|body| answer::Bodies::Right(OutgoingBody::new(body, line)))
+            response.map(|body| answer::Bodies::Right(OutgoingBody::new(body, connection)))
         }
         Ok(Err(error)) => {
             limited!(

@@ -9,9 +9,9 @@ mod api;
 mod body;
 mod coding;
 mod connection;
-mod crowd;
+mod connection_context;
 mod embedded;
-mod line;
+mod eviction;
 mod message;
 mod pipe;
 pub(crate) mod playground;
@@ -25,10 +25,11 @@ mod upgrade;
 pub(crate) use answer::{OVERLOADED, TIMED_OUT};
 pub(crate) use body::RequestBody;
 pub(crate) use connection::{HttpConnection, Progress, Upgraded, WakeList};
-pub(crate) use crowd::{Crowd, Room, Standing};
+pub(crate) use eviction::{ConnectionState, EvictionQueues, Room};
 pub(crate) use route::{HttpRoute, Served, ServedPath};
 pub(crate) use service::{
-    Asked, Claim, Context, HttpAsk, Refused, Replied, Reply, TapRule, UpgradeRules,
+    Claim, CommandError, CommandResult, Context, HttpCommand, QueuedCommand, ResultSlot, TapRule,
+    UpgradeRules,
 };
 
 use service::Service;

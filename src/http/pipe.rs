@@ -22,7 +22,7 @@ use std::task::{Context, Poll, Waker};
 
 /// How much of what comes hyper is given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Share {
+pub(super) enum InputLimit {
     /// All of it: where a request ends only hyper finds out.
     All,
     /// So many bytes.
@@ -35,12 +35,12 @@ pub(crate) struct Pipe {
     inbound: BytesMut,
     inbound_ended: bool,
     /// How much of what comes belongs to the request that hyper is given.
-    share: Share,
+    input_limit: InputLimit,
     /// The last three bytes that have come.
     tail: [u8; 3],
     outbound: Vec<u8>,
     outbound_bytes_max: usize,
-    /// Bytes taken to be sent and not yet given back by [`Pipe::settle`].
+    /// Bytes taken to be sent and not yet given back by [`Pipe::complete_send`].
     lent_bytes: usize,
     writer: Option<Waker>,
     /// A request that waits until there is room for its answer.
@@ -52,7 +52,7 @@ impl Pipe {
         Self {
             inbound: BytesMut::new(),
             inbound_ended: false,
-            share: Share::Bytes(0),
+            input_limit: InputLimit::Bytes(0),
             tail: [0; 3],
             outbound: Vec::new(),
             outbound_bytes_max,
@@ -75,8 +75,8 @@ impl Pipe {
     pub(crate) fn end_inbound(&mut self) {
         self.inbound_ended = true;
         // What is not whole by now never will be.
-        if self.share == Share::Bytes(0) && !self.inbound.is_empty() {
-            self.share = Share::All;
+        if self.input_limit == InputLimit::Bytes(0) && !self.inbound.is_empty() {
+            self.input_limit = InputLimit::All;
         }
     }
 
@@ -84,9 +84,9 @@ impl Pipe {
     /// waits for the rest of one, or may have a part of the next, which it keeps while it writes,
     /// and otherwise only where that does not end in an empty line.
     pub(super) fn begins_request(&self, is_writing: bool) -> bool {
-        match self.share {
-            Share::Bytes(bytes) => bytes == 0,
-            Share::All => {
+        match self.input_limit {
+            InputLimit::Bytes(bytes) => bytes == 0,
+            InputLimit::All => {
                 let ends_blank = matches!(self.tail, [b'\n', b'\r', b'\n'] | [_, b'\n', b'\n']);
                 let is_writing = is_writing || self.writer.is_some();
                 !is_writing && self.inbound.is_empty() && ends_blank
@@ -100,21 +100,21 @@ impl Pipe {
     }
 
     /// Sets what hyper is given from now on.
-    pub(super) fn give(&mut self, share: Share) {
-        self.share = share;
+    pub(super) fn set_input_limit(&mut self, input_limit: InputLimit) {
+        self.input_limit = input_limit;
     }
 
     /// Whether nothing has come behind the request that hyper was given, for certain.
     pub(super) fn is_at_end_of_request(&self) -> bool {
-        match self.share {
-            Share::Bytes(bytes) => self.inbound.len() <= bytes,
-            Share::All => false,
+        match self.input_limit {
+            InputLimit::Bytes(bytes) => self.inbound.len() <= bytes,
+            InputLimit::All => false,
         }
     }
 
     /// Whether hyper has read all of the request that it was given.
     pub(super) fn has_given_request(&self) -> bool {
-        self.share == Share::Bytes(0)
+        self.input_limit == InputLimit::Bytes(0)
     }
 
     /// What has been received and hyper has not read.
@@ -143,8 +143,8 @@ impl Pipe {
     }
 
     /// Takes what hyper has written to be sent, leaving `empty` in its place. It counts against the
-    /// bound until [`Pipe::settle`].
-    pub(crate) fn lend_outbound(&mut self, empty: Vec<u8>) -> Vec<u8> {
+    /// bound until [`Pipe::complete_send`].
+    pub(crate) fn begin_send(&mut self, empty: Vec<u8>) -> Vec<u8> {
         assert!(empty.is_empty() && self.lent_bytes == 0);
         let lent = std::mem::replace(&mut self.outbound, empty);
         self.lent_bytes = lent.len();
@@ -152,7 +152,7 @@ impl Pipe {
     }
 
     /// Everything that was lent has been sent: whoever waits for room goes on.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn complete_send(&mut self) {
         self.lent_bytes = 0;
         let (writer, request) = (self.writer.take(), self.request.take());
         for waiting in writer.into_iter().chain(request) {
@@ -207,22 +207,22 @@ impl Read for PipeIo {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
-        let share = match pipe.share {
-            Share::All => usize::MAX,
-            Share::Bytes(bytes) => bytes,
+        let input_limit = match pipe.input_limit {
+            InputLimit::All => usize::MAX,
+            InputLimit::Bytes(bytes) => bytes,
         };
-        if pipe.inbound.is_empty() || share == 0 {
+        if pipe.inbound.is_empty() || input_limit == 0 {
             if pipe.inbound_ended && pipe.inbound.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             return Poll::Pending;
         }
         // A larger read has hyper keep a larger buffer.
-        let most = cursor.remaining().min(READ_BYTES_MAX).min(share);
+        let most = cursor.remaining().min(READ_BYTES_MAX).min(input_limit);
         let len = pipe.inbound.len().min(most);
         cursor.put_slice(&pipe.inbound[..len]);
         pipe.inbound.advance(len);
-        if let Share::Bytes(bytes) = &mut pipe.share {
+        if let InputLimit::Bytes(bytes) = &mut pipe.input_limit {
             *bytes -= len;
         }
         if pipe.inbound.is_empty() {
@@ -282,10 +282,10 @@ mod tests {
         assert_eq!(room(), Poll::Ready(()));
         assert_eq!(write(b"abcdef"), Poll::Ready(Some(4)));
         assert_eq!((write(b"ef"), room()), (Poll::Pending, Poll::Pending));
-        assert_eq!(pipe.borrow_mut().lend_outbound(Vec::new()), b"abcd");
+        assert_eq!(pipe.borrow_mut().begin_send(Vec::new()), b"abcd");
         assert_eq!((write(b"ef"), room()), (Poll::Pending, Poll::Pending));
         assert!(pipe.borrow().holds_request());
-        pipe.borrow_mut().settle();
+        pipe.borrow_mut().complete_send();
         assert_eq!(room(), Poll::Ready(()));
         assert_eq!(write(b"ef"), Poll::Ready(Some(2)));
     }
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn what_came_before_the_end_is_read_before_it() {
         let pipe = Rc::new(RefCell::new(Pipe::new(4)));
-        pipe.borrow_mut().give(Share::All);
+        pipe.borrow_mut().set_input_limit(InputLimit::All);
         pipe.borrow_mut().receive(b"abc");
         pipe.borrow_mut().end_inbound();
         let mut io = PipeIo(Rc::clone(&pipe));
@@ -324,16 +324,16 @@ mod tests {
         pipe.borrow_mut().receive(b"abcd");
         assert_eq!(read(), None, "nobody has looked at it");
         assert!(pipe.borrow().begins_request(false));
-        pipe.borrow_mut().give(Share::Bytes(3));
+        pipe.borrow_mut().set_input_limit(InputLimit::Bytes(3));
         assert!(!pipe.borrow().is_at_end_of_request() && !pipe.borrow().begins_request(false));
         assert_eq!(read(), Some(b"abc".to_vec()));
         assert_eq!(read(), None);
         assert!(pipe.borrow().begins_request(false) && pipe.borrow().has_given_request());
-        pipe.borrow_mut().give(Share::Bytes(3));
+        pipe.borrow_mut().set_input_limit(InputLimit::Bytes(3));
         assert_eq!(read(), Some(b"d".to_vec()));
         assert!(!pipe.borrow().begins_request(false) && pipe.borrow().is_at_end_of_request());
         // Where its end is not known, an empty line is what hyper keeps nothing behind.
-        pipe.borrow_mut().give(Share::All);
+        pipe.borrow_mut().set_input_limit(InputLimit::All);
         for (bytes, begins) in [(&b"ef"[..], false), (b"\r\n\r", false), (b"\n", true)] {
             pipe.borrow_mut().receive(bytes);
             assert!(
@@ -345,7 +345,7 @@ mod tests {
             assert!(!pipe.borrow().begins_request(true), "hyper may keep it");
         }
         // At the end everything goes out.
-        pipe.borrow_mut().give(Share::Bytes(0));
+        pipe.borrow_mut().set_input_limit(InputLimit::Bytes(0));
         pipe.borrow_mut().receive(b"GET");
         assert_eq!(read(), None);
         pipe.borrow_mut().end_inbound();

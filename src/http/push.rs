@@ -2,8 +2,8 @@
 
 use super::answer::{self, Answer};
 use super::body::{BadBody, RequestBody, read_whole};
-use super::line::{Line, Merit};
-use super::service::{Context, HttpAsk, bears};
+use super::connection_context::{ConnectionContext, Credit};
+use super::service::{Context, HttpCommand, has_bearer_secret};
 use crate::auth::BEARER_CHALLENGE;
 use crate::config::PushAuth;
 use crate::dialect::DropRequest;
@@ -32,7 +32,9 @@ impl PushRules<'_> {
                      {why}; set push_secret or push_header on the route"
                 )));
             }
-            PushAuth::Bearer { secret } => (bears(&head.headers, secret), BEARER_CHALLENGE),
+            PushAuth::Bearer { secret } => {
+                (has_bearer_secret(&head.headers, secret), BEARER_CHALLENGE)
+            }
             PushAuth::Header { name, value } => {
                 let given = head.headers.get(name);
                 let is_shown = given.is_some_and(|given| value.matches(given.as_bytes()));
@@ -44,10 +46,10 @@ impl PushRules<'_> {
 
     /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
     /// function asked, that counts whatever came of it.
-    fn judge(&self, line: &Line, is_done: bool) {
+    fn judge(&self, connection: &ConnectionContext, is_done: bool) {
         let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
         if is_done || is_guarded {
-            line.earn(Merit::Authorized);
+            connection.earn(Credit::Authorized);
         }
     }
 }
@@ -74,48 +76,48 @@ pub(super) enum PushOrDrop {
 /// Answers a push to, or a drop of, users of a route.
 pub(super) async fn push_or_drop(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     (wanted, index, auth): (PushOrDrop, u16, &PushAuth),
     head: &Parts,
     body: Incoming,
 ) -> Answer {
     let rules = context.rules_of_push(index, auth);
-    let answer = answer_to(context, line, (wanted, &rules), head, body).await;
-    context.note_answer(line, answer.status(), head.uri.path());
+    let answer = answer_to(context, connection, (wanted, &rules), head, body).await;
+    context.note_answer(connection, answer.status(), head.uri.path());
     answer
 }
 
 async fn answer_to(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     (wanted, rules): (PushOrDrop, &PushRules<'_>),
     head: &Parts,
     body: Incoming,
 ) -> Answer {
-    let body = match admitted_body(context, line, rules, head, body).await {
+    let body = match admitted_body(context, connection, rules, head, body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
     let index = rules.route;
     let ask = match wanted {
-        PushOrDrop::Push => HttpAsk::Push { route: index, body },
+        PushOrDrop::Push => HttpCommand::Push { route: index, body },
         PushOrDrop::Drop => {
             let route = &context.settings.routes[usize::from(index)];
             match route.dialect.read_drop(&mut body.into_vec()) {
-                Ok(DropRequest { user, event }) => HttpAsk::Drop(DropTarget {
+                Ok(DropRequest { user, event }) => HttpCommand::Drop(DropTarget {
                     namespace: route.namespace,
                     name: user.into_bytes().into(),
                     event: event.map(|event| event.into_bytes().into()),
                 }),
                 Err(why) => {
-                    rules.judge(line, false);
+                    rules.judge(connection, false);
                     return answer::text(StatusCode::BAD_REQUEST, why);
                 }
             }
         }
     };
     let total = context.ask(ask).await.total();
-    rules.judge(line, total.is_ok());
+    rules.judge(connection, total.is_ok());
     match (total, wanted) {
         (Ok(total), PushOrDrop::Push) => {
             answer::text(StatusCode::OK, format!("message sent to {total} clients"))
@@ -130,7 +132,7 @@ async fn answer_to(
 /// The body of a POST by somebody who may push.
 async fn admitted_body(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     rules: &PushRules<'_>,
     head: &Parts,
     body: Incoming,
@@ -152,7 +154,7 @@ async fn admitted_body(
         Some(Ok(false)) => return Err(answer::unauthorized(BEARER_CHALLENGE)),
         Some(Err(_)) => return Err(answer::internal_error()),
     }
-    let read = read_whole(context, line, head, body).await;
+    let read = read_whole(context, connection, head, body).await;
     read.map(|(body, _)| body).map_err(BadBody::answer)
 }
 

@@ -38,7 +38,7 @@ impl RawHead {
 
 /// What is to be done with the first bytes of a head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Look {
+pub(super) enum HeadState {
     /// Give them to hyper when more have come.
     Wait,
     /// Give them to hyper unseen.
@@ -73,7 +73,7 @@ enum Length {
 impl HeadReader {
     /// Looks at all bytes that have come of a head, of which at most `held_bytes_max` may be held
     /// back.
-    pub(super) fn look(&mut self, bytes: &[u8], held_bytes_max: usize) -> Look {
+    pub(super) fn look(&mut self, bytes: &[u8], held_bytes_max: usize) -> HeadState {
         let begin = match self.begin {
             Some(begin) => begin,
             None => beginning(bytes),
@@ -86,15 +86,15 @@ impl HeadReader {
         let unseen = self.line.max(begin);
         for end in memchr::memchr_iter(b'\n', &bytes[unseen..]).map(|at| unseen + at) {
             match &bytes[self.line..end] {
-                [] | [b'\r'] => return Look::Seen(self.head(bytes, end + 1)),
+                [] | [b'\r'] => return HeadState::Seen(self.head(bytes, end + 1)),
                 line => self.read(line),
             }
             self.line = end + 1;
         }
         if bytes.len() <= held_bytes_max && may_become_whole(&bytes[begin..]) {
-            Look::Wait
+            HeadState::Wait
         } else {
-            Look::Pass
+            HeadState::Pass
         }
     }
 
@@ -201,12 +201,12 @@ mod tests {
     #[track_caller]
     fn seen(bytes: &[u8]) -> RawHead {
         match look(bytes, ROOM) {
-            Look::Seen(head) => head,
-            other @ (Look::Wait | Look::Pass) => panic!("{other:?}"),
+            HeadState::Seen(head) => head,
+            other @ (HeadState::Wait | HeadState::Pass) => panic!("{other:?}"),
         }
     }
 
-    fn look(bytes: &[u8], held_bytes_max: usize) -> Look {
+    fn look(bytes: &[u8], held_bytes_max: usize) -> HeadState {
         HeadReader::default().look(bytes, held_bytes_max)
     }
 
@@ -225,7 +225,7 @@ mod tests {
                     let mut reader = HeadReader::default();
                     for part in [first, second] {
                         let seen = reader.look(&head.as_bytes()[..part], ROOM);
-                        assert_eq!(seen, Look::Wait, "{head:?} {first} {second}");
+                        assert_eq!(seen, HeadState::Wait, "{head:?} {first} {second}");
                     }
                     let seen = reader.look(head.as_bytes(), ROOM);
                     assert_eq!(seen, whole, "{head:?} {first} {second}");
@@ -241,7 +241,7 @@ mod tests {
         let mut bytes = b"GET / HTTP/1.1\n".to_vec();
         for _ in 0..10 {
             bytes.extend_from_slice(b"a:\n");
-            assert_eq!(reader.look(&bytes, ROOM), Look::Wait);
+            assert_eq!(reader.look(&bytes, ROOM), HeadState::Wait);
             assert_eq!(reader.line, bytes.len());
         }
     }
@@ -250,7 +250,7 @@ mod tests {
     fn what_may_become_a_head_waits_to_be_whole_and_everything_else_goes_on_at_once() {
         for upgrade in [UPGRADE, &[b"\r\n\n", UPGRADE].concat()] {
             for len in 0..upgrade.len() {
-                assert_eq!(look(&upgrade[..len], ROOM), Look::Wait, "{len}");
+                assert_eq!(look(&upgrade[..len], ROOM), HeadState::Wait, "{len}");
             }
             let head = seen(&[upgrade, b"more"].concat());
             assert!(head.is_http_10_upgrade && !head.has_coding && !head.has_two_lengths);
@@ -265,7 +265,7 @@ mod tests {
             b"\r\n\x16",
             &long,
         ] {
-            assert_eq!(look(bytes, ROOM), Look::Pass, "{bytes:?}");
+            assert_eq!(look(bytes, ROOM), HeadState::Pass, "{bytes:?}");
         }
     }
 

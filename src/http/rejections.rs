@@ -1,6 +1,6 @@
 //! Requests that are rejected: counted, and a line each at `debug`.
 
-use super::line::Line;
+use super::connection_context::ConnectionContext;
 use super::service::Context;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::Rejected;
@@ -12,7 +12,7 @@ impl Context {
     /// is one, and otherwise what the client said.
     pub(super) fn reject(
         &self,
-        line: &Line,
+        connection: &ConnectionContext,
         rejected: Rejected,
         reason: &'static str,
         status: StatusCode,
@@ -25,15 +25,26 @@ impl Context {
             reason,
             status = status.as_u16(),
             route = beginning(path),
-            address = line.address.map(display),
+            address = connection.address.map(display),
             "rejected"
         );
     }
 
     /// [`Context::reject`] for a request whose status says why, if it was rejected at all.
-    pub(super) fn note_answer(&self, line: &Line, status: StatusCode, path: &str) {
+    pub(super) fn note_answer(
+        &self,
+        connection: &ConnectionContext,
+        status: StatusCode,
+        path: &str,
+    ) {
         if status.as_u16() >= 400 {
-            self.reject(line, Rejected::Request, reason_of(status), status, path);
+            self.reject(
+                connection,
+                Rejected::Request,
+                reason_of(status),
+                status,
+                path,
+            );
         }
     }
 

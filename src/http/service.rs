@@ -2,7 +2,7 @@
 
 use super::answer::{self, Answer};
 use super::body::RequestBody;
-use super::line::Line;
+use super::connection_context::ConnectionContext;
 use super::push::{PushOrDrop, push_or_drop};
 use super::raw_head::RawHead;
 use super::route::{self, HttpRoute, Parameters, Served};
@@ -16,7 +16,7 @@ use crate::handler::{
 };
 use crate::shard::message::DropTarget;
 use crate::shard::settings::ShardSettings;
-use crate::shard::{HttpPhase, Ruling};
+use crate::shard::{ClaimOutcome, HttpPhase};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::Rejections;
 use crate::ws::handshake::Accept;
@@ -50,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) body_bytes_max: usize,
     pub(crate) partial_bytes_max: usize,
     /// What requests want from the shard, in the order in which they asked.
-    pub(crate) asks: RefCell<VecDeque<Asked>>,
+    pub(crate) asks: RefCell<VecDeque<QueuedCommand>>,
     /// What unfinished bodies hold.
     pub(crate) bodies_bytes: Cell<usize>,
     /// What the shard's unfinished messages hold, as of the last turn.
@@ -60,7 +60,7 @@ pub(crate) struct Context {
     /// Set when the gateway is to stop.
     pub(crate) is_stopping: Cell<bool>,
     /// Set when listeners close: no new work is taken, and the next answer is a connection's last.
-    pub(crate) refuses_work: Cell<bool>,
+    pub(crate) rejects_work: Cell<bool>,
     pub(crate) api: Arc<Api>,
     /// Whether single ends and rejections are logged, and their peers' addresses wanted.
     pub(crate) wants_reports: bool,
@@ -92,7 +92,7 @@ pub(crate) enum TapRule {
 }
 
 /// Something a request wants from the shard.
-pub(crate) enum HttpAsk {
+pub(crate) enum HttpCommand {
     Push {
         route: u16,
         body: RequestBody,
@@ -113,34 +113,34 @@ pub(crate) struct Claim {
 }
 
 /// An ask and where its answer goes.
-pub(crate) struct Asked {
-    pub(crate) ask: HttpAsk,
-    pub(crate) reply: Rc<Reply>,
+pub(crate) struct QueuedCommand {
+    pub(crate) ask: HttpCommand,
+    pub(crate) reply: Rc<ResultSlot>,
 }
 
 /// Where a request waits for its answer.
 #[derive(Debug, Default)]
-pub(crate) struct Reply {
-    value: Cell<Option<Replied>>,
+pub(crate) struct ResultSlot {
+    value: Cell<Option<CommandResult>>,
     waiting: RefCell<Option<Waker>>,
 }
 
 /// What became of an ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Replied {
+pub(crate) enum CommandResult {
     /// So many sessions were reached on all shards.
     Total(u64),
     /// This was decided about its claim.
-    Ruling(Ruling),
+    Claimed(ClaimOutcome),
     /// A task has ended, or, `false`, panicked.
     Ran(bool),
     /// It was not done, or nobody knows.
-    Refused(Refused),
+    Failed(CommandError),
 }
 
 /// Why there is no total.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Refused {
+pub(crate) enum CommandError {
     /// The body does not say what it must.
     Illegal,
     /// Nothing was done: there is too much to do already.
@@ -164,29 +164,29 @@ pub(crate) struct GrantedUpgrade {
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) context: Rc<Context>,
-    pub(super) line: Rc<Line>,
+    pub(super) connection: Rc<ConnectionContext>,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
 
 impl hyper::service::Service<Request<Incoming>> for Service {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        let (context, line) = (Rc::clone(&self.context), Rc::clone(&self.line));
-        line.phase.set(HttpPhase::Answer);
-        line.served.set(true);
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        let (context, connection) = (Rc::clone(&self.context), Rc::clone(&self.connection));
+        connection.phase.set(HttpPhase::Response);
+        connection.served.set(true);
         // A request that came before is answered as ever; the next one hears why it is the last,
         // unless others have come behind it, which are answered too.
-        let is_last = context.refuses_work.get();
+        let is_last = context.rejects_work.get();
         Box::pin(async move {
-            line.wait_for_room().await;
-            let answer = serve_one(&context, &line, request).await;
-            line.phase.set(HttpPhase::Idle);
+            connection.wait_for_room().await;
+            let answer = serve_one(&context, &connection, request).await;
+            connection.phase.set(HttpPhase::Idle);
             Ok(answer::closing_if(
-                is_last && line.is_last_request(),
+                is_last && connection.is_last_request(),
                 answer,
             ))
         })
@@ -194,23 +194,29 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 }
 
 /// Serves a request whose head is valid, in the version that its client has said.
-async fn serve_one(context: &Context, line: &Rc<Line>, request: Request<Incoming>) -> Answer {
+async fn serve_one(
+    context: &Context,
+    connection: &Rc<ConnectionContext>,
+    request: Request<Incoming>,
+) -> Answer {
     let (mut head, body) = request.into_parts();
-    let raw = line.raw_head.take();
+    let raw = connection.raw_head.take();
     let is_http_10_upgrade = raw.is_some_and(|raw| raw.is_http_10_upgrade);
-    line.offers_upgrade.set(head.version == Version::HTTP_11);
+    connection
+        .offers_upgrade
+        .set(head.version == Version::HTTP_11);
     if is_http_10_upgrade {
         head.version = Version::HTTP_10;
     }
     let has_body = !body.is_end_stream();
-    line.has_read_body.set(false);
+    connection.has_read_body.set(false);
     // Only one body is read of those whose length hyper may have dropped (RFC 9112 6.3).
     let may_hide_length = raw.is_none() && head.headers.contains_key(TRANSFER_ENCODING);
     let mut answer = match message::check(&head, raw) {
-        Ok(()) => serve(context, line, head, body).await,
+        Ok(()) => serve(context, connection, head, body).await,
         Err(invalid) => {
             let answer = invalid.answer();
-            context.note_answer(line, answer.status(), head.uri.path());
+            context.note_answer(connection, answer.status(), head.uri.path());
             answer
         }
     };
@@ -219,31 +225,39 @@ async fn serve_one(context: &Context, line: &Rc<Line>, request: Request<Incoming
         return answer::closing(answer);
     }
     // hyper ends a connection on which an unread body may still come.
-    let is_drained = raw.is_some_and(RawHead::is_drained) && line.has_whole_request();
-    let is_unread = has_body && !line.has_read_body.get() && !is_drained;
+    let is_drained = raw.is_some_and(RawHead::is_drained) && connection.has_whole_request();
+    let is_unread = has_body && !connection.has_read_body.get() && !is_drained;
     answer::closing_if(is_unread || may_hide_length, answer)
 }
 
-async fn serve(context: &Context, line: &Rc<Line>, head: Parts, body: Incoming) -> Answer {
+async fn serve(
+    context: &Context,
+    connection: &Rc<ConnectionContext>,
+    head: Parts,
+    body: Incoming,
+) -> Answer {
     let Some((route, parameters)) = context.find(&head) else {
         let request = Request::from_parts(head, body);
-        return Box::pin(embedded::serve(context, line, request)).await;
+        return Box::pin(embedded::serve(context, connection, request)).await;
     };
     match &route.what {
         Served::WebSocket(index) => {
             // In a box of its own: a push is not to pay for its size.
-            Box::pin(upgrade::answer(context, line, *index, head, parameters)).await
+            Box::pin(upgrade::answer(
+                context, connection, *index, head, parameters,
+            ))
+            .await
         }
         Served::Page(text) => answer::page(head.method.as_str(), text),
-        Served::Api => Box::pin(api::serve(context, line, head, body)).await,
-        Served::Health => Box::pin(api::health(context, line, &head)).await,
+        Served::Api => Box::pin(api::serve(context, connection, head, body)).await,
+        Served::Health => Box::pin(api::health(context, connection, &head)).await,
         Served::Push(index, auth) => {
             let wanted = (PushOrDrop::Push, *index, auth);
-            push_or_drop(context, line, wanted, &head, body).await
+            push_or_drop(context, connection, wanted, &head, body).await
         }
         Served::Drop(index, auth) => {
             let wanted = (PushOrDrop::Drop, *index, auth);
-            push_or_drop(context, line, wanted, &head, body).await
+            push_or_drop(context, connection, wanted, &head, body).await
         }
     }
 }
@@ -274,13 +288,13 @@ impl Context {
                 return false;
             };
             let matcher = self.program.routes[usize::from(index)].matcher.as_ref();
-            matcher.is_some_and(|matcher| self.holds(matcher, head))
+            matcher.is_some_and(|matcher| self.matches_head(matcher, head))
         });
         found.map(|route| (route, Parameters::new()))
     }
 
     /// What an embedder's rule says about a request; `false` if it panics.
-    pub(super) fn holds(&self, rule: &Registered<HeadFn>, head: &Parts) -> bool {
+    pub(super) fn matches_head(&self, rule: &Registered<HeadFn>, head: &Parts) -> bool {
         let head = RequestHead::new(head);
         let held = self.watch.run(rule.label, || (rule.function)(&head));
         held.unwrap_or(false)
@@ -293,29 +307,31 @@ impl Context {
         label: Label,
         future: LocalFuture<T>,
         handshake: Option<ConnectionId>,
-    ) -> Result<T, NotRun> {
+    ) -> Result<T, RunError> {
         let output = Rc::new(RefCell::new(None));
         let store = Rc::clone(&output);
         let work = Box::pin(async move {
             let value = future.await;
             *store.borrow_mut() = Some(value);
         });
-        match self.ask(HttpAsk::Run(label, work, handshake)).await {
-            Replied::Ran(true) => output.take().ok_or(NotRun::Panicked),
-            Replied::Refused(_) => Err(NotRun::TimedOut),
-            Replied::Ran(false) | Replied::Total(_) | Replied::Ruling(_) => Err(NotRun::Panicked),
+        match self.ask(HttpCommand::Run(label, work, handshake)).await {
+            CommandResult::Ran(true) => output.take().ok_or(RunError::Panicked),
+            CommandResult::Failed(_) => Err(RunError::TimedOut),
+            CommandResult::Ran(false) | CommandResult::Total(_) | CommandResult::Claimed(_) => {
+                Err(RunError::Panicked)
+            }
         }
     }
 }
 
 /// Why an embedder's future has no output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum NotRun {
+pub(super) enum RunError {
     Panicked,
     TimedOut,
 }
 
-impl NotRun {
+impl RunError {
     /// What a client hears whose upgrade depended on it.
     pub(super) fn rejection(self) -> Rejection {
         match self {
@@ -325,18 +341,20 @@ impl NotRun {
     }
 }
 
-impl Replied {
+impl CommandResult {
     /// The total, or why there is none.
-    pub(super) fn total(self) -> Result<u64, Refused> {
+    pub(super) fn total(self) -> Result<u64, CommandError> {
         match self {
             Self::Total(total) => Ok(total),
-            Self::Refused(refused) => Err(refused),
-            Self::Ruling(_) | Self::Ran(_) => unreachable!("whoever asks for a total gets one"),
+            Self::Failed(refused) => Err(refused),
+            Self::Claimed(_) | Self::Ran(_) => {
+                unreachable!("whoever asks for a total gets one")
+            }
         }
     }
 }
 
-impl Refused {
+impl CommandError {
     pub(super) fn answer(self) -> Answer {
         match self {
             Self::Illegal => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
@@ -348,15 +366,15 @@ impl Refused {
 }
 
 /// Whether a request shows a secret behind `Authorization: Bearer`.
-pub(super) fn bears(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
+pub(super) fn has_bearer_secret(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
     bearer(headers).is_some_and(|shown| secret.matches(shown))
 }
 
 impl Context {
     /// Leaves an ask for the host and waits for its answer.
-    pub(super) async fn ask(&self, ask: HttpAsk) -> Replied {
-        let reply = Rc::new(Reply::default());
-        self.asks.borrow_mut().push_back(Asked {
+    pub(super) async fn ask(&self, ask: HttpCommand) -> CommandResult {
+        let reply = Rc::new(ResultSlot::default());
+        self.asks.borrow_mut().push_back(QueuedCommand {
             ask,
             reply: Rc::clone(&reply),
         });
@@ -371,9 +389,9 @@ impl Context {
     }
 }
 
-impl Reply {
+impl ResultSlot {
     /// Answers, and wakes the request if it is still there.
-    pub(crate) fn set(&self, replied: Replied) {
+    pub(crate) fn set(&self, replied: CommandResult) {
         self.value.set(Some(replied));
         if let Some(waker) = self.waiting.take() {
             waker.wake();

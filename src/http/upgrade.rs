@@ -7,21 +7,21 @@
 
 use super::Claim;
 use super::answer::{self, Answer};
-use super::line::Line;
+use super::connection_context::ConnectionContext;
 use super::rejections::reason_of;
 use super::route::Parameters;
 use super::service::{
-    self, Context, GrantedUpgrade, HttpAsk, Refused, Replied, TapRule, UpgradeRules,
+    self, CommandError, CommandResult, Context, GrantedUpgrade, HttpCommand, TapRule, UpgradeRules,
 };
 use crate::auth::host_of;
 use crate::config::Origin;
-use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
+use crate::dialect::{Credentials, InitialChannel, Rejection, UpgradeRequest};
 use crate::handler::{Admission, Admitted, Joining, Permission, Upgrade};
-use crate::shard::Ruling;
+use crate::shard::ClaimOutcome;
 use crate::shard::settings::{Named, RouteSettings};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics;
-use crate::ws::handshake::{self, Refusal};
+use crate::ws::handshake::{self, HandshakeError};
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::request::Parts;
@@ -32,21 +32,21 @@ use std::rc::Rc;
 /// `HttpConnection::poll`); it only has to end hyper's part.
 pub(super) async fn answer(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     index: u16,
     head: Parts,
     parameters: Parameters,
 ) -> Answer {
     let head = Rc::new(head);
-    let judged = if line.offers_upgrade.get() {
-        judge(context, line, index, &head, parameters).await
+    let judged = if connection.offers_upgrade.get() {
+        judge(context, connection, index, &head, parameters).await
     } else {
         // One over HTTP/1.0 that was not seen in time: RFC 9110 7.8 has it ignored.
-        Err(Rejected::by_handshake(Refusal::NoWebSocketInUpgrade))
+        Err(Rejected::by_handshake(HandshakeError::NoWebSocketInUpgrade))
     };
     match judged {
         Ok(granted) => {
-            *line.upgrade.borrow_mut() = Some(granted);
+            *connection.upgrade.borrow_mut() = Some(granted);
             let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
             let headers = answer.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -61,14 +61,14 @@ pub(super) async fn answer(
             let route = context.handle.routes().get(usize::from(index));
             let path = route.map_or_else(|| head.uri.path(), |route| &route.path);
             let status = answer.status();
-            context.reject(line, metrics::Rejected::Upgrade, reason, status, path);
+            context.reject(connection, metrics::Rejected::Upgrade, reason, status, path);
             answer
         }
     }
 }
 
 /// The answer to an upgrade request that is rejected, and the reason for the log and for the header
-/// `Campanile-Refused`.
+/// `Campanile-CommandError`.
 struct Rejected {
     reason: &'static str,
     answer: Answer,
@@ -79,16 +79,16 @@ impl Rejected {
         Box::new(Self { reason, answer })
     }
 
-    fn by_handshake(refusal: Refusal) -> Box<Self> {
+    fn by_handshake(refusal: HandshakeError) -> Box<Self> {
         let reason = match refusal {
-            Refusal::NoUpgradeInConnection => "no_upgrade_in_connection",
-            Refusal::NoWebSocketInUpgrade => "no_websocket_in_upgrade",
-            Refusal::NotGet => "method",
-            Refusal::NotVersion13 => "not_version_13",
-            Refusal::Origin => "origin",
-            Refusal::NoKey => "no_key",
-            Refusal::BadKey => "bad_key",
-            Refusal::Body => "body",
+            HandshakeError::NoUpgradeInConnection => "no_upgrade_in_connection",
+            HandshakeError::NoWebSocketInUpgrade => "no_websocket_in_upgrade",
+            HandshakeError::NotGet => "method",
+            HandshakeError::NotVersion13 => "not_version_13",
+            HandshakeError::Origin => "origin",
+            HandshakeError::NoKey => "no_key",
+            HandshakeError::BadKey => "bad_key",
+            HandshakeError::Body => "body",
         };
         Self::because(reason, answer::refused(refusal))
     }
@@ -102,7 +102,7 @@ impl Rejected {
 
 async fn judge(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     index: u16,
     head: &Rc<Parts>,
     parameters: Parameters,
@@ -128,7 +128,7 @@ async fn judge(
     if token_bytes > context.settings.token_bytes_max {
         return Err(Rejected::by(&route.dialect.rejection()));
     }
-    let mut admission = admit(context, line, index, head, &credentials, parameters)
+    let mut admission = admit(context, connection, index, head, &credentials, parameters)
         .await
         .map_err(|rejection| Rejected::by(&rejection))?;
     let trusts_claimed_user = rules.trusts_claimed_user(&credentials, head);
@@ -144,9 +144,9 @@ async fn judge(
     let own = credentials.subprotocol.as_deref();
     let agreed = || handshake::subprotocols(headers.iter().copied()).find(|it| rules.agrees_on(it));
     let subprotocol = own.or_else(agreed).map(Into::into);
-    let admitted = settle_channels(context, line.id, index, credentials, admission).await?;
+    let admitted = settle_channels(context, connection.id, index, credentials, admission).await?;
     if route.exclusive {
-        claim(context, line, route, &admitted.admission).await?;
+        claim(context, connection, route, &admitted.admission).await?;
     }
     Ok(Box::new(GrantedUpgrade {
         route: index,
@@ -171,7 +171,7 @@ impl UpgradeRules {
 /// Lets in whoever may watch the traffic of a route.
 fn admit_to_tap(rule: &TapRule, head: &Parts) -> Result<(), Box<Rejected>> {
     match rule {
-        TapRule::Secret(secret) if service::bears(&head.headers, secret) => Ok(()),
+        TapRule::Secret(secret) if service::has_bearer_secret(&head.headers, secret) => Ok(()),
         TapRule::Secret(_) => Err(Rejected::by(&Rejection::UNAUTHORIZED)),
         TapRule::Keyless(keyless) => keyless.judge(head).map_err(|why| {
             let why = format!(
@@ -189,7 +189,7 @@ fn check_room(context: &Context) -> Result<(), Box<Rejected>> {
     if !context.is_full.get() {
         return Ok(());
     }
-    let text = if context.refuses_work.get() {
+    let text = if context.rejects_work.get() {
         "stopping\n"
     } else {
         "too many sessions\n"
@@ -211,13 +211,13 @@ async fn settle_channels(
     let token: Option<Box<str>> = admission.token.take().or(shown);
     let mut wants_fresh_channel = false;
     match credentials.channel {
-        ChannelWish::None => {}
-        ChannelWish::Named(channel) => {
+        InitialChannel::None => {}
+        InitialChannel::Named(channel) => {
             let token = token.clone();
             let channel = may_join(context, id, index, &admission, token, &channel).await?;
             admission.channels.insert(0, channel);
         }
-        ChannelWish::Fresh => wants_fresh_channel = admission.channels.is_empty(),
+        InitialChannel::Generated => wants_fresh_channel = admission.channels.is_empty(),
     }
     let user = admission.user.as_deref();
     let on_open = context.settings.routes[usize::from(index)]
@@ -235,20 +235,20 @@ async fn settle_channels(
 /// Asks the embedder, or the config's tokens, whom the credentials stand for.
 async fn admit(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     index: u16,
     head: &Rc<Parts>,
     credentials: &Credentials<'_>,
     parameters: Parameters,
 ) -> Result<Admission, Rejection> {
-    let id = line.id;
+    let id = connection.id;
     let route = &context.settings.routes[usize::from(index)];
     let program = &context.program.routes[usize::from(index)];
     let token: Option<Box<str>> = credentials.token.as_deref().map(Into::into);
     if let Some(function) = &program.admit {
         let channel = match &credentials.channel {
-            ChannelWish::Named(name) => Some(name.as_ref().into()),
-            ChannelWish::None | ChannelWish::Fresh => None,
+            InitialChannel::Named(name) => Some(name.as_ref().into()),
+            InitialChannel::None | InitialChannel::Generated => None,
         };
         let upgrade = Upgrade {
             head: Rc::clone(head),
@@ -259,7 +259,7 @@ async fn admit(
             channel,
             parameters,
             route: context.handle.route_at(usize::from(index)),
-            address: line.address,
+            address: connection.address,
         };
         let (label, function) = (function.label, Rc::clone(&function.function));
         let future = Box::pin(async move { function(upgrade).await });
@@ -276,7 +276,7 @@ async fn admit(
         Named::Itself(_) => return Ok(Admission::new()),
         Named::User(user) => Some(user.to_owned()),
         Named::Nobody => None,
-        Named::Ask => match &program.authenticate {
+        Named::AskHost => match &program.authenticate {
             Some(function) => {
                 let (label, function) = (function.label, Rc::clone(&function.function));
                 let future = Box::pin(async move { function(token).await });
@@ -326,7 +326,7 @@ fn settle_user(
 fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
     let program = &context.program.routes[usize::from(index)];
     if let Some(rule) = &program.origin {
-        return context.holds(rule, head);
+        return context.matches_head(rule, head);
     }
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let origin = origins.next().map(HeaderValue::as_bytes);
@@ -346,7 +346,7 @@ fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
 /// Waits until the connection is the user's only session, or is refused.
 async fn claim(
     context: &Context,
-    line: &Line,
+    connection: &ConnectionContext,
     route: &RouteSettings,
     admission: &Admission,
 ) -> Result<(), Box<Rejected>> {
@@ -356,29 +356,29 @@ async fn claim(
         return Err(Rejected::because("user", answer));
     }
     let claim = Claim {
-        id: line.id,
+        id: connection.id,
         namespace: route.namespace,
         user,
         yields: route.newcomer_yields,
     };
     let unavailable = |text| answer::closing(answer::unavailable(text));
-    let (reason, answer) = match context.ask(HttpAsk::Claim(claim)).await {
-        Replied::Ruling(Ruling::Granted) => return Ok(()),
-        Replied::Ruling(Ruling::Taken) => {
+    let (reason, answer) = match context.ask(HttpCommand::Claim(claim)).await {
+        CommandResult::Claimed(ClaimOutcome::Granted) => return Ok(()),
+        CommandResult::Claimed(ClaimOutcome::Taken) => {
             let text = "the user is connected already\n";
             ("user_taken", answer::text(StatusCode::CONFLICT, text))
         }
-        Replied::Ruling(Ruling::NoRoom) => (
+        CommandResult::Claimed(ClaimOutcome::NoRoom) => (
             "no_room",
             unavailable("no room for another name, try again\n"),
         ),
-        Replied::Refused(Refused::TimedOut) => {
+        CommandResult::Failed(CommandError::TimedOut) => {
             ("claim_timed_out", unavailable("timed out, try again\n"))
         }
-        Replied::Ruling(Ruling::Crowded)
-        | Replied::Refused(_)
-        | Replied::Total(_)
-        | Replied::Ran(_) => ("claims_crowded", unavailable("too many of one user\n")),
+        CommandResult::Claimed(ClaimOutcome::Crowded)
+        | CommandResult::Failed(_)
+        | CommandResult::Total(_)
+        | CommandResult::Ran(_) => ("claims_crowded", unavailable("too many of one user\n")),
     };
     Err(Rejected::because(reason, answer))
 }
@@ -393,9 +393,9 @@ async fn may_join(
     channel: &str,
 ) -> Result<Box<str>, Box<Rejected>> {
     let route = &context.settings.routes[usize::from(index)];
-    let forbidden = || Rejected::because("channel", answer::refused(Refusal::Origin));
+    let forbidden = || Rejected::because("channel", answer::refused(HandshakeError::Origin));
     if channel.is_empty() || channel.len() > context.settings.name_bytes_max {
-        let answer = answer::refused(Refusal::NoUpgradeInConnection);
+        let answer = answer::refused(HandshakeError::NoUpgradeInConnection);
         return Err(Rejected::because("channel", answer));
     }
     let validator = match context.program.may_join(&context.settings, route, channel) {

@@ -99,7 +99,7 @@ mod tests {
         };
         MailboxMessage::Publication {
             publication: Arc::new(OwnedPublication::copy(&publication)),
-            ticket: None,
+            count_request: None,
         }
     }
 

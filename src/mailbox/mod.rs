@@ -14,7 +14,7 @@ pub mod sleep;
 use self::message_queue::MessageQueue;
 use self::sessions_limit::SessionsLimit;
 use self::sleep::SleepFlag;
-use crate::shard::message::{MailboxMessage, Ticket};
+use crate::shard::message::{CountRequestId, MailboxMessage};
 use crate::vocabulary::id::ShardId;
 use crossbeam_queue::ArrayQueue;
 use std::collections::VecDeque;
@@ -39,18 +39,18 @@ pub(crate) struct Inbox {
     /// By sender: whether it waits for room here.
     blocked: Box<[AtomicBool]>,
     /// The questions of this shard that others are answering.
-    tallies: Box<[Tally]>,
+    pending_counts: Box<[PendingCount]>,
     /// Tallies that are complete; has room for all of them.
     complete: ArrayQueue<u32>,
     pub(crate) flag: SleepFlag,
-    bell: Bell,
+    wake_handle: WakeHandle,
 }
 
 /// How a sleeping shard is woken; `None` where nothing ever sleeps.
-pub type Bell = Option<Box<dyn Fn() + Send + Sync>>;
+pub type WakeHandle = Option<Box<dyn Fn() + Send + Sync>>;
 
 #[derive(Default)]
-struct Tally {
+struct PendingCount {
     remaining: AtomicU32,
     total: AtomicU64,
 }
@@ -64,27 +64,29 @@ impl Exchange {
         bytes_max: u64,
         questions_max: usize,
     ) -> Arc<Self> {
-        let bells = (0..shards).map(|_| None).collect();
-        Self::new(bells, messages_max, bytes_max, questions_max)
+        let wake_handles = (0..shards).map(|_| None).collect();
+        Self::new(wake_handles, messages_max, bytes_max, questions_max)
     }
 
-    /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
+    /// Mailboxes for as many shards as there are `wake_handles`, each with room for `messages_max`
     /// messages of `bytes_max` bytes together and for `questions_max` open questions of each shard.
     #[must_use]
     pub fn new(
-        bells: Vec<Bell>,
+        wake_handles: Vec<WakeHandle>,
         messages_max: usize,
         bytes_max: u64,
         questions_max: usize,
     ) -> Arc<Self> {
-        let shards = bells.len();
-        let inboxes = bells.into_iter().map(|bell| Inbox {
+        let shards = wake_handles.len();
+        let inboxes = wake_handles.into_iter().map(|wake_handle| Inbox {
             messages: MessageQueue::new(messages_max, bytes_max),
             blocked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            tallies: (0..questions_max).map(|_| Tally::default()).collect(),
+            pending_counts: (0..questions_max)
+                .map(|_| PendingCount::default())
+                .collect(),
             complete: ArrayQueue::new(questions_max),
             flag: SleepFlag::new(),
-            bell,
+            wake_handle,
         });
         Arc::new(Self {
             inboxes: inboxes.collect(),
@@ -101,16 +103,16 @@ impl Exchange {
     }
 
     /// Adds one shard's answer to a question, and wakes the asker if it was the last.
-    pub(crate) fn answer(&self, ticket: Ticket, count: u32) {
-        let asker = self.inbox(ticket.asker);
-        let tally = &asker.tallies[ticket.index as usize];
-        tally.total.fetch_add(u64::from(count), Ordering::Relaxed);
-        let before = tally.remaining.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn answer(&self, count_request: CountRequestId, count: u32) {
+        let asker = self.inbox(count_request.asker);
+        let pending = &asker.pending_counts[count_request.index as usize];
+        pending.total.fetch_add(u64::from(count), Ordering::Relaxed);
+        let before = pending.remaining.fetch_sub(1, Ordering::AcqRel);
         assert!(before > 0, "answered more often than asked");
         if before == 1 {
             asker
                 .complete
-                .push(ticket.index)
+                .push(count_request.index)
                 .expect("it has room for all");
             asker.wake();
         }
@@ -172,8 +174,8 @@ impl Exchange {
 
 impl Inbox {
     fn wake(&self) {
-        if self.flag.must_ring()
-            && let Some(ring) = &self.bell
+        if self.flag.take_sleeping()
+            && let Some(ring) = &self.wake_handle
         {
             ring();
         }
@@ -192,12 +194,12 @@ impl Inbox {
 
 /// Wakes one shard of an exchange.
 #[derive(Debug)]
-pub(crate) struct ShardRing {
+pub(crate) struct ShardWaker {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) shard: ShardId,
 }
 
-impl ShardRing {
+impl ShardWaker {
     /// Makes the shard look at its lists soon.
     pub(crate) fn ring(&self) {
         self.exchange.wake(self.shard);
@@ -206,7 +208,7 @@ impl ShardRing {
 
 /// One shard's side of the exchange.
 #[derive(Debug)]
-pub struct Post {
+pub struct MailboxEndpoint {
     me: ShardId,
     exchange: Arc<Exchange>,
     /// By destination: what did not fit, in order.
@@ -216,7 +218,7 @@ pub struct Post {
     overflowing: usize,
 }
 
-impl Post {
+impl MailboxEndpoint {
     /// The side of `me`, with nothing sent.
     #[must_use]
     pub fn new(me: ShardId, exchange: Arc<Exchange>) -> Self {
@@ -296,17 +298,17 @@ impl Post {
     }
 
     /// Begins a question that every other shard will answer.
-    pub(crate) fn ask(&self, index: u32) -> Ticket {
-        let tally = &self.exchange.inbox(self.me).tallies[index as usize];
+    pub(crate) fn ask(&self, index: u32) -> CountRequestId {
+        let pending = &self.exchange.inbox(self.me).pending_counts[index as usize];
         assert_eq!(
-            tally.remaining.load(Ordering::Relaxed),
+            pending.remaining.load(Ordering::Relaxed),
             0,
             "its last answers are in"
         );
         let others = u32::try_from(self.exchange.shards() - 1).expect("a few shards");
-        tally.total.store(0, Ordering::Relaxed);
-        tally.remaining.store(others, Ordering::Release);
-        Ticket {
+        pending.total.store(0, Ordering::Relaxed);
+        pending.remaining.store(others, Ordering::Release);
+        CountRequestId {
             asker: self.me,
             index,
         }
@@ -318,7 +320,9 @@ impl Post {
         let index = inbox.complete.pop()?;
         Some((
             index,
-            inbox.tallies[index as usize].total.load(Ordering::Relaxed),
+            inbox.pending_counts[index as usize]
+                .total
+                .load(Ordering::Relaxed),
         ))
     }
 

@@ -68,20 +68,20 @@ impl<M: Memory> SleepFlag<M> {
 
     /// Says that the shard is about to sleep. It must look at its queues once more after this, and
     /// may sleep only if all are empty.
-    pub fn lie_down(&self) {
+    pub fn begin_sleep(&self) {
         M::store(&self.sleeping, true);
         M::fence();
     }
 
     /// Says that the shard is awake: pushing into its queues is enough from now on.
-    pub fn get_up(&self) {
+    pub fn end_sleep(&self) {
         M::store(&self.sleeping, false);
     }
 
     /// Whether the bell must be rung; to be asked after each push, or once after several.
     ///
     /// Of several pushers that ask while the shard sleeps, one is told to ring.
-    pub fn must_ring(&self) -> bool {
+    pub fn take_sleeping(&self) -> bool {
         M::fence();
         M::swap(&self.sleeping, false)
     }

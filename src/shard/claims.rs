@@ -3,7 +3,7 @@
 //! A user may be exclusive: then at most one session speaks for it in the whole process. Every
 //! name has a home shard, told by [`home`], and only the home's table decides who holds the name.
 //! The sessions' own shards ask it, and do what it answers. This file knows names and session ids;
-//! it does not know whether a session lives, and it sends nothing: every answer is a [`Verdict`]
+//! it does not know whether a session lives, and it sends nothing: every answer is a [`ClaimDecision`]
 //! that the caller takes to the shard of the session in it.
 //!
 //! ```text
@@ -29,7 +29,7 @@ use smallvec::{SmallVec, smallvec};
 
 /// What the home shard has decided about one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum ClaimDecision {
     /// The session holds the name from now on, until it is released.
     Granted(SessionId),
     /// The session does not get the name and is not waiting for it.
@@ -41,8 +41,8 @@ pub enum Verdict {
     Evict(SessionId),
 }
 
-/// Verdicts in the order in which they were reached; each call reaches at most two.
-pub type Verdicts = SmallVec<[Verdict; 2]>;
+/// Decisions in the order in which they were reached; each call reaches at most two.
+pub type ClaimDecisions = SmallVec<[ClaimDecision; 2]>;
 
 /// The names at home on this shard that somebody holds, and who waits for them.
 ///
@@ -56,7 +56,7 @@ pub type Verdicts = SmallVec<[Verdict; 2]>;
 ///     +---------------------+  +----------------------+   more wait: Evict at once
 /// ```
 ///
-/// Invariants, checked by [`Claims::invariants`]:
+/// Invariants, checked by [`ClaimTable::invariants`]:
 ///
 /// - A name in the table has one holder; a free name takes no memory.
 /// - No session stands twice under one name, be it as holder or waiting.
@@ -64,7 +64,7 @@ pub type Verdicts = SmallVec<[Verdict; 2]>;
 /// - At most `waiters_max` sessions wait for one name.
 /// - `bytes` is the sum of what names and waiters take.
 #[derive(Debug)]
-pub struct Claims {
+pub struct ClaimTable {
     seed: HashSeed,
     names: HashTable<Name>,
     waiters_max: usize,
@@ -82,7 +82,7 @@ struct Name {
     is_going: bool,
 }
 
-impl Claims {
+impl ClaimTable {
     /// No claims; `seed` keys the hash of the names, and at most `waiters_max` sessions may wait
     /// for one name.
     #[must_use]
@@ -109,11 +109,11 @@ impl Claims {
         session: SessionId,
         newcomer_yields: bool,
         room: usize,
-    ) -> Verdicts {
+    ) -> ClaimDecisions {
         let hash = self.seed.hash(namespace, &[name]);
         let Some(known) = self.names.find_mut(hash, |other| other.is(namespace, name)) else {
             if name_bytes(name) > room {
-                return smallvec![Verdict::NoRoom(session)];
+                return smallvec![ClaimDecision::NoRoom(session)];
             }
             self.bytes += name_bytes(name);
             let seed = self.seed;
@@ -125,20 +125,20 @@ impl Claims {
                 is_going: false,
             };
             self.names.insert_unique(hash, new, |name| name.hash(seed));
-            return smallvec![Verdict::Granted(session)];
+            return smallvec![ClaimDecision::Granted(session)];
         };
 
         if known.holder == session {
-            return smallvec![Verdict::Granted(session)];
+            return smallvec![ClaimDecision::Granted(session)];
         }
         if known.waiters.contains(&session) {
-            return Verdicts::new();
+            return ClaimDecisions::new();
         }
         if newcomer_yields || known.waiters.len() >= self.waiters_max {
-            return smallvec![Verdict::Refused(session)];
+            return smallvec![ClaimDecision::Refused(session)];
         }
         if WAITER_BYTES > room {
-            return smallvec![Verdict::NoRoom(session)];
+            return smallvec![ClaimDecision::NoRoom(session)];
         }
         self.bytes += WAITER_BYTES;
         known.waiters.push(session);
@@ -150,35 +150,35 @@ impl Claims {
     /// If it holds the name, the name goes to whoever has waited longest, who is told to go at
     /// once if others wait still; if it waits, it stops waiting. Otherwise nothing happens, so
     /// releasing too late or twice hurts nobody.
-    pub fn release(&mut self, namespace: u16, name: &[u8], session: SessionId) -> Verdicts {
+    pub fn release(&mut self, namespace: u16, name: &[u8], session: SessionId) -> ClaimDecisions {
         let hash = self.seed.hash(namespace, &[name]);
         let Ok(mut entry) = self
             .names
             .find_entry(hash, |other| other.is(namespace, name))
         else {
-            return Verdicts::new();
+            return ClaimDecisions::new();
         };
         let known = entry.get_mut();
         if known.holder != session {
             let before = known.waiters.len();
             known.waiters.retain(|waiter| *waiter != session);
             self.bytes -= WAITER_BYTES * (before - known.waiters.len());
-            return Verdicts::new();
+            return ClaimDecisions::new();
         }
         if known.waiters.is_empty() {
             self.bytes -= name_bytes(name);
             entry.remove();
             self.shrink();
-            return Verdicts::new();
+            return ClaimDecisions::new();
         }
         self.bytes -= WAITER_BYTES;
         known.holder = known.waiters.remove(0);
         known.is_going = false;
-        let mut verdicts: Verdicts = smallvec![Verdict::Granted(known.holder)];
+        let mut decisions: ClaimDecisions = smallvec![ClaimDecision::Granted(known.holder)];
         if !known.waiters.is_empty() {
-            verdicts.extend(known.evict_holder());
+            decisions.extend(known.evict_holder());
         }
-        verdicts
+        decisions
     }
 
     /// Who holds the user `name`, if anybody does.
@@ -257,11 +257,11 @@ impl Name {
     }
 
     /// Tells the holder to go, unless it has been told.
-    fn evict_holder(&mut self) -> Option<Verdict> {
+    fn evict_holder(&mut self) -> Option<ClaimDecision> {
         if std::mem::replace(&mut self.is_going, true) {
             return None;
         }
-        Some(Verdict::Evict(self.holder))
+        Some(ClaimDecision::Evict(self.holder))
     }
 }
 
@@ -300,7 +300,7 @@ const _: () = assert!(size_of::<Name>() == 56);
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{Evict, Granted, NoRoom, Refused};
+    use super::ClaimDecision::{Evict, Granted, NoRoom, Refused};
     use super::*;
     use crate::vocabulary::id::ConnectionId;
     use campanile_tests::prng::Prng;
@@ -435,7 +435,7 @@ mod tests {
         );
         assert_eq!(claims.waiters_count(0, b"jack"), 1);
 
-        let mut claims = Claims::new(HashSeed([1, 2]), 0);
+        let mut claims = ClaimTable::new(HashSeed([1, 2]), 0);
         claims.claim(0, b"jack", session(1), false, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(2), false, usize::MAX)[..],
@@ -467,7 +467,7 @@ mod tests {
         const WAITERS_MAX: usize = 3;
         for seed in 0..60 {
             let mut prng = Prng::from_seed(seed);
-            let mut claims = Claims::new(HashSeed([seed, 7]), WAITERS_MAX);
+            let mut claims = ClaimTable::new(HashSeed([seed, 7]), WAITERS_MAX);
             let mut model: BTreeMap<(u16, u8), Queue> = BTreeMap::new();
             for _ in 0..600 {
                 let namespace = u16::try_from(prng.range(0, 1)).expect("small");
@@ -533,7 +533,7 @@ mod tests {
         yields: bool,
         /// Claims (`true`) and releases on their way home.
         sent: VecDeque<bool>,
-        verdicts: VecDeque<Verdict>,
+        decisions: VecDeque<ClaimDecision>,
     }
 
     /// Sessions that claim one name and come and go while letters take their time.
@@ -542,20 +542,20 @@ mod tests {
         let (mut granted_all, mut evicted_all) = (0, 0);
         for seed in 0..200 {
             let mut prng = Prng::from_seed(seed);
-            let mut claims = Claims::new(HashSeed([seed, 8]), 4);
+            let mut claims = ClaimTable::new(HashSeed([seed, 8]), 4);
             let mut clients: Vec<Client> = (0..12)
                 .map(|_| Client {
                     life: Life::Unborn,
                     yields: prng.chance(1, 4),
                     sent: VecDeque::new(),
-                    verdicts: VecDeque::new(),
+                    decisions: VecDeque::new(),
                 })
                 .collect();
             let (mut claimed, mut granted) = (Vec::new(), Vec::new());
             let mut evicted = BTreeSet::new();
             let quiet = |clients: &[Client]| {
                 let mut clients = clients.iter();
-                clients.all(|client| client.sent.is_empty() && client.verdicts.is_empty())
+                clients.all(|client| client.sent.is_empty() && client.decisions.is_empty())
             };
             for step in 0.. {
                 if step >= 200 && quiet(&clients) {
@@ -575,17 +575,19 @@ mod tests {
                         client.sent.push_back(false);
                     }
                 } else if what == 2 {
-                    let verdicts = match client.sent.pop_front() {
+                    let decisions = match client.sent.pop_front() {
                         Some(true) => {
                             claimed.push(index);
                             claims.claim(0, b"jack", session(index), client.yields, usize::MAX)
                         }
                         Some(false) => claims.release(0, b"jack", session(index)),
-                        None => Verdicts::new(),
+                        None => ClaimDecisions::new(),
                     };
-                    for verdict in verdicts {
+                    for verdict in decisions {
                         let (Granted(id) | Refused(id) | NoRoom(id) | Evict(id)) = verdict;
-                        clients[id.connection().index()].verdicts.push_back(verdict);
+                        clients[id.connection().index()]
+                            .decisions
+                            .push_back(verdict);
                         if let Granted(id) = verdict {
                             granted.push(id.connection().slot());
                         }
@@ -594,7 +596,7 @@ mod tests {
                         }
                     }
                 } else if what == 3 {
-                    hear(client);
+                    receive(client);
                 }
                 claims.invariants();
                 let speaking = clients
@@ -626,8 +628,8 @@ mod tests {
         );
     }
 
-    fn hear(client: &mut Client) {
-        let verdict = client.verdicts.pop_front();
+    fn receive(client: &mut Client) {
+        let verdict = client.decisions.pop_front();
         match (client.life, verdict) {
             (Life::Asking, Some(Granted(_))) => client.life = Life::Speaking,
             (Life::Asking, Some(Refused(_))) => client.life = Life::Over,
@@ -673,8 +675,8 @@ mod tests {
         assert!(moved(HomeKey([3, 4]), 1) > 700);
     }
 
-    fn claims(waiters_max: usize) -> Claims {
-        Claims::new(HashSeed([1, 2]), waiters_max)
+    fn claims(waiters_max: usize) -> ClaimTable {
+        ClaimTable::new(HashSeed([1, 2]), waiters_max)
     }
 
     fn session(number: u32) -> SessionId {

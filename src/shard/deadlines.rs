@@ -5,7 +5,7 @@
 
 use super::connection::{HttpPhase, Phase};
 use super::core::Shard;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
 
@@ -22,8 +22,8 @@ impl Shard {
     }
 
     /// Says whether sessions are not read for now, so that none counts as silent.
-    pub fn set_input_held(&mut self, is_held: bool) {
-        self.is_input_held = is_held;
+    pub fn set_reads_paused(&mut self, is_held: bool) {
+        self.are_reads_paused = is_held;
     }
 
     /// Fires every deadline that has come at `until`: all that had arrived then was handled.
@@ -79,16 +79,16 @@ impl Shard {
             }
             Phase::Open => {
                 let route = &self.settings.routes[usize::from(connection.route)];
-                if connection.is_waiting() || self.is_input_held {
+                if connection.is_waiting() || self.are_reads_paused {
                     connection.last_input = now;
                 }
                 let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= until);
                 if is_due(connection.idle_due(route, resumed_at)) {
-                    self.end(id, End::IdleTimeout);
+                    self.end(id, CloseCause::IdleTimeout);
                 } else if is_message_late {
-                    self.end(id, End::MessageTimeout);
+                    self.end(id, CloseCause::MessageTimeout);
                 } else if is_due(connection.registration_due(route, resumed_at)) {
-                    self.end(id, End::RegistrationTimeout);
+                    self.end(id, CloseCause::RegistrationTimeout);
                 } else {
                     if is_due(connection.ping_due(route)) {
                         connection.last_ping = now;

@@ -1,28 +1,28 @@
-//! Who is to be sent to next: the sessions that are owed something, in the order in which they
-//! became so.
+//! Send queues: the sessions with pending bytes, in FIFO order. The urgent queue goes first.
 //!
-//! There are two queues, and the urgent one goes first: what a session itself has asked for does
-//! not wait behind a publication to ten thousand others. A session stands in each of them at most
-//! once. Whether it is still owed something is looked at when its turn comes.
+//! Replies and control frames are urgent, so that they do not wait behind a publication to ten
+//! thousand other sessions. A session is in each queue at most once. The caller of
+//! [`DirtyQueues::pop`]
+//! checks whether bytes are still pending.
 
 use super::outbox::{Marks, Outbox};
 
-/// The slots of the sessions to be sent to.
+/// The send queues of a shard, by slot.
 #[derive(Debug, Default)]
 pub(super) struct DirtyQueues {
     usual: SlotQueue,
     urgent: SlotQueue,
 }
 
-/// Slots, first in, first out.
+/// A FIFO of slots.
 ///
 /// ```text
 ///   slots  [ . . . 17 4 9 ]
 ///                  ^ next
 /// ```
 ///
-/// A turn fills it and empties it, so it is a list that is read from the front and starts over when
-/// all of it was read.
+/// A turn usually fills and empties it, so it is a list with a read position, which restarts when
+/// the whole list was read.
 #[derive(Debug, Default)]
 struct SlotQueue {
     slots: Vec<u32>,
@@ -30,7 +30,7 @@ struct SlotQueue {
 }
 
 impl DirtyQueues {
-    /// Queues a session that is owed something, unless it is queued or being sent to.
+    /// Queues a session with pending bytes, unless it is queued or a send is in flight.
     #[inline]
     pub(super) fn mark(&mut self, outbox: &mut Outbox, slot: u32) {
         if !outbox.marks.have(Marks::LENT_OR_QUEUED) {
@@ -39,14 +39,14 @@ impl DirtyQueues {
         }
     }
 
-    /// The same for one that is known not to be queued nor being sent to.
+    /// Queues a session whose outbox was [idle](Outbox::is_idle).
     #[inline]
     pub(super) fn mark_idle(&mut self, outbox: &mut Outbox, slot: u32) {
         outbox.marks = Marks::QUEUED;
         self.usual.push(slot);
     }
 
-    /// [`DirtyQueues::mark`] in the queue that goes first.
+    /// Queues a session as urgent, unless it is queued as urgent or a send is in flight.
     pub(super) fn mark_urgent(&mut self, outbox: &mut Outbox, slot: u32) {
         if !outbox.marks.have(Marks::LENT_OR_URGENT) {
             outbox.marks.set(Marks::QUEUED_URGENT);
@@ -54,7 +54,7 @@ impl DirtyQueues {
         }
     }
 
-    /// Who is next, and the mark of the queue in which it stood; the caller is to clear it.
+    /// Removes and returns the next slot, and the flag of its queue, which the caller clears.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<(u32, Marks)> {
         if !self.urgent.is_empty() {
@@ -65,12 +65,12 @@ impl DirtyQueues {
         Some((slot, Marks::QUEUED))
     }
 
-    /// Whether nobody is queued.
+    /// Returns whether both queues are empty.
     pub(super) fn is_empty(&self) -> bool {
         self.usual.is_empty() && self.urgent.is_empty()
     }
 
-    /// Gives back the memory of queues in which nobody stands.
+    /// Frees the queues' memory if both are empty.
     pub(super) fn free_spare(&mut self) {
         if self.is_empty() {
             *self = Self::default();
@@ -102,7 +102,7 @@ impl SlotQueue {
         self.slots.push(slot);
     }
 
-    /// The list is full. If half of it was read, that half is room enough; else there will be more.
+    /// Makes room in a full list: removes the read part if it is more than half, else grows.
     #[cold]
     fn make_room(&mut self) {
         if self.next > self.slots.len() / 2 {
@@ -119,7 +119,7 @@ mod tests {
     use campanile_tests::prng::Prng;
     use std::collections::VecDeque;
 
-    /// Random marks and turns against two plain queues; what is read takes no memory for long.
+    /// Compares random operations with two plain queues, and checks that read entries are reused.
     #[test]
     fn agrees_with_two_plain_queues() {
         for seed in 0..50 {

@@ -4,12 +4,12 @@ use super::connection::Phase;
 use super::core::{CloseStep, Shard};
 use super::reports::ReportedEvent;
 use super::unfinished::kept_bytes;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 
 impl Shard {
     /// Ends one session, if it is one and has not begun to end.
-    pub fn end_session(&mut self, id: ConnectionId, end: End) {
+    pub fn close_session(&mut self, id: ConnectionId, end: CloseCause) {
         if self.is_open(id) {
             self.end(id, end);
         }
@@ -17,9 +17,9 @@ impl Shard {
 
     /// Ends one session, if it is one and has not begun to end, with a code and a reason of the
     /// caller's: one that may be sent (RFC 6455 7.4), and at most 123 bytes.
-    pub fn close_session(&mut self, id: ConnectionId, code: u16, reason: &str) {
+    pub fn close_session_with(&mut self, id: ConnectionId, code: u16, reason: &str) {
         if self.is_open(id) {
-            self.end_saying(id, End::Closed(code), reason);
+            self.close_with(id, CloseCause::Closed(code), reason);
         }
     }
 
@@ -55,13 +55,13 @@ impl Shard {
     }
 
     /// Cuts one connection, whatever it is doing.
-    pub fn cut(&mut self, id: ConnectionId, end: End) {
+    pub fn abort(&mut self, id: ConnectionId, end: CloseCause) {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
         match connection.phase {
             Phase::Open => {
-                self.leave(id, end);
+                self.detach(id, end);
                 self.finish(id);
             }
             Phase::Http(_) | Phase::Closing | Phase::Draining => self.finish(id),
@@ -70,22 +70,22 @@ impl Shard {
     }
 
     /// Cuts every connection, whatever it is doing: the end of the shard's life.
-    pub fn cut_all(&mut self) {
+    pub fn abort_all(&mut self) {
         let all: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
         for id in all {
-            self.cut(id, End::CloseGrace);
+            self.abort(id, CloseCause::CloseGrace);
         }
     }
 
     /// Ends a session: nobody reaches it any more, and its close frame is owed.
-    pub(super) fn end(&mut self, id: ConnectionId, end: End) {
+    pub(super) fn end(&mut self, id: ConnectionId, end: CloseCause) {
         let reason = end.reason();
-        self.end_saying(id, end, reason.as_str());
+        self.close_with(id, end, reason.as_str());
     }
 
     /// [`Shard::end`] with a reason of the caller's.
-    pub(super) fn end_saying(&mut self, id: ConnectionId, end: End, reason: &str) {
-        self.leave(id, end);
+    pub(super) fn close_with(&mut self, id: ConnectionId, end: CloseCause, reason: &str) {
+        self.detach(id, end);
         let peer_ended = self
             .connections
             .get(id)
@@ -97,7 +97,7 @@ impl Shard {
         }
 
         let connection = self.connections.get_mut(id).expect("it has just left");
-        if end == End::SlowConsumer {
+        if end == CloseCause::SlowConsumer {
             self.counters.bytes_dropped +=
                 u64::from(self.outboxes.drop_unsent(&mut connection.outbox));
         }
@@ -111,11 +111,11 @@ impl Shard {
     }
 
     /// Takes a session out of every list; what it is owed may still go out.
-    pub(super) fn leave(&mut self, id: ConnectionId, end: End) {
-        let sighting = if end == End::Shutdown {
+    pub(super) fn detach(&mut self, id: ConnectionId, end: CloseCause) {
+        let snapshot = if end == CloseCause::Shutdown {
             None
         } else {
-            self.sighting(id)
+            self.snapshot(id)
         };
         let connection = self.connections.get_mut(id).expect("what ends is there");
         assert!(connection.phase == Phase::Open, "a session ends once");
@@ -128,14 +128,14 @@ impl Shard {
         self.leave_channels(id, end);
         self.users.unbind_all(id.slot());
         self.kept.release(id.slot());
-        self.departures.extend(sighting);
+        self.departures.extend(snapshot);
         self.give_up_claim(id);
         if self.settings.routes[route].observes_ends {
             self.ended.push_back(SessionId::new(self.id, id));
         }
         self.sessions_count -= 1;
         self.counters.count_end(end);
-        self.report(id, ReportedEvent::Ended(end));
+        self.report(id, ReportedEvent::Closed(end));
         self.schedule(id);
     }
 
@@ -176,7 +176,7 @@ impl Shard {
     /// Keeps what batches hold within bounds; to be called after a flush, when only those who read
     /// slowly are behind. What they are owed is copied out of the shared batches, and if that is
     /// not enough, those who are owed most are cut.
-    pub fn relieve(&mut self) {
+    pub fn enforce_publication_limit(&mut self) {
         let bytes_max = self.settings.publication_bytes_max;
         if self.outboxes.batches.bytes_held() <= bytes_max {
             return;
@@ -210,7 +210,7 @@ impl Shard {
             let Some((share_bytes, id)) = behind.pop() else {
                 break;
             };
-            self.cut(id, End::SlowConsumer);
+            self.abort(id, CloseCause::SlowConsumer);
             held = held.saturating_sub(share_bytes);
         }
     }

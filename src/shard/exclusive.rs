@@ -1,33 +1,33 @@
 //! Users who may have one session only: how a session becomes the one, and stops being it.
 //!
-//! Each such user has a *home* shard, found by its name, whose [`Claims`] decide in the order in
+//! Each such user has a *home* shard, found by its name, whose [`ClaimTable`] decide in the order in
 //! which claims come. A newcomer's upgrade waits for the grant; the home grants only when the
 //! session that was the user's has been unbound on its own shard (see [`ClaimStep`]).
 //!
-//! [`Claims`]: super::claims::Claims
+//! [`ClaimTable`]: super::claims::ClaimTable
 
-use super::claims::{self, Verdict as Decision};
+use super::claims::{self, ClaimDecision};
 use super::connection::Phase;
 use super::core::Shard;
 use super::message::{ClaimMessage, ClaimStep, MailboxMessage};
 use super::room::text_bytes;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What has been decided about a connection that wants to be an exclusive user's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Verdict {
+pub struct ClaimResult {
     /// The connection.
     pub connection: ConnectionId,
     /// Whether it may.
-    pub ruling: Ruling,
+    pub outcome: ClaimOutcome,
 }
 
 /// The decisions there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ruling {
+pub enum ClaimOutcome {
     /// It is the user's now.
     Granted,
     /// The user has a session already, and newcomers yield.
@@ -107,14 +107,14 @@ impl Claimants {
 
 impl Shard {
     /// A connection in its HTTP phase wants to be the session of an exclusive user. What is decided
-    /// comes out of [`Shard::poll_verdict`], unless the connection gives up before.
+    /// comes out of [`Shard::poll_claim_result`], unless the connection gives up before.
     pub fn claim(&mut self, id: ConnectionId, namespace: u16, user: &str, yields: bool) {
         let session = SessionId::new(self.id, id);
         let bytes = claimant_bytes(user.as_bytes());
         if self.room_for(id).has(bytes, bytes).is_err() {
-            self.verdicts.push_back(Verdict {
+            self.claim_results.push_back(ClaimResult {
                 connection: id,
-                ruling: Ruling::NoRoom,
+                outcome: ClaimOutcome::NoRoom,
             });
             return;
         }
@@ -127,7 +127,7 @@ impl Shard {
         };
         let before = self.claimants.insert(id.slot(), claimant);
         assert!(before.is_none(), "{id} has claimed before");
-        self.tell_home(ClaimMessage {
+        self.send_to_home(ClaimMessage {
             namespace,
             user,
             session,
@@ -142,7 +142,7 @@ impl Shard {
             return;
         };
         if claimant.state != ClaimState::Lost {
-            self.tell_home(ClaimMessage {
+            self.send_to_home(ClaimMessage {
                 namespace: claimant.namespace,
                 user: claimant.user,
                 session: claimant.session,
@@ -161,7 +161,7 @@ impl Shard {
             match message.step {
                 ClaimStep::Claim { .. } | ClaimStep::Release => self.decide(&message),
                 ClaimStep::Granted | ClaimStep::Refused { .. } | ClaimStep::NoRoom => {
-                    self.hear_decision(&message);
+                    self.handle_decision(&message);
                 }
                 ClaimStep::Evict => self.evict(&message),
             }
@@ -169,7 +169,7 @@ impl Shard {
         }
     }
 
-    fn tell_home(&mut self, message: ClaimMessage) {
+    fn send_to_home(&mut self, message: ClaimMessage) {
         let home = claims::home(
             self.shards,
             self.settings.home_key,
@@ -208,10 +208,10 @@ impl Shard {
         };
         for decision in decisions {
             let (session, step) = match decision {
-                Decision::Granted(session) => (session, ClaimStep::Granted),
-                Decision::Evict(session) => (session, ClaimStep::Evict),
-                Decision::NoRoom(session) => (session, ClaimStep::NoRoom),
-                Decision::Refused(session) => {
+                ClaimDecision::Granted(session) => (session, ClaimStep::Granted),
+                ClaimDecision::Evict(session) => (session, ClaimStep::Evict),
+                ClaimDecision::NoRoom(session) => (session, ClaimStep::NoRoom),
+                ClaimDecision::Refused(session) => {
                     let ClaimStep::Claim { yields: is_held } = message.step else {
                         unreachable!("only a claim is refused")
                     };
@@ -234,29 +234,32 @@ impl Shard {
     }
 
     /// The home has decided about a connection of this shard.
-    fn hear_decision(&mut self, message: &ClaimMessage) {
+    fn handle_decision(&mut self, message: &ClaimMessage) {
         // Whoever has given up has said so, and the home hears it.
         let Some(claimant) = self.claimants.find(message.session) else {
             return;
         };
         assert_eq!(claimant.state, ClaimState::Waiting, "decided once");
         let connection = message.session.connection();
-        let ruling = match message.step {
+        let outcome = match message.step {
             ClaimStep::Granted => {
                 claimant.state = ClaimState::Granted;
-                Ruling::Granted
+                ClaimOutcome::Granted
             }
-            ClaimStep::Refused { is_held: true } => Ruling::Taken,
-            ClaimStep::NoRoom => Ruling::NoRoom,
+            ClaimStep::Refused { is_held: true } => ClaimOutcome::Taken,
+            ClaimStep::NoRoom => ClaimOutcome::NoRoom,
             ClaimStep::Refused { is_held: false }
             | ClaimStep::Claim { .. }
             | ClaimStep::Release
-            | ClaimStep::Evict => Ruling::Crowded,
+            | ClaimStep::Evict => ClaimOutcome::Crowded,
         };
-        if ruling != Ruling::Granted {
+        if outcome != ClaimOutcome::Granted {
             self.claimants.remove(connection.slot());
         }
-        self.verdicts.push_back(Verdict { connection, ruling });
+        self.claim_results.push_back(ClaimResult {
+            connection,
+            outcome,
+        });
     }
 
     /// A session of this shard is to make room for another.
@@ -273,10 +276,10 @@ impl Shard {
         let id = message.session.connection();
         let phase = self.connections.get(id).map(|connection| connection.phase);
         if phase == Some(Phase::Open) {
-            self.end(id, End::Replaced); // and gives up its claim
+            self.end(id, CloseCause::Replaced); // and gives up its claim
         } else {
             claimant.state = ClaimState::Lost;
-            self.tell_home(ClaimMessage {
+            self.send_to_home(ClaimMessage {
                 step: ClaimStep::Release,
                 ..message.clone()
             });

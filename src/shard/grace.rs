@@ -264,7 +264,7 @@ mod tests {
     fn a_peer_that_has_taken_everything_has_one_grace_to_end() {
         let mut shard = shard();
         let id = open(&mut shard);
-        shard.end_session(id, crate::vocabulary::close::End::Shutdown);
+        shard.close_session(id, crate::vocabulary::close::CloseCause::Shutdown);
         let close = shard.poll_send().expect("it is closed").1.len();
         shard.handle_sent(id, u32::try_from(close).expect("short"));
         assert_eq!(next_step(&mut shard), Some(CloseStep::Shutdown));

@@ -1,18 +1,18 @@
 //! How long a connection may take before it is a session: the phases of HTTP and their ends.
 //!
 //! ```text
-//!   accepted --> Head --> Body --> Answer --> Unread --> Idle --> Head --> ..
+//!   accepted --> Head --> Body --> Response --> Unread --> Idle --> Head --> ..
 //!                  \________\_________________\__________\________ expired: the host ends it
 //! ```
 //!
-//! Every phase but [`HttpPhase::Answer`] has a time limit. Head and body are bounded as a whole, so
+//! Every phase but [`HttpPhase::Response`] has a time limit. Head and body are bounded as a whole, so
 //! that a peer that trickles gains nothing; answers by the time since some of them were taken, as a
 //! large one may take long.
 
 use super::connection::{HttpPhase, Phase};
 use super::core::{CloseStep, Shard};
 use super::reports::ReportedEvent;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 
 impl Shard {
@@ -76,10 +76,10 @@ impl Shard {
     /// The phase of an HTTP connection has lasted too long.
     pub(super) fn expire_http(&mut self, id: ConnectionId, phase: HttpPhase) {
         let end = match phase {
-            HttpPhase::Head => Some(End::HandshakeTimeout),
-            HttpPhase::Body => Some(End::BodyTimeout),
+            HttpPhase::Head => Some(CloseCause::HandshakeTimeout),
+            HttpPhase::Body => Some(CloseCause::BodyTimeout),
             // An answer has no limit, and the last ones a grace of their own (`grace.rs`).
-            HttpPhase::Answer | HttpPhase::Idle | HttpPhase::Last => None,
+            HttpPhase::Response | HttpPhase::Idle | HttpPhase::Last => None,
             HttpPhase::Unread => {
                 self.counters.answers_unread += 1;
                 None
@@ -87,7 +87,7 @@ impl Shard {
         };
         if let Some(end) = end {
             self.counters.count_end(end);
-            self.report(id, ReportedEvent::Ended(end));
+            self.report(id, ReportedEvent::Closed(end));
         }
         self.expired.push_back((id, phase));
     }

@@ -2,7 +2,7 @@
 
 use super::connection::Phase;
 use super::core::{SessionStatistics, Shard};
-use super::presence::WATCHERS;
+use super::presence::TAP_CHANNEL;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::public_id::PublicId;
 
@@ -58,7 +58,7 @@ impl Shard {
     /// The channels of a session, in the order in which it joined them.
     pub fn channels_of(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
         let names = self.channels.of_slot(id.slot());
-        names.filter(|&name| name != WATCHERS)
+        names.filter(|&name| name != TAP_CHANNEL)
     }
 
     /// The users a session speaks for, each with the event it registered for.
@@ -69,7 +69,7 @@ impl Shard {
     /// The channels of a namespace that somebody on this shard is on, with how many are.
     pub fn channels(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
         let names = self.channels.names(namespace);
-        names.filter(|&(name, _)| name != WATCHERS)
+        names.filter(|&(name, _)| name != TAP_CHANNEL)
     }
 
     /// The sessions of this shard on a channel.

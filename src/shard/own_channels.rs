@@ -39,7 +39,7 @@ impl Shard {
 
         // Nobody is ended in between: that could end others that are still to be given something.
         let (mut reached, mut slow) =
-            self.give_to(&with_channel(publication, ""), others.into_iter());
+            self.fan_out_to(&with_channel(publication, ""), others.into_iter());
         let is_same = |one: &(Option<u32>, u32), other: &(Option<u32>, u32)| {
             one.0.is_some() && one.0 == other.0
         };
@@ -50,11 +50,11 @@ impl Shard {
                 None => self.id_of_slot(slot),
             };
             let slots = sessions.iter().map(|&(_, slot)| slot);
-            let (more, behind) = self.give_to(&with_channel(publication, &name), slots);
+            let (more, behind) = self.fan_out_to(&with_channel(publication, &name), slots);
             reached += more;
             slow.extend(behind);
         }
-        self.end_delivery(reached, &slow);
+        self.finish_publication(reached, &slow);
         reached
     }
 
@@ -67,7 +67,7 @@ impl Shard {
             Audience::Session(session) => self.names_channels(session.connection().slot()),
             Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
                 let mut routes = routes.iter().filter(|route| route.namespace == namespace);
-                routes.any(|route| route.dialect.habits().names_channels)
+                routes.any(|route| route.dialect.spec().names_channels)
             }
         }
     }
@@ -106,7 +106,7 @@ impl Shard {
             .filter(|session| session.is_open())
             .is_some_and(|session| {
                 let route = &self.settings.routes[usize::from(session.route)];
-                route.dialect.habits().names_channels
+                route.dialect.spec().names_channels
             })
     }
 
@@ -133,13 +133,13 @@ mod tests {
     use super::*;
     use crate::codec::json::Scratch;
     use crate::config::Config;
-    use crate::dialect::{Dialect, Habits, Intents, Options, Refusal};
+    use crate::dialect::{DecodeError, Dialect, DialectSpec, Intents, Options};
     use crate::gateway::shard_settings;
     use crate::shard::CloseStep;
     use crate::shard::hash::HashSeed;
     use crate::vocabulary::content::Data;
     use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-    use crate::ws::Kind;
+    use crate::ws::MessageType;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -155,29 +155,34 @@ mod tests {
             "bracketed"
         }
 
-        fn habits(&self) -> Habits {
-            Habits {
+        fn spec(&self) -> DialectSpec {
+            DialectSpec {
                 names_channels: true,
-                ..Habits::default()
+                ..DialectSpec::default()
             }
         }
 
         fn decode<'m>(
             &self,
-            _: Kind,
+            _: MessageType,
             _: &'m mut [u8],
             _: &Options,
             _: &'m mut Scratch,
             _: &mut Intents<'m>,
-        ) -> Result<(), Refusal> {
+        ) -> Result<(), DecodeError> {
             Ok(())
         }
 
-        fn encode(&self, publication: &Publication<'_>, _: &Options, out: &mut Vec<u8>) -> Kind {
+        fn encode_publication(
+            &self,
+            publication: &Publication<'_>,
+            _: &Options,
+            out: &mut Vec<u8>,
+        ) -> MessageType {
             WORDED.fetch_add(1, Ordering::Relaxed);
             let channel = publication.content.channel.given();
             out.extend_from_slice(format!("[{channel}]").as_bytes());
-            Kind::Text
+            MessageType::Text
         }
     }
 

@@ -5,7 +5,7 @@ use super::core::{SessionStatistics, Shard};
 use super::message::MailboxMessage;
 use super::room::{NoRoom, Room};
 use crate::dialect::Presence;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Content, Data, Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::public_id::PublicId;
@@ -25,12 +25,12 @@ pub enum Joined {
     /// There is no room for the channel's name.
     NoRoom(NoRoom),
     /// The channel's name is empty or too long, or the session has ended.
-    Refused,
+    Invalid,
 }
 
 /// A session, at one moment, as it is told of to those who are shown its namespace's traffic.
 #[derive(Clone, Debug)]
-pub struct Sighting {
+pub struct SessionSnapshot {
     /// The session.
     pub session: SessionId,
     /// Its public id.
@@ -50,7 +50,7 @@ impl From<Joined> for Outcome {
             Joined::Before => Self::Denied(Denial::AlreadyJoined),
             Joined::TooManyChannels => Self::Denied(Denial::TooManyChannels),
             Joined::NoRoom(no_room) => Self::Denied(no_room.denial()),
-            Joined::Refused => Self::Denied(Denial::NoSuchChannel),
+            Joined::Invalid => Self::Denied(Denial::NoSuchChannel),
         }
     }
 }
@@ -60,10 +60,10 @@ impl Shard {
     /// is there already stays there, and the others are told again.
     pub fn join(&mut self, id: ConnectionId, channel: &str) -> Joined {
         let Some(connection) = self.connections.get(id) else {
-            return Joined::Refused;
+            return Joined::Invalid;
         };
         if !self.is_open(id) || channel.is_empty() || channel.len() > self.settings.name_bytes_max {
-            return Joined::Refused;
+            return Joined::Invalid;
         }
         let namespace = self.settings.routes[usize::from(connection.route)].namespace;
         let channels_max = self.settings.channels_per_session_max;
@@ -105,14 +105,14 @@ impl Shard {
 
     /// Takes a session that ends off all its channels, and tells the others there, unless everybody
     /// ends.
-    pub(super) fn leave_channels(&mut self, id: ConnectionId, end: End) {
+    pub(super) fn leave_channels(&mut self, id: ConnectionId, end: CloseCause) {
         let route = usize::from(self.connections.get(id).expect("it ends").route);
         let route = &self.settings.routes[route];
-        let everybody_ends = matches!(end, End::Shutdown | End::CloseGrace);
-        let is_watching = route.watches;
-        let is_heard = route.dialect.habits().announces && !everybody_ends;
+        let everybody_ends = matches!(end, CloseCause::Shutdown | CloseCause::CloseGrace);
+        let is_watching = route.is_tap;
+        let is_heard = route.dialect.spec().announces && !everybody_ends;
         if is_watching {
-            self.watch(id, false);
+            self.change_taps(id, false);
         }
         let heard: Vec<Box<[u8]>> = if is_heard {
             self.channels.of_slot(id.slot()).map(Into::into).collect()
@@ -142,7 +142,7 @@ impl Shard {
         let settings = Arc::clone(&self.settings);
         let connection = self.connections.get(id).expect("just seen");
         let route = &settings.routes[usize::from(connection.route)];
-        if !route.dialect.habits().announces {
+        if !route.dialect.spec().announces {
             return;
         }
         let who = self.name_of(id).expect("just seen");
@@ -151,7 +151,7 @@ impl Shard {
             who: &who,
             connected,
         };
-        let Some(event) = route.dialect.announce(presence, &mut json) else {
+        let Some(event) = route.dialect.encode_presence(presence, &mut json) else {
             return;
         };
         let content = Content {
@@ -169,42 +169,42 @@ impl Shard {
     }
 
     /// A session is shown the traffic of its namespace from now on.
-    pub(super) fn begin_watching(&mut self, id: ConnectionId) {
-        self.watch(id, true);
+    pub(super) fn open_tap(&mut self, id: ConnectionId) {
+        self.change_taps(id, true);
         let namespace = self.namespace_of(id);
-        let joined = self
-            .channels
-            .join(id.slot(), namespace, WATCHERS, u32::MAX, Room::UNBOUNDED);
+        let joined =
+            self.channels
+                .join(id.slot(), namespace, TAP_CHANNEL, u32::MAX, Room::UNBOUNDED);
         joined.expect("a new session is on no channel");
     }
 
-    fn watch(&mut self, id: ConnectionId, more: bool) {
+    fn change_taps(&mut self, id: ConnectionId, more: bool) {
         let namespace = self.namespace_of(id);
-        self.count_watchers(namespace, more);
-        self.tell_others(|| MailboxMessage::Watchers { namespace, more });
+        self.count_taps(namespace, more);
+        self.send_to_other_shards(|| MailboxMessage::Taps { namespace, more });
     }
 
-    pub(super) fn count_watchers(&mut self, namespace: u16, more: bool) {
-        let count = &mut self.watchers[usize::from(namespace)];
+    pub(super) fn count_taps(&mut self, namespace: u16, more: bool) {
+        let count = &mut self.taps[usize::from(namespace)];
         *count = if more { *count + 1 } else { *count - 1 };
     }
 
     /// Whether somebody, on any shard, is shown the traffic of a namespace.
     #[must_use]
-    pub fn is_watched(&self, namespace: u16) -> bool {
-        self.watchers[usize::from(namespace)] > 0
+    pub fn has_taps(&self, namespace: u16) -> bool {
+        self.taps[usize::from(namespace)] > 0
     }
 
     /// An open session as it is now; `None` if nobody is shown its namespace's traffic, or it is
     /// itself somebody who is.
     #[must_use]
-    pub fn sighting(&self, id: ConnectionId) -> Option<Sighting> {
+    pub fn snapshot(&self, id: ConnectionId) -> Option<SessionSnapshot> {
         let connection = self.connections.get(id)?;
         let route = &self.settings.routes[usize::from(connection.route)];
-        if route.watches || !self.is_watched(route.namespace) {
+        if route.is_tap || !self.has_taps(route.namespace) {
             return None;
         }
-        Some(Sighting {
+        Some(SessionSnapshot {
             session: SessionId::new(self.id, id),
             public_id: self.public_id(id)?,
             namespace: route.namespace,
@@ -214,10 +214,10 @@ impl Shard {
     }
 
     /// Shows something to whoever is shown the traffic of a namespace.
-    pub fn show(&mut self, namespace: u16, content: &Content<'_>) {
+    pub fn publish_to_taps(&mut self, namespace: u16, content: &Content<'_>) {
         let audience = Audience::Channel {
             namespace,
-            name: WATCHERS,
+            name: TAP_CHANNEL,
             except: &[],
         };
         self.publish(audience, content, None);
@@ -244,4 +244,4 @@ impl Shard {
 }
 
 /// The channel of those who are shown all traffic. No client can name it: it is not UTF-8.
-pub(super) const WATCHERS: &[u8] = b"\xff";
+pub(super) const TAP_CHANNEL: &[u8] = b"\xff";

@@ -1,81 +1,81 @@
-//! What a shard must find out, or have done, by somebody outside it.
+//! Requests from a shard to its host, and the host's responses.
 //!
-//! A question names its session and owns its data, so that it can be answered in any order, also
-//! after the session is gone.
+//! A request names its session and owns its data, so the host may respond in any order, also after
+//! the session has ended.
 
 use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::id::SessionId;
 use bytes::Bytes;
 
-/// What the shard must find out from somebody outside it.
+/// A request from a shard to its host.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Question {
-    /// The session that waits for the answer.
+pub struct HostRequest {
+    /// The session that waits for the response.
     pub session: SessionId,
-    /// Index of its route.
+    /// Index of the session's route.
     pub route: u16,
-    /// What is asked.
-    pub ask: Ask,
+    /// The request itself.
+    pub ask: HostRequestKind,
 }
 
-/// A call on its way to whoever handles it.
+/// A call, on its way to its handler. Owns the data of a [`Call`](crate::dialect::Call).
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Request {
-    /// What the answer must repeat.
+pub struct OwnedCall {
+    /// The data that the outcome repeats.
     pub correlation: Correlation,
-    /// Who the client says it is; empty if it says nothing. Not to be believed.
+    /// The user that the client names, unverified; empty if it names none.
     pub from: Box<str>,
-    /// Its data as they came; `None` if it has none.
+    /// The call's data as received; `None` if it has none.
     pub data: Option<Bytes>,
 }
 
-/// The kinds of question.
+/// The kinds of request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Ask {
-    /// May the session join this channel, whose rule is [`super::settings::ChannelRule::Ask`]?
+pub enum HostRequestKind {
+    /// May the session join this channel? Its rule is [`super::settings::ChannelRule::AskHost`].
     Join {
         /// The channel.
         channel: Box<str>,
-        /// What the answer must repeat.
+        /// The data that the outcome repeats.
         correlation: Correlation,
     },
-    /// Handle this.
-    Call(Request),
+    /// Handle this call.
+    Call(OwnedCall),
     /// Which user does this token name?
     User {
-        /// As the client sent it.
+        /// The token as the client sent it.
         token: Box<str>,
-        /// What the session wants to hear, once it speaks for that user.
+        /// The event that the session registers for.
         event: Box<str>,
     },
 }
 
-/// What became of a question.
+/// The host's response to a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
-    /// Everything that had to be done before its first message has been done.
+pub enum HostResponse {
+    /// Everything that precedes the session's first message is done: its messages are read now.
     Opened,
-    /// The session may join, or not.
+    /// Whether the session may join.
     Join {
-        /// Whether it may.
+        /// Whether the session may join.
         allowed: bool,
-        /// The channel of the question.
+        /// The channel of the request.
         channel: Box<str>,
-        /// That of the question.
+        /// The correlation of the request.
         correlation: Correlation,
     },
     /// The call was handled.
     Call {
-        /// What became of it.
+        /// The result of the call.
         outcome: Outcome,
-        /// That of the question.
+        /// The correlation of the request.
         correlation: Correlation,
     },
-    /// The token names this user; `None` if it names nobody.
+    /// The user of the token.
     User {
-        /// The user's name.
+        /// The user's name; `None` if the token is invalid.
         user: Option<Box<str>>,
-        /// The event of the question.
+        /// The event of the request.
         event: Box<str>,
     },
 }

@@ -10,7 +10,7 @@
 //! depend on what others do.
 
 use super::core::Shard;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::Denial;
 use crate::vocabulary::id::ConnectionId;
 
@@ -63,10 +63,10 @@ impl NoRoom {
 
     /// How a session ends whose language has none.
     #[must_use]
-    pub fn end(self) -> End {
+    pub fn end(self) -> CloseCause {
         match self {
-            Self::Session => End::TooManyNames,
-            Self::Shard => End::NamesFull,
+            Self::Session => CloseCause::TooManyNames,
+            Self::Shard => CloseCause::NamesFull,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::connection::{Connection, Phase};
 use super::core::Shard;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
 use crate::ws::{Decoder, Event, TextCheck};
@@ -31,7 +31,7 @@ impl Shard {
         id: ConnectionId,
         input: &'m mut [u8],
         bytes_max: usize,
-    ) -> Result<(usize, Option<Event<'m>>), End> {
+    ) -> Result<(usize, Option<Event<'m>>), CloseCause> {
         let kept = &mut self.unfinished[id.index()];
         let held = kept_bytes(kept.as_deref());
         let mut new = Decoder::new();
@@ -55,20 +55,20 @@ impl Shard {
         if self.unfinished[id.index()].is_some() {
             self.check_text(id)?;
         }
-        step.map_err(End::Protocol)
+        step.map_err(CloseCause::Protocol)
     }
 
     /// Looks at what has come of an unfinished text, if the session's language wants to know.
-    fn check_text(&mut self, id: ConnectionId) -> Result<(), End> {
+    fn check_text(&mut self, id: ConnectionId) -> Result<(), CloseCause> {
         let connection = self.connections.get(id).expect("its input is being read");
         let route = &self.settings.routes[usize::from(connection.route)];
         let Some(unfinished) = &mut self.unfinished[id.index()] else {
             return Ok(());
         };
-        let is_wanted = route.dialect.habits().checks_text;
+        let is_wanted = route.dialect.spec().checks_text;
         let text = unfinished.decoder.unfinished_text();
         if is_wanted && !unfinished.text.is_text(text) {
-            return Err(End::InvalidText);
+            return Err(CloseCause::InvalidText);
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Shard {
     /// still: it begins anew each time that the session is looked at.
     pub(super) fn is_message_late(&mut self, id: ConnectionId, until: Tick) -> bool {
         let now = self.now;
-        let is_read = !self.is_input_held && !self.is_held(id);
+        let is_read = !self.are_reads_paused && !self.is_read_paused(id);
         match &mut self.unfinished[id.index()] {
             Some(_) if is_read => self.message_due(id).is_some_and(|due| due <= until),
             Some(unfinished) => {
@@ -117,7 +117,7 @@ impl Shard {
 
     /// Keeps what unfinished messages and, outside the shard, `bodies_bytes` of unfinished requests
     /// hold within bounds: the sessions with the largest are ended until it fits.
-    pub fn bound_partial_bytes(&mut self, bodies_bytes: usize) {
+    pub fn enforce_partial_limit(&mut self, bodies_bytes: usize) {
         while self.partial_bytes > 0
             && self.partial_bytes + bodies_bytes > self.settings.partial_bytes_max
         {
@@ -128,7 +128,7 @@ impl Shard {
                 .map(|(id, _)| id);
             self.end(
                 largest.expect("somebody holds those bytes"),
-                End::PartialBytes,
+                CloseCause::PartialBytes,
             );
         }
     }

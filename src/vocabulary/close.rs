@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum CloseCause {
     /// The client sent a close frame, with this code or none. The same is sent back, without its
     /// reason.
     ClientClosed(Option<u16>),
@@ -72,7 +72,7 @@ pub(crate) fn may_close(code: u16, reason: &str) -> bool {
 /// The codes that [`may_close`] takes, in words.
 pub(crate) const CODES: &str = "1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";
 
-impl End {
+impl CloseCause {
     /// Its row of the table.
     fn row(self) -> Row {
         use ComeBack::{No, Yes};
@@ -181,7 +181,7 @@ impl Row {
     }
 }
 
-impl From<ProtocolError> for End {
+impl From<ProtocolError> for CloseCause {
     /// A message over the limit is an end of its own; everything else is a broken protocol.
     fn from(error: ProtocolError) -> Self {
         match error {
@@ -413,7 +413,7 @@ impl Eq for Reason {}
 
 const _: () = {
     assert!(size_of::<ProtocolError>() <= 8);
-    assert!(size_of::<End>() <= 8);
+    assert!(size_of::<CloseCause>() <= 8);
     assert!(REASON_BYTES_MAX <= u8::MAX as usize);
 };
 
@@ -423,37 +423,38 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// One of each. A new end does not compile until it is looked at here.
-    fn next(end: Option<End>) -> Option<End> {
+    fn next(end: Option<CloseCause>) -> Option<CloseCause> {
         let Some(end) = end else {
-            return Some(End::ClientClosed(Some(1000)));
+            return Some(CloseCause::ClientClosed(Some(1000)));
         };
         Some(match end {
-            End::ClientClosed(_) => End::Protocol(ProtocolError::LengthTopBit),
-            End::Protocol(_) => End::TooBig,
-            End::TooBig => End::InvalidText,
-            End::InvalidText => End::SlowConsumer,
-            End::SlowConsumer => End::PartialBytes,
-            End::PartialBytes => End::IdleTimeout,
-            End::IdleTimeout => End::MessageTimeout,
-            End::MessageTimeout => End::RegistrationTimeout,
-            End::RegistrationTimeout => End::TooManyNames,
-            End::TooManyNames => End::NamesFull,
-            End::NamesFull => End::Replaced,
-            End::Replaced => End::Shutdown,
-            End::Shutdown => End::Dropped,
-            End::Dropped => End::Closed(4000),
-            End::Closed(_) => End::Malformed,
-            End::Malformed => End::HandlerFailed,
-            End::HandlerFailed => End::HandshakeTimeout,
-            End::HandshakeTimeout => End::BodyTimeout,
-            End::BodyTimeout => End::Reset,
-            End::Reset => End::CloseGrace,
-            End::CloseGrace => return None,
+            CloseCause::ClientClosed(_) => CloseCause::Protocol(ProtocolError::LengthTopBit),
+            CloseCause::Protocol(_) => CloseCause::TooBig,
+            CloseCause::TooBig => CloseCause::InvalidText,
+            CloseCause::InvalidText => CloseCause::SlowConsumer,
+            CloseCause::SlowConsumer => CloseCause::PartialBytes,
+            CloseCause::PartialBytes => CloseCause::IdleTimeout,
+            CloseCause::IdleTimeout => CloseCause::MessageTimeout,
+            CloseCause::MessageTimeout => CloseCause::RegistrationTimeout,
+            CloseCause::RegistrationTimeout => CloseCause::TooManyNames,
+            CloseCause::TooManyNames => CloseCause::NamesFull,
+            CloseCause::NamesFull => CloseCause::Replaced,
+            CloseCause::Replaced => CloseCause::Shutdown,
+            CloseCause::Shutdown => CloseCause::Dropped,
+            CloseCause::Dropped => CloseCause::Closed(4000),
+            CloseCause::Closed(_) => CloseCause::Malformed,
+            CloseCause::Malformed => CloseCause::HandlerFailed,
+            CloseCause::HandlerFailed => CloseCause::HandshakeTimeout,
+            CloseCause::HandshakeTimeout => CloseCause::BodyTimeout,
+            CloseCause::BodyTimeout => CloseCause::Reset,
+            CloseCause::Reset => CloseCause::CloseGrace,
+            CloseCause::CloseGrace => return None,
         })
     }
 
-    fn all() -> Vec<End> {
-        let all: Vec<End> = std::iter::successors(next(None), |&end| next(Some(end))).collect();
+    fn all() -> Vec<CloseCause> {
+        let all: Vec<CloseCause> =
+            std::iter::successors(next(None), |&end| next(Some(end))).collect();
         assert_eq!(all.len(), 21);
         all
     }
@@ -502,7 +503,7 @@ mod tests {
                 assert_eq!(end.reason(), Reason::EMPTY, "{end:?}");
             }
         }
-        let empty = End::ClientClosed(None);
+        let empty = CloseCause::ClientClosed(None);
         assert!(empty.sends_close_frame());
         assert_eq!((empty.code(), empty.reason().as_str()), (None, ""));
     }
@@ -537,18 +538,18 @@ mod tests {
                 1002
             };
             assert_eq!(error.code(), expected);
-            assert_eq!(End::from(error).code(), Some(expected));
-            assert_eq!(End::from(error).reason(), error.reason());
+            assert_eq!(CloseCause::from(error).code(), Some(expected));
+            assert_eq!(CloseCause::from(error).reason(), error.reason());
         }
     }
 
     #[test]
     fn a_message_that_is_too_big_is_the_same_end_whoever_found_it() {
         let (found, wrapped) = (
-            End::from(ProtocolError::TooBig),
-            End::Protocol(ProtocolError::TooBig),
+            CloseCause::from(ProtocolError::TooBig),
+            CloseCause::Protocol(ProtocolError::TooBig),
         );
-        assert_eq!(found, End::TooBig);
+        assert_eq!(found, CloseCause::TooBig);
         assert_eq!(found.label(), wrapped.label());
         assert_eq!(found.reason(), wrapped.reason());
         assert_eq!(found.code(), wrapped.code());
@@ -603,15 +604,15 @@ mod tests {
             })
             .collect();
         let described = all().into_iter().map(|end| {
-            let code = if matches!(end, End::ClientClosed(_)) {
+            let code = if matches!(end, CloseCause::ClientClosed(_)) {
                 "its own".to_owned()
-            } else if matches!(end, End::Closed(_)) {
+            } else if matches!(end, CloseCause::Closed(_)) {
                 "as asked".to_owned()
             } else {
                 let code = end.code().map(|code| code.to_string());
                 code.unwrap_or_else(|| "none".to_owned())
             };
-            let reason = if matches!(end, End::Protocol(_)) {
+            let reason = if matches!(end, CloseCause::Protocol(_)) {
                 "what is wrong".to_owned()
             } else {
                 end.reason().to_string()

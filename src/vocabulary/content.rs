@@ -2,7 +2,7 @@
 //!
 //! A push, a reply and a failure are made of these, and each dialect words them in its own way. On
 //! the way through a shard everything is borrowed ([`Content`], [`Data`]); what waits, travels to
-//! another shard or comes from an embedder owns its bytes ([`Message`], [`Payload`]).
+//! another shard or comes from an embedder owns its bytes ([`Message`], [`OwnedData`]).
 //!
 //! ```text
 //!   Message { event "chat", data {"text":"hi"} }
@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 /// The two types of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageType {
     /// Opcode 1. Not checked for UTF-8.
     Text,
     /// Opcode 2.
@@ -102,7 +102,7 @@ pub struct Content<'c> {
 
 /// The body of a message, owned.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Payload {
+pub enum OwnedData {
     /// There is none.
     #[default]
     None,
@@ -114,7 +114,7 @@ pub enum Payload {
     Bytes(Bytes),
 }
 
-impl Payload {
+impl OwnedData {
     /// The same, borrowed.
     #[must_use]
     pub fn borrow(&self) -> Data<'_> {
@@ -152,7 +152,7 @@ impl Payload {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Message {
     pub(crate) event: Box<str>,
-    pub(crate) data: Payload,
+    pub(crate) data: OwnedData,
     pub(crate) from: Box<str>,
     pub(crate) channel: ChannelName<Box<str>>,
     pub(crate) correlation: Box<str>,
@@ -183,7 +183,7 @@ impl Message {
     pub fn copy(content: &Content<'_>) -> Self {
         Self {
             event: content.event.into(),
-            data: Payload::copy(content.data),
+            data: OwnedData::copy(content.data),
             from: content.from.into(),
             channel: match content.channel {
                 ChannelName::Given(name) => ChannelName::Given(name.into()),
@@ -206,13 +206,13 @@ pub struct Correlation {
     /// The channel that the client named; empty if it named none.
     pub channel: Box<str>,
     /// The type of frame that it came in.
-    pub kind: Kind,
+    pub kind: MessageType,
 }
 
 impl Correlation {
     /// That of a command and nothing else.
     #[must_use]
-    pub fn of(command: &str, kind: Kind) -> Self {
+    pub fn of(command: &str, kind: MessageType) -> Self {
         Self {
             command: command.into(),
             id: Box::default(),
@@ -310,7 +310,7 @@ pub struct Reply {
     /// The command of the reply, where it may differ from that of the request.
     pub(crate) event: Option<Box<str>>,
     /// Its body.
-    pub(crate) data: Payload,
+    pub(crate) data: OwnedData,
 }
 
 /// How a handler failed.
@@ -318,7 +318,7 @@ pub struct Reply {
 pub struct Failure {
     pub(crate) status: i64,
     pub(crate) text: Box<str>,
-    pub(crate) data: Payload,
+    pub(crate) data: OwnedData,
     pub(crate) cause: Cause,
 }
 

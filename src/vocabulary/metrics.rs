@@ -1,6 +1,6 @@
 //! What a shard counts, in plain integers that only it touches.
 
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use std::collections::BTreeMap;
 
 /// The counts of one shard since it started.
@@ -28,7 +28,7 @@ pub struct Counters {
     pub connections_evicted: u64,
     /// HTTP connections reset because they took none of their answers for too long.
     pub answers_unread: u64,
-    /// How sessions ended, by [`End::label`].
+    /// How sessions ended, by [`CloseCause::label`].
     pub ends: BTreeMap<&'static str, u64>,
     /// What was rejected, and why.
     pub rejections: Rejections,
@@ -71,7 +71,7 @@ impl Rejected {
 
 impl Counters {
     /// Counts one end.
-    pub fn count_end(&mut self, end: End) {
+    pub fn count_end(&mut self, end: CloseCause) {
         *self.ends.entry(end.label()).or_default() += 1;
     }
 

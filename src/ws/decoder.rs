@@ -12,7 +12,7 @@
 //! [`TextCheck`]: super::text_check::TextCheck
 
 use crate::vocabulary::close::{self, HeadFault, HeadFaults, ProtocolError};
-use crate::vocabulary::content::Kind;
+use crate::vocabulary::content::MessageType;
 use fastwebsockets::{OpCode, unmask};
 
 /// Where one connection's byte stream stands.
@@ -46,7 +46,7 @@ pub struct Decoder {
     /// The frame whose payload is being read.
     frame: Option<Frame>,
     /// The message that has begun and whose last frame has not been read to its end.
-    message: Option<Kind>,
+    message: Option<MessageType>,
 }
 
 /// What became complete.
@@ -55,7 +55,7 @@ pub enum Event<'m> {
     /// A message, of one frame or many.
     Message {
         /// The type that its first frame said.
-        kind: Kind,
+        kind: MessageType,
         /// Whether its first frame had RSV1 set; never, until an extension is negotiated.
         rsv1: bool,
         /// Its bytes, unmasked.
@@ -157,7 +157,7 @@ impl Decoder {
     /// What has come of a text message that has begun and not ended; empty if there is none.
     pub fn unfinished_text(&self) -> &[u8] {
         match (self.message, &self.partial) {
-            (Some(Kind::Text), Some(partial)) => &partial.message,
+            (Some(MessageType::Text), Some(partial)) => &partial.message,
             (Some(_) | None, _) => &[],
         }
     }
@@ -214,8 +214,8 @@ impl Decoder {
         let payload_bytes =
             usize::try_from(head.payload_bytes).map_err(|_| ProtocolError::TooBig)?;
         let kind = match head.frame.opcode {
-            OpCode::Text => Some(Kind::Text),
-            OpCode::Binary => Some(Kind::Binary),
+            OpCode::Text => Some(MessageType::Text),
+            OpCode::Binary => Some(MessageType::Binary),
             OpCode::Continuation => self.message,
             OpCode::Close | OpCode::Ping | OpCode::Pong => None,
         };

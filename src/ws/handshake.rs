@@ -25,7 +25,7 @@ pub type Accept = [u8; ACCEPT_BYTES];
 
 /// Why an upgrade request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum HandshakeError {
     /// `Connection` does not list `upgrade`.
     NoUpgradeInConnection,
     /// `Upgrade` does not list `websocket`.
@@ -44,7 +44,7 @@ pub enum Refusal {
     Body,
 }
 
-impl Refusal {
+impl HandshakeError {
     /// The status of the answer.
     pub fn status(self) -> u16 {
         match self {
@@ -75,10 +75,10 @@ pub fn judge<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
     origin_passes: impl FnOnce() -> bool,
-) -> Result<Accept, Refusal> {
+) -> Result<Accept, HandshakeError> {
     judge_request(method, headers.clone())?;
     if !origin_passes() {
-        return Err(Refusal::Origin);
+        return Err(HandshakeError::Origin);
     }
     judge_key(headers)
 }
@@ -87,18 +87,18 @@ pub fn judge<'h>(
 pub fn judge_request<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
-) -> Result<(), Refusal> {
+) -> Result<(), HandshakeError> {
     if !lists(headers.clone(), "connection", "upgrade") {
-        return Err(Refusal::NoUpgradeInConnection);
+        return Err(HandshakeError::NoUpgradeInConnection);
     }
     if !lists(headers.clone(), "upgrade", "websocket") {
-        return Err(Refusal::NoWebSocketInUpgrade);
+        return Err(HandshakeError::NoWebSocketInUpgrade);
     }
     if method != "GET" {
-        return Err(Refusal::NotGet);
+        return Err(HandshakeError::NotGet);
     }
     if !lists(headers, "sec-websocket-version", "13") {
-        return Err(Refusal::NotVersion13);
+        return Err(HandshakeError::NotVersion13);
     }
     Ok(())
 }
@@ -106,21 +106,21 @@ pub fn judge_request<'h>(
 /// Judges what comes after the origin, and answers the key. Of several keys the first counts.
 pub fn judge_key<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
-) -> Result<Accept, Refusal> {
+) -> Result<Accept, HandshakeError> {
     let key = values(headers.clone(), "sec-websocket-key")
         .next()
-        .ok_or(Refusal::NoKey)?;
-    let key = str::from_utf8(key).map_err(|_| Refusal::BadKey)?;
+        .ok_or(HandshakeError::NoKey)?;
+    let key = str::from_utf8(key).map_err(|_| HandshakeError::BadKey)?;
     let mut nonce = [0; NONCE_BYTES_ROOM];
     match KEY_BASE64.decode_slice(key, &mut nonce) {
         Ok(NONCE_BYTES) => {}
-        Ok(_) | Err(_) => return Err(Refusal::BadKey),
+        Ok(_) | Err(_) => return Err(HandshakeError::BadKey),
     }
 
     let has_body = values(headers.clone(), "content-length").any(|length| length != b"0")
         || values(headers, "transfer-encoding").next().is_some();
     if has_body {
-        return Err(Refusal::Body);
+        return Err(HandshakeError::Body);
     }
     Ok(accept_key(key))
 }
@@ -237,7 +237,7 @@ mod tests {
     const VERSION: Header = ("Sec-WebSocket-Version", b"13");
     const KEY: Header = ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==");
 
-    fn judge_headers(headers: &[Header]) -> Result<Accept, Refusal> {
+    fn judge_headers(headers: &[Header]) -> Result<Accept, HandshakeError> {
         judge("GET", headers.iter().copied(), || true)
     }
 
@@ -264,27 +264,36 @@ mod tests {
         let refused = |refusal| Err::<Accept, _>(refusal);
         assert_eq!(
             check("POST", false, &headers),
-            refused(Refusal::NoUpgradeInConnection)
+            refused(HandshakeError::NoUpgradeInConnection)
         );
         headers.push(CONNECTION);
         assert_eq!(
             check("POST", false, &headers),
-            refused(Refusal::NoWebSocketInUpgrade)
+            refused(HandshakeError::NoWebSocketInUpgrade)
         );
         headers.push(UPGRADE);
-        assert_eq!(check("POST", false, &headers), refused(Refusal::NotGet));
+        assert_eq!(
+            check("POST", false, &headers),
+            refused(HandshakeError::NotGet)
+        );
         assert_eq!(
             check("GET", false, &headers),
-            refused(Refusal::NotVersion13)
+            refused(HandshakeError::NotVersion13)
         );
         headers.push(VERSION);
-        assert_eq!(check("GET", false, &headers), refused(Refusal::Origin));
-        assert_eq!(check("GET", true, &headers), refused(Refusal::NoKey));
+        assert_eq!(
+            check("GET", false, &headers),
+            refused(HandshakeError::Origin)
+        );
+        assert_eq!(check("GET", true, &headers), refused(HandshakeError::NoKey));
         headers.push(bad_key);
-        assert_eq!(check("GET", true, &headers), refused(Refusal::BadKey));
+        assert_eq!(
+            check("GET", true, &headers),
+            refused(HandshakeError::BadKey)
+        );
         headers.pop();
         headers.push(KEY);
-        assert_eq!(check("GET", true, &headers), refused(Refusal::Body));
+        assert_eq!(check("GET", true, &headers), refused(HandshakeError::Body));
         headers.remove(0);
         assert!(check("GET", true, &headers).is_ok());
     }
@@ -307,7 +316,7 @@ mod tests {
             let headers = [("Connection", value), UPGRADE, VERSION, KEY];
             assert_eq!(
                 judge_headers(&headers),
-                Err(Refusal::NoUpgradeInConnection),
+                Err(HandshakeError::NoUpgradeInConnection),
                 "{value:?}"
             );
         }
@@ -320,8 +329,8 @@ mod tests {
         };
         assert!(judge_version(b"13").is_ok());
         assert!(judge_version(b"8, 13").is_ok());
-        assert_eq!(judge_version(b"8"), Err(Refusal::NotVersion13));
-        assert_eq!(judge_version(b"130"), Err(Refusal::NotVersion13));
+        assert_eq!(judge_version(b"8"), Err(HandshakeError::NotVersion13));
+        assert_eq!(judge_version(b"130"), Err(HandshakeError::NotVersion13));
     }
 
     #[test]
@@ -345,9 +354,9 @@ mod tests {
             b"AAAAAAAAAAAAAAAA-_AAAA==",
         ];
         for key in bad {
-            assert_eq!(judge_key(key), Err(Refusal::BadKey), "{key:?}");
+            assert_eq!(judge_key(key), Err(HandshakeError::BadKey), "{key:?}");
         }
-        assert_eq!(judge_key(b"\xff"), Err(Refusal::BadKey));
+        assert_eq!(judge_key(b"\xff"), Err(HandshakeError::BadKey));
     }
 
     #[test]
@@ -355,24 +364,27 @@ mod tests {
         let judge_with =
             |header: Header| judge_headers(&[CONNECTION, UPGRADE, VERSION, KEY, header]);
         assert!(judge_with(("Content-Length", b"0")).is_ok());
-        assert_eq!(judge_with(("content-length", b"5")), Err(Refusal::Body));
+        assert_eq!(
+            judge_with(("content-length", b"5")),
+            Err(HandshakeError::Body)
+        );
         assert_eq!(
             judge_with(("Transfer-Encoding", b"chunked")),
-            Err(Refusal::Body)
+            Err(HandshakeError::Body)
         );
     }
 
     #[test]
     fn refusals_have_the_statuses_of_the_originals() {
         for (refusal, status, body) in [
-            (Refusal::NoUpgradeInConnection, 400, "Bad Request\n"),
-            (Refusal::NoWebSocketInUpgrade, 400, "Bad Request\n"),
-            (Refusal::NotGet, 405, "Method Not Allowed\n"),
-            (Refusal::NotVersion13, 400, "Bad Request\n"),
-            (Refusal::Origin, 403, "Forbidden\n"),
-            (Refusal::NoKey, 400, "Bad Request\n"),
-            (Refusal::BadKey, 400, "Bad Request\n"),
-            (Refusal::Body, 400, "Bad Request\n"),
+            (HandshakeError::NoUpgradeInConnection, 400, "Bad Request\n"),
+            (HandshakeError::NoWebSocketInUpgrade, 400, "Bad Request\n"),
+            (HandshakeError::NotGet, 405, "Method Not Allowed\n"),
+            (HandshakeError::NotVersion13, 400, "Bad Request\n"),
+            (HandshakeError::Origin, 403, "Forbidden\n"),
+            (HandshakeError::NoKey, 400, "Bad Request\n"),
+            (HandshakeError::BadKey, 400, "Bad Request\n"),
+            (HandshakeError::Body, 400, "Bad Request\n"),
         ] {
             assert_eq!((refusal.status(), refusal.body()), (status, body));
         }

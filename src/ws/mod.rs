@@ -15,7 +15,7 @@ pub mod handshake;
 pub mod text_check;
 
 pub use crate::vocabulary::close::ProtocolError;
-pub use crate::vocabulary::content::Kind;
+pub use crate::vocabulary::content::MessageType;
 pub use decoder::{Decoder, Event, Payload};
 pub use fastwebsockets::OpCode;
 pub use text_check::TextCheck;

@@ -12,10 +12,10 @@
 use campanile::codec::json::Scratch;
 use campanile::content::{Correlation, Data, Outcome};
 use campanile::dialect::{
-    ALL, Answered, Call, Dialect, Intent, Intents, Options, Presence, Refusal, Schema, named,
+    ALL, Call, DecodeError, Dialect, Intent, Intents, Options, Presence, ReplyAction, Schema, named,
 };
 use campanile::public_id::parse_uuid;
-use campanile::ws::Kind;
+use campanile::ws::MessageType;
 use campanile_tests::prng::Prng;
 use dice::{Says, Spoken};
 use prost::Message as _;
@@ -30,7 +30,7 @@ mod speech;
 mod upgrades;
 mod worded;
 
-const KINDS: [Kind; 2] = [Kind::Text, Kind::Binary];
+const KINDS: [MessageType; 2] = [MessageType::Text, MessageType::Binary];
 
 #[test]
 fn any_bytes_are_decoded_or_refused() {
@@ -74,7 +74,7 @@ fn any_bytes_are_decoded_or_refused() {
 /// What holds for the intents of any message, whatever it says.
 fn check_intents(
     dialect: &dyn Dialect,
-    kind: Kind,
+    kind: MessageType,
     message: &[u8],
     options: &Options,
     intents: &[Intent<'_>],
@@ -106,7 +106,7 @@ fn check_intents(
                 let data = call.data.unwrap_or_default();
                 let is_part = data.is_empty() || message.windows(data.len()).any(|it| it == data);
                 assert!(is_part, "{name} made up its data");
-                if dialect.habits().json_data && call.data.is_some() {
+                if dialect.spec().json_data && call.data.is_some() {
                     let json = serde_json::from_slice::<IgnoredAny>(data);
                     assert!(json.is_ok(), "{name}: {}", data.escape_ascii());
                 }
@@ -241,17 +241,23 @@ fn what_prost_takes_for_an_envelope_is_one() {
         let Ok(theirs) = Envelope::decode(&message[..]) else {
             continue;
         };
-        decode(edk, Kind::Binary, &message, &builtin, |result, intents| {
-            assert_eq!(result, Ok(()), "seed {seed}: {}", message.escape_ascii());
-            let [Intent::Call(call)] = intents else {
-                panic!("seed {seed}")
-            };
-            assert_eq!(
-                (call.command, call.id),
-                (theirs.kind.as_str(), theirs.id.as_str())
-            );
-            assert_eq!(call.data, Some(&theirs.payload[..]), "seed {seed}");
-        });
+        decode(
+            edk,
+            MessageType::Binary,
+            &message,
+            &builtin,
+            |result, intents| {
+                assert_eq!(result, Ok(()), "seed {seed}: {}", message.escape_ascii());
+                let [Intent::Call(call)] = intents else {
+                    panic!("seed {seed}")
+                };
+                assert_eq!(
+                    (call.command, call.id),
+                    (theirs.kind.as_str(), theirs.id.as_str())
+                );
+                assert_eq!(call.data, Some(&theirs.payload[..]), "seed {seed}");
+            },
+        );
         taken += 1;
     }
     assert!(taken > 1_500, "{taken} taken");
@@ -266,7 +272,7 @@ fn whatever_is_published_is_worded_in_the_language() {
         for options in &all_options {
             for dialect in ALL {
                 let mut message = b"before".to_vec();
-                let kind = dialect.encode(&speech.publication(), options, &mut message);
+                let kind = dialect.encode_publication(&speech.publication(), options, &mut message);
                 let message = message.strip_prefix(b"before").expect("appended");
                 worded::check_publication(*dialect, &speech, options, kind, message);
             }
@@ -284,10 +290,10 @@ fn whatever_becomes_of_a_request_is_answered_in_the_language() {
         let options = prng.pick(all_options.iter()).expect("some");
         for (index, dialect) in ALL.iter().enumerate() {
             let mut message = b"before".to_vec();
-            let how = dialect.answer(&correlation, &outcome, options, &mut message);
+            let how = dialect.encode_outcome(&correlation, &outcome, options, &mut message);
             let message = message.strip_prefix(b"before").expect("appended");
             check_answer(*dialect, &correlation, &outcome, options, how, message);
-            answered[index] += i32::from(matches!(how, Answered::Message(_)));
+            answered[index] += i32::from(matches!(how, ReplyAction::Send(_)));
         }
     }
     for (index, dialect) in ALL.iter().enumerate() {
@@ -302,7 +308,7 @@ fn check_answer(
     correlation: &Correlation,
     outcome: &Outcome,
     options: &Options,
-    how: Answered,
+    how: ReplyAction,
     message: &[u8],
 ) {
     let expected = match dialect.name() {
@@ -343,7 +349,7 @@ fn a_dialect_understands_what_it_says() {
         {
             let dialect = named(name).expect("it is built in");
             let mut message = Vec::new();
-            let kind = dialect.encode(&speech.publication(), options, &mut message);
+            let kind = dialect.encode_publication(&speech.publication(), options, &mut message);
             decode(dialect, kind, &message, options, |result, intents| {
                 let is_read = is_same(dialect, &speech, options, (result, intents));
                 read[index] += i32::from(is_read);
@@ -359,7 +365,7 @@ fn is_same(
     dialect: &dyn Dialect,
     speech: &Speech,
     options: &Options,
-    (result, intents): (Result<(), Refusal>, &[Intent<'_>]),
+    (result, intents): (Result<(), DecodeError>, &[Intent<'_>]),
 ) -> bool {
     let data = speech.data.borrow();
     let channel = speech.channel_told();
@@ -379,7 +385,7 @@ fn is_same(
         }
         "tap" if is_sender => assert_eq!((result, intents.len()), (Ok(()), 0)),
         // A name that is no UUID is an embedder's; the original's own reader would refuse it too.
-        "projectforge" | "tap" => assert_eq!(result, Err(Refusal::Malformed)),
+        "projectforge" | "tap" => assert_eq!(result, Err(DecodeError::Malformed)),
         "easyws" if dice::is_command(&speech.event) && speech.event != "listen" => {
             let call = only_call(result, intents);
             assert_eq!(call.command, speech.event);
@@ -399,7 +405,7 @@ fn is_same(
 }
 
 #[track_caller]
-fn only_call<'c>(result: Result<(), Refusal>, intents: &[Intent<'c>]) -> Call<'c> {
+fn only_call<'c>(result: Result<(), DecodeError>, intents: &[Intent<'c>]) -> Call<'c> {
     assert_eq!(result, Ok(()));
     let [Intent::Call(call)] = intents else {
         panic!("{intents:?}");
@@ -435,14 +441,14 @@ fn json_with_broken_text_still_comes_out_as_json() {
         }
         broken += 1;
         let mut speech = Speech::roll(&mut prng);
-        speech.data = campanile::content::Payload::Json(data.into());
+        speech.data = campanile::content::OwnedData::Json(data.into());
         for name in ["wsrv", "projectforge", "tap"] {
             let dialect = named(name).expect("it is built in");
             let mut message = Vec::new();
             let options = Options::default();
             assert_eq!(
-                dialect.encode(&speech.publication(), &options, &mut message),
-                Kind::Text
+                dialect.encode_publication(&speech.publication(), &options, &mut message),
+                MessageType::Text
             );
             let shown = message.escape_ascii();
             assert!(str::from_utf8(&message).is_ok(), "{name}: {shown}");
@@ -466,10 +472,10 @@ fn who_comes_and_goes_is_announced_in_json() {
                 who: &who,
                 connected,
             };
-            let event = dialect.announce(presence, &mut json);
+            let event = dialect.encode_presence(presence, &mut json);
             assert_eq!(
                 event.is_some(),
-                dialect.habits().announces,
+                dialect.spec().announces,
                 "{}",
                 dialect.name()
             );
@@ -484,10 +490,10 @@ fn who_comes_and_goes_is_announced_in_json() {
 
 fn decode(
     dialect: &dyn Dialect,
-    kind: Kind,
+    kind: MessageType,
     message: &[u8],
     options: &Options,
-    check: impl FnOnce(Result<(), Refusal>, &[Intent<'_>]),
+    check: impl FnOnce(Result<(), DecodeError>, &[Intent<'_>]),
 ) {
     let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
     let mut intents = Intents::new();

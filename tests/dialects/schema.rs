@@ -3,7 +3,7 @@
 
 use campanile::codec::protobuf;
 use campanile::dialect::{Options, Schema};
-use campanile::ws::Kind;
+use campanile::ws::MessageType;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
@@ -50,11 +50,11 @@ pub(crate) fn all_options() -> Vec<Options> {
     ];
     let mut all = Vec::new();
     for schema in schemas {
-        for push_kind in [Kind::Text, Kind::Binary] {
+        for push_kind in [MessageType::Text, MessageType::Binary] {
             all.push(Options {
                 push_kind,
                 schema: schema.clone(),
-                lenient: push_kind == Kind::Binary,
+                lenient: push_kind == MessageType::Binary,
             });
         }
     }

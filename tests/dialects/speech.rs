@@ -4,17 +4,17 @@ use crate::Prng;
 use crate::dice::{json, noise, spelled, text, uuid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use campanile::content::{Content, Correlation, Data, Denial, Failure, Outcome, Payload, Reply};
+use campanile::content::{Content, Correlation, Data, Denial, Failure, Outcome, OwnedData, Reply};
 use campanile::id::{ConnectionId, SessionId, ShardId};
 use campanile::publication::{Audience, OwnedAudience, Publication, PublicationId};
-use campanile::ws::Kind;
+use campanile::ws::MessageType;
 use serde_json::Value;
 
 /// A publication that owns what it says.
 #[derive(Clone, Debug)]
 pub(crate) struct Speech {
     pub(crate) event: String,
-    pub(crate) data: Payload,
+    pub(crate) data: OwnedData,
     pub(crate) from: String,
     pub(crate) channel: String,
     pub(crate) correlation: String,
@@ -84,7 +84,9 @@ pub(crate) fn correlation(prng: &mut Prng) -> Correlation {
         command: text(prng).into(),
         id: text(prng).into(),
         channel: text(prng).into(),
-        kind: *prng.pick([Kind::Text, Kind::Binary].iter()).expect("two"),
+        kind: *prng
+            .pick([MessageType::Text, MessageType::Binary].iter())
+            .expect("two"),
     }
 }
 
@@ -114,10 +116,10 @@ pub(crate) fn outcome(prng: &mut Prng) -> Outcome {
 
 fn reply(prng: &mut Prng) -> Reply {
     let reply = match payload(prng) {
-        Payload::None => Reply::ok(),
-        Payload::Json(json) => Reply::raw_json(json).expect("it is JSON"),
-        Payload::Text(text) => Reply::text(text),
-        Payload::Bytes(bytes) => Reply::bytes(bytes),
+        OwnedData::None => Reply::ok(),
+        OwnedData::Json(json) => Reply::raw_json(json).expect("it is JSON"),
+        OwnedData::Text(text) => Reply::text(text),
+        OwnedData::Bytes(bytes) => Reply::bytes(bytes),
     };
     if prng.chance(1, 3) {
         reply.with_event(text(prng))
@@ -127,14 +129,14 @@ fn reply(prng: &mut Prng) -> Reply {
 }
 
 /// A body of every kind.
-pub(crate) fn payload(prng: &mut Prng) -> Payload {
+pub(crate) fn payload(prng: &mut Prng) -> OwnedData {
     match prng.range(0, 4) {
-        0 => Payload::None,
-        1 => Payload::Text(text(prng).into()),
-        2 => Payload::Bytes(noise(prng, 40).into()),
+        0 => OwnedData::None,
+        1 => OwnedData::Text(text(prng).into()),
+        2 => OwnedData::Bytes(noise(prng, 40).into()),
         _ => {
             let value = json(prng, 4);
-            Payload::Json(spelled(prng, &value).into())
+            OwnedData::Json(spelled(prng, &value).into())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::dice;
 use crate::schema::all_options;
-use campanile::dialect::{ALL, ChannelWish, Credentials, Dialect, Rejection, UpgradeRequest};
+use campanile::dialect::{ALL, Credentials, Dialect, InitialChannel, Rejection, UpgradeRequest};
 use campanile_tests::prng::Prng;
 
 #[test]
@@ -68,7 +68,7 @@ fn check_credentials(
                 "the token is agreed on"
             );
             assert!(user.is_none_or(|user| !user.is_empty()));
-            assert_eq!(*channel, ChannelWish::None);
+            assert_eq!(*channel, InitialChannel::None);
         }
         "easyws" => {
             let token = token.as_deref().expect("a cookie");
@@ -78,11 +78,11 @@ fn check_credentials(
             );
             let subprotocol = subprotocol.as_deref();
             assert!(subprotocol.is_none_or(|agreed| agreed == "cmd.fossores.de"));
-            assert_eq!((*user, channel), (None, &ChannelWish::None));
+            assert_eq!((*user, channel), (None, &InitialChannel::None));
         }
         "projectforge" => {
             let rest = Credentials {
-                channel: ChannelWish::None,
+                channel: InitialChannel::None,
                 ..credentials.clone()
             };
             assert_eq!(rest, Credentials::default());
@@ -94,9 +94,9 @@ fn check_credentials(
 
 /// Where every escape is whole and nobody writes a semicolon, the channel is what others read too.
 #[track_caller]
-fn check_channel(query: &str, channel: &ChannelWish<'_>) {
-    assert_ne!(*channel, ChannelWish::None);
-    if let ChannelWish::Named(name) = channel {
+fn check_channel(query: &str, channel: &InitialChannel<'_>) {
+    assert_ne!(*channel, InitialChannel::None);
+    if let InitialChannel::Named(name) = channel {
         assert!(!name.is_empty());
     }
     let is_escape = |after: &str| {
@@ -109,7 +109,7 @@ fn check_channel(query: &str, channel: &ChannelWish<'_>) {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let wanted = pairs.find(|(key, _)| key == "ch").map(|(_, value)| value);
     let wanted = wanted.filter(|value| !value.is_empty());
-    let expected = wanted.map_or(ChannelWish::Fresh, ChannelWish::Named);
+    let expected = wanted.map_or(InitialChannel::Generated, InitialChannel::Named);
     assert_eq!(*channel, expected, "{query}");
 }
 

@@ -2,10 +2,10 @@
 
 use crate::schema::Envelope;
 use crate::speech::{Speech, as_json};
-use campanile::close::End;
+use campanile::close::CloseCause;
 use campanile::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
-use campanile::dialect::{Answered, Dialect, Options, Schema};
-use campanile::ws::Kind;
+use campanile::dialect::{Dialect, Options, ReplyAction, Schema};
+use campanile::ws::MessageType;
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 #[derive(Debug)]
 pub(crate) enum Expected {
     Nothing,
-    Leave(End),
-    Json(Kind, Value),
-    Bytes(Kind, Vec<u8>),
+    Leave(CloseCause),
+    Json(MessageType, Value),
+    Bytes(MessageType, Vec<u8>),
     Envelope(Envelope),
 }
 
@@ -25,22 +25,22 @@ pub(crate) fn is_builtin(options: &Options) -> bool {
 }
 
 #[track_caller]
-pub(crate) fn check(expected: &Expected, how: Answered, message: &[u8], of: &Outcome) {
+pub(crate) fn check(expected: &Expected, how: ReplyAction, message: &[u8], of: &Outcome) {
     let shown = message.escape_ascii();
     match (expected, how) {
-        (Expected::Nothing, Answered::Nothing) => {}
-        (Expected::Leave(end), Answered::Leave(why)) => assert_eq!(*end, why),
-        (Expected::Json(kind, value), Answered::Message(of)) => {
+        (Expected::Nothing, ReplyAction::Skip) => {}
+        (Expected::Leave(end), ReplyAction::Close(why)) => assert_eq!(*end, why),
+        (Expected::Json(kind, value), ReplyAction::Send(of)) => {
             assert_eq!(*kind, of);
             assert_eq!(read_json(message), *value, "{shown}");
         }
-        (Expected::Bytes(kind, bytes), Answered::Message(of)) => {
+        (Expected::Bytes(kind, bytes), ReplyAction::Send(of)) => {
             assert_eq!(
                 (*kind, bytes.escape_ascii().to_string()),
                 (of, shown.to_string())
             );
         }
-        (Expected::Envelope(envelope), Answered::Message(Kind::Binary)) => {
+        (Expected::Envelope(envelope), ReplyAction::Send(MessageType::Binary)) => {
             assert_eq!(Envelope::decode(message).as_ref(), Ok(envelope), "{shown}");
         }
         _ => panic!("{of:?} was answered with {how:?}, not {expected:?}"),
@@ -52,7 +52,7 @@ pub(crate) fn check_publication(
     dialect: &dyn Dialect,
     speech: &Speech,
     options: &Options,
-    kind: Kind,
+    kind: MessageType,
     message: &[u8],
 ) {
     let data = speech.data.borrow();
@@ -63,14 +63,18 @@ pub(crate) fn check_publication(
             check_push(speech, message);
         }
         "projectforge" | "tap" => {
-            assert_eq!(kind, Kind::Text);
+            assert_eq!(kind, MessageType::Text);
             let channel = speech.channel_told();
             let expected = members(&speech.from, &channel, &speech.event, as_json(data));
             assert_eq!(read_json(message), expected, "{shown}");
         }
         "easyws" => {
             let expected = [speech.event.as_bytes(), b": ", data.bytes()].concat();
-            assert_eq!((kind, message), (Kind::Text, &expected[..]), "{shown}");
+            assert_eq!(
+                (kind, message),
+                (MessageType::Text, &expected[..]),
+                "{shown}"
+            );
         }
         "edk" if is_builtin(options) => {
             let expected = Envelope {
@@ -79,12 +83,16 @@ pub(crate) fn check_publication(
                 id: speech.correlation.clone(),
             };
             assert_eq!(Envelope::decode(message), Ok(expected), "{shown}");
-            assert_eq!(kind, Kind::Binary);
+            assert_eq!(kind, MessageType::Binary);
         }
-        "edk" | "echo" => assert_eq!((kind, message), (Kind::Binary, data.bytes())),
+        "edk" | "echo" => assert_eq!((kind, message), (MessageType::Binary, data.bytes())),
         "wserver" => {
             let is_text = str::from_utf8(data.bytes()).is_ok();
-            let expected = if is_text { Kind::Text } else { Kind::Binary };
+            let expected = if is_text {
+                MessageType::Text
+            } else {
+                MessageType::Binary
+            };
             assert_eq!((kind, message), (expected, data.bytes()));
         }
         other => panic!("{other} is not judged here"),
@@ -169,13 +177,13 @@ pub(crate) fn projectforge_answer(correlation: &Correlation, outcome: &Outcome) 
             let command = reply.event().unwrap_or(&correlation.command);
             let param = as_json(reply.data());
             let answer = members("", &correlation.channel, command, param);
-            Expected::Json(Kind::Text, answer)
+            Expected::Json(MessageType::Text, answer)
         }
-        Outcome::Failed(_) => Expected::Leave(End::HandlerFailed),
+        Outcome::Failed(_) => Expected::Leave(CloseCause::HandlerFailed),
         Outcome::Denied(denial) => {
             let param = json!({"cmd": correlation.command, "message": denial_text(*denial)});
             let answer = members("", &correlation.channel, "error", param);
-            Expected::Json(Kind::Text, answer)
+            Expected::Json(MessageType::Text, answer)
         }
         Outcome::Joined | Outcome::NotHandled | Outcome::Silent => Expected::Nothing,
     }
@@ -196,14 +204,17 @@ pub(crate) fn easyws_answer(correlation: &Correlation, outcome: &Outcome) -> Exp
                 return Expected::Nothing;
             }
             let answer = [command.as_bytes(), b": ", reply.data().bytes()].concat();
-            return Expected::Bytes(Kind::Text, answer);
+            return Expected::Bytes(MessageType::Text, answer);
         }
         Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Expected::Nothing,
         Outcome::Denied(Denial::AlreadyJoined) => "already listening",
         Outcome::Denied(denial) => denial_text(*denial),
         Outcome::NotHandled => "command not supported by server",
     };
-    Expected::Bytes(Kind::Text, format!("websocket: {complaint}").into_bytes())
+    Expected::Bytes(
+        MessageType::Text,
+        format!("websocket: {complaint}").into_bytes(),
+    )
 }
 
 pub(crate) fn edk_answer(
@@ -234,7 +245,7 @@ pub(crate) fn edk_answer(
             id: correlation.id.clone().into(),
         })
     } else {
-        Expected::Bytes(Kind::Binary, payload)
+        Expected::Bytes(MessageType::Binary, payload)
     }
 }
 

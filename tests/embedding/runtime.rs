@@ -191,8 +191,8 @@ fn watched() -> Config {
     config
 }
 
-const HOLDING: &str = "a handler is holding its shard";
-const HAS_HELD: &str = "a handler has held its shard";
+const HOLDING: &str = "a handler blocks its shard";
+const HAS_HELD: &str = "a handler blocked its shard; move blocking work to Context::blocking";
 
 /// What holds a shard, one after the other.
 const HOLDERS: [&str; 7] = [

@@ -419,7 +419,7 @@ impl Client {
                 self.world.ledger.heard.fetch_add(1, Ordering::SeqCst);
                 self.record.heard.push(pushed);
             }
-            Heard::End => self.record.ends += 1,
+            Heard::CloseCause => self.record.ends += 1,
             Heard::Presence {
                 target,
                 who,

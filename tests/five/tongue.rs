@@ -30,7 +30,7 @@ pub(crate) enum Tongue {
 pub(crate) enum Heard {
     Push(Pushed),
     /// Everything that one of the shards had to say before has been said.
-    End,
+    CloseCause,
     /// Somebody came to a channel or went.
     Presence {
         target: Target,
@@ -214,7 +214,7 @@ impl Tongue {
 fn understood(command: &str, body: &str) -> Heard {
     match command {
         "m" => Heard::Push(Pushed::parse(body)),
-        "end" => Heard::End,
+        "end" => Heard::CloseCause,
         "join" | "leave" | "say" | "mark" => {
             let (id, number) = body.split_once(' ').expect("two numbers");
             Heard::Answer {

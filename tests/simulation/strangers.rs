@@ -127,7 +127,7 @@ impl Street {
                 let taken = u32::try_from(bytes.len()).expect("short");
                 self.host.handle_sent(&now, id, taken);
             }
-            while let Some((id, bytes)) = self.host.poll_answer() {
+            while let Some((id, bytes)) = self.host.poll_http_send() {
                 has_worked = true;
                 let bytes = bytes.to_vec();
                 let peer = self.peer(id);

@@ -477,7 +477,7 @@ impl World {
             moved = true;
         }
         for _ in 0..sends {
-            let Some((id, bytes)) = self.hosts[shard].poll_answer() else {
+            let Some((id, bytes)) = self.hosts[shard].poll_http_send() else {
                 break;
             };
             let at = self.by_id[shard][&id];
@@ -516,7 +516,7 @@ impl World {
         // A witness takes everything as soon as it can, and is never slow.
         let now = self.hosts[shard].set_time(Tick(self.now));
         self.complete_send(&now, shard);
-        self.hosts[shard].relieve();
+        self.hosts[shard].enforce_publication_limit();
         self.after(shard);
         moved
     }

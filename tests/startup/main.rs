@@ -93,7 +93,7 @@ fn the_limits_of_the_process_are_told_at_the_start() {
 #[test]
 fn a_bad_config_is_one_line_for_check_and_for_serving() {
     let allowed = "sessions_max, message_bytes_max, outbox_bytes_max, socket_unsent_bytes_max, \
-        socket_send_buffer_bytes_max, held_bytes_per_session_max, partial_bytes_max, \
+        socket_send_buffer_bytes_max, deferred_bytes_per_session_max, partial_bytes_max, \
         publication_bytes_max, batch_bytes_max, name_bytes_max, token_bytes_max, \
         names_bytes_per_session_max, names_bytes_max, users_per_session_max, \
         channels_per_session_max, commands_max, claims_waiting_max, busy_poll_us, \
@@ -214,8 +214,8 @@ fn with_little_lockable_memory_rings_are_halved_with_a_warning() {
     assert_serves(&process);
     let ended = process.stop();
     assert_eq!(ended.status.code(), Some(0));
-    let warning =
-        "little lockable memory: smaller rings than configured (ulimit -l, LimitMEMLOCK=)";
+    let warning = "little lockable memory; using smaller rings than configured (raise `ulimit -l`, \
+        LimitMEMLOCK= in systemd)";
     assert!(ended.log.contains(warning), "{}", ended.log);
 }
 
@@ -249,9 +249,9 @@ fn where_a_filter_refuses_io_uring_the_line_says_so() {
     command.args(["--listen", "127.0.0.1:0"]);
     assert_refuses(
         command,
-        "io_uring is not allowed here (Operation not permitted (os error 1)): a seccomp filter \
-         refuses it, as the default profiles of Docker and containerd do; run with a profile that \
-         allows io_uring_setup, io_uring_enter and io_uring_register",
+        "io_uring is blocked (Operation not permitted (os error 1)): a seccomp filter denies it, \
+         as the default profiles of Docker and containerd do; run with a profile that allows \
+         io_uring_setup, io_uring_enter and io_uring_register",
     );
 }
 

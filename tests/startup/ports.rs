@@ -17,7 +17,7 @@ fn a_port_in_use_is_told_at_once_and_refused_also_when_another_gateway_uses_it()
     for address in [address, gateway.address] {
         let done = run(campanile(&["--listen", &address.to_string()]));
         let (told, refused) = done.errors.split_once('\n').expect("two lines");
-        let waits = "the port is in use; trying again for a second";
+        let waits = "the port is in use; retrying for one second";
         assert!(told.contains(waits), "{told}");
         assert!(told.ends_with(&format!("address={address}")), "{told}");
         let expected = format!(
@@ -41,9 +41,9 @@ fn an_ordinary_user_and_a_low_port_is_a_line_with_cures() {
     let command = user.command_on("127.0.0.1:1", 8 << 20, &["--shards", "1"]);
     assert_refuses(
         command,
-        "cannot listen on 127.0.0.1:1: this user may not listen on a port as low as 1; choose a \
-         higher one with --listen, let the program (`setcap cap_net_bind_service=+ep campanile`, \
-         AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or let everyone (`sysctl -w \
+        "cannot listen on 127.0.0.1:1: this user may not listen on port 1; choose a higher port \
+         with --listen, permit the program (`setcap cap_net_bind_service=+ep campanile`, \
+         AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or permit all users (`sysctl -w \
          net.ipv4.ip_unprivileged_port_start=1`)",
     );
 }

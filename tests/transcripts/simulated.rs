@@ -216,7 +216,9 @@ impl SimulatedWorld {
         let host = &mut self.hosts[shard];
         let mut lent = host.poll_send().map(|(id, bytes)| (id, bytes.to_vec()));
         if lent.is_none() {
-            lent = host.poll_answer().map(|(id, bytes)| (id, bytes.to_vec()));
+            lent = host
+                .poll_http_send()
+                .map(|(id, bytes)| (id, bytes.to_vec()));
         }
         let Some((id, mut bytes)) = lent else {
             return false;

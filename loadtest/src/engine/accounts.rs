@@ -1,4 +1,4 @@
-//! What an engine has to show in the end: what each session received, what each publisher sent.
+//! The records of received and published messages that an engine hands over after its phases.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use super::{Engine, run};
 use crate::judge::{Judge, Verdict};
 use crate::protocol::Member;
 
-/// One session's account.
+/// The record of one session.
 #[derive(Debug)]
 pub(crate) struct SessionAccount {
     pub(crate) member: Member,
     pub(crate) pace: Pace,
-    /// How it ended; `None` while it has not.
+    /// How the session ended; `None` if it is still open.
     pub(crate) end: Option<End>,
     pub(crate) wandering: Option<Box<Wandering>>,
     judge: Judge,
     asked: u32,
 }
 
-/// One engine's accounts, or those of several.
+/// The records of one engine or of several.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     pub(crate) sessions: Vec<SessionAccount>,
-    /// By group: who sent it how much.
+    /// Per group: publishers and the number of messages that each sent to it.
     sent: BTreeMap<usize, Vec<(u32, u64)>>,
-    /// Publications with their times, where members come and go.
+    /// Publications with their times; empty unless `Setup::keeps_times`.
     pub(crate) published: Vec<Published>,
 }
 
 impl Engine {
-    /// Closes the books. The sessions go on, with nothing in theirs.
+    /// Takes the records. The sessions stay open and begin new, empty records.
     pub(crate) fn accounts(&mut self) -> Accounts {
         let mut accounts = Accounts {
             published: std::mem::take(&mut self.published),
@@ -62,7 +62,7 @@ impl Engine {
 }
 
 impl Accounts {
-    /// Adds another engine's.
+    /// Adds the records of another engine.
     pub(crate) fn add(&mut self, other: Self) {
         self.sessions.extend(other.sessions);
         self.published.extend(other.published);
@@ -71,8 +71,8 @@ impl Accounts {
         }
     }
 
-    /// The verdict over all sessions but those that come and go, who are judged by when they were
-    /// there. One that reads slowly and was let go may miss the end.
+    /// Returns the delivery errors of all sessions except those that join and leave, which need
+    /// the times of their memberships. A slow session that was disconnected may miss the end.
     pub(crate) fn verdict(&self) -> Verdict {
         let mut all = Verdict::default();
         for session in self

@@ -1,4 +1,4 @@
-//! A non-blocking TCP connection with what is still to be written to it.
+//! A non-blocking TCP connection with a write buffer.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -10,17 +10,17 @@ use crate::failure::{Attempt as _, Outcome};
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum End {
-    /// With a close frame of this code; `None` for one without.
+    /// The server sent a close frame with this code; `None` if the frame has no code.
     Closed(Option<u16>),
-    /// Without a close frame.
+    /// End of stream without a close frame.
     Cut,
-    /// By a reset.
+    /// A read failed, as after a TCP reset.
     Reset,
-    /// It was never made.
+    /// The TCP connection or the upgrade failed.
     Refused,
 }
 
-/// The connection.
+/// A non-blocking TCP connection.
 #[derive(Debug)]
 pub(super) struct Pipe {
     stream: TcpStream,
@@ -28,23 +28,25 @@ pub(super) struct Pipe {
     is_connected: bool,
 }
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// So many bytes; whether the buffer was filled, so that there may be more.
+    /// The number of bytes read, and `true` if they filled the buffer: more may be available.
     Bytes(usize, bool),
-    /// Nothing for now.
+    /// Nothing is available now.
     Nothing,
-    /// The end.
+    /// The connection has ended.
     Ended(End),
 }
 
 impl Pipe {
-    /// Begins to connect to `address`, from `source` if there is one.
+    /// Begins to connect to `address`, from the local address `source` if given.
+    ///
+    /// `receive_buffer` sets `SO_RCVBUF` in bytes.
     ///
     /// # Errors
     ///
-    /// The kernel refuses at once.
+    /// A system call failed; errors of the handshake come from [`Pipe::finish_connecting`].
     pub(super) fn connect(
         address: SocketAddr,
         source: Option<Ipv4Addr>,
@@ -57,7 +59,7 @@ impl Pipe {
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None);
-        let socket = socket.attempt("make a socket")?;
+        let socket = socket.attempt("create a socket")?;
         if let Some(bytes) = receive_buffer {
             sockopt::set_socket_recv_buffer_size(&socket, bytes).attempt("set SO_RCVBUF")?;
         }
@@ -77,20 +79,22 @@ impl Pipe {
         })
     }
 
+    /// Returns the socket.
     pub(super) const fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
+    /// Returns `true` after the TCP handshake.
     pub(super) const fn is_connected(&self) -> bool {
         self.is_connected
     }
 
-    /// What is to be written; [`Pipe::flush`] writes it.
+    /// Returns the write buffer. [`Pipe::flush`] writes it.
     pub(super) const fn unwritten(&mut self) -> &mut Vec<u8> {
         &mut self.unwritten
     }
 
-    /// Finds out what became of connecting; `None` while it is under way.
+    /// Checks the TCP handshake. `None` while it is in progress, `Err` if it failed.
     pub(super) fn finish_connecting(&mut self) -> Option<Result<(), End>> {
         if self.is_connected {
             return Some(Ok(()));
@@ -106,9 +110,9 @@ impl Pipe {
         Some(Ok(()))
     }
 
-    /// Writes what the socket takes; the rest waits for the next event.
+    /// Writes as much as the socket accepts; the rest waits for the next event.
     ///
-    /// An error is left for reading to find, which tells how the connection ended.
+    /// A write error discards the buffer and is not reported: the next read returns the end.
     pub(super) fn flush(&mut self) {
         if !self.is_connected {
             return;
@@ -127,6 +131,7 @@ impl Pipe {
         self.unwritten.drain(..written);
     }
 
+    /// Reads once into `scratch`.
     pub(super) fn read(&mut self, scratch: &mut [u8]) -> Read {
         loop {
             return match self.stream.read(scratch) {
@@ -139,23 +144,24 @@ impl Pipe {
         }
     }
 
-    /// Has the kernel acknowledge what is read, each time it is.
+    /// Has the kernel acknowledge received segments at once (`TCP_QUICKACK`).
     ///
-    /// Left alone it does so where a client has only upgraded, and acknowledges every second
-    /// packet where it has also said a word, which joining takes in some protocols and not in
-    /// others. The server's kernel then keeps what it sent for longer, which costs it up to a tenth
-    /// more per delivery: a difference between protocols, not between servers.
+    /// By default Linux does so for a client that has only upgraded, but delays acknowledgements,
+    /// to every second segment, for one that has also sent a message. Some protocols need a message
+    /// to join, others do not. Delayed acknowledgements make the server's kernel keep sent data
+    /// longer, which costs up to 10 % more CPU per delivery. Without this option the load test
+    /// would measure that difference between protocols.
     ///
     /// # Errors
     ///
-    /// The kernel refuses.
+    /// `setsockopt` failed.
     pub(super) fn acknowledge_at_once(&self) -> Outcome<()> {
         sockopt::set_tcp_quickack(&self.stream, true).attempt("set TCP_QUICKACK")
     }
 
-    /// Ends the connection both ways; what the server still says can be read.
+    /// Shuts down the write side. Data from the server can still be read.
     pub(super) fn shut_down(&self) {
-        // It fails only where it has ended already.
+        // It fails only if the connection has ended already.
         let _shut = self.stream.shutdown(std::net::Shutdown::Write);
     }
 }

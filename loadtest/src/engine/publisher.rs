@@ -1,8 +1,8 @@
-//! One keep-alive HTTP connection that publishes: a queue of requests, answered in order.
+//! A keep-alive HTTP connection that publishes, with a queue of requests.
 //!
-//! Up to `depth` requests are unanswered at once; the rest waits here, and its waiting shows as
-//! lateness and latency, for what is due does not wait. Where the server closes the connection
-//! behind an answer, as some do, another is made and the queue goes on.
+//! At most `depth` requests are in flight; later ones wait in the queue. The wait counts as
+//! lateness and latency, because both begin at the due time. Some servers close the connection
+//! after a response; then a new connection is opened and the queue continues.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ use crate::protocol::Answered;
 use crate::stamp::NO_SLOT;
 use crate::wire::http::Answers;
 
-/// The connection and its queue.
+/// A publishing connection and its queue.
 #[derive(Debug)]
 pub(super) struct Publisher {
     pipe: Pipe,
@@ -23,26 +23,27 @@ pub(super) struct Publisher {
     depth: usize,
     queue: VecDeque<(Vec<u8>, Request)>,
     unanswered: VecDeque<Request>,
-    /// Messages sent to each group.
+    /// Number of messages sent to each group.
     pub(super) sent: Vec<u32>,
-    /// Whether the last answer said that it was.
+    /// Whether a response announced that the server closes the connection.
     is_closing: bool,
 }
 
-/// A request on its way.
+/// A queued request or one in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
-    /// Who is to receive it; `None` for a probe, which is not counted.
+    /// The number of sessions that must receive the message; `None` for a probe (not counted).
     pub(super) receivers: Option<u32>,
-    /// Its place in the window.
+    /// The slot in the window, or `NO_SLOT`.
     pub(super) slot: u16,
-    /// When it was due.
+    /// Due time in nanoseconds.
     pub(super) due_ns: u64,
-    /// Where its times are kept, if members come and go.
+    /// The index of the publication in `Engine::published`, if times are kept.
     pub(super) published: Option<usize>,
 }
 
 impl Publisher {
+    /// Creates a publisher with at most `depth` requests in flight.
     pub(super) fn new(pipe: Pipe, depth: usize, groups: usize) -> Self {
         Self {
             pipe,
@@ -55,25 +56,25 @@ impl Publisher {
         }
     }
 
-    /// Queues a request; it is written with the next flush if its turn has come.
+    /// Queues a request. The next flush writes it if fewer than `depth` are in flight.
     pub(super) fn push(&mut self, bytes: Vec<u8>, request: Request, context: &mut Context<'_>) {
         self.queue.push_back((bytes, request));
         self.pump(context);
     }
 
-    /// Whether nothing is queued or unanswered.
+    /// Returns `true` if no request is queued or in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.unanswered.is_empty()
     }
 
-    /// Goes on over a new connection.
+    /// Continues on a new connection.
     pub(super) fn reconnected(&mut self, pipe: Pipe) {
         self.pipe = pipe;
         self.answers = Answers::default();
         self.is_closing = false;
     }
 
-    /// Takes what has happened on the socket; `true` when the connection has ended.
+    /// Handles an epoll event. Returns `true` if the connection must be replaced.
     pub(super) fn serve(
         &mut self,
         flags: EventFlags,
@@ -89,7 +90,7 @@ impl Publisher {
                     context,
                     &format!("a publishing connection to {authority} was {end}"),
                 );
-                return false; // again and again would only be refused again
+                return false; // a new attempt would fail the same way
             }
         }
         if flags.intersects(EventFlags::OUT) {
@@ -117,7 +118,7 @@ impl Publisher {
         if has_ended && !self.unanswered.is_empty() {
             self.fail(
                 context,
-                "a publishing connection was ended before it answered",
+                "the server closed a publishing connection before it responded",
             );
         }
         self.pump(context);
@@ -129,17 +130,21 @@ impl Publisher {
             let answer = match self.answers.next(at_end) {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return,
-                Err(shown) => return self.fail(context, &format!("no HTTP answer: `{shown}`")),
+                Err(shown) => {
+                    return self.fail(context, &format!("not an HTTP response: `{shown}`"));
+                }
             };
             self.is_closing |= answer.is_last;
             let Some(request) = self.unanswered.pop_front() else {
-                return context.tally.complain(|| "an answer to nothing".to_owned());
+                return context
+                    .tally
+                    .complain(|| "a response without a request".to_owned());
             };
             context.tally.events += 1;
             let protocol = &context.setup.protocol;
             let answered = protocol.answered(answer.status, &answer.body);
             let Some(receivers) = request.receivers else {
-                continue; // a probe: whether it arrives is what counts
+                continue; // A probe: only its delivery counts.
             };
             if request.slot != NO_SLOT {
                 context.shared.arrive(request.slot, context.engine);
@@ -159,7 +164,7 @@ impl Publisher {
                 Answered::Refused => context.tally.complain(|| {
                     let body = &answer.body[..answer.body.len().min(200)];
                     format!(
-                        "a publication was answered {}: `{}`",
+                        "a publication got the status {}: `{}`",
                         answer.status,
                         body.escape_ascii()
                     )
@@ -168,7 +173,7 @@ impl Publisher {
         }
     }
 
-    /// Sends from the queue what may be unanswered at once.
+    /// Moves requests from the queue to the write buffer until `depth` are in flight.
     fn pump(&mut self, context: &mut Context<'_>) {
         if !self.pipe.is_connected() || self.is_closing {
             return;
@@ -186,14 +191,14 @@ impl Publisher {
         }
     }
 
-    /// Writes what has been pumped, all of it at once.
+    /// Writes the write buffer.
     pub(super) fn flush(&mut self) {
         if !self.pipe.unwritten().is_empty() {
             self.pipe.flush();
         }
     }
 
-    /// Gives up what is unanswered.
+    /// Records an error and drops the requests in flight, so that their slots become free.
     fn fail(&mut self, context: &mut Context<'_>, why: &str) {
         context.tally.complain(|| why.to_owned());
         for request in self.unanswered.drain(..) {

@@ -1,4 +1,4 @@
-//! One phase: publish on a schedule or in a window, then wait until all has come.
+//! Phases: an engine publishes on a schedule or in a window, then waits for all deliveries.
 
 use std::sync::atomic::Ordering;
 
@@ -14,18 +14,18 @@ use crate::protocol::{Member, Way};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::stats::{SplitMix, count, float};
 
-/// How much is asked of the server.
+/// The load on the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Load {
-    /// So many publications a second, whatever becomes of them.
+    /// An open loop: `rate` publications a second, sent without regard to earlier ones.
     Open { rate: f64, arrivals: Arrivals },
-    /// So many under way at once: the next when one has been received by all.
+    /// A closed loop: the next publication when one of `outstanding` has been received by all.
     Closed { outstanding: usize },
-    /// So many at once: the next so many when all have been received by all.
+    /// A closed loop of batches: the next `outstanding` when all have been received by all.
     Batches { outstanding: usize },
 }
 
-/// In which proportions publications go which way.
+/// The proportions of publications by HTTP, publications by clients, and commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mix {
     pub(crate) http: u32,
@@ -33,24 +33,24 @@ pub(crate) struct Mix {
     pub(crate) ask: u32,
 }
 
-/// A phase. Moments are of the monotonic clock.
+/// A phase of a run. Times are nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
     pub(crate) load: Load,
     pub(crate) mix: Mix,
-    /// When the first is due.
+    /// Due time of the first publication.
     pub(crate) begin_ns: u64,
-    /// When measuring begins; before it is the warm-up.
+    /// End of the warm-up: messages that are due earlier are not measured.
     pub(crate) from_ns: u64,
-    /// When the last is due.
+    /// End of publishing: all due times are below it.
     pub(crate) until_ns: u64,
-    /// For how long nothing may move before the rest counts as lost.
+    /// Time without progress after which missing messages count as lost.
     pub(crate) patience_ns: u64,
-    /// Seeds the arrivals, the mix and who comes and goes.
+    /// Seed of the arrivals, the mix, and the sessions that join and leave.
     pub(crate) seed: u64,
-    /// Comings and goings a second, over all engines.
+    /// Joins and leaves per second, over all engines.
     pub(crate) moves: f64,
-    /// Over how many engines `rate` and `moves` are spread, where all of them publish.
+    /// The number of engines that share `rate` (if all publish) and `moves`.
     pub(crate) engines: usize,
 }
 
@@ -61,18 +61,18 @@ impl Phase {
 }
 
 impl Engine {
-    /// Runs a phase; returns what was counted in it.
+    /// Runs a phase and returns its counters.
     ///
     /// # Errors
     ///
-    /// The kernel fails us. What the server does wrong is counted.
+    /// A system call failed. Errors of the server are counted in the tally.
     pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Tally> {
-        clock::be_punctual()?;
+        clock::set_timer_slack()?;
         let waited_ns = procfs::own_waited_ns()?;
         let began_ns = clock::now_ns();
         let complaints = std::mem::replace(&mut self.tally, Tally::new(phase.from_ns));
         if complaints.complaints().1 > 0 {
-            self.tally.add(&complaints); // between phases nothing should have happened
+            self.tally.add(&complaints); // Errors between phases count in this phase.
         }
         let mut prng = SplitMix(phase.seed ^ count(self.number) << 32);
         if phase.is_published_by(self.number) {
@@ -105,7 +105,7 @@ impl Engine {
         Ok(std::mem::replace(&mut self.tally, Tally::new(0)))
     }
 
-    /// The open loop.
+    /// Runs the open loop.
     fn publish_on(
         &mut self,
         mut schedule: Schedule,
@@ -132,7 +132,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The closed loop: a window of `outstanding`, filled one by one or only when it is empty.
+    /// Runs the closed loop: a window of `outstanding` slots, refilled slot by slot or, with
+    /// `is_batch`, only when all are free.
     fn publish_in(
         &mut self,
         outstanding: usize,
@@ -158,7 +159,7 @@ impl Engine {
             let free: Vec<usize> = (first..first + outstanding).filter(is_free).collect();
             if !free.is_empty() && (!is_batch || free.len() == outstanding) {
                 for slot in free {
-                    let slot = u16::try_from(slot).expect("engines and slots are few");
+                    let slot = u16::try_from(slot).expect("32 engines of 1024 slots fit");
                     self.publish(phase, now_ns, slot, prng);
                 }
             }
@@ -167,12 +168,12 @@ impl Engine {
         }
     }
 
-    /// Publishes the next message.
+    /// Sends the next publication or command, of a kind that `phase.mix` selects.
     fn publish(&mut self, phase: &Phase, due_ns: u64, slot: u16, prng: &mut SplitMix) {
         let Mix { http, client, ask } = phase.mix;
         let drawn = match http + client + ask {
             0 => return,
-            // One way needs no dice.
+            // Only one kind has a share: no random number is needed.
             total if total == http.max(client).max(ask) => 0,
             total => u32::try_from(prng.below(index(total))).unwrap_or(0),
         };
@@ -231,7 +232,7 @@ impl Engine {
         };
         let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
         let mut context = Context::new(setup, shared, self.number, tally);
-        let bytes = bytes.expect("the way was asked for only where it is offered");
+        let bytes = bytes.expect("the protocol offers publishing by HTTP");
         publisher.push(bytes, request, &mut context);
     }
 
@@ -264,7 +265,7 @@ impl Engine {
         let Some(number) = self.next_open(self.sessions.len()) else {
             return self
                 .tally
-                .complain(|| "no session is open to ask".to_owned());
+                .complain(|| "no session is open to send a command".to_owned());
         };
         let state = &mut self.sessions[number].state;
         let publisher = asker_of(state.member);
@@ -273,10 +274,11 @@ impl Engine {
         self.speak(number, publisher, sequence, due_ns, slot, 1);
     }
 
-    /// Has a session say a stamped message.
+    /// Enqueues a stamped message on session `number`: a command if `publisher` is one of
+    /// [`asker_of`], else a publication.
     #[expect(
         clippy::too_many_arguments,
-        reason = "they are one stamp and who receives it"
+        reason = "they are one stamp and its receivers"
     )]
     fn speak(
         &mut self,
@@ -303,13 +305,14 @@ impl Engine {
         } else {
             protocol.say(member.group, &self.text)
         };
-        let payload = payload.expect("the way was asked for only where it is offered");
+        let payload = payload.expect("the protocol offers this kind of message");
         self.sessions[number].say(&payload, protocol.kind());
         self.unwritten.push(number);
         self.tally.publish(due_ns, clock::now_ns());
     }
 
-    /// The next of the first `sessions` sessions that is open, in turn.
+    /// Returns the next open one of the first `sessions` sessions, round-robin; `None` if all have
+    /// ended.
     fn next_open(&mut self, sessions: usize) -> Option<usize> {
         for _ in 0..sessions {
             let number = self.turn % sessions;
@@ -321,7 +324,7 @@ impl Engine {
         None
     }
 
-    /// Waits, and lets slow sessions read their portion ten times a second.
+    /// Waits at most `timeout_ns` or 20 ms for events. Lets slow sessions read ten times a second.
     pub(super) fn wait_paced(&mut self, timeout_ns: u64) -> Outcome<()> {
         self.beat();
         self.wait(timeout_ns.min(20 * MILLISECOND_NS))?;
@@ -343,16 +346,16 @@ impl Engine {
             };
             let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
             let mut context = Context::new(setup, shared, self.number, tally);
-            let flags = rustix::event::epoll::EventFlags::RDHUP; // as far as there is
+            let flags = rustix::event::epoll::EventFlags::RDHUP; // Read until nothing is left.
             session.read(&mut self.scratch, budget, flags, &mut context);
         }
     }
 
-    /// Lets slow sessions read all that there is, until nothing more comes.
+    /// Lets slow sessions read without a limit until nothing arrives for 500 ms.
     ///
     /// # Errors
     ///
-    /// The kernel fails us.
+    /// `epoll_wait` failed.
     pub(crate) fn catch_up(&mut self) -> Outcome<()> {
         let mut quiet = Quiet::new(self.tally.events);
         while quiet.for_ns(self.tally.events, clock::now_ns()) < SECOND_NS / 2 {
@@ -362,7 +365,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until all is answered and delivered, or nothing has moved for `patience_ns`.
+    /// Waits until all publications have responses and are delivered, or `patience_ns` pass without
+    /// progress.
     fn drain(&mut self, patience_ns: u64) -> Outcome<()> {
         let mut quiet = Quiet::new(self.progress());
         loop {
@@ -371,7 +375,7 @@ impl Engine {
                 && self.publishers.iter().all(super::Publisher::is_idle)
                 && self.shared.delivered.load(Ordering::SeqCst)
                     >= self.shared.owed.load(Ordering::SeqCst);
-            // Also when all is there: a duplicate may be on its way.
+            // Wait a little even if all has arrived: a duplicate may follow.
             let quiet_ns = quiet.for_ns(self.progress(), clock::now_ns());
             if quiet_ns
                 > if is_complete {
@@ -385,19 +389,21 @@ impl Engine {
         }
     }
 
-    /// Grows while anything happens in any engine.
+    /// Returns a number that changes whenever an engine makes progress.
     fn progress(&self) -> u64 {
         let publishing = count(self.shared.publishing.load(Ordering::SeqCst));
         let delivered = self.shared.delivered.load(Ordering::SeqCst);
         self.tally.events + delivered - publishing.min(delivered)
     }
 
-    /// Publishes probes until every session of every engine has received one: becoming a member may
-    /// not be answered, and need not have happened everywhere when it is.
+    /// Publishes probes until every session of every engine has received one.
+    ///
+    /// Not every protocol confirms a join, and a server may confirm it before all of its threads
+    /// know the member.
     ///
     /// # Errors
     ///
-    /// One does not within ten seconds.
+    /// A session has received no probe within 10 s.
     pub(crate) fn probe(&mut self, way: Way, sessions: usize) -> Outcome<()> {
         let deadline = clock::now_ns() + PATIENCE_NS;
         let mut again_ns = 0;
@@ -405,10 +411,7 @@ impl Engine {
             let now_ns = clock::now_ns();
             if now_ns > deadline {
                 let probed = self.shared.probed.load(Ordering::Relaxed);
-                let why = self
-                    .tally
-                    .first_complaint()
-                    .unwrap_or("nothing was refused");
+                let why = self.tally.first_complaint().unwrap_or("no request failed");
                 return Err(Failure::new(format!(
                     "a publication reaches {probed} of {sessions} sessions ({why})"
                 )));
@@ -462,7 +465,7 @@ impl Engine {
     }
 }
 
-/// For how long nothing has happened.
+/// A timer of the time since the last event.
 #[derive(Debug)]
 struct Quiet {
     events: u64,
@@ -486,22 +489,22 @@ impl Quiet {
     }
 }
 
-/// The publisher that a session is, of what all of its group receive.
+/// Returns the publisher number of a session for publications to its group.
 pub(super) fn speaker_of(member: Member) -> u32 {
     SPEAKERS_FROM + narrow(member.session)
 }
 
-/// The publisher that a session is, of what comes back to it alone.
+/// Returns the publisher number of a session for commands, whose replies only it receives.
 pub(super) fn asker_of(member: Member) -> u32 {
     ASKERS_FROM + narrow(member.session)
 }
 
 fn narrow(index: usize) -> u32 {
-    u32::try_from(index).expect("sessions and groups are fewer")
+    u32::try_from(index).expect("counts of sessions and groups fit in 32 bits")
 }
 
 fn index(number: u32) -> usize {
-    usize::try_from(number).expect("a usize has 32 bits at least")
+    usize::try_from(number).expect("a usize has at least 32 bits")
 }
 
 const SPEAKERS_FROM: u32 = 0x1_0000;

@@ -1,8 +1,8 @@
-//! One session: from connect to member to its end, everything it is sent looked at.
+//! A session, from connect to its end. Every frame is decoded and every message verified.
 //!
 //! ```text
 //!   Connecting -> Upgrading -> Greeting -> Joining -> Open -> Ended
-//!                      (what a protocol does not have is skipped)
+//!                  (steps that a protocol lacks are skipped)
 //! ```
 
 use rustix::event::epoll::EventFlags;
@@ -18,13 +18,14 @@ use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::wire::frames::{self, Event, Frames};
 use crate::wire::{self, SAMPLE_ACCEPT, http};
 
-/// What the engine lends to whoever takes what has come.
+/// The parts of the engine that sessions and publishers use while they handle an event.
 pub(super) struct Context<'a> {
     pub(super) setup: &'a Setup,
     pub(super) shared: &'a Shared,
+    /// The index of the engine.
     pub(super) engine: usize,
     pub(super) tally: &'a mut Tally,
-    /// When the bytes at hand were read.
+    /// The time at which the current bytes were read.
     pub(super) now_ns: u64,
 }
 
@@ -45,19 +46,19 @@ impl<'a> Context<'a> {
     }
 }
 
-/// How eagerly a session reads once it is open.
+/// The rate at which an open session reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Whatever comes, as it comes.
+    /// Reads all bytes as they arrive.
     Eager,
-    /// So many bytes a second, in ten portions.
+    /// Reads this many bytes a second, in ten portions.
     Slow(usize),
-    /// Nothing.
+    /// Never reads.
     Never,
 }
 
 impl Pace {
-    /// The room in the kernel that a session of this pace is given.
+    /// Returns the session's `SO_RCVBUF` in bytes; `None` for the kernel's default.
     pub(super) const fn receive_buffer_bytes(self) -> Option<usize> {
         match self {
             Self::Eager => None,
@@ -66,20 +67,20 @@ impl Pace {
     }
 }
 
-/// The session.
+/// A session and its connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) pipe: Pipe,
     frames: Frames,
-    /// What the protocol keeps of a stream.
+    /// Bytes that the protocol keeps between reads, for messages split over frames.
     rest: Vec<u8>,
     pub(super) state: State,
 }
 
-/// All of a session but its connection.
+/// The state of a session, without its connection.
 #[derive(Debug)]
 pub(super) struct State {
-    /// Which of its engine's sessions it is.
+    /// The index in `Engine::sessions`.
     pub(super) index: usize,
     pub(super) member: Member,
     pub(super) purpose: Purpose,
@@ -87,21 +88,22 @@ pub(super) struct State {
     pub(super) pace: Pace,
     begun_ns: u64,
     pub(super) judge: Judge,
-    /// Messages that it published itself.
+    /// Number of messages that the session published.
     pub(super) said: u32,
-    /// Commands that it gave.
+    /// Number of commands that the session sent.
     pub(super) asked: u32,
+    /// Whether the session has received a probe.
     pub(super) is_probed: bool,
-    /// How it ended; while it has not, the code of a close frame that has come.
+    /// How the session ended. Before `Stage::Ended`, the code of a received close frame.
     pub(super) end: Option<End>,
-    /// Its comings and goings, where there are any.
+    /// The session's memberships, if it joins and leaves during the run.
     pub(super) wandering: Option<Box<Wandering>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Connecting,
-    /// The answer to the upgrade request, as far as it has come.
+    /// The bytes of the upgrade's response so far.
     Upgrading(Vec<u8>),
     Greeting,
     Joining,
@@ -110,7 +112,7 @@ enum Stage {
 }
 
 impl Session {
-    /// A session that is connecting and will upgrade.
+    /// Creates a session on a connecting socket and enqueues its upgrade request.
     pub(super) fn new(mut pipe: Pipe, state: State, setup: &Setup) -> Self {
         if let Some(upgrade) = setup.protocol.upgrade(state.member, state.purpose) {
             let request = wire::upgrade_request(&setup.target, &upgrade);
@@ -124,21 +126,22 @@ impl Session {
         }
     }
 
-    /// Whether it is a member, as far as the server lets a client know.
+    /// Returns `true` if the session is a member, as far as the protocol confirms it.
     pub(super) fn is_open(&self) -> bool {
         self.state.stage == Stage::Open
     }
 
-    /// Whether it is over.
+    /// Returns `true` if the connection has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.state.stage == Stage::Ended
     }
 
+    /// Returns the time at which connecting began.
     pub(super) const fn begun_ns(&self) -> u64 {
         self.state.begun_ns
     }
 
-    /// Says `payload`; it is written with the next flush.
+    /// Enqueues a message. The next flush writes it.
     pub(super) fn say(&mut self, payload: &[u8], kind: Kind) {
         put_message(
             payload,
@@ -148,14 +151,14 @@ impl Session {
         );
     }
 
-    /// Says goodbye and stops writing.
+    /// Sends a close frame with code 1000.
     pub(super) fn close(&mut self) {
         let mask = mask_of(self.state.member.session);
         frames::put_masked(frames::CLOSE, &[0x03, 0xe8], mask, self.pipe.unwritten());
         self.pipe.flush();
     }
 
-    /// Takes what has happened on the socket.
+    /// Handles an epoll event. Slow sessions do not read here once they are open.
     pub(super) fn serve(
         &mut self,
         flags: EventFlags,
@@ -166,7 +169,7 @@ impl Session {
             match self.pipe.finish_connecting() {
                 None => return,
                 Some(Ok(())) if self.pipe.unwritten().is_empty() => {
-                    self.state.stage = Stage::Open; // the floor wants no upgrade
+                    self.state.stage = Stage::Open; // The floor has no upgrade.
                 }
                 Some(Ok(())) => self.state.stage = Stage::Upgrading(Vec::new()),
                 Some(Err(end)) => return self.finish(end, context),
@@ -181,7 +184,7 @@ impl Session {
         }
     }
 
-    /// Reads until there is no more, or at least `budget` bytes have been.
+    /// Reads until nothing is available or `budget` bytes are read, and processes the bytes.
     pub(super) fn read(
         &mut self,
         scratch: &mut [u8],
@@ -226,7 +229,7 @@ impl Session {
             let shown = head[..head.len().min(300)].escape_ascii();
             context
                 .tally
-                .complain(|| format!("an upgrade was answered `{shown}`"));
+                .complain(|| format!("an upgrade request got the response `{shown}`"));
             return self.finish(End::Refused, context);
         }
         self.state.be_upgraded(self.pipe.unwritten(), context);
@@ -274,7 +277,7 @@ impl Session {
         }
     }
 
-    /// The session is over.
+    /// Ends the session. An end that the run does not allow is recorded as an error.
     fn finish(&mut self, end: End, context: &mut Context<'_>) {
         let was_open = self.is_open();
         self.state.stage = Stage::Ended;
@@ -297,7 +300,7 @@ impl Session {
 }
 
 impl State {
-    /// Of a session that begins now.
+    /// Creates the state of a session that begins to connect now.
     pub(super) fn new(index: usize, member: Member, purpose: Purpose, pace: Pace) -> Self {
         Self {
             index,
@@ -315,7 +318,8 @@ impl State {
         }
     }
 
-    /// The session is open: a member now, unless that takes words that are never answered.
+    /// Called when the session is open. Records the join if the protocol confirms joins or the
+    /// connection itself is the join.
     pub(super) fn connected(&mut self, now_ns: u64, setup: &Setup) {
         let opening = setup.protocol.opening(self.member, self.purpose);
         if let Some(wandering) = &mut self.wandering
@@ -326,7 +330,7 @@ impl State {
         }
     }
 
-    /// The 101 has come.
+    /// Called on status 101. Joins, or waits for the server's greeting first.
     fn be_upgraded(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
         let opening = context.setup.protocol.opening(self.member, self.purpose);
         if opening.greeted {
@@ -336,7 +340,7 @@ impl State {
         }
     }
 
-    /// Says what makes a member.
+    /// Sends the message that joins the group, if the protocol has one.
     fn introduce(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
         let protocol = &context.setup.protocol;
         let opening = protocol.opening(self.member, self.purpose);
@@ -349,6 +353,7 @@ impl State {
         }
     }
 
+    /// Applies a decoded message of the server.
     fn hear(&mut self, heard: &Heard<'_>, out: &mut Vec<u8>, context: &mut Context<'_>) {
         match heard {
             Heard::Greeting if self.stage == Stage::Greeting => self.introduce(out, context),
@@ -367,7 +372,7 @@ impl State {
                 let session = self.member.session;
                 context
                     .tally
-                    .complain(|| format!("session {session} was refused: {why}"));
+                    .complain(|| format!("session {session} received an error: {why}"));
             }
             Heard::Greeting | Heard::Taken => {}
         }
@@ -379,7 +384,7 @@ impl State {
                 if let Some(wandering) = &mut self.wandering {
                     wandering.received(stamp.publisher, stamp.sequence, context.now_ns);
                     context.tally.deliver(stamp.due_ns, context.now_ns);
-                    return; // nobody waits for it
+                    return; // No slot waits for sessions that join and leave.
                 }
                 if context.setup.keeps_times && stamp.publisher == speaker_of(self.member) {
                     let back = (stamp.publisher, stamp.sequence, context.now_ns);
@@ -408,7 +413,7 @@ impl State {
                 let session = self.member.session;
                 context.tally.complain(|| {
                     let shown = message[..message.len().min(80)].escape_ascii();
-                    format!("session {session} got what nobody sent it: `{shown}`")
+                    format!("session {session} received a foreign message: `{shown}`")
                 });
             }
         }
@@ -427,7 +432,7 @@ fn put_message(payload: &[u8], kind: Kind, session: usize, out: &mut Vec<u8>) {
     frames::put_masked(opcode, payload, mask_of(session), out);
 }
 
-/// Any mask will do against a server that is not attacked; each session has its own.
+/// Returns the session's frame mask. It is constant: masks need no entropy in a load test.
 fn mask_of(session: usize) -> [u8; 4] {
     let mixed = u32::try_from(session & 0xff_ffff)
         .unwrap_or(1)

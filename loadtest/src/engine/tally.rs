@@ -1,51 +1,51 @@
-//! What one engine counts during one phase.
+//! The counters of one engine in one phase.
 
 use hdrhistogram::Histogram;
 
 use crate::clock::MILLISECOND_NS;
 use crate::stats::{self, count};
 
-/// The counts.
+/// The counters. "Measured" excludes the warm-up.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// What was due before this is the warm-up: judged, and not measured.
+    /// End of the warm-up. Messages due earlier are verified but not measured.
     from_ns: u64,
-    /// From the moment a message was due to its arrival at a session, in nanoseconds.
+    /// Times from a message's due time to its arrival at a session, in nanoseconds.
     pub(crate) latency: Histogram<u64>,
-    /// From the moment a message was due to the moment it was written.
+    /// Times from a message's due time to its write, in nanoseconds.
     pub(crate) lateness: Histogram<u64>,
     /// Measured messages that sessions received.
     pub(crate) delivered: u64,
-    /// Messages published while measuring.
+    /// Measured messages that were published.
     pub(crate) published: u64,
-    /// Messages published, in the warm-up too.
+    /// All messages that were published, including the warm-up.
     pub(crate) published_all: u64,
-    /// Publications that were answered as they should be.
+    /// HTTP publications with a correct response.
     pub(crate) answered: u64,
-    /// Publications that are answered at all.
+    /// HTTP publications, all of which should get a response.
     pub(crate) asked: u64,
-    /// When the last message came.
+    /// Time of the last measured delivery.
     pub(crate) last_ns: u64,
-    /// Measured deliveries in each tenth of a second since measuring began.
+    /// Measured deliveries in each 100 ms since the end of the warm-up.
     pub(crate) series: Vec<u64>,
-    /// Deliveries that the other engines have not been told of.
+    /// Deliveries that are not yet in `Shared::delivered`.
     fresh: u64,
-    /// Nanoseconds that this engine's thread waited for a CPU that others had.
+    /// Nanoseconds that this engine's thread was runnable but waited for a CPU.
     pub(crate) waited_ns: u64,
-    /// For how long the phase ran, warm-up included.
+    /// Duration of the phase in nanoseconds, including the warm-up.
     pub(crate) ran_ns: u64,
-    /// Grows with everything that happens.
+    /// Number of events of all kinds; it shows progress.
     pub(super) events: u64,
-    /// Publications, by index, that were answered, and when.
+    /// Responses: the index of the publication, and the time.
     pub(super) answers: Vec<(usize, u64)>,
-    /// Publications, by publisher and number, that came back to who published them, and when.
+    /// Publications received by their publisher: publisher, sequence number, time.
     pub(super) returns: Vec<(u32, u32, u64)>,
     complaints: Vec<String>,
     complaints_count: u64,
 }
 
 impl Tally {
-    /// Nothing yet, of a phase that measures from `from_ns` on.
+    /// Creates zero counters for a phase whose warm-up ends at `from_ns`.
     pub(crate) fn new(from_ns: u64) -> Self {
         Self {
             from_ns,
@@ -69,12 +69,12 @@ impl Tally {
         }
     }
 
-    /// When measuring began.
+    /// Returns the end of the warm-up.
     pub(crate) const fn measured_from_ns(&self) -> u64 {
         self.from_ns
     }
 
-    /// Notes a message that was due at `due_ns` and came at `now_ns`.
+    /// Counts the delivery at `now_ns` of a message that was due at `due_ns`.
     pub(super) fn deliver(&mut self, due_ns: u64, now_ns: u64) {
         self.fresh += 1;
         self.events += 1;
@@ -93,7 +93,7 @@ impl Tally {
         self.series[tenth] += 1;
     }
 
-    /// Notes a publication that was due at `due_ns` and written at `now_ns`.
+    /// Counts a publication that was due at `due_ns` and written at `now_ns`.
     pub(super) fn publish(&mut self, due_ns: u64, now_ns: u64) {
         self.published_all += 1;
         if due_ns >= self.from_ns {
@@ -103,14 +103,14 @@ impl Tally {
         }
     }
 
-    /// Deliveries since it was last asked.
+    /// Returns the number of deliveries since the previous call.
     pub(super) const fn take_fresh(&mut self) -> u64 {
         let fresh = self.fresh;
         self.fresh = 0;
         fresh
     }
 
-    /// Keeps a complaint; the first few are shown, all are counted.
+    /// Counts an error. The texts of the first five are kept.
     pub(super) fn complain(&mut self, complaint: impl FnOnce() -> String) {
         self.complaints_count += 1;
         if self.complaints.len() < COMPLAINTS_SHOWN_MAX {
@@ -118,16 +118,17 @@ impl Tally {
         }
     }
 
+    /// Returns the text of the first error.
     pub(super) fn first_complaint(&self) -> Option<&str> {
         self.complaints.first().map(String::as_str)
     }
 
-    /// The first complaints, and how many there were.
+    /// Returns the texts of the first errors, and the number of all.
     pub(crate) fn complaints(&self) -> (&[String], u64) {
         (&self.complaints, self.complaints_count)
     }
 
-    /// Adds what another engine has counted in the same phase.
+    /// Adds the counters of another engine for the same phase.
     pub(crate) fn add(&mut self, other: &Self) {
         self.latency
             .add(&other.latency)
@@ -155,12 +156,12 @@ impl Tally {
         self.complaints_count += other.complaints_count;
     }
 
-    /// Complaints beyond those that are kept.
+    /// Returns the number of errors whose texts were not kept.
     pub(crate) fn complaints_more(&self) -> u64 {
         self.complaints_count - count(self.complaints.len())
     }
 }
 
 const COMPLAINTS_SHOWN_MAX: usize = 5;
-/// An hour.
+/// The length of `series` in tenths of a second: one hour.
 const TENTHS_MAX: usize = 36_000;

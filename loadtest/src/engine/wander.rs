@@ -1,14 +1,14 @@
-//! When a session was a member, when members come and go: as far as a client can know.
+//! Churn: sessions that join and leave during a run, and the times of their memberships.
 //!
 //! ```text
-//!        asked   joined             leaving    left
-//!   ------|--------|==================|---------|------------
-//!         |        |  surely a member |         |
-//!         |<---------- perhaps a member ------->|   surely none outside
+//!        asked     joined               leaving      left
+//!   -------|---------|====================|-----------|----------
+//!          |         | certainly a member |           |
+//!          |<---------- possibly a member ----------->|
 //! ```
 //!
-//! Sessions come and go by words where the protocol has them and answers them, and by connecting
-//! and closing where not.
+//! A client knows a membership only within these bounds. If the protocol confirms joins and leaves,
+//! sessions use its commands; otherwise a session joins by connecting and leaves by closing.
 
 use super::run::Phase;
 use super::schedule::{Arrivals, Schedule};
@@ -18,51 +18,52 @@ use crate::failure::Outcome;
 use crate::protocol::{Member, Way};
 use crate::stats::{SplitMix, count, float};
 
-/// One stay on a group, in nanoseconds of the monotonic clock.
+/// A membership of a group. Times are nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Membership {
-    /// When joining was asked for.
+    /// Time at which the join was sent.
     pub(crate) asked: u64,
-    /// When it was known to have happened: confirmed, or the first message came.
+    /// Time of the join's confirmation or of the first message, whichever is earlier.
     pub(crate) joined: Option<u64>,
-    /// When leaving was asked for.
+    /// Time at which the leave was sent.
     pub(crate) leaving: Option<u64>,
-    /// When it was known to have happened.
+    /// Time of the leave's confirmation or of the connection's end.
     pub(crate) left: Option<u64>,
 }
 
-/// A session's comings and goings, and what it received.
+/// The memberships of a session, and the messages that it received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wandering {
     pub(crate) stays: Vec<Membership>,
-    /// Publisher and number, in the order of arrival.
+    /// Publisher and sequence number, in the order of arrival.
     pub(crate) received: Vec<(u32, u32)>,
 }
 
-/// A publication, and between which moments it was applied.
+/// A publication, with the bounds of the time at which the server applied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) publisher: u32,
     pub(crate) sequence: u32,
     pub(crate) group: usize,
-    /// Not before this.
+    /// Lower bound: the time of sending.
     pub(crate) sent_ns: u64,
-    /// Not after this; `None` if it was never answered.
+    /// Upper bound: the time of the response; `None` without one.
     pub(crate) answered_ns: Option<u64>,
 }
 
 impl Wandering {
-    /// Whether the session is away, and known to be.
+    /// Returns `true` if the session is certainly not a member.
     pub(super) fn can_join(&self) -> bool {
         self.stays.last().is_none_or(|stay| stay.left.is_some())
     }
 
-    /// Whether it is a member, and known to be.
+    /// Returns `true` if the session is certainly a member.
     pub(super) fn can_leave(&self) -> bool {
         let is_there = |stay: &Membership| stay.joined.is_some() && stay.leaving.is_none();
         self.stays.last().is_some_and(is_there)
     }
 
+    /// Records that a join was sent.
     pub(super) fn join(&mut self, now_ns: u64) {
         self.stays.push(Membership {
             asked: now_ns,
@@ -70,13 +71,14 @@ impl Wandering {
         });
     }
 
+    /// Records that a leave was sent.
     pub(super) fn leave(&mut self, now_ns: u64) {
         if let Some(stay) = self.stays.last_mut() {
             stay.leaving = Some(now_ns);
         }
     }
 
-    /// The server confirmed what was asked for last.
+    /// Records that the server confirmed the last join or leave.
     pub(super) fn confirmed(&mut self, now_ns: u64) {
         if let Some(stay) = self.stays.last_mut() {
             if stay.leaving.is_some() {
@@ -87,7 +89,7 @@ impl Wandering {
         }
     }
 
-    /// The connection has ended.
+    /// Records the end of the connection, which ends the membership.
     pub(super) fn ended(&mut self, now_ns: u64) {
         if let Some(stay) = self.stays.last_mut() {
             stay.leaving = stay.leaving.or(Some(now_ns));
@@ -95,6 +97,7 @@ impl Wandering {
         }
     }
 
+    /// Records a received message. The first one proves the join.
     pub(super) fn received(&mut self, publisher: u32, sequence: u32, now_ns: u64) {
         self.received.push((publisher, sequence));
         if let Some(stay) = self.stays.last_mut() {
@@ -104,7 +107,7 @@ impl Wandering {
 }
 
 impl Engine {
-    /// Has `members` wander, `at_a_time` handshakes under way at once.
+    /// Opens sessions that will join and leave, at most `at_a_time` concurrently.
     ///
     /// # Errors
     ///
@@ -122,7 +125,7 @@ impl Engine {
         for session in &mut self.sessions[from..] {
             let mut wandering = Box::<Wandering>::default();
             if !by_words {
-                wandering.join(asked); // a member by being connected, or once it receives
+                wandering.join(asked); // Connecting was the join.
             }
             session.state.wandering = Some(wandering);
             self.wanderers.push(session.state.index);
@@ -130,7 +133,7 @@ impl Engine {
         Ok(())
     }
 
-    /// When comings and goings are due in this phase.
+    /// Returns the schedule of this engine's joins and leaves in a phase.
     pub(super) fn moves(&self, phase: &Phase, prng: &mut SplitMix) -> Schedule {
         let rate = phase.moves / float(count(phase.engines.max(1)));
         let begin_ns = if rate > 0.0 && !self.wanderers.is_empty() {
@@ -141,7 +144,7 @@ impl Engine {
         Schedule::new(begin_ns, rate.max(1e-9), Arrivals::Poisson, prng.next())
     }
 
-    /// Has sessions come and go that are due to.
+    /// Runs the joins and leaves that are due.
     pub(super) fn move_some(
         &mut self,
         moves: &mut Schedule,
@@ -157,7 +160,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Comes and goes until the end of the phase, where other engines publish.
+    /// Runs joins and leaves until the end of a phase in which only other engines publish.
     pub(super) fn move_until(&mut self, phase: &Phase, prng: &mut SplitMix) -> Outcome<()> {
         let mut moves = self.moves(phase, prng);
         while clock::now_ns() < phase.until_ns {
@@ -168,7 +171,8 @@ impl Engine {
         Ok(())
     }
 
-    /// A member leaves, who is away joins, and who is under way stays so.
+    /// Lets a member leave, or a session that is not a member join. Does nothing while a join or
+    /// leave is unconfirmed.
     fn move_one(&mut self, number: usize, now_ns: u64) -> Outcome<()> {
         let by_words = self.setup.protocol.offers(Way::Wander);
         let session = &mut self.sessions[number];
@@ -208,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stay_goes_from_asked_to_left() {
+    fn a_membership_goes_from_join_to_leave() {
         let mut wandering = Wandering::default();
         assert!(wandering.can_join() && !wandering.can_leave());
         wandering.join(1);
@@ -230,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_message_confirms_what_is_never_answered() {
+    fn the_first_message_confirms_a_join() {
         let mut wandering = Wandering::default();
         wandering.join(1);
         wandering.received(0, 7, 3);

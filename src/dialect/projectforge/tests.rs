@@ -1,7 +1,7 @@
 //! What the language reads, answers and says.
 
 use super::*;
-use crate::vocabulary::content::{Cause, Content, Failure, Payload, Reply};
+use crate::vocabulary::content::{Cause, Content, Failure, OwnedData, Reply};
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::publication::PublicationId;
 use campanile_tests::prng::Prng;
@@ -26,7 +26,7 @@ type Said<'s> = (&'s str, &'s str, &'s str, Option<&'s str>);
 #[track_caller]
 fn check(message: impl AsRef<[u8]>, expected: Option<Said<'_>>) {
     let message = message.as_ref();
-    for kind in [Kind::Text, Kind::Binary] {
+    for kind in [MessageType::Text, MessageType::Binary] {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let options = Options::default();
@@ -41,14 +41,14 @@ fn check(message: impl AsRef<[u8]>, expected: Option<Said<'_>>) {
                 kind,
             })
         });
-        let refused = expected.is_none().then_some(Refusal::Malformed);
+        let refused = expected.is_none().then_some(DecodeError::Malformed);
         let shown = message.escape_ascii();
         assert_eq!(result.err(), refused, "{shown}");
         assert_eq!(intents[..], *expected.as_slice(), "{shown}");
     }
 }
 
-fn encode(audience: Audience<'_>, content: Content<'_>) -> String {
+fn encode_publication(audience: Audience<'_>, content: Content<'_>) -> String {
     let publication = Publication {
         id: PublicationId {
             origin: ShardId::new(0),
@@ -60,21 +60,21 @@ fn encode(audience: Audience<'_>, content: Content<'_>) -> String {
         nonce: 0,
     };
     let mut message = Vec::new();
-    let kind = Projectforge.encode(&publication, &Options::default(), &mut message);
-    assert_eq!(kind, Kind::Text);
+    let kind = Projectforge.encode_publication(&publication, &Options::default(), &mut message);
+    assert_eq!(kind, MessageType::Text);
     String::from_utf8(message).expect("JSON is UTF-8")
 }
 
-fn answer(channel: &str, outcome: &Outcome) -> (Answered, String) {
+fn encode_outcome(channel: &str, outcome: &Outcome) -> (ReplyAction, String) {
     let correlation = Correlation {
         command: "ping".into(),
         id: "".into(),
         channel: channel.into(),
-        kind: Kind::Binary,
+        kind: MessageType::Binary,
     };
     let mut message = Vec::new();
     let options = Options::default();
-    let answered = Projectforge.answer(&correlation, outcome, &options, &mut message);
+    let answered = Projectforge.encode_outcome(&correlation, outcome, &options, &mut message);
     (answered, String::from_utf8(message).expect("JSON is UTF-8"))
 }
 
@@ -84,19 +84,19 @@ fn param(data: Data<'_>) -> String {
         data,
         ..Content::default()
     };
-    let message = encode(EVERYONE, content);
+    let message = encode_publication(EVERYONE, content);
     let param = message.strip_prefix("{\n  \"cmd\": \"\",\n  \"param\": ");
     let param = param.and_then(|param| param.strip_suffix("\n}"));
     param.expect("the last member").to_owned()
 }
 
-fn wish(query: Option<&str>) -> ChannelWish<'_> {
+fn wish(query: Option<&str>) -> InitialChannel<'_> {
     let headers = &[];
     let request = UpgradeRequest { query, headers };
     let credentials = Projectforge.admit(&request, &Options::default());
     let credentials = credentials.expect("nobody is turned away");
     let others = Credentials {
-        channel: ChannelWish::None,
+        channel: InitialChannel::None,
         ..credentials.clone()
     };
     assert_eq!(others, Credentials::default());
@@ -122,16 +122,16 @@ fn the_query_names_the_channel() {
     ] {
         assert_eq!(
             wish(Some(query)),
-            ChannelWish::Named(name.into()),
+            InitialChannel::Named(name.into()),
             "{query}"
         );
     }
     for query in [
         "", "ch", "ch=", "ch=&ch=b", "CH=a", "chx=a", "x=ch", "ch=%zz",
     ] {
-        assert_eq!(wish(Some(query)), ChannelWish::Fresh, "{query}");
+        assert_eq!(wish(Some(query)), InitialChannel::Generated, "{query}");
     }
-    assert_eq!(wish(None), ChannelWish::Fresh);
+    assert_eq!(wish(None), InitialChannel::Generated);
 }
 
 #[test]
@@ -227,8 +227,11 @@ fn whatever_go_cannot_decode_is_refused() {
     ] {
         check(message, None);
     }
-    for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-        assert_eq!(Projectforge.object(refusal), Then::Leave(End::Malformed));
+    for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
+        assert_eq!(
+            Projectforge.on_invalid(refusal),
+            OnInvalid::Close(CloseCause::Malformed)
+        );
     }
 }
 
@@ -249,7 +252,7 @@ fn a_push_is_indented_by_two_spaces() {
     "b": 1
   }
 }"#;
-    assert_eq!(encode(ROOM, content), expected);
+    assert_eq!(encode_publication(ROOM, content), expected);
 }
 
 #[test]
@@ -259,7 +262,7 @@ fn the_channel_is_the_one_named_or_else_the_one_it_is_for() {
             channel: channel.into(),
             ..Content::default()
         };
-        let message = encode(audience, content);
+        let message = encode_publication(audience, content);
         let first = message.lines().nth(1).expect("several lines");
         first.to_owned()
     };
@@ -290,7 +293,7 @@ fn a_request_to_close_has_no_data() {
         ..Content::default()
     };
     let expected = "{\n  \"cmd\": \"close-connection\",\n  \"param\": null\n}";
-    assert_eq!(encode(EVERYONE, content), expected);
+    assert_eq!(encode_publication(EVERYONE, content), expected);
 }
 
 #[test]
@@ -300,7 +303,7 @@ fn comings_and_goings_are_told_as_the_original_does() {
         who: ID,
         connected: true,
     };
-    let event = Projectforge.announce(presence, &mut json);
+    let event = Projectforge.encode_presence(presence, &mut json);
     let content = Content {
         event: event.expect("told"),
         data: Data::Json(&json),
@@ -316,14 +319,14 @@ fn comings_and_goings_are_told_as_the_original_does() {
     "connected": true
   }
 }"#;
-    assert_eq!(encode(ROOM, content), expected);
+    assert_eq!(encode_publication(ROOM, content), expected);
 
     let mut json = Vec::new();
     let presence = Presence {
         who: "a\"b",
         connected: false,
     };
-    Projectforge.announce(presence, &mut json);
+    Projectforge.encode_presence(presence, &mut json);
     assert_eq!(json, br#"{"userID":"a\"b","connected":false}"#);
 }
 
@@ -356,7 +359,7 @@ fn values_are_rendered_as_the_original_does() {
         ..Content::default()
     };
     let expected = "{\n  \"cmd\": \"<\\u001b\u{2028}>\",\n  \"param\": null\n}";
-    assert_eq!(encode(EVERYONE, content), expected);
+    assert_eq!(encode_publication(EVERYONE, content), expected);
 }
 
 #[test]
@@ -367,8 +370,8 @@ fn a_reply_goes_to_the_channel_that_was_named() {
             data,
         })
     };
-    let (answered, message) = answer("room", &reply(None, Payload::Json("[1]".into())));
-    assert_eq!(answered, Answered::Message(Kind::Text));
+    let (answered, message) = encode_outcome("room", &reply(None, OwnedData::Json("[1]".into())));
+    assert_eq!(answered, ReplyAction::Send(MessageType::Text));
     let expected = r#"{
   "channel": "room",
   "cmd": "ping",
@@ -377,7 +380,7 @@ fn a_reply_goes_to_the_channel_that_was_named() {
   ]
 }"#;
     assert_eq!(message, expected);
-    let (_, message) = answer("", &reply(Some("pong"), Payload::None));
+    let (_, message) = encode_outcome("", &reply(Some("pong"), OwnedData::None));
     assert_eq!(message, "{\n  \"cmd\": \"pong\",\n  \"param\": null\n}");
 }
 
@@ -386,21 +389,25 @@ fn a_failure_ends_the_session_and_all_else_is_silent() {
     let failed = Outcome::Failed(Failure {
         status: 1,
         text: "no".into(),
-        data: Payload::None,
+        data: OwnedData::None,
         cause: Cause::Panic,
     });
-    let leave = Answered::Leave(End::HandlerFailed);
-    assert_eq!(answer("room", &failed).0, leave);
+    let leave = ReplyAction::Close(CloseCause::HandlerFailed);
+    assert_eq!(encode_outcome("room", &failed).0, leave);
     for outcome in [Outcome::Silent, Outcome::NotHandled, Outcome::Joined] {
-        assert_eq!(answer("room", &outcome).0, Answered::Nothing, "{outcome:?}");
+        assert_eq!(
+            encode_outcome("room", &outcome).0,
+            ReplyAction::Skip,
+            "{outcome:?}"
+        );
     }
 }
 
 #[test]
 fn what_the_rules_are_against_is_an_error_of_ours() {
     let denied = Outcome::Denied(Denial::NotJoined);
-    let (answered, message) = answer("room", &denied);
-    assert_eq!(answered, Answered::Message(Kind::Text));
+    let (answered, message) = encode_outcome("room", &denied);
+    assert_eq!(answered, ReplyAction::Send(MessageType::Text));
     let expected = "{\n  \"channel\": \"room\",\n  \"cmd\": \"error\",\n  \"param\": {\n    \
         \"cmd\": \"ping\",\n    \"message\": \"not on the channel\"\n  }\n}";
     assert_eq!(message, expected);
@@ -408,13 +415,13 @@ fn what_the_rules_are_against_is_an_error_of_ours() {
 
 #[test]
 fn only_pages_of_our_own_may_connect() {
-    let expected = Habits {
+    let expected = DialectSpec {
         announces: true,
         json_data: true,
         names_channels: true,
-        ..Habits::default()
+        ..DialectSpec::default()
     };
-    assert_eq!(Projectforge.habits(), expected);
+    assert_eq!(Projectforge.spec(), expected);
 }
 
 /// Command, channel and parameter.
@@ -428,7 +435,7 @@ fn read_leniently(message: &[u8]) -> Option<Read> {
         lenient: true,
         ..Options::default()
     };
-    let kind = Kind::Text;
+    let kind = MessageType::Text;
     Projectforge
         .decode(kind, &mut payload, &options, &mut scratch, &mut intents)
         .ok()?;
@@ -556,7 +563,7 @@ fn is_total_on_any_bytes_and_reads_what_it_writes() {
         let (mut payload, mut scratch) = (message.clone(), Scratch::new());
         let mut intents = Intents::new();
         let options = Options::default();
-        let kind = Kind::Text;
+        let kind = MessageType::Text;
         let result = Projectforge.decode(kind, &mut payload, &options, &mut scratch, &mut intents);
         tally[usize::from(result.is_ok())] += 1;
         assert_eq!(intents.len(), usize::from(result.is_ok()), "seed {seed}");
@@ -571,7 +578,7 @@ fn is_total_on_any_bytes_and_reads_what_it_writes() {
             channel: call.channel.into(),
             ..Content::default()
         };
-        let relayed = encode(EVERYONE, content);
+        let relayed = encode_publication(EVERYONE, content);
         let mut again = relayed.clone().into_bytes();
         let value: OwnedValue = simd_json::from_slice(&mut again).expect("valid JSON");
         assert_eq!(

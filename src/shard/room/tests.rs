@@ -4,11 +4,11 @@ use crate::config::{Config, Route};
 use crate::dialect::edk::Edk;
 use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
-use crate::shard::{Joined, NoRoom, Ruling, Shard};
+use crate::shard::{ClaimOutcome, Joined, NoRoom, Shard};
 use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::time::Tick;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use campanile_tests::prng::Prng;
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ fn tick(shard: &mut Shard, now: Tick) {
     shard.fire_deadlines(now);
 }
 
-fn say(shard: &mut Shard, id: ConnectionId, text: &str) -> String {
+fn enqueue_outcome(shard: &mut Shard, id: ConnectionId, text: &str) -> String {
     let len = u16::try_from(text.len()).expect("a short text");
     let [high, low] = len.to_be_bytes();
     let head = [0x81, 0xfe, high, low, 0, 0, 0, 0];
@@ -117,7 +117,9 @@ fn what_is_counted_is_what_is_there() {
                 }
                 (13..=14, Some(id)) => drop(shard.leave_channel(id, &text(&mut prng))),
                 (15, Some(id)) => shard.keep(id, prng.range(0, 2_000) as usize),
-                (16, Some(id)) => shard.end_session(id, crate::vocabulary::close::End::Dropped),
+                (16, Some(id)) => {
+                    shard.close_session(id, crate::vocabulary::close::CloseCause::Dropped)
+                }
                 (17, _) => {
                     let id = shard.handle_accepted().expect("there is room");
                     shard.claim(id, 0, &text(&mut prng), prng.chance(1, 2));
@@ -127,12 +129,12 @@ fn what_is_counted_is_what_is_there() {
                     if let Some(id) = prng.pick(claims.iter().copied()) {
                         claims.retain(|&other| other != id);
                         shard.give_up_claim(id);
-                        shard.cut(id, crate::vocabulary::close::End::Reset);
+                        shard.abort(id, crate::vocabulary::close::CloseCause::Reset);
                     }
                 }
             }
-            while let Some(verdict) = shard.poll_verdict() {
-                refused += u32::from(verdict.ruling == Ruling::NoRoom);
+            while let Some(verdict) = shard.poll_claim_result() {
+                refused += u32::from(verdict.outcome == ClaimOutcome::NoRoom);
             }
             drain(&mut shard);
             shard.invariants();
@@ -144,7 +146,7 @@ fn what_is_counted_is_what_is_there() {
                 assert!(shard.names_bytes_of(id) <= session_max as usize);
             }
         }
-        shard.cut_all();
+        shard.abort_all();
         drain(&mut shard);
         shard.invariants();
         assert_eq!((shard.names_bytes(), shard.connections_count()), (0, 0));
@@ -159,12 +161,12 @@ fn what_is_counted_is_what_is_there() {
 fn a_session_that_registers_for_too_much_is_closed_and_all_of_it_forgotten() {
     let mut shard = shard(20_000, 1 << 30, true);
     let (greedy, other) = (open(&mut shard, WSERVER), open(&mut shard, WSERVER));
-    say(&mut shard, other, &register("jack", "e"));
+    enqueue_outcome(&mut shard, other, &register("jack", "e"));
     let before = shard.names_bytes();
     let mut count = 0;
     let closed = loop {
         let user = format!("{count:01000}");
-        let sent = say(&mut shard, greedy, &register(&user, &user));
+        let sent = enqueue_outcome(&mut shard, greedy, &register(&user, &user));
         if !sent.is_empty() {
             break sent;
         }
@@ -199,7 +201,7 @@ fn a_join_beyond_is_refused_in_the_words_of_the_language() {
                         assert_eq!(no_room, expected);
                         break 'fill;
                     }
-                    other @ (Joined::Before | Joined::TooManyChannels | Joined::Refused) => {
+                    other @ (Joined::Before | Joined::TooManyChannels | Joined::Invalid) => {
                         panic!("{other:?}")
                     }
                 }
@@ -210,8 +212,8 @@ fn a_join_beyond_is_refused_in_the_words_of_the_language() {
         let name = "another".repeat(130);
         let outcome = Outcome::from(shard.join(id, &name));
         assert_eq!(outcome, Outcome::Denied(expected.denial()));
-        let asked = Correlation::of("listen", Kind::Text);
-        shard.say(id, &asked, &outcome);
+        let asked = Correlation::of("listen", MessageType::Text);
+        shard.enqueue_outcome(id, &asked, &outcome);
         let answer = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
         assert!(answer.contains(words), "{answer:?}");
         assert!(shard.is_open(id));
@@ -219,14 +221,14 @@ fn a_join_beyond_is_refused_in_the_words_of_the_language() {
 
         // Here there are no words, and a client that is told nothing would wait for ever.
         let speechless = open(&mut shard, EDK);
-        shard.say(speechless, &asked, &outcome);
+        shard.enqueue_outcome(speechless, &asked, &outcome);
         let close = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
         assert!(close.ends_with(words), "{close:?}");
         assert!(!shard.is_open(speechless));
         assert_eq!(shard.counters().ended(expected.end().label()), 1);
 
         // Whoever leaves makes room.
-        shard.end_session(members[0], crate::vocabulary::close::End::Dropped);
+        shard.close_session(members[0], crate::vocabulary::close::CloseCause::Dropped);
         drain(&mut shard);
         let newcomer = open(&mut shard, EASYWS);
         assert_eq!(shard.join(newcomer, &name), Joined::Now);
@@ -263,16 +265,16 @@ fn a_full_shard_closes_who_cannot_be_told_and_says_that_it_may_come_back() {
 fn a_user_is_not_claimed_where_there_is_no_room_for_its_name() {
     let mut shard = shard(1 << 20, 1 << 20, true);
     let mut granted = 0;
-    let ruling = loop {
+    let outcome = loop {
         let id = shard.handle_accepted().expect("there is room");
         shard.claim(id, 0, &format!("{granted:01000}"), true);
-        let verdict = shard.poll_verdict().expect("it is the home of all");
-        if verdict.ruling != Ruling::Granted {
-            break verdict.ruling;
+        let verdict = shard.poll_claim_result().expect("it is the home of all");
+        if verdict.outcome != ClaimOutcome::Granted {
+            break verdict.outcome;
         }
         granted += 1;
     };
-    assert_eq!(ruling, Ruling::NoRoom);
+    assert_eq!(outcome, ClaimOutcome::NoRoom);
     assert!((300..1_000).contains(&granted), "{granted}");
     shard.invariants();
 }

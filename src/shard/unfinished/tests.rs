@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::TokenRule;
-use crate::shard::{Answer, Shard};
+use crate::shard::{HostResponse, Shard};
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::time::{TICK_MS, Tick};
 use campanile_tests::prng::Prng;
@@ -21,7 +21,7 @@ fn shard(message_timeout: u32) -> Shard {
         route.limits.idle_timeout_ms = ms(1_000);
     }
     let mut settings = shard_settings(&config);
-    settings.routes[0].tokens = TokenRule::Ask;
+    settings.routes[0].tokens = TokenRule::AskHost;
     Shard::new(
         ShardId::new(0),
         1,
@@ -143,7 +143,7 @@ fn a_session_that_is_not_read_loses_no_time() {
     bytes.extend(frame(0x81, b"half of it"));
     let held = bytes.len() - 5;
     let read = shard.handle_received(id, &mut bytes[..held]);
-    let question = shard.poll_question().expect("whose token it is");
+    let question = shard.poll_host_request().expect("whose token it is");
     assert!(read < held, "it waits");
     let mut now = Tick(0);
     for _ in 0..8 {
@@ -151,11 +151,11 @@ fn a_session_that_is_not_read_loses_no_time() {
         tick(&mut shard, now);
         send_all(&mut shard);
     }
-    let answer = Answer::User {
+    let answer = HostResponse::User {
         user: Some("jack".into()),
         event: "e".into(),
     };
-    shard.handle_answer(question.session, &answer);
+    shard.handle_host_response(question.session, &answer);
     shard.handle_received(id, &mut bytes[read..held]);
     now = Tick(now.0 + TIMEOUT - 2);
     tick(&mut shard, now);

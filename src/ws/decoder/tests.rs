@@ -6,7 +6,7 @@ use campanile_tests::prng::Prng;
 /// An event, or the error at the end, in a form that outlives the input.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
-    Message(Kind, Vec<u8>),
+    Message(MessageType, Vec<u8>),
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
@@ -103,7 +103,7 @@ fn read_whole(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
 /// The plainest parser of a whole stream: no state between frames but the message so far.
 fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
     let (mut seen, mut at) = (Vec::new(), 0);
-    let mut message: Option<(Kind, Vec<u8>)> = None;
+    let mut message: Option<(MessageType, Vec<u8>)> = None;
     while !seen.last().is_some_and(Seen::is_last) && stream.len() - at >= 2 {
         let (first, second) = (stream[at], stream[at + 1]);
         let (fin, opcode, short) = (first >= 0x80, first % 16, second % 128);
@@ -157,8 +157,8 @@ fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
             break;
         }
         let opened = match opcode {
-            1 => Some(Kind::Text),
-            2 => Some(Kind::Binary),
+            1 => Some(MessageType::Text),
+            2 => Some(MessageType::Binary),
             _ => None,
         };
         if let Some(kind) = opened {
@@ -231,7 +231,7 @@ fn a_message_in_one_frame_and_one_chunk_is_handed_out_in_place() {
     let (taken, event) = decoder.step(&mut input, 5).expect("valid");
     assert_eq!(taken, 11);
     let Some(Event::Message {
-        kind: Kind::Text,
+        kind: MessageType::Text,
         payload: Payload::InPlace(payload),
         ..
     }) = event
@@ -265,7 +265,7 @@ fn a_head_kept_across_chunks_never_allocates() {
             assert_eq!(taken, payload_bytes);
             assert_eq!(
                 event,
-                Some(Seen::Message(Kind::Binary, vec![7; payload_bytes]))
+                Some(Seen::Message(MessageType::Binary, vec![7; payload_bytes]))
             );
             assert_eq!(decoder.partial_bytes(), 0);
         }
@@ -324,7 +324,7 @@ fn a_decoder_owns_nothing_once_its_messages_are_handed_out() {
         seen,
         [
             Seen::Ping(b"ping".to_vec()),
-            Seen::Message(Kind::Text, b"one message".to_vec()),
+            Seen::Message(MessageType::Text, b"one message".to_vec()),
             Seen::Ping(b"ping".to_vec()),
         ]
     );
@@ -335,7 +335,7 @@ fn a_decoder_owns_nothing_once_its_messages_are_handed_out() {
 fn text_is_not_checked_for_utf8() {
     assert_eq!(
         read_whole(&frame(0x81, b"\xff\xfe"), 10),
-        [Seen::Message(Kind::Text, b"\xff\xfe".to_vec())]
+        [Seen::Message(MessageType::Text, b"\xff\xfe".to_vec())]
     );
 }
 
@@ -345,7 +345,7 @@ fn a_message_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
         let (fits, exceeds) = (vec![7; bytes_max], vec![7; bytes_max + 1]);
         assert_eq!(
             read_whole(&frame(0x82, &fits), bytes_max),
-            [Seen::Message(Kind::Binary, fits.clone())]
+            [Seen::Message(MessageType::Binary, fits.clone())]
         );
         // The head is enough, in one frame and in the last of two.
         let too_big = [Seen::Failed(ProtocolError::TooBig)];
@@ -372,7 +372,7 @@ fn control_frames_do_not_count_towards_the_message_limit() {
         read_whole(&stream, 3),
         [
             Seen::Ping(vec![7; 125]),
-            Seen::Message(Kind::Binary, b"abc".to_vec()),
+            Seen::Message(MessageType::Binary, b"abc".to_vec()),
         ]
     );
 }
@@ -433,7 +433,7 @@ fn a_length_with_its_top_bit_set_is_an_error_and_a_long_form_is_not() {
     for form in [2, 8] {
         assert_eq!(
             read_whole(&frame_of_form(0x82, b"abc", form), 10),
-            [Seen::Message(Kind::Binary, b"abc".to_vec())]
+            [Seen::Message(MessageType::Binary, b"abc".to_vec())]
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Descriptor sets that can be used, and messages of theirs.
 
-use super::super::tests::dice;
+use super::super::tests::random_messages;
 use super::*;
 use campanile_tests::prng::Prng;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -125,7 +125,7 @@ fn messages_nest_to_the_limit_and_no_deeper() {
         let mut message = Vec::new();
         for _ in 0..depth {
             let inner = std::mem::take(&mut message);
-            dice::put_bytes(11, &inner, &mut message);
+            random_messages::put_bytes(11, &inner, &mut message);
         }
         message
     };
@@ -143,7 +143,7 @@ fn messages_nest_to_the_limit_and_no_deeper() {
         let mut message = b"\xfb\x01\xfc\x01".to_vec();
         for _ in 0..depth {
             let inner = std::mem::take(&mut message);
-            dice::put_bytes(11, &inner, &mut message);
+            random_messages::put_bytes(11, &inner, &mut message);
         }
         message
     };
@@ -207,7 +207,7 @@ fn any_bytes_are_read_or_refused() {
     let mut prng = Prng::from_seed(6);
     let schemas = [schema(MODERN, Some("word")), schema(CLASSIC, Some("verb"))];
     for _ in 0..50_000 {
-        let noise = dice::bytes(&mut prng, 40);
+        let noise = random_messages::bytes(&mut prng, 40);
         for schema in &schemas {
             let command = schema.read(&noise);
             assert!(command.is_err() || command.is_ok_and(|command| command.is_some()));
@@ -288,7 +288,7 @@ fn a_spoiled_descriptor_is_taken_or_refused() {
     let (whole, of, mut prng) = (descriptors(), descriptor(MODERN), Prng::from_seed(7));
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..5_000 {
-        let spoiled = dice::mutated(&mut prng, &whole);
+        let spoiled = random_messages::mutated(&mut prng, &whole);
         match Schema::from_descriptor_set(&spoiled, MODERN, Some("word")) {
             Ok(schema) => {
                 let message = message_of(&of, &mut prng);
@@ -344,7 +344,7 @@ fn message_of(descriptor: &MessageDescriptor, prng: &mut Prng) -> Vec<u8> {
     let mut message = Vec::new();
     put_fields(descriptor, 3, prng, &mut message);
     if prng.chance(1, 3) {
-        message = dice::mutated(prng, &message);
+        message = random_messages::mutated(prng, &message);
     }
     message
 }
@@ -368,7 +368,7 @@ fn put_fields(of: &MessageDescriptor, depth: u32, prng: &mut Prng, out: &mut Vec
         }
     }
     if prng.chance(1, 20) {
-        dice::put_field(prng, 1, out);
+        random_messages::put_field(prng, 1, out);
     }
 }
 
@@ -390,18 +390,18 @@ fn put_value(
             out.extend_from_slice(&inner);
             encode_key(number, WireType::EndGroup, out);
         } else {
-            dice::put_bytes(number, &inner, out);
+            random_messages::put_bytes(number, &inner, out);
         }
     } else if *kind == Kind::String {
-        dice::put_bytes(number, dice::text(prng).as_bytes(), out);
+        random_messages::put_bytes(number, random_messages::text(prng).as_bytes(), out);
     } else if *kind == Kind::Bytes {
-        dice::put_bytes(number, &dice::bytes(prng, 9), out);
+        random_messages::put_bytes(number, &random_messages::bytes(prng, 9), out);
     } else if is_packed {
         let mut packed = Vec::new();
         for _ in 0..prng.range(0, 4) {
             put_number(kind.wire_type(), prng, &mut packed);
         }
-        dice::put_bytes(number, &packed, out);
+        random_messages::put_bytes(number, &packed, out);
     } else {
         encode_key(number, kind.wire_type(), out);
         put_number(kind.wire_type(), prng, out);

@@ -1,4 +1,4 @@
-//! Messages thrown by dice, for the tests of this folder: well formed, spoiled and plain noise.
+//! Messages thrown by random_messages, for the tests of this folder: well formed, spoiled and plain noise.
 //!
 //! They are written with prost's primitives, so that ours are not their own witness.
 

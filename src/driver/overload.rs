@@ -1,10 +1,9 @@
-//! What happens to newcomers for whom there is no descriptor or no session left.
+//! Rejection of new connections when descriptors or sessions run out.
 //!
-//! Without a descriptor a connection cannot even be accepted, and would wait in the listener's
-//! queue until its client gives up. So each shard keeps a descriptor to spare: it is closed, the
-//! newcomer takes its number, is answered with 503 and closed, and the number is taken again.
-//! Connections that are there already notice nothing. Each state is logged when it begins and when
-//! it ends.
+//! Without a free descriptor a connection cannot be accepted, and would wait in the listener's
+//! queue until its client gives up. So each shard keeps a spare descriptor: it is closed, the new
+//! connection gets its number, is sent a 503 and closed, and the spare is opened again. Existing
+//! connections are not affected. The start and the end of each state are logged.
 
 use super::errno::{EMFILE, ENFILE};
 use super::run::Loop;
@@ -15,18 +14,19 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// A descriptor to spare, and whether the shard lacks others.
+/// A spare descriptor, and the state of failing accepts.
 #[derive(Debug)]
-pub(super) struct Spare {
-    /// `None` while another shard has been quicker to take its number.
+pub(super) struct SpareDescriptor {
+    /// `None` while another thread has taken the freed number.
     descriptor: Option<OwnedFd>,
-    /// When a connection could not be accepted last, until some time after that.
+    /// Time of the last failed accept; `None` after [`RECOVERED_AFTER`] without one.
     failed_at: Option<Instant>,
+    /// Connections rejected since accepting began to fail.
     rejected: u64,
 }
 
-impl Spare {
-    /// Takes a descriptor, while there are some.
+impl SpareDescriptor {
+    /// Opens the spare descriptor.
     pub(super) fn new() -> Self {
         Self {
             descriptor: open_spare(),
@@ -35,15 +35,16 @@ impl Spare {
         }
     }
 
-    /// Notes that a connection could not be accepted. Those that wait are answered with 503 if it
-    /// is for want of a descriptor; the listener is not being accepted from.
+    /// Records a failed accept. If descriptors ran out, rejects the waiting connections with a 503.
+    /// No accept may be armed on the listener.
     pub(super) fn after_failure(&mut self, errno: i32, listener: Option<&OwnedFd>, shard: usize) {
         if self.failed_at.replace(now()).is_none() {
             let error = io::Error::from_raw_os_error(errno);
             tracing::warn!(
                 shard,
                 %error,
-                "cannot accept connections; without a descriptor new ones are answered with 503"
+                "cannot accept connections; if descriptors ran out, new ones are rejected with \
+                 503: raise the limit of open files (`ulimit -Hn`, LimitNOFILE= in systemd)"
             );
         }
         if let (EMFILE | ENFILE, Some(listener)) = (errno, listener) {
@@ -51,7 +52,7 @@ impl Spare {
         }
     }
 
-    /// Notes that a connection was accepted.
+    /// Records a successful accept.
     pub(super) fn after_success(&mut self, shard: usize) {
         self.restore();
         let Some(failed_at) = self.failed_at else {
@@ -64,14 +65,14 @@ impl Spare {
         }
     }
 
-    /// Takes a descriptor to spare if there is none and one is free.
+    /// Opens the spare descriptor if there is none and one is free.
     fn restore(&mut self) {
         if self.descriptor.is_none() {
             self.descriptor = open_spare();
         }
     }
 
-    /// Answers those who wait to be accepted, as many as are worth the time now.
+    /// Rejects up to [`REJECTED_PER_TURN_MAX`] connections of the listener's queue.
     fn reject_waiting(&mut self, listener: &OwnedFd) {
         if rustix::io::ioctl_fionbio(listener, true).is_err() {
             return;
@@ -89,14 +90,14 @@ impl Spare {
             self.rejected += 1;
         }
         self.restore();
-        // The ring waits only on a listener that blocks.
+        // An accept of the ring waits only on a blocking listener.
         let blocking = rustix::io::ioctl_fionbio(listener, false);
         blocking.expect("it could be set a moment ago");
     }
 }
 
 impl Loop {
-    /// Takes the number of connections of the process, which has just changed.
+    /// Sets the number of connections of the process; logs when it passes the limit of sessions.
     pub(super) fn note_connections(&mut self, connections: usize) {
         let sessions_max = self.limits.sessions_max;
         self.host.set_full(connections > sessions_max);
@@ -108,7 +109,7 @@ impl Loop {
             Some(true) => tracing::warn!(
                 connections,
                 sessions_max,
-                "the limit of sessions is reached; upgrades are answered with 503"
+                "the limit of sessions is reached; upgrades are rejected with 503"
             ),
             Some(false) => tracing::warn!(
                 connections,
@@ -120,9 +121,9 @@ impl Loop {
     }
 }
 
-/// Tells a client that it cannot be served now. Nothing of it is kept, so nothing waits for it.
+/// Sends a 503 to a client and ends its connection, without waiting or keeping any state.
 fn reject(socket: &OwnedFd) {
-    // A close with unread input is a reset, which could overtake the answer.
+    // Closing a socket with unread input resets it, and the reset could overtake the response.
     discard_input(socket);
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let sent = rustix::net::send(socket, OVERLOADED, flags).map(drop);
@@ -155,11 +156,11 @@ fn open_spare() -> Option<OwnedFd> {
     rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
 }
 
-/// Newcomers answered before the shard looks after its connections.
+/// Connections rejected before the shard continues with its other work.
 const REJECTED_PER_TURN_MAX: usize = 256;
-/// Requests of up to 64 KiB are read before they are answered.
+/// Reads of 4 KiB, so that requests of up to 64 KiB are discarded.
 const DISCARDED_READS_MAX: usize = 16;
-/// For so long all connections must have been accepted.
+/// Time without a failed accept after which the failure is over.
 const RECOVERED_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -177,7 +178,7 @@ mod tests {
             .collect();
         let sent = clients[0].write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         sent.expect("it reads");
-        let mut spare = Spare::new();
+        let mut spare = SpareDescriptor::new();
         spare.after_failure(EMFILE, Some(&OwnedFd::from(listener)), 0);
         assert!(spare.descriptor.is_some(), "there is one again");
         assert_eq!(spare.rejected, 3);

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 /// The state that a connection's requests and its host share.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct ConnectionContext {
     pub(super) id: ConnectionId,
     /// Its peer's address, where that is wanted.
     pub(super) address: Option<SocketAddr>,
@@ -27,7 +27,7 @@ pub(super) struct Line {
     /// A request has come since the host looked.
     pub(super) served: Cell<bool>,
     /// The most that a request has earned since the host looked.
-    merit: Cell<Option<Merit>>,
+    credit: Cell<Option<Credit>>,
     /// The parts of an answer are still being made, so nothing else can be said.
     pub(super) is_streaming: Cell<bool>,
     pipe: Rc<RefCell<Pipe>>,
@@ -35,7 +35,7 @@ pub(super) struct Line {
 
 /// What a completed request says about whoever made it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Merit {
+pub(crate) enum Credit {
     /// It asked how the gateway is.
     Health,
     /// It was a push, a drop or an API request, and authorized: with the secret or key that the
@@ -43,7 +43,7 @@ pub(crate) enum Merit {
     Authorized,
 }
 
-impl Line {
+impl ConnectionContext {
     pub(super) fn new(
         id: ConnectionId,
         address: Option<SocketAddr>,
@@ -59,20 +59,20 @@ impl Line {
             offers_upgrade: Cell::new(false),
             has_read_body: Cell::new(false),
             served: Cell::new(false),
-            merit: Cell::new(None),
+            credit: Cell::new(None),
             is_streaming: Cell::new(false),
             pipe: Rc::clone(pipe),
         }
     }
 
     /// Notes what a request has earned.
-    pub(super) fn earn(&self, merit: Merit) {
-        self.merit.set(self.merit.get().max(Some(merit)));
+    pub(super) fn earn(&self, credit: Credit) {
+        self.credit.set(self.credit.get().max(Some(credit)));
     }
 
     /// Returns what was earned since the last call.
-    pub(super) fn take_merit(&self) -> Option<Merit> {
-        self.merit.take()
+    pub(super) fn take_credit(&self) -> Option<Credit> {
+        self.credit.take()
     }
 
     /// Whether it is certain that nothing has come behind the request that is served.

@@ -25,7 +25,7 @@ fn judge(criterion: &mut Criterion) {
     let headers: Vec<(&str, &[u8])> = lines.map(|(name, text)| (name, text.as_bytes())).collect();
     let answer = |output: &mut Vec<u8>| {
         let lines = black_box(&headers).iter().copied();
-        let accept = handshake::judge("GET", lines, || true).expect("a browser's is right");
+        let accept = handshake::validate("GET", lines, || true).expect("a browser's is right");
         handshake::put_switching_protocols(output, &accept, Some("token"));
     };
     let mut output = Vec::new();

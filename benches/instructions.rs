@@ -73,7 +73,7 @@ fn judge(_: &str, requests: u64) {
     for _ in 0..requests {
         output.clear();
         let lines = black_box(&headers).iter().copied();
-        let accept = handshake::judge("GET", lines, || true).expect("a browser's is right");
+        let accept = handshake::validate("GET", lines, || true).expect("a browser's is right");
         handshake::put_switching_protocols(&mut output, &accept, None);
     }
     checksum::check("handshake", &output, SWITCHING);

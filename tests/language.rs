@@ -47,7 +47,7 @@ impl Dialect for Plain {
             keys: "playground_path tokens token_from commands push_path drop_path",
             token: TokenPlace::Sources,
             same_origin: true,
-            playground: Playground::saying("echo hi"),
+            playground: Playground::with_message("echo hi"),
             default_route: Some(DefaultRoute {
                 name: "plain",
                 has_playground: true,

@@ -9,7 +9,7 @@
 use super::Bounds;
 use super::members::Members;
 use super::problem::{Code, Problem, field_of};
-use crate::codec::spoken::SpokenData;
+use crate::codec::message_json::MessageDataJson;
 use crate::handler::{Handle, HandleError, RouteHandle, Routes};
 use crate::vocabulary::close::{CODES, REASON_BYTES_MAX, may_close};
 use crate::vocabulary::content::Message;
@@ -311,7 +311,7 @@ impl Reader<'_> {
     fn message(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
         let event = members.name("event", self.bounds.name_bytes_max)?;
         let bytes = members.text("bytes")?;
-        let spoken = SpokenData {
+        let spoken = MessageDataJson {
             data: members.take("data"),
             bytes: bytes.as_deref(),
         };

@@ -7,7 +7,7 @@
 //!   {"status": "stopping"}                                                                  503
 //! ```
 
-use super::answer::ApiAnswer;
+use super::response::ApiResponse;
 use super::run::bounded;
 use super::{Api, Caller};
 use crate::handler::Handle;
@@ -73,10 +73,10 @@ impl Api {
         head: &Parts,
         handle: &Handle,
         is_stopping: bool,
-    ) -> ApiAnswer {
+    ) -> ApiResponse {
         if is_stopping {
             let status = "stopping";
-            return ApiAnswer::new(503, &Stopping { status });
+            return ApiResponse::new(503, &Stopping { status });
         }
         let backends = (self.backends)();
         let is_down = |backend: &Value| backend["state"] == "down";
@@ -105,6 +105,6 @@ impl Api {
             shards: handle.shards_count(),
             more,
         };
-        ApiAnswer::new(200, &health)
+        ApiResponse::new(200, &health)
     }
 }

@@ -21,8 +21,8 @@
 )]
 
 use super::ages::Ages;
-use super::answer::ApiAnswer;
 use super::problem::{Code, Problem};
+use super::response::ApiResponse;
 use crate::vocabulary::limits::ApiLimits;
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -38,10 +38,10 @@ use std::time::Duration;
 
 /// What is remembered of requests with a key.
 #[derive(Clone)]
-pub(super) struct Answers {
+pub(super) struct ResponseCache {
     /// What is being carried out.
     running: Arc<Mutex<BTreeMap<RequestKey, Fingerprint>>>,
-    cache: Cache<RequestKey, Remembered>,
+    cache: Cache<RequestKey, StoredResponse>,
     ages: Ages,
     answer_bytes_max: usize,
     capacity: Capacity,
@@ -87,7 +87,7 @@ pub(super) struct RequestKey {
 pub(super) struct Fingerprint(u128);
 
 #[derive(Clone)]
-struct Remembered {
+struct StoredResponse {
     fingerprint: Fingerprint,
     outcome: Outcome,
     /// By [`Ages`].
@@ -96,7 +96,7 @@ struct Remembered {
 
 #[derive(Clone)]
 enum Outcome {
-    Answered(ApiAnswer),
+    Response(ApiResponse),
     TooLarge,
 }
 
@@ -104,18 +104,18 @@ enum Outcome {
 #[derive(derive_more::Debug)]
 #[debug("Claimed {{ key: {key:?}, .. }}")]
 pub(crate) struct Claimed {
-    answers: Answers,
+    answers: ResponseCache,
     key: RequestKey,
     fingerprint: Fingerprint,
     is_settled: bool,
 }
 
-impl Answers {
+impl ResponseCache {
     pub(super) fn new(limits: &ApiLimits) -> Self {
         let capacity = Capacity::of(limits);
         let cache = Cache::builder()
             .max_capacity(capacity.units)
-            .weigher(move |key, remembered: &Remembered| {
+            .weigher(move |key, remembered: &StoredResponse| {
                 let weight = capacity.weight(key, remembered.body_bytes());
                 u32::try_from(weight).expect("64 GiB are fewer units")
             })
@@ -140,18 +140,18 @@ impl Answers {
         &self,
         key: RequestKey,
         fingerprint: Fingerprint,
-    ) -> Result<Claimed, ApiAnswer> {
-        let mut running = self.running();
+    ) -> Result<Claimed, ApiResponse> {
+        let mut running = self.in_progress();
         match running.get(&key) {
             Some(before) if *before == fingerprint => {
-                return Err(refuse(Code::InProgress, IN_PROGRESS));
+                return Err(error_response(Code::InProgress, IN_PROGRESS));
             }
-            Some(_) => return Err(refuse(Code::KeyReused, KEY_REUSED)),
+            Some(_) => return Err(error_response(Code::KeyReused, KEY_REUSED)),
             None => {}
         }
         // Looked at under the lock: a claim ends after its answer is stored.
-        if let Some(before) = self.remembered(&key) {
-            return Err(before.answer_to(fingerprint));
+        if let Some(before) = self.stored(&key) {
+            return Err(before.response_to(fingerprint));
         }
         running.insert(key.clone(), fingerprint);
         drop(running);
@@ -163,25 +163,25 @@ impl Answers {
         })
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Fingerprint>> {
+    fn in_progress(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Fingerprint>> {
         // Nothing panics while it is held.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, key: &RequestKey) -> Option<Remembered> {
+    fn stored(&self, key: &RequestKey) -> Option<StoredResponse> {
         let remembered = self.cache.get(key)?;
         (!self.ages.is_over(remembered.stored_at)).then_some(remembered)
     }
 
-    fn remember(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: Outcome) {
+    fn store(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: Outcome) {
         let cache = self.cache.clone();
         let stored_at = self.ages.store(move |oldest| {
-            let is_over = move |_: &RequestKey, it: &Remembered| it.stored_at < oldest;
+            let is_over = move |_: &RequestKey, it: &StoredResponse| it.stored_at < oldest;
             let forgotten = cache.invalidate_entries_if(is_over);
             forgotten.expect("the cache was built with support for it");
             cache.run_pending_tasks();
         });
-        let remembered = Remembered {
+        let remembered = StoredResponse {
             fingerprint,
             outcome,
             stored_at,
@@ -192,20 +192,20 @@ impl Answers {
     }
 }
 
-impl Remembered {
+impl StoredResponse {
     fn body_bytes(&self) -> usize {
         match &self.outcome {
             Outcome::TooLarge => 0,
-            Outcome::Answered(answer) => answer.body.len(),
+            Outcome::Response(answer) => answer.body.len(),
         }
     }
 
     /// What a request with this fingerprint is answered that comes again.
-    fn answer_to(self, fingerprint: Fingerprint) -> ApiAnswer {
+    fn response_to(self, fingerprint: Fingerprint) -> ApiResponse {
         match self.outcome {
-            _ if self.fingerprint != fingerprint => refuse(Code::KeyReused, KEY_REUSED),
-            Outcome::TooLarge => refuse(Code::AnswerNotKept, ANSWER_NOT_KEPT),
-            Outcome::Answered(answer) => ApiAnswer {
+            _ if self.fingerprint != fingerprint => error_response(Code::KeyReused, KEY_REUSED),
+            Outcome::TooLarge => error_response(Code::AnswerNotKept, ANSWER_NOT_KEPT),
+            Outcome::Response(answer) => ApiResponse {
                 is_replayed: true,
                 ..answer
             },
@@ -215,12 +215,12 @@ impl Remembered {
 
 impl Claimed {
     /// The request was carried out, with this answer, which is returned.
-    pub(super) fn settle(mut self, answer: ApiAnswer) -> ApiAnswer {
+    pub(super) fn store_response(mut self, answer: ApiResponse) -> ApiResponse {
         self.is_settled = true;
         if !answer.is_open {
             return answer;
         }
-        let Answers {
+        let ResponseCache {
             answer_bytes_max,
             capacity,
             ..
@@ -231,13 +231,13 @@ impl Claimed {
         {
             Outcome::TooLarge
         } else {
-            Outcome::Answered(ApiAnswer {
+            Outcome::Response(ApiResponse {
                 // A copy has no room to spare.
                 body: Bytes::copy_from_slice(body),
                 ..answer.clone()
             })
         };
-        self.answers.remember(&self.key, self.fingerprint, outcome);
+        self.answers.store(&self.key, self.fingerprint, outcome);
         answer
     }
 }
@@ -245,11 +245,11 @@ impl Claimed {
 impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.is_settled {
-            let unknown = Outcome::Answered(Problem::internal().answer());
-            self.answers.remember(&self.key, self.fingerprint, unknown);
+            let unknown = Outcome::Response(Problem::internal().response());
+            self.answers.store(&self.key, self.fingerprint, unknown);
         }
         // Its answer can be found by now.
-        self.answers.running().remove(&self.key);
+        self.answers.in_progress().remove(&self.key);
     }
 }
 
@@ -289,13 +289,13 @@ impl Fingerprint {
     }
 }
 
-fn refuse(code: Code, message: &'static str) -> ApiAnswer {
-    Problem::new(code, message).at(HEADER_AS_WRITTEN).answer()
+fn error_response(code: Code, message: &'static str) -> ApiResponse {
+    Problem::new(code, message).at(HEADER_AS_WRITTEN).response()
 }
 
-impl fmt::Debug for Answers {
+impl fmt::Debug for ResponseCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Answers({})", self.cache.entry_count())
+        write!(f, "ResponseCache({})", self.cache.entry_count())
     }
 }
 
@@ -316,8 +316,8 @@ mod tests {
     use super::*;
     use campanile_tests::prng::Prng;
 
-    fn answers(limits: ApiLimits) -> Answers {
-        Answers::new(&limits)
+    fn answers(limits: ApiLimits) -> ResponseCache {
+        ResponseCache::new(&limits)
     }
 
     fn key(caller: usize, name: &str) -> RequestKey {
@@ -331,15 +331,15 @@ mod tests {
         Fingerprint::of([1, 2], "/p", None, body.as_bytes())
     }
 
-    fn done(text: &'static str) -> ApiAnswer {
-        ApiAnswer {
+    fn done(text: &'static str) -> ApiResponse {
+        ApiResponse {
             is_open: true,
-            ..ApiAnswer::of_json(200, Bytes::from_static(text.as_bytes()))
+            ..ApiResponse::of_json(200, Bytes::from_static(text.as_bytes()))
         }
     }
 
     #[track_caller]
-    fn refused(answers: &Answers, key: RequestKey, body: &str) -> u16 {
+    fn refused(answers: &ResponseCache, key: RequestKey, body: &str) -> u16 {
         let answer = answers.claim(key, print(body)).expect_err("it is taken");
         assert!(!answer.is_replayed);
         answer.status
@@ -352,23 +352,23 @@ mod tests {
         assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
         assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
         let other = answers.claim(key(1, "k"), print("b")).expect("of another");
-        assert_eq!(claimed.settle(done("1")), done("1"));
+        assert_eq!(claimed.store_response(done("1")), done("1"));
         let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
-        let expected = ApiAnswer {
+        let expected = ApiResponse {
             is_replayed: true,
             ..done("1")
         };
         assert_eq!(again, expected);
         assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
-        drop(other.settle(done("2")));
+        drop(other.store_response(done("2")));
     }
 
     #[test]
     fn what_was_not_done_is_not_remembered_and_what_nobody_knows_is() {
         let answers = answers(ApiLimits::default());
-        let busy = Problem::crowded().answer();
+        let busy = Problem::crowded().response();
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-        assert_eq!(claimed.settle(busy.clone()), busy);
+        assert_eq!(claimed.store_response(busy.clone()), busy);
         let claimed = answers.claim(key(0, "k"), print("b")).expect("new again");
         drop(claimed);
         let again = answers.claim(key(0, "k"), print("b")).expect_err("known");
@@ -382,7 +382,7 @@ mod tests {
             ..ApiLimits::default()
         });
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-        drop(claimed.settle(done("12")));
+        drop(claimed.store_response(done("12")));
         assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
     }
 
@@ -394,13 +394,13 @@ mod tests {
         });
         for name in ["a", "b"] {
             let claimed = answers.claim(key(0, name), print("")).expect("it is new");
-            drop(claimed.settle(done("1")));
+            drop(claimed.store_response(done("1")));
             answers.cache.run_pending_tasks();
         }
         assert!(answers.claim(key(0, "a"), print("")).is_err());
         answers.cache.run_pending_tasks();
         let third = answers.claim(key(0, "c"), print("")).expect("it is new");
-        drop(third.settle(done("1")));
+        drop(third.store_response(done("1")));
         answers.cache.run_pending_tasks();
         assert!(answers.claim(key(0, "a"), print("")).is_err());
         assert!(answers.claim(key(0, "b"), print("")).is_ok());
@@ -423,8 +423,8 @@ mod tests {
                 let claimed = answers.claim(key(0, &name), print("")).expect("new");
                 let body = Bytes::from(vec![b'x'; prng.range(0, 70_000) as usize]);
                 let is_kept = body.len() <= 65_536 && body.len() + 2_000 < 65_536;
-                let answer = ApiAnswer { body, ..done("") };
-                drop(claimed.settle(answer.clone()));
+                let answer = ApiResponse { body, ..done("") };
+                drop(claimed.store_response(answer.clone()));
                 let again = answers.claim(key(0, &name), print("")).expect_err("known");
                 if is_kept {
                     assert_eq!(again.body, answer.body, "the newest is there");
@@ -449,7 +449,7 @@ mod tests {
         });
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
         let body = Bytes::from(vec![b'x'; 65_000]);
-        drop(claimed.settle(ApiAnswer { body, ..done("") }));
+        drop(claimed.store_response(ApiResponse { body, ..done("") }));
         assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
     }
 
@@ -466,7 +466,7 @@ mod tests {
         runtime.expect("a runtime").block_on(async {
             let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
             let other = answers.claim(key(0, "o"), print("")).expect("it is new");
-            drop(other.settle(done("1")));
+            drop(other.store_response(done("1")));
             // Until the time of an answer that is younger is over.
             while let Err(answer) = answers.claim(key(0, "o"), print("")) {
                 assert!(answer.is_replayed);
@@ -474,12 +474,12 @@ mod tests {
             }
             for name in ["x", "y", "z"] {
                 let claimed = answers.claim(key(0, name), print("")).expect("it is new");
-                drop(claimed.settle(done("1")));
+                drop(claimed.store_response(done("1")));
                 answers.cache.run_pending_tasks();
             }
             assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
             assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
-            assert_eq!(claimed.settle(done("1")), done("1"));
+            assert_eq!(claimed.store_response(done("1")), done("1"));
             let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
             assert!(again.is_replayed);
         });

@@ -6,10 +6,10 @@
 //! ```
 
 use super::Bounds;
-use super::answer::ApiAnswer;
 use super::calls::no_route;
 use super::members::read_id;
 use super::problem::{Code, Problem};
+use super::response::ApiResponse;
 use super::run::bounded;
 use crate::handler::{Handle, ListedName, NamePlace, Page, PageLimits, Routes, SessionInfo};
 use crate::runtime::wall_clock::rfc3339;
@@ -151,11 +151,15 @@ impl Lookup {
     }
 
     /// Looks it up.
-    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<ApiAnswer, Problem> {
+    pub(super) async fn run(
+        self,
+        handle: &Handle,
+        bounds: &Bounds,
+    ) -> Result<ApiResponse, Problem> {
         match self {
             Self::Session(id) => {
                 let session = bounded(handle.session(id), bounds).await?;
-                Ok(ApiAnswer::new(200, &SessionJson::of(&session)))
+                Ok(ApiResponse::new(200, &SessionJson::of(&session)))
             }
             Self::Sessions {
                 routes,
@@ -291,19 +295,19 @@ impl Query {
 }
 
 /// Refuses a query where there are no parameters.
-pub(super) fn refuse_query(query: Option<&str>) -> Result<(), Problem> {
+pub(super) fn query_error(query: Option<&str>) -> Result<(), Problem> {
     Query::read(query, &[]).map(|_| ())
 }
 
-fn page_of_sessions(page: &Page<SessionInfo, PublicId>) -> ApiAnswer {
+fn page_of_sessions(page: &Page<SessionInfo, PublicId>) -> ApiResponse {
     let json = PageJson {
         items: page.items.iter().map(SessionJson::of).collect(),
         next: page.next.map(|next| next.to_string()),
     };
-    ApiAnswer::new(200, &json)
+    ApiResponse::new(200, &json)
 }
 
-fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiAnswer {
+fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiResponse {
     let items = page.items.iter().map(|item| NameJson {
         name: &item.name,
         sessions: item.sessions,
@@ -313,7 +317,7 @@ fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiAnswer {
         items: items.collect(),
         next: page.next.as_ref().map(NamePlace::to_string),
     };
-    ApiAnswer::new(200, &json)
+    ApiResponse::new(200, &json)
 }
 
 impl<'s> SessionJson<'s> {

@@ -12,7 +12,6 @@
 //! brings heads and bodies, and carries answers away. `openapi.json` describes all of it.
 
 mod ages;
-mod answer;
 mod calls;
 mod cors;
 mod health;
@@ -21,17 +20,18 @@ mod lists;
 mod members;
 mod openapi;
 mod problem;
+mod response;
 mod run;
 
-pub(crate) use self::answer::ApiAnswer;
 use self::calls::{Asked, Kind};
 use self::cors::Cors;
 pub(crate) use self::health::BackendReport;
 pub(crate) use self::idempotency::Claimed;
-use self::idempotency::{Answers, Fingerprint, RequestKey};
+use self::idempotency::{Fingerprint, RequestKey, ResponseCache};
 use self::lists::Lookup;
 use self::problem::Code;
 pub(crate) use self::problem::Problem;
+pub(crate) use self::response::ApiResponse;
 use crate::auth::{Keyless, NotLocal, bearer};
 use crate::config::{Config, Secret};
 use crate::handler::{Handle, HandleError};
@@ -57,7 +57,7 @@ pub(crate) struct Api {
     keyless: Keyless,
     cors: Cors,
     bounds: Bounds,
-    answers: Answers,
+    answers: ResponseCache,
     /// Of the fingerprints of requests.
     hash_key: [u64; 2],
     document: Bytes,
@@ -72,7 +72,7 @@ struct Bounds {
     name_bytes_max: usize,
     user_bytes_max: usize,
     /// How long shards have to answer.
-    answer_within: Duration,
+    result_timeout: Duration,
     /// How many totals and commands of one batch may be under way at once.
     calls_at_once: usize,
     /// How many commands.
@@ -94,9 +94,9 @@ pub(crate) enum Caller {
 
 /// A request whose head was understood.
 #[derive(Debug)]
-pub(crate) enum Begun {
+pub(crate) enum Started {
     /// It is answered.
-    Answered(ApiAnswer),
+    Response(ApiResponse),
     /// Something is to be looked up.
     Lookup(Lookup),
     /// Something is to be done, which its body says.
@@ -132,7 +132,7 @@ enum Place<'p> {
 }
 
 impl Api {
-    /// The API that a config describes, without backends; [`Api::settle`] is still to be called.
+    /// The API that a config describes, without backends; [`Api::init`] is still to be called.
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             is_served: config.serves_api(),
@@ -143,12 +143,12 @@ impl Api {
                 limits: config.api.limits,
                 name_bytes_max: config.limits.name_bytes_max as usize,
                 user_bytes_max: config.limits.user_bytes_max() as usize,
-                answer_within: Duration::from_millis(config.http.push_timeout_ms.into()),
+                result_timeout: Duration::from_millis(config.http.push_timeout_ms.into()),
                 calls_at_once: part(config.limits.pushes_in_flight_max)
                     .min(part(config.limits.commands_max)),
                 commands_at_once: part(config.limits.commands_max),
             },
-            answers: Answers::new(&config.api.limits),
+            answers: ResponseCache::new(&config.api.limits),
             hash_key: [0; 2],
             document: openapi::document(config),
             backends: Arc::new(Vec::new),
@@ -158,7 +158,7 @@ impl Api {
 
     /// Takes a key that nobody can guess, the means to say how backends are, and the limits of the
     /// process.
-    pub(crate) fn settle(
+    pub(crate) fn init(
         &mut self,
         hash_key: [u64; 2],
         backends: BackendReport,
@@ -175,12 +175,12 @@ impl Api {
         head: &Parts,
         caller: Caller,
         handle: &Handle,
-    ) -> Result<Begun, ApiAnswer> {
+    ) -> Result<Started, ApiResponse> {
         let path = path_within(head.uri.path()).unwrap_or_default();
         let place = Place::find(path);
         // A browser asks this by itself, without a key.
         if self.cors.is_preflight(head) {
-            return Ok(Begun::Answered(ApiAnswer::empty(204)));
+            return Ok(Started::Response(ApiResponse::empty(204)));
         }
         let caller = match caller {
             _ if place == Some(Place::Document) => 0,
@@ -188,26 +188,26 @@ impl Api {
             Caller::Anyone => 0,
             Caller::Unknown => {
                 let message = "no key was shown that counts";
-                return Err(Problem::new(Code::Unauthorized, message).answer());
+                return Err(Problem::new(Code::Unauthorized, message).response());
             }
             Caller::NotLocal(why) => {
                 let message = format!(
                     "without a key, only requests of this machine itself are served, and {why}; \
                      set keys in [api]"
                 );
-                return Err(Problem::new(Code::Forbidden, message).answer());
+                return Err(Problem::new(Code::Forbidden, message).response());
             }
         };
         let Some(place) = place else {
             let message = "nothing is served under this path";
-            return Err(Problem::new(Code::NotFound, message).answer());
+            return Err(Problem::new(Code::NotFound, message).response());
         };
         let method = place.method();
         if head.method != method {
             return Err(refuse_method(&method));
         }
         self.begin_at(place, caller, head, handle)
-            .map_err(|problem| problem.answer())
+            .map_err(|problem| problem.response())
     }
 
     /// Whether a request was authorized, by a key or, where there are none, by being accepted. One
@@ -228,18 +228,18 @@ impl Api {
         caller: usize,
         head: &Parts,
         handle: &Handle,
-    ) -> Result<Begun, Problem> {
+    ) -> Result<Started, Problem> {
         let (query, bounds) = (head.uri.query(), &self.bounds);
         let post = |kind| {
             let key = RequestKey::read(&head.headers, caller)?;
-            lists::refuse_query(query)?;
-            Ok(Begun::Post(Post { kind, key }))
+            lists::query_error(query)?;
+            Ok(Started::Post(Post { kind, key }))
         };
         let lookup = match place {
             Place::Document => {
-                lists::refuse_query(query)?;
-                let document = ApiAnswer::of_json(200, self.document.clone());
-                return Ok(Begun::Answered(document));
+                lists::query_error(query)?;
+                let document = ApiResponse::of_json(200, self.document.clone());
+                return Ok(Started::Response(document));
             }
             Place::Call(kind) => return post(Some(kind)),
             Place::Batch => return post(None),
@@ -249,7 +249,7 @@ impl Api {
             Place::Members(channel) => Lookup::members(channel, query, handle, bounds),
             Place::Users => Lookup::users(query, handle, bounds),
         };
-        lookup.map(Begun::Lookup)
+        lookup.map(Started::Lookup)
     }
 
     /// Reads what is to be done from a body, the whole of it.
@@ -275,48 +275,48 @@ impl Api {
     /// # Errors
     ///
     /// What is to be answered in place of carrying it out.
-    pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<Claimed>, ApiAnswer> {
+    pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<Claimed>, ApiResponse> {
         match task.key.take() {
             None => Ok(None),
             Some((key, fingerprint)) => self.answers.claim(key, fingerprint).map(Some),
         }
     }
 
-    /// Carries out what is to be done; with a claim, its answer is remembered.
-    pub(crate) async fn carry_out(
+    /// Carries out what is to be done; with a claim, its response is remembered.
+    pub(crate) async fn execute(
         &self,
         task: Task,
         claimed: Option<Claimed>,
         handle: &Handle,
-    ) -> ApiAnswer {
-        let answer = task.asked.run(handle, &self.bounds).await;
+    ) -> ApiResponse {
+        let response = task.asked.run(handle, &self.bounds).await;
         match claimed {
-            Some(claimed) => claimed.settle(answer),
-            None => answer,
+            Some(claimed) => claimed.store_response(response),
+            None => response,
         }
     }
 
-    /// The answer to a request that is not carried out because the gateway is stopping. Its key, if
+    /// The response to a request that is not carried out because the gateway is stopping. Its key, if
     /// it has one, is as if it had never come.
-    pub(crate) fn refuse_to_stop(claimed: Option<Claimed>) -> ApiAnswer {
-        let answer = Problem::from(HandleError::Stopping).answer();
+    pub(crate) fn stopping_response(claimed: Option<Claimed>) -> ApiResponse {
+        let response = Problem::from(HandleError::Stopping).response();
         match claimed {
-            Some(claimed) => claimed.settle(answer),
-            None => answer,
+            Some(claimed) => claimed.store_response(response),
+            None => response,
         }
     }
 
     /// Looks something up.
-    pub(crate) async fn look_up(&self, lookup: Lookup, handle: &Handle) -> ApiAnswer {
+    pub(crate) async fn read_list(&self, lookup: Lookup, handle: &Handle) -> ApiResponse {
         let looked = lookup.run(handle, &self.bounds).await;
-        looked.unwrap_or_else(|problem| problem.answer())
+        looked.unwrap_or_else(|problem| problem.response())
     }
 
     /// Who asks. Every key is compared, whatever the others were. Without keys it is this machine,
     /// or nobody.
     pub(crate) fn caller(&self, head: &Parts) -> Caller {
         if self.keys.is_empty() {
-            return match self.keyless.judge(head) {
+            return match self.keyless.decide(head) {
                 Ok(()) => Caller::Anyone,
                 Err(why) => Caller::NotLocal(why),
             };
@@ -420,17 +420,17 @@ impl<'p> Place<'p> {
 }
 
 /// What is answered to a request with a method that there is not.
-fn refuse_method(method: &Method) -> ApiAnswer {
+fn refuse_method(method: &Method) -> ApiResponse {
     let message = format!("the method is {method}");
-    let answer = Problem::new(Code::MethodNotAllowed, message).answer();
+    let response = Problem::new(Code::MethodNotAllowed, message).response();
     let allow = if *method == Method::POST {
         "POST"
     } else {
         "GET"
     };
-    ApiAnswer {
+    ApiResponse {
         allow: Some(allow),
-        ..answer
+        ..response
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a caller is told when something was not done: one table of codes, and what they mean.
 
-use super::answer::ApiAnswer;
-use crate::codec::spoken::BadData;
+use super::response::ApiResponse;
+use crate::codec::message_json::BadData;
 use crate::handler::HandleError;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -165,11 +165,11 @@ impl Problem {
         }
     }
 
-    pub(crate) fn answer(&self) -> ApiAnswer {
+    pub(crate) fn response(&self) -> ApiResponse {
         let body = ProblemBody { error: self.json() };
-        ApiAnswer {
+        ApiResponse {
             is_open: self.code.is_open(),
-            ..ApiAnswer::new(self.code.status(), &body)
+            ..ApiResponse::new(self.code.status(), &body)
         }
     }
 }

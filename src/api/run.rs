@@ -19,9 +19,9 @@
 //! batch by itself is never told that there is too much to do.
 
 use super::Bounds;
-use super::answer::ApiAnswer;
 use super::calls::{Act, Asked, Call};
 use super::problem::{Code, Problem, ProblemJson};
+use super::response::ApiResponse;
 use crate::handler::{Handle, HandleError, RouteHandle};
 use crate::vocabulary::id::ShardId;
 use serde::Serialize;
@@ -41,23 +41,23 @@ pub(super) enum Done {
 
 impl Asked {
     /// Does what is asked, in order.
-    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> ApiAnswer {
+    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> ApiResponse {
         if self.is_batch {
-            return answer_of(&run_all(self.calls, handle, bounds).await);
+            return response_of(&run_all(self.calls, handle, bounds).await);
         }
         let call = self.calls.into_iter().next().expect("it is one");
         match call.run(handle, bounds).await {
-            Ok(done) => ApiAnswer {
+            Ok(done) => ApiResponse {
                 is_open: true,
-                ..ApiAnswer::new(200, &done)
+                ..ApiResponse::new(200, &done)
             },
-            Err(problem) => problem.answer(),
+            Err(problem) => problem.response(),
         }
     }
 }
 
 /// The answer to a batch.
-fn answer_of(results: &[Result<Done, Problem>]) -> ApiAnswer {
+fn response_of(results: &[Result<Done, Problem>]) -> ApiResponse {
     #[derive(Serialize)]
     struct Batch<'r> {
         results: Vec<ResultJson<'r>>,
@@ -83,9 +83,9 @@ fn answer_of(results: &[Result<Done, Problem>]) -> ApiAnswer {
         Ok(_) => true,
         Err(problem) => problem.code.is_open(),
     };
-    ApiAnswer {
+    ApiResponse {
         is_open: results.iter().any(is_open),
-        ..ApiAnswer::new(200, &batch)
+        ..ApiResponse::new(200, &batch)
     }
 }
 
@@ -368,7 +368,7 @@ pub(super) fn bounded<T, F>(
 where
     F: Future<Output = Result<T, HandleError>>,
 {
-    let timed = tokio::time::timeout(bounds.answer_within, pending);
+    let timed = tokio::time::timeout(bounds.result_timeout, pending);
     async move {
         let result = timed.await.unwrap_or(Err(HandleError::TimedOut));
         result.map_err(Problem::from)

@@ -1,5 +1,5 @@
-//! The keys that tokens are checked with: read from PEM (RFC 7468) or a set of JWKs (RFC 7517), and
-//! chosen by what a token's header says.
+//! Keys for verifying tokens, parsed from PEM (RFC 7468) or JWKS (RFC 7517) and selected by a
+//! token's header.
 //!
 //! ```text
 //!   a secret, at least 32 bytes ------------------------> HS256
@@ -7,9 +7,9 @@
 //!   a public key on P-256 ------------------------------> ES256
 //! ```
 //!
-//! A key decides by itself which algorithm it is for, and no header of a token changes that. Every
-//! key here is one that the cryptographic library will take. Nothing here opens a file. PEM is
-//! taken apart here, since what a file lacks is told by its line, and no library says which.
+//! A key determines its algorithm; no token's header can change that. Every key is one that the
+//! cryptographic library accepts. This module opens no files. It parses PEM itself, because no
+//! library reports which line is missing.
 
 use super::rejected::Rejected;
 use crate::config::{Secret, quoted};
@@ -23,33 +23,33 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// Why no token could be checked. Its `Display` is one line for the operator, naming the file, what
-/// is wrong and what is wanted; it shows nothing of a secret.
+/// An error in the configured keys. Its `Display` is one line for the operator: the file, the
+/// problem and what is expected. It contains no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{problem}", prefix(file.as_deref()))]
 pub(crate) struct KeyError {
-    /// `None` if the keys come from no file.
+    /// `None` if the keys are not in a file.
     file: Option<PathBuf>,
     problem: String,
 }
 
-/// One secret or public key, or a set to choose from.
+/// One secret or public key, or a set of keys.
 #[derive(Clone)]
 pub(super) enum Keys {
-    /// For every token, whatever `kid` it names.
+    /// The key for every token, with any `kid`.
     One(Key),
-    /// Chosen by `kid`. No two keys share both the name and the algorithm.
+    /// Keys selected by `kid` and algorithm. No two keys have both in common.
     Set(Vec<Named>),
 }
 
-/// A key of a set, with its `kid`.
+/// A key of a set and its `kid`.
 #[derive(Clone)]
 pub(super) struct Named {
     kid: Option<Box<str>>,
     key: Key,
 }
 
-/// A key and the one algorithm that it is for.
+/// A key and its only algorithm.
 #[derive(Clone)]
 pub(super) struct Key {
     algorithm: Algorithm,
@@ -57,7 +57,11 @@ pub(super) struct Key {
 }
 
 impl Keys {
-    /// A secret that both sides know.
+    /// Creates the key for a shared secret.
+    ///
+    /// # Errors
+    ///
+    /// A [`KeyError`] if the secret is shorter than 32 bytes.
     pub(super) fn secret(secret: &Secret) -> Result<Self, KeyError> {
         let key = Key::secret(secret.as_bytes());
         key.map(Self::One).map_err(|problem| KeyError {
@@ -66,7 +70,11 @@ impl Keys {
         })
     }
 
-    /// The one public key in a PEM file. The error says what is wrong with the file.
+    /// Parses a PEM file with one public key.
+    ///
+    /// # Errors
+    ///
+    /// A text that describes the problem, without the file's name.
     pub(super) fn pem(content: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(content).unwrap_or_default();
         let mut blocks = text.split("-----BEGIN ").skip(1);
@@ -116,8 +124,11 @@ impl Keys {
         Key::public(&der).map(Self::One)
     }
 
-    /// Every usable key of a set, and why the others are not. The error says what is wrong with the
-    /// file; a set without a usable key is one.
+    /// Parses a set of keys. Returns the usable keys, and a text for each other key.
+    ///
+    /// # Errors
+    ///
+    /// A text that describes the problem. A set without usable keys is an error.
     pub(super) fn jwks(content: &[u8]) -> Result<(Self, Vec<String>), String> {
         let set: Value = serde_json::from_slice(content)
             .map_err(|error| format!("is not JSON: {error}; {WANTED_SET}"))?;
@@ -148,7 +159,11 @@ impl Keys {
         Ok((Self::Set(usable), unusable))
     }
 
-    /// The key for a token whose header says this. Only a key of that very algorithm will do.
+    /// Selects the key for a token with this header. The key's algorithm must be the header's.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Algorithm`], [`TokenError::UnknownKey`] or [`TokenError::NoKeyId`].
     pub(super) fn choose(&self, algorithm: &str, kid: Option<&str>) -> Result<&Key, Rejected> {
         let is_fit = |key: &&Key| key.is_for(algorithm);
         match (self, kid) {
@@ -168,7 +183,11 @@ impl Keys {
 }
 
 impl Named {
-    /// A key as RFC 7517 writes it. The error says why it cannot be used, and shows no key.
+    /// Parses a JWK (RFC 7517).
+    ///
+    /// # Errors
+    ///
+    /// A text that describes the problem, without the key.
     fn from_jwk(jwk: &Value) -> Result<Self, String> {
         let jwk = jwk.as_object().ok_or("is not an object")?;
         let kid = member(jwk, "kid")?;
@@ -239,7 +258,11 @@ impl Key {
         Ok(Self { algorithm, key })
     }
 
-    /// A `SubjectPublicKeyInfo`, an `RSAPublicKey` or a point on P-256.
+    /// Parses a `SubjectPublicKeyInfo`, an `RSAPublicKey` or a point on P-256.
+    ///
+    /// # Errors
+    ///
+    /// A text if the key is of another kind or size.
     fn public(der: &[u8]) -> Result<Self, String> {
         if ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, der).is_ok() {
             let algorithm = Algorithm::ES256;
@@ -265,8 +288,8 @@ impl Key {
         Ok(Self { algorithm, key })
     }
 
-    /// Whether this, the last part of a token, is the key's signature of what is before it. A
-    /// signature that is not base64 is none.
+    /// Returns whether `signature`, the last part of a token, is this key's signature of `message`.
+    /// Returns `false` if it is not base64url.
     pub(super) fn has_signed(&self, message: &str, signature: &str) -> bool {
         let (key, algorithm) = (&self.key, self.algorithm);
         crypto::verify(signature, message.as_bytes(), key, algorithm).unwrap_or(false)
@@ -290,7 +313,11 @@ fn prefix(file: Option<&Path>) -> String {
     file.map_or_else(String::new, |file| format!("{}: ", file.display()))
 }
 
-/// A member that is a string; `None` if there is none.
+/// Returns a string member; `None` if it is missing.
+///
+/// # Errors
+///
+/// A text if the member is not a string.
 fn member<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<Option<&'j str>, String> {
     let text = |value: &'j Value| {
         value
@@ -304,13 +331,17 @@ fn wanted<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<&'j str, String
     member(jwk, name)?.ok_or_else(|| format!("has no {name:?}"))
 }
 
-/// A member that is bytes, in base64url without padding (RFC 7518 2).
+/// Returns the bytes of a required member in base64url without padding (RFC 7518 2).
+///
+/// # Errors
+///
+/// A text if the member is missing or invalid.
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let bytes = URL_SAFE_NO_PAD.decode(wanted(jwk, name)?);
     bytes.map_err(|_| format!("has {name:?} not in base64url"))
 }
 
-/// How a public key that will not do is recognized, by its object identifier.
+/// Object identifiers of unsupported kinds of public keys, with their descriptions.
 const KINDS: &[(&[u8], &str)] = &[
     (b"\x06\x05\x2b\x81\x04\x00\x22", "is a key on P-384"),
     (b"\x06\x05\x2b\x81\x04\x00\x23", "is a key on P-521"),
@@ -326,16 +357,16 @@ const WANTED: &str =
     "wanted is one public key in PEM, RSA of 2048 to 8192 bits (RS256) or on P-256 (ES256)";
 const WANTED_SET: &str = "wanted is {\"keys\": [...]} with keys for HS256, RS256 or ES256";
 
-/// As many bytes as SHA-256 yields (RFC 7518 3.2).
+/// Minimum bytes of a secret: the output size of SHA-256 (RFC 7518 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 const RSA_BITS_MIN: usize = 2_048;
 const RSA_BITS_MAX: usize = 8_192;
-/// More keys in one set are an error.
+/// Maximum keys in one set. More are an error.
 const KEYS_MAX: usize = 256;
 const COORDINATE_BYTES: usize = 32;
-/// What comes before a point's two coordinates (SEC 1 2.3.3).
+/// The byte before the two coordinates of an uncompressed point (SEC 1 2.3.3).
 const UNCOMPRESSED: u8 = 4;
-/// A `SubjectPublicKeyInfo` says within as many bytes what kind of key it has.
+/// Bytes of a `SubjectPublicKeyInfo` that contain the identifier of its kind of key.
 const HEAD_BYTES: usize = 24;
 const LABEL_CHARACTERS_SHOWN: usize = 40;
 
@@ -356,7 +387,7 @@ mod tests {
         }
     }
 
-    /// How many keys of a set can be used, and why the others cannot.
+    /// Returns the number of usable keys of a set, and the texts for the others.
     #[track_caller]
     fn read_set(keys: &[Value]) -> (usize, Vec<String>) {
         match Keys::jwks(&set(keys)).expect("a set of keys") {
@@ -365,7 +396,7 @@ mod tests {
         }
     }
 
-    /// Expects that a set of this and a good key has the good key only.
+    /// Expects that only the valid key of a set with this and a valid key is usable.
     #[track_caller]
     fn expect_unusable(jwk: &Value, problem: &str) {
         let good = Signer::secret(SECRET).jwk(Some("good"));
@@ -461,7 +492,7 @@ mod tests {
                 "key_ops",
                 json!(["sign", "verify"]),
             ),
-            // One name for two algorithms is allowed (RFC 7517 4.5).
+            // Two keys with different algorithms may have the same `kid` (RFC 7517 4.5).
             Signer::rsa("rsa").jwk(Some("a")),
         ];
         assert_eq!(read_set(&keys), (4, vec![]));

@@ -1,32 +1,33 @@
-//! Whether a client may: what a [`Rule`] of the config means for one of them.
+//! Authorization of clients by a [`Rule`] of the config.
 
 use crate::auth::Claims;
 use crate::config::{Rule, Secret};
 use crate::handler::{Context, Joining, Values};
-use crate::hooks::{Asker, HookClient, Question};
+use crate::hooks::{AccessRequest, HookClient, Requester};
 use crate::vocabulary::channel_pattern::{ChannelPattern, Fit};
 use crate::vocabulary::content::{Denial, Failure};
 use std::rc::Rc;
 
-/// Judges clients by one rule.
-pub(super) struct Judge {
+/// The authorization of clients by one rule.
+pub(super) struct Authorizer {
     rule: Rule,
-    /// The channels that it is the rule of, which may name a user.
+    /// The channels that the rule applies to. The pattern may contain the user's name.
     channels: Option<ChannelPattern>,
     hooks: Option<Rc<HookClient>>,
 }
 
-/// Who wants something.
+/// The client that a rule is applied to.
 #[derive(Clone, Copy)]
 struct Who<'w> {
     user: Option<&'w str>,
     token: Option<&'w str>,
     values: &'w Values,
-    asker: Asker<'w>,
+    asker: Requester<'w>,
 }
 
-impl Judge {
-    /// For a rule of commands, or of the channels that have a name or fit a pattern.
+impl Authorizer {
+    /// Creates the authorization for a rule of a command, or of the channels with a name or
+    /// pattern.
     pub(super) fn new(rule: &Rule, channels: Option<&str>, hooks: Option<&Rc<HookClient>>) -> Self {
         let parse = |name| ChannelPattern::parse(name).expect("the config has checked it");
         Self {
@@ -36,31 +37,43 @@ impl Judge {
         }
     }
 
-    /// Whether a client may join.
-    pub(super) async fn judge_join(&self, joining: &Joining) -> Result<(), Failure> {
-        let question = Question::Join(&joining.channel);
-        self.verdict(Who::of(joining), question).await
+    /// Authorizes a join.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
+    pub(super) async fn authorize_join(&self, joining: &Joining) -> Result<(), Failure> {
+        let question = AccessRequest::Join(&joining.channel);
+        self.decide(Who::of(joining), question).await
     }
 
-    /// Whether a client may publish.
-    pub(super) async fn judge_publish(&self, joining: &Joining) -> Result<(), Failure> {
-        let question = Question::Publish(&joining.channel);
-        self.verdict(Who::of(joining), question).await
+    /// Authorizes a publication.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
+    pub(super) async fn authorize_publish(&self, joining: &Joining) -> Result<(), Failure> {
+        let question = AccessRequest::Publish(&joining.channel);
+        self.decide(Who::of(joining), question).await
     }
 
-    /// Whether a client may give a command.
-    pub(super) async fn judge_command(&self, cx: &Context) -> Result<(), Failure> {
+    /// Authorizes a command.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
+    pub(super) async fn authorize_command(&self, cx: &Context) -> Result<(), Failure> {
         let session = cx.session();
         let who = Who {
             user: session.user(),
             token: session.token(),
             values: session.values(),
-            asker: Asker::Session(session),
+            asker: Requester::Session(session),
         };
-        self.verdict(who, Question::Command(cx.command())).await
+        self.decide(who, AccessRequest::Command(cx.command())).await
     }
 
-    async fn verdict(&self, who: Who<'_>, question: Question<'_>) -> Result<(), Failure> {
+    async fn decide(&self, who: Who<'_>, question: AccessRequest<'_>) -> Result<(), Failure> {
         let allowed = match &self.rule {
             Rule::Anyone => true,
             Rule::Nobody => false,
@@ -83,9 +96,9 @@ impl Judge {
         }
     }
 
-    /// Whether the channel's name names the client's user.
-    fn is_owner(&self, who: Who<'_>, question: Question<'_>) -> bool {
-        let (Question::Join(channel) | Question::Publish(channel)) = question else {
+    /// Returns whether the channel's name contains the client's user.
+    fn is_owner(&self, who: Who<'_>, question: AccessRequest<'_>) -> bool {
+        let (AccessRequest::Join(channel) | AccessRequest::Publish(channel)) = question else {
             return false;
         };
         let pattern = self.channels.as_ref();
@@ -104,14 +117,14 @@ impl<'w> Who<'w> {
             token,
             values: &joining.values,
             asker: match &joining.session {
-                Some(session) => Asker::Session(session),
-                None => Asker::Connecting { user, token },
+                Some(session) => Requester::Session(session),
+                None => Requester::Connecting { user, token },
             },
         }
     }
 }
 
-/// Whether a token is one of several, in a time that does not depend on which.
+/// Returns whether a token is one of several. The time does not depend on which one matches.
 fn is_among(tokens: &[Secret], token: &str) -> bool {
     let mut found = false;
     for each in tokens {

@@ -4,5 +4,5 @@
 
 pub(crate) mod cookie;
 pub mod json;
+pub(crate) mod message_json;
 pub mod protobuf;
-pub(crate) mod spoken;

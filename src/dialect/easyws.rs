@@ -1,4 +1,4 @@
-//! The language of `FossoresLP/go-easy-websocket`: `command: content`, as plain bytes.
+//! The `easyws` dialect, of `FossoresLP/go-easy-websocket`: `command: content` as plain bytes.
 //!
 //! ```text
 //! client                                   gateway
@@ -24,14 +24,14 @@
 //!   |<----------------------------------------|
 //! ```
 //!
-//! A command has 1 to 254 bytes, then come a colon and one space, then anything. No message ends a
-//! session or is refused: one without a command calls the handler of the command "", with the whole
-//! message as its data, where the original's handler got nothing. `websocket` is how the gateway
-//! speaks for itself.
+//! A command has 1 to 254 bytes and is followed by a colon, one space and any content. No message
+//! is invalid. One without a command calls the handler of the command "" with the whole message as
+//! its data; the original's handler got no data. `websocket` is the command of the gateway's own
+//! messages.
 //!
-//! Whatever type of frame a message comes in, what is sent is text, and, as it always was, nobody
-//! looks whether it is UTF-8: a browser fails a connection on which a handler or a publisher sends
-//! other bytes. Commands and channels are text here: one that is not UTF-8 is taken for U+FFFD.
+//! Messages may arrive in either type and are sent as text. As in the original, they are not
+//! checked to be UTF-8: a browser fails the connection if a handler or a publisher sends other
+//! bytes. A command or channel that is not UTF-8 is read as U+FFFD.
 
 use super::{
     Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options,
@@ -44,7 +44,7 @@ use crate::vocabulary::publication::Publication;
 use crate::ws::{MessageType, handshake};
 use std::borrow::Cow;
 
-/// The dialect itself; it has no state.
+/// The `easyws` dialect.
 #[derive(Debug)]
 pub struct Easyws;
 
@@ -70,9 +70,9 @@ impl Dialect for Easyws {
             playground: Playground {
                 subprotocol: SUBPROTOCOL,
                 cookie: COOKIE,
-                ..Playground::saying("listen: room")
+                ..Playground::with_message("listen: room")
             },
-            // Clients may be only on channels that are declared, and hear of those that are not.
+            // Clients can join only declared channels, so the example declares some.
             default_route: Some(DefaultRoute {
                 name: "easyws",
                 has_playground: true,
@@ -95,8 +95,8 @@ impl Dialect for Easyws {
         }]
     }
 
-    /// The subprotocol is agreed on with whoever offers it in the first header line, as gorilla
-    /// reads no other, and required of nobody.
+    /// Accepts the subprotocol if the first header line offers it, since gorilla reads no other
+    /// line. It is optional.
     fn admit<'r>(
         &self,
         request: &UpgradeRequest<'r>,
@@ -172,20 +172,20 @@ impl Dialect for Easyws {
         _: &Options,
         message: &mut Vec<u8>,
     ) -> ReplyAction {
-        let complaint = match outcome {
+        let text = match outcome {
             Outcome::Replied(reply) => return put_reply(&correlation.command, reply, message),
             Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return ReplyAction::Skip,
             Outcome::Denied(Denial::AlreadyJoined) => "already listening",
-            // Where the original had no words, these are ours.
+            // The original has no text for these, so Campanile's own is sent.
             Outcome::Denied(denial) => denial.as_str(),
             Outcome::NotHandled => "command not supported by server",
         };
-        put_message("websocket", complaint.as_bytes(), message);
+        put_message("websocket", text.as_bytes(), message);
         ReplyAction::Send(MessageType::Text)
     }
 
-    /// A publication without data is sent, unlike a reply. That its event can be a command, not
-    /// empty and without a colon, is for the publisher to see to.
+    /// Encodes a publication, also one without data, unlike a reply. The publisher has checked that
+    /// the event is a valid command.
     fn encode_publication(
         &self,
         publication: &Publication<'_>,
@@ -198,15 +198,15 @@ impl Dialect for Easyws {
     }
 }
 
-/// Sends what a handler replies, unless it has no data or no command. The latter comes of a message
-/// without a command, which leaves it to its handler to name one.
-fn put_reply(asked: &str, reply: &Reply, out: &mut Vec<u8>) -> ReplyAction {
-    let command = reply.event().unwrap_or(asked);
+/// Encodes a handler's reply, unless it has no data or no command. A message without a command has
+/// none unless its handler names an event.
+fn put_reply(called: &str, reply: &Reply, out: &mut Vec<u8>) -> ReplyAction {
+    let command = reply.event().unwrap_or(called);
     if reply
         .event()
         .is_some_and(|event| Easyws.check_event(event).is_err())
     {
-        return ReplyAction::Skip; // no client could read it
+        return ReplyAction::Skip; // a client would split it at the wrong place
     }
     match reply.data() {
         Data::Json(_) | Data::Text(_) | Data::Bytes(_) if !command.is_empty() => {
@@ -217,7 +217,7 @@ fn put_reply(asked: &str, reply: &Reply, out: &mut Vec<u8>) -> ReplyAction {
     }
 }
 
-/// The command and the content of a message; `None` if it has no command that can be seen.
+/// Splits a message into command and content; `None` if it has no command.
 fn split(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let window = &message[..message.len().min(WINDOW_BYTES)];
     let at = window
@@ -246,17 +246,18 @@ const REJECTION: Rejection = Rejection {
 
 const LISTEN: &str = "listen";
 const SEPARATOR: &[u8] = b": ";
-/// The separator ends within as many bytes from the start, or is none.
+/// Number of bytes at the start that must contain the separator.
 const WINDOW_BYTES: usize = 256;
 
-/// The longest command that the original's programs could name; clients reach one byte less.
+/// Maximum bytes of a command in the original's API. Clients can send one byte less.
 const COMMAND_BYTES_MAX: usize = 255;
-/// What errors are said with.
+/// The command of the gateway's own messages.
 const RESERVED: &str = "websocket";
 
-/// What the default config says of its route.
+/// The dialect's keys in the default config.
 const DEFAULT_KEYS: &str = r#"
-# Which token, in the cookie "auth", names which user. With this table any other token is refused.
+# The user that each token stands for. The token is in the cookie "auth". With this table any other
+# token is rejected.
 # tokens = { "aaa" = "jack", "bbb" = "jack" }
 "#;
 
@@ -277,7 +278,7 @@ mod tests {
         Easyws.admit(&request, &Options::default())
     }
 
-    /// Expects a token of these `Cookie` lines, `None` being none.
+    /// Checks the token of these `Cookie` lines; `None` expects a rejection.
     #[track_caller]
     fn expect_token(lines: &[&[u8]], expected: Option<&str>) {
         let mut headers = vec![("Host", &b"auth=host"[..])];
@@ -303,7 +304,7 @@ mod tests {
             (b"auth=\"a b\"", "a b"),
             (b"auth=a b, c", "a b, c"),
             (b"auth=!#~'", "!#~'"),
-            // A value Go forbids hides its cookie, not those after it.
+            // Go skips a cookie with an invalid value, but not those after it.
             (b"auth=a\\b; auth=y", "y"),
             (b"auth=\"; auth=y", "y"),
             (b"auth=\"a;b\"; auth=y", "y"),
@@ -364,13 +365,13 @@ mod tests {
 
     #[test]
     fn pages_of_our_origin_join_declared_channels_and_are_welcomed() {
-        let habits = Easyws.spec();
-        assert!(habits.declared_channels);
-        assert_eq!(habits.open_command, Some("open"));
-        assert!(!habits.alive_by_messages && !habits.concurrent && !habits.appends_handlers);
-        assert!(!habits.json_data && !habits.announces);
-        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
-            assert_eq!(Easyws.on_invalid(refusal), OnInvalid::Ignore);
+        let spec = Easyws.spec();
+        assert!(spec.declared_channels);
+        assert_eq!(spec.open_command, Some("open"));
+        assert!(!spec.alive_by_messages && !spec.concurrent && !spec.appends_handlers);
+        assert!(!spec.json_data && !spec.announces);
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Easyws.on_invalid(error), OnInvalid::Ignore);
         }
     }
 
@@ -482,7 +483,7 @@ mod tests {
         expect_call(b"listen:test", "", Some(b"listen:test"));
     }
 
-    /// What a command of the client is answered with; `None` is nothing.
+    /// Returns the message for the outcome of a command; `None` if there is none.
     fn encode_outcome(command: &str, outcome: &Outcome) -> Option<Vec<u8>> {
         let correlation = Correlation {
             command: command.into(),
@@ -644,7 +645,7 @@ mod tests {
         }
     }
 
-    /// A message of few kinds of pieces, so that separators come often, at any place.
+    /// Returns a message of few kinds of pieces, so that separators are frequent at any place.
     fn noise(prng: &mut Prng) -> Vec<u8> {
         const PIECES: &[&[u8]] = &[b": ", b": ", b":", b" ", b"c", b"c", b"\xff", b"\xc3\xa9"];
         let mut message = b"c".repeat(match prng.range(0, 2) {
@@ -663,7 +664,7 @@ mod tests {
         let (mut named, mut nameless, mut replaced) = (0, 0, 0);
         for seed in 0..20_000 {
             let message = noise(&mut Prng::from_seed(seed));
-            // The grammar the slow way: no earlier place than `at` has a separator.
+            // The grammar the slow way: `at` is the first separator.
             let is_separator = |at: usize| message[at..].starts_with(b": ");
             let at = (0..message.len().min(255)).find(|at| is_separator(*at));
             let (command, content) = match at {

@@ -1,4 +1,4 @@
-//! The echo dialect: every message comes back as it is.
+//! The `echo` dialect: each message is sent back unchanged.
 //!
 //! ```text
 //! client                                   gateway
@@ -10,9 +10,8 @@
 //!   |----------------------------------------->|
 //! ```
 //!
-//! It is what conformance and round-trip tests speak to, and the one language here that checks
-//! text for UTF-8 (RFC 6455 8.1): the originals never did. The shard looks at messages that have
-//! not come whole (`shard/unfinished.rs`).
+//! Conformance and round-trip tests use it. It is the only dialect here that checks text for UTF-8
+//! (RFC 6455 8.1); the originals do not. The shard checks partial messages (`shard/unfinished.rs`).
 
 use super::{
     DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, OnInvalid, Options,
@@ -24,7 +23,7 @@ use crate::vocabulary::limits::{Limits, OUTBOX_BYTES_CEILING, RouteLimits};
 use crate::vocabulary::publication::Publication;
 use crate::ws::MessageType;
 
-/// The dialect itself; it has no state.
+/// The `echo` dialect.
 #[derive(Debug)]
 pub struct Echo;
 
@@ -52,8 +51,8 @@ impl Dialect for Echo {
         }
     }
 
-    /// A session is owed what it says, so two of the longest messages are let in, as long as that
-    /// is within the range of the setting.
+    /// Raises the outbox limit to two messages of maximum size, as far as its range allows, since
+    /// each message is sent back.
     fn default_limits(&self, route: &mut RouteLimits, limits: &Limits) {
         let two_messages = limits.message_bytes_max.saturating_mul(2);
         route.outbox_bytes_max = two_messages
@@ -81,8 +80,8 @@ impl Dialect for Echo {
         Ok(())
     }
 
-    fn on_invalid(&self, refusal: DecodeError) -> OnInvalid {
-        match refusal {
+    fn on_invalid(&self, error: DecodeError) -> OnInvalid {
+        match error {
             DecodeError::InvalidText => OnInvalid::Close(CloseCause::InvalidText),
             DecodeError::Malformed => OnInvalid::Ignore,
         }
@@ -99,7 +98,7 @@ impl Dialect for Echo {
     }
 }
 
-/// What its sessions may be owed at least unless the route says otherwise, in bytes.
+/// Least default of the outbox limit, in bytes.
 const OUTBOX_BYTES_MAX: u32 = 32 << 20;
 
 #[cfg(test)]

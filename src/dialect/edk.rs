@@ -1,4 +1,4 @@
-//! The language of `edk/pkg/ws`: Protocol Buffers in binary frames, after a token shown as the
+//! The `edk` dialect, of `edk/pkg/ws`: Protocol Buffers in binary frames, with a token as
 //! subprotocol.
 //!
 //! ```text
@@ -15,11 +15,11 @@
 //!   |                                                  |                        bytes |
 //!   |                                    binary, bytes |<-----------------------------|
 //!   |<-------------------------------------------------|                              |
-//!   | binary 0A 04 63                                  |   Malformed; nothing happens |
+//!   | binary 0A 04 63                                  |   Malformed: ignored         |
 //!   |------------------------------------------------->|                              |
 //! ```
 //!
-//! The schema of the original is not public, so a route says what its messages are:
+//! The schema of the original is not public, so a route sets the schema of its messages:
 //!
 //! ```text
 //!   Schema::Opaque      any message             no command   the message is the data
@@ -27,9 +27,9 @@
 //!   Schema::Descriptor  the operator's message  a field      the message is the data
 //! ```
 //!
-//! The type of a client's frame says nothing, ours are binary. Whether the token is worth anything
-//! and whether the header that names the user is believed, is for those who ask for the
-//! [`Credentials`] to find out. Data of a handler or backend go out as they are, unread.
+//! Messages may arrive in either type and are sent as binary. The dialect does not verify the token
+//! and does not decide whether the user header is trusted: that is for the reader of the
+//! [`Credentials`]. Data of handlers and backends are sent as they are.
 
 use super::{
     Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options,
@@ -42,7 +42,7 @@ use crate::vocabulary::publication::Publication;
 use crate::ws::{MessageType, handshake};
 use std::borrow::Cow;
 
-/// The dialect itself; it has no state.
+/// The `edk` dialect.
 #[derive(Debug)]
 pub struct Edk;
 
@@ -66,8 +66,8 @@ impl Dialect for Edk {
                    command_field",
             token: TokenPlace::Subprotocol,
             exclusive_users: true,
-            playground: Playground::saying("hello"),
-            // No page can send its header.
+            playground: Playground::with_message("hello"),
+            // No playground: a browser cannot send the user header.
             default_route: Some(DefaultRoute {
                 name: "edk",
                 keys: DEFAULT_KEYS,
@@ -85,17 +85,16 @@ impl Dialect for Edk {
         };
         let mut lines = vec![credentials.to_owned()];
         let goes_to = facts.goes_to;
-        lines.extend(goes_to.map(|whom| format!("any message goes to {whom}")));
+        lines.extend(goes_to.map(|recipients| format!("any message goes to {recipients}")));
         lines
     }
 
-    /// The token is the first subprotocol offered that is a token in HTTP's sense as well, and it
-    /// alone is agreed on. The original's own gateway takes one and answers a list with 401; to
-    /// take the first of a list harms nobody, since browsers accept any that they have offered.
+    /// Takes the first offered subprotocol that is a valid HTTP token as the client's token, and
+    /// accepts it as the subprotocol. The original's gateway accepts a single one and responds 401
+    /// to a list; taking the first is harmless, since browsers accept any that they have offered.
     ///
-    /// The user is what the first `x-user-id` says, `None` if it says nothing or is not UTF-8,
-    /// whether or not that is believed: he who believes no header may still want to know that it
-    /// contradicts the token.
+    /// The user is the first `x-user-id` header; `None` if it is empty or not UTF-8. It is returned
+    /// even if the header is not trusted, so that a contradiction to the token can be detected.
     fn admit<'r>(
         &self,
         request: &UpgradeRequest<'r>,
@@ -146,8 +145,8 @@ impl Dialect for Edk {
         Ok(())
     }
 
-    /// Only a reply that has a body is worded: a message of unknown schema has no place for
-    /// anything else, and the original is not known to answer by itself.
+    /// Encodes only replies with a body: a message of unknown schema has no place for errors, and
+    /// the original is not known to respond by itself.
     fn encode_outcome(
         &self,
         correlation: &Correlation,
@@ -165,7 +164,7 @@ impl Dialect for Edk {
                 put(&envelope, &options.schema, message);
                 ReplyAction::Send(MessageType::Binary)
             }
-            // Only our own schema has a place for what the gateway itself has to say.
+            // Only `ws.Message` has a place for the gateway's own messages.
             Outcome::Denied(denial) if matches!(options.schema, Schema::Builtin) => {
                 let envelope = Envelope {
                     kind: "error",
@@ -201,7 +200,7 @@ impl Dialect for Edk {
     }
 }
 
-/// Reads a message as far as its schema lets us: what is no envelope is all payload.
+/// Decodes a message by its schema. Without an envelope, the whole message is the payload.
 fn read<'m>(
     message: &'m [u8],
     schema: &Schema,
@@ -213,7 +212,7 @@ fn read<'m>(
             protobuf::check_wire(message)?;
             ""
         }
-        // Copied, since it may be the schema's own: the default of a field that is not there.
+        // Copied, since it may be a default that is stored in the schema.
         Schema::Descriptor(schema) => schema
             .read(message)?
             .map_or("", |command| scratch.keep(command)),
@@ -225,7 +224,7 @@ fn read<'m>(
     })
 }
 
-/// Appends a message: an envelope where that is the schema, and otherwise its payload alone.
+/// Appends a message: an envelope if that is the schema, otherwise only the payload.
 fn put(envelope: &Envelope<'_>, schema: &Schema, out: &mut Vec<u8>) {
     match schema {
         Schema::Builtin => protobuf::put_envelope(envelope, out),
@@ -250,34 +249,33 @@ const INVALID_TOKEN: Rejection = Rejection {
     body: Cow::Borrowed("invalid token\n"),
 };
 
-/// What the default config says of its route.
+/// The dialect's keys in the default config.
 const DEFAULT_KEYS: &str = r#"
-# Which token, in Sec-WebSocket-Protocol, names which user. With this table any other token is
-# refused, and so is a header x-user-id that names another user.
+# The user that each token stands for. The token is in Sec-WebSocket-Protocol. With this table any
+# other token is rejected, and so is a header x-user-id with another user.
 # tokens = { "aaa" = "jack", "bbb" = "jack" }
 
-# Believe the header x-user-id. Without this key it is believed in requests of this machine, as
-# api.open says, or with --insecure. Say true only if whatever stands in front sets that header
-# itself.
+# Trust the header x-user-id. Without this key it is trusted in requests from this machine, as
+# api.open describes, or with --insecure. Set true only behind a proxy that overwrites that header.
 # trust_user_header = true
 
-# Refuse the newcomer, with 409, when a user connects who is connected already. Otherwise the old
-# connection is closed with 4001 and the newcomer let in.
+# Reject the new connection of a connected user with 409. Otherwise the old connection is closed
+# with 4001 and the new one accepted.
 # kick_out_new_user_conn = false
 
-# What messages are: "opaque" (any that are well formed as Protocol Buffers), "builtin" (a message
-# of type, payload and id) or "descriptor" (a message of your own).
+# The schema of messages: "opaque" (any well-formed Protocol Buffers message), "builtin" (a message
+# of type, payload and id) or "descriptor" (your own message).
 # schema = "opaque"
 
-# With "descriptor", the compiled FileDescriptorSet, the full name of the message in it, and, if
-# there is one, the string field that selects the command.
+# For "descriptor": the compiled FileDescriptorSet, the full name of the message in it, and,
+# optionally, the string field that selects the command.
 # schema = "descriptor"
 # descriptor_set = "ws.binpb"
 # message = "ws.Message"
 # command_field = "type"
 
-# Opaque messages have no command, which is the command "", and name no channel. Here all sessions
-# are on one, and what one of them says goes to all. More about commands is below, at "wsrv".
+# Opaque messages have the command "" and name no channel. Here all sessions join one channel, and
+# each message goes to all of them. For more about commands see "wsrv" below.
 join_on_open = ["lobby"]
 commands = { "" = { action = "publish", channel = "lobby" } }
 "#;
@@ -351,11 +349,11 @@ mod tests {
         };
         let credentials = Edk.admit(&request, &Options::default())?;
         assert_eq!(credentials.token, credentials.subprotocol);
-        let token = credentials.token.expect("shown, or turned away");
+        let token = credentials.token.expect("shown, or rejected");
         Ok((token.into_owned(), credentials.user.map(str::to_owned)))
     }
 
-    /// Expects command, id and data, or that the message is refused.
+    /// Checks command, id and data; `None` expects a decode error.
     #[track_caller]
     fn check(schema: &Schema, message: &[u8], expected: Option<(&str, &str, &[u8])>) {
         for kind in [MessageType::Text, MessageType::Binary] {
@@ -505,7 +503,7 @@ mod tests {
             check(&Schema::Opaque, message, Some(("", "", message)));
         }
         for message in [
-            // Field 0; a length beyond the end; cut short; groups that do not match; wire type 7.
+            // Field 0; a length beyond the end; truncated; groups that do not match; wire type 7.
             &[0x02, 0][..],
             &[0x0a, 3, b'h', b'i'],
             &[0x08],
@@ -518,8 +516,8 @@ mod tests {
         ] {
             check(&Schema::Opaque, message, None);
         }
-        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
-            assert_eq!(Edk.on_invalid(refusal), OnInvalid::Ignore);
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Edk.on_invalid(error), OnInvalid::Ignore);
         }
     }
 
@@ -558,7 +556,7 @@ mod tests {
         assert_eq!(message, b"\x0a\x04chat\x12\x02hi\x1a\x017");
         let (_, message) = encode_outcome(Schema::Builtin, &replied(Some("said"), hi()));
         assert_eq!(message, b"\x0a\x04said\x12\x02hi\x1a\x017");
-        // No bytes are a body too.
+        // An empty body is a body.
         let empty = || replied(None, OwnedData::Bytes(Vec::new().into()));
         assert_eq!(
             encode_outcome(Schema::Opaque, &empty()),
@@ -634,8 +632,7 @@ mod tests {
         assert!(Edk.spec().binary_data && !Edk.spec().json_data);
     }
 
-    /// Noise and damaged envelopes: what is read is within the message, and what is written can be
-    /// read.
+    /// Random and damaged envelopes: decoded data is within the message, and encoded data decodes.
     #[test]
     fn is_total_on_any_bytes_and_reads_what_it_writes() {
         let schemas = schemas();

@@ -1,4 +1,5 @@
-//! The language of Project Forge's tap socket: it hears what others say, and is not heard.
+//! The `tap` dialect, of Project Forge's tap socket: it receives the traffic of others and sends
+//! none.
 //!
 //! ```text
 //! tap                                                 gateway                        others
@@ -7,14 +8,13 @@
 //!   | { "channel": "room", "cmd": "ping", "param": 1 }   |   Call "ping"                 |
 //!   |<---------------------------------------------------|<------------------------------|
 //!   | {"cmd":"hello"}                                    |                               |
-//!   |--------------------------------------------------->|   valid, and means nothing    |
+//!   |--------------------------------------------------->|   valid: ignored              |
 //!   | hello                                              |                               |
-//!   |--------------------------------------------------->|   Malformed: it ends          |
+//!   |--------------------------------------------------->|   Malformed: closed           |
 //! ```
 //!
-//! Messages are those of [`projectforge`], in both directions. Which of them a tap is to hear, and
-//! that it must be told of sessions that open and close, is up to those who publish to it: to this
-//! language that is a publication like any other.
+//! Messages are those of [`projectforge`], in both directions. The publisher selects the messages
+//! for a tap and reports sessions that open and close: the dialect encodes both as publications.
 //!
 //! [`projectforge`]: super::projectforge
 
@@ -26,7 +26,7 @@ use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::publication::Publication;
 use crate::ws::MessageType;
 
-/// The dialect itself; it has no state.
+/// The `tap` dialect.
 #[derive(Debug)]
 pub struct Tap;
 
@@ -46,8 +46,8 @@ impl Dialect for Tap {
         read_call(kind, payload, scratch).map(drop)
     }
 
-    fn on_invalid(&self, refusal: DecodeError) -> OnInvalid {
-        match refusal {
+    fn on_invalid(&self, error: DecodeError) -> OnInvalid {
+        match error {
             DecodeError::InvalidText | DecodeError::Malformed => {
                 OnInvalid::Close(CloseCause::Malformed)
             }
@@ -64,8 +64,8 @@ impl Dialect for Tap {
         MessageType::Text
     }
 
-    /// The JSON that the original makes of a session. It is told of before it has joined its
-    /// channels and after it has left them, so there are none to name.
+    /// Encodes a session as the original does. Sessions are reported before they join and after
+    /// they leave their channels, so channels are left out.
     fn report_session(
         &self,
         session: &SessionReport<'_>,
@@ -101,7 +101,7 @@ impl Dialect for Tap {
     }
 }
 
-/// The channel that is named in what a tap is told of sessions that open and close.
+/// The channel in reports of sessions that open and close.
 const CHANNEL: &str = "connection";
 /// The event of a session that has opened.
 const OPENED: &str = "open";
@@ -155,9 +155,9 @@ mod tests {
         ] {
             assert_eq!(decode(&Tap, message), (Err(DecodeError::Malformed), 0));
         }
-        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
             assert_eq!(
-                Tap.on_invalid(refusal),
+                Tap.on_invalid(error),
                 OnInvalid::Close(CloseCause::Malformed)
             );
         }
@@ -228,8 +228,8 @@ mod tests {
             messages: [1, 2],
             bytes: [3, 4],
         };
-        let told = Tap.report_session(&session, &mut json);
-        assert_eq!(told, Some(("open", "connection")));
+        let reported = Tap.report_session(&session, &mut json);
+        assert_eq!(reported, Some(("open", "connection")));
         let rest =
             r#""svc":"system","started":"1970-01-01T00:00:00.000Z","stats":{"messagesSent":1,"#
                 .to_owned()
@@ -244,8 +244,8 @@ mod tests {
         session.user = Some("a\"b");
         session.name = "A\nB";
         session.fields = &[("mode", "dark"), ("theme", "<x>")];
-        let told = Tap.report_session(&session, &mut json);
-        assert_eq!(told, Some(("close", "connection")));
+        let reported = Tap.report_session(&session, &mut json);
+        assert_eq!(reported, Some(("close", "connection")));
         let profile = r#"{"name":"A\nB","mode":"dark","theme":"<x>"}"#;
         let expected = format!(r#"{id}"user":"a\"b","profile":{profile},{rest}"#);
         assert_eq!(str::from_utf8(&json), Ok(&*expected));

@@ -1,8 +1,8 @@
-//! The language of `alfred-zhong/wserver`: one register message in, raw text out.
+//! The `wserver` dialect, of `alfred-zhong/wserver`: one register message in, raw text out.
 //!
 //! ```text
 //! client                                   gateway                                  pusher
-//!   | {"token": "jack", "event": "topic1"}    |   Identify; never answered             |
+//!   | {"token": "jack", "event": "topic1"}    |   Identify; no response                |
 //!   |---------------------------------------->|                                        |
 //!   |                                         |        POST /push                      |
 //!   |                                         |  {"userId": "jack", "event": "topic1", |
@@ -12,9 +12,8 @@
 //!   |<----------------------------------------|--------------------------------------->|
 //! ```
 //!
-//! What is not a register message is ignored without a word, and the session may register later.
-//! JSON is read as Go reads it: the first value only, keys without regard to case, `null` as if
-//! the member were missing, broken text as U+FFFD.
+//! Other messages are ignored, and the session may register later. JSON is decoded as Go does: only
+//! the first value, keys in any case, `null` as a missing member, invalid text as U+FFFD.
 
 use super::{
     DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground,
@@ -26,7 +25,7 @@ use crate::vocabulary::publication::Publication;
 use crate::ws::MessageType;
 use serde::Deserialize;
 
-/// The dialect itself; it has no state.
+/// The `wserver` dialect.
 #[derive(Debug)]
 pub struct Wserver;
 
@@ -41,7 +40,7 @@ impl Dialect for Wserver {
             keys: "subprotocols playground_path tokens jwt hooks channels join_on_open push_path \
                    drop_path push_secret push_header registration_timeout_ms",
             token: TokenPlace::Message,
-            playground: Playground::saying(r#"{"token":"jack","event":"topic1"}"#),
+            playground: Playground::with_message(r#"{"token":"jack","event":"topic1"}"#),
             default_route: Some(DefaultRoute {
                 name: "ws",
                 has_playground: true,
@@ -94,7 +93,7 @@ impl Dialect for Wserver {
         }
     }
 
-    /// A field that is missing or empty makes it none.
+    /// Decodes the body of a push; `None` if a field is missing or empty.
     fn read_push<'b>(&self, body: &'b [u8], scratch: &'b mut Scratch) -> Option<PushRequest<'b>> {
         let texts: [Option<Text<'_>>; 3] = PUSH.find(body).ok()?.strings;
         let [user, event, message] = scratch
@@ -107,10 +106,10 @@ impl Dialect for Wserver {
         })
     }
 
-    /// An event that is missing, `null` or empty is all of them.
+    /// Decodes the body of a drop. An event that is missing, `null` or empty means all events.
     fn read_drop(&self, body: &mut [u8]) -> Result<DropRequest, String> {
         let DropBody { user, event } = simd_json::from_slice(body).map_err(|error| {
-            // What serde objects to comes wrapped in the parser's notation.
+            // The parser wraps serde's message in its own notation.
             let text = error.to_string();
             let inner = text
                 .strip_prefix("Serde(\"")
@@ -126,8 +125,8 @@ impl Dialect for Wserver {
     }
 }
 
-/// The body of a drop. The original had a function for it and no path, so this is our own: a strict
-/// JSON document without other keys.
+/// The body of a drop. The original has a function for it and no path, so the form is Campanile's:
+/// a strict JSON object without other keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DropBody {
@@ -140,25 +139,25 @@ struct DropBody {
 const REGISTER: Wanted<2, 0> = Wanted::new(["token", "event"], []);
 const PUSH: Wanted<3, 0> = Wanted::new(["userId", "event", "message"], []);
 
-/// What the default config says of its route.
+/// The dialect's keys in the default config.
 const DEFAULT_KEYS: &str = r#"
-# Where messages are pushed with POST, for "wserver" only. Without this key, nowhere.
+# Path to push messages with POST, for "wserver" only. By default there is none.
 push_path = "/push"
 
-# Where the sessions of a user are dropped with POST, for "wserver" only. Without this key, nowhere.
+# Path to drop a user's sessions with POST, for "wserver" only. By default there is none.
 drop_path = "/drop"
 
-# What a pusher must show, for "wserver" only: one of these two. Without them, nothing, but only
-# requests of this machine are served, as api.open says. The secret is sent as
-# "Authorization: Bearer <secret>"; the header is compared as it is.
+# The credentials of a publisher, for "wserver" only: one of these two. Without them, only requests
+# from this machine are served, as api.open describes. The secret is sent as
+# "Authorization: Bearer <secret>"; the header's value is compared byte by byte.
 # push_secret = "..."
 # push_header = { name = "X-Api-Key", value = "..." }
 "#;
 
-/// The table behind the bounds.
+/// The table behind the limits.
 const DEFAULT_TABLES: &str = r#"
-# Which token names which user; several tokens may name one. Without this table every token is
-# itself the name of its user; with it, a registration with any other token is ignored.
+# The user that each token stands for; several tokens may stand for one. Without this table each
+# token is itself the name of its user; with it, a registration with any other token is ignored.
 # [routes.tokens]
 # "aaa" = "jack"
 # "bbb" = "jack"

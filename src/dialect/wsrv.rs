@@ -1,32 +1,32 @@
-//! The language of `go-eyas/toolkit`'s `wsrv`: JSON requests, each answered by its own response.
+//! The `wsrv` dialect, of `go-eyas/toolkit`: JSON requests, each with its own response.
 //!
 //! ```text
 //! client                                        gateway
 //!   | {"cmd":"register","seqno":"s1",              |   Call { command: "register", id: "s1", .. }
 //!   |  "data":{"UID":5}}                           |
 //!   |--------------------------------------------->|
-//!   |      {"cmd":"user_register","seqno":         |   a push, which has a name of its own,
+//!   |      {"cmd":"user_register","seqno":         |   a push, with a `seqno` of its own,
 //!   |       "Hph7bg5S","status":0,"msg":"ok",      |   in a frame of the route's type
 //!   |       "data":{"uid":5}}                      |
 //!   |<---------------------------------------------|
 //!   |      {"cmd":"register","seqno":"s1",         |   the response, in a frame of the type that
 //!   |       "status":0,"msg":"ok","data":{}}       |   the request came in
 //!   |<---------------------------------------------|
-//!   | {"cmd":"no","seqno":"s2"}                    |   nobody handles it
+//!   | {"cmd":"no","seqno":"s2"}                    |   no handler
 //!   |--------------------------------------------->|
 //!   |      {"cmd":"no","seqno":"s2","status":-1,   |
 //!   |       "msg":"not implement","data":{}}       |
 //!   |<---------------------------------------------|
-//!   | (an empty message)                           |   Heartbeat; never answered
+//!   | (an empty message)                           |   Heartbeat; no response
 //!   |--------------------------------------------->|
-//!   | {"cmd":"no","seqno":3}                       |   not a request: ignored without a word
+//!   | {"cmd":"no","seqno":3}                       |   Malformed: ignored
 //!   |--------------------------------------------->|
 //! ```
 //!
-//! Whatever is a request is answered exactly once, and the answers may come in any order: a client
-//! tells them apart by `seqno`. JSON is read and written as Go does it, down to the escapes, so
-//! that an answer has the bytes it always had. What a handler panicked with is for the log and not
-//! for the client, who was told in the original.
+//! Each request has exactly one response. Responses may come in any order: clients match them by
+//! `seqno`. JSON is decoded and encoded as Go does, down to the escapes, so that responses have the
+//! same bytes as the original's. The message of a handler's panic is logged and not sent, unlike in
+//! the original.
 
 use super::{
     Call, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options, Playground,
@@ -41,7 +41,7 @@ use crate::ws::MessageType;
 use std::array;
 use std::io::Write as _;
 
-/// The dialect itself; it has no state.
+/// The `wsrv` dialect.
 #[derive(Debug)]
 pub struct Wsrv;
 
@@ -69,7 +69,7 @@ impl Dialect for Wsrv {
             token: TokenPlace::Sources,
             playground: Playground {
                 heartbeat_ms: 10_000,
-                ..Playground::saying(r#"{"cmd":"join","seqno":"1","data":"room"}"#)
+                ..Playground::with_message(r#"{"cmd":"join","seqno":"1","data":"room"}"#)
             },
             default_route: Some(DefaultRoute {
                 name: "wsrv",
@@ -95,7 +95,8 @@ impl Dialect for Wsrv {
             ]),
             None => lines.push(format!(r#"send {{"cmd":"{}","seqno":"1"}}"#, facts.command)),
         }
-        // A client that only listens: here pongs are no sign of life.
+        // Pongs do not reset this dialect's idle timeout, so even a client that only receives must
+        // send.
         let every = match facts.idle_timeout_ms {
             ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
             ms => format!("{ms} ms"),
@@ -135,7 +136,8 @@ impl Dialect for Wsrv {
         Ok(())
     }
 
-    /// A response repeats the command of its request, even where the handler names another.
+    /// Encodes a response. It repeats the request's command, even if the handler's reply names an
+    /// event.
     fn encode_outcome(
         &self,
         correlation: &Correlation,
@@ -144,12 +146,12 @@ impl Dialect for Wsrv {
         message: &mut Vec<u8>,
     ) -> ReplyAction {
         let (status, msg, data) = match outcome {
-            Outcome::NotHandled | Outcome::Silent => (STATUS_REFUSED, "not implement", EMPTY),
+            Outcome::NotHandled | Outcome::Silent => (STATUS_REJECTED, "not implement", EMPTY),
             Outcome::Replied(reply) => (STATUS_OK, TEXT_OK, or_empty(reply.data())),
-            Outcome::Failed(failure) => worded(failure),
-            // Nobody could join anything in the original, so these words are our own.
+            Outcome::Failed(failure) => failure_fields(failure),
+            // The original has no joins, so this response is Campanile's.
             Outcome::Joined | Outcome::Denied(Denial::AlreadyJoined) => (STATUS_OK, TEXT_OK, EMPTY),
-            Outcome::Denied(denial) => (STATUS_REFUSED, denial.as_str(), EMPTY),
+            Outcome::Denied(denial) => (STATUS_REJECTED, denial.as_str(), EMPTY),
         };
         let response = Response {
             cmd: &correlation.command,
@@ -169,7 +171,7 @@ impl Dialect for Wsrv {
         message: &mut Vec<u8>,
     ) -> MessageType {
         let content = &publication.content;
-        let name = fresh_seqno(publication.nonce);
+        let name = generate_seqno(publication.nonce);
         let seqno = if content.correlation.is_empty() {
             str::from_utf8(&name).expect("the alphabet is ASCII")
         } else {
@@ -187,14 +189,14 @@ impl Dialect for Wsrv {
     }
 }
 
-/// A response or a push, with its members named and ordered as they are sent.
+/// A response or a push, with its members in the order of encoding.
 #[derive(Debug)]
 struct Response<'r> {
     cmd: &'r str,
     seqno: &'r str,
     status: i64,
     msg: &'r str,
-    /// None is sent as `null`.
+    /// `None` is sent as `null`.
     data: Data<'r>,
 }
 
@@ -211,15 +213,15 @@ impl Response<'_> {
             Data::None => out.extend_from_slice(b"null"),
             Data::Json(json) => put_compact_go(json, out),
             Data::Text(text) => put_string_go(text, out),
-            // As Go writes a slice of bytes, whether they are text or not.
+            // As Go encodes a slice of bytes, text or not.
             Data::Bytes(bytes) => put_base64_string(bytes, out),
         }
         out.push(b'}');
     }
 }
 
-/// The status, text and data of a failure.
-fn worded(failure: &Failure) -> (i64, &str, Data<'_>) {
+/// Returns the status, text and data of a failure.
+fn failure_fields(failure: &Failure) -> (i64, &str, Data<'_>) {
     let status = failure.status();
     let (status, msg) = match failure.cause() {
         Cause::Chosen | Cause::Denied(_) => (status, msg_or_ok(status, failure.text())),
@@ -229,7 +231,7 @@ fn worded(failure: &Failure) -> (i64, &str, Data<'_>) {
     (status, msg, or_empty(failure.data()))
 }
 
-/// Success is `ok` unless somebody has other words for it; a failure may go without words.
+/// Returns the text, or `ok` for a success without one. A failure may have an empty text.
 fn msg_or_ok(status: i64, text: &str) -> &str {
     if status == STATUS_OK && text.is_empty() {
         TEXT_OK
@@ -238,7 +240,7 @@ fn msg_or_ok(status: i64, text: &str) -> &str {
     }
 }
 
-/// What a response holds of data: an empty object from the start, until a handler replaces it.
+/// Returns the data, or an empty object if there are none.
 fn or_empty(data: Data<'_>) -> Data<'_> {
     match data {
         Data::None => EMPTY,
@@ -246,8 +248,9 @@ fn or_empty(data: Data<'_>) -> Data<'_> {
     }
 }
 
-/// The name of a push that answers nothing: eight letters, six bits of the nonce each.
-fn fresh_seqno(nonce: u64) -> [u8; SEQNO_BYTES] {
+/// Generates the `seqno` of a push that is no response: eight letters, each from six bits of the
+/// nonce.
+fn generate_seqno(nonce: u64) -> [u8; SEQNO_BYTES] {
     let mut bits = nonce;
     array::from_fn(|_| {
         let index = usize::try_from(bits % SEQNO_LETTERS.len() as u64).expect("below 64");
@@ -259,8 +262,8 @@ fn fresh_seqno(nonce: u64) -> [u8; SEQNO_BYTES] {
 const REQUEST: Wanted<2, 1> = Wanted::new(["cmd", "seqno"], ["data"]);
 
 const STATUS_OK: i64 = 0;
-const STATUS_REFUSED: i64 = -1;
-/// Nine nines, whatever the error.
+const STATUS_REJECTED: i64 = -1;
+/// Nine nines, for any error.
 const STATUS_ERROR: i64 = 999_999_999;
 const TEXT_OK: &str = "ok";
 const EMPTY: Data<'static> = Data::Json(b"{}");
@@ -269,27 +272,25 @@ const SEQNO_BYTES: usize = 8;
 const SEQNO_LETTERS: &[u8; 64] =
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$@";
 
-/// How long a session may say nothing unless its route says otherwise, in milliseconds. After that,
-/// or up to two seconds later, the original gives it up.
+/// Default idle timeout in milliseconds. The original closes a session up to two seconds later.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 
-/// What the default config says of its route.
+/// The dialect's keys in the default config.
 const DEFAULT_KEYS: &str = r#"
-# Which token names which user. With this table any other token is refused.
+# The user that each token stands for. With this table any other token is rejected.
 # tokens = { "aaa" = "jack", "bbb" = "jack" }
 
-# Where tokens are taken from, for "wsrv" and "projectforge" only: the first that is there of 1 to 8
-# of "bearer" (behind "Authorization: Bearer"), "header:NAME", "cookie:NAME" and "query:NAME".
+# The places of a token, for "wsrv" and "projectforge" only: 1 to 8 of "bearer" (in "Authorization:
+# Bearer"), "header:NAME", "cookie:NAME" and "query:NAME". The first one present is taken.
 # token_from = ["bearer", "query:token"]
 
-# Let in clients without a token, as nobody, for "wsrv" and "projectforge" only.
+# Accept clients without a token, for "wsrv" and "projectforge" only; their sessions have no user.
 # anonymous = false
 
-# The type of frame that a push goes in: "binary" or "text". A response goes in one of the type in
-# which its request came.
+# The type of pushes: "binary" or "text". A response has the type of its request.
 # push_frame = "binary"
 
-# Milliseconds without a message to a close; in this dialect pings and pongs do not count.
+# Milliseconds without a message until the session is closed; pings and pongs do not count.
 # idle_timeout_ms = 30_000
 "#;
 
@@ -400,8 +401,8 @@ mod tests {
         decode(MessageType::Text, &deep(9_000), |result, _| {
             assert_eq!(result, Ok(()));
         });
-        for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
-            assert_eq!(Wsrv.on_invalid(refusal), OnInvalid::Ignore);
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Wsrv.on_invalid(error), OnInvalid::Ignore);
         }
     }
 
@@ -417,11 +418,11 @@ mod tests {
 
     #[test]
     fn only_messages_keep_alive_and_requests_need_not_wait() {
-        let habits = Wsrv.spec();
-        assert!(habits.alive_by_messages && habits.concurrent && habits.appends_handlers);
-        assert!(habits.json_data && !habits.announces);
-        assert!(!habits.declared_channels);
-        assert_eq!(habits.open_command, None);
+        let spec = Wsrv.spec();
+        assert!(spec.alive_by_messages && spec.concurrent && spec.appends_handlers);
+        assert!(spec.json_data && !spec.announces);
+        assert!(!spec.declared_channels);
+        assert_eq!(spec.open_command, None);
     }
 
     fn correlation(command: &str, id: &str, kind: MessageType) -> Correlation {
@@ -445,7 +446,7 @@ mod tests {
         }
     }
 
-    /// Expects what follows the `seqno` of a response.
+    /// Checks the members after `seqno` in a response.
     #[track_caller]
     fn expect_response(outcome: &Outcome, expected: &str) {
         let asked = correlation("c", "s", MessageType::Text);
@@ -525,7 +526,8 @@ mod tests {
             &failed(-7, "", json("null"), Cause::Chosen),
             r#""status":-7,"msg":"","data":null"#,
         );
-        // What panicked with a text, a number or an empty map looked like success, and still does.
+        // The original treats a panic with a text, a number or an empty map as a success, and so
+        // does this.
         for (data, expected) in [
             (OwnedData::Text("text".into()), r#""text""#),
             (json("42"), "42"),
@@ -655,8 +657,8 @@ mod tests {
 
     #[test]
     fn a_push_without_a_name_is_given_one() {
-        assert_eq!(fresh_seqno(u64::MAX), *b"@@@@@@@@");
-        let all = (0..64).map(|index| fresh_seqno(index)[0]);
+        assert_eq!(generate_seqno(u64::MAX), *b"@@@@@@@@");
+        let all = (0..64).map(|index| generate_seqno(index)[0]);
         assert_eq!(all.collect::<Vec<_>>(), SEQNO_LETTERS);
         assert!(SEQNO_LETTERS.is_sorted_by_key(|letter| {
             let groups: [fn(&u8) -> bool; 5] = [
@@ -672,11 +674,11 @@ mod tests {
         for place in 0..SEQNO_BYTES {
             let mut expected = [b'a'; SEQNO_BYTES];
             expected[place] = b'@';
-            assert_eq!(fresh_seqno(63 << (6 * place)), expected);
+            assert_eq!(generate_seqno(63 << (6 * place)), expected);
         }
     }
 
-    /// What a random message says, read back by the reader that is tested elsewhere.
+    /// Checks the members of an encoded message with the JSON reader, which is tested elsewhere.
     #[track_caller]
     fn expect_whole(message: &str, cmd: &str, seqno: &str) {
         const RESPONSE: Wanted<3, 2> = Wanted::new(["cmd", "seqno", "msg"], ["status", "data"]);
@@ -710,7 +712,7 @@ mod tests {
             };
             let nonce = prng.below(u64::MAX);
             let (push, _) = push(content, nonce, &Options::default());
-            let generated = fresh_seqno(nonce);
+            let generated = generate_seqno(nonce);
             let generated = str::from_utf8(&generated).expect("ASCII");
             let name = if seqno.is_empty() { generated } else { &seqno };
             expect_whole(&push, &cmd, name);

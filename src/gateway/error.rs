@@ -21,7 +21,7 @@ pub enum Error {
         path: String,
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A key file cannot be used.
@@ -37,7 +37,7 @@ pub enum Error {
     Backend {
         /// Name of the backend.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// An embedder's setup failed.

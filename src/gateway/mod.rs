@@ -162,16 +162,16 @@ impl Gateway {
     )]
     pub fn stop(self, grace: Duration) -> Counters {
         let plan = StopPlan {
-            grace: grace.min(FOREVER),
+            grace: grace.min(GRACE_MAX),
             ..self.stop_plan
         };
-        let until = Instant::now() + plan.delay + plan.grace.max(LEAVING);
+        let until = Instant::now() + plan.delay + plan.grace.max(DESTRUCTORS_TIME_MIN);
         let (sender, endings) = channel();
         self.stop.set_and_report(plan, sender);
         self.exchange.wake_all();
         let mut all = Counters::default();
-        let (mut running, mut there) = (self.threads.len(), self.threads.len());
-        while there > 0 {
+        let (mut running, mut alive) = (self.threads.len(), self.threads.len());
+        while alive > 0 {
             let ending = if running > 0 {
                 let ending = endings.recv();
                 Ok(ending.expect("a shard that panics ends the process"))
@@ -183,7 +183,7 @@ impl Gateway {
                     all.add(&counters);
                     running -= 1;
                 }
-                Ok(Ending::Gone) => there -= 1,
+                Ok(Ending::Gone) => alive -= 1,
                 Err(_) => break,
             }
         }
@@ -219,8 +219,8 @@ impl Builder {
     }
 
     /// Sets the function that maps the token of a register message to a user, on every `wserver`
-    /// route, in place of the config's rule. `None` means that the token is invalid. For one route,
-    /// or to wait, see [`RouteBuilder::authenticate`].
+    /// route, in place of the config's rule. It returns `None` if the token names no user. For one
+    /// route, or to wait, see [`RouteBuilder::authenticate`].
     ///
     /// The function runs on the shard's thread and must not block. A panic counts as `None`.
     pub fn authenticate_token(
@@ -320,7 +320,7 @@ impl Builder {
         let mut host = host_settings(&config)?;
         let prepared = threads::prepare(&config).map_err(Error::Start)?;
         let limits = prepared.limits;
-        settle(&mut host, &backends, limits)?;
+        init_host_settings(&mut host, &backends, limits)?;
         let stop = Arc::new(StopFlag::new(prepared.exchange.shards()));
         let stop_plan = stop_plan(&config);
         let core = handle_core(&config, &host, &prepared.exchange);
@@ -372,7 +372,7 @@ impl Builder {
 }
 
 /// Sets what is not in the config: keys, the start time and the backends' reports.
-fn settle(
+fn init_host_settings(
     host: &mut HostSettings,
     backends: &Arc<Backends>,
     limits: ProcessLimits,
@@ -385,7 +385,7 @@ fn settle(
     let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
     let backends = Arc::clone(backends);
     let [key, _] = random_keys()?;
-    api.settle(key, Arc::new(move || backends.report()), limits);
+    api.init(key, Arc::new(move || backends.report()), limits);
     Ok(())
 }
 
@@ -396,7 +396,7 @@ fn random_keys() -> Result<[[u64; 2]; 2], Error> {
 
 fn log_warnings(config: &Config) {
     for warning in config.warnings() {
-        tracing::warn!(warning, "the config can be used, but");
+        tracing::warn!(warning, "the config is valid but has a problem");
     }
 }
 
@@ -486,9 +486,9 @@ impl fmt::Debug for Simulation {
 }
 
 /// Least time that embedders' destructors get, even if `grace` is shorter.
-const LEAVING: Duration = Duration::from_millis(500);
+const DESTRUCTORS_TIME_MIN: Duration = Duration::from_millis(500);
 /// Upper limit of `grace`.
-const FOREVER: Duration = Duration::from_secs(1 << 32);
+const GRACE_MAX: Duration = Duration::from_secs(1 << 32);
 
 #[cfg(test)]
 mod tests {

@@ -39,12 +39,12 @@ struct Sums {
 }
 
 /// The state of the summary's thread.
-struct Asker {
+struct SummaryWorker {
     core: Arc<HandleCore>,
     hook_failures: HookFailures,
     /// By shard: its last counters.
     latest: Vec<Counters>,
-    told: Sums,
+    reported: Sums,
 }
 
 impl Summary {
@@ -63,11 +63,11 @@ impl Summary {
         }
         let interval = Duration::from_millis(interval_ms.into());
         let latest = vec![Counters::default(); core.exchange.shards()];
-        let mut asker = Asker {
+        let mut worker = SummaryWorker {
             core,
             hook_failures,
             latest,
-            told: Sums::default(),
+            reported: Sums::default(),
         };
         let (end, ended) = channel();
         let thread = std::thread::Builder::new()
@@ -75,7 +75,7 @@ impl Summary {
             .spawn(move || {
                 while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                     logging::report_left_out();
-                    asker.sum_up();
+                    worker.log_increase();
                 }
             });
         let thread = thread.map_err(StartError::Thread)?;
@@ -93,52 +93,52 @@ impl Drop for Summary {
     }
 }
 
-impl Asker {
-    fn sum_up(&mut self) {
+impl SummaryWorker {
+    fn log_increase(&mut self) {
         if !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
-        self.ask();
+        self.request_counters();
         let mut all = Counters::default();
         self.latest.iter().for_each(|counters| all.add(counters));
         let sums = Sums::of(&all, (self.hook_failures)());
-        let new = sums.since(&self.told);
-        self.told = sums;
+        let new = sums.since(&self.reported);
+        self.reported = sums;
         if new == Sums::default() {
             return;
         }
         tracing::info!(
-            ends = shown(&new.ends),
-            upgrades = shown(&new.upgrades),
-            joins = shown(&new.joins),
-            publishes = shown(&new.publishes),
-            commands = shown(&new.commands),
-            tokens = shown(&new.tokens),
-            requests = shown(&new.requests),
-            hooks = shown(&new.hooks),
-            "sessions ended, and what was rejected or failed"
+            ends = non_empty(&new.ends),
+            upgrades = non_empty(&new.upgrades),
+            joins = non_empty(&new.joins),
+            publishes = non_empty(&new.publishes),
+            commands = non_empty(&new.commands),
+            tokens = non_empty(&new.tokens),
+            requests = non_empty(&new.requests),
+            hooks = non_empty(&new.hooks),
+            "counts of ended sessions, rejections and failed hooks"
         );
     }
 
     /// Requests the counters of all shards and stores those that arrive within
     /// [`RESPONSE_TIMEOUT`].
-    fn ask(&mut self) {
-        let (sender, answers) = channel();
+    fn request_counters(&mut self) {
+        let (sender, responses) = channel();
         for index in 0..self.core.exchange.shards() {
             let sender = sender.clone();
-            let told = self.core.commands.enqueue(
+            let queued = self.core.commands.enqueue(
                 ShardId::new(index),
                 Box::new(move |shard| {
                     // The thread may have stopped waiting.
                     drop(sender.send((index, shard.all_counters())));
                 }),
             );
-            if let Err(error) = told {
+            if let Err(error) = queued {
                 tracing::debug!(shard = index, %error, "a shard is left out of the summary");
             }
         }
         drop(sender);
-        while let Ok((index, counters)) = answers.recv_timeout(ANSWER_TIME) {
+        while let Ok((index, counters)) = responses.recv_timeout(RESPONSE_TIMEOUT) {
             self.latest[index] = counters;
         }
     }
@@ -181,9 +181,9 @@ impl Sums {
 }
 
 /// Returns counts as a log field; `None` if there are none.
-fn shown(counts: &Counts) -> Option<DebugValue<&Counts>> {
+fn non_empty(counts: &Counts) -> Option<DebugValue<&Counts>> {
     (!counts.is_empty()).then(|| debug(counts))
 }
 
 /// Time that shards have to respond.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@
 use super::chain::{HandlerFn, erase_handler};
 use super::context::Context;
 use super::handle::RouteHandle;
-use super::program::SessionHandler;
+use super::registry::SessionHandler;
+use super::response::IntoResponse;
 use super::session::Session;
 use super::values::Values;
-use super::words::IntoResponse;
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use std::collections::BTreeMap;

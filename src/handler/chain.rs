@@ -1,8 +1,8 @@
 //! The call chain: middleware, then the handlers of the command.
 
 use super::context::Context;
+use super::response::{IntoResponse, Response};
 use super::task::{Label, LocalFuture};
-use super::words::{IntoResponse, Response};
 use crate::vocabulary::content::Reply;
 use smallvec::SmallVec;
 use std::fmt;

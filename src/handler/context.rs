@@ -25,16 +25,19 @@ pub struct Context {
 /// The state shared by all clones of a call's context.
 struct Call {
     request: OwnedCall,
-    farewell: RefCell<Option<Farewell>>,
+    close_request: RefCell<Option<CloseRequest>>,
 }
 
 /// How a session is closed: a code and a reason that may be sent.
-pub(crate) type Farewell = (u16, Box<str>);
+pub(crate) type CloseRequest = (u16, Box<str>);
 
 impl Context {
     pub(crate) fn new(session: Session, request: OwnedCall) -> Self {
-        let farewell = RefCell::default();
-        let call = Rc::new(Call { request, farewell });
+        let close_request = RefCell::default();
+        let call = Rc::new(Call {
+            request,
+            close_request,
+        });
         Self { session, call }
     }
 
@@ -238,12 +241,12 @@ impl Context {
     /// Closes this session after the response to this call. The caller has checked that code and
     /// reason may be sent.
     pub(crate) fn close_behind_response(&self, code: u16, reason: Box<str>) {
-        self.call.farewell.replace(Some((code, reason)));
+        self.call.close_request.replace(Some((code, reason)));
     }
 
     /// Takes the close that follows the response; `None` if there is none.
-    pub(crate) fn take_farewell(&self) -> Option<Farewell> {
-        self.call.farewell.take()
+    pub(crate) fn take_close_request(&self) -> Option<CloseRequest> {
+        self.call.close_request.take()
     }
 
     /// Returns the session's public id.

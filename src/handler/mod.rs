@@ -23,6 +23,7 @@
 //! call and affects no other session. A handler that blocks its thread stalls its shard; the
 //! watchdog logs its name.
 
+mod access_rules;
 mod admission;
 mod ansi_html;
 mod bind;
@@ -35,15 +36,14 @@ mod http_service;
 mod info;
 mod pages;
 mod pending;
-mod permissions;
-mod program;
 pub mod projectforge;
+mod registry;
+mod response;
 mod routes;
 mod session;
 mod setup;
 mod task;
 mod values;
-mod words;
 
 pub use admission::{Admission, Joining, Profile, RequestHead, Upgrade};
 pub use bind::BindError;
@@ -54,22 +54,22 @@ pub use handle_error::HandleError;
 pub use info::{ListedName, MemberCount, SessionInfo};
 pub use pages::{NamePlace, NamePlaceError, Page, PageLimits};
 pub use pending::{Gathered, Pending};
+pub use response::{EncodeError, IntoResponse, Response};
 pub use routes::Routes;
 pub use session::Session;
 pub use setup::{RouteSetup, Setup, SetupError};
 pub use values::Values;
-pub use words::{EncodeError, IntoResponse, Response};
 
+pub(crate) use access_rules::{Permission, ValidateFn};
 pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
 pub(crate) use commands::{
     CommandQueues, NamesOf, ReplyTo, SessionsOf, ShardCommands, SharedValue,
 };
-pub(crate) use context::Farewell;
+pub(crate) use context::CloseRequest;
 pub(crate) use handle::{HandleCore, RouteInfo};
 pub(crate) use http_service::{EmbedderBody, HttpService};
-pub(crate) use permissions::{Permission, ValidateFn};
-pub(crate) use program::{CallChain, HeadFn, Program, SessionFn};
+pub(crate) use registry::{CallChain, HeadFn, Registry, SessionFn};
 pub(crate) use session::SessionState;
 pub(crate) use setup::{SetupFn, Setups};
 pub(crate) use task::{Guarded, Label, LocalFuture, Watch, WatchSlot};

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::handle::RouteHandle;
 use super::handle_error::HandleError;
 use super::pending::Pending;
-use super::words::EncodeError;
+use super::response::EncodeError;
 use crate::dialect::projectforge::{CLOSE_CONNECTION, OUTPUT};
 use crate::logging::limited;
 use crate::vocabulary::content::{Data, Message, OwnedData};

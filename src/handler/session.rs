@@ -2,7 +2,7 @@
 
 use super::admission::Profile;
 use super::handle::RouteHandle;
-use super::program::SessionHandler;
+use super::registry::SessionHandler;
 use super::values::Values;
 use crate::vocabulary::id::SessionId;
 use crate::vocabulary::public_id::PublicId;

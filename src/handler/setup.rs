@@ -1,15 +1,15 @@
 //! The setup of a shard: an embedder registers its routes' functions and handlers.
 
+use super::access_rules::{AccessRule, AccessRules};
 use super::admission::{Admission, Joining, RequestHead, Upgrade};
 use super::chain::{Next, Registered, erase_handler, erase_middleware};
 use super::context::Context;
 use super::handle::{Handle, RouteHandle, RouteInfo};
 use super::http_service::{EmbedderBody, HttpService};
-use super::permissions::{Gate, Gates};
-use super::program::{HeadFn, Program, RouteProgram};
+use super::registry::{HeadFn, Registry, RouteRegistry};
+use super::response::IntoResponse;
 use super::session::Session;
 use super::task::{Label, LocalFuture};
-use super::words::IntoResponse;
 use crate::dialect::{Rejection, TokenPlace};
 use crate::runtime::panic::DropGuarded;
 use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
@@ -35,7 +35,7 @@ pub(crate) type SetupFn = Arc<dyn Fn(&mut Setup) + Send + Sync>;
 #[derive(Debug)]
 pub struct Setup {
     handle: Handle,
-    program: Program,
+    registry: Registry,
     error: Option<SetupError>,
 }
 
@@ -60,10 +60,10 @@ impl SetupError {
 
 impl Setup {
     pub(crate) fn new(handle: Handle) -> Self {
-        let program = Program::empty(handle.routes().len());
+        let registry = Registry::empty(handle.routes().len());
         Self {
             handle,
-            program,
+            registry,
             error: None,
         }
     }
@@ -73,15 +73,15 @@ impl Setup {
     /// # Errors
     ///
     /// The first error recorded.
-    pub(crate) fn finish(mut self, routes_count: usize) -> Result<Program, SetupError> {
+    pub(crate) fn finish(mut self, routes_count: usize) -> Result<Registry, SetupError> {
         // Routes that are not in the config, such as taps, follow those of the config.
-        self.program
+        self.registry
             .routes
-            .resize_with(routes_count, RouteProgram::default);
-        let mut routes = self.handle.routes().iter().zip(&self.program.routes);
-        let never_called = routes.find(|(info, program)| {
+            .resize_with(routes_count, RouteRegistry::default);
+        let mut routes = self.handle.routes().iter().zip(&self.registry.routes);
+        let never_called = routes.find(|(info, registry)| {
             let place = info.dialect.route_spec().token;
-            program.authenticate.is_some()
+            registry.authenticate.is_some()
                 && matches!(place, TokenPlace::None | TokenPlace::Sources)
         });
         if let Some((info, _)) = never_called {
@@ -91,7 +91,7 @@ impl Setup {
                  use admit"
             ));
         }
-        self.error.map_or(Ok(self.program), Err)
+        self.error.map_or(Ok(self.registry), Err)
     }
 
     /// Returns the setup of the route with this path. If the config has no such route, the gateway
@@ -114,11 +114,11 @@ impl Setup {
     where
         F: Fn(&str) -> Option<String> + 'static,
     {
-        for index in 0..self.program.routes.len() {
+        for index in 0..self.registry.routes.len() {
             let mut route = self.route_at(index);
-            let is_free = |(info, program): (&RouteInfo, &mut RouteProgram)| {
+            let is_free = |(info, registry): (&RouteInfo, &mut RouteRegistry)| {
                 info.dialect.route_spec().token == TokenPlace::Message
-                    && program.authenticate.is_none()
+                    && registry.authenticate.is_none()
             };
             if route.parts().is_some_and(is_free) {
                 let function = Arc::clone(function);
@@ -132,8 +132,8 @@ impl Setup {
     where
         F: Fn(&RequestHead<'_>) -> bool + 'static,
     {
-        for index in 0..self.program.routes.len() {
-            if self.program.routes[index].authorize_push.is_none() {
+        for index in 0..self.registry.routes.len() {
+            if self.registry.routes[index].authorize_push.is_none() {
                 let function = Arc::clone(function);
                 self.route_at(index)
                     .authorize_push(move |head| function(head));
@@ -169,7 +169,7 @@ impl Setup {
                 answered.map(|response| response.map(EmbedderBody::new))
             })
         });
-        self.program.http = Some((service, label));
+        self.registry.http = Some((service, label));
         self
     }
 
@@ -187,8 +187,8 @@ impl Setup {
     }
 
     fn label(&mut self, text: impl Into<Box<str>>) -> Label {
-        let index = u32::try_from(self.program.labels.len()).expect("registered one by one");
-        self.program.labels.push(text.into());
+        let index = u32::try_from(self.registry.labels.len()).expect("registered one by one");
+        self.registry.labels.push(text.into());
         Label(index)
     }
 
@@ -208,10 +208,10 @@ impl RouteSetup<'_> {
         F: Fn(Context) -> Fut + 'static,
         Fut: Future<Output: IntoResponse> + 'static,
     {
-        if let Some((_, program)) = self.parts()
-            && program.configured.remove(command)
+        if let Some((_, registry)) = self.parts()
+            && registry.configured.remove(command)
         {
-            program.handlers.remove(command);
+            registry.handlers.remove(command);
         }
         self.add_handler(command, handler)
     }
@@ -222,8 +222,8 @@ impl RouteSetup<'_> {
         F: Fn(Context) -> Fut + 'static,
         Fut: Future<Output: IntoResponse> + 'static,
     {
-        if let Some((_, program)) = self.parts() {
-            program.configured.insert(command.into());
+        if let Some((_, registry)) = self.parts() {
+            registry.configured.insert(command.into());
         }
         self.add_handler(command, handler)
     }
@@ -242,8 +242,8 @@ impl RouteSetup<'_> {
             return self;
         }
         let registered = self.register(format!("{command:?} of {path}"), erase_handler(handler));
-        let (_, program) = self.parts().expect("just seen");
-        let handlers = program.handlers.entry(command.into()).or_default();
+        let (_, registry) = self.parts().expect("just seen");
+        let handlers = registry.handlers.entry(command.into()).or_default();
         if handlers.is_empty() || habits.appends_handlers {
             handlers.push(registered);
         } else {
@@ -265,7 +265,7 @@ impl RouteSetup<'_> {
     ) -> &mut Self {
         let rule: Rc<HeadFn> = Rc::new(rule);
         let registered = self.register_here("authorize_push", rule);
-        self.with(|program| program.authorize_push = Some(registered))
+        self.with(|registry| registry.authorize_push = Some(registered))
     }
 
     /// Sets the function that checks the origin of an upgrade request, in place of the config's
@@ -273,7 +273,7 @@ impl RouteSetup<'_> {
     pub fn origin(&mut self, rule: impl Fn(&RequestHead<'_>) -> bool + 'static) -> &mut Self {
         let rule: Rc<HeadFn> = Rc::new(rule);
         let registered = self.register_here("origin", rule);
-        self.with(|program| program.origin = Some(registered))
+        self.with(|registry| registry.origin = Some(registered))
     }
 
     /// Sets the function that selects this route's requests, in place of its path. Routes with a
@@ -281,7 +281,7 @@ impl RouteSetup<'_> {
     pub fn matcher(&mut self, rule: impl Fn(&RequestHead<'_>) -> bool + 'static) -> &mut Self {
         let rule: Rc<HeadFn> = Rc::new(rule);
         let registered = self.register_here("matcher", rule);
-        self.with(|program| program.matcher = Some(registered))
+        self.with(|registry| registry.matcher = Some(registered))
     }
 
     /// Declares a channel of the route's namespace, or all channels that match a pattern
@@ -290,7 +290,11 @@ impl RouteSetup<'_> {
     /// A name takes precedence over patterns; of several matching patterns the first one declared
     /// applies.
     pub fn channel(&mut self, name: &str) -> &mut Self {
-        self.declare(name, |gates| &mut gates.joins, Gate::Open)
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.joins,
+            AccessRule::Open,
+        )
     }
 
     /// Declares a channel or pattern as [`RouteSetup::channel`] does, for clients that `validator`
@@ -302,13 +306,21 @@ impl RouteSetup<'_> {
     {
         let label = format!("the validator of {name:?}");
         let registered = self.register_here(&label, erase(validator));
-        self.declare(name, |gates| &mut gates.joins, Gate::Ask(registered))
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.joins,
+            AccessRule::Validator(registered),
+        )
     }
 
     /// Declares a channel or pattern as [`RouteSetup::channel`] does, closed to clients: only the
     /// embedder's code and the server API can add sessions.
     pub fn channel_closed(&mut self, name: &str) -> &mut Self {
-        self.declare(name, |gates| &mut gates.joins, Gate::Closed)
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.joins,
+            AccessRule::Closed,
+        )
     }
 
     /// Restricts client publications ([`Context::publish_as_client`]) to a channel, or to all
@@ -321,12 +333,20 @@ impl RouteSetup<'_> {
     {
         let label = format!("the publishers of {name:?}");
         let registered = self.register_here(&label, erase(validator));
-        self.declare(name, |gates| &mut gates.publishers, Gate::Ask(registered))
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.publishers,
+            AccessRule::Validator(registered),
+        )
     }
 
     /// Denies client publications to a channel, or to all channels that match a pattern.
     pub fn no_publishers(&mut self, name: &str) -> &mut Self {
-        self.declare(name, |gates| &mut gates.publishers, Gate::Closed)
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.publishers,
+            AccessRule::Closed,
+        )
     }
 
     /// Returns a handle to the route.
@@ -348,18 +368,18 @@ impl RouteSetup<'_> {
     fn declare(
         &mut self,
         name: &str,
-        rules: fn(&mut Gates) -> &mut ChannelRules<Gate>,
-        gate: Gate,
+        rules: fn(&mut AccessRules) -> &mut ChannelRules<AccessRule>,
+        rule: AccessRule,
     ) -> &mut Self {
-        let Some((info, program)) = self.parts() else {
+        let Some((info, registry)) = self.parts() else {
             return self;
         };
-        let rules = rules(&mut program.gates);
+        let rules = rules(&mut registry.access_rules);
         let problem = match ChannelPattern::parse(name) {
             Err(BadPattern::Empty) => "a channel's name may not be empty".to_owned(),
             Err(problem) => format!("channel {name} {problem}"),
             Ok(pattern) => {
-                if rules.declare(pattern, gate).is_ok() {
+                if rules.declare(pattern, rule).is_ok() {
                     return self;
                 }
                 format!("channel {name} already exists")
@@ -370,15 +390,15 @@ impl RouteSetup<'_> {
         self
     }
 
-    fn parts(&mut self) -> Option<(&RouteInfo, &mut RouteProgram)> {
+    fn parts(&mut self) -> Option<(&RouteInfo, &mut RouteRegistry)> {
         let index = self.index?;
         let info = &self.setup.handle.routes()[index];
-        Some((info, &mut self.setup.program.routes[index]))
+        Some((info, &mut self.setup.registry.routes[index]))
     }
 
-    fn with(&mut self, change: impl FnOnce(&mut RouteProgram)) -> &mut Self {
-        if let Some((_, program)) = self.parts() {
-            change(program);
+    fn with(&mut self, change: impl FnOnce(&mut RouteRegistry)) -> &mut Self {
+        if let Some((_, registry)) = self.parts() {
+            change(registry);
         }
         self
     }
@@ -397,7 +417,7 @@ impl RouteSetup<'_> {
 /// Defines the methods of [`RouteSetup`] that register an async function.
 macro_rules! async_functions {
     ($($(#[$doc:meta])* $name:ident ($($given:ty),*) -> [$($output:tt)*]: $label:literal,
-        $erase:expr, |$program:ident, $registered:ident| $file:expr;)*) => {
+        $erase:expr, |$registry:ident, $registered:ident| $file:expr;)*) => {
         impl RouteSetup<'_> {
             $(
                 $(#[$doc])*
@@ -407,7 +427,7 @@ macro_rules! async_functions {
                     Fut: Future<$($output)*> + 'static,
                 {
                     let $registered = self.register_here($label, $erase(function));
-                    self.with(|$program| $file)
+                    self.with(|$registry| $file)
                 }
             )*
         }
@@ -417,28 +437,28 @@ macro_rules! async_functions {
 async_functions! {
     /// Registers the handler for commands without a handler and for messages without a command.
     fallback(Context) -> [Output: IntoResponse]: "the fallback",
-        erase_handler, |program, it| program.fallback = Some(it);
+        erase_handler, |registry, it| registry.fallback = Some(it);
     /// Registers middleware around every call of the route; the first one registered is outermost.
     /// It sees the call, runs the rest of the chain with [`Next::run`] or skips it, and may change
     /// the response.
     middleware(Context, Next) -> [Output: IntoResponse]: "middleware",
-        erase_middleware, |program, it| program.middleware.push(it);
+        erase_middleware, |registry, it| registry.middleware.push(it);
     /// Registers a function that is called for every call before its chain. Its result is the
     /// response if no handler exists for the call.
     on_message(Context) -> [Output: IntoResponse]: "on_message",
-        erase_handler, |program, it| program.on_message.push(it);
+        erase_handler, |registry, it| registry.on_message.push(it);
     /// Registers a function that is called when a session has opened. The session's messages wait
     /// until it has finished.
     on_open(Session) -> [Output = ()]: "on_open",
-        erase, |program, it| program.on_open.push(it);
+        erase, |registry, it| registry.on_open.push(it);
     /// Registers a function that is called once when a session has ended and its handlers have
     /// finished.
     on_close(Session) -> [Output = ()]: "on_close",
-        erase, |program, it| program.on_close.push(it);
+        erase, |registry, it| registry.on_close.push(it);
     /// Registers the function that admits an upgrade request or rejects it with a status and a
     /// body, in place of the config's tokens. It runs before the checks of RFC 6455.
     admit(Upgrade) -> [Output = Result<Admission, Rejection>]: "admit",
-        erase, |program, it| program.admit = Some(it);
+        erase, |registry, it| registry.admit = Some(it);
     /// Registers the function that maps a token to its user, in place of the config's rule; `None`
     /// means that the token is invalid.
     ///
@@ -446,7 +466,7 @@ async_functions! {
     /// without a place for tokens (`wsrv`, `projectforge`, `echo`) it is a setup error: use
     /// [`RouteSetup::admit`] there.
     authenticate(Box<str>) -> [Output = Option<String>]: "authenticate",
-        erase, |program, it| program.authenticate = Some(it);
+        erase, |registry, it| registry.authenticate = Some(it);
 }
 
 /// Erases the type of a function's future.

@@ -1,17 +1,17 @@
-//! The queue and the pool of one kind of hook to one backend, for all shards together.
+//! The queue of one kind of hook to one backend, shared by all shards.
 //!
 //! ```text
 //!   a hook --> waiting --> in flight (requests_in_flight_max) --> answered
 //!     |          requests_waiting_max, requests_waiting_bytes_max   \-> failed
-//!     \-> refused at once, if the queue has no room for it
+//!     \-> refused at once if the queue is full
 //! ```
 //!
-//! No kind of hook waits for another. A hook that is given up, wherever it is, takes itself out of
-//! the counts. What is refused is counted, and there is a log line when that begins and one when it
-//! is over.
+//! Hooks of one kind never wait for another kind. A dropped hook, in any state, removes itself from
+//! the counts. Refused hooks are counted; the log has one line when the queue becomes full and one
+//! when it has room again.
 
 use super::HookError;
-use super::asks::Hook;
+use super::requests::Hook;
 use crate::vocabulary::limits::BackendLimits;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,43 +19,44 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
-/// The hooks of one kind that wait or are in flight, and what was counted of this kind.
+/// The waiting and in-flight hooks of one kind, and the kind's counters.
 #[derive(Debug)]
 pub(super) struct HookQueue {
     backend: Box<str>,
     hook: Hook,
-    turns: Semaphore,
+    permits: Semaphore,
     in_flight_max: u32,
-    /// Those that wait and their bytes, in one number so that both are checked at once.
+    /// The number of waiting hooks and their bytes, packed into one number so that one operation
+    /// checks both limits.
     waiting: AtomicU64,
     waiting_max: u32,
     waiting_bytes_max: u32,
     begun: AtomicU64,
     answered: AtomicU64,
-    /// Without an answer, the refused among them.
+    /// Hooks without a response, including refused ones.
     failed: AtomicU64,
     refused: AtomicU64,
-    /// Dropped before there was an answer: nobody waits for it any more, or the gateway has
-    /// stopped.
+    /// Hooks dropped before their response: their caller stopped waiting, or the gateway stopped.
     abandoned: AtomicU64,
-    /// Whether hooks were refused since there was room. Guards `overflow`, which has a lock.
+    /// Whether hooks were refused since the queue last had room. Checked before `overflow`, which
+    /// has a lock.
     is_full: AtomicBool,
     overflow: watch::Sender<Overflow>,
 }
 
-/// What the log is told about refused hooks.
+/// The state of the log lines about refused hooks.
 #[derive(Debug, Default)]
 struct Overflow {
     is_full: bool,
-    /// The line at the begin was written, so that there will be one at the end.
+    /// Whether the line for "full" was written, so that the line for "room again" must follow.
     is_logged: bool,
-    /// When the last such line was written.
+    /// The time of the last line for "full".
     logged_at: Option<Instant>,
-    /// Refused hooks that no line has counted yet.
+    /// Refused hooks that no line has reported yet.
     uncounted: u64,
 }
 
-/// A hook from its begin to its end. One that is dropped before [`Progress::end`] was abandoned.
+/// A running hook. If it is dropped before [`Progress::end`], it counts as abandoned.
 #[derive(Debug)]
 pub(super) struct Progress<'q>(Option<&'q HookQueue>);
 
@@ -64,7 +65,7 @@ impl HookQueue {
         Self {
             backend: backend.into(),
             hook,
-            turns: Semaphore::new(limits.requests_in_flight_max as usize),
+            permits: Semaphore::new(limits.requests_in_flight_max as usize),
             in_flight_max: limits.requests_in_flight_max,
             waiting: AtomicU64::new(0),
             waiting_max: limits.requests_waiting_max,
@@ -79,24 +80,32 @@ impl HookQueue {
         }
     }
 
-    /// A hook of this kind begins.
+    /// Counts the begin of a hook.
     pub(super) fn begin(&self) -> Progress<'_> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Progress(Some(self))
     }
 
-    /// Waits for the turn of a hook with a body of so many bytes, first come, first served. The
-    /// turn lasts until what is returned is dropped. [`HookError::Busy`] if the queue has no room.
+    /// Waits until a hook with a body of `body_bytes` bytes may be sent, in FIFO order. The permit
+    /// is released when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`HookError::Busy`] if the queue is full.
     pub(super) async fn turn(&self, body_bytes: usize) -> Result<SemaphorePermit<'_>, HookError> {
-        if let Ok(permit) = self.turns.try_acquire() {
-            self.note_room(); // nobody waits for it
+        if let Ok(permit) = self.permits.try_acquire() {
+            self.note_room(); // no hook waits
             return Ok(permit);
         }
-        let Some(_place) = Place::take(self, body_bytes) else {
+        let Some(_slot) = WaitingSlot::take(self, body_bytes) else {
             self.note_refused();
             return Err(HookError::Busy);
         };
-        Ok(self.turns.acquire().await.expect("it is never closed"))
+        Ok(self
+            .permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed"))
     }
 
     /// Counts a refused hook, and logs the first one.
@@ -132,7 +141,7 @@ impl HookQueue {
     /// Logs that the queue has room again, once it is at most half full.
     fn note_room(&self) {
         if !self.is_full.load(Ordering::Relaxed) {
-            return; // as a rule
+            return; // the usual case
         }
         let (waiting, waiting_bytes) = self.waiting();
         let (waiting_max, bytes_max) = (self.waiting_max.into(), self.waiting_bytes_max.into());
@@ -153,13 +162,13 @@ impl HookQueue {
         }
     }
 
-    /// How many wait, and their bytes.
+    /// Returns the number of waiting hooks and their bytes.
     fn waiting(&self) -> (u64, u64) {
         unpack(self.waiting.load(Ordering::Relaxed))
     }
 
     fn in_flight(&self) -> u64 {
-        let free = self.turns.available_permits() as u64;
+        let free = self.permits.available_permits() as u64;
         u64::from(self.in_flight_max).saturating_sub(free)
     }
 
@@ -173,7 +182,7 @@ impl HookQueue {
         totals.abandoned += self.abandoned.load(Ordering::Relaxed);
     }
 
-    /// The counts of this kind by their names; `None` if there was no hook of it.
+    /// Returns the kind's name and its counts as JSON; `None` if there was no hook of this kind.
     pub(super) fn report(&self) -> Option<(&'static str, Value)> {
         let mut totals = Totals::default();
         self.add_to(&mut totals);
@@ -190,14 +199,15 @@ impl HookQueue {
         (totals != Totals::default()).then(|| (self.hook.as_str(), report))
     }
 
-    /// Logs how many hooks of this kind were lost, if any. To be called
-    /// when the gateway has stopped, also if its tasks are still being dropped.
+    /// Logs how many hooks of this kind were lost, if any. Call it after the gateway has stopped;
+    /// some of its tasks may not have been dropped yet.
     pub(super) fn log_lost(&self) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let over = count(&self.answered) + count(&self.failed);
         let unanswered = count(&self.begun).saturating_sub(over);
         let refused = count(&self.refused);
-        // A client that leaves abandons the hooks that only it waits for; an end is told or lost.
+        // A client that leaves abandons its own hooks, which is no loss. A `close` hook without a
+        // response is a lost event.
         let failed = count(&self.failed);
         let is_loss = self.hook == Hook::Close && unanswered + failed > 0;
         if refused > 0 || is_loss {
@@ -214,7 +224,7 @@ impl HookQueue {
     }
 }
 
-/// The counts of all kinds of hook.
+/// Counts of one kind of hook, or of all kinds of a backend.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Totals {
     pub(super) in_flight: u64,
@@ -226,9 +236,9 @@ pub(super) struct Totals {
 }
 
 impl Progress<'_> {
-    /// The hook is over, with an answer or without one.
+    /// Counts the end of the hook, with a response or without one.
     pub(super) fn end(mut self, is_answered: bool) {
-        let queue = self.0.take().expect("it ends once");
+        let queue = self.0.take().expect("a hook ends once");
         let count = if is_answered {
             &queue.answered
         } else {
@@ -246,14 +256,14 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// A place in a queue, until it is dropped.
-struct Place<'q> {
+/// A waiting hook's share of the queue's limits, returned on drop.
+struct WaitingSlot<'q> {
     queue: &'q HookQueue,
     taken: u64,
 }
 
-impl<'q> Place<'q> {
-    /// `None`: the queue has no room for it.
+impl<'q> WaitingSlot<'q> {
+    /// Takes a slot for a hook; `None` if the queue is full.
     fn take(queue: &'q HookQueue, body_bytes: usize) -> Option<Self> {
         let bytes = body_bytes as u64 + WAITING_BYTES;
         let one_more = |packed| {
@@ -271,15 +281,15 @@ impl<'q> Place<'q> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingSlot<'_> {
     fn drop(&mut self) {
         self.queue.waiting.fetch_sub(self.taken, Ordering::Relaxed);
         self.queue.note_room();
     }
 }
 
-/// A count and bytes in one number: neither can overflow into the other, since their bounds have
-/// ranges below 2^20 and 2^44.
+/// Packs a count and bytes into one number. Neither overflows: their limits are below 2^20 and
+/// 2^44.
 fn pack(count: u64, bytes: u64) -> u64 {
     count << BYTES_BITS | bytes
 }
@@ -290,10 +300,10 @@ fn unpack(packed: u64) -> (u64, u64) {
 
 const BYTES_BITS: u32 = 44;
 
-/// What a waiting hook takes beside its body: its task and the functions that wait in it.
+/// Memory of a waiting hook besides its body, in bytes: its task and the functions waiting in it.
 pub(super) const WAITING_BYTES: u64 = 2_048;
 
-/// The least time between two lines that say that a queue is full.
+/// Minimum time between two log lines about a full queue.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -312,7 +322,7 @@ mod tests {
         HookQueue::new("b", Hook::Close, &limits)
     }
 
-    /// In flight, waiting, refused.
+    /// Returns the counts of hooks in flight, waiting and refused.
     fn counts(queue: &HookQueue) -> [u64; 3] {
         let mut totals = Totals::default();
         queue.add_to(&mut totals);
@@ -397,7 +407,7 @@ mod tests {
         }
         drop(held);
         assert!(pin!(queue.turn(0)).poll(cx).is_pending(), "in their order");
-        // Soon after a line there is no other, and its hooks are counted by a later one.
+        // No second line within LOG_INTERVAL; a later line reports those hooks.
         let mut more: Vec<_> = (0..2).map(|_| Box::pin(queue.turn(0))).collect();
         for turn in &mut more {
             assert!(turn.as_mut().poll(cx).is_pending());

@@ -22,11 +22,11 @@ impl Host {
             }
         }
         let routes_count = parts.settings.shard.routes.len();
-        let mut program = setup.finish(routes_count)?;
+        let mut registry = setup.finish(routes_count)?;
         let mut settings = (*parts.settings.shard).clone();
-        program.settle(&mut settings)?;
+        registry.apply_to(&mut settings)?;
         parts.settings.shard = Arc::new(settings);
-        watch.name(std::mem::take(&mut program.labels));
-        Ok(Self::new(parts, program, watch))
+        watch.name(std::mem::take(&mut registry.labels));
+        Ok(Self::new(parts, registry, watch))
     }
 }

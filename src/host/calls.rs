@@ -5,8 +5,9 @@
 
 use super::Host;
 use crate::handler::{
-    Admitted, CallChain, Context, Farewell, Guarded, Joining, Label, LocalFuture, Next, Permission,
-    Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn, Watch,
+    Admitted, CallChain, CloseRequest, Context, Guarded, Joining, Label, LocalFuture, Next,
+    Permission, Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn,
+    Watch,
 };
 use crate::logging::limited;
 use crate::runtime::panic::Panicked;
@@ -51,8 +52,8 @@ impl Host {
         token: Box<str>,
         event: Box<str>,
     ) {
-        let program = Rc::clone(&self.program);
-        let Some(function) = &program.routes[usize::from(route)].authenticate else {
+        let registry = Rc::clone(&self.registry);
+        let Some(function) = &registry.routes[usize::from(route)].authenticate else {
             let response = HostResponse::User { user: None, event };
             self.shard.handle_host_response(session, &response);
             return;
@@ -80,14 +81,14 @@ impl Host {
         correlation: Correlation,
     ) {
         let route = &self.settings.routes[usize::from(route)];
-        let permission = self.program.may_join(&self.settings, route, &channel);
+        let permission = self.registry.may_join(&self.settings, route, &channel);
         let response = move |allowed, channel| HostResponse::Join {
             allowed,
             channel,
             correlation,
         };
         match (permission, self.state_of(session)) {
-            (Permission::Judged(validator), Some(state)) => {
+            (Permission::Validate(validator), Some(state)) => {
                 self.authorize(&state, validator, channel, move |host, allowed, channel| {
                     host.respond(session, &response(allowed, channel));
                 });
@@ -190,7 +191,7 @@ impl Host {
         let CallResult {
             outcome,
             correlation,
-            farewell,
+            close_request,
         } = call_result;
         if let (Outcome::Denied(denial), Some(state)) = (&outcome, self.state_of(session))
             && !state.take_denial()
@@ -202,7 +203,7 @@ impl Host {
             correlation,
         };
         self.shard.handle_host_response(session, &response);
-        self.close_behind(session, farewell);
+        self.close_behind(session, close_request);
     }
 
     /// Runs `then` after the commands queued so far.
@@ -219,8 +220,8 @@ impl Host {
             chain,
             label,
             is_handled,
-        } = self.program.chain(&state, &request.correlation.command);
-        let observers = self.program.route_of(&state).on_message.clone();
+        } = self.registry.chain(&state, &request.correlation.command);
+        let observers = self.registry.route_of(&state).on_message.clone();
         let watch = self.watch.clone();
         Box::pin(async move {
             let correlation = request.correlation.clone();
@@ -262,7 +263,7 @@ impl Host {
             CallResult {
                 outcome,
                 correlation,
-                farewell: call.take_farewell(),
+                close_request: call.take_close_request(),
             }
         })
     }
@@ -303,18 +304,18 @@ impl Host {
 
     /// Returns whether functions run before the first message of a session of this route.
     pub(super) fn opens(&self, route: u16) -> bool {
-        let program = &self.program.routes[usize::from(route)];
+        let registry = &self.registry.routes[usize::from(route)];
         let dialect = self.settings.routes[usize::from(route)].dialect;
         let open_command = dialect.spec().open_command;
-        !program.on_open.is_empty()
-            || open_command.is_some_and(|command| program.handlers.contains_key(command))
+        !registry.on_open.is_empty()
+            || open_command.is_some_and(|command| registry.handlers.contains_key(command))
     }
 
     /// Runs the functions that precede the first message of a session: those of `on_open`, then the
     /// dialect's opening command.
     pub(super) fn open_session(&mut self, state: &Rc<SessionState>) {
-        let program = Rc::clone(&self.program);
-        let route = program.route_of(state);
+        let registry = Rc::clone(&self.registry);
+        let route = registry.route_of(state);
         let session = state.session;
         let dialect = self.settings.routes[state.route.index()].dialect;
         let command = dialect.spec().open_command;
@@ -338,18 +339,18 @@ impl Host {
             }
         });
         self.spawn(future, move |host, opened| {
-            let farewell = opened.and_then(|call_result| {
+            let close_request = opened.and_then(|call_result| {
                 let connection = session.connection();
                 host.shard.enqueue_outcome(
                     connection,
                     &call_result.correlation,
                     &call_result.outcome,
                 );
-                call_result.farewell
+                call_result.close_request
             });
             host.shard
                 .handle_host_response(session, &HostResponse::Opened);
-            host.close_behind(session, farewell);
+            host.close_behind(session, close_request);
             host.resume(session.connection());
             tasks.end(host);
         });
@@ -373,7 +374,7 @@ impl Host {
 
     /// Runs the embedder's `on_close` functions for a session.
     fn close_session(&mut self, state: Rc<SessionState>) {
-        let functions = self.program.route_of(&state).on_close.clone();
+        let functions = self.registry.route_of(&state).on_close.clone();
         let watch = self.watch.clone();
         let future = Box::pin(async move {
             run_each(functions, &state, &watch).await;
@@ -422,8 +423,8 @@ impl Host {
     }
 
     /// Closes a session behind its reply, if a handler asked for that. Later input is not read.
-    fn close_behind(&mut self, session: SessionId, farewell: Option<Farewell>) {
-        if let Some((code, reason)) = farewell {
+    fn close_behind(&mut self, session: SessionId, close_request: Option<CloseRequest>) {
+        if let Some((code, reason)) = close_request {
             self.close(session, code, &reason);
         }
     }
@@ -455,7 +456,7 @@ const CALL_BYTES: usize = 1024;
 struct CallResult {
     outcome: Outcome,
     correlation: Correlation,
-    farewell: Option<Farewell>,
+    close_request: Option<CloseRequest>,
 }
 
 /// A running task of a session. `on_close` runs when a closed session has none.

@@ -25,7 +25,7 @@ impl Host {
         let result = match permission {
             Permission::Granted => act(self, &channel),
             Permission::Denied(denial) => Err(HandleError::Denied(denial)),
-            Permission::Judged(validator) => {
+            Permission::Validate(validator) => {
                 self.authorize(state, validator, channel, move |host, allowed, channel| {
                     let result = if allowed {
                         act(host, &channel)

@@ -181,7 +181,7 @@ impl ShardCommands for Host {
             return;
         };
         let route = &self.settings.routes[state.route.index()];
-        let permission = self.program.may_join(&self.settings, route, &channel);
+        let permission = self.registry.may_join(&self.settings, route, &channel);
         let end = (Rejected::Join, reply);
         self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
             host.join_client(session, channel)
@@ -210,7 +210,7 @@ impl ShardCommands for Host {
             message.from = self.shard.name_of(id).unwrap_or_default().into();
         }
         let permission = if self.shard.is_on_channel(id, &channel) {
-            self.program.may_publish(namespace, &channel)
+            self.registry.may_publish(namespace, &channel)
         } else {
             Permission::Denied(Denial::NotJoined)
         };

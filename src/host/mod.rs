@@ -24,7 +24,7 @@ pub use self::time::Moment;
 use crate::api::Api;
 use crate::auth::Keyless;
 use crate::codec::json::Scratch;
-use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
+use crate::handler::{Handle, HandleCore, Registry, SessionState, Watch};
 use crate::http::{
     Context, EvictionQueues, HttpConnection, HttpRoute, ResultSlot, ServedPath, UpgradeRules,
     WakeList,
@@ -50,7 +50,7 @@ pub struct Host {
     id: ShardId,
     shard: Shard,
     settings: Arc<ShardSettings>,
-    program: Rc<Program>,
+    registry: Rc<Registry>,
     handle: Handle,
     watch: Watch,
     /// By slot: the state of a session on a route with handlers; `None` elsewhere.
@@ -182,8 +182,8 @@ struct PendingPush {
 impl Host {
     /// Creates the host of one shard.
     #[must_use]
-    pub(crate) fn new(parts: HostParts, program: Program, watch: Watch) -> Self {
-        let context = Rc::new(context_of(&parts, program, watch));
+    pub(crate) fn new(parts: HostParts, registry: Registry, watch: Watch) -> Self {
+        let context = Rc::new(context_of(&parts, registry, watch));
         let HostParts {
             id,
             core,
@@ -209,7 +209,7 @@ impl Host {
             id,
             shard,
             settings,
-            program: Rc::clone(&context.program),
+            registry: Rc::clone(&context.registry),
             handle: context.handle.clone(),
             watch: context.watch.clone(),
             sessions: Vec::new(),
@@ -557,20 +557,20 @@ impl Host {
 }
 
 /// Creates the context that the HTTP requests of a host share.
-fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
+fn context_of(parts: &HostParts, registry: Registry, watch: Watch) -> Context {
     let settings = &parts.settings;
     let paths = settings.paths.iter();
     Context {
-        routes: paths.map(|path| HttpRoute::new(path, &program)).collect(),
+        routes: paths.map(|path| HttpRoute::new(path, &registry)).collect(),
         settings: Arc::clone(&settings.shard),
-        program: Rc::new(program),
+        registry: Rc::new(registry),
         handle: Handle::new(Arc::clone(&parts.core), parts.id),
         watch,
         upgrades: Arc::clone(&settings.upgrades),
         keyless: settings.keyless,
         body_bytes_max: settings.limits.body_bytes_max,
         partial_bytes_max: settings.shard.partial_bytes_max,
-        asks: RefCell::default(),
+        http_commands: RefCell::default(),
         bodies_bytes: Cell::new(0),
         messages_bytes: Cell::new(0),
         is_full: Cell::new(false),

@@ -74,17 +74,17 @@ impl Host {
     pub(super) fn run_http_commands(&mut self) -> bool {
         let mut worked = false;
         loop {
-            let queued = self.context.asks.borrow_mut().pop_front();
-            let Some(QueuedCommand { ask, reply }) = queued else {
+            let queued = self.context.http_commands.borrow_mut().pop_front();
+            let Some(QueuedCommand { command, reply }) = queued else {
                 return worked;
             };
-            self.run_http_command(ask, reply);
+            self.run_http_command(command, reply);
             worked = true;
         }
     }
 
-    fn run_http_command(&mut self, ask: HttpCommand, reply: Rc<ResultSlot>) {
-        match ask {
+    fn run_http_command(&mut self, command: HttpCommand, reply: Rc<ResultSlot>) {
+        match command {
             HttpCommand::Push { .. } | HttpCommand::Drop(_) if self.is_stopping => {
                 reply.set(CommandResult::Failed(CommandError::Stopping));
             }

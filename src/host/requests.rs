@@ -40,7 +40,9 @@ impl Host {
     /// Closes an HTTP connection to make room for another.
     fn evict(&mut self, id: ConnectionId) {
         let http = self.http[id.index()].as_ref();
-        let phase = http.expect("those in the crowd have it").phase();
+        let phase = http
+            .expect("connections in the eviction queues have HTTP state")
+            .phase();
         tracing::debug!(connection = %id, ?phase, "too many connections, evicted");
         self.shard.count_evicted();
         self.break_off(id);
@@ -141,7 +143,7 @@ impl Host {
     }
 
     /// Updates a connection after hyper has run: queues its send, or closes it; sets its timers and
-    /// its place in the crowd; pauses or resumes its socket.
+    /// its eviction queue; pauses or resumes its socket.
     pub(super) fn after_http(&mut self, id: ConnectionId) {
         let Some(http) = &mut self.http[id.index()] else {
             return;

@@ -4,11 +4,11 @@
 //! what came of it, even if the first connection is gone. Everything else is polled with its
 //! connection.
 
-use super::answer::{self, Answer};
 use super::body::{BadBody, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
+use super::response::{self, HttpResponse};
 use super::service::Context;
-use crate::api::{Api, ApiAnswer, Begun, Caller, Problem};
+use crate::api::{Api, ApiResponse, Caller, Problem, Started};
 use crate::auth::BEARER_CHALLENGE;
 use crate::handler::Label;
 use hyper::body::Incoming;
@@ -25,17 +25,17 @@ pub(super) async fn serve(
     connection: &ConnectionContext,
     head: Parts,
     body: Incoming,
-) -> Answer {
+) -> HttpResponse {
     let caller = context.api.caller(&head);
     let answered = ask(context, connection, &head, caller, body).await;
-    let answered = answered.unwrap_or_else(|answer| answer);
+    let answered = answered.unwrap_or_else(|response| response);
     if Api::is_authorized(&head, caller, answered.status) {
         connection.earn(Credit::Authorized);
     }
-    let mut answer = word(answered);
-    context.api.add_cors(&head, answer.headers_mut());
-    context.note_answer(connection, answer.status(), head.uri.path());
-    answer
+    let mut response = word(answered);
+    context.api.add_cors(&head, response.headers_mut());
+    context.note_response(connection, response.status(), head.uri.path());
+    response
 }
 
 /// Says how the gateway is.
@@ -43,13 +43,13 @@ pub(super) async fn health(
     context: &Context,
     connection: &ConnectionContext,
     head: &Parts,
-) -> Answer {
+) -> HttpResponse {
     if head.method != Method::GET && head.method != Method::HEAD {
-        let mut answer = answer::method_not_allowed("GET, HEAD, OPTIONS");
+        let mut response = response::method_not_allowed("GET, HEAD, OPTIONS");
         if head.method == Method::OPTIONS {
-            *answer.status_mut() = StatusCode::NO_CONTENT;
+            *response.status_mut() = StatusCode::NO_CONTENT;
         }
-        return answer;
+        return response;
     }
     connection.earn(Credit::Health);
     let is_stopping = context.is_stopping.get();
@@ -63,30 +63,30 @@ async fn ask(
     head: &Parts,
     caller: Caller,
     body: Incoming,
-) -> Result<ApiAnswer, ApiAnswer> {
+) -> Result<ApiResponse, ApiResponse> {
     let (api, handle) = (&context.api, &context.handle);
     let post = match api.begin(head, caller, handle)? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Lookup(lookup) => return Ok(api.look_up(lookup, handle).await),
-        Begun::Post(post) => post,
+        Started::Response(response) => return Ok(response),
+        Started::Lookup(lookup) => return Ok(api.read_list(lookup, handle).await),
+        Started::Post(post) => post,
     };
     let read = read_whole(context, connection, head, body).await;
     // What is to be done holds as much as its body did, until it is done.
-    let (body, _held) = read.map_err(|bad| problem_of(bad).answer())?;
+    let (body, _held) = read.map_err(|bad| problem_of(bad).response())?;
     let task = api.read(post, head, body.as_slice(), handle);
-    let mut task = task.map_err(|problem| problem.answer())?;
+    let mut task = task.map_err(|problem| problem.response())?;
     drop(body);
     let claimed = api.claim(&mut task)?;
     if context.rejects_work.get() {
-        return Err(Api::refuse_to_stop(claimed));
+        return Err(Api::stopping_response(claimed));
     }
     let Some(claimed) = claimed else {
-        return Ok(api.carry_out(task, None, handle).await);
+        return Ok(api.execute(task, None, handle).await);
     };
     let (api, handle) = (Arc::clone(api), handle.clone());
-    let work = async move { api.carry_out(task, Some(claimed), &handle).await };
+    let work = async move { api.execute(task, Some(claimed), &handle).await };
     let ran = context.run(Label::API, Box::pin(work), None).await;
-    ran.map_err(|_| Problem::internal().answer())
+    ran.map_err(|_| Problem::internal().response())
 }
 
 fn problem_of(bad: BadBody) -> Problem {
@@ -100,10 +100,10 @@ fn problem_of(bad: BadBody) -> Problem {
 }
 
 /// Gives an answer the form that HTTP has for it.
-fn word(answered: ApiAnswer) -> Answer {
+fn word(answered: ApiResponse) -> HttpResponse {
     let status = StatusCode::from_u16(answered.status);
-    let mut answer = answer::text(status.expect("the table has statuses"), answered.body);
-    let headers = answer.headers_mut();
+    let mut response = response::text(status.expect("the table has statuses"), answered.body);
+    let headers = response.headers_mut();
     if answered.status == 204 {
         headers.remove(CONTENT_TYPE);
     } else {
@@ -111,7 +111,7 @@ fn word(answered: ApiAnswer) -> Answer {
     }
     match answered.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, BEARER_CHALLENGE)),
-        415 => drop(headers.insert(ACCEPT_ENCODING, answer::READ_ENCODINGS)),
+        415 => drop(headers.insert(ACCEPT_ENCODING, response::READ_ENCODINGS)),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         _ => {}
     }
@@ -121,7 +121,7 @@ fn word(answered: ApiAnswer) -> Answer {
     if answered.is_replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    answer
+    response
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -3,9 +3,9 @@
 //! `http_body_util::Limited` bounds one body; these are bounded together as well, while they are
 //! unfinished, and one that came in one piece is not copied.
 
-use super::answer::{self, Answer};
 use super::coding::{self, Coding};
 use super::connection_context::ConnectionContext;
+use super::response::{self, HttpResponse};
 use super::service::Context;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
@@ -38,13 +38,13 @@ pub(super) enum BadBody {
 }
 
 impl BadBody {
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn response(self) -> HttpResponse {
         match self {
-            Self::Broken => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
-            Self::TooLarge => answer::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
-            Self::Crowded => answer::unavailable("too many unfinished requests"),
-            Self::Coding => answer::unsupported_coding(),
-            Self::NotGzip => answer::text(StatusCode::BAD_REQUEST, "the body is not gzip"),
+            Self::Broken => response::text(StatusCode::BAD_REQUEST, "request data illegal"),
+            Self::TooLarge => response::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+            Self::Crowded => response::unavailable("too many unfinished requests"),
+            Self::Coding => response::unsupported_coding(),
+            Self::NotGzip => response::text(StatusCode::BAD_REQUEST, "the body is not gzip"),
         }
     }
 }

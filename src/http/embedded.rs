@@ -1,7 +1,7 @@
 //! Whatever an embedder serves beside the gateway's own paths.
 
-use super::answer::{self, Answer};
 use super::connection_context::ConnectionContext;
+use super::response::{self, HttpResponse};
 use super::service::Context;
 use crate::handler::{EmbedderBody, LocalFuture};
 use crate::logging::limited;
@@ -67,11 +67,11 @@ pub(super) async fn serve(
     context: &Context,
     connection: &Rc<ConnectionContext>,
     request: Request<Incoming>,
-) -> Answer {
-    let Some((service, label)) = &context.program.http else {
-        let answer = answer::not_found();
-        context.note_answer(connection, answer.status(), request.uri().path());
-        return answer;
+) -> HttpResponse {
+    let Some((service, label)) = &context.registry.http else {
+        let response = response::not_found();
+        context.note_response(connection, response.status(), request.uri().path());
+        return response;
     };
     if request.body().size_hint().exact() != Some(0) {
         connection.phase.set(HttpPhase::Body);
@@ -82,7 +82,7 @@ pub(super) async fn serve(
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {
         Ok(Ok(response)) => {
-            response.map(|body| answer::Bodies::Right(OutgoingBody::new(body, connection)))
+            response.map(|body| response::ResponseBody::Right(OutgoingBody::new(body, connection)))
         }
         Ok(Err(error)) => {
             limited!(
@@ -90,8 +90,8 @@ pub(super) async fn serve(
                 "the embedder's HTTP service failed",
                 error = error.as_str()
             );
-            answer::internal_error()
+            response::internal_error()
         }
-        Err(_) => answer::internal_error(),
+        Err(_) => response::internal_error(),
     }
 }

@@ -3,8 +3,8 @@
 //! A request that is wrong here might be read otherwise by a proxy in front, so its connection ends
 //! with the answer.
 
-use super::answer::{self, Answer};
 use super::raw_head::RawHead;
+use super::response::{self, HttpResponse};
 use crate::vocabulary::authority::Authority;
 use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
@@ -60,7 +60,7 @@ pub(super) fn check(head: &Parts, raw: Option<RawHead>) -> Result<(), InvalidHea
 }
 
 impl InvalidHead {
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn response(self) -> HttpResponse {
         let (status, text) = match self {
             Self::NoHost => (StatusCode::BAD_REQUEST, "the header Host is missing\n"),
             Self::BadHost => (
@@ -77,7 +77,7 @@ impl InvalidHead {
             ),
             Self::ChunkedTwice => (StatusCode::BAD_REQUEST, "the body is chunked twice\n"),
         };
-        answer::closing(answer::text(status, text))
+        response::with_close(response::text(status, text))
     }
 }
 

@@ -4,7 +4,6 @@
 //! socket. What a request wants from the shard it leaves in a queue ([`Context::asks`]), since only
 //! the host may call the shard, and waits for the reply.
 
-mod answer;
 mod api;
 mod body;
 mod coding;
@@ -18,14 +17,15 @@ pub(crate) mod playground;
 mod push;
 mod raw_head;
 mod rejections;
+mod response;
 mod route;
 mod service;
 mod upgrade;
 
-pub(crate) use answer::{OVERLOADED, TIMED_OUT};
 pub(crate) use body::RequestBody;
 pub(crate) use connection::{HttpConnection, Progress, Upgraded, WakeList};
 pub(crate) use eviction::{ConnectionState, EvictionQueues, Room};
+pub(crate) use response::{OVERLOADED, TIMED_OUT};
 pub(crate) use route::{HttpRoute, Served, ServedPath};
 pub(crate) use service::{
     Claim, CommandError, CommandResult, Context, HttpCommand, QueuedCommand, ResultSlot, TapRule,

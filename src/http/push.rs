@@ -1,8 +1,8 @@
 //! Pushes to the users of a route, and drops of them, as requests without an API.
 
-use super::answer::{self, Answer};
 use super::body::{BadBody, RequestBody, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
+use super::response::{self, HttpResponse};
 use super::service::{Context, HttpCommand, has_bearer_secret};
 use crate::auth::BEARER_CHALLENGE;
 use crate::config::PushAuth;
@@ -23,11 +23,11 @@ struct PushRules<'c> {
 
 impl PushRules<'_> {
     /// The response to a request that does not show what the config asks for; `None` if it does.
-    fn rejection(&self, context: &Context, head: &Parts) -> Option<Answer> {
+    fn rejection(&self, context: &Context, head: &Parts) -> Option<HttpResponse> {
         let (is_shown, challenge) = match self.auth {
             PushAuth::None => {
-                let why = context.keyless.judge(head).err()?;
-                return Some(answer::forbidden(&format!(
+                let why = context.keyless.decide(head).err()?;
+                return Some(response::forbidden(&format!(
                     "without a secret, only requests of this machine itself may push or drop, and \
                      {why}; set push_secret or push_header on the route"
                 )));
@@ -41,12 +41,12 @@ impl PushRules<'_> {
                 (is_shown, API_KEY_CHALLENGE)
             }
         };
-        (!is_shown).then(|| answer::unauthorized(challenge))
+        (!is_shown).then(|| response::unauthorized(challenge))
     }
 
     /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
     /// function asked, that counts whatever came of it.
-    fn judge(&self, connection: &ConnectionContext, is_done: bool) {
+    fn authorize(&self, connection: &ConnectionContext, is_done: bool) {
         let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
         if is_done || is_guarded {
             connection.earn(Credit::Authorized);
@@ -59,7 +59,7 @@ impl Context {
         PushRules {
             route: index,
             auth,
-            function: self.program.routes[usize::from(index)]
+            function: self.registry.routes[usize::from(index)]
                 .authorize_push
                 .as_ref(),
         }
@@ -80,26 +80,26 @@ pub(super) async fn push_or_drop(
     (wanted, index, auth): (PushOrDrop, u16, &PushAuth),
     head: &Parts,
     body: Incoming,
-) -> Answer {
+) -> HttpResponse {
     let rules = context.rules_of_push(index, auth);
-    let answer = answer_to(context, connection, (wanted, &rules), head, body).await;
-    context.note_answer(connection, answer.status(), head.uri.path());
-    answer
+    let response = response_to(context, connection, (wanted, &rules), head, body).await;
+    context.note_response(connection, response.status(), head.uri.path());
+    response
 }
 
-async fn answer_to(
+async fn response_to(
     context: &Context,
     connection: &ConnectionContext,
     (wanted, rules): (PushOrDrop, &PushRules<'_>),
     head: &Parts,
     body: Incoming,
-) -> Answer {
+) -> HttpResponse {
     let body = match admitted_body(context, connection, rules, head, body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
     let index = rules.route;
-    let ask = match wanted {
+    let command = match wanted {
         PushOrDrop::Push => HttpCommand::Push { route: index, body },
         PushOrDrop::Drop => {
             let route = &context.settings.routes[usize::from(index)];
@@ -110,22 +110,22 @@ async fn answer_to(
                     event: event.map(|event| event.into_bytes().into()),
                 }),
                 Err(why) => {
-                    rules.judge(connection, false);
-                    return answer::text(StatusCode::BAD_REQUEST, why);
+                    rules.authorize(connection, false);
+                    return response::text(StatusCode::BAD_REQUEST, why);
                 }
             }
         }
     };
-    let total = context.ask(ask).await.total();
-    rules.judge(connection, total.is_ok());
+    let total = context.execute(command).await.total();
+    rules.authorize(connection, total.is_ok());
     match (total, wanted) {
         (Ok(total), PushOrDrop::Push) => {
-            answer::text(StatusCode::OK, format!("message sent to {total} clients"))
+            response::text(StatusCode::OK, format!("message sent to {total} clients"))
         }
         (Ok(total), PushOrDrop::Drop) => {
-            answer::text(StatusCode::OK, format!("dropped {total} connections"))
+            response::text(StatusCode::OK, format!("dropped {total} connections"))
         }
-        (Err(refused), _) => refused.answer(),
+        (Err(refused), _) => refused.response(),
     }
 }
 
@@ -136,9 +136,9 @@ async fn admitted_body(
     rules: &PushRules<'_>,
     head: &Parts,
     body: Incoming,
-) -> Result<RequestBody, Answer> {
+) -> Result<RequestBody, HttpResponse> {
     if head.method != Method::POST {
-        return Err(answer::method_not_allowed("POST"));
+        return Err(response::method_not_allowed("POST"));
     }
     let verdict = rules.function.map(|rule| {
         let head = RequestHead::new(head);
@@ -151,11 +151,11 @@ async fn admitted_body(
                 return Err(rejection);
             }
         }
-        Some(Ok(false)) => return Err(answer::unauthorized(BEARER_CHALLENGE)),
-        Some(Err(_)) => return Err(answer::internal_error()),
+        Some(Ok(false)) => return Err(response::unauthorized(BEARER_CHALLENGE)),
+        Some(Err(_)) => return Err(response::internal_error()),
     }
     let read = read_whole(context, connection, head, body).await;
-    read.map(|(body, _)| body).map_err(BadBody::answer)
+    read.map(|(body, _)| body).map_err(BadBody::response)
 }
 
 /// For a header of the operator's choice, which has no scheme in IANA's registry.

@@ -31,7 +31,7 @@ impl Context {
     }
 
     /// [`Context::reject`] for a request whose status says why, if it was rejected at all.
-    pub(super) fn note_answer(
+    pub(super) fn note_response(
         &self,
         connection: &ConnectionContext,
         status: StatusCode,

@@ -4,7 +4,7 @@
 //! is part of a segment, and so of a parameter.
 
 use crate::config::PushAuth;
-use crate::handler::Program;
+use crate::handler::Registry;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
@@ -50,7 +50,7 @@ pub(crate) struct HttpRoute {
 pub(super) type Parameters = Vec<(Box<str>, Box<str>)>;
 
 impl HttpRoute {
-    pub(crate) fn new(served: &ServedPath, program: &Program) -> Self {
+    pub(crate) fn new(served: &ServedPath, registry: &Registry) -> Self {
         let ServedPath { path, what } = served.clone();
         let is_pattern = path.contains('{');
         let mut pattern = None;
@@ -62,7 +62,7 @@ impl HttpRoute {
             pattern = Some(router);
         }
         let is_matched = match what {
-            Served::WebSocket(index) => program.routes[usize::from(index)].matcher.is_some(),
+            Served::WebSocket(index) => registry.routes[usize::from(index)].matcher.is_some(),
             Served::Push(..)
             | Served::Drop(..)
             | Served::Page(_)

@@ -1,10 +1,10 @@
 //! What is served over HTTP, and what a request asks of the shard.
 
-use super::answer::{self, Answer};
 use super::body::RequestBody;
 use super::connection_context::ConnectionContext;
 use super::push::{PushOrDrop, push_or_drop};
 use super::raw_head::RawHead;
+use super::response::{self, HttpResponse};
 use super::route::{self, HttpRoute, Parameters, Served};
 use super::{api, embedded, message, upgrade};
 use crate::api::{Api, path_within};
@@ -12,7 +12,7 @@ use crate::auth::{Keyless, bearer};
 use crate::config::{Origin, Secret};
 use crate::dialect::Rejection;
 use crate::handler::{
-    Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
+    Admitted, Handle, HeadFn, Label, LocalFuture, Registered, Registry, RequestHead, Watch,
 };
 use crate::shard::message::DropTarget;
 use crate::shard::settings::ShardSettings;
@@ -40,7 +40,7 @@ use std::task::{Poll, Waker};
 pub(crate) struct Context {
     pub(crate) routes: Vec<HttpRoute>,
     pub(crate) settings: Arc<ShardSettings>,
-    pub(crate) program: Rc<Program>,
+    pub(crate) registry: Rc<Registry>,
     pub(crate) handle: Handle,
     pub(crate) watch: Watch,
     /// By route: what an upgrade request must show beside what its language asks.
@@ -50,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) body_bytes_max: usize,
     pub(crate) partial_bytes_max: usize,
     /// What requests want from the shard, in the order in which they asked.
-    pub(crate) asks: RefCell<VecDeque<QueuedCommand>>,
+    pub(crate) http_commands: RefCell<VecDeque<QueuedCommand>>,
     /// What unfinished bodies hold.
     pub(crate) bodies_bytes: Cell<usize>,
     /// What the shard's unfinished messages hold, as of the last turn.
@@ -114,7 +114,7 @@ pub(crate) struct Claim {
 
 /// An ask and where its answer goes.
 pub(crate) struct QueuedCommand {
-    pub(crate) ask: HttpCommand,
+    pub(crate) command: HttpCommand,
     pub(crate) reply: Rc<ResultSlot>,
 }
 
@@ -167,10 +167,10 @@ pub(super) struct Service {
     pub(super) connection: Rc<ConnectionContext>,
 }
 
-type ResponseFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>>>>;
 
 impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Answer;
+    type Response = HttpResponse;
     type Error = Infallible;
     type Future = ResponseFuture;
 
@@ -183,11 +183,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let is_last = context.rejects_work.get();
         Box::pin(async move {
             connection.wait_for_room().await;
-            let answer = serve_one(&context, &connection, request).await;
+            let response = serve_one(&context, &connection, request).await;
             connection.phase.set(HttpPhase::Idle);
-            Ok(answer::closing_if(
+            Ok(response::with_close_if(
                 is_last && connection.is_last_request(),
-                answer,
+                response,
             ))
         })
     }
@@ -198,7 +198,7 @@ async fn serve_one(
     context: &Context,
     connection: &Rc<ConnectionContext>,
     request: Request<Incoming>,
-) -> Answer {
+) -> HttpResponse {
     let (mut head, body) = request.into_parts();
     let raw = connection.raw_head.take();
     let is_http_10_upgrade = raw.is_some_and(|raw| raw.is_http_10_upgrade);
@@ -212,22 +212,22 @@ async fn serve_one(
     connection.has_read_body.set(false);
     // Only one body is read of those whose length hyper may have dropped (RFC 9112 6.3).
     let may_hide_length = raw.is_none() && head.headers.contains_key(TRANSFER_ENCODING);
-    let mut answer = match message::check(&head, raw) {
+    let mut response = match message::check(&head, raw) {
         Ok(()) => serve(context, connection, head, body).await,
         Err(invalid) => {
-            let answer = invalid.answer();
-            context.note_answer(connection, answer.status(), head.uri.path());
-            answer
+            let response = invalid.response();
+            context.note_response(connection, response.status(), head.uri.path());
+            response
         }
     };
-    if is_http_10_upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        *answer.version_mut() = Version::HTTP_10;
-        return answer::closing(answer);
+    if is_http_10_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        *response.version_mut() = Version::HTTP_10;
+        return response::with_close(response);
     }
     // hyper ends a connection on which an unread body may still come.
     let is_drained = raw.is_some_and(RawHead::is_drained) && connection.has_whole_request();
     let is_unread = has_body && !connection.has_read_body.get() && !is_drained;
-    answer::closing_if(is_unread || may_hide_length, answer)
+    response::with_close_if(is_unread || may_hide_length, response)
 }
 
 async fn serve(
@@ -235,7 +235,7 @@ async fn serve(
     connection: &Rc<ConnectionContext>,
     head: Parts,
     body: Incoming,
-) -> Answer {
+) -> HttpResponse {
     let Some((route, parameters)) = context.find(&head) else {
         let request = Request::from_parts(head, body);
         return Box::pin(embedded::serve(context, connection, request)).await;
@@ -243,12 +243,12 @@ async fn serve(
     match &route.what {
         Served::WebSocket(index) => {
             // In a box of its own: a push is not to pay for its size.
-            Box::pin(upgrade::answer(
+            Box::pin(upgrade::response(
                 context, connection, *index, head, parameters,
             ))
             .await
         }
-        Served::Page(text) => answer::page(head.method.as_str(), text),
+        Served::Page(text) => response::page(head.method.as_str(), text),
         Served::Api => Box::pin(api::serve(context, connection, head, body)).await,
         Served::Health => Box::pin(api::health(context, connection, &head)).await,
         Served::Push(index, auth) => {
@@ -287,7 +287,7 @@ impl Context {
             let Served::WebSocket(index) = route.what else {
                 return false;
             };
-            let matcher = self.program.routes[usize::from(index)].matcher.as_ref();
+            let matcher = self.registry.routes[usize::from(index)].matcher.as_ref();
             matcher.is_some_and(|matcher| self.matches_head(matcher, head))
         });
         found.map(|route| (route, Parameters::new()))
@@ -314,7 +314,7 @@ impl Context {
             let value = future.await;
             *store.borrow_mut() = Some(value);
         });
-        match self.ask(HttpCommand::Run(label, work, handshake)).await {
+        match self.execute(HttpCommand::Run(label, work, handshake)).await {
             CommandResult::Ran(true) => output.take().ok_or(RunError::Panicked),
             CommandResult::Failed(_) => Err(RunError::TimedOut),
             CommandResult::Ran(false) | CommandResult::Total(_) | CommandResult::Claimed(_) => {
@@ -355,12 +355,12 @@ impl CommandResult {
 }
 
 impl CommandError {
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn response(self) -> HttpResponse {
         match self {
-            Self::Illegal => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
-            Self::Busy => answer::unavailable("too busy, nothing was delivered"),
-            Self::TimedOut => answer::unavailable("timed out, delivery may have happened"),
-            Self::Stopping => answer::unavailable("stopping, nothing was delivered or dropped"),
+            Self::Illegal => response::text(StatusCode::BAD_REQUEST, "request data illegal"),
+            Self::Busy => response::unavailable("too busy, nothing was delivered"),
+            Self::TimedOut => response::unavailable("timed out, delivery may have happened"),
+            Self::Stopping => response::unavailable("stopping, nothing was delivered or dropped"),
         }
     }
 }
@@ -372,10 +372,10 @@ pub(super) fn has_bearer_secret(headers: &hyper::HeaderMap, secret: &Secret) -> 
 
 impl Context {
     /// Leaves an ask for the host and waits for its answer.
-    pub(super) async fn ask(&self, ask: HttpCommand) -> CommandResult {
+    pub(super) async fn execute(&self, command: HttpCommand) -> CommandResult {
         let reply = Rc::new(ResultSlot::default());
-        self.asks.borrow_mut().push_back(QueuedCommand {
-            ask,
+        self.http_commands.borrow_mut().push_back(QueuedCommand {
+            command,
             reply: Rc::clone(&reply),
         });
         std::future::poll_fn(|cx| {

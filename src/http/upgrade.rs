@@ -6,9 +6,9 @@
 //! ```
 
 use super::Claim;
-use super::answer::{self, Answer};
 use super::connection_context::ConnectionContext;
 use super::rejections::reason_of;
+use super::response::{self, HttpResponse};
 use super::route::Parameters;
 use super::service::{
     self, CommandError, CommandResult, Context, GrantedUpgrade, HttpCommand, TapRule, UpgradeRules,
@@ -30,16 +30,16 @@ use std::rc::Rc;
 
 /// Judges an upgrade request. hyper's own answer to a granted one is thrown away (see
 /// `HttpConnection::poll`); it only has to end hyper's part.
-pub(super) async fn answer(
+pub(super) async fn response(
     context: &Context,
     connection: &ConnectionContext,
     index: u16,
     head: Parts,
     parameters: Parameters,
-) -> Answer {
+) -> HttpResponse {
     let head = Rc::new(head);
     let judged = if connection.offers_upgrade.get() {
-        judge(context, connection, index, &head, parameters).await
+        decide(context, connection, index, &head, parameters).await
     } else {
         // One over HTTP/1.0 that was not seen in time: RFC 9110 7.8 has it ignored.
         Err(Rejected::by_handshake(HandshakeError::NoWebSocketInUpgrade))
@@ -47,22 +47,25 @@ pub(super) async fn answer(
     match judged {
         Ok(granted) => {
             *connection.upgrade.borrow_mut() = Some(granted);
-            let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
-            let headers = answer.headers_mut();
+            let mut response = response::empty(StatusCode::SWITCHING_PROTOCOLS);
+            let headers = response.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            answer
+            response
         }
         Err(rejected) => {
-            let Rejected { reason, mut answer } = *rejected;
+            let Rejected {
+                reason,
+                mut response,
+            } = *rejected;
             let refused = HeaderValue::from_static(reason);
-            answer.headers_mut().insert(REFUSED, refused);
+            response.headers_mut().insert(REFUSED, refused);
             // Taps are routes of the shard and not of the config.
             let route = context.handle.routes().get(usize::from(index));
             let path = route.map_or_else(|| head.uri.path(), |route| &route.path);
-            let status = answer.status();
+            let status = response.status();
             context.reject(connection, metrics::Rejected::Upgrade, reason, status, path);
-            answer
+            response
         }
     }
 }
@@ -71,12 +74,12 @@ pub(super) async fn answer(
 /// `Campanile-CommandError`.
 struct Rejected {
     reason: &'static str,
-    answer: Answer,
+    response: HttpResponse,
 }
 
 impl Rejected {
-    fn because(reason: &'static str, answer: Answer) -> Box<Self> {
-        Box::new(Self { reason, answer })
+    fn with_reason(reason: &'static str, response: HttpResponse) -> Box<Self> {
+        Box::new(Self { reason, response })
     }
 
     fn by_handshake(refusal: HandshakeError) -> Box<Self> {
@@ -90,17 +93,17 @@ impl Rejected {
             HandshakeError::BadKey => "bad_key",
             HandshakeError::Body => "body",
         };
-        Self::because(reason, answer::refused(refusal))
+        Self::with_reason(reason, response::handshake_error(refusal))
     }
 
     /// By whoever admits clients, who has not said more about it than a status.
     fn by(rejection: &Rejection) -> Box<Self> {
-        let answer = answer::rejected(rejection);
-        Self::because(reason_of(answer.status()), answer)
+        let response = response::rejection(rejection);
+        Self::with_reason(reason_of(response.status()), response)
     }
 }
 
-async fn judge(
+async fn decide(
     context: &Context,
     connection: &ConnectionContext,
     index: u16,
@@ -132,10 +135,10 @@ async fn judge(
         .await
         .map_err(|rejection| Rejected::by(&rejection))?;
     let trusts_claimed_user = rules.trusts_claimed_user(&credentials, head);
-    settle_user(route, &credentials, trusts_claimed_user, &mut admission)?;
+    resolve_user(route, &credentials, trusts_claimed_user, &mut admission)?;
 
     let lines = headers.iter().copied();
-    let accept = handshake::judge(head.method.as_str(), lines, || {
+    let accept = handshake::validate(head.method.as_str(), lines, || {
         origin_passes(context, index, head)
     });
     let accept = accept.map_err(Rejected::by_handshake)?;
@@ -144,7 +147,7 @@ async fn judge(
     let own = credentials.subprotocol.as_deref();
     let agreed = || handshake::subprotocols(headers.iter().copied()).find(|it| rules.agrees_on(it));
     let subprotocol = own.or_else(agreed).map(Into::into);
-    let admitted = settle_channels(context, connection.id, index, credentials, admission).await?;
+    let admitted = resolve_channels(context, connection.id, index, credentials, admission).await?;
     if route.exclusive {
         claim(context, connection, route, &admitted.admission).await?;
     }
@@ -159,7 +162,7 @@ async fn judge(
 impl UpgradeRules {
     /// Whether the user is believed whom a client, or whatever forwards it, names.
     fn trusts_claimed_user(&self, credentials: &Credentials<'_>, head: &Parts) -> bool {
-        credentials.user.is_some() && self.user_header.judge(head).is_ok()
+        credentials.user.is_some() && self.user_header.decide(head).is_ok()
     }
 
     /// Whether the route agrees on a subprotocol that its language does not know.
@@ -173,12 +176,12 @@ fn admit_to_tap(rule: &TapRule, head: &Parts) -> Result<(), Box<Rejected>> {
     match rule {
         TapRule::Secret(secret) if service::has_bearer_secret(&head.headers, secret) => Ok(()),
         TapRule::Secret(_) => Err(Rejected::by(&Rejection::UNAUTHORIZED)),
-        TapRule::Keyless(keyless) => keyless.judge(head).map_err(|why| {
+        TapRule::Keyless(keyless) => keyless.decide(head).map_err(|why| {
             let why = format!(
                 "without a secret, only requests of this machine itself may watch the traffic, and \
                  {why}; set tap_secret on the route"
             );
-            Rejected::because("not_local", answer::forbidden(&why))
+            Rejected::with_reason("not_local", response::forbidden(&why))
         }),
     }
 }
@@ -194,13 +197,13 @@ fn check_room(context: &Context) -> Result<(), Box<Rejected>> {
     } else {
         "too many sessions\n"
     };
-    let answer = answer::closing(answer::unavailable(text));
-    Err(Rejected::because(context.why_full(), answer))
+    let response = response::with_close(response::unavailable(text));
+    Err(Rejected::with_reason(context.why_full(), response))
 }
 
 /// Finds the channels that a session is on from the start: the one that the client names, if it
 /// may be on it, those that it was admitted with, and those of the route.
-async fn settle_channels(
+async fn resolve_channels(
     context: &Context,
     id: ConnectionId,
     index: u16,
@@ -243,9 +246,9 @@ async fn admit(
 ) -> Result<Admission, Rejection> {
     let id = connection.id;
     let route = &context.settings.routes[usize::from(index)];
-    let program = &context.program.routes[usize::from(index)];
+    let registry = &context.registry.routes[usize::from(index)];
     let token: Option<Box<str>> = credentials.token.as_deref().map(Into::into);
-    if let Some(function) = &program.admit {
+    if let Some(function) = &registry.admit {
         let channel = match &credentials.channel {
             InitialChannel::Named(name) => Some(name.as_ref().into()),
             InitialChannel::None | InitialChannel::Generated => None,
@@ -276,7 +279,7 @@ async fn admit(
         Named::Itself(_) => return Ok(Admission::new()),
         Named::User(user) => Some(user.to_owned()),
         Named::Nobody => None,
-        Named::AskHost => match &program.authenticate {
+        Named::AskHost => match &registry.authenticate {
             Some(function) => {
                 let (label, function) = (function.label, Rc::clone(&function.function));
                 let future = Box::pin(async move { function(token).await });
@@ -295,13 +298,14 @@ async fn admit(
 }
 
 /// Finds the user of an admission that has none, and sees that a header does not contradict it.
-fn settle_user(
+fn resolve_user(
     route: &RouteSettings,
     credentials: &Credentials<'_>,
     trusts_claimed_user: bool,
     admission: &mut Admission,
 ) -> Result<(), Box<Rejected>> {
-    let rejected = |reason, rejection: &_| Rejected::because(reason, answer::rejected(rejection));
+    let rejected =
+        |reason, rejection: &_| Rejected::with_reason(reason, response::rejection(rejection));
     match (&admission.user, credentials.user) {
         (Some(user), Some(claimed)) if **user != *claimed => {
             return Err(rejected("user", &route.dialect.rejection()));
@@ -324,8 +328,8 @@ fn settle_user(
 }
 
 fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
-    let program = &context.program.routes[usize::from(index)];
-    if let Some(rule) = &program.origin {
+    let registry = &context.registry.routes[usize::from(index)];
+    if let Some(rule) = &registry.origin {
         return context.matches_head(rule, head);
     }
     let mut origins = head.headers.get_all(ORIGIN).iter();
@@ -352,8 +356,8 @@ async fn claim(
 ) -> Result<(), Box<Rejected>> {
     let user = admission.user.clone().expect("exclusive users are known");
     if user.is_empty() || user.len() > context.settings.name_bytes_max {
-        let answer = answer::rejected(&route.dialect.rejection());
-        return Err(Rejected::because("user", answer));
+        let response = response::rejection(&route.dialect.rejection());
+        return Err(Rejected::with_reason("user", response));
     }
     let claim = Claim {
         id: connection.id,
@@ -361,12 +365,12 @@ async fn claim(
         user,
         yields: route.newcomer_yields,
     };
-    let unavailable = |text| answer::closing(answer::unavailable(text));
-    let (reason, answer) = match context.ask(HttpCommand::Claim(claim)).await {
+    let unavailable = |text| response::with_close(response::unavailable(text));
+    let (reason, response) = match context.execute(HttpCommand::Claim(claim)).await {
         CommandResult::Claimed(ClaimOutcome::Granted) => return Ok(()),
         CommandResult::Claimed(ClaimOutcome::Taken) => {
             let text = "the user is connected already\n";
-            ("user_taken", answer::text(StatusCode::CONFLICT, text))
+            ("user_taken", response::text(StatusCode::CONFLICT, text))
         }
         CommandResult::Claimed(ClaimOutcome::NoRoom) => (
             "no_room",
@@ -380,7 +384,7 @@ async fn claim(
         | CommandResult::Total(_)
         | CommandResult::Ran(_) => ("claims_crowded", unavailable("too many of one user\n")),
     };
-    Err(Rejected::because(reason, answer))
+    Err(Rejected::with_reason(reason, response))
 }
 
 /// Sees whether a client may begin on the channel that it names.
@@ -393,15 +397,16 @@ async fn may_join(
     channel: &str,
 ) -> Result<Box<str>, Box<Rejected>> {
     let route = &context.settings.routes[usize::from(index)];
-    let forbidden = || Rejected::because("channel", answer::refused(HandshakeError::Origin));
+    let forbidden =
+        || Rejected::with_reason("channel", response::handshake_error(HandshakeError::Origin));
     if channel.is_empty() || channel.len() > context.settings.name_bytes_max {
-        let answer = answer::refused(HandshakeError::NoUpgradeInConnection);
-        return Err(Rejected::because("channel", answer));
+        let response = response::handshake_error(HandshakeError::NoUpgradeInConnection);
+        return Err(Rejected::with_reason("channel", response));
     }
-    let validator = match context.program.may_join(&context.settings, route, channel) {
+    let validator = match context.registry.may_join(&context.settings, route, channel) {
         Permission::Granted => return Ok(channel.into()),
         Permission::Denied(_) => return Err(forbidden()),
-        Permission::Judged(validator) => validator,
+        Permission::Validate(validator) => validator,
     };
     let joining = Joining {
         channel: channel.into(),

@@ -1,11 +1,12 @@
-//! How shards reach each other: bounded lock-free mailboxes, and totals that come back beside them.
+//! Communication between shards: bounded lock-free mailboxes, and counts outside them.
 //!
-//! A shard drains its own mailbox whatever the state of the others', so two full mailboxes never
-//! wait for each other. What does not fit into another's waits here, in order, and while it does
-//! the shard takes on no new work: the wait is bounded by what one batch put out.
+//! A shard receives from its mailbox even while it cannot send, so two full mailboxes never block
+//! each
+//! other. Messages for a full mailbox wait in the sender's overflow queue, in order. Meanwhile the
+//! sender takes on no new work, so the overflow is limited to the output of one batch.
 //!
-//! Totals never enter a mailbox: they are added to two atomics that the asker owns, and the last
-//! one to answer wakes it.
+//! Counts do not use mailboxes: each shard adds its count to an atomic of the requesting shard, and
+//! the last one wakes it.
 
 mod message_queue;
 mod sessions_limit;
@@ -21,32 +22,32 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// What all shards of a process share.
+/// The state that all shards of a process share: mailboxes and counters.
 #[derive(derive_more::Debug)]
 #[debug("Exchange {{ .. }}")]
 pub struct Exchange {
     inboxes: Box<[Inbox]>,
-    /// Connections of all shards.
+    /// Number of connections on all shards.
     connections: AtomicUsize,
-    /// Shards that have something left to do.
+    /// Number of shards that still have work.
     working: AtomicUsize,
     sessions_limit: SessionsLimit,
 }
 
-/// What others may touch of one shard.
+/// The part of one shard that other shards use.
 pub(crate) struct Inbox {
     messages: MessageQueue,
-    /// By sender: whether it waits for room here.
+    /// By sender: whether it waits for room in this mailbox.
     blocked: Box<[AtomicBool]>,
-    /// The questions of this shard that others are answering.
+    /// The count requests of this shard, by index.
     pending_counts: Box<[PendingCount]>,
-    /// Tallies that are complete; has room for all of them.
+    /// Indices of the complete counts. Has room for all of them.
     complete: ArrayQueue<u32>,
     pub(crate) flag: SleepFlag,
     wake_handle: WakeHandle,
 }
 
-/// How a sleeping shard is woken; `None` where nothing ever sleeps.
+/// A function that wakes a sleeping shard; `None` in a simulation, where no shard sleeps.
 pub type WakeHandle = Option<Box<dyn Fn() + Send + Sync>>;
 
 #[derive(Default)]
@@ -56,7 +57,7 @@ struct PendingCount {
 }
 
 impl Exchange {
-    /// [`Exchange::new`] for a simulation in which nothing sleeps.
+    /// Creates an exchange for a simulation, in which no shard sleeps.
     #[must_use]
     pub fn simulated(
         shards: usize,
@@ -68,8 +69,11 @@ impl Exchange {
         Self::new(wake_handles, messages_max, bytes_max, questions_max)
     }
 
-    /// Mailboxes for as many shards as there are `wake_handles`, each with room for `messages_max`
-    /// messages of `bytes_max` bytes together and for `questions_max` open questions of each shard.
+    /// Creates an exchange with one shard per wake handle.
+    ///
+    /// Each mailbox has room for `messages_max` messages of together `bytes_max` bytes. Each shard
+    /// can
+    /// have `questions_max` count requests open.
     #[must_use]
     pub fn new(
         wake_handles: Vec<WakeHandle>,
@@ -96,13 +100,17 @@ impl Exchange {
         })
     }
 
-    /// How many shards there are.
+    /// Returns the number of shards.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.inboxes.len()
     }
 
-    /// Adds one shard's answer to a question, and wakes the asker if it was the last.
+    /// Adds one shard's count to a request. Wakes the requesting shard if it was the last.
+    ///
+    /// # Panics
+    ///
+    /// If all other shards have responded already.
     pub(crate) fn answer(&self, count_request: CountRequestId, count: u32) {
         let asker = self.inbox(count_request.asker);
         let pending = &asker.pending_counts[count_request.index as usize];
@@ -113,56 +121,56 @@ impl Exchange {
             asker
                 .complete
                 .push(count_request.index)
-                .expect("it has room for all");
+                .expect("the queue has room for all requests");
             asker.wake();
         }
     }
 
-    /// Wakes a shard, for what is neither a message nor an answer.
+    /// Wakes a shard, if it sleeps.
     pub fn wake(&self, shard: ShardId) {
         self.inbox(shard).wake();
     }
 
-    /// Counts a connection; returns how many there are now, on all shards.
+    /// Counts a connection as open. Returns the new number on all shards.
     pub(crate) fn connection_opened(&self) -> usize {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Counts a connection no more; returns how many are left.
+    /// Counts a connection as closed. Returns the number that remains on all shards.
     pub(crate) fn connection_closed(&self) -> usize {
         self.connections.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
-    /// How many connections there are, on all shards.
+    /// Returns the number of connections on all shards.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Whether there are as many connections as there may be sessions.
+    /// Returns the state of the sessions limit.
     pub(crate) fn sessions_limit(&self) -> &SessionsLimit {
         &self.sessions_limit
     }
 
-    /// Wakes every shard, for what each of them must see.
+    /// Wakes all shards.
     pub(crate) fn wake_all(&self) {
         for index in 0..self.shards() {
             self.wake(ShardId::new(index));
         }
     }
 
-    /// One shard has nothing left to do; the last one wakes the others.
+    /// Records that one shard has no work left. The last one wakes all.
     pub(crate) fn shard_done(&self) {
         if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wake_all();
         }
     }
 
-    /// Whether no shard has anything left to do.
+    /// Returns whether no shard has work left.
     pub(crate) fn all_done(&self) -> bool {
         self.working.load(Ordering::Acquire) == 0
     }
 
-    /// Whether the shard sleeps.
+    /// Returns the sleep flag of a shard.
     pub(crate) fn sleep_flag(&self, shard: ShardId) -> &SleepFlag {
         &self.inbox(shard).flag
     }
@@ -181,18 +189,18 @@ impl Inbox {
         }
     }
 
-    /// How many messages the shard has not taken.
+    /// Returns the number of messages in the mailbox.
     pub(crate) fn messages_count(&self) -> usize {
         self.messages.len()
     }
 
-    /// Whether nothing has arrived that the shard has not taken.
+    /// Returns whether there are no messages and no complete counts.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.complete.is_empty()
     }
 }
 
-/// Wakes one shard of an exchange.
+/// A handle that wakes one shard of an exchange.
 #[derive(Debug)]
 pub(crate) struct ShardWaker {
     pub(crate) exchange: Arc<Exchange>,
@@ -200,26 +208,26 @@ pub(crate) struct ShardWaker {
 }
 
 impl ShardWaker {
-    /// Makes the shard look at its lists soon.
+    /// Wakes the shard, if it sleeps.
     pub(crate) fn ring(&self) {
         self.exchange.wake(self.shard);
     }
 }
 
-/// One shard's side of the exchange.
+/// One shard's endpoint of the exchange.
 #[derive(Debug)]
 pub struct MailboxEndpoint {
     me: ShardId,
     exchange: Arc<Exchange>,
-    /// By destination: what did not fit, in order.
+    /// By receiver: the messages that wait for room in its mailbox, in order.
     overflow: Box<[VecDeque<MailboxMessage>]>,
-    /// By destination: whether something was put in since the last wake.
+    /// By receiver: whether it got messages since the last wake.
     touched: Box<[bool]>,
     overflowing: usize,
 }
 
 impl MailboxEndpoint {
-    /// The side of `me`, with nothing sent.
+    /// Creates the endpoint of shard `me`.
     #[must_use]
     pub fn new(me: ShardId, exchange: Arc<Exchange>) -> Self {
         let shards = exchange.shards();
@@ -236,7 +244,8 @@ impl MailboxEndpoint {
         &self.exchange
     }
 
-    /// Sends a message, or keeps it until there is room.
+    /// Puts a message into the receiver's mailbox, or into the overflow queue while that is full.
+    /// The receiver is woken by [`MailboxEndpoint::flush`].
     pub fn send(&mut self, to: ShardId, message: MailboxMessage) {
         let overflow = &mut self.overflow[to.index()];
         if overflow.is_empty() {
@@ -252,7 +261,8 @@ impl MailboxEndpoint {
         }
     }
 
-    /// Moves what has waited into mailboxes that have room again, and wakes whoever got something.
+    /// Moves waiting messages into mailboxes that have room, and wakes all shards that got
+    /// messages.
     pub fn flush(&mut self) {
         if self.overflowing > 0 {
             for index in 0..self.overflow.len() {
@@ -266,12 +276,14 @@ impl MailboxEndpoint {
         }
     }
 
-    /// Takes the next message for this shard.
+    /// Takes the next message from this shard's mailbox; `None` if it is empty. Wakes the senders
+    /// that wait for room once the mailbox is half empty.
     pub fn receive(&self) -> Option<MailboxMessage> {
         let inbox = self.exchange.inbox(self.me);
         let message = inbox.messages.pop()?;
         if inbox.messages.is_half_empty() {
-            // Pairs with the fence of `flush_overflow`: room is seen, or the flag is.
+            // Pairs with the fence in `flush_overflow`: either the sender sees the room, or we see
+            // its flag.
             fence(Ordering::SeqCst);
             for (index, blocked) in inbox.blocked.iter().enumerate() {
                 if blocked.load(Ordering::Relaxed) && blocked.swap(false, Ordering::AcqRel) {
@@ -282,12 +294,12 @@ impl MailboxEndpoint {
         Some(message)
     }
 
-    /// Whether messages wait for room somewhere: no new work may be taken on.
+    /// Returns whether messages wait in an overflow queue, so that no new work may be taken on.
     pub(crate) fn is_blocked(&self) -> bool {
         self.overflowing > 0
     }
 
-    /// Whether messages that wait may find room now.
+    /// Returns whether a mailbox has room for a waiting message.
     pub(crate) fn can_unblock(&self) -> bool {
         self.overflowing > 0
             && self.overflow.iter().enumerate().any(|(index, waiting)| {
@@ -297,13 +309,17 @@ impl MailboxEndpoint {
             })
     }
 
-    /// Begins a question that every other shard will answer.
+    /// Opens a count request to all other shards, under `index`.
+    ///
+    /// # Panics
+    ///
+    /// If the previous request with this index is not complete.
     pub(crate) fn ask(&self, index: u32) -> CountRequestId {
         let pending = &self.exchange.inbox(self.me).pending_counts[index as usize];
         assert_eq!(
             pending.remaining.load(Ordering::Relaxed),
             0,
-            "its last answers are in"
+            "the previous request is complete"
         );
         let others = u32::try_from(self.exchange.shards() - 1).expect("a few shards");
         pending.total.store(0, Ordering::Relaxed);
@@ -314,7 +330,7 @@ impl MailboxEndpoint {
         }
     }
 
-    /// A question that everybody has answered, and the sum of the answers.
+    /// Returns a complete count request and its total; `None` if there is none.
     pub(crate) fn poll_complete(&self) -> Option<(u32, u64)> {
         let inbox = self.exchange.inbox(self.me);
         let index = inbox.complete.pop()?;
@@ -332,7 +348,8 @@ impl MailboxEndpoint {
             return;
         }
         let inbox = self.exchange.inbox(to);
-        // Said before trying, so that room made in between is either found or announced.
+        // Set before trying, so that room made in between is either found here or announced by the
+        // receiver.
         inbox.blocked[self.me.index()].store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         while let Some(message) = waiting.pop_front() {

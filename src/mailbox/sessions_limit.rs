@@ -1,16 +1,17 @@
-//! Whether the process has as many connections as it may have sessions: told once per change.
+//! Detection that the number of connections reaches `limits.sessions_max`, once per change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the process has as many connections as it may have sessions, as the log tells it.
+/// Whether the number of connections has reached the sessions limit, with hysteresis. Used for the
+/// log.
 #[derive(Debug, Default)]
 pub(crate) struct SessionsLimit {
     is_reached: AtomicBool,
 }
 
 impl SessionsLimit {
-    /// Takes the present number of connections. Returns whether the limit is reached if that has
-    /// changed; it is left again only some way below, so that one connection changes nothing.
+    /// Records the number of connections. Returns `Some(true)` if the limit is reached now,
+    /// `Some(false)` if the number has dropped 1/20 below it, and `None` without such a change.
     pub(crate) fn note(&self, connections: usize, sessions_max: usize) -> Option<bool> {
         let was_reached = self.is_reached.load(Ordering::Relaxed);
         let is_reached = if was_reached {
@@ -24,7 +25,7 @@ impl SessionsLimit {
     }
 }
 
-/// A twentieth of the limit must be free again.
+/// One part in 20 of the limit, and at least one connection, must be free again.
 const HYSTERESIS: usize = 20;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Who holds each exclusive user.
+//! The home's table of exclusive users: who holds each, and who waits for it.
 //!
-//! A user may be exclusive: then at most one session speaks for it in the whole process. Every
-//! name has a home shard, told by [`home`], and only the home's table decides who holds the name.
-//! The sessions' own shards ask it, and do what it answers. This file knows names and session ids;
-//! it does not know whether a session lives, and it sends nothing: every answer is a [`ClaimDecision`]
-//! that the caller takes to the shard of the session in it.
+//! At most one session in the process may be bound to an exclusive user. Every user has a home
+//! shard,
+//! see [`home`], whose table decides. The sessions' own shards send claims and apply the decisions.
+//! This file knows names and session ids. It does not know whether a session is open, and it sends
+//! nothing: the caller sends each [`ClaimDecision`] to the shard of its session.
 //!
 //! ```text
 //!   shard of a          home of "jack"           shard of b
@@ -17,9 +17,9 @@
 //!       |-------------------->|--- Granted(b) ------>|
 //! ```
 //!
-//! Had `b` been a newcomer that yields, the answer to it would have been `Refused(b)` and `a` would
-//! not have noticed. A holder that is told to go holds the name until it is released: two sessions
-//! never hold it at once, not even for the time that a letter takes.
+//! If `b` yielded to a holder, its decision would be `Denied(b)`, and `a` would not be affected. An
+//! evicted holder holds the name until it is released, so two sessions never hold it at once, not
+//! even while a mailbox message is in flight.
 
 use super::hash::HashSeed;
 use super::room::{list_bytes, table_bytes, text_bytes};
@@ -27,42 +27,42 @@ use crate::vocabulary::id::{SHARDS_MAX, SessionId, ShardId};
 use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
 
-/// What the home shard has decided about one session.
+/// The home shard's decision about one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClaimDecision {
-    /// The session holds the name from now on, until it is released.
+    /// The session holds the name until it is released.
     Granted(SessionId),
-    /// The session does not get the name and is not waiting for it.
+    /// The session neither holds the name nor waits for it.
     Refused(SessionId),
-    /// There is no room for the name, or for one more who waits for it.
+    /// The name, or one more waiting session, exceeds the memory limit.
     NoRoom(SessionId),
-    /// The session holds the name and must give it up: its shard unbinds it and closes it, and
-    /// then releases it here.
+    /// The session holds the name and must give it up: its shard unbinds and closes it, and then
+    /// releases the name here.
     Evict(SessionId),
 }
 
 /// Decisions in the order in which they were reached; each call reaches at most two.
 pub type ClaimDecisions = SmallVec<[ClaimDecision; 2]>;
 
-/// The names at home on this shard that somebody holds, and who waits for them.
+/// The held names whose home is this shard, with the sessions that wait for them.
 ///
-/// A name is free, held, or held by a session that was told to go:
+/// A name is free, held, or held by an evicted session:
 ///
 /// ```text
 ///           claim: Granted            claim: Evict
-///    free -----------------> held -----------------> going, others wait
+///    free -----------------> held -----------------> evicted, others wait
 ///     ^                     |  ^                      |
 ///     |       release       |  |  release: Granted    |
-///     +---------------------+  +----------------------+   more wait: Evict at once
+///     +---------------------+  +----------------------+   if more wait: Evict at once
 /// ```
 ///
 /// Invariants, checked by [`ClaimTable::invariants`]:
 ///
 /// - A name in the table has one holder; a free name takes no memory.
-/// - No session stands twice under one name, be it as holder or waiting.
-/// - While anybody waits for a name, its holder has been told to go, and told once.
+/// - A session is at most once under a name, as holder or waiting.
+/// - While a session waits for a name, its holder has been evicted exactly once.
 /// - At most `waiters_max` sessions wait for one name.
-/// - `bytes` is the sum of what names and waiters take.
+/// - `bytes` is the sum over all names and waiting sessions.
 #[derive(Debug)]
 pub struct ClaimTable {
     seed: HashSeed,
@@ -75,16 +75,16 @@ pub struct ClaimTable {
 struct Name {
     text: Box<[u8]>,
     holder: SessionId,
-    /// First come, first served. Short, so that taking the first away costs little.
+    /// The waiting sessions, in FIFO order. Few, so removing the first is cheap.
     waiters: SmallVec<[SessionId; 2]>,
     namespace: u16,
-    /// Whether the holder has been told to go.
+    /// Whether the holder has been evicted and has not released the name.
     is_going: bool,
 }
 
 impl ClaimTable {
-    /// No claims; `seed` keys the hash of the names, and at most `waiters_max` sessions may wait
-    /// for one name.
+    /// Creates an empty table. `seed` keys the hash of the names. At most `waiters_max` sessions
+    /// may wait for one name.
     #[must_use]
     pub fn new(seed: HashSeed, waiters_max: usize) -> Self {
         Self {
@@ -95,13 +95,16 @@ impl ClaimTable {
         }
     }
 
-    /// `session` wants to be the one that speaks for the user `name`.
+    /// Claims the user `name` for `session`. Returns the decisions.
     ///
-    /// It is granted a free name, and one that it holds already. If another session holds the name,
-    /// then a session that yields (`newcomer_yields`) is refused, and any other waits until the
-    /// holder and everybody who came before are gone, or is refused if too many wait. A session
-    /// that waits already goes on waiting, without a verdict. At most `room` bytes more may be
-    /// remembered.
+    /// A free name is granted, also one that the session holds already. If another session holds
+    /// the
+    /// name, the claim is denied if `newcomer_yields` or if `waiters_max` sessions wait already.
+    /// Otherwise
+    /// the session waits until the holder and all earlier ones have released the name. A claim of a
+    /// session that waits already changes nothing and has no decision. At most `room` bytes more
+    /// may be
+    /// stored.
     pub fn claim(
         &mut self,
         namespace: u16,
@@ -145,11 +148,13 @@ impl ClaimTable {
         known.evict_holder().into_iter().collect()
     }
 
-    /// `session` is gone, or no longer wants the user `name`.
+    /// Releases the user `name`, or ends the wait of `session` for it. Returns the decisions.
     ///
-    /// If it holds the name, the name goes to whoever has waited longest, who is told to go at
-    /// once if others wait still; if it waits, it stops waiting. Otherwise nothing happens, so
-    /// releasing too late or twice hurts nobody.
+    /// A released name is granted to the session that has waited longest, which is evicted at once
+    /// if
+    /// more wait. If `session` neither holds the name nor waits, nothing happens, so a late or
+    /// second
+    /// release is harmless.
     pub fn release(&mut self, namespace: u16, name: &[u8], session: SessionId) -> ClaimDecisions {
         let hash = self.seed.hash(namespace, &[name]);
         let Ok(mut entry) = self
@@ -181,38 +186,38 @@ impl ClaimTable {
         decisions
     }
 
-    /// Who holds the user `name`, if anybody does.
+    /// Returns the session that holds the user `name`; `None` if it is free.
     #[must_use]
     pub fn holder(&self, namespace: u16, name: &[u8]) -> Option<SessionId> {
         Some(self.find(namespace, name)?.holder)
     }
 
-    /// How many sessions wait for the user `name`.
+    /// Returns the number of sessions that wait for the user `name`.
     #[must_use]
     pub fn waiters_count(&self, namespace: u16, name: &[u8]) -> usize {
         self.find(namespace, name)
             .map_or(0, |name| name.waiters.len())
     }
 
-    /// What all names and those who wait for them take, in bytes.
+    /// Returns the bytes of all names and waiting sessions.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many names are held.
+    /// Returns the number of held names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether no name is held.
+    /// Returns whether no name is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Asserts what the type promises. Linear in everything: for tests and the simulator.
+    /// Asserts the invariants. Linear in the table: for tests and the simulator.
     pub fn invariants(&self) {
         let bytes = |name: &Name| name_bytes(&name.text) + WAITER_BYTES * name.waiters.len();
         assert_eq!(self.bytes, self.names.iter().map(bytes).sum::<usize>());
@@ -234,11 +239,10 @@ impl ClaimTable {
         self.names.find(hash, |other| other.is(namespace, name))
     }
 
-    /// Gives memory back once most of the table is unused, so a burst of names is not kept for
-    /// ever.
+    /// Shrinks a table that is mostly unused, so that the memory of a burst of names is freed.
     fn shrink(&mut self) {
         let len = self.names.len();
-        // Not the capacity: that is small, too, when a table is full of graves.
+        // `capacity()` is also small in a table full of tombstones, so use the bucket count.
         let buckets = self.names.num_buckets();
         if buckets > BUCKETS_KEPT && buckets >= len * 8 {
             let seed = self.seed;
@@ -256,7 +260,7 @@ impl Name {
         seed.hash(self.namespace, &[&self.text])
     }
 
-    /// Tells the holder to go, unless it has been told.
+    /// Evicts the holder. Returns `None` if it has been evicted already.
     fn evict_holder(&mut self) -> Option<ClaimDecision> {
         if std::mem::replace(&mut self.is_going, true) {
             return None;
@@ -265,13 +269,13 @@ impl Name {
     }
 }
 
-/// The key by which names find their home: one for the whole process, and not the seed of any
-/// shard's tables, where names that share a home would otherwise crowd together.
+/// The key of the hash that assigns names to home shards, one for the process. It differs from the
+/// seeds of the shards' tables, since names with the same home would otherwise cluster there.
 #[derive(Clone, Copy, Debug)]
 pub struct HomeKey(pub [u64; 2]);
 
-/// The shard that is the home of `name`: the same wherever in the process it is asked, each of the
-/// `shards` as likely as any other, and not to be foreseen without the key.
+/// Returns the home shard of `name`. The result is the same on all shards, evenly distributed, and
+/// unpredictable without the key.
 ///
 /// # Panics
 ///
@@ -285,7 +289,7 @@ pub fn home(shards: usize, key: HomeKey, namespace: u16, name: &[u8]) -> ShardId
     ShardId::new(usize::try_from(index).expect("below the number of shards"))
 }
 
-/// What a name takes besides those who wait for it, in bytes.
+/// Returns the bytes of a name, without waiting sessions.
 fn name_bytes(text: &[u8]) -> usize {
     NAME_BYTES + text_bytes(text.len())
 }
@@ -293,7 +297,7 @@ fn name_bytes(text: &[u8]) -> usize {
 const NAME_BYTES: usize = table_bytes::<Name>();
 const WAITER_BYTES: usize = list_bytes::<SessionId>();
 
-/// A table of so many buckets, or fewer, is not worth giving back.
+/// Number of buckets up to which a table is not shrunk.
 const BUCKETS_KEPT: usize = 1024;
 
 const _: () = assert!(size_of::<Name>() == 56);
@@ -382,7 +386,7 @@ mod tests {
         assert_eq!(claims.holder(0, b"jack"), Some(session(1)));
         assert_eq!(claims.waiters_count(0, b"jack"), 2);
 
-        // Those who waited give up, another comes: the holder is on its way out already.
+        // Both waiting sessions give up and another claims: the holder is evicted already.
         claims.release(0, b"jack", session(2));
         claims.release(0, b"jack", session(3));
         assert_eq!(claims.waiters_count(0, b"jack"), 0);
@@ -458,10 +462,10 @@ mod tests {
         assert_eq!(claims.holder(0, &9_u32.to_le_bytes()), Some(session(1)));
     }
 
-    /// A name's queue: who holds it, then who waits; and whether the first was told to go.
+    /// A name's holder and waiting sessions in order; and whether the holder was evicted.
     type Queue = (Vec<SessionId>, bool);
 
-    /// Random claims and releases against plain queues, the holder being the first in its queue.
+    /// Compares random claims and releases with plain queues, whose first element is the holder.
     #[test]
     fn agrees_with_plain_queues() {
         const WAITERS_MAX: usize = 3;
@@ -531,12 +535,12 @@ mod tests {
     struct Client {
         life: Life,
         yields: bool,
-        /// Claims (`true`) and releases on their way home.
+        /// Claims (`true`) and releases in flight to the home.
         sent: VecDeque<bool>,
         decisions: VecDeque<ClaimDecision>,
     }
 
-    /// Sessions that claim one name and come and go while letters take their time.
+    /// Sessions claim one name, open and end at random, with messages delayed at random.
     #[test]
     fn one_speaks_at_a_time_in_the_order_of_the_claims_and_nobody_waits_for_ever() {
         let (mut granted_all, mut evicted_all) = (0, 0);
@@ -564,7 +568,8 @@ mod tests {
                 assert!(step < 10_000, "letters without end");
                 let index = prng.range(0, 11);
                 let client = &mut clients[index as usize];
-                // At first everything happens; then nothing new, until all letters are read.
+                // In the first 200 steps anything happens; after them only pending messages are
+                // handled.
                 let what = prng.range(if step < 200 { 0 } else { 2 }, 3);
                 if what == 0 && client.life == Life::Unborn {
                     client.life = Life::Asking;

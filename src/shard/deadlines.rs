@@ -1,7 +1,8 @@
-//! What a shard does when time passes.
+//! Time: firing of deadlines.
 //!
-//! Activity does not touch the wheel: a connection's deadline is looked at again when it comes, and
-//! filed anew if the peer has said something since.
+//! Input does not touch the wheel. When a connection's deadline fires, its timers are checked, and
+//! its
+//! next deadline is filed.
 
 use super::connection::{HttpPhase, Phase};
 use super::core::Shard;
@@ -10,23 +11,24 @@ use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
 
 impl Shard {
-    /// Sets the time. Fires nothing: what has arrived by now is handled before.
+    /// Advances the clock to `now`. Fires no deadline: input that has arrived is handled first.
     pub fn set_time(&mut self, now: Tick) {
         self.now = self.now.max(now);
     }
 
-    /// Begins every timer of every connection again: the process was paused until `now`, so nobody
-    /// can say that a peer was silent. Sessions whose time has come meanwhile are pinged.
+    /// Restarts all timers of all connections except pings, after a pause of the process that ended
+    /// at `now`. Input of that time may not have been read, so it does not count as idle.
     pub fn restart_timers(&mut self, now: Tick) {
         self.resumed_at = now;
     }
 
-    /// Says whether sessions are not read for now, so that none counts as silent.
+    /// Sets whether reads of all sessions are paused, so that none counts as idle.
     pub fn set_reads_paused(&mut self, is_held: bool) {
         self.are_reads_paused = is_held;
     }
 
-    /// Fires every deadline that has come at `until`: all that had arrived then was handled.
+    /// Fires every deadline up to `until`. All input that had arrived by then must have been
+    /// handled.
     pub fn fire_deadlines(&mut self, until: Tick) {
         let mut due = std::mem::take(&mut self.slots);
         self.wheel.advance(until.0, &mut due);
@@ -39,14 +41,15 @@ impl Shard {
         self.close_drained(until);
     }
 
-    /// When [`Shard::fire_deadlines`] must be called at the latest; `None` while nothing is due.
+    /// Returns when [`Shard::fire_deadlines`] must be called at the latest; `None` if there is no
+    /// deadline.
     #[must_use]
     pub fn poll_wake(&self) -> Option<Tick> {
         let timers = self.wheel.next_wake().map(Tick);
         timers.into_iter().chain(self.drain_due()).min()
     }
 
-    /// Files the soonest of a connection's timers, or none.
+    /// Files the deadline of a connection's next timer; cancels it if there is none.
     pub(super) fn schedule(&mut self, id: ConnectionId) {
         let connection = self
             .connections
@@ -58,7 +61,7 @@ impl Shard {
         }
     }
 
-    /// A deadline has come; whether anything is due is looked at only now.
+    /// Checks a connection's timers after its deadline fired.
     fn look_at(&mut self, id: ConnectionId, until: Tick) {
         let (now, resumed_at) = (self.now, self.resumed_at);
         let is_message_late = self.is_message_late(id, until);

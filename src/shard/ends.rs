@@ -1,4 +1,4 @@
-//! How a shard ends sessions and connections.
+//! Closing and aborting sessions and connections.
 
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
@@ -8,22 +8,24 @@ use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 
 impl Shard {
-    /// Ends one session, if it is one and has not begun to end.
+    /// Closes a session. Does nothing if it is not open.
     pub fn close_session(&mut self, id: ConnectionId, end: CloseCause) {
         if self.is_open(id) {
             self.end(id, end);
         }
     }
 
-    /// Ends one session, if it is one and has not begun to end, with a code and a reason of the
-    /// caller's: one that may be sent (RFC 6455 7.4), and at most 123 bytes.
+    /// Closes a session with a code and a reason of the caller's. Does nothing if it is not open.
+    ///
+    /// The code must be one that may be sent (RFC 6455 7.4). A reason above 123 bytes is cut.
     pub fn close_session_with(&mut self, id: ConnectionId, code: u16, reason: &str) {
         if self.is_open(id) {
             self.close_with(id, CloseCause::Closed(code), reason);
         }
     }
 
-    /// Ends those connections in their HTTP phase that `choose` picks; nothing is owed to them.
+    /// Ends those connections in their HTTP phase that `choose` selects, which have no bytes
+    /// pending: shuts down their write side.
     pub fn end_http(&mut self, choose: impl Fn(ConnectionId) -> bool) {
         let chosen: Vec<ConnectionId> = self
             .connections
@@ -37,8 +39,10 @@ impl Shard {
         }
     }
 
-    /// Whether every connection is in its HTTP phase and passes `is_idle`, awaits only its peer's
-    /// end and passes `was_http`, or has come to its end. Looks no further than to one that is not.
+    /// Returns whether the shard is idle: each connection is gone, or in its HTTP phase and passes
+    /// `is_idle`, or waits only for its peer's end of input and passes `was_http`. Stops at the
+    /// first
+    /// connection that is none of these.
     pub fn is_idle(
         &self,
         is_idle: impl Fn(ConnectionId) -> bool,
@@ -54,7 +58,7 @@ impl Shard {
             })
     }
 
-    /// Cuts one connection, whatever it is doing.
+    /// Aborts a connection in any phase.
     pub fn abort(&mut self, id: ConnectionId, end: CloseCause) {
         let Some(connection) = self.connections.get(id) else {
             return;
@@ -69,7 +73,7 @@ impl Shard {
         }
     }
 
-    /// Cuts every connection, whatever it is doing: the end of the shard's life.
+    /// Aborts every connection, when the shard stops.
     pub fn abort_all(&mut self) {
         let all: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
         for id in all {
@@ -77,13 +81,13 @@ impl Shard {
         }
     }
 
-    /// Ends a session: nobody reaches it any more, and its close frame is owed.
+    /// Closes an open session: detaches it and enqueues its close frame, with the cause's reason.
     pub(super) fn end(&mut self, id: ConnectionId, end: CloseCause) {
         let reason = end.reason();
         self.close_with(id, end, reason.as_str());
     }
 
-    /// [`Shard::end`] with a reason of the caller's.
+    /// Closes an open session, with a reason of the caller's.
     pub(super) fn close_with(&mut self, id: ConnectionId, end: CloseCause, reason: &str) {
         self.detach(id, end);
         let peer_ended = self
@@ -104,13 +108,13 @@ impl Shard {
         let frame = self.outboxes.batches.put(CLOSE_BYTES_MAX, |out| {
             crate::ws::encoder::put_close(out, end.code(), reason);
         });
-        // The last frame of a session is owed in any case.
+        // The close frame has no limit.
         let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("bounded by outbox_bytes_max and one control frame");
         self.dirty.mark_urgent(&mut connection.outbox, id.slot());
     }
 
-    /// Takes a session out of every list; what it is owed may still go out.
+    /// Removes a session from all lists and begins its end. Pending bytes may still be sent.
     pub(super) fn detach(&mut self, id: ConnectionId, end: CloseCause) {
         let snapshot = if end == CloseCause::Shutdown {
             None
@@ -124,7 +128,7 @@ impl Shard {
         let unfinished = self.unfinished[id.index()].take();
         self.partial_bytes -= kept_bytes(unfinished.as_deref());
         let route = usize::from(connection.route);
-        // Those on its channels may know it by its user.
+        // Before the users are unbound: the leave announcements may contain the user's name.
         self.leave_channels(id, end);
         self.users.unbind_all(id.slot());
         self.kept.release(id.slot());
@@ -173,9 +177,12 @@ impl Shard {
         self.closes.push_back((id, step));
     }
 
-    /// Keeps what batches hold within bounds; to be called after a flush, when only those who read
-    /// slowly are behind. What they are owed is copied out of the shared batches, and if that is
-    /// not enough, those who are owed most are cut.
+    /// Enforces `limits.publication_bytes_max` on the batches' memory. Called after a flush, when
+    /// only
+    /// slow readers are behind.
+    ///
+    /// First copies the pending bytes of those sessions out of the shared batches. If that is not
+    /// enough, aborts the sessions with the largest share.
     pub fn enforce_publication_limit(&mut self) {
         let bytes_max = self.settings.publication_bytes_max;
         if self.outboxes.batches.bytes_held() <= bytes_max {
@@ -200,7 +207,7 @@ impl Shard {
             }
         }
 
-        // What a session that is cut holds goes when its send has been cancelled, a little later.
+        // An aborted session's share is freed a little later, when its send has been cancelled.
         let mut held = self
             .outboxes
             .batches
@@ -216,5 +223,5 @@ impl Shard {
     }
 }
 
-/// A close frame: a head, a code and the longest reason.
+/// Size limit of a close frame, in bytes: the head, and the code with the longest reason.
 const CLOSE_BYTES_MAX: usize = 2 + 125;

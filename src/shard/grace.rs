@@ -1,19 +1,21 @@
-//! How long a connection may take to end.
+//! Time limits of closing connections.
 //!
 //! ```text
-//!   the end begins                                      at most GRACES_MAX graces in all
+//!   closing begins                                      at most GRACES_MAX graces in all
 //!   |------ grace ------|                               |
 //!          '-- progress: |------ grace ------|          |
 //!                                           '-- none: is the kernel still delivering?
 //! ```
 //!
-//! The grace begins anew with each progress: with bytes that the socket takes of what is pending.
-//! What the socket has taken before may still be on its way to a slow peer, which only the kernel
-//! knows, so the driver is asked when a grace is over ([`CloseStep::Measure`]), and not before: a
-//! connection whose socket still holds bytes has one more grace, in which some of them must go. A
-//! slow consumer, whose socket is full when it is closed, therefore begins with two.
+//! Each progress restarts the grace: bytes of the pending ones that the socket takes. Bytes that
+//! the
+//! socket took before may still be in transit to a slow peer, which only the kernel knows. At the
+//! end
+//! of a grace, and not earlier, the driver is asked for them ([`CloseStep::Measure`]). A connection
+//! whose socket still holds bytes has one more grace, in which some must be acknowledged. So a slow
+//! consumer, whose socket is full when it is closed, has at least two.
 //!
-//! Input is no progress. Neither side's trickle makes an end last longer than the whole bound.
+//! Input is no progress. A trickle in either direction cannot exceed the total limit.
 
 use super::connection::{Connection, HttpPhase, Phase};
 use super::core::{CloseStep, Shard};
@@ -22,13 +24,13 @@ use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::{Tick, Ticks};
 
 impl Connection {
-    /// Starts the grace, and the bound on all of them together.
+    /// Starts the first grace and the total time limit.
     pub(super) fn begin_to_end(&mut self, now: Tick) {
         self.since = now;
         self.last_ping = now;
     }
 
-    /// Whether the connection ends, and the grace counts.
+    /// Returns whether the connection is closing, so that the grace applies.
     pub(super) fn is_ending(&self) -> bool {
         matches!(
             self.phase,
@@ -36,7 +38,8 @@ impl Connection {
         )
     }
 
-    /// When the present grace is over, or all of them are. Both begin again at `resumed_at`.
+    /// Returns when the present grace or the total time limit is over. Both restart at
+    /// `resumed_at`.
     pub(super) fn end_due(&self, settings: &ShardSettings, resumed_at: Tick) -> Tick {
         let grace_ends = self.since.max(resumed_at).after(settings.close_grace);
         grace_ends.min(self.ends_at_last(settings, resumed_at))
@@ -49,16 +52,16 @@ impl Connection {
 }
 
 impl Shard {
-    /// The peer of a connection that ends has taken something: its grace begins anew.
+    /// Records progress of a closing connection: restarts its grace.
     pub(super) fn note_progress(&mut self, id: ConnectionId) {
         let connection = self.connections.get_mut(id).expect("it still ends");
         connection.since = self.now;
-        // Measured before more was taken, it says nothing about what is there now.
+        // A measurement from before does not describe the bytes that the socket holds now.
         self.unacknowledged.remove(&id.slot());
     }
 
-    /// The last answers of an HTTP connection are being sent: nothing comes after them. Does
-    /// nothing if that is known.
+    /// Begins the end of an HTTP connection: its last responses are being sent. Does nothing if it
+    /// is ending already.
     pub fn handle_http_last(&mut self, id: ConnectionId) {
         let now = self.now;
         if let Some(connection) = self.connections.get_mut(id)
@@ -71,14 +74,15 @@ impl Shard {
         }
     }
 
-    /// The socket of an HTTP connection has taken some of its last answers.
+    /// Records that the socket of an ending HTTP connection has taken bytes of its last responses.
     pub fn handle_http_progress(&mut self, id: ConnectionId) {
         if self.connections.get(id).is_some_and(Connection::is_ending) {
             self.note_progress(id);
         }
     }
 
-    /// A grace may be over at `until`. If it is, the connection goes on only if the kernel says so.
+    /// Checks the time limits of a closing connection at `until`. After a grace, asks for a
+    /// measurement; after the total limit, closes the connection with a reset.
     pub(super) fn look_at_end(&mut self, id: ConnectionId, until: Tick) {
         let (now, resumed_at) = (self.now, self.resumed_at);
         let connection = self.connections.get_mut(id).expect("it has a deadline");
@@ -93,10 +97,13 @@ impl Shard {
         self.schedule(id);
     }
 
-    /// What [`CloseStep::Measure`] has found: how many bytes the kernel holds of what it was given
-    /// for a connection, sent or not, that the peer has not acknowledged.
+    /// Handles the result of [`CloseStep::Measure`]: the bytes in the kernel's send buffer, sent or
+    /// not,
+    /// that the peer has not acknowledged.
     ///
-    /// If they are as many as a grace ago, or none, the connection is closed.
+    /// Closes the connection if there are none, or, with a reset, if they are not fewer than one
+    /// grace
+    /// before.
     pub fn handle_unacknowledged(&mut self, id: ConnectionId, bytes: u32) {
         if !self.connections.get(id).is_some_and(Connection::is_ending) {
             return;
@@ -110,7 +117,7 @@ impl Shard {
     }
 }
 
-/// How many graces the end of a connection may take, whatever progress there is.
+/// Maximum number of graces in which a connection may close, with any progress.
 pub(super) const GRACES_MAX: u32 = 10;
 
 #[cfg(test)]
@@ -138,7 +145,7 @@ mod tests {
         Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32])
     }
 
-    /// A session that has taken its greeting.
+    /// Opens a session that has taken its greeting.
     fn open(shard: &mut Shard) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
         shard.handle_upgraded(id, 0, GREETING, false);
@@ -156,7 +163,7 @@ mod tests {
         shard.publish(Audience::Session(session), &content, None)
     }
 
-    /// A slow consumer whose socket has taken nothing of two frames of one send.
+    /// Makes a slow consumer whose socket has taken no byte of a send of two frames.
     fn slow_consumer(shard: &mut Shard) -> (ConnectionId, Vec<u8>) {
         let id = open(shard);
         let half = vec![b'x'; 30 << 10];
@@ -175,7 +182,7 @@ mod tests {
         shard.invariants();
     }
 
-    /// What the driver is told to do next, nothing of which it has to send first.
+    /// Returns the next close step.
     fn next_step(shard: &mut Shard) -> Option<CloseStep> {
         shard.poll_close().map(|(_, step)| step)
     }

@@ -104,7 +104,7 @@ impl Shard {
         let result = match decoded {
             Ok(()) => intents
                 .iter()
-                .try_for_each(|intent| self.carry_out(id, intent)),
+                .try_for_each(|intent| self.execute(id, intent)),
             Err(refusal) => match dialect.on_invalid(refusal) {
                 OnInvalid::Close(end) => Err(end),
                 OnInvalid::Ignore => Ok(()),
@@ -115,7 +115,7 @@ impl Shard {
         result
     }
 
-    fn carry_out(&mut self, id: ConnectionId, intent: &Intent<'_>) -> Result<(), CloseCause> {
+    fn execute(&mut self, id: ConnectionId, intent: &Intent<'_>) -> Result<(), CloseCause> {
         match *intent {
             Intent::Heartbeat => Ok(()),
             Intent::Identify { token, event } => {

@@ -1,16 +1,19 @@
-//! Publications in which each session finds a channel of its own: the first that it is on, or its
-//! id if it is on none.
+//! Publications that name each session's own channel: the first that it joined, or its public id if
+//! it
+//! is on none.
 //!
 //! ```text
-//!   everyone   slots 1 2 3 4 5      named by channel    "hall"  2 5     worded once
-//!                                                       "room"  1       worded once
-//!                                   by their ids        3               worded for it alone
-//!                                   other languages     4               as it is
+//!   everyone   slots 1 2 3 4 5      by channel             "hall"  2 5     encoded once
+//!                                                          "room"  1       encoded once
+//!                                   by public id           3               encoded for it alone
+//!                                   other dialects         4               encoded without a
+//!                                   channel
 //! ```
 //!
-//! Only languages whose messages name a channel are worded so; where a namespace has none, this is
-//! a publication like any other. It costs a sort of the sessions that it reaches, which is why it
-//! is apart from `output.rs`, where nothing is done per session that can be done once.
+//! Only dialects whose messages name a channel need this. In a namespace without one, the
+//! publication
+//! is delivered like any other. It costs a sort of the sessions reached, so it is separate from
+//! `output.rs`, which does nothing per session that can be done once.
 
 use super::core::Shard;
 use super::output::{slots_here, slots_of, slots_of_everyone};
@@ -18,8 +21,8 @@ use crate::vocabulary::content::{ChannelName, Content};
 use crate::vocabulary::publication::{Audience, Publication};
 
 impl Shard {
-    /// Applies a publication whose channel is [`ChannelName::Own`]; returns how many sessions it
-    /// was added to.
+    /// Delivers a publication whose channel is [`ChannelName::Own`]. Returns the number of sessions
+    /// to which it was enqueued.
     #[cold]
     pub(super) fn deliver_on_own_channels(&mut self, publication: &Publication<'_>) -> u32 {
         if !self.is_heard_with_channels(&publication.audience) {
@@ -37,7 +40,9 @@ impl Shard {
         }
         by_channel.sort_unstable();
 
-        // Nobody is ended in between: that could end others that are still to be given something.
+        // Slow consumers are closed at the end: their leave announcements could close sessions that
+        // the
+        // publication has not been enqueued to yet.
         let (mut reached, mut slow) =
             self.fan_out_to(&with_channel(publication, ""), others.into_iter());
         let is_same = |one: &(Option<u32>, u32), other: &(Option<u32>, u32)| {
@@ -58,8 +63,8 @@ impl Shard {
         reached
     }
 
-    /// Whether some of an audience may speak a language whose messages name a channel that is not
-    /// already the one that the publication is for.
+    /// Returns whether the audience may include sessions of a dialect whose messages name a
+    /// channel, other than the channel that the publication is for.
     fn is_heard_with_channels(&self, audience: &Audience<'_>) -> bool {
         let routes = &self.settings.routes;
         match *audience {
@@ -72,8 +77,11 @@ impl Shard {
         }
     }
 
-    /// The slots of those sessions of this shard that are an audience, each once. No channel is
-    /// asked for here: [`Shard::is_heard_with_channels`] is true of none.
+    /// Returns the slots of the sessions of this shard in an audience, each once.
+    ///
+    /// # Panics
+    ///
+    /// If the audience is a channel: [`Shard::needs_channel_names`] is false for it.
     fn slots_of_audience(&self, audience: &Audience<'_>) -> Vec<u32> {
         match *audience {
             Audience::Channel { .. } => {
@@ -110,7 +118,7 @@ impl Shard {
             })
     }
 
-    /// The public id of the session in a slot, as text.
+    /// Returns the public id of the session in `slot`, as text.
     fn id_of_slot(&self, slot: u32) -> String {
         let id = self.connections.id_of(slot).expect("it was just listed");
         let id = self.public_id(id).expect("it is open");
@@ -143,10 +151,10 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// How often the only test here has had a publication worded.
+    /// Number of encodings; only one test uses it.
     static WORDED: AtomicUsize = AtomicUsize::new(0);
 
-    /// A language whose messages are a channel's name in brackets.
+    /// A dialect whose messages are a channel's name in brackets.
     #[derive(Debug)]
     struct Bracketed;
 
@@ -213,7 +221,7 @@ mod tests {
         id
     }
 
-    /// Sends everything; returns what each session was sent, without the heads of frames.
+    /// Completes all sends. Returns the bytes of each session without frame heads.
     fn drain(shard: &mut Shard) -> Vec<(ConnectionId, String)> {
         let mut sent = Vec::new();
         while let Some((id, bytes)) = shard.poll_send() {
@@ -277,7 +285,7 @@ mod tests {
             assert_eq!(text, expected);
         }
 
-        // A name that is given is everybody's, and a channel's publication has the channel's.
+        // A given name is used for all sessions, and a publication to a channel names that channel.
         let (sent, worded) = heard(everyone, ChannelName::Given("given"));
         assert_eq!((sent.len(), worded), (room.len() + 3, 1));
         let own = room[0];
@@ -292,7 +300,8 @@ mod tests {
         assert_eq!(heard(channel, ChannelName::Own), (Vec::new(), 0));
     }
 
-    /// Announcements of their ends would be for sessions that are still to be given theirs.
+    /// Leave announcements could otherwise close sessions before the publication is enqueued to
+    /// them.
     #[test]
     fn sessions_that_do_not_read_are_ended_when_all_have_theirs() {
         let mut shard = shard();
@@ -314,7 +323,7 @@ mod tests {
         };
         drain(&mut shard);
         assert_eq!(shard.publish(everyone, &content, None), 3);
-        // Nobody has taken the first.
+        // No session has taken the first.
         assert_eq!(shard.publish(everyone, &content, None), 0);
         shard.invariants();
         assert!(sessions.iter().all(|&id| !shard.is_open(id)));

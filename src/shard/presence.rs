@@ -1,4 +1,4 @@
-//! Who is on which channel, who watches, and what the others are told.
+//! Joining and leaving channels, with presence announcements, and taps.
 
 use super::channels::NotJoined;
 use super::core::{SessionStatistics, Shard};
@@ -13,33 +13,33 @@ use crate::vocabulary::publication::Audience;
 use rand_core::RngCore;
 use std::sync::Arc;
 
-/// What became of a join.
+/// The result of a join.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Joined {
-    /// The session is on the channel now.
+    /// The session has joined the channel.
     Now,
-    /// It was there already.
+    /// The session was a member already.
     Before,
-    /// It is on as many channels as it may be.
+    /// The session is on the maximum number of channels.
     TooManyChannels,
-    /// There is no room for the channel's name.
+    /// The channel's name exceeds a memory limit.
     NoRoom(NoRoom),
     /// The channel's name is empty or too long, or the session has ended.
     Invalid,
 }
 
-/// A session, at one moment, as it is told of to those who are shown its namespace's traffic.
+/// A snapshot of a session, for the taps of its namespace.
 #[derive(Clone, Debug)]
 pub struct SessionSnapshot {
     /// The session.
     pub session: SessionId,
-    /// Its public id.
+    /// The session's public id.
     pub public_id: PublicId,
-    /// Its namespace.
+    /// The session's namespace.
     pub namespace: u16,
-    /// The user it speaks for; the first, if there are several.
+    /// The first user that the session was bound to; `None` if it is bound to none.
     pub user: Option<Box<[u8]>>,
-    /// What has gone through it.
+    /// The session's traffic counters.
     pub statistics: SessionStatistics,
 }
 
@@ -56,8 +56,8 @@ impl From<Joined> for Outcome {
 }
 
 impl Shard {
-    /// Puts a session on a channel, and tells the others there if its language does so. One that
-    /// is there already stays there, and the others are told again.
+    /// Adds a session to a channel, and announces it to the other members if its dialect announces
+    /// presence. A session that is a member already is announced again.
     pub fn join(&mut self, id: ConnectionId, channel: &str) -> Joined {
         let Some(connection) = self.connections.get(id) else {
             return Joined::Invalid;
@@ -81,8 +81,8 @@ impl Shard {
         outcome
     }
 
-    /// Takes a session off a channel, and tells the others there if its language does so. `false`:
-    /// it was not there.
+    /// Removes a session from a channel, and announces that to the other members if its dialect
+    /// announces presence. Returns `false` if it was not a member.
     pub fn leave_channel(&mut self, id: ConnectionId, channel: &str) -> bool {
         let Some(connection) = self.connections.get(id) else {
             return false;
@@ -97,14 +97,14 @@ impl Shard {
         left
     }
 
-    /// Whether an open session is on a channel of its namespace.
+    /// Returns whether the session is open and a member of a channel of its namespace.
     #[must_use]
     pub fn is_on_channel(&self, id: ConnectionId, channel: &str) -> bool {
         self.is_open(id) && self.is_member(id, channel.as_bytes())
     }
 
-    /// Takes a session that ends off all its channels, and tells the others there, unless everybody
-    /// ends.
+    /// Removes a closing session from all its channels, and announces that to the other members
+    /// unless the gateway stops.
     pub(super) fn leave_channels(&mut self, id: ConnectionId, end: CloseCause) {
         let route = usize::from(self.connections.get(id).expect("it ends").route);
         let route = &self.settings.routes[route];
@@ -125,7 +125,8 @@ impl Shard {
         }
     }
 
-    /// How a session is named where its language says who speaks.
+    /// Returns the name of a session as a sender: its user if the route has `named_by_user` and
+    /// it is bound to one, else its public id. Returns `None` if it is not a session.
     #[must_use]
     pub fn name_of(&self, id: ConnectionId) -> Option<String> {
         let connection = self.connections.get(id)?;
@@ -168,7 +169,7 @@ impl Shard {
         self.publish(audience, &content, None);
     }
 
-    /// A session is shown the traffic of its namespace from now on.
+    /// Makes a new session a tap of its namespace.
     pub(super) fn open_tap(&mut self, id: ConnectionId) {
         self.change_taps(id, true);
         let namespace = self.namespace_of(id);
@@ -189,14 +190,14 @@ impl Shard {
         *count = if more { *count + 1 } else { *count - 1 };
     }
 
-    /// Whether somebody, on any shard, is shown the traffic of a namespace.
+    /// Returns whether a namespace has taps on any shard.
     #[must_use]
     pub fn has_taps(&self, namespace: u16) -> bool {
         self.taps[usize::from(namespace)] > 0
     }
 
-    /// An open session as it is now; `None` if nobody is shown its namespace's traffic, or it is
-    /// itself somebody who is.
+    /// Returns a snapshot of an open session for taps. Returns `None` if its namespace has no taps
+    /// or it is a tap itself.
     #[must_use]
     pub fn snapshot(&self, id: ConnectionId) -> Option<SessionSnapshot> {
         let connection = self.connections.get(id)?;
@@ -213,7 +214,7 @@ impl Shard {
         })
     }
 
-    /// Shows something to whoever is shown the traffic of a namespace.
+    /// Publishes to the taps of a namespace.
     pub fn publish_to_taps(&mut self, namespace: u16, content: &Content<'_>) {
         let audience = Audience::Channel {
             namespace,
@@ -223,7 +224,7 @@ impl Shard {
         self.publish(audience, content, None);
     }
 
-    /// So many random letters and digits.
+    /// Returns `count` random ASCII letters and digits.
     pub fn random_text(&mut self, count: usize) -> String {
         const LETTERS: &[u8; 62] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -243,5 +244,5 @@ impl Shard {
     }
 }
 
-/// The channel of those who are shown all traffic. No client can name it: it is not UTF-8.
+/// The channel of a namespace's taps. No client can name it: it is not UTF-8.
 pub(super) const TAP_CHANNEL: &[u8] = b"\xff";

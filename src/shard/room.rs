@@ -1,45 +1,50 @@
-//! What clients make a shard remember, in bytes, and how much room is left for more.
+//! Memory accounting for names: what clients make a shard store, in bytes, and the two limits.
 //!
-//! A name is a user's, an event's or a channel's; with what is kept beside it, a session's token
-//! and claims for one, it is counted where it is kept. Counted is the text and a constant for each
-//! entry of each table, which has room for the table's growth to twice its size. What is counted
-//! is given back to the byte when the last who needed it has gone.
+//! Counted are the names of users, events and channels, and the data stored with them, such as a
+//! session's token and claims. An entry counts as its text plus a constant for each table that it
+//! is
+//! in; the constant includes the spare capacity of a table that has grown to twice its size. The
+//! count drops to the byte when the last session that needs an entry is gone.
 //!
-//! There are two bounds. *The shard's* counts a name that many sessions share once. *The
-//! session's* counts every name in full, however many share it: what a session costs does not
-//! depend on what others do.
+//! *The shard's limit* counts a shared name once. *The session's limit* counts every name in full,
+//! no
+//! matter how many sessions share it, so that a session's cost does not depend on other sessions.
 
 use super::core::Shard;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::Denial;
 use crate::vocabulary::id::ConnectionId;
 
-/// How many bytes more may be remembered.
+/// The bytes that may still be stored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Room {
-    /// For the session that asks.
+    /// For the session.
     pub session: usize,
-    /// For its shard.
+    /// For the session's shard.
     pub shard: usize,
 }
 
-/// Which of the bounds leaves no room for a name.
+/// The limit that a name would exceed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoRoom {
-    /// That of the session, `limits.names_bytes_per_session_max`.
+    /// The session's limit, `limits.names_bytes_per_session_max`.
     Session,
-    /// That of the shard, `limits.names_bytes_max`.
+    /// The shard's limit, `limits.names_bytes_max`.
     Shard,
 }
 
 impl Room {
-    /// Room for everything.
+    /// No limit.
     pub const UNBOUNDED: Self = Self {
         session: usize::MAX,
         shard: usize::MAX,
     };
 
-    /// Whether there is room for so much.
+    /// Checks that both amounts fit.
+    ///
+    /// # Errors
+    ///
+    /// Returns the limit that is exceeded; the session's first.
     pub(super) fn has(self, session_bytes: usize, shard_bytes: usize) -> Result<(), NoRoom> {
         if session_bytes > self.session {
             Err(NoRoom::Session)
@@ -52,7 +57,7 @@ impl Room {
 }
 
 impl NoRoom {
-    /// How a client is refused whose language has words for it.
+    /// Returns the denial to encode, for dialects that encode denials.
     #[must_use]
     pub fn denial(self) -> Denial {
         match self {
@@ -61,7 +66,7 @@ impl NoRoom {
         }
     }
 
-    /// How a session ends whose language has none.
+    /// Returns the cause with which to close a session whose dialect does not.
     #[must_use]
     pub fn end(self) -> CloseCause {
         match self {
@@ -71,9 +76,9 @@ impl NoRoom {
     }
 }
 
-/// Bytes that are kept outside the shard for sessions of its, by slot.
+/// Bytes that the host stores for sessions of this shard, by slot.
 ///
-/// Invariant, checked by [`Kept::invariants`]: `bytes` is the sum of all.
+/// Invariant, checked by [`HostBytes::invariants`]: `bytes` is the sum of all slots.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     of_slot: Vec<u32>,
@@ -108,8 +113,7 @@ impl Kept {
 }
 
 impl Shard {
-    /// The bytes of all that clients have the shard remember, as `limits.names_bytes_max` counts
-    /// them.
+    /// Returns the bytes stored for names, as `limits.names_bytes_max` counts them.
     #[must_use]
     pub fn names_bytes(&self) -> usize {
         self.users.bytes()
@@ -119,7 +123,7 @@ impl Shard {
             + self.kept.bytes
     }
 
-    /// The same of one session, as `limits.names_bytes_per_session_max` counts them.
+    /// Returns the bytes of one session, as `limits.names_bytes_per_session_max` counts them.
     #[must_use]
     pub fn names_bytes_of(&self, id: ConnectionId) -> usize {
         let slot = id.slot();
@@ -129,7 +133,7 @@ impl Shard {
             + self.kept.of(slot)
     }
 
-    /// How much more a session may have the shard remember.
+    /// Returns the bytes that may still be stored for a session.
     pub(super) fn room_for(&self, id: ConnectionId) -> Room {
         let settings = &self.settings;
         Room {
@@ -140,8 +144,8 @@ impl Shard {
         }
     }
 
-    /// Counts what is kept for a session outside the shard, until the session ends. One for which
-    /// there is no room ends, and one that is not open is not looked at.
+    /// Counts `bytes` that the host stores for a session until it ends. Closes the session if that
+    /// exceeds a limit. Does nothing if the session is not open.
     pub fn keep(&mut self, id: ConnectionId, bytes: usize) {
         if bytes == 0 || !self.is_open(id) {
             return;
@@ -153,23 +157,23 @@ impl Shard {
     }
 }
 
-/// What an entry of a slab takes: an array that has grown is at most twice as large as it must be.
+/// Returns the bytes of a slab entry. Growth doubles the array, so the size counts twice.
 pub(super) const fn slab_bytes<T>() -> usize {
     2 * (size_of::<T>() + size_of::<usize>())
 }
 
-/// What an entry of a hash table takes: with a byte to control it, in a table that is between 7/16
-/// and 7/8 full.
+/// Returns the bytes of a hash table entry: the value and one control byte, in a table that is at
+/// least 7/16 full.
 pub(super) const fn table_bytes<T>() -> usize {
     ((size_of::<T>() + 1) * 16).div_ceil(7)
 }
 
-/// What a text on the heap takes: an allocator's classes of sizes waste up to an eighth.
+/// Returns the bytes of a text on the heap. The allocator's size classes waste up to 1/8.
 pub(super) const fn text_bytes(len: usize) -> usize {
     len + len / 8 + 16
 }
 
-/// What a member of a list takes, which is shrunk when it is a quarter full.
+/// Returns the bytes of a list member. Lists are shrunk when they are 1/4 full.
 pub(super) const fn list_bytes<T>() -> usize {
     4 * size_of::<T>()
 }

@@ -1,7 +1,8 @@
-//! Messages that have begun and not ended: what they hold, and how long they may take.
+//! Partial messages: their memory and their time limit.
 //!
-//! A session owns a decoder only while it is in the middle of something; the tick at which that
-//! began lies beside the decoder, so that a session at rest pays nothing for it.
+//! A session has a decoder only in the middle of a message or frame. The tick at which that began
+//! is
+//! stored with the decoder, so that a session between two messages has no cost.
 
 use super::connection::{Connection, Phase};
 use super::core::Shard;
@@ -10,22 +11,27 @@ use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
 use crate::ws::{Decoder, Event, TextCheck};
 
-/// A message, or a control frame, that has not come whole.
+/// A message or control frame that has not been received completely.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     decoder: Decoder,
-    /// When its first byte was read, or when the session last began to be read again.
+    /// When its first byte was read, or when reads of the session last resumed.
     began: Tick,
-    /// What is known of its text, in a language that wants to know.
+    /// The UTF-8 check of its text, for dialects with `checks_text`.
     text: TextCheck,
 }
 
 impl Shard {
-    /// [`Decoder::step`] with the session's decoder, which is made when something is begun that the
-    /// input does not end, and goes with its end.
+    /// Decodes input with the session's decoder; see [`Decoder::step`]. The decoder is stored while
+    /// the
+    /// input ends inside a message or frame.
     ///
-    /// Where text is checked, that of an unfinished message that is none comes before whatever is
-    /// behind it: how the bytes are cut makes no difference.
+    /// # Errors
+    ///
+    /// Returns the cause with which to close the session: a protocol error, or invalid text in a
+    /// dialect
+    /// that checks it. Text is checked before any later frame, so the result does not depend on how
+    /// the input is split.
     pub(super) fn decode<'m>(
         &mut self,
         id: ConnectionId,
@@ -58,7 +64,7 @@ impl Shard {
         step.map_err(CloseCause::Protocol)
     }
 
-    /// Looks at what has come of an unfinished text, if the session's language wants to know.
+    /// Checks the received part of a partial text message, if the session's dialect checks text.
     fn check_text(&mut self, id: ConnectionId) -> Result<(), CloseCause> {
         let connection = self.connections.get(id).expect("its input is being read");
         let route = &self.settings.routes[usize::from(connection.route)];
@@ -73,7 +79,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Files the time-out of a message that has just begun, if that comes before what is filed.
+    /// Files the deadline of a message that has just begun, if it is earlier than the present one.
     fn file_message_timeout(&mut self, id: ConnectionId) {
         let due = self.message_due(id);
         let filed = self.wheel.deadline(id.slot());
@@ -82,17 +88,17 @@ impl Shard {
         }
     }
 
-    /// When the message that a session is in the middle of must be whole; `None` if it is in none,
-    /// or if messages may take for ever.
+    /// Returns when the session's partial message must be complete; `None` if it has none or there
+    /// is no time limit.
     pub(super) fn message_due(&self, id: ConnectionId) -> Option<Tick> {
         let timeout = self.settings.message_timeout?;
         let unfinished = self.unfinished[id.index()].as_ref()?;
         Some(unfinished.began.max(self.resumed_at).after(timeout))
     }
 
-    /// Whether the message that a session is in the middle of should be whole by now. While the
-    /// session is not read, because something is to be answered or taken first, its time stands
-    /// still: it begins anew each time that the session is looked at.
+    /// Returns whether the session's partial message has exceeded its time limit at `until`. While
+    /// reads
+    /// of the session are paused, restarts the message's time instead.
     pub(super) fn is_message_late(&mut self, id: ConnectionId, until: Tick) -> bool {
         let now = self.now;
         let is_read = !self.are_reads_paused && !self.is_read_paused(id);
@@ -106,7 +112,7 @@ impl Shard {
         }
     }
 
-    /// The soonest of a connection's timers, as far as is known now.
+    /// Returns the next deadline of a connection, that of a partial message included.
     pub(super) fn deadline_of(&self, id: ConnectionId, connection: &Connection) -> Option<Tick> {
         let due = connection.deadline(&self.settings, self.resumed_at);
         match connection.phase {
@@ -115,8 +121,9 @@ impl Shard {
         }
     }
 
-    /// Keeps what unfinished messages and, outside the shard, `bodies_bytes` of unfinished requests
-    /// hold within bounds: the sessions with the largest are ended until it fits.
+    /// Enforces `limits.partial_bytes_max` on partial messages together with the `bodies_bytes` of
+    /// partial
+    /// request bodies outside the shard: closes the sessions with the largest partial messages.
     pub fn enforce_partial_limit(&mut self, bodies_bytes: usize) {
         while self.partial_bytes > 0
             && self.partial_bytes + bodies_bytes > self.settings.partial_bytes_max
@@ -134,7 +141,7 @@ impl Shard {
     }
 }
 
-/// The bytes that an unfinished message holds, with all that is kept for it.
+/// Returns the bytes that a partial message holds, with its decoder; 0 for none.
 pub(super) fn kept_bytes(unfinished: Option<&Unfinished>) -> usize {
     unfinished.map_or(0, |it| size_of::<Unfinished>() + it.decoder.partial_bytes())
 }

@@ -347,7 +347,7 @@ impl Head {
         let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
             return Ok(None);
         };
-        let frame = judge_head(first, second, in_message)?;
+        let frame = validate_head(first, second, in_message)?;
 
         let (payload_bytes, rest) = match second & LENGTH {
             LENGTH_IS_16_BITS => match rest.split_first_chunk() {
@@ -377,7 +377,7 @@ impl Head {
 
 /// Judges the first two bytes of a head (RFC 6455 5.2, 5.4, 5.5), all rules at once.
 #[inline]
-fn judge_head(first: u8, second: u8, in_message: bool) -> Result<Frame, ProtocolError> {
+fn validate_head(first: u8, second: u8, in_message: bool) -> Result<Frame, ProtocolError> {
     let fin = first & FIN != 0;
     let opcode = OpCode::try_from(first & OPCODE).ok();
 

@@ -71,20 +71,20 @@ impl HandshakeError {
 
 /// Judges an upgrade request. `headers` yields every header line, name and value; `origin_passes`
 /// is asked once everything that gorilla checks before the origin is right.
-pub fn judge<'h>(
+pub fn validate<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
     origin_passes: impl FnOnce() -> bool,
 ) -> Result<Accept, HandshakeError> {
-    judge_request(method, headers.clone())?;
+    validate_request(method, headers.clone())?;
     if !origin_passes() {
         return Err(HandshakeError::Origin);
     }
-    judge_key(headers)
+    validate_key(headers)
 }
 
 /// Judges what comes before the origin.
-pub fn judge_request<'h>(
+pub fn validate_request<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
 ) -> Result<(), HandshakeError> {
@@ -104,7 +104,7 @@ pub fn judge_request<'h>(
 }
 
 /// Judges what comes after the origin, and answers the key. Of several keys the first counts.
-pub fn judge_key<'h>(
+pub fn validate_key<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
 ) -> Result<Accept, HandshakeError> {
     let key = values(headers.clone(), "sec-websocket-key")
@@ -237,8 +237,8 @@ mod tests {
     const VERSION: Header = ("Sec-WebSocket-Version", b"13");
     const KEY: Header = ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==");
 
-    fn judge_headers(headers: &[Header]) -> Result<Accept, HandshakeError> {
-        judge("GET", headers.iter().copied(), || true)
+    fn validate_headers(headers: &[Header]) -> Result<Accept, HandshakeError> {
+        validate("GET", headers.iter().copied(), || true)
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
         let accept = *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), accept);
         assert_eq!(
-            judge_headers(&[CONNECTION, UPGRADE, VERSION, KEY]),
+            validate_headers(&[CONNECTION, UPGRADE, VERSION, KEY]),
             Ok(accept)
         );
     }
@@ -258,7 +258,7 @@ mod tests {
         let bad_key = ("Sec-WebSocket-Key", &b"?"[..]);
         let mut headers = vec![body];
         let check = |method: &str, origin_passes: bool, headers: &[Header]| {
-            judge(method, headers.iter().copied(), || origin_passes)
+            validate(method, headers.iter().copied(), || origin_passes)
         };
 
         let refused = |refusal| Err::<Accept, _>(refusal);
@@ -308,14 +308,14 @@ mod tests {
         ];
         for connection in found {
             let headers = [connection, &[UPGRADE, VERSION, KEY]].concat();
-            assert!(judge_headers(&headers).is_ok(), "{connection:?}");
+            assert!(validate_headers(&headers).is_ok(), "{connection:?}");
         }
 
         let missed: [&[u8]; 5] = [b"", b"upgraded", b"close", b"Upgrade/1", b"close Upgrade"];
         for value in missed {
             let headers = [("Connection", value), UPGRADE, VERSION, KEY];
             assert_eq!(
-                judge_headers(&headers),
+                validate_headers(&headers),
                 Err(HandshakeError::NoUpgradeInConnection),
                 "{value:?}"
             );
@@ -324,24 +324,24 @@ mod tests {
 
     #[test]
     fn only_version_13_is_spoken() {
-        let judge_version = |version: &'static [u8]| {
-            judge_headers(&[CONNECTION, UPGRADE, KEY, ("Sec-WebSocket-Version", version)])
+        let validate_version = |version: &'static [u8]| {
+            validate_headers(&[CONNECTION, UPGRADE, KEY, ("Sec-WebSocket-Version", version)])
         };
-        assert!(judge_version(b"13").is_ok());
-        assert!(judge_version(b"8, 13").is_ok());
-        assert_eq!(judge_version(b"8"), Err(HandshakeError::NotVersion13));
-        assert_eq!(judge_version(b"130"), Err(HandshakeError::NotVersion13));
+        assert!(validate_version(b"13").is_ok());
+        assert!(validate_version(b"8, 13").is_ok());
+        assert_eq!(validate_version(b"8"), Err(HandshakeError::NotVersion13));
+        assert_eq!(validate_version(b"130"), Err(HandshakeError::NotVersion13));
     }
 
     #[test]
     fn a_key_is_the_base64_of_sixteen_bytes() {
-        let judge_key = |key: &'static [u8]| {
-            judge_headers(&[CONNECTION, UPGRADE, VERSION, ("Sec-WebSocket-Key", key)])
+        let validate_key = |key: &'static [u8]| {
+            validate_headers(&[CONNECTION, UPGRADE, VERSION, ("Sec-WebSocket-Key", key)])
         };
-        assert!(judge_key(b"AAAAAAAAAAAAAAAAAAAAAA==").is_ok());
-        assert!(judge_key(b"  AAAAAAAAAAAAAAAAAAAAAA== ").is_ok());
+        assert!(validate_key(b"AAAAAAAAAAAAAAAAAAAAAA==").is_ok());
+        assert!(validate_key(b"  AAAAAAAAAAAAAAAAAAAAAA== ").is_ok());
         // Go does not mind unused bits that are set.
-        assert!(judge_key(b"AAAAAAAAAAAAAAAAAAAAAB==").is_ok());
+        assert!(validate_key(b"AAAAAAAAAAAAAAAAAAAAAB==").is_ok());
 
         let bad: [&[u8]; 8] = [
             b"",
@@ -354,22 +354,22 @@ mod tests {
             b"AAAAAAAAAAAAAAAA-_AAAA==",
         ];
         for key in bad {
-            assert_eq!(judge_key(key), Err(HandshakeError::BadKey), "{key:?}");
+            assert_eq!(validate_key(key), Err(HandshakeError::BadKey), "{key:?}");
         }
-        assert_eq!(judge_key(b"\xff"), Err(HandshakeError::BadKey));
+        assert_eq!(validate_key(b"\xff"), Err(HandshakeError::BadKey));
     }
 
     #[test]
     fn a_request_with_a_body_is_refused() {
-        let judge_with =
-            |header: Header| judge_headers(&[CONNECTION, UPGRADE, VERSION, KEY, header]);
-        assert!(judge_with(("Content-Length", b"0")).is_ok());
+        let validate_with =
+            |header: Header| validate_headers(&[CONNECTION, UPGRADE, VERSION, KEY, header]);
+        assert!(validate_with(("Content-Length", b"0")).is_ok());
         assert_eq!(
-            judge_with(("content-length", b"5")),
+            validate_with(("content-length", b"5")),
             Err(HandshakeError::Body)
         );
         assert_eq!(
-            judge_with(("Transfer-Encoding", b"chunked")),
+            validate_with(("Transfer-Encoding", b"chunked")),
             Err(HandshakeError::Body)
         );
     }

@@ -44,7 +44,7 @@ hooks = { backend = "app", on = ["message"] }
 "#;
 
 const SECRET: &str = "Authorization: Bearer hush\r\n";
-const SUMMARY: &str = "sessions ended, and what was rejected or failed";
+const SUMMARY: &str = "counts of ended sessions, rejections and failed hooks";
 
 /// The next line with this message, with all others in between.
 #[track_caller]
@@ -282,7 +282,7 @@ fn a_flood_from_one_client_is_few_lines_and_a_count() {
             logged += 1;
             left_out += line["left_out"].as_u64().unwrap_or(0);
         } else if line["of"] == FAILED {
-            assert_eq!(line["message"], "lines were left out");
+            assert_eq!(line["message"], "log lines were left out");
             left_out += line["left_out"].as_u64().expect("a count");
         }
     }

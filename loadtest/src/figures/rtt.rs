@@ -1,7 +1,8 @@
-//! How long one push to one session takes, from the request to the frame, against an epoll loop.
+//! The figure `rtt`: the time from a push request to the frame at one session, relative to an epoll
+//! loop.
 //!
-//! A closed loop at a modest rate: the question is the path, not the queue. Each half of a pair
-//! gives a median; the figure is the ratio of the medians.
+//! Pushes follow each other at a low rate, so that no queue builds up. Each half of a pair gives a
+//! median; the figure is the ratio of the medians.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -19,7 +20,11 @@ use crate::stats::{Interval, count, duration, float, latencies, median};
 use crate::wire::http::{Answers, head_end};
 use crate::wire::{self, MESSAGE_BYTES, Target, frames};
 
-/// Alternates batches of the epoll loop and of the gateway.
+/// Measures alternating rounds of the epoll loop and the gateway.
+///
+/// # Errors
+///
+/// A server cannot be started, or a push does not reach the session.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let floor = Floor::start_epoll(&bench.cores)?;
     let mut floor_pair = Pair::connect(&floor.target()?)?;
@@ -29,7 +34,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
 
     let (mut floors, mut gateways, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let mut progress = Progress::new("pairs", count(bench.pairs));
-    // The first pair is not counted, as in the figures of fan-out.
+    // The first pair warms up and does not count.
     floor_pair.p50_ns(bench.round_ms)?;
     gateway_pair.p50_ns(bench.round_ms)?;
     for pair in 0..bench.pairs {
@@ -58,7 +63,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     )])
 }
 
-/// A session and a publisher, both blocking.
+/// A session and a publishing connection, both blocking.
 struct Pair {
     session: TcpStream,
     publisher: TcpStream,
@@ -123,10 +128,10 @@ impl Pair {
                     .attempt("read a frame");
             }
         }
-        Err(Failure::new("a push does not reach the one session"))
+        Err(Failure::new("no push reaches the session within 10 s"))
     }
 
-    /// The median over about `milliseconds` of pushes, each a millisecond after the last.
+    /// Measures the median latency over about `milliseconds`, with 1 ms between pushes.
     fn p50_ns(&mut self, milliseconds: u64) -> Outcome<f64> {
         let mut histogram = latencies();
         let end_ns = clock::now_ns() + milliseconds * MILLISECOND_NS;
@@ -139,12 +144,13 @@ impl Pair {
                 .attempt("read a frame")?;
             histogram.saturating_record(clock::now_ns() - sent_ns);
             if self.answer()? != 1 {
-                return Err(Failure::new("a push did not reach the one session"));
+                return Err(Failure::new("a push did not reach the session"));
             }
         }
         Ok(float(histogram.value_at_quantile(0.5)))
     }
 
+    /// Reads a push response and returns its number of clients.
     fn answer(&mut self) -> Outcome<u64> {
         let mut scratch = [0; 4096];
         loop {
@@ -152,15 +158,18 @@ impl Pair {
             if let Some(answer) = answer {
                 return wire::clients_reached(&answer.body).ok_or_else(|| {
                     let shown = answer.body.escape_ascii();
-                    Failure::new(format!("a push was answered {}: `{shown}`", answer.status))
+                    Failure::new(format!(
+                        "a push got the status {}: `{shown}`",
+                        answer.status
+                    ))
                 });
             }
             match self
                 .publisher
                 .read(&mut scratch)
-                .attempt("read an answer")?
+                .attempt("read a response")?
             {
-                0 => return Err(Failure::new("the publishing connection was ended")),
+                0 => return Err(Failure::new("the server closed the publishing connection")),
                 read => self.answers.extend(&scratch[..read]),
             }
         }

@@ -1,7 +1,7 @@
-//! How many system calls the shard's thread makes per push to 1,000 sessions, HTTP included.
+//! The figure `syscalls`: system calls of the shard thread per push to 1,000 sessions.
 //!
-//! Counted by `strace -c` on the thread named `shard-0`, or on the whole process if there is none
-//! of that name.
+//! `strace -c` counts them on the thread named `shard-0`, or in the whole process if no thread has
+//! that name. The calls for HTTP are included.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -19,18 +19,22 @@ use crate::scenario::{members, sizes};
 use crate::stats::{count, float};
 use crate::{gateway, limits, procfs};
 
-/// How pushes follow each other.
+/// The distribution of pushes over time.
 #[derive(Clone, Copy, Debug)]
 enum Pace {
-    /// 16 in one write, the next 16 when these are answered.
+    /// 16 pushes in one write; the next 16 after their responses.
     Pipelined,
-    /// The next when the last is answered.
+    /// One push; the next after its response.
     Following,
-    /// The next when all has been quiet for 20 ms, so that the shard has slept.
+    /// One push; the next 20 ms after its response, so that the shard sleeps in between.
     Apart,
 }
 
-/// One gateway, a row per pace.
+/// Measures one row per pace on one gateway. Without `strace` the figure is missing.
+///
+/// # Errors
+///
+/// The gateway cannot be started, a push fails, or `strace` fails after it attached.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     const FIGURE: &str = "syscalls";
     if Command::new("strace").arg("-V").output().is_err() {
@@ -67,7 +71,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// Pushes and reads until all has come; returns how many pushes there were.
+/// Pushes at `pace`, waits for all deliveries, and returns the number of pushes.
 fn push_at(engine: &mut Engine, pace: Pace) -> Outcome<u64> {
     let per_batch = match pace {
         Pace::Pipelined => 16,
@@ -91,7 +95,7 @@ struct Trace {
 }
 
 impl Trace {
-    /// Attaches to the shard's thread of `pid`.
+    /// Attaches to the shard thread of `pid`.
     fn start(pid: u32) -> Outcome<Self> {
         let mut command = Command::new("strace");
         match procfs::thread_named(pid, "shard-0")? {
@@ -115,7 +119,7 @@ impl Trace {
         }
     }
 
-    /// Detaches; returns the calls by name.
+    /// Detaches and returns the number of calls by name.
     fn finish(mut self) -> Outcome<Vec<(String, u64)>> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.expect("a child has a process id");
@@ -134,7 +138,7 @@ impl Drop for Trace {
     }
 }
 
-/// The calls by name, from a table whose fourth column counts them and whose last names them.
+/// Parses the number of calls (fourth column) by name (last column) from the table of `strace -c`.
 fn parse_summary(text: &str) -> Vec<(String, u64)> {
     text.lines()
         .filter_map(|line| {
@@ -153,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_read_with_and_without_errors() {
+    fn a_summary_is_parsed_with_and_without_errors() {
         let text = "strace: Process 7 detached\n\
             % time     seconds  usecs/call     calls    errors syscall\n\
             ------ ----------- ----------- --------- --------- ----------------\n\

@@ -1,7 +1,7 @@
-//! Campanile's `easyws`: `command: data`, a cookie for a name, and hardly any answers.
+//! Campanile's dialect `easyws`: messages of the form `command: data`, the user in a cookie.
 //!
 //! ```text
-//!   > join: room-0                nothing comes back
+//!   > join: room-0                no response
 //!   > publish: room-0 hi
 //!   < publish: hi                 every member
 //!   > echo: hi
@@ -11,7 +11,7 @@
 use super::campanile::Api;
 use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
 
-/// The protocol.
+/// The protocol `easyws`.
 #[derive(Debug)]
 pub(super) struct Easyws {
     path: String,
@@ -31,7 +31,7 @@ impl Protocol for Easyws {
     fn offers(&self, way: Way) -> bool {
         match way {
             Way::Http | Way::Client | Way::Ask => true,
-            Way::Wander => false, // joining and leaving are not answered
+            Way::Wander => false, // Joins and leaves are not confirmed.
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn publications_replies_and_refusals_are_told_apart() {
+    fn publications_replies_and_errors_are_distinguished() {
         let easyws = Easyws::new(&Options::default());
         let all = heard(
             &easyws,

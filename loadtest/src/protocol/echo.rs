@@ -1,8 +1,8 @@
-//! A plain echo: whatever a session sends comes back to it.
+//! An echo server: every message comes back to its sender.
 
 use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
 
-/// The protocol.
+/// The protocol `echo`.
 #[derive(Debug)]
 pub(super) struct Echo {
     path: String,

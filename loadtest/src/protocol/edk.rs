@@ -1,11 +1,10 @@
-//! Campanile's `edk`: Protocol Buffers in binary frames, under a user's name and a token.
+//! Campanile's dialect `edk`: Protocol Buffers in binary frames, with a user header and a token.
 //!
-//! With the opaque schema the gateway knows nothing of a message but that it is well formed: what
-//! one session sends goes to all, on a channel that everyone is on. With the built-in one a message
-//! has a type, which is a command.
+//! With the opaque schema the gateway only checks that a message is well formed and sends it to all
+//! sessions, which share one channel. With the built-in schema a message has a type, the command.
 //!
 //! ```text
-//!   opaque      > field 1, length: hi                       < the same bytes, everyone
+//!   opaque      > field 1, length: hi                       < the same bytes, to all sessions
 //!   built-in    > type "publish", payload "room-0 hi"       < type "publish", payload "hi"
 //!               > type "echo",    payload "hi"              < type "echo",    payload "hi"
 //!
@@ -15,7 +14,7 @@
 use super::campanile::Api;
 use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
 
-/// The protocol.
+/// The protocol `edk`.
 #[derive(Debug)]
 pub(super) struct Edk {
     path: String,
@@ -23,10 +22,10 @@ pub(super) struct Edk {
     api: Api,
 }
 
-/// What messages are.
+/// The schema of an `edk` route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// Anything well formed.
+    /// No schema: every well-formed message.
     Opaque,
     /// The gateway's own `Message`.
     Builtin,
@@ -57,7 +56,7 @@ impl Protocol for Edk {
             Way::Client => true,
             Way::Http => self.schema == Schema::Opaque,
             Way::Ask => self.schema == Schema::Builtin,
-            Way::Wander => false, // joining and leaving are not answered
+            Way::Wander => false, // Joins and leaves are not confirmed.
         }
     }
 
@@ -139,7 +138,7 @@ impl Protocol for Edk {
     }
 }
 
-/// RFC 4648, 4.
+/// Encodes base64 with padding (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -169,14 +168,16 @@ fn put_field(number: u8, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-/// A field, and what follows it.
+/// A length-delimited field, and the bytes after it.
 struct Field<'a> {
     number: u8,
     value: &'a [u8],
     rest: &'a [u8],
 }
 
-/// The first field of `bytes`, which must be length-delimited and of a small number.
+/// Returns the first field of `bytes`; `None` if it is incomplete or not length-delimited.
+///
+/// Field numbers must be below 16, so that the tag is one byte.
 fn take_field(bytes: &[u8]) -> Option<Field<'_>> {
     let (tag, mut rest) = bytes.split_first()?;
     if tag & 7 != LENGTH_DELIMITED {
@@ -201,7 +202,7 @@ fn take_field(bytes: &[u8]) -> Option<Field<'_>> {
 }
 
 const LENGTH_DELIMITED: u8 = 2;
-/// The channel that every session of an opaque route is on.
+/// The channel of all sessions of an opaque route.
 const LOBBY: &str = "lobby";
 
 #[cfg(test)]
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_opaque_message_reads_back_whatever_its_length() {
+    fn opaque_messages_of_any_length_are_decoded() {
         let edk = Edk::new(&Options::default(), Schema::Opaque);
         for length in [0, 1, 127, 128, 16_384, 70_000] {
             let message = "x".repeat(length);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_go_over_http_in_base64() {
+    fn bytes_are_base64_in_http_requests() {
         for (bytes, text) in [
             ("", ""),
             ("f", "Zg=="),

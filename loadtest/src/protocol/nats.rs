@@ -1,12 +1,12 @@
-//! NATS over WebSocket: its text protocol as a stream through binary messages.
+//! NATS over WebSocket: its text protocol as a byte stream in binary messages.
 //!
-//! A message of the WebSocket is not a message of NATS: one may carry several of the other, or cut
-//! one anywhere. There is no publishing by HTTP; a client publishes, and receives its own.
+//! WebSocket messages do not align with NATS messages: one may contain several NATS messages, or
+//! split one anywhere. NATS has no publishing by HTTP. A client receives its own publications.
 //!
 //! ```text
 //!   < INFO {..}
 //!   > CONNECT {"verbose":false,..}  SUB room-0 1  PING
-//!   < PONG                                               so the subscription has been made
+//!   < PONG                                               confirms the subscription
 //!   > PUB room-0 2  hi
 //!   < MSG room-0 1 2  hi
 //! ```
@@ -17,7 +17,7 @@ use memchr::memmem;
 
 use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
 
-/// The protocol.
+/// The protocol `nats`.
 #[derive(Debug)]
 pub(super) struct Nats {
     path: String,
@@ -52,7 +52,7 @@ impl Protocol for Nats {
 
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let subscribe = match purpose {
-            // A session that asks does so of itself, through the server.
+            // A command is a publication to the session's own subject.
             Purpose::Receive | Purpose::Ask => format!("SUB {} 1\r\n", channel(member.group)),
             Purpose::Wander => String::new(),
         };
@@ -92,7 +92,7 @@ impl Protocol for Nats {
     }
 }
 
-/// Reads the whole protocol messages at the start of `stream`; returns how many bytes they take.
+/// Decodes the complete NATS messages at the start of `stream` and returns their length in bytes.
 fn read_all(stream: &[u8], ear: Ear<'_>) -> usize {
     let mut taken = 0;
     while let Some((message, length)) = next(&stream[taken..]) {
@@ -119,13 +119,13 @@ enum Operation {
     Info,
     Ping,
     Pong,
-    /// Where its payload is.
+    /// A message, with the range of its payload.
     Message(Range<usize>),
     Error,
     Other,
 }
 
-/// The first message of `bytes` and its length; `None` while it is not all there.
+/// Returns the first message of `bytes` and its length; `None` if it is incomplete.
 fn next(bytes: &[u8]) -> Option<(Operation, usize)> {
     let line_end = memmem::find(bytes, b"\r\n")?;
     let line = &bytes[..line_end];
@@ -158,7 +158,7 @@ mod tests {
         MSG room-0 1 4\r\n\r\n\r\n\r\nPING\r\n-ERR 'x'\r\n";
 
     #[test]
-    fn a_stream_is_read_however_it_is_cut() {
+    fn a_stream_may_be_split_anywhere() {
         let nats = Nats::new(&Options::default());
         let whole = heard(&nats, &[STREAM]);
         assert_eq!(

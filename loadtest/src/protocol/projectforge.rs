@@ -1,7 +1,7 @@
-//! Campanile's `projectforge`: JSON messages that name a channel, which connecting joins.
+//! Campanile's dialect `projectforge`: JSON messages with a channel, which connecting joins.
 //!
 //! ```text
-//!   GET /projectforge?ch=room-0      a member at once; the others are told `online-update`
+//!   GET /projectforge?ch=room-0      joins; the other members receive `online-update`
 //!   > {"channel":"room-0","cmd":"publish","param":"hi"}
 //!   < { "from": .., "channel": "room-0", "cmd": "publish", "param": "hi" }      every member
 //!   > {"channel":"","cmd":"echo","param":"hi"}
@@ -11,7 +11,7 @@
 use super::campanile::Api;
 use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json};
 
-/// The protocol.
+/// The protocol `projectforge`.
 #[derive(Debug)]
 pub(super) struct Projectforge {
     path: String,
@@ -31,14 +31,14 @@ impl Protocol for Projectforge {
     fn offers(&self, way: Way) -> bool {
         match way {
             Way::Http | Way::Client | Way::Ask => true,
-            Way::Wander => false, // joining and leaving are not answered
+            Way::Wander => false, // Joins and leaves are not confirmed.
         }
     }
 
     fn upgrade(&self, member: Member, purpose: Purpose) -> Option<Upgrade> {
         let query = match purpose {
             Purpose::Receive => format!("?ch={}", channel(member.group)),
-            // Without `ch` the gateway makes up a channel: theirs alone.
+            // Without `ch` the gateway generates a channel for the session.
             Purpose::Ask | Purpose::Wander => String::new(),
         };
         Some(Upgrade {

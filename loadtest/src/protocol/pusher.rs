@@ -1,4 +1,4 @@
-//! Pusher's protocol 7: subscribing by message, publishing by a signed HTTP request.
+//! The Pusher protocol, version 7: subscriptions by message, publications by signed HTTP requests.
 //!
 //! ```text
 //!   GET /app/KEY?protocol=7, Upgrade: websocket
@@ -21,7 +21,7 @@ use sha2::Sha256;
 use super::{App, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
 use super::{channel, header_line, json, post};
 
-/// The protocol.
+/// The protocol `pusher`.
 #[derive(Debug)]
 pub(super) struct Pusher {
     app: App,
@@ -42,7 +42,7 @@ impl Pusher {
         }
     }
 
-    /// Path and query of a `POST` of `body`, signed at `seconds`.
+    /// Returns path and query of a `POST` of `body`, signed with the Unix time `seconds`.
     fn signed_path(&self, body: &str, seconds: u64) -> String {
         let body_md5 = hex(&Md5::digest(body));
         let query = format!(
@@ -129,9 +129,9 @@ mod tests {
     use super::super::tests::heard;
     use super::*;
 
-    /// The worked example of Pusher's own documentation of its HTTP API.
+    /// The example in Pusher's documentation of its HTTP API.
     #[test]
-    fn a_request_is_signed_as_in_pushers_own_example() {
+    fn a_request_is_signed_as_in_pushers_documentation() {
         let app = App {
             id: "3".to_owned(),
             key: "278d425bdf160c739803".to_owned(),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_told_apart() {
+    fn events_of_the_server_are_distinguished() {
         let pusher = Pusher::new(&Options::default());
         let all = heard(
             &pusher,

@@ -1,15 +1,15 @@
-//! Plain topic servers: a topic in the URL, raw messages (bun, ws, and nchan with its own paths).
+//! Topic servers with the topic in the URL and raw messages: bun, ws, and nchan with its own paths.
 //!
 //! ```text
-//!   GET  /ws?topic=room-0, Upgrade: websocket        a member at once
-//!   POST /publish?topic=room-0   <body>              to every member: a frame with <body>
-//!   GET  /echo, Upgrade: websocket                   whatever is sent comes back
+//!   GET  /ws?topic=room-0, Upgrade: websocket        joins
+//!   POST /publish?topic=room-0   <body>              sends <body> to every member
+//!   GET  /echo, Upgrade: websocket                   sends every message back
 //! ```
 
 use super::{Answered, Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
 use super::{channel, header_line, post};
 
-/// The protocol.
+/// The protocol `topics`.
 #[derive(Debug)]
 pub(super) struct Topics {
     path: String,
@@ -67,7 +67,7 @@ impl Protocol for Topics {
         ear(Heard::Message(payload));
     }
 
-    /// Some answer with the number of members and nothing else.
+    /// Some servers respond with the number of receivers only.
     fn answered(&self, status: u16, body: &[u8]) -> Answered {
         let count = str::from_utf8(body)
             .ok()
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_how_many_were_reached() {
+    fn a_number_in_the_body_is_the_count_of_receivers() {
         let topics = Topics::new(&Options::default());
         assert_eq!(topics.answered(200, b"12"), Answered::Reached(12));
         assert_eq!(

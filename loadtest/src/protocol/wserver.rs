@@ -1,4 +1,4 @@
-//! Campanile's `wserver`: a session registers for a user's event, a backend pushes to it.
+//! Campanile's dialect `wserver`: sessions register for a user's event, a backend pushes to it.
 //!
 //! ```text
 //! client                                             gateway
@@ -6,7 +6,7 @@
 //!   |-------------------------------------------------->|
 //!   |                     101 Switching Protocols       |
 //!   |<--------------------------------------------------|
-//!   | text {"token":"<user>","event":"<event>"}         |   never answered
+//!   | text {"token":"<user>","event":"<event>"}         |   no response
 //!   |-------------------------------------------------->|
 //!
 //! publisher
@@ -21,7 +21,7 @@ use super::{Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, U
 use super::{header_line, post};
 use crate::wire::clients_reached;
 
-/// The protocol.
+/// The protocol `wserver`.
 #[derive(Debug)]
 pub(super) struct Wserver {
     path: String,
@@ -85,7 +85,7 @@ impl Protocol for Wserver {
     }
 }
 
-/// A user's name of 36 characters, in the form of a UUID, different for every group.
+/// Returns the user of a group: 36 characters in the form of a UUID.
 fn user(group: usize) -> String {
     format!("{group:08x}-0000-4000-8000-{group:012x}")
 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn register_and_push_are_worded_as_the_protocol_says() {
+    fn register_and_push_are_encoded_as_specified() {
         let wserver = Wserver::new(&Options::default());
         let member = Member {
             session: 9,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_clients_and_nothing_else_passes() {
+    fn only_the_exact_push_response_is_a_success() {
         let wserver = Wserver::new(&Options::default());
         let answered = |status, body: &str| wserver.answered(status, body.as_bytes());
         assert_eq!(

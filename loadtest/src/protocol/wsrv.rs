@@ -1,4 +1,4 @@
-//! Campanile's `wsrv`: JSON commands, each answered under its own sequence number.
+//! Campanile's dialect `wsrv`: JSON commands, each with a response under its sequence number.
 //!
 //! ```text
 //!   > {"cmd":"join","seqno":"j","data":"room-0"}
@@ -14,7 +14,7 @@ use super::campanile::Api;
 use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
 use super::{channel, json};
 
-/// The protocol.
+/// The protocol `wsrv`.
 #[derive(Debug)]
 pub(super) struct Wsrv {
     path: String,
@@ -55,7 +55,7 @@ impl Protocol for Wsrv {
         }
     }
 
-    /// Whoever says nothing for thirty seconds is closed; nothing is enough.
+    /// The gateway closes sessions that send no message for 30 s. An empty message is enough.
     fn heartbeat(&self) -> Option<&'static [u8]> {
         Some(b"")
     }
@@ -105,7 +105,8 @@ impl Protocol for Wsrv {
     }
 }
 
-/// The sequence numbers of commands whose answers are not messages. A push has eight characters.
+/// The sequence numbers of commands whose responses are confirmations. Those of pushes are 8
+/// characters long.
 const ANSWERED: [&[u8]; 3] = [b"j", b"l", b"p"];
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_and_pushes_are_told_apart() {
+    fn responses_and_pushes_are_distinguished() {
         let wsrv = Wsrv::new(&Options::default());
         let all = heard(
             &wsrv,

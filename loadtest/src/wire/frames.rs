@@ -1,39 +1,39 @@
-//! WebSocket frames (RFC 6455, 5.2): a reader that takes a stream however it is cut, and a writer.
+//! WebSocket frames (RFC 6455, section 5.2): a decoder of streams, and an encoder.
 //!
-//! Made to cost next to nothing beside the `read` that fed it: a frame that lies whole in what was
-//! read is handed out where it lies; only what is cut is copied. It checks what a server must not
-//! do wrong (masks, reserved bits, opcodes, lengths, control frames) and not UTF-8. Pure.
+//! The decoder must cost little next to the `read` before it. A frame that is complete in the input
+//! is passed on in place; only split frames are copied. The decoder checks masks, reserved bits,
+//! opcodes, lengths and control frames, but not UTF-8. The functions are pure.
 
-/// What a frame, or the last of several, said.
+/// A decoded message or control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// A whole message, text or binary.
     Message(&'a [u8]),
-    /// A ping, to be answered with the same.
+    /// The payload of a ping; the pong must have the same.
     Ping(&'a [u8]),
     /// A close frame, with its code if it has one.
     Close(Option<u16>),
 }
 
-/// The reading state of one connection.
+/// The decoder of one connection.
 ///
 /// # Invariant
 ///
 /// `cut` is empty or the beginning of exactly one frame.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    /// The frame that is not all there yet, from its first byte.
+    /// The received bytes of an incomplete frame.
     cut: Vec<u8>,
-    /// The message whose last fragment has not come yet; `None` outside of one.
+    /// The received fragments of an incomplete message; `None` between messages.
     fragments: Option<Vec<u8>>,
 }
 
 impl Frames {
-    /// Takes what was read and hands on what has become whole, in order.
+    /// Decodes `bytes` and passes complete messages and control frames to `each`, in order.
     ///
     /// # Errors
     ///
-    /// The server broke the protocol; what it did is said.
+    /// The server violated the protocol; the text says how.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -52,11 +52,11 @@ impl Frames {
             if now.len() == lacking {
                 let frame = std::mem::take(&mut self.cut);
                 self.take(head, &frame[head.bytes..], each)?;
-                self.cut = frame; // keeps its room for the next that is cut
+                self.cut = frame; // Keep the allocation for the next split frame.
                 self.cut.clear();
             }
         }
-        // A head may be whole, of a frame without payload, only now that it is looked at.
+        // A frame without payload is complete with its head, which the loop does not notice.
         if let Some(head) = Head::read(&self.cut)?
             && head.frame_bytes() == self.cut.len()
         {
@@ -87,7 +87,7 @@ impl Frames {
             (TEXT | BINARY, true, None) => each(Event::Message(payload)),
             (TEXT | BINARY, false, None) => self.fragments = Some(payload.to_vec()),
             (TEXT | BINARY, _, Some(_)) => return Err("a message began inside another"),
-            (CONTINUATION, _, None) => return Err("a fragment of no message"),
+            (CONTINUATION, _, None) => return Err("a continuation frame outside a message"),
             (CONTINUATION, is_final, Some(fragments)) => {
                 fragments.extend_from_slice(payload);
                 if is_final {
@@ -100,7 +100,7 @@ impl Frames {
                 _ => None,
             })),
             (PING, _, _) => each(Event::Ping(payload)),
-            _ => {} // a pong: nobody here pings
+            _ => {} // A pong. The load test sends no pings.
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ struct Head {
 }
 
 impl Head {
-    /// The head at the start of `bytes`; `None` while it is not all there.
+    /// Parses the head at the start of `bytes`; `None` if it is incomplete.
     fn read(bytes: &[u8]) -> Result<Option<Self>, &'static str> {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);
@@ -149,8 +149,8 @@ impl Head {
         match opcode {
             CONTINUATION | TEXT | BINARY => {}
             CLOSE | PING | PONG if is_final && bytes == 2 => {}
-            CLOSE | PING | PONG => return Err("a control frame was cut or too long"),
-            _ => return Err("an opcode that does not exist"),
+            CLOSE | PING | PONG => return Err("a control frame was fragmented or too long"),
+            _ => return Err("an unknown opcode"),
         }
         Ok(Some(Self {
             opcode,
@@ -182,7 +182,7 @@ pub(crate) fn put_plain(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// FIN and opcode, then the length in its shortest form.
+/// Appends FIN, the opcode and the length in its shortest form.
 fn put_head(opcode: u8, mask_bit: u8, length: usize, out: &mut Vec<u8>) {
     out.push(0x80 | opcode);
     match (u8::try_from(length), u16::try_from(length)) {
@@ -209,7 +209,7 @@ const PING: u8 = 9;
 /// The opcode of a pong.
 pub(crate) const PONG: u8 = 10;
 const MASKED: u8 = 0x80;
-/// Longer frames are taken for a broken stream.
+/// The largest payload in bytes. A longer length is an error.
 const PAYLOAD_BYTES_MAX: usize = 1 << 28;
 const SMALL: usize = 64;
 const LARGE: usize = 64 * 1024;
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_read_however_it_is_cut() {
+    fn a_stream_may_be_split_anywhere() {
         let stream = stream();
         let whole = events(&stream, stream.len()).expect("well formed");
         assert_eq!(whole.len(), 7 * 2 + 2 + 2);
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// What fastwebsockets reads of a stream that a server wrote.
+    /// Decodes a server's stream with the crate `fastwebsockets`.
     fn second_opinion(stream: &[u8]) -> Vec<String> {
         use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
         let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn fastwebsockets_reads_the_same_out_of_random_streams() {
+    fn fastwebsockets_decodes_the_same_from_random_streams() {
         let mut prng = crate::stats::SplitMix(7);
         for _ in 0..50 {
             let mut stream = Vec::new();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_do_is_named() {
+    fn protocol_violations_are_errors() {
         for wrong in [
             &b"\xc1\x00"[..],    // RSV1
             b"\x81\x80\0\0\0\0", // masked

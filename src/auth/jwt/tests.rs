@@ -1,4 +1,4 @@
-//! What a verifier of tokens believes, and what not.
+//! Token verification: which tokens are valid.
 
 use super::super::tests::{NOW, SECRET, Scratch, Signer, key_file, key_path, set, unsigned};
 use super::*;
@@ -9,11 +9,11 @@ use serde_json::json;
 
 const NAME_BYTES_MAX: u32 = 16;
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
-/// What tokens and JSON are made of, and what they are not.
+/// Bytes for random tokens: those of tokens and JSON, and invalid ones.
 const ALPHABET: &[u8] = b"eyJhbGciOiJIUzI1NiJ9.-_=AZ09 \"{}[]:,\x00\xff";
 const LETTERS: &[u8] = b"AQgwBCDEabyz0189-_.=+/ ";
 
-/// The forms in which the config can have one key, each with who signs for it.
+/// Returns each form of a single key in the config, with the signer of its tokens.
 fn each_kind() -> [(JwtKeys, Signer); 3] {
     [
         (secret(), Signer::secret(SECRET)),
@@ -48,7 +48,7 @@ fn jwks(keys: &[Value]) -> (JwtVerifier, Scratch) {
     (verifier(JwtKeys::Jwks(file.path())), file)
 }
 
-/// Claims that any verifier here believes.
+/// Returns claims that are valid for any verifier of these tests.
 fn claims() -> Value {
     json!({"sub": "jack", "exp": NOW + 60})
 }
@@ -82,7 +82,7 @@ fn a_good_token_of_each_algorithm_names_its_user() {
         let header = jsonwebtoken::Header::new(signer.algorithm);
         let token = jsonwebtoken::encode(&header, &claims(), &signer.key);
         expect_user(&verifier, &token.expect("it can sign"), "jack");
-        // Where there is one key, it does not matter how a token calls it.
+        // With one key, any `kid` is accepted.
         expect_user(&verifier, &signer.sign_as("whatever", &claims()), "jack");
     }
 }
@@ -156,7 +156,7 @@ fn a_token_signed_by_nobody_is_refused_however_it_says_so() {
     }
 }
 
-/// The public key is known to all, so whoever takes it for a secret believes anybody.
+/// A public key must not work as an HMAC secret: everyone knows it.
 #[test]
 fn a_public_key_is_nobodys_secret() {
     for (keys, signer) in [
@@ -190,7 +190,7 @@ fn a_public_key_is_nobodys_secret() {
         ] {
             let forger = Signer::secret(&secret);
             expect_rejected(&verifier, &forger.sign(&claims()), Rejected::Algorithm);
-            // Nor if the header lies about it.
+            // The header's algorithm must not change that.
             let header = json!({"alg": signer.algorithm});
             let lie = forger.sign_under(&header, &claims());
             expect_rejected(&verifier, &lie, Rejected::Signature);
@@ -697,7 +697,7 @@ fn all_shards_can_share_one() {
     file.replace(&key_file("rsa-other.public"), NOW - 900);
     let token = Signer::rsa("rsa-other").sign(&claims());
     expect_user(&verifier, &token, "jack");
-    // Whoever comes later has what the first has found, also when the file is no good any more.
+    // Later calls use the reloaded keys, even if the file has become invalid since.
     file.write(b"nonsense", NOW - 800);
     expect_user(&verifier, &token, "jack");
 }
@@ -717,7 +717,7 @@ fn any_bytes_whatever_are_refused_or_believed_without_panic() {
         for verifier in &verifiers {
             assert!(verifier.verify(&token, NOW).is_err(), "{token:?}");
         }
-        // Rightly signed nonsense gets further.
+        // Random bytes with a valid signature reach the parser.
         let token = signer.sign_bytes(br#"{"alg":"HS256"}"#, &bytes());
         assert!(verifiers[0].verify(&token, NOW).is_err(), "{token:?}");
         let token = signer.sign_bytes(&bytes(), claims().to_string().as_bytes());

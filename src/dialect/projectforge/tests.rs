@@ -1,4 +1,4 @@
-//! What the language reads, answers and says.
+//! Tests of decoding and encoding.
 
 use super::*;
 use crate::vocabulary::content::{Cause, Content, Failure, OwnedData, Reply};
@@ -20,11 +20,11 @@ const ROOM: Audience<'_> = Audience::Channel {
 };
 
 /// Command, channel, sender and data.
-type Said<'s> = (&'s str, &'s str, &'s str, Option<&'s str>);
+type Expected<'s> = (&'s str, &'s str, &'s str, Option<&'s str>);
 
-/// Expects a call, or that the message is refused.
+/// Checks the call; `None` expects a decode error.
 #[track_caller]
-fn check(message: impl AsRef<[u8]>, expected: Option<Said<'_>>) {
+fn check(message: impl AsRef<[u8]>, expected: Option<Expected<'_>>) {
     let message = message.as_ref();
     for kind in [MessageType::Text, MessageType::Binary] {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
@@ -78,7 +78,7 @@ fn encode_outcome(channel: &str, outcome: &Outcome) -> (ReplyAction, String) {
     (answered, String::from_utf8(message).expect("JSON is UTF-8"))
 }
 
-/// What `param` looks like in a message.
+/// Returns `param` as encoded in a message.
 fn param(data: Data<'_>) -> String {
     let content = Content {
         data,
@@ -90,11 +90,11 @@ fn param(data: Data<'_>) -> String {
     param.expect("the last member").to_owned()
 }
 
-fn wish(query: Option<&str>) -> InitialChannel<'_> {
+fn initial_channel(query: Option<&str>) -> InitialChannel<'_> {
     let headers = &[];
     let request = UpgradeRequest { query, headers };
     let credentials = Projectforge.admit(&request, &Options::default());
-    let credentials = credentials.expect("nobody is turned away");
+    let credentials = credentials.expect("no request is rejected");
     let others = Credentials {
         channel: InitialChannel::None,
         ..credentials.clone()
@@ -113,7 +113,7 @@ fn the_query_names_the_channel() {
         ("ch=a+b%2Bc%20d", "a b+c d"),
         ("%63h=%e2%82%ac", "\u{20ac}"),
         ("ch=%ff+x", "\u{fffd} x"),
-        // Passed over as Go does it: half an escape, and a semicolon.
+        // Skipped as in Go: an incomplete escape, and a semicolon.
         ("ch=%zz&ch=b", "b"),
         ("ch=%4&ch=b", "b"),
         ("ch=%&ch=b", "b"),
@@ -121,7 +121,7 @@ fn the_query_names_the_channel() {
         ("ch=a;x&ch=b", "b"),
     ] {
         assert_eq!(
-            wish(Some(query)),
+            initial_channel(Some(query)),
             InitialChannel::Named(name.into()),
             "{query}"
         );
@@ -129,9 +129,13 @@ fn the_query_names_the_channel() {
     for query in [
         "", "ch", "ch=", "ch=&ch=b", "CH=a", "chx=a", "x=ch", "ch=%zz",
     ] {
-        assert_eq!(wish(Some(query)), InitialChannel::Generated, "{query}");
+        assert_eq!(
+            initial_channel(Some(query)),
+            InitialChannel::Generated,
+            "{query}"
+        );
     }
-    assert_eq!(wish(None), InitialChannel::Generated);
+    assert_eq!(initial_channel(None), InitialChannel::Generated);
 }
 
 #[test]
@@ -227,9 +231,9 @@ fn whatever_go_cannot_decode_is_refused() {
     ] {
         check(message, None);
     }
-    for refusal in [DecodeError::Malformed, DecodeError::InvalidText] {
+    for error in [DecodeError::Malformed, DecodeError::InvalidText] {
         assert_eq!(
-            Projectforge.on_invalid(refusal),
+            Projectforge.on_invalid(error),
             OnInvalid::Close(CloseCause::Malformed)
         );
     }
@@ -427,7 +431,7 @@ fn only_pages_of_our_own_may_connect() {
 /// Command, channel and parameter.
 type Read = (String, String, Option<Vec<u8>>);
 
-/// A message as a route with `lenient` reads it.
+/// Decodes a message as a route with `lenient` does.
 fn read_leniently(message: &[u8]) -> Option<Read> {
     let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
     let mut intents = Intents::new();
@@ -491,7 +495,7 @@ fn a_lenient_route_reads_as_older_versions_did() {
 
 #[test]
 fn indentation_does_not_multiply_a_message() {
-    // Deep enough to be worth a line each, and then not.
+    // Up to this depth indented, beyond it compact.
     let nested = |depth| ["[".repeat(depth), "]".repeat(depth)].concat();
     assert_eq!(param(Data::Json(nested(20).as_bytes())).lines().count(), 39);
     let deep = nested(9_999);
@@ -507,7 +511,7 @@ fn indentation_does_not_multiply_a_message() {
     let usual = format!("[{}1]", r#"{"a":[1,2]},"#.repeat(5_000));
     let indented = param(Data::Json(usual.as_bytes()));
     assert!(indented.len() > 2 * usual.len());
-    // Brackets and quotes within strings are no brackets and quotes.
+    // Brackets and quotes within strings do not count.
     let strings = format!(r#"["{}"]"#, r#"[\"{\\"#.repeat(5_000));
     assert_eq!(param(Data::Json(strings.as_bytes())).lines().count(), 3);
 }
@@ -522,7 +526,7 @@ fn indentation_is_counted_before_it_is_written() {
     ] {
         let mut indented = Vec::new();
         put_indented(json.as_bytes(), MEMBER_DEPTH, &mut indented);
-        // The space behind each colon is no indentation.
+        // The space after each colon is no indentation.
         let colons = json.matches(':').count();
         let counted = indentation_bytes(json.as_bytes(), MEMBER_DEPTH);
         assert_eq!(json.len() + colons + counted, indented.len(), "{json}");
@@ -530,8 +534,8 @@ fn indentation_is_counted_before_it_is_written() {
     assert!(indentation_bytes(br#"{"a":"\"#, 1) > 0);
 }
 
-/// Noise that resembles messages. What is taken can be relayed, and is then read again, by us
-/// and by a stranger.
+/// Random bytes that resemble messages. Accepted data can be relayed, and decodes again, here and
+/// with another parser.
 #[test]
 fn is_total_on_any_bytes_and_reads_what_it_writes() {
     const PIECES: [&str; 20] = [

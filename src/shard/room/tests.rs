@@ -1,4 +1,4 @@
-//! What is remembered for clients against what is recomputed, and what happens at each bound.
+//! Compares the counted bytes with recomputed sums, and tests what happens at each limit.
 
 use crate::config::{Config, Route};
 use crate::dialect::edk::Edk;
@@ -25,7 +25,7 @@ fn shard(session: u32, shard: u64, home_of_all: bool) -> Shard {
     config.limits.names_bytes_max = shard;
     config.limits.claims_waiting_max = 2;
     for route in &mut config.routes {
-        // So that sessions of several languages share their channels.
+        // One namespace, so that sessions of several dialects share channels.
         route.namespace = (route.dialect.name() != "echo").then(|| "town".to_owned());
         route.channels.clear();
     }
@@ -44,7 +44,7 @@ fn open(shard: &mut Shard, route: u16) -> ConnectionId {
     id
 }
 
-/// Sends everything and closes what is to be closed; returns what was sent.
+/// Completes all sends and closes. Returns the bytes sent.
 fn drain(shard: &mut Shard) -> Vec<u8> {
     let mut sent = Vec::new();
     while let Some((id, bytes)) = shard.poll_send() {
@@ -83,8 +83,8 @@ fn register(user: &str, event: &str) -> String {
     format!(r#"{{"token":"{user}","event":"{event}"}}"#)
 }
 
-/// Random joins, leaves, registrations, claims and ends: after each step every sum is what it is
-/// when it is added up anew, and at most what it may be; in the end nothing is left.
+/// After each of random joins, leaves, bindings, claims and closes, every sum equals the recomputed
+/// one and is within its limit; in the end all sums are zero.
 #[test]
 fn what_is_counted_is_what_is_there() {
     let (mut refused, mut ended) = (0, 0);
@@ -219,7 +219,7 @@ fn a_join_beyond_is_refused_in_the_words_of_the_language() {
         assert!(shard.is_open(id));
         assert_eq!(before, (shard.names_bytes(), shard.names_bytes_of(id)));
 
-        // Here there are no words, and a client that is told nothing would wait for ever.
+        // This dialect encodes no denial, and without a response the client would wait forever.
         let speechless = open(&mut shard, EDK);
         shard.enqueue_outcome(speechless, &asked, &outcome);
         let close = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
@@ -227,7 +227,7 @@ fn a_join_beyond_is_refused_in_the_words_of_the_language() {
         assert!(!shard.is_open(speechless));
         assert_eq!(shard.counters().ended(expected.end().label()), 1);
 
-        // Whoever leaves makes room.
+        // A session that ends makes room.
         shard.close_session(members[0], crate::vocabulary::close::CloseCause::Dropped);
         drain(&mut shard);
         let newcomer = open(&mut shard, EASYWS);

@@ -1,4 +1,4 @@
-//! The time that a message may take, against a list of what was fed when.
+//! Tests of partial messages: the time limit and the text check, against models.
 
 use crate::config::Config;
 use crate::gateway::shard_settings;
@@ -53,7 +53,8 @@ fn send_all(shard: &mut Shard) -> Vec<u8> {
     sent
 }
 
-/// Feeds the octets one at a time, two ticks after each other; returns the end that was counted.
+/// Feeds the bytes one at a time, one per two ticks. Returns the time of the last step, and whether
+/// the session ended.
 fn trickle(shard: &mut Shard, id: ConnectionId, bytes: &[u8], from: Tick) -> (Tick, bool) {
     let mut now = from;
     for byte in bytes {
@@ -85,7 +86,7 @@ fn a_message_that_trickles_is_closed_when_its_time_is_over() {
     let (now, ended) = trickle(&mut shard, id, &frame(0x81, &[b' '; 100]), Tick(0));
     assert!(ended, "it may take {TIMEOUT} ticks");
     assert_eq!(shard.counters().ended("message_timeout"), 1);
-    // The first byte came with the second tick.
+    // The first byte was fed at tick 2.
     assert!(now.0 > TIMEOUT + 2 && now.0 <= TIMEOUT + 6, "{now:?}");
 }
 
@@ -116,7 +117,7 @@ fn messages_that_are_whole_in_time_may_follow_each_other_for_ever() {
         assert!(!ended);
         now = then;
     }
-    // The next begins in the chunk in which the one before ends.
+    // The second message begins in the chunk in which the first ends.
     let two = [frame(0x81, &[b' '; 9]), frame(0x81, &[b' '; 9])].concat();
     for part in [&two[..14], &two[14..20], &two[20..]] {
         now = Tick(now.0 + TIMEOUT - 10);
@@ -134,7 +135,7 @@ fn zero_is_off() {
     assert!(!ended);
 }
 
-/// The rest of a message is there and not read, which is not the client's doing.
+/// The rest of the message has arrived and is not read, so its time does not count.
 #[test]
 fn a_session_that_is_not_read_loses_no_time() {
     let mut shard = shard(TIMEOUT);
@@ -166,8 +167,8 @@ fn a_session_that_is_not_read_loses_no_time() {
     assert_eq!(shard.counters().ended("message_timeout"), 1);
 }
 
-/// Random chunks of random frames at random times: a session ends for this exactly when a frame or
-/// message has been unfinished for the time-out, and never while it is at rest.
+/// With random chunks of random frames at random times, a session ends exactly when a frame or
+/// message has been partial for the time limit, and never between messages.
 #[test]
 fn agrees_with_a_list_of_what_came_when() {
     let mut ended_count = 0;
@@ -215,8 +216,8 @@ fn agrees_with_a_list_of_what_came_when() {
     assert!(ended_count > 100, "{ended_count}");
 }
 
-/// The frames of some messages, which are text or nearly, in fragments with pings between; with the
-/// number of bytes after which one of them cannot be text any more.
+/// Returns the frames of some valid or nearly valid text messages, in fragments with pings between
+/// them; and the number of bytes after which one of them is invalid, if any.
 fn texts(prng: &mut Prng) -> (Vec<u8>, Option<usize>) {
     let (mut stream, mut fails_at) = (Vec::new(), None);
     for _ in 0..prng.range(1, 4) {
@@ -228,7 +229,7 @@ fn texts(prng: &mut Prng) -> (Vec<u8>, Option<usize>) {
             let wrong: [&[u8]; 4] = [b"\xff", b"\xc3", b"\xf4\x90", b"\xed\xa0"];
             text.splice(at..at, wrong[prng.range(0, 3) as usize].iter().copied());
         }
-        // Where in the stream each of its bytes ends.
+        // The offset in the stream after each byte of the text.
         let (mut ends, mut opcode, mut fin) = (Vec::new(), 1, false);
         while !fin {
             if prng.chance(1, 3) {
@@ -259,7 +260,8 @@ fn texts(prng: &mut Prng) -> (Vec<u8>, Option<usize>) {
     (stream, fails_at)
 }
 
-/// Feeds an `/echo` session; returns all that it was sent, and after how many bytes it ended.
+/// Feeds an `/echo` session. Returns the bytes it was sent, and the number of bytes after which it
+/// ended.
 fn feed(stream: &[u8], mut chunk: impl FnMut() -> usize) -> (Vec<u8>, Option<usize>) {
     let mut shard = shard(0);
     let route = Config::default()
@@ -285,8 +287,8 @@ fn feed(stream: &[u8], mut chunk: impl FnMut() -> usize) -> (Vec<u8>, Option<usi
     (sent, ended)
 }
 
-/// Text that is not UTF-8 ends an `/echo` session when the byte comes that no text has there, in
-/// whatever frame, and what is sent before depends on no chunk.
+/// Invalid UTF-8 ends an `/echo` session at the first invalid byte, in any frame, and the bytes
+/// sent before do not depend on how the input is split.
 #[test]
 fn text_that_is_none_ends_an_echo_session_with_its_first_wrong_byte() {
     let (mut ended_count, mut lived_count) = (0, 0);

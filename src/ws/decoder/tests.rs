@@ -410,7 +410,7 @@ fn every_first_two_bytes_pass_or_fail_with_a_reason_that_fits() {
     for first in 0..=u8::MAX {
         for second in 0..=u8::MAX {
             for in_message in [false, true] {
-                match judge_head(first, second, in_message) {
+                match validate_head(first, second, in_message) {
                     Ok(_) => passed += 1,
                     Err(error) => assert!(!error.reason().as_str().is_empty()),
                 }

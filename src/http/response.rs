@@ -12,128 +12,134 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-pub(super) type Answer = Response<Bodies>;
+pub(super) type HttpResponse = Response<ResponseBody>;
 
 /// Our own bodies, which are whole, and an embedder's.
-pub(super) type Bodies = Either<Full<Bytes>, OutgoingBody>;
+pub(super) type ResponseBody = Either<Full<Bytes>, OutgoingBody>;
 
 /// A status and nothing else: no content type, `Content-Length: 0`.
-pub(super) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::new(Bytes::new())));
-    *answer.status_mut() = status;
-    answer
+pub(super) fn empty(status: StatusCode) -> HttpResponse {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::new())));
+    *response.status_mut() = status;
+    response
 }
 
 /// The request has not shown what lets it in; the challenge says how it can (RFC 9110 11.6.1).
-pub(super) fn unauthorized(challenge: HeaderValue) -> Answer {
-    let mut answer = empty(StatusCode::UNAUTHORIZED);
-    answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    answer
+pub(super) fn unauthorized(challenge: HeaderValue) -> HttpResponse {
+    let mut response = empty(StatusCode::UNAUTHORIZED);
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response
 }
 
 /// The request is let in by nothing that it could show.
-pub(super) fn forbidden(why: &str) -> Answer {
+pub(super) fn forbidden(why: &str) -> HttpResponse {
     text(StatusCode::FORBIDDEN, format!("{why}\n"))
 }
 
 /// There is no such method; these there are.
-pub(super) fn method_not_allowed(methods: &'static str) -> Answer {
-    let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
+pub(super) fn method_not_allowed(methods: &'static str) -> HttpResponse {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
     let methods = HeaderValue::from_static(methods);
-    answer.headers_mut().insert(ALLOW, methods);
-    answer
+    response.headers_mut().insert(ALLOW, methods);
+    response
 }
 
 /// The body has a content coding that is not read (RFC 9110 15.5.16).
-pub(super) fn unsupported_coding() -> Answer {
+pub(super) fn unsupported_coding() -> HttpResponse {
     let why = "send the body without Content-Encoding, or with gzip\n";
-    let mut answer = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
-    answer.headers_mut().insert(ACCEPT_ENCODING, READ_ENCODINGS);
-    answer
+    let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
+    response
+        .headers_mut()
+        .insert(ACCEPT_ENCODING, READ_ENCODINGS);
+    response
 }
 
 /// A plain text.
-pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::new(text.into())));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, PLAIN_TEXT);
-    answer
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
+    let mut response = Response::new(Either::Left(Full::new(text.into())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, PLAIN_TEXT);
+    response
 }
 
 /// A text for a pusher that should try again a little later.
-pub(super) fn unavailable(body: &'static str) -> Answer {
-    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, body);
-    answer
+pub(super) fn unavailable(body: &'static str) -> HttpResponse {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, body);
+    response
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    answer
+    response
 }
 
 /// Nothing is served under this path (wire.md 1.3).
-pub(super) fn not_found() -> Answer {
-    let mut answer = text(StatusCode::NOT_FOUND, "404 page not found\n");
-    answer.headers_mut().insert(CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    answer
+pub(super) fn not_found() -> HttpResponse {
+    let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n");
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    response
 }
 
 /// An upgrade request was refused (wire.md 1.2).
-pub(super) fn refused(refusal: HandshakeError) -> Answer {
+pub(super) fn handshake_error(refusal: HandshakeError) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).expect("refusals have a status");
-    let mut answer = text(status, refusal.body());
-    answer
+    let mut response = text(status, refusal.body());
+    response
         .headers_mut()
         .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    answer.headers_mut().insert(CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE_OPTIONS, NO_SNIFF);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let methods = HeaderValue::from_static("GET");
-        answer.headers_mut().insert(ALLOW, methods);
+        response.headers_mut().insert(ALLOW, methods);
     }
-    answer
+    response
 }
 
 /// An upgrade request was turned away by its language or the embedder.
-pub(super) fn rejected(rejection: &Rejection) -> Answer {
+pub(super) fn rejection(rejection: &Rejection) -> HttpResponse {
     let status = StatusCode::from_u16(rejection.status)
         .ok()
         .filter(|status| status.is_client_error() || status.is_server_error());
     let status = status.unwrap_or(StatusCode::FORBIDDEN);
-    let mut answer = text(status, rejection.body.clone().into_owned());
+    let mut response = text(status, rejection.body.clone().into_owned());
     if status == StatusCode::UNAUTHORIZED {
-        let headers = answer.headers_mut();
+        let headers = response.headers_mut();
         headers.insert(WWW_AUTHENTICATE, BEARER_CHALLENGE);
     }
-    answer
+    response
 }
 
 /// The same answer, behind which the connection is closed.
-pub(super) fn closing(mut answer: Answer) -> Answer {
+pub(super) fn with_close(mut response: HttpResponse) -> HttpResponse {
     let close = HeaderValue::from_static("close");
-    answer.headers_mut().insert(CONNECTION, close);
-    answer
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
-/// [`closing`] if this is the last answer on its connection, and the connection stays one of HTTP.
-pub(super) fn closing_if(is_last: bool, answer: Answer) -> Answer {
-    if is_last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        closing(answer)
+/// [`with_close`] if this is the last answer on its connection, and the connection stays one of HTTP.
+pub(super) fn with_close_if(is_last: bool, response: HttpResponse) -> HttpResponse {
+    if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        with_close(response)
     } else {
-        answer
+        response
     }
 }
 
 /// Something of an embedder's failed.
-pub(super) fn internal_error() -> Answer {
+pub(super) fn internal_error() -> HttpResponse {
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
 }
 
 /// A page.
-pub(super) fn page(method: &str, html: &Bytes) -> Answer {
+pub(super) fn page(method: &str, html: &Bytes) -> HttpResponse {
     if method != "GET" && method != "HEAD" {
         return method_not_allowed("GET, HEAD");
     }
-    let mut answer = text(StatusCode::OK, html.clone());
-    answer.headers_mut().insert(CONTENT_TYPE, HTML);
-    answer
+    let mut response = text(StatusCode::OK, html.clone());
+    response.headers_mut().insert(CONTENT_TYPE, HTML);
+    response
 }
 
 /// What a connection gets that comes when there are too many, without hyper.

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 /// The two ways in which a body is spelled, of which at most one may be there.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SpokenData<'s> {
+pub(crate) struct MessageDataJson<'s> {
     pub(crate) data: Option<&'s RawValue>,
     pub(crate) bytes: Option<&'s str>,
 }
@@ -33,7 +33,7 @@ pub(crate) enum BadData {
     NotText,
 }
 
-impl SpokenData<'_> {
+impl MessageDataJson<'_> {
     /// The body that is meant. A JSON string is a text; `null`, like nothing, is no data.
     pub(crate) fn payload(self) -> Result<OwnedData, BadData> {
         match (self.data, self.bytes) {
@@ -66,7 +66,7 @@ impl SpokenData<'_> {
 
 /// A body as it is spelled for a program: which of the two members it goes into, and its JSON.
 #[derive(Clone, Debug)]
-pub(crate) enum Spelled {
+pub(crate) enum DataJson {
     /// Neither.
     None,
     /// `data`.
@@ -75,7 +75,7 @@ pub(crate) enum Spelled {
     Bytes(String),
 }
 
-impl Spelled {
+impl DataJson {
     /// Spells a body. Bytes that are text are `data`, unless `as_bytes`.
     pub(crate) fn of(data: Data<'_>, as_bytes: bool) -> Self {
         match data {
@@ -123,7 +123,7 @@ mod tests {
         let data: Option<Box<RawValue>> =
             data.map(|json| serde_json::from_str(json).expect("JSON"));
         let data = data.as_deref();
-        SpokenData { data, bytes }.payload()
+        MessageDataJson { data, bytes }.payload()
     }
 
     #[test]
@@ -147,9 +147,11 @@ mod tests {
     #[test]
     fn what_is_spelled_is_read_as_what_it_was() {
         let spell = |data, as_bytes| {
-            let spelled = Spelled::of(data, as_bytes);
+            let spelled = DataJson::of(data, as_bytes);
             let (data, bytes) = (spelled.data(), spelled.bytes());
-            SpokenData { data, bytes }.payload().expect("well spelled")
+            MessageDataJson { data, bytes }
+                .payload()
+                .expect("well spelled")
         };
         for data in [
             Data::None,

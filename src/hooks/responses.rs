@@ -1,12 +1,11 @@
-//! What comes back from a backend, read whole before anything of it counts.
+//! Hook responses, which are validated completely before any part takes effect.
 //!
-//! An answer is JSON, held to the letter: a member that is not known, or a value that is not of
-//! its type, makes the whole of it nonsense, of which nothing is done. `null` is as good as a
-//! member that is not there, except where it is the answer. Nothing here acts, and nothing here
-//! knows how an answer came.
+//! A response is strict JSON. An unknown member or a value of the wrong type makes the whole
+//! response invalid, and nothing of it is done. `null` means the same as a missing member, except
+//! where it is a result. This module neither acts on responses nor knows how they arrive.
 
 use super::values::HookValues;
-use crate::codec::spoken::SpokenData;
+use crate::codec::message_json::MessageDataJson;
 use crate::dialect::{Dialect, Rejection};
 use crate::handler::Profile;
 use crate::vocabulary::close::may_close;
@@ -19,39 +18,41 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Joins, leaves and pushes in one answer, each; one of more is nonsense.
+/// Maximum joins in one response. A response with more is invalid.
 pub(crate) const JOINS_MAX: usize = 1_024;
+/// Maximum leaves in one response. A response with more is invalid.
 pub(crate) const LEAVES_MAX: usize = 1_024;
+/// Maximum pushes in one response. A response with more is invalid.
 pub(crate) const PUSHES_MAX: usize = 1_024;
 
-/// Bytes of a complaint: an answer is not to fill the log with itself.
-const COMPLAINT_BYTES_MAX: usize = 200;
+/// Maximum bytes of an error text: the text may quote the response, which must not fill the log.
+const ERROR_BYTES_MAX: usize = 200;
 
-/// What an answer may ask for.
+/// The limits that a response must respect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Of the name of a user, an event or a channel.
+    /// Maximum bytes of the name of a user, an event or a channel.
     pub(crate) name_bytes_max: usize,
-    /// Of what is kept with one session: its values as JSON, and the texts of its profile.
+    /// Maximum bytes kept with one session: its values as JSON, and the texts of its profile.
     pub(crate) values_bytes_max: usize,
-    /// Of channels that one session is on.
+    /// Maximum channels of one session.
     pub(crate) channels_max: usize,
-    /// The language of the session.
+    /// The dialect of the session.
     pub(crate) dialect: &'static dyn Dialect,
 }
 
-/// Why an answer is none.
+/// The reason a backend's response is invalid.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Nonsense(String);
+pub(crate) struct InvalidResponse(String);
 
-/// What a backend says about somebody who wants to connect.
+/// A backend's decision about an upgrade request.
 #[derive(Debug)]
-pub(crate) enum OpenAnswer {
+pub(crate) enum OpenResponse {
     Admit(Box<Admitted>),
-    Refuse(Rejection),
+    Reject(Rejection),
 }
 
-/// With what somebody is admitted.
+/// What a backend gives to a client that it admits.
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
     pub(crate) user: Option<Box<str>>,
@@ -61,20 +62,21 @@ pub(crate) struct Admitted {
     pub(crate) message: Option<Message>,
 }
 
-/// What a backend wants done about a message, in this order; the response comes behind the values.
+/// The actions that a backend requests for a message, in this order. The response follows the
+/// values.
 #[derive(Debug)]
 pub(crate) struct Actions {
     pub(crate) joins: Vec<Box<str>>,
     pub(crate) leaves: Vec<Box<str>>,
     pub(crate) pushes: Vec<Push>,
     pub(crate) values: Option<HookValues>,
-    /// `Ok(None)`: it was handled, and there is nothing to say.
+    /// The result of the call; `Ok(None)` sends no reply.
     pub(crate) response: Result<Option<Reply>, Failure>,
     pub(crate) close: Option<(u16, Box<str>)>,
 }
 
 impl Default for Actions {
-    /// Nothing is done, and nothing said.
+    /// Returns no actions and no reply.
     fn default() -> Self {
         Self {
             joins: Vec::new(),
@@ -87,7 +89,7 @@ impl Default for Actions {
     }
 }
 
-/// One message to somebody.
+/// One message to push.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) to: Target,
@@ -95,7 +97,7 @@ pub(crate) struct Push {
     pub(crate) except_sender: bool,
 }
 
-/// To whom a message is pushed.
+/// The audience of a pushed message.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Target {
     Channel(Box<str>),
@@ -104,9 +106,13 @@ pub(crate) enum Target {
     Everyone,
 }
 
-/// Reads the answer to `open`.
-pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenAnswer, Nonsense> {
-    let answer: SpokenOpen<'_> = read(json)?;
+/// Reads the response to `open`.
+///
+/// # Errors
+///
+/// [`InvalidResponse`] if it is not valid.
+pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenResponse, InvalidResponse> {
+    let answer: OpenJson<'_> = read(json)?;
     let admits = answer.user.is_some()
         || answer.profile.is_some()
         || answer.channels.is_some()
@@ -114,15 +120,19 @@ pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenAnswer, Nons
         || answer.message.is_some();
     let refuses = answer.status.is_some() || answer.body.is_some();
     match answer.admit {
-        true if refuses => nonsense("\"status\" and \"body\" are for who is not admitted"),
-        true => Ok(OpenAnswer::Admit(Box::new(answer.admitted(bounds)?))),
-        false if admits => nonsense("who is not admitted gets a \"status\" and a \"body\" only"),
+        true if refuses => {
+            invalid_response("\"status\" and \"body\" are for a client that is not admitted")
+        }
+        true => Ok(OpenResponse::Admit(Box::new(answer.admitted(bounds)?))),
+        false if admits => {
+            invalid_response("a client that is not admitted gets a \"status\" and a \"body\" only")
+        }
         false => {
             let status = answer.status.unwrap_or(403);
             if !(400..=599).contains(&status) {
-                return nonsense("\"status\" is not from 400 to 599");
+                return invalid_response("\"status\" is not from 400 to 599");
             }
-            Ok(OpenAnswer::Refuse(Rejection::new(
+            Ok(OpenResponse::Reject(Rejection::new(
                 status,
                 answer.body.unwrap_or_default(),
             )))
@@ -130,30 +140,42 @@ pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenAnswer, Nons
     }
 }
 
-/// Reads the answer to `authenticate`: the user, if there is one.
-pub(crate) fn read_user(json: &[u8], bounds: &Bounds) -> Result<Option<String>, Nonsense> {
-    let answer: SpokenUser = read(json)?;
+/// Reads the response to `authenticate`: the user; `None` if the token is invalid.
+///
+/// # Errors
+///
+/// [`InvalidResponse`] if it is not valid.
+pub(crate) fn read_user(json: &[u8], bounds: &Bounds) -> Result<Option<String>, InvalidResponse> {
+    let answer: UserJson = read(json)?;
     if let Some(user) = &answer.user {
         bounds.check_name("user", user)?;
     }
     Ok(answer.user)
 }
 
-/// Reads the answer to `join`, `publish` and `command`: whether it is allowed.
-pub(crate) fn read_allow(json: &[u8]) -> Result<bool, Nonsense> {
-    read(json).map(|answer: SpokenAllow| answer.allow)
+/// Reads the response to `join`, `publish` or `command`. `true` allows the action.
+///
+/// # Errors
+///
+/// [`InvalidResponse`] if it is not valid.
+pub(crate) fn read_allow(json: &[u8]) -> Result<bool, InvalidResponse> {
+    read(json).map(|answer: AllowJson| answer.allow)
 }
 
-/// Reads the answer to `message`.
-pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, Nonsense> {
-    let answer: SpokenMessage<'_> = read(json)?;
+/// Reads the response to `message`.
+///
+/// # Errors
+///
+/// [`InvalidResponse`] if it is not valid.
+pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, InvalidResponse> {
+    let answer: MessageResponseJson<'_> = read(json)?;
     let pushes = answer.push.unwrap_or_default();
     if pushes.len() > PUSHES_MAX {
-        return nonsense("\"push\" has too many elements");
+        return invalid_response("\"push\" has too many elements");
     }
     let pushes: Result<_, _> = pushes.into_iter().map(|push| push.0.read(bounds)).collect();
     let response = match (answer.reply, answer.failure) {
-        (Some(_), Some(_)) => return nonsense("has both \"reply\" and \"failure\""),
+        (Some(_), Some(_)) => return invalid_response("has both \"reply\" and \"failure\""),
         (Some(reply), None) => Ok(Some(reply.0.reply(bounds)?)),
         (None, Some(failure)) => Err(failure.0.failure()?),
         (None, None) => Ok(None),
@@ -168,14 +190,14 @@ pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, Nons
     })
 }
 
-/// A struct that is an object: serde by itself takes an array of the values of its members too.
+/// A struct that must be a JSON object: serde also accepts an array of its members' values.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?;
         if !json.get().starts_with('{') {
-            return Err(D::Error::custom("what should be an object is none"));
+            return Err(D::Error::custom("expected an object"));
         }
         serde_json::from_str(json.get())
             .map(Self)
@@ -185,59 +207,59 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenOpen<'a> {
+struct OpenJson<'a> {
     admit: bool,
     user: Option<String>,
-    profile: Option<Object<SpokenProfile>>,
+    profile: Option<Object<ProfileJson>>,
     channels: Option<Vec<String>>,
     #[serde(borrow)]
     values: Option<&'a RawValue>,
     #[serde(borrow)]
-    message: Option<Object<SpokenBody<'a>>>,
+    message: Option<Object<BodyJson<'a>>>,
     status: Option<u16>,
     body: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenProfile {
+struct ProfileJson {
     name: String,
     fields: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenUser {
-    /// It has to be there, even if it is null.
+struct UserJson {
+    /// Required, but may be `null`.
     #[serde(deserialize_with = "Option::deserialize")]
     user: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenAllow {
+struct AllowJson {
     allow: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenMessage<'a> {
+struct MessageResponseJson<'a> {
     #[serde(borrow)]
-    reply: Option<Object<SpokenBody<'a>>>,
+    reply: Option<Object<BodyJson<'a>>>,
     #[serde(borrow)]
-    failure: Option<Object<SpokenFailure<'a>>>,
+    failure: Option<Object<FailureJson<'a>>>,
     #[serde(borrow)]
-    push: Option<Vec<Object<SpokenPush<'a>>>>,
+    push: Option<Vec<Object<PushJson<'a>>>>,
     join: Option<Vec<String>>,
     leave: Option<Vec<String>>,
     #[serde(borrow)]
     values: Option<&'a RawValue>,
-    close: Option<Object<SpokenClose>>,
+    close: Option<Object<CloseJson>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenBody<'a> {
+struct BodyJson<'a> {
     event: Option<String>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
@@ -247,7 +269,7 @@ struct SpokenBody<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenFailure<'a> {
+struct FailureJson<'a> {
     status: i64,
     message: String,
     #[serde(borrow)]
@@ -256,7 +278,7 @@ struct SpokenFailure<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenPush<'a> {
+struct PushJson<'a> {
     channel: Option<String>,
     user: Option<String>,
     session: Option<String>,
@@ -271,13 +293,13 @@ struct SpokenPush<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpokenClose {
+struct CloseJson {
     code: u16,
     reason: Option<String>,
 }
 
-impl SpokenOpen<'_> {
-    fn admitted(self, bounds: &Bounds) -> Result<Admitted, Nonsense> {
+impl OpenJson<'_> {
+    fn admitted(self, bounds: &Bounds) -> Result<Admitted, InvalidResponse> {
         if let Some(user) = &self.user {
             bounds.check_name("user", user)?;
         }
@@ -287,14 +309,14 @@ impl SpokenOpen<'_> {
         });
         let profile = profile.unwrap_or_default();
         if profile.name.len() > bounds.name_bytes_max {
-            return nonsense("the name of \"profile\" is too long");
+            return invalid_response("the name of \"profile\" is too long");
         }
         let fields = profile.fields.iter();
         let profile_bytes = fields.map(|(name, value)| name.len() + value.len()).sum();
         let channels = bounds.channels("channels", self.channels, JOINS_MAX)?;
         let distinct: BTreeSet<&Box<str>> = channels.iter().collect();
         if distinct.len() > bounds.channels_max {
-            return nonsense("\"channels\" are more than a session may be on");
+            return invalid_response("\"channels\" has more channels than a session may be on");
         }
         Ok(Admitted {
             user: self.user.map(Into::into),
@@ -306,21 +328,21 @@ impl SpokenOpen<'_> {
     }
 }
 
-impl SpokenBody<'_> {
-    fn spoken(&self) -> SpokenData<'_> {
-        SpokenData {
+impl BodyJson<'_> {
+    fn spoken(&self) -> MessageDataJson<'_> {
+        MessageDataJson {
             data: self.data,
             bytes: self.bytes.as_deref(),
         }
     }
 
-    fn message(self, bounds: &Bounds) -> Result<Message, Nonsense> {
+    fn message(self, bounds: &Bounds) -> Result<Message, InvalidResponse> {
         let event = self.event.as_deref().unwrap_or_default();
         bounds.check_event(event)?;
         self.spoken().message(event).map_err(|bad| said(&bad))
     }
 
-    fn reply(self, bounds: &Bounds) -> Result<Reply, Nonsense> {
+    fn reply(self, bounds: &Bounds) -> Result<Reply, InvalidResponse> {
         if let Some(event) = &self.event {
             bounds.check_event(event)?;
         }
@@ -332,13 +354,13 @@ impl SpokenBody<'_> {
     }
 }
 
-impl SpokenFailure<'_> {
-    fn failure(self) -> Result<Failure, Nonsense> {
+impl FailureJson<'_> {
+    fn failure(self) -> Result<Failure, InvalidResponse> {
         if self.status == 0 {
-            return nonsense("the status 0 of \"failure\" is that of a success");
+            return invalid_response("\"failure\" has status 0, which means success");
         }
         let (data, bytes) = (self.data, None);
-        let data: OwnedData = SpokenData { data, bytes }
+        let data: OwnedData = MessageDataJson { data, bytes }
             .payload()
             .map_err(|bad| said(&bad))?;
         let mut failure = Failure::new(self.status, self.message);
@@ -347,8 +369,8 @@ impl SpokenFailure<'_> {
     }
 }
 
-impl SpokenPush<'_> {
-    fn read(self, bounds: &Bounds) -> Result<Push, Nonsense> {
+impl PushJson<'_> {
+    fn read(self, bounds: &Bounds) -> Result<Push, InvalidResponse> {
         let to = match (self.channel, self.user, self.session, self.everyone) {
             (Some(channel), None, None, None) => {
                 bounds.check_name("channel", &channel)?;
@@ -360,51 +382,57 @@ impl SpokenPush<'_> {
             }
             (None, None, Some(session), None) => match session.parse() {
                 Ok(id) => Target::Session(id),
-                Err(_) => return nonsense("a \"session\" is not the id of one"),
+                Err(_) => return invalid_response("a \"session\" is not a session id"),
             },
             (None, None, None, Some(true)) => Target::Everyone,
-            _ => return nonsense("a \"push\" is not to exactly one whom"),
+            _ => {
+                return invalid_response(
+                    "a \"push\" needs exactly one of channel, user, session and everyone",
+                );
+            }
         };
         let except_sender = self.except_sender.unwrap_or(false);
         if except_sender && matches!(to, Target::User(_) | Target::Session(_)) {
-            return nonsense("\"except_sender\" is for a channel or everyone");
+            return invalid_response("\"except_sender\" is only for a channel or everyone");
         }
         let (event, data, bytes) = (self.event, self.data, self.bytes);
-        let body = SpokenBody { event, data, bytes };
+        let body = BodyJson { event, data, bytes };
         Ok(Push {
             to,
-            // What is published to a channel names that one.
+            // A publication to a channel names that channel instead.
             message: body.message(bounds)?.on_own_channel(),
             except_sender,
         })
     }
 }
 
-impl SpokenClose {
-    fn read(self) -> Result<(u16, Box<str>), Nonsense> {
+impl CloseJson {
+    fn read(self) -> Result<(u16, Box<str>), InvalidResponse> {
         let reason = self.reason.unwrap_or_default();
         if !may_close(self.code, &reason) {
-            return nonsense("\"close\" has a code or a reason that may not be sent");
+            return invalid_response("\"close\" has a code or a reason that may not be sent");
         }
         Ok((self.code, reason.into()))
     }
 }
 
 impl Bounds {
-    fn check_name(&self, what: &str, name: &str) -> Result<(), Nonsense> {
+    fn check_name(&self, what: &str, name: &str) -> Result<(), InvalidResponse> {
         match name.len() {
-            0 => Err(Nonsense(format!("a {what} is empty"))),
-            len if len > self.name_bytes_max => Err(Nonsense(format!("a {what} is too long"))),
+            0 => Err(InvalidResponse(format!("a {what} is empty"))),
+            len if len > self.name_bytes_max => {
+                Err(InvalidResponse(format!("a {what} is too long")))
+            }
             _ => Ok(()),
         }
     }
 
-    fn check_event(&self, event: &str) -> Result<(), Nonsense> {
+    fn check_event(&self, event: &str) -> Result<(), InvalidResponse> {
         if event.len() > self.name_bytes_max {
-            return nonsense("an event is too long");
+            return invalid_response("an event is too long");
         }
         let checked = self.dialect.check_event(event);
-        checked.map_err(|why| Nonsense(format!("an event is none: {why}")))
+        checked.map_err(|why| InvalidResponse(format!("an event is invalid: {why}")))
     }
 
     fn channels(
@@ -412,10 +440,10 @@ impl Bounds {
         member: &str,
         names: Option<Vec<String>>,
         count_max: usize,
-    ) -> Result<Vec<Box<str>>, Nonsense> {
+    ) -> Result<Vec<Box<str>>, InvalidResponse> {
         let names = names.unwrap_or_default();
         if names.len() > count_max {
-            return Err(Nonsense(format!("{member:?} has too many elements")));
+            return Err(InvalidResponse(format!("{member:?} has too many elements")));
         }
         for name in &names {
             self.check_name("channel", name)?;
@@ -423,43 +451,45 @@ impl Bounds {
         Ok(names.into_iter().map(Into::into).collect())
     }
 
-    /// Values, beside which so many bytes are kept.
+    /// Reads values. `bytes` are kept besides them and count towards the same limit.
     fn values(
         &self,
         json: Option<&RawValue>,
         bytes: usize,
-    ) -> Result<Option<HookValues>, Nonsense> {
+    ) -> Result<Option<HookValues>, InvalidResponse> {
         let len = json.map_or(0, |json| json.get().len());
         if bytes.saturating_add(len) > self.values_bytes_max {
-            return nonsense("more is to be kept than values_bytes_max");
+            return invalid_response("the values and the profile exceed values_bytes_max");
         }
         match json {
-            Some(json) if !json.get().starts_with('{') => nonsense("\"values\" is no object"),
+            Some(json) if !json.get().starts_with('{') => {
+                invalid_response("\"values\" is not an object")
+            }
             json => Ok(json.map(HookValues::new)),
         }
     }
 }
 
-impl Nonsense {
-    /// The complaint.
+impl InvalidResponse {
+    /// Returns the error text.
     pub(crate) fn into_text(self) -> String {
         self.0
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Nonsense> {
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, InvalidResponse> {
     match serde_json::from_slice(json) {
         Ok(Object(answer)) => Ok(answer),
         Err(error) => Err(said(&error)),
     }
 }
 
-fn nonsense<T>(why: &str) -> Result<T, Nonsense> {
-    Err(Nonsense(why.to_owned()))
+fn invalid_response<T>(why: &str) -> Result<T, InvalidResponse> {
+    Err(InvalidResponse(why.to_owned()))
 }
 
-fn said(why: &impl fmt::Display) -> Nonsense {
+fn said(why: &impl fmt::Display) -> InvalidResponse {
     let mut text = why.to_string();
-    text.truncate(text.floor_char_boundary(COMPLAINT_BYTES_MAX));
-    Nonsense(text)
+    text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
+    InvalidResponse(text)
 }

@@ -1,8 +1,8 @@
-//! What a backend may answer: the good as it was meant, everything else as nonsense and no more.
+//! Hook responses: valid ones are read, all others are invalid as a whole.
 
 use crate::dialect::{Dialect, easyws, edk, wsrv};
-use crate::hooks::answers::{
-    Actions, Admitted, Bounds, JOINS_MAX, LEAVES_MAX, OpenAnswer, PUSHES_MAX, Target, read_allow,
+use crate::hooks::responses::{
+    Actions, Admitted, Bounds, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX, Target, read_allow,
     read_message, read_open, read_user,
 };
 use crate::vocabulary::content::{Data, Failure, Reply};
@@ -21,14 +21,14 @@ const ID: &str = "6e4c0cf4-9a5e-4b0c-8a51-0a3a2c7e9d10";
 
 fn admitted(json: &str) -> Admitted {
     match read_open(json.as_bytes(), &BOUNDS) {
-        Ok(OpenAnswer::Admit(admitted)) => *admitted,
+        Ok(OpenResponse::Admit(admitted)) => *admitted,
         other => panic!("{json}: {other:?}"),
     }
 }
 
-fn refused(json: &str) -> (u16, String) {
+fn rejected(json: &str) -> (u16, String) {
     match read_open(json.as_bytes(), &BOUNDS) {
-        Ok(OpenAnswer::Refuse(rejection)) => (rejection.status, rejection.body.into_owned()),
+        Ok(OpenResponse::Reject(rejection)) => (rejection.status, rejection.body.into_owned()),
         other => panic!("{json}: {other:?}"),
     }
 }
@@ -37,16 +37,16 @@ fn actions(json: &str) -> Actions {
     read_message(json.as_bytes(), &BOUNDS).unwrap_or_else(|error| panic!("{json}: {error:?}"))
 }
 
-/// Expects nonsense whose complaint has these words.
+/// Expects an invalid response whose error text contains these words.
 #[track_caller]
-fn expect_nonsense<T: Debug>(
-    read: impl Fn(&[u8], &Bounds) -> Result<T, crate::hooks::answers::Nonsense>,
+fn expect_invalid<T: Debug>(
+    read: impl Fn(&[u8], &Bounds) -> Result<T, crate::hooks::responses::InvalidResponse>,
     cases: &[(&str, &str)],
 ) {
     for (json, words) in cases {
         match read(json.as_bytes(), &BOUNDS) {
-            Err(nonsense) => {
-                let text = nonsense.into_text();
+            Err(invalid) => {
+                let text = invalid.into_text();
                 assert!(text.contains(words), "{json}: {text}");
                 assert!(text.len() <= 200, "{json}: {text}");
             }
@@ -56,7 +56,7 @@ fn expect_nonsense<T: Debug>(
 }
 
 #[test]
-fn who_is_admitted_gets_what_the_backend_says() {
+fn an_admission_is_read() {
     let bare = admitted(r#"{"admit": true}"#);
     assert_eq!((bare.user, bare.channels.len()), (None, 0));
     assert!(bare.values.is_none() && bare.message.is_none());
@@ -83,16 +83,16 @@ fn who_is_admitted_gets_what_the_backend_says() {
 }
 
 #[test]
-fn who_is_not_admitted_gets_a_status_and_a_body() {
-    assert_eq!(refused(r#"{"admit":false}"#), (403, String::new()));
+fn a_rejection_has_a_status_and_a_body() {
+    assert_eq!(rejected(r#"{"admit":false}"#), (403, String::new()));
     let json = r#"{"admit":false,"status":599,"body":"full\n"}"#;
-    assert_eq!(refused(json), (599, "full\n".to_owned()));
-    assert_eq!(refused(r#"{"admit":false,"status":400}"#).0, 400);
+    assert_eq!(rejected(json), (599, "full\n".to_owned()));
+    assert_eq!(rejected(r#"{"admit":false,"status":400}"#).0, 400);
 }
 
 #[test]
-fn an_admission_with_one_wrong_member_is_nonsense() {
-    expect_nonsense(
+fn an_admission_with_one_wrong_member_is_invalid() {
+    expect_invalid(
         read_open,
         &[
             ("", "EOF"),
@@ -138,8 +138,8 @@ fn an_admission_with_one_wrong_member_is_nonsense() {
                 r#"{"admit":true,"channels":["a","b","c","d"]}"#,
                 "may be on",
             ),
-            (r#"{"admit":true,"values":[]}"#, "no object"),
-            (r#"{"admit":true,"values":"{}"}"#, "no object"),
+            (r#"{"admit":true,"values":[]}"#, "not an object"),
+            (r#"{"admit":true,"values":"{}"}"#, "not an object"),
             (
                 r#"{"admit":true,"values":{"a":"123456789012345678901234567"}}"#,
                 "values_bytes_max",
@@ -155,13 +155,13 @@ fn an_admission_with_one_wrong_member_is_nonsense() {
         ],
     );
     let long = format!(r#"{{"admit":true,"{}":1}}"#, "x".repeat(10_000));
-    expect_nonsense(read_open, &[(&long, "unknown field")]);
+    expect_invalid(read_open, &[(&long, "unknown field")]);
     assert!(read_open(b"{\"admit\":true,\"user\":\"\xff\"}", &BOUNDS).is_err());
 }
 
 #[test]
-fn a_refusal_with_one_wrong_member_is_nonsense() {
-    expect_nonsense(
+fn a_rejection_with_one_wrong_member_is_invalid() {
+    expect_invalid(
         read_open,
         &[
             (r#"{"admit":false,"status":200}"#, "400 to 599"),
@@ -175,22 +175,22 @@ fn a_refusal_with_one_wrong_member_is_nonsense() {
 }
 
 #[test]
-fn what_is_kept_is_bounded_with_the_profile() {
+fn kept_values_and_profile_are_limited_together() {
     let json = |fill: usize| {
         let value = "x".repeat(fill);
         let profile = format!(r#"{{"name":"a","fields":{{"k":"{value}"}}}}"#);
         format!(r#"{{"admit":true,"values":{{"n":1}},"profile":{profile}}}"#)
     };
     admitted(&json(24)); // and seven of the values, and one of the name
-    expect_nonsense(read_open, &[(&json(25), "values_bytes_max")]);
+    expect_invalid(read_open, &[(&json(25), "values_bytes_max")]);
 }
 
 #[test]
-fn a_token_names_a_user_or_nobody() {
+fn a_token_names_a_user_or_none() {
     let read = |json: &str| read_user(json.as_bytes(), &BOUNDS);
     assert_eq!(read(r#"{"user":"ada"}"#), Ok(Some("ada".to_owned())));
     assert_eq!(read(r#"{"user":null}"#), Ok(None));
-    expect_nonsense(
+    expect_invalid(
         read_user,
         &[
             ("{}", "user"),
@@ -207,18 +207,18 @@ fn only_true_allows() {
     assert_eq!(read_allow(br#"{"allow":true}"#), Ok(true));
     assert_eq!(read_allow(br#"{"allow":false}"#), Ok(false));
     let read = |json: &[u8], _: &Bounds| read_allow(json);
-    let nonsense = [
+    let invalid = [
         ("{}", "allow"),
         ("true", "object"),
         ("[true]", "object"),
         (r#"{"allow":1}"#, "boolean"),
         (r#"{"allow":true,"x":1}"#, "unknown"),
     ];
-    expect_nonsense(read, &nonsense);
+    expect_invalid(read, &invalid);
 }
 
 #[test]
-fn everything_that_a_message_may_lead_to_is_read() {
+fn all_actions_of_a_message_are_read() {
     let nothing = actions("{}");
     assert_eq!(nothing.response, Ok(None));
     assert!(nothing.joins.is_empty() && nothing.leaves.is_empty() && nothing.pushes.is_empty());
@@ -283,10 +283,10 @@ fn everything_that_a_message_may_lead_to_is_read() {
 }
 
 #[test]
-fn an_answer_to_a_message_with_one_wrong_member_is_nonsense() {
+fn a_message_response_with_one_wrong_member_is_invalid() {
     let reason = "x".repeat(124);
     let reason = format!(r#"{{"close":{{"code":1000,"reason":"{reason}"}}}}"#);
-    expect_nonsense(
+    expect_invalid(
         read_message,
         &[
             ("[{}]", "object"),
@@ -338,7 +338,7 @@ fn an_answer_to_a_message_with_one_wrong_member_is_nonsense() {
             (r#"{"join":["a",""]}"#, "empty"),
             (r#"{"join":[1]}"#, "string"),
             (r#"{"leave":["12345678901234567"]}"#, "too long"),
-            (r#"{"values":7}"#, "no object"),
+            (r#"{"values":7}"#, "not an object"),
             (
                 r#"{"values":{"a":"123456789012345678901234567"}}"#,
                 "values_bytes_max",
@@ -354,7 +354,7 @@ fn an_answer_to_a_message_with_one_wrong_member_is_nonsense() {
 }
 
 #[test]
-fn a_language_says_which_events_it_has_words_for() {
+fn events_must_be_valid_in_the_dialect() {
     let read = |dialect: &'static dyn Dialect, json: &str| {
         let bounds = Bounds { dialect, ..BOUNDS };
         read_message(json.as_bytes(), &bounds).is_ok()
@@ -370,7 +370,7 @@ fn a_language_says_which_events_it_has_words_for() {
 }
 
 #[test]
-fn an_answer_may_ask_for_so_much_and_no_more() {
+fn the_number_of_actions_is_limited() {
     let many = |member: &str, element: &str, count: usize| {
         let elements = vec![element; count].join(",");
         let json = format!(r#"{{"{member}":[{elements}]}}"#);
@@ -387,18 +387,18 @@ fn an_answer_may_ask_for_so_much_and_no_more() {
 }
 
 #[test]
-fn deep_answers_do_not_exhaust_the_stack() {
+fn deep_responses_do_not_exhaust_the_stack() {
     let deep = "[".repeat(200_000);
     let closed = "]".repeat(200_000);
     let json = format!(r#"{{"reply":{{"data":{deep}{closed}}}}}"#);
     assert!(
         read_message(json.as_bytes(), &BOUNDS).is_ok(),
-        "handed on to the letter"
+        "passed on unchanged"
     );
     assert!(read_message(deep.as_bytes(), &BOUNDS).is_err());
 }
 
-/// Whatever comes, it is read or it is nonsense; what is read is within its bounds.
+/// Any input is either read or invalid, and a response that is read is within its limits.
 #[test]
 fn reading_is_total() {
     let seeds: &[&[u8]] = &[
@@ -422,7 +422,7 @@ fn reading_is_total() {
                 _ => bytes.insert(at, *prng.pick(br#"{}[]":,\0e"#.iter()).expect("some")),
             }
         }
-        if let Ok(OpenAnswer::Admit(admitted)) = read_open(&bytes, &BOUNDS) {
+        if let Ok(OpenResponse::Admit(admitted)) = read_open(&bytes, &BOUNDS) {
             assert!(
                 admitted
                     .channels

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// A status and a JSON document, and what the head says beside them.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct ApiAnswer {
+pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     /// JSON, or nothing.
     pub(crate) body: Bytes,
@@ -17,7 +17,7 @@ pub(crate) struct ApiAnswer {
     pub(super) is_open: bool,
 }
 
-impl ApiAnswer {
+impl ApiResponse {
     /// A status with a document.
     pub(super) fn new(status: u16, document: &impl Serialize) -> Self {
         let json = serde_json::to_vec(document);

@@ -1,9 +1,9 @@
 //! The registry of one shard: all registered functions and channel rules, and the chain of a call.
 
 use super::HttpService;
+use super::access_rules::AccessRules;
 use super::admission::{Admission, RequestHead, Upgrade};
 use super::chain::{Chain, HandlerFn, MiddlewareFn, Registered};
-use super::permissions::Gates;
 use super::session::{Session, SessionState};
 use super::setup::SetupError;
 use super::task::{Label, LocalFuture};
@@ -16,11 +16,11 @@ use std::rc::Rc;
 
 /// All functions and channel rules registered on one shard.
 #[derive(derive_more::Debug, Default)]
-#[debug("Program {{ registered: {:?}, .. }}", self.labels.len())]
-pub(crate) struct Program {
-    pub(crate) routes: Vec<RouteProgram>,
+#[debug("Registry {{ registered: {:?}, .. }}", self.labels.len())]
+pub(crate) struct Registry {
+    pub(crate) routes: Vec<RouteRegistry>,
     /// The access rules of channels, indexed by namespace.
-    pub(super) namespaces: Vec<Gates>,
+    pub(super) namespaces: Vec<AccessRules>,
     pub(crate) http: Option<(Rc<HttpService>, Label)>,
     pub(crate) labels: Vec<Box<str>>,
 }
@@ -36,7 +36,7 @@ pub(crate) type SessionHandler = DropGuarded<Rc<HandlerFn>>;
 
 /// The functions and channel rules registered for one route.
 #[derive(Default)]
-pub(crate) struct RouteProgram {
+pub(crate) struct RouteRegistry {
     pub(crate) matcher: Option<Registered<HeadFn>>,
     pub(crate) origin: Option<Registered<HeadFn>>,
     pub(crate) authorize_push: Option<Registered<HeadFn>>,
@@ -51,17 +51,17 @@ pub(crate) struct RouteProgram {
     pub(crate) on_open: Vec<Registered<SessionFn>>,
     pub(crate) on_close: Vec<Registered<SessionFn>>,
     /// The access rules declared on this route; moved to the namespace when setup ends.
-    pub(super) gates: Gates,
+    pub(super) access_rules: AccessRules,
 }
 
-impl Program {
+impl Registry {
     /// Creates a registry without functions for `routes_count` routes.
     pub(crate) fn empty(routes_count: usize) -> Self {
-        let mut program = Self::default();
-        program
+        let mut registry = Self::default();
+        registry
             .routes
-            .resize_with(routes_count, RouteProgram::default);
-        program
+            .resize_with(routes_count, RouteRegistry::default);
+        registry
     }
 }
 
@@ -73,9 +73,9 @@ pub(crate) struct CallChain {
     pub(crate) label: Label,
 }
 
-impl Program {
+impl Registry {
     /// Returns the registered functions of a session's route.
-    pub(crate) fn route_of(&self, state: &SessionState) -> &RouteProgram {
+    pub(crate) fn route_of(&self, state: &SessionState) -> &RouteRegistry {
         &self.routes[state.route.index()]
     }
 
@@ -111,48 +111,48 @@ impl Program {
     /// # Errors
     ///
     /// A [`SetupError`] if two routes of one namespace declare the same channel or pattern.
-    pub(crate) fn settle(&mut self, settings: &mut ShardSettings) -> Result<(), SetupError> {
+    pub(crate) fn apply_to(&mut self, settings: &mut ShardSettings) -> Result<(), SetupError> {
         self.namespaces
-            .resize_with(settings.namespaces.len(), Gates::default);
-        for (program, route) in self.routes.iter_mut().zip(&mut settings.routes) {
-            route.handles_calls = program.handles_calls();
-            if program.authenticate.is_some() {
+            .resize_with(settings.namespaces.len(), AccessRules::default);
+        for (registry, route) in self.routes.iter_mut().zip(&mut settings.routes) {
+            route.handles_calls = registry.handles_calls();
+            if registry.authenticate.is_some() {
                 route.tokens = TokenRule::AskHost;
             }
             let namespace = usize::from(route.namespace);
-            let (rules, gates) = (
+            let (rules, access_rules) = (
                 &mut settings.namespaces[namespace],
                 &mut self.namespaces[namespace],
             );
-            for (pattern, gate) in program.gates.joins.iter() {
-                if rules.declare(pattern.clone(), gate.rule()).is_err() {
+            for (pattern, rule) in registry.access_rules.joins.iter() {
+                if rules.declare(pattern.clone(), rule.rule()).is_err() {
                     return Err(SetupError(format!(
                         "channel {pattern} already exists in a namespace that two routes share"
                     )));
                 }
             }
-            let Gates { joins, publishers } = std::mem::take(&mut program.gates);
-            for (pattern, gate) in joins.into_declared() {
-                discard(gates.joins.declare(pattern, gate));
+            let AccessRules { joins, publishers } = std::mem::take(&mut registry.access_rules);
+            for (pattern, rule) in joins.into_declared() {
+                discard(access_rules.joins.declare(pattern, rule));
             }
-            for (pattern, gate) in publishers.into_declared() {
+            for (pattern, rule) in publishers.into_declared() {
                 // If two routes of a namespace declare the same publishers, the first rule wins.
-                discard(gates.publishers.declare(pattern, gate));
+                discard(access_rules.publishers.declare(pattern, rule));
             }
         }
         // A validator may see the sessions of any route of its namespace, so all of them are kept.
         let namespaces = &settings.namespaces;
-        for (program, route) in self.routes.iter().zip(&mut settings.routes) {
+        for (registry, route) in self.routes.iter().zip(&mut settings.routes) {
             let is_judged = namespaces[usize::from(route.namespace)]
                 .iter()
                 .any(|(_, rule)| *rule == ChannelRule::AskHost);
-            route.observes_ends = !route.is_tap && (program.keeps_sessions() || is_judged);
+            route.observes_ends = !route.is_tap && (registry.keeps_sessions() || is_judged);
         }
         Ok(())
     }
 }
 
-impl RouteProgram {
+impl RouteRegistry {
     fn discard(self) {
         discard(self.matcher);
         discard(self.origin);
@@ -165,7 +165,7 @@ impl RouteProgram {
         self.on_message.into_iter().for_each(discard);
         self.on_open.into_iter().for_each(discard);
         self.on_close.into_iter().for_each(discard);
-        self.gates.discard();
+        self.access_rules.discard();
     }
 
     /// Returns whether any registered function needs this route's calls.
@@ -183,7 +183,7 @@ impl RouteProgram {
     }
 }
 
-impl Drop for Program {
+impl Drop for Registry {
     /// Drops each function separately and catches panics of an embedder's destructors. The panic
     /// hook has reported them.
     fn drop(&mut self) {
@@ -192,7 +192,7 @@ impl Drop for Program {
         }
         std::mem::take(&mut self.namespaces)
             .into_iter()
-            .for_each(Gates::discard);
+            .for_each(AccessRules::discard);
         discard(self.http.take());
     }
 }

@@ -1,4 +1,4 @@
-//! What is posted to a backend: one JSON object for each hook.
+//! Hook requests: the JSON object that is posted to a backend for each hook.
 //!
 //! ```text
 //!   {"hook": "message", "id": "6e4c...", "route": "/wsrv", "dialect": "wsrv",
@@ -7,11 +7,11 @@
 //!    "command": "chat", "request_id": "a1", "channel": "", "data": {"text": "hi"}}
 //! ```
 //!
-//! `user` and `token` are null where there is none; of `data` and `bytes` there is one, or none.
-//! Nothing here knows how it is posted or what is made of the answer.
+//! `user` and `token` are null if there is none. At most one of `data` and `bytes` is present. This
+//! module neither sends requests nor reads responses.
 
 use super::values::HookValues;
-use crate::codec::spoken::Spelled;
+use crate::codec::message_json::DataJson;
 use crate::handler::{Context, RouteHandle, Session, Upgrade};
 use crate::vocabulary::content::Data;
 use crate::vocabulary::public_id::PublicId;
@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What a backend is asked, or told.
+/// A kind of hook.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Hook {
     Open,
@@ -34,7 +34,7 @@ pub(crate) enum Hook {
 }
 
 impl Hook {
-    /// Each kind, at the index that is its discriminant.
+    /// All kinds, each at the index that is its discriminant.
     pub(crate) const ALL: [Self; 7] = [
         Self::Open,
         Self::Authenticate,
@@ -45,7 +45,7 @@ impl Hook {
         Self::Close,
     ];
 
-    /// How it is spelled, also in the header `Campanile-Hook`.
+    /// Returns the kind's name, which is also the value of the header `Campanile-Hook`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -58,8 +58,8 @@ impl Hook {
         }
     }
 
-    /// Whether it may be asked again although the backend may have read it: it asks or tells, and
-    /// has nothing done.
+    /// Returns whether the hook may be sent again although the backend may have received it: such a
+    /// hook requests a decision or reports an event, and has no side effects at the backend.
     pub(crate) fn is_safe_to_repeat(self) -> bool {
         match self {
             Self::Message => false,
@@ -73,30 +73,30 @@ impl Hook {
     }
 }
 
-/// Who wants to do something that a backend has to allow.
+/// The client whose action a backend has to allow.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Asker<'a> {
+pub(crate) enum Requester<'a> {
     /// A session.
     Session(&'a Session),
-    /// A client whose upgrade is being judged.
+    /// A client whose upgrade request is not admitted yet.
     Connecting {
         user: Option<&'a str>,
         token: Option<&'a str>,
     },
 }
 
-/// What it is that somebody wants to do.
+/// An action that a backend has to allow.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Question<'a> {
-    /// Join this channel.
+pub(crate) enum AccessRequest<'a> {
+    /// Joining this channel.
     Join(&'a str),
-    /// Publish to this channel.
+    /// Publishing to this channel.
     Publish(&'a str),
-    /// Give this command.
+    /// Sending this command.
     Command(&'a str),
 }
 
-impl Question<'_> {
+impl AccessRequest<'_> {
     pub(crate) fn hook(self) -> Hook {
         match self {
             Self::Join(_) => Hook::Join,
@@ -106,7 +106,7 @@ impl Question<'_> {
     }
 }
 
-/// The body of `open`. The user is the one whom the config has found already.
+/// Returns the body of an `open` request. `user` is the user that the config's rules have found.
 pub(crate) fn open(
     id: PublicId,
     upgrade: &Upgrade,
@@ -116,12 +116,12 @@ pub(crate) fn open(
 ) -> Vec<u8> {
     let (head, route) = (upgrade.head(), upgrade.route());
     let parameters = upgrade.parameters.iter();
-    encode(&OpenAsk {
+    encode(&OpenRequestJson {
         hook: Hook::Open,
         id,
         route: route.path(),
         dialect: route.dialect().name(),
-        request: RequestAsk {
+        request: UpgradeRequestJson {
             method: head.method(),
             path: head.path(),
             query: head.query(),
@@ -135,9 +135,9 @@ pub(crate) fn open(
     })
 }
 
-/// The body of `authenticate`.
+/// Returns the body of an `authenticate` request.
 pub(crate) fn authenticate(id: PublicId, route: &RouteHandle, token: &str) -> Vec<u8> {
-    encode(&AuthenticateAsk {
+    encode(&AuthenticateRequestJson {
         hook: Hook::Authenticate,
         id,
         route: route.path(),
@@ -146,7 +146,7 @@ pub(crate) fn authenticate(id: PublicId, route: &RouteHandle, token: &str) -> Ve
     })
 }
 
-/// The body of `message`.
+/// Returns the body of a `message` request.
 pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
     let habits = cx.route().dialect().spec();
     let data = match cx.data() {
@@ -154,13 +154,13 @@ pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
         Some(json) if habits.json_data => Data::Json(json),
         Some(bytes) => Data::Bytes(bytes),
     };
-    let spelled = Spelled::of(data, habits.binary_data);
-    encode(&MessageAsk {
+    let spelled = DataJson::of(data, habits.binary_data);
+    encode(&MessageRequestJson {
         hook: Hook::Message,
         id,
         route: cx.route().path(),
         dialect: cx.route().dialect().name(),
-        session: SessionAsk::of(cx.session()),
+        session: SessionJson::of(cx.session()),
         command: cx.command(),
         request_id: cx.request_id(),
         channel: cx.channel(),
@@ -169,26 +169,26 @@ pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
     })
 }
 
-/// The body of `join`, `publish` and `command`.
+/// Returns the body of a `join`, `publish` or `command` request.
 pub(crate) fn question(
     id: PublicId,
     route: &RouteHandle,
-    asker: Asker<'_>,
-    question: Question<'_>,
+    asker: Requester<'_>,
+    question: AccessRequest<'_>,
 ) -> Vec<u8> {
     let (session, user, token) = match asker {
-        Asker::Session(session) => (
-            Some(SessionAsk::of(session)),
+        Requester::Session(session) => (
+            Some(SessionJson::of(session)),
             session.user(),
             session.token(),
         ),
-        Asker::Connecting { user, token } => (None, user, token),
+        Requester::Connecting { user, token } => (None, user, token),
     };
     let (channel, command) = match question {
-        Question::Join(channel) | Question::Publish(channel) => (Some(channel), None),
-        Question::Command(command) => (None, Some(command)),
+        AccessRequest::Join(channel) | AccessRequest::Publish(channel) => (Some(channel), None),
+        AccessRequest::Command(command) => (None, Some(command)),
     };
-    encode(&QuestionAsk {
+    encode(&AccessRequestJson {
         hook: question.hook(),
         id,
         route: route.path(),
@@ -201,25 +201,25 @@ pub(crate) fn question(
     })
 }
 
-/// The body of `close`.
+/// Returns the body of a `close` request.
 pub(crate) fn close(id: PublicId, session: &Session) -> Vec<u8> {
-    encode(&CloseAsk {
+    encode(&CloseRequestJson {
         hook: Hook::Close,
         id,
         route: session.route().path(),
         dialect: session.route().dialect().name(),
-        session: SessionAsk::of(session),
+        session: SessionJson::of(session),
     })
 }
 
 #[derive(Serialize)]
-struct OpenAsk<'a> {
+struct OpenRequestJson<'a> {
     hook: Hook,
     #[serde(serialize_with = "as_text")]
     id: PublicId,
     route: &'a str,
     dialect: &'a str,
-    request: RequestAsk<'a>,
+    request: UpgradeRequestJson<'a>,
     token: Option<&'a str>,
     user: Option<&'a str>,
     claims: Option<&'a serde_json::Map<String, serde_json::Value>>,
@@ -227,7 +227,7 @@ struct OpenAsk<'a> {
 }
 
 #[derive(Serialize)]
-struct RequestAsk<'a> {
+struct UpgradeRequestJson<'a> {
     method: &'a str,
     path: &'a str,
     query: Option<&'a str>,
@@ -236,7 +236,7 @@ struct RequestAsk<'a> {
 }
 
 #[derive(Serialize)]
-struct AuthenticateAsk<'a> {
+struct AuthenticateRequestJson<'a> {
     hook: Hook,
     #[serde(serialize_with = "as_text")]
     id: PublicId,
@@ -246,13 +246,13 @@ struct AuthenticateAsk<'a> {
 }
 
 #[derive(Serialize)]
-struct MessageAsk<'a> {
+struct MessageRequestJson<'a> {
     hook: Hook,
     #[serde(serialize_with = "as_text")]
     id: PublicId,
     route: &'a str,
     dialect: &'a str,
-    session: SessionAsk<'a>,
+    session: SessionJson<'a>,
     command: &'a str,
     request_id: &'a str,
     channel: &'a str,
@@ -263,13 +263,13 @@ struct MessageAsk<'a> {
 }
 
 #[derive(Serialize)]
-struct QuestionAsk<'a> {
+struct AccessRequestJson<'a> {
     hook: Hook,
     #[serde(serialize_with = "as_text")]
     id: PublicId,
     route: &'a str,
     dialect: &'a str,
-    session: Option<SessionAsk<'a>>,
+    session: Option<SessionJson<'a>>,
     user: Option<&'a str>,
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,18 +279,18 @@ struct QuestionAsk<'a> {
 }
 
 #[derive(Serialize)]
-struct CloseAsk<'a> {
+struct CloseRequestJson<'a> {
     hook: Hook,
     #[serde(serialize_with = "as_text")]
     id: PublicId,
     route: &'a str,
     dialect: &'a str,
-    session: SessionAsk<'a>,
+    session: SessionJson<'a>,
 }
 
-/// A session, as a backend is told of it.
+/// The JSON form of a session.
 #[derive(Serialize)]
-struct SessionAsk<'a> {
+struct SessionJson<'a> {
     #[serde(serialize_with = "as_text")]
     id: PublicId,
     number: u64,
@@ -300,7 +300,7 @@ struct SessionAsk<'a> {
     values: HookValues,
 }
 
-impl<'a> SessionAsk<'a> {
+impl<'a> SessionJson<'a> {
     fn of(session: &'a Session) -> Self {
         let profile = session.profile();
         Self {
@@ -324,12 +324,12 @@ fn as_text<S: Serializer>(id: &PublicId, serializer: S) -> Result<S::Ok, S::Erro
     serializer.collect_str(id)
 }
 
-fn encode(ask: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(ask).expect("its keys are strings, and nothing in it fails")
+fn encode(request: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(request).expect("all keys are strings, and no value fails to serialize")
 }
 
-/// The headers of a request that mean something to who is not its next hop, by their names in lower
-/// case. Those that a client names in `Connection` stay: it is not to hide what a proxy has added.
+/// Returns the end-to-end headers of a request, by name in lower case. Headers that the client
+/// names in `Connection` are kept: otherwise a client could hide a header that a proxy has added.
 fn headers(headers: &HeaderMap) -> BTreeMap<&str, Vec<Cow<'_, str>>> {
     let mut texts: BTreeMap<&str, Vec<Cow<'_, str>>> = BTreeMap::new();
     for (name, value) in headers {
@@ -341,7 +341,7 @@ fn headers(headers: &HeaderMap) -> BTreeMap<&str, Vec<Cow<'_, str>>> {
     texts
 }
 
-/// What RFC 9110 7.6.1 keeps from going further, and what only the handshake is about.
+/// The hop-by-hop headers of RFC 9110 7.6.1, and the headers of the WebSocket handshake.
 const HOP_BY_HOP: &[&str] = &[
     "connection",
     "keep-alive",

@@ -3,7 +3,7 @@
 
 use super::admission::Joining;
 use super::chain::Registered;
-use super::program::Program;
+use super::registry::Registry;
 use super::task::LocalFuture;
 use crate::runtime::panic::discard;
 use crate::shard::settings::{ChannelRule, MayJoin, RouteSettings, ShardSettings};
@@ -14,13 +14,13 @@ use crate::vocabulary::content::{Denial, Failure};
 pub(crate) type ValidateFn = dyn Fn(Joining) -> LocalFuture<Result<(), Failure>>;
 
 /// The rule for joining or publishing to a channel.
-pub(super) enum Gate {
+pub(super) enum AccessRule {
     /// Any client.
     Open,
     /// No client. Only the embedder's code and the server API.
     Closed,
     /// Clients that the validator allows.
-    Ask(Registered<ValidateFn>),
+    Validator(Registered<ValidateFn>),
 }
 
 /// The decision about a client's join or publication.
@@ -28,41 +28,41 @@ pub(crate) enum Permission {
     Granted,
     Denied(Denial),
     /// The validator has to decide.
-    Judged(Registered<ValidateFn>),
+    Validate(Registered<ValidateFn>),
 }
 
 /// The declared access rules of channels, of one route or one namespace.
 #[derive(Default)]
-pub(super) struct Gates {
+pub(super) struct AccessRules {
     /// Rules for joining.
-    pub(super) joins: ChannelRules<Gate>,
+    pub(super) joins: ChannelRules<AccessRule>,
     /// Rules for publishing. On a channel without a rule, every member may publish.
-    pub(super) publishers: ChannelRules<Gate>,
+    pub(super) publishers: ChannelRules<AccessRule>,
 }
 
-impl Gate {
+impl AccessRule {
     /// Returns the rule in the form that the shard uses.
     pub(super) fn rule(&self) -> ChannelRule {
         match self {
             Self::Open => ChannelRule::Open,
             Self::Closed => ChannelRule::Closed,
-            Self::Ask(_) => ChannelRule::AskHost,
+            Self::Validator(_) => ChannelRule::AskHost,
         }
     }
 }
 
-impl Gates {
+impl AccessRules {
     /// Drops each validator separately, catching panics of their destructors.
     pub(super) fn discard(self) {
         let all = self
             .joins
             .into_declared()
             .chain(self.publishers.into_declared());
-        all.for_each(|(_, gate)| discard(gate));
+        all.for_each(|(_, rule)| discard(rule));
     }
 }
 
-impl Program {
+impl Registry {
     /// Decides whether a client of this route may join a channel.
     pub(crate) fn may_join(
         &self,
@@ -74,10 +74,12 @@ impl Program {
             MayJoin::Yes => Permission::Granted,
             MayJoin::No(denial) => Permission::Denied(denial),
             MayJoin::AskHost => {
-                let gates = &self.namespaces[usize::from(route.namespace)];
-                match gates.joins.find(channel) {
-                    Some(Gate::Ask(validator)) => Permission::Judged(validator.clone()),
-                    None | Some(Gate::Open | Gate::Closed) => {
+                let access_rules = &self.namespaces[usize::from(route.namespace)];
+                match access_rules.joins.find(channel) {
+                    Some(AccessRule::Validator(validator)) => {
+                        Permission::Validate(validator.clone())
+                    }
+                    None | Some(AccessRule::Open | AccessRule::Closed) => {
                         Permission::Denied(Denial::NotAuthorized)
                     }
                 }
@@ -91,9 +93,9 @@ impl Program {
             .publishers
             .find(channel)
         {
-            None | Some(Gate::Open) => Permission::Granted,
-            Some(Gate::Closed) => Permission::Denied(Denial::NotAuthorized),
-            Some(Gate::Ask(validator)) => Permission::Judged(validator.clone()),
+            None | Some(AccessRule::Open) => Permission::Granted,
+            Some(AccessRule::Closed) => Permission::Denied(Denial::NotAuthorized),
+            Some(AccessRule::Validator(validator)) => Permission::Validate(validator.clone()),
         }
     }
 }

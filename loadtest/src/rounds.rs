@@ -32,23 +32,23 @@ use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery_check::DeliveryErrors;
 use crate::engine::{Arrivals, Load, Mix};
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::judge::Verdict;
-use crate::protocol::{Name, Options, Purpose, Way};
+use crate::protocol::{Capability, Name, Options, Purpose};
 use crate::report::percentile_curve;
-use crate::scenario::arguments::{CrowdArguments, ServerArguments};
+use crate::scenario::arguments::{ClientArguments, ServerArguments};
 use crate::scenario::measure::{Plan, Sample, measure};
-use crate::scenario::{self, Scene};
+use crate::scenario::{self, Environment};
 use crate::stats::{SplitMix, float, latencies};
-use crate::team::Team;
+use crate::team::EngineTeam;
 use crate::wire::{Target, frames};
 use crate::{clock, gateway, limits};
 
 /// The source of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Asking {
+pub(crate) enum MessageSource {
     /// A backend publishes by HTTP, or by the request of a floor.
     Http,
     /// A member publishes.
@@ -70,7 +70,7 @@ pub(crate) struct ReaderArguments {
 
     /// Source of the messages
     #[arg(long, value_enum)]
-    pub(crate) via: Asking,
+    pub(crate) via: MessageSource,
 
     /// Number of publishing connections or clients
     #[arg(long)]
@@ -134,13 +134,13 @@ pub(crate) struct Round {
     /// The share of the round (0 to 1) in which the client was runnable but waited for a CPU.
     pub(crate) waiting: f64,
     /// Number of errors: failed publications, lost sessions, invalid messages.
-    pub(crate) complaints: u64,
+    pub(crate) errors: u64,
 }
 
 /// The verification of the messages of several rounds.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub(crate) struct Judged {
-    pub(crate) verdict: Verdict,
+pub(crate) struct Verification {
+    pub(crate) delivery_errors: DeliveryErrors,
     /// Latencies as `(percentile in nines, milliseconds)`.
     pub(crate) curve: Vec<(f64, f64)>,
 }
@@ -148,15 +148,15 @@ pub(crate) struct Judged {
 impl Round {
     fn of(sample: &Sample) -> Self {
         Self {
-            deliveries: sample.tally.delivered,
+            deliveries: sample.counters.delivered,
             deliveries_per_s: sample.deliveries_per_s(),
             server_ns: sample.server.map_or(0, |server| server.cpu_ns),
             client_ns: sample.own_ns,
             p50_ns: sample.latency_ns(0.5),
             p99_ns: sample.latency_ns(0.99),
             keeps_up: sample.keeps_up(),
-            waiting: float(sample.tally.waited_ns) / float(sample.tally.ran_ns.max(1)),
-            complaints: sample.tally.complaints().1,
+            waiting: float(sample.counters.waited_ns) / float(sample.counters.ran_ns.max(1)),
+            errors: sample.counters.errors().1,
         }
     }
 
@@ -180,7 +180,7 @@ pub(crate) struct ReaderOptions {
     pub(crate) pid: u32,
     pub(crate) protocol: Name,
     pub(crate) options: Options,
-    pub(crate) via: Asking,
+    pub(crate) via: MessageSource,
     pub(crate) clients: usize,
     pub(crate) bytes: usize,
     pub(crate) publishers: usize,
@@ -270,8 +270,8 @@ impl Reader {
     /// # Errors
     ///
     /// As [`Reader::round`].
-    pub(crate) fn judge(&mut self) -> Outcome<Judged> {
-        writeln!(self.orders, "{JUDGE}").attempt("write to a client process")?;
+    pub(crate) fn check(&mut self) -> Outcome<Verification> {
+        writeln!(self.orders, "{VERIFY}").attempt("write to a client process")?;
         let line = self.line()?;
         serde_json::from_str(&line).attempt(&format!("a client process reported `{line}`"))
     }
@@ -312,8 +312,8 @@ pub(crate) fn serve(arguments: &ReaderArguments) -> Outcome<()> {
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let answer = if line == JUDGE {
-            serde_json::to_string(&rounds.judge())
+        let answer = if line == VERIFY {
+            serde_json::to_string(&rounds.check())
         } else {
             let order = serde_json::from_str(&line).attempt("parse an order")?;
             serde_json::to_string(&rounds.run(order)?)
@@ -339,7 +339,7 @@ fn orders() -> Receiver<String> {
 }
 
 struct Rounds {
-    team: Team,
+    team: EngineTeam,
     /// The latencies of all rounds since the last verification.
     latency: Histogram<u64>,
     mix: Mix,
@@ -352,35 +352,40 @@ impl Rounds {
         let pid = arguments.server.pid;
         let pid = pid.ok_or_else(|| Failure::new("reader needs --pid of the server"))?;
         let groups = match arguments.via {
-            Asking::Http | Asking::Client => 1,
-            Asking::Rpc => arguments.clients,
+            MessageSource::Http | MessageSource::Client => 1,
+            MessageSource::Rpc => arguments.clients,
         };
-        let crowd = CrowdArguments {
+        let client_arguments = ClientArguments {
             clients: arguments.clients,
             threads: 1,
             sources: Vec::new(),
         };
-        let scene = Scene::prepare(&arguments.server, &crowd, Name::Wserver)?;
+        let environment =
+            Environment::prepare(&arguments.server, &client_arguments, Name::Wserver)?;
         let all = scenario::members(0, arguments.clients, groups);
         let sizes = scenario::sizes(&all, groups);
-        let mut setup = scene.setup(&crowd, sizes, arguments.bytes);
-        setup.speakers = arguments.publishers;
-        let mut team = Team::new(&setup, 1)?;
+        let mut setup = environment.setup(&client_arguments, sizes, arguments.bytes);
+        setup.client_publishers = arguments.publishers;
+        let mut team = EngineTeam::new(&setup, 1)?;
         let (mix, purpose) = match arguments.via {
-            Asking::Http => (scenario::flow::HTTP, Purpose::Receive),
-            Asking::Client => (scenario::flow::CLIENT, Purpose::Receive),
-            Asking::Rpc => (scenario::flow::ASK, Purpose::Ask),
+            MessageSource::Http => (scenario::flow::HTTP, Purpose::Receive),
+            MessageSource::Client => (scenario::flow::CLIENT, Purpose::Receive),
+            MessageSource::Rpc => (scenario::flow::ASK, Purpose::Command),
         };
         team.first().open(&all, purpose, OPENING_AT_A_TIME)?;
-        if arguments.via == Asking::Http {
+        if arguments.via == MessageSource::Http {
             // After the sessions: a floor treats the first connections as its receivers.
             team.first()
                 .add_publishers(arguments.publishers, arguments.pipeline)?;
         }
         let is_real = arguments.server.protocol != Some(Name::Floor);
         if is_real && purpose == Purpose::Receive {
-            let way = if mix.http > 0 { Way::Http } else { Way::Client };
-            team.first().probe(way, all.len())?;
+            let capability = if mix.http > 0 {
+                Capability::Http
+            } else {
+                Capability::Client
+            };
+            team.first().probe(capability, all.len())?;
         }
         Ok(Self {
             team,
@@ -419,22 +424,22 @@ impl Rounds {
         // Warm up: the caches and branch predictors hold the state of another server's round.
         measure(&mut self.team, &plan(0.01), None)?;
         let sample = measure(&mut self.team, &plan_of_round, Some(self.pid))?;
-        if let Some(complaint) = sample.tally.complaints().0.first() {
-            eprintln!("reader: {complaint}");
+        if let Some(error) = sample.counters.errors().0.first() {
+            eprintln!("reader: {error}");
         }
         let bounds = "the bounds are the same";
-        self.latency.add(&sample.tally.latency).expect(bounds);
+        self.latency.add(&sample.counters.latency).expect(bounds);
         Ok(Round::of(&sample))
     }
 
     /// Verifies all rounds since the previous call and resets the records.
-    fn judge(&mut self) -> Judged {
-        let judged = Judged {
-            verdict: self.team.accounts().verdict(),
+    fn check(&mut self) -> Verification {
+        let verification = Verification {
+            delivery_errors: self.team.accounts().errors(),
             curve: percentile_curve("", &self.latency).points,
         };
         self.latency.reset();
-        judged
+        verification
     }
 }
 
@@ -459,7 +464,7 @@ pub(crate) fn plain_options(url: &str, pid: u32, protocol: Name) -> ReaderOption
         pid,
         protocol,
         options: Options::default(),
-        via: Asking::Http,
+        via: MessageSource::Http,
         clients: 1,
         bytes: 128,
         publishers: 1,
@@ -470,7 +475,7 @@ pub(crate) fn plain_options(url: &str, pid: u32, protocol: Name) -> ReaderOption
 /// The interval between heartbeats and reads while no round runs.
 const REST: Duration = Duration::from_secs(1);
 const READY: &str = "ready";
-const JUDGE: &str = "judge";
+const VERIFY: &str = "verify";
 const OPENING_AT_A_TIME: usize = 64;
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use crate::failure::Outcome;
 use crate::protocol::Member;
 
 /// The engines of a run.
-pub(crate) struct Team {
+pub(crate) struct EngineTeam {
     engines: Vec<Engine>,
     shared: Arc<Shared>,
 }
 
-impl Team {
+impl EngineTeam {
     /// Creates `threads` engines without sessions.
     ///
     /// # Errors

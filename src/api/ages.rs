@@ -1,13 +1,13 @@
-//! How old remembered answers are, in steps of the time that the process has run.
+//! Age of stored responses, counted in steps of the time that the process has run.
 //!
 //! ```text
-//!   stored at step 3 --> 4 --> 5 --> .. --> 11: remembered --> 12: forgotten
-//!                          a pause of the process is no step
+//!   stored at step 3 --> 4 --> 5 --> .. --> 11: kept --> 12: expired
+//!                          a pause of the process is not counted
 //! ```
 //!
-//! A request that was repeated in time and has come while the process was paused is answered as it
-//! would have been then. The steps are counted by a task of whichever shard stores an answer while
-//! nobody counts; it ends when all is forgotten, so an idle process is not woken for it.
+//! So a request that was repeated in time and arrives while the process is paused still gets the
+//! stored response. The shard that stores a response starts a task that counts the steps, unless
+//! one runs. The task ends when everything has expired, so that it does not wake an idle process.
 
 use crate::runtime::deadline::within;
 use std::future::pending;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// The steps since the process started, as long as something is remembered.
+/// A counter of steps, which runs while a response is stored.
 #[derive(Clone, Debug)]
 pub(super) struct Ages(Arc<Shared>);
 
@@ -24,13 +24,13 @@ pub(super) struct Ages(Arc<Shared>);
 struct Shared {
     step: Duration,
     now: AtomicU64,
-    /// The step at which something was stored last.
+    /// The step at which a response was stored last.
     stored_at: AtomicU64,
     is_counting: AtomicBool,
 }
 
 impl Ages {
-    /// What is stored is remembered for `ttl`, and at most an eighth longer.
+    /// Creates a counter. Responses are kept for `ttl`, and at most an eighth longer.
     pub(super) fn new(ttl: Duration) -> Self {
         let steps = u32::try_from(STEPS).expect("there are few");
         Self(Arc::new(Shared {
@@ -41,10 +41,10 @@ impl Ages {
         }))
     }
 
-    /// The step at which something is stored now. `on_step` is called after each later one, with
-    /// the oldest step that is remembered, until nothing is.
+    /// Returns the current step, at which the caller stores a response. `on_step` is called after
+    /// each later step, with the oldest step that has not expired, until everything has expired.
     ///
-    /// Outside of a runtime no steps are counted.
+    /// Outside of a tokio runtime no steps are counted.
     pub(super) fn store(&self, on_step: impl Fn(u64) + Send + 'static) -> u64 {
         let shared = &self.0;
         let now = shared.now.load(Ordering::SeqCst);
@@ -57,7 +57,7 @@ impl Ages {
         now
     }
 
-    /// Whether what was stored at that step is forgotten.
+    /// Returns whether a response stored at that step has expired.
     pub(super) fn is_over(&self, stored_at: u64) -> bool {
         stored_at < oldest(self.0.now.load(Ordering::SeqCst))
     }
@@ -74,7 +74,7 @@ impl Shared {
             let is_empty = || self.stored_at.load(Ordering::SeqCst) < oldest(now);
             if is_empty() {
                 self.is_counting.store(false, Ordering::SeqCst);
-                // Something may have been stored since, by somebody who saw this task count.
+                // Another thread may have stored a response since, and seen that this task counts.
                 if is_empty() || self.is_counting.swap(true, Ordering::SeqCst) {
                     return;
                 }
@@ -83,12 +83,12 @@ impl Shared {
     }
 }
 
-/// The oldest step whose answers are remembered.
+/// Returns the oldest step that has not expired.
 fn oldest(now: u64) -> u64 {
     now.saturating_sub(STEPS)
 }
 
-/// Whole steps for which an answer is remembered.
+/// Steps after which a response expires.
 const STEPS: u64 = 8;
 
 #[cfg(test)]

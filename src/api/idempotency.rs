@@ -1,23 +1,23 @@
-//! Requests that may come twice, and are carried out once: the answers to idempotency keys.
+//! Idempotency keys: a repeated request is processed once and gets the same response again.
 //!
 //! ```text
-//!   claim --> running --> settled with an answer --> the same answer again, until it is forgotten
-//!                     \-> settled with nothing done --> as if it had never come
+//!   claim --> in progress --> response stored --> the same response again, until it expires
+//!                         \-> nothing was done --> the key is unused again
 //! ```
 //!
-//! All shards of the process share what is remembered, and of two that claim a key at once one
-//! gets it. A key belongs to the API key that came with it. What was not settled, because whoever
-//! carried it out is gone, may have been done, and its key says so.
+//! All shards of the process share the stored responses. Of two concurrent claims of a key one
+//! succeeds. A key is scoped to the API key of its request. If the owner of a claim is dropped
+//! without a response, the request may have been processed; the stored response says so.
 //!
-//! A claim is kept apart from the answers: it neither expires nor gives way to others while its
-//! request is carried out. There are never more claims than requests being handled.
+//! Claims are kept apart from the stored responses, so that they neither expire nor are evicted
+//! while their requests are processed. There are never more claims than requests in progress.
 //!
-//! What is remembered is bounded in keys and in bytes. The cache has one capacity, so each entry
-//! weighs what it takes, but at least as much as makes the capacity full at the bound of keys.
+//! The stored responses are limited in number and in bytes. The cache has one capacity, so each
+//! entry weighs its bytes, but at least the capacity divided by the maximum number.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "a key comes to any shard; only requests that show one take the lock, for a look-up"
+    reason = "a key may arrive at any shard; only requests with one take the lock, for a lookup"
 )]
 
 use super::ages::Ages;
@@ -36,10 +36,10 @@ use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is remembered of requests with a key.
+/// The store of responses to requests with a key.
 #[derive(Clone)]
 pub(super) struct ResponseCache {
-    /// What is being carried out.
+    /// Requests in progress.
     running: Arc<Mutex<BTreeMap<RequestKey, Fingerprint>>>,
     cache: Cache<RequestKey, StoredResponse>,
     ages: Ages,
@@ -47,11 +47,11 @@ pub(super) struct ResponseCache {
     capacity: Capacity,
 }
 
-/// What there is room for, in units of [`UNIT_BYTES`].
+/// The capacity of the store, in units of [`UNIT_BYTES`].
 #[derive(Clone, Copy, Debug)]
 struct Capacity {
     units: u64,
-    /// What an entry weighs at least.
+    /// Minimum weight of an entry.
     units_min: u64,
 }
 
@@ -74,15 +74,15 @@ impl Capacity {
     }
 }
 
-/// Whose request it is, and what it is called.
+/// An idempotency key with the caller that it belongs to.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct RequestKey {
-    /// The API key that was shown, by its index in the config.
+    /// The index of the request's API key in the config.
     pub(super) caller: usize,
     name: Box<str>,
 }
 
-/// What a request asks, in short: no two that differ have the same one.
+/// A hash of a request's path, query and body, to detect a key that is used for another request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Fingerprint(u128);
 
@@ -90,7 +90,7 @@ pub(super) struct Fingerprint(u128);
 struct StoredResponse {
     fingerprint: Fingerprint,
     outcome: Outcome,
-    /// By [`Ages`].
+    /// The step of [`Ages`] at which the response was stored.
     stored_at: u64,
 }
 
@@ -100,14 +100,14 @@ enum Outcome {
     TooLarge,
 }
 
-/// A key that was claimed: whoever has this carries the request out.
+/// A claimed idempotency key. Its owner processes the request and stores the response.
 #[derive(derive_more::Debug)]
 #[debug("Claimed {{ key: {key:?}, .. }}")]
 pub(crate) struct Claimed {
     answers: ResponseCache,
     key: RequestKey,
     fingerprint: Fingerprint,
-    is_settled: bool,
+    is_finished: bool,
 }
 
 impl ResponseCache {
@@ -135,7 +135,7 @@ impl ResponseCache {
     ///
     /// # Errors
     ///
-    /// What is to be answered in place of carrying it out.
+    /// The response to send without processing the request: the stored one, or a problem.
     pub(super) fn claim(
         &self,
         key: RequestKey,
@@ -149,7 +149,7 @@ impl ResponseCache {
             Some(_) => return Err(error_response(Code::KeyReused, KEY_REUSED)),
             None => {}
         }
-        // Looked at under the lock: a claim ends after its answer is stored.
+        // Looked up under the lock: a response is stored before its claim ends.
         if let Some(before) = self.stored(&key) {
             return Err(before.response_to(fingerprint));
         }
@@ -159,12 +159,12 @@ impl ResponseCache {
             answers: self.clone(),
             key,
             fingerprint,
-            is_settled: false,
+            is_finished: false,
         })
     }
 
     fn in_progress(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Fingerprint>> {
-        // Nothing panics while it is held.
+        // No code that holds the lock panics, so it is never poisoned.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,7 +187,7 @@ impl ResponseCache {
             stored_at,
         };
         self.cache.insert(key.clone(), remembered);
-        // What must go for it goes now, and not when the cache gets round to it.
+        // Evict now, not when the cache next runs its own tasks.
         self.cache.run_pending_tasks();
     }
 }
@@ -200,7 +200,7 @@ impl StoredResponse {
         }
     }
 
-    /// What a request with this fingerprint is answered that comes again.
+    /// Returns the response to a repeated request with this fingerprint.
     fn response_to(self, fingerprint: Fingerprint) -> ApiResponse {
         match self.outcome {
             _ if self.fingerprint != fingerprint => error_response(Code::KeyReused, KEY_REUSED),
@@ -214,10 +214,11 @@ impl StoredResponse {
 }
 
 impl Claimed {
-    /// The request was carried out, with this answer, which is returned.
+    /// Stores the response to the processed request and returns it. Stores nothing if nothing was
+    /// done.
     pub(super) fn store_response(mut self, answer: ApiResponse) -> ApiResponse {
-        self.is_settled = true;
-        if !answer.is_open {
+        self.is_finished = true;
+        if !answer.may_be_processed {
             return answer;
         }
         let ResponseCache {
@@ -232,7 +233,7 @@ impl Claimed {
             Outcome::TooLarge
         } else {
             Outcome::Response(ApiResponse {
-                // A copy has no room to spare.
+                // A copy has no unused capacity.
                 body: Bytes::copy_from_slice(body),
                 ..answer.clone()
             })
@@ -244,17 +245,21 @@ impl Claimed {
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        if !self.is_settled {
+        if !self.is_finished {
             let unknown = Outcome::Response(Problem::internal().response());
             self.answers.store(&self.key, self.fingerprint, unknown);
         }
-        // Its answer can be found by now.
+        // Only now: the stored response must be visible before the claim ends.
         self.answers.in_progress().remove(&self.key);
     }
 }
 
 impl RequestKey {
-    /// The key in a request's head, if there is one.
+    /// Reads the key of a request's head; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the key is invalid or there are several.
     pub(super) fn read(headers: &HeaderMap, caller: usize) -> Result<Option<Self>, Problem> {
         let mut all = headers.get_all(&HEADER).iter();
         let (Some(value), second) = (all.next(), all.next()) else {
@@ -270,14 +275,14 @@ impl RequestKey {
             })),
             _ => Err(Problem::of_field(
                 HEADER_AS_WRITTEN,
-                "Idempotency-Key must be there once, with 1 to 255 visible ASCII characters",
+                "Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters",
             )),
         }
     }
 }
 
 impl Fingerprint {
-    /// That of a request; `key` is the process's own.
+    /// Returns the fingerprint of a request. `key` is random for each process.
     pub(super) fn of(key: [u64; 2], path: &str, query: Option<&str>, body: &[u8]) -> Self {
         let mut hasher = SipHasher24::new_with_keys(key[0], key[1]);
         let query = query.unwrap_or_default();
@@ -300,15 +305,15 @@ impl fmt::Debug for ResponseCache {
 }
 
 const KEY_REUSED: &str = "the idempotency key was used for another request";
-const IN_PROGRESS: &str = "a request with this idempotency key is being carried out";
-const ANSWER_NOT_KEPT: &str = "a request with this idempotency key was carried out; its answer was \
+const IN_PROGRESS: &str = "a request with this idempotency key is in progress";
+const ANSWER_NOT_KEPT: &str = "a request with this idempotency key was processed; its response was \
     too large to be kept (api.idempotency_answer_bytes_max)";
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const HEADER_AS_WRITTEN: &str = "Idempotency-Key";
 const KEY_BYTES_MAX: usize = 255;
-/// What the cache takes for an entry besides the texts of its key and its answer, at most.
+/// Maximum memory of an entry besides the texts of its key and its response, in bytes.
 const ENTRY_BYTES: usize = 1024;
-/// What a weight counts.
+/// Bytes of one unit of weight.
 const UNIT_BYTES: u64 = 64;
 
 #[cfg(test)]
@@ -333,13 +338,13 @@ mod tests {
 
     fn done(text: &'static str) -> ApiResponse {
         ApiResponse {
-            is_open: true,
+            may_be_processed: true,
             ..ApiResponse::of_json(200, Bytes::from_static(text.as_bytes()))
         }
     }
 
     #[track_caller]
-    fn refused(answers: &ResponseCache, key: RequestKey, body: &str) -> u16 {
+    fn rejected(answers: &ResponseCache, key: RequestKey, body: &str) -> u16 {
         let answer = answers.claim(key, print(body)).expect_err("it is taken");
         assert!(!answer.is_replayed);
         answer.status
@@ -349,8 +354,8 @@ mod tests {
     fn a_request_is_carried_out_once_and_answered_the_same_again() {
         let answers = answers(ApiLimits::default());
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
-        assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
+        assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
+        assert_eq!(rejected(&answers, key(0, "k"), "b"), 422);
         let other = answers.claim(key(1, "k"), print("b")).expect("of another");
         assert_eq!(claimed.store_response(done("1")), done("1"));
         let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
@@ -359,14 +364,14 @@ mod tests {
             ..done("1")
         };
         assert_eq!(again, expected);
-        assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
+        assert_eq!(rejected(&answers, key(0, "k"), "b"), 422);
         drop(other.store_response(done("2")));
     }
 
     #[test]
     fn what_was_not_done_is_not_remembered_and_what_nobody_knows_is() {
         let answers = answers(ApiLimits::default());
-        let busy = Problem::crowded().response();
+        let busy = Problem::overloaded().response();
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
         assert_eq!(claimed.store_response(busy.clone()), busy);
         let claimed = answers.claim(key(0, "k"), print("b")).expect("new again");
@@ -383,7 +388,7 @@ mod tests {
         });
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
         drop(claimed.store_response(done("12")));
-        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
+        assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
     }
 
     #[test]
@@ -406,8 +411,8 @@ mod tests {
         assert!(answers.claim(key(0, "b"), print("")).is_ok());
     }
 
-    /// Random answers of random sizes: what is kept is the newest that has room, in bytes and in
-    /// keys, after every single one.
+    /// Random responses of random sizes: after each one, the newest that fit are stored, within the
+    /// limits of bytes and keys.
     #[test]
     fn answers_take_no_more_bytes_and_keys_than_they_may() {
         for seed in 0..20 {
@@ -439,7 +444,7 @@ mod tests {
         }
     }
 
-    /// An answer for which there could never be room is not kept, and its request not repeated.
+    /// A response that can never fit is not stored, and its request is not repeated.
     #[test]
     fn an_answer_larger_than_all_that_is_kept_is_remembered_as_given() {
         let answers = answers(ApiLimits {
@@ -450,7 +455,7 @@ mod tests {
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
         let body = Bytes::from(vec![b'x'; 65_000]);
         drop(claimed.store_response(ApiResponse { body, ..done("") }));
-        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
+        assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
     }
 
     #[test]
@@ -467,7 +472,7 @@ mod tests {
             let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
             let other = answers.claim(key(0, "o"), print("")).expect("it is new");
             drop(other.store_response(done("1")));
-            // Until the time of an answer that is younger is over.
+            // Until a younger response has expired.
             while let Err(answer) = answers.claim(key(0, "o"), print("")) {
                 assert!(answer.is_replayed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -477,8 +482,8 @@ mod tests {
                 drop(claimed.store_response(done("1")));
                 answers.cache.run_pending_tasks();
             }
-            assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
-            assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
+            assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
+            assert_eq!(rejected(&answers, key(0, "k"), "b"), 422);
             assert_eq!(claimed.store_response(done("1")), done("1"));
             let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
             assert!(again.is_replayed);

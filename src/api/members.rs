@@ -1,7 +1,7 @@
-//! The members of a call: a JSON object, read strictly.
+//! Strict parsing of a call's JSON object.
 //!
-//! Every member is there once, is one that calls have, and is used; `null` is not the same as
-//! nothing. What is wrong is told with the name of the member. Nothing is copied but what is kept.
+//! Unknown, duplicate and unused members are errors, and `null` is not the same as a missing
+//! member. Each error names its member. Only values that are kept are copied.
 
 use super::problem::Problem;
 use crate::vocabulary::public_id::{PublicId, TEXT_LEN};
@@ -10,16 +10,20 @@ use serde_json::value::RawValue;
 use std::cell::RefCell;
 use std::fmt;
 
-/// The members of one object that have not been taken.
+/// The members of one object that have not been taken yet.
 #[derive(Debug)]
 pub(super) struct Members<'b> {
     found: Vec<(&'static str, &'b RawValue)>,
-    /// What its members are called by, as seen from the whole body: nothing, or `calls[3].`.
+    /// The prefix of member names in errors: empty, or a position in the body such as `calls[3].`.
     place: String,
 }
 
 impl<'b> Members<'b> {
-    /// Reads a body.
+    /// Parses a body.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the body is not UTF-8 or not an object with known, unique members.
     pub(super) fn of_body(body: &'b [u8]) -> Result<Self, Problem> {
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let text =
@@ -27,7 +31,11 @@ impl<'b> Members<'b> {
         Self::read(text, String::new())
     }
 
-    /// Reads one element of a list.
+    /// Parses one element of a list.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the element is not an object with known, unique members.
     pub(super) fn of_element(
         element: &'b RawValue,
         list: &str,
@@ -44,7 +52,7 @@ impl<'b> Members<'b> {
         match (read, fault.into_inner()) {
             (Ok(found), _) => Ok(Self { found, place }),
             (Err(error), Some(name)) => {
-                let message = format!("{} {}", shown(&name), words_of(&error));
+                let message = format!("{} {}", shown(&name), text_of(&error));
                 Err(Problem::of_field(place + &shown(&name), message))
             }
             (Err(error), None) if place.is_empty() => {
@@ -52,40 +60,52 @@ impl<'b> Members<'b> {
             }
             (Err(error), None) => {
                 let element = place.trim_end_matches('.').to_owned();
-                let message = format!("{element} cannot be read: {}", words_of(&error));
+                let message = format!("{element} cannot be read: {}", text_of(&error));
                 Err(Problem::of_field(element, message))
             }
         }
     }
 
-    /// Whether one of these is there.
+    /// Returns whether one of these members is present.
     pub(super) fn has_any(&self, names: &[&str]) -> bool {
         self.found.iter().any(|(found, _)| names.contains(found))
     }
 
-    /// Takes a member as it is spelled.
+    /// Takes a member as JSON text; `None` if it is missing.
     pub(super) fn take(&mut self, name: &str) -> Option<&'b RawValue> {
         let at = self.found.iter().position(|(found, _)| *found == name)?;
         Some(self.found.swap_remove(at).1)
     }
 
-    /// Takes a text.
+    /// Takes a string; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the member is not a string.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let Some(json) = self.take(name) else {
             return Ok(None);
         };
         match serde_json::from_str(json.get()) {
             Ok(text) => Ok(Some(text)),
-            Err(_) => Err(self.complain(name, "must be a string")),
+            Err(_) => Err(self.problem(name, "must be a string")),
         }
     }
 
-    /// Takes the name of a channel or an event, which is not empty and not longer than allowed.
+    /// Takes the name of a channel or an event; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the member is not a string of 1 to `bytes_max` bytes.
     pub(super) fn name(&mut self, name: &str, bytes_max: usize) -> Result<Option<String>, Problem> {
         self.short(name, bytes_max, "limits.name_bytes_max")
     }
 
-    /// Takes the name of a user, which may be a token.
+    /// Takes the name of a user, which may be a token; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the member is not a string of 1 to `bytes_max` bytes.
     pub(super) fn user(&mut self, name: &str, bytes_max: usize) -> Result<Option<String>, Problem> {
         let limits = "the larger of limits.name_bytes_max and limits.token_bytes_max";
         self.short(name, bytes_max, limits)
@@ -101,24 +121,32 @@ impl<'b> Members<'b> {
         match text {
             Some(text) if text.is_empty() || text.len() > bytes_max => {
                 let rule = format!("must have 1 to {bytes_max} bytes ({limit})");
-                Err(self.complain(name, &rule))
+                Err(self.problem(name, &rule))
             }
             text => Ok(text),
         }
     }
 
-    /// Takes the id of a session, which need not be there.
+    /// Takes the id of a session; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the member is not a UUID.
     pub(super) fn session(&mut self, name: &str) -> Result<Option<PublicId>, Problem> {
         match self.text(name)? {
             None => Ok(None),
             Some(text) => match read_id(&text) {
                 Some(id) => Ok(Some(id)),
-                None => Err(self.complain(name, "must be the id of a session, a UUID")),
+                None => Err(self.problem(name, "must be the id of a session, a UUID")),
             },
         }
     }
 
-    /// Takes a list of ids of sessions, which need not be there.
+    /// Takes a list of session ids; empty if it is missing. `limit` is the config's name for `max`.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the member is not an array of at most `max` UUIDs.
     pub(super) fn sessions(
         &mut self,
         name: &str,
@@ -130,12 +158,16 @@ impl<'b> Members<'b> {
             let text: Option<String> = serde_json::from_str(element.get()).ok();
             let id = text.as_deref().and_then(read_id);
             let name = format!("{name}[{index}]");
-            id.ok_or_else(|| self.complain(&name, "must be the id of a session, a UUID"))
+            id.ok_or_else(|| self.problem(&name, "must be the id of a session, a UUID"))
         });
         ids.collect()
     }
 
-    /// Takes a whole number, however it is spelled.
+    /// Takes a whole number in any notation, such as `1e3`; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the member is not a whole number from 0 to 65535.
     pub(super) fn number(&mut self, name: &str) -> Result<Option<u16>, Problem> {
         let Some(json) = self.take(name) else {
             return Ok(None);
@@ -146,11 +178,15 @@ impl<'b> Members<'b> {
             (Some(number), Some(nearest)) if number.total_cmp(&nearest.into()).is_eq() => {
                 Ok(Some(nearest))
             }
-            _ => Err(self.complain(name, "must be a whole number from 0 to 65535")),
+            _ => Err(self.problem(name, "must be a whole number from 0 to 65535")),
         }
     }
 
-    /// Takes a list of at most so many elements, which `limit` is the config's name for.
+    /// Takes a list; `None` if it is missing. `limit` is the config's name for `max`.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the member is not an array of at most `max` elements.
     pub(super) fn list(
         &mut self,
         name: &str,
@@ -164,30 +200,34 @@ impl<'b> Members<'b> {
         let list = ListSeed(max as usize).deserialize(&mut reader);
         list.map(Some).map_err(|_| {
             let rule = format!("must be an array of at most {max} ({limit})");
-            self.complain(name, &rule)
+            self.problem(name, &rule)
         })
     }
 
-    /// What is said of a member.
-    pub(super) fn complain(&self, name: &str, rule: &str) -> Problem {
+    /// Returns the problem of a member; `rule` follows the member's name in the text.
+    pub(super) fn problem(&self, name: &str, rule: &str) -> Problem {
         Problem::of_field(self.field(name), format!("{name} {rule}"))
     }
 
-    /// A member's name, as seen from the whole body.
+    /// Returns a member's position in the whole body.
     pub(super) fn field(&self, name: &str) -> String {
         format!("{}{name}", self.place)
     }
 
-    /// Sees that nothing is left that a call of this kind has no use for.
+    /// Checks that all members have been taken.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] for the first member that a call of this kind does not have.
     pub(super) fn end(&self, kind: &str) -> Result<(), Problem> {
         match self.found.first() {
             None => Ok(()),
-            Some((name, _)) => Err(self.complain(name, &format!("has no place here in {kind}"))),
+            Some((name, _)) => Err(self.problem(name, &format!("is not allowed in {kind}"))),
         }
     }
 }
 
-/// The id of a session in its usual form.
+/// Parses a session id in the usual form of a UUID; `None` for other texts.
 pub(super) fn read_id(text: &str) -> Option<PublicId> {
     if text.len() == TEXT_LEN {
         text.parse().ok()
@@ -200,19 +240,19 @@ fn bad_request(message: String) -> Problem {
     Problem::new(super::problem::Code::BadRequest, message)
 }
 
-/// What `serde_json` says, without where it says so.
-fn words_of(error: &serde_json::Error) -> String {
+/// Returns the text of a `serde_json` error, without the position.
+fn text_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
     text[..end].to_owned()
 }
 
-/// A member's name as far as it is shown.
+/// Returns a member's name, truncated for display.
 fn shown(name: &str) -> String {
     name.chars().take(NAME_CHARACTERS_SHOWN).collect()
 }
 
-/// Reads an object, and leaves the name of the member at fault.
+/// A parser of an object that stores the name of the invalid member.
 struct ObjectSeed<'f>(&'f RefCell<Option<String>>);
 
 impl<'b> DeserializeSeed<'b> for ObjectSeed<'_> {
@@ -239,7 +279,7 @@ impl<'b> Visitor<'b> for ObjectSeed<'_> {
             };
             if found.iter().any(|(before, _)| before == known) {
                 *self.0.borrow_mut() = Some(name);
-                return Err(A::Error::custom("is there twice"));
+                return Err(A::Error::custom("is repeated"));
             }
             found.push((known, map.next_value()?));
         }
@@ -247,7 +287,7 @@ impl<'b> Visitor<'b> for ObjectSeed<'_> {
     }
 }
 
-/// Reads an array of at most so many elements.
+/// A parser of an array with a maximum number of elements.
 struct ListSeed(usize);
 
 impl<'b> DeserializeSeed<'b> for ListSeed {
@@ -277,12 +317,12 @@ impl<'b> Visitor<'b> for ListSeed {
     }
 }
 
-/// Every member that some call has.
+/// The members of all kinds of call.
 const KNOWN: &[&str] = &[
     "bytes", "call", "calls", "channel", "code", "data", "event", "except", "reason", "route",
     "session", "user",
 ];
-/// How much is shown of a name that we do not know.
+/// Maximum characters shown of an unknown member's name.
 const NAME_CHARACTERS_SHOWN: usize = 64;
 
 /// U+FEFF in UTF-8, which some programs put before JSON (RFC 8259 8.1).
@@ -312,7 +352,7 @@ mod tests {
         let left = members.end("push").expect_err("the session was not taken");
         assert_eq!(
             left,
-            Problem::of_field("session", "session has no place here in push")
+            Problem::of_field("session", "session is not allowed in push")
         );
 
         for (body, expected) in [
@@ -322,7 +362,7 @@ mod tests {
             ),
             (
                 b"{\"user\": 1, \"us\\u0065r\": 2}",
-                "\"user\" | user is there twice",
+                "\"user\" | user is repeated",
             ),
             (b"\xff", "null | the body is not UTF-8"),
             (

@@ -1,14 +1,14 @@
-//! The document that describes the API: `openapi.json` with what a config settles.
+//! The description of the API: `openapi.json`, completed with values of the config.
 //!
-//! Settled are the bounds, whether a key is asked for, and where the gateway says how it is. A call
-//! within a batch is described by what describes the call alone, with its kind among its members.
+//! The config sets the limits, whether keys are required, and the path of the health report. The
+//! schema of a call within a batch is that of the call alone plus its member `call`.
 
 use super::calls::Kind;
 use crate::config::Config;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// The document, for a gateway that runs with this config.
+/// Returns the description for a gateway with this config.
 pub(super) fn document(config: &Config) -> Bytes {
     let mut document: Value = serde_json::from_str(TEMPLATE).expect("the template is JSON");
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
@@ -45,7 +45,7 @@ pub(super) fn document(config: &Config) -> Bytes {
     document.to_string().into()
 }
 
-/// Adds what describes calls within a batch.
+/// Adds the schemas of calls within a batch.
 fn add_calls(schemas: &mut Map<String, Value>) {
     let mut all = Vec::new();
     for kind in Kind::ALL {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_config_settles_bounds_keys_and_where_health_is() {
+    fn the_config_sets_limits_keys_and_the_health_path() {
         let mut config = Config::default();
         config.api.limits.page_items_max = 7;
         config.api.limits.batch_calls_max = 8;

@@ -1,42 +1,42 @@
-//! An answer of the API, before HTTP has a form for it.
+//! A response of the API, independent of HTTP.
 
 use bytes::Bytes;
 use serde::Serialize;
 
-/// A status and a JSON document, and what the head says beside them.
+/// A status, a JSON document and some headers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ApiResponse {
     pub(crate) status: u16,
-    /// JSON, or nothing.
+    /// A JSON document, or empty.
     pub(crate) body: Bytes,
-    /// The methods that there are, for a request with another.
+    /// The `Allow` header, for a request with a method that the path does not have.
     pub(crate) allow: Option<&'static str>,
-    /// It is that of an earlier request with the same idempotency key.
+    /// Whether this is the response to an earlier request with the same idempotency key.
     pub(crate) is_replayed: bool,
-    /// Something was done, or may have been: a repetition could do it twice.
-    pub(super) is_open: bool,
+    /// Whether a repetition could do something twice: something was done, or may have been.
+    pub(super) may_be_processed: bool,
 }
 
 impl ApiResponse {
-    /// A status with a document.
+    /// Creates a response with a document.
     pub(super) fn new(status: u16, document: &impl Serialize) -> Self {
         let json = serde_json::to_vec(document);
         Self::of_json(status, json.expect("it has text for keys").into())
     }
 
-    /// A status and nothing else.
+    /// Creates a response without a body.
     pub(super) fn empty(status: u16) -> Self {
         Self::of_json(status, Bytes::new())
     }
 
-    /// A status with a document that is JSON already.
+    /// Creates a response with a document that is JSON text already.
     pub(super) fn of_json(status: u16, json: Bytes) -> Self {
         Self {
             status,
             body: json,
             allow: None,
             is_replayed: false,
-            is_open: false,
+            may_be_processed: false,
         }
     }
 }

@@ -12,9 +12,9 @@
 //! audience, a token with `aud` is rejected (RFC 7519 4.1.3), unless the config accepts any
 //! audience. Unknown header members and claims are ignored.
 
-use super::key_file::{Form, KeyFile, ReadAgain};
+use super::key_file::{Form, KeyFile, ReloadResult};
 use super::keys::{KeyError, Keys};
-use super::rejected::Rejected;
+use super::rejected::TokenError;
 use crate::config::{Jwt, JwtKeys, Limits};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -102,7 +102,7 @@ impl JwtVerifier {
 
     /// Reloads the key file, whether or not it looks changed. Returns `None` if the keys are not in
     /// a file.
-    pub(super) fn reload(&self, now_unix_s: u64) -> Option<ReadAgain> {
+    pub(super) fn reload(&self, now_unix_s: u64) -> Option<ReloadResult> {
         let Source::File(shared) = &self.keys else {
             return None;
         };
@@ -118,18 +118,18 @@ impl JwtVerifier {
     /// # Errors
     ///
     /// The first reason why the token is invalid.
-    pub(crate) fn verify(&self, token: &str, now_unix_s: u64) -> Result<Verified, Rejected> {
+    pub(crate) fn verify(&self, token: &str, now_unix_s: u64) -> Result<Verified, TokenError> {
         if token.len() > self.token_bytes_max {
-            return Err(Rejected::TooLong);
+            return Err(TokenError::TooLong);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Rejected::Malformed)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
         if payload.contains('.') {
-            return Err(Rejected::Malformed);
+            return Err(TokenError::Malformed);
         }
         let header: Header = parse(header)?;
         if header.crit {
-            return Err(Rejected::Critical);
+            return Err(TokenError::Critical);
         }
 
         let file;
@@ -141,8 +141,8 @@ impl JwtVerifier {
             }
         };
         let key = keys.choose(&header.alg, header.kid.as_deref())?;
-        if !key.has_signed(message, signature) {
-            return Err(Rejected::Signature);
+        if !key.verifies_signature(message, signature) {
+            return Err(TokenError::Signature);
         }
 
         let claims = Claims(Rc::new(parse(payload)?));
@@ -162,31 +162,31 @@ impl JwtVerifier {
     }
 
     /// Checks `exp` and `nbf` (RFC 7519 4.1.4, 4.1.5).
-    fn check_times(&self, claims: &Claims, now_unix_s: u64) -> Result<(), Rejected> {
+    fn check_times(&self, claims: &Claims, now_unix_s: u64) -> Result<(), TokenError> {
         let now = Duration::from_secs(now_unix_s);
-        let time = |value| numeric_date(value).ok_or(Rejected::Times);
-        let exp = claims.0.get("exp").map(time).ok_or(Rejected::Times)??;
+        let time = |value| numeric_date(value).ok_or(TokenError::Times);
+        let exp = claims.0.get("exp").map(time).ok_or(TokenError::Times)??;
         let nbf = claims.0.get("nbf").map(time).transpose()?;
         if now >= exp.saturating_add(self.leeway) {
-            return Err(Rejected::Expired);
+            return Err(TokenError::Expired);
         }
         if nbf.is_some_and(|nbf| now.saturating_add(self.leeway) < nbf) {
-            return Err(Rejected::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
         Ok(())
     }
 
     /// Checks `iss`, if the config has an issuer, and `aud` (RFC 7519 4.1.1, 4.1.3).
-    fn check_parties(&self, claims: &Claims) -> Result<(), Rejected> {
+    fn check_parties(&self, claims: &Claims) -> Result<(), TokenError> {
         let (iss, aud) = (claims.0.get("iss"), claims.0.get("aud"));
         if let Some(issuer) = &self.issuer
             && iss.and_then(Value::as_str) != Some(issuer)
         {
-            return Err(Rejected::Issuer);
+            return Err(TokenError::Issuer);
         }
         let Some(audience) = &self.audience else {
             let passes = self.any_audience || aud.is_none();
-            return passes.then_some(()).ok_or(Rejected::Audience);
+            return passes.then_some(()).ok_or(TokenError::Audience);
         };
         let is_ours = |value: &Value| value.as_str() == Some(audience);
         let is_for_us = match aud {
@@ -194,18 +194,18 @@ impl JwtVerifier {
             Some(one) => is_ours(one),
             None => false,
         };
-        is_for_us.then_some(()).ok_or(Rejected::Audience)
+        is_for_us.then_some(()).ok_or(TokenError::Audience)
     }
 
-    fn user(&self, claims: &Claims) -> Result<Box<str>, Rejected> {
+    fn user(&self, claims: &Claims) -> Result<Box<str>, TokenError> {
         let user: Box<str> = match claims.0.get(&*self.user_claim) {
             Some(Value::String(user)) => user.as_str().into(),
             Some(Value::Number(user)) if !user.is_f64() => user.to_string().into(),
-            _ => return Err(Rejected::NoUser),
+            _ => return Err(TokenError::NoUser),
         };
         match user.len() {
-            0 => Err(Rejected::NoUser),
-            length if length > self.user_bytes_max => Err(Rejected::LongUser),
+            0 => Err(TokenError::NoUser),
+            length if length > self.user_bytes_max => Err(TokenError::LongUser),
             _ => Ok(user),
         }
     }
@@ -277,10 +277,10 @@ fn is_present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
 /// # Errors
 ///
 /// [`TokenError::Malformed`] if it is not.
-fn parse<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Rejected> {
+fn parse<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, TokenError> {
     let json = URL_SAFE_NO_PAD.decode(part);
-    let json = json.map_err(|_| Rejected::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Rejected::Malformed)
+    let json = json.map_err(|_| TokenError::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
 }
 
 /// Returns a `NumericDate` (RFC 7519 2) as the duration since 1970, zero for earlier times; `None`

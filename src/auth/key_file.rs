@@ -48,7 +48,7 @@ pub(super) enum Form {
 
 /// The result of reloading a key file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum ReadAgain {
+pub(super) enum ReloadResult {
     /// The file has the same keys.
     Unchanged,
     /// The file has other keys, which are in use from now on.
@@ -75,7 +75,7 @@ impl KeyFile {
     /// A [`KeyError`] if the file cannot be read or has no usable keys.
     pub(super) fn open(path: &Path, form: Form) -> Result<Self, KeyError> {
         let (stamp, content) =
-            look_and_read(path).map_err(|problem| KeyError::of_file(path, problem))?;
+            stat_and_read(path).map_err(|problem| KeyError::of_file(path, problem))?;
         let keys = form
             .parse(path, &content)
             .map_err(|problem| KeyError::of_file(path, problem))?;
@@ -93,7 +93,7 @@ impl KeyFile {
 
     /// Returns whether the file certainly has the content that was read last.
     pub(super) fn is_current(&self) -> bool {
-        self.is_settled && look(&self.path).ok() == self.seen
+        self.is_settled && stat(&self.path).ok() == self.seen
     }
 
     /// Returns the last valid keys.
@@ -108,27 +108,27 @@ impl KeyFile {
     }
 
     /// Reloads the file at an operator's request. Logs a problem even if it was logged before.
-    pub(super) fn reload(&mut self, now_unix_s: u64) -> ReadAgain {
+    pub(super) fn reload(&mut self, now_unix_s: u64) -> ReloadResult {
         self.unreadable = None;
         let result = self.read_again(now_unix_s);
-        if result != ReadAgain::Unchanged {
+        if result != ReloadResult::Unchanged {
             return result;
         }
         // The unchanged content may be invalid.
         match self.form.parse(&self.path, &self.content) {
-            Ok(_) => ReadAgain::Unchanged,
+            Ok(_) => ReloadResult::Unchanged,
             Err(problem) => {
                 let file = self.path.display();
                 tracing::warn!(%file, problem, "the key file is still invalid; using the previous keys");
-                ReadAgain::Failed
+                ReloadResult::Failed
             }
         }
     }
 
     /// Reloads the file. Logs a change, and each problem once.
-    pub(super) fn read_again(&mut self, now_unix_s: u64) -> ReadAgain {
+    pub(super) fn read_again(&mut self, now_unix_s: u64) -> ReloadResult {
         let file = self.path.display();
-        let (stamp, content) = match look_and_read(&self.path) {
+        let (stamp, content) = match stat_and_read(&self.path) {
             Ok(read) => read,
             Err(problem) => {
                 self.is_settled = false;
@@ -137,14 +137,14 @@ impl KeyFile {
                     self.failures += 1;
                     self.unreadable = Some(problem);
                 }
-                return ReadAgain::Failed;
+                return ReloadResult::Failed;
             }
         };
         self.seen = Some(stamp);
         self.is_settled = stamp.is_settled(now_unix_s);
         self.unreadable = None;
         if content == self.content {
-            return ReadAgain::Unchanged;
+            return ReloadResult::Unchanged;
         }
         let parsed = self.form.parse(&self.path, &content);
         self.content = content;
@@ -152,12 +152,12 @@ impl KeyFile {
             Ok(keys) => {
                 tracing::info!(%file, "the keys have changed");
                 self.keys = keys;
-                ReadAgain::Changed
+                ReloadResult::Changed
             }
             Err(problem) => {
                 tracing::warn!(%file, problem, "the new key file is invalid; using the previous keys");
                 self.failures += 1;
-                ReadAgain::Failed
+                ReloadResult::Failed
             }
         }
     }
@@ -191,7 +191,7 @@ impl Stamp {
 ///
 /// A text if there is no such file, or if it is not a regular file: only those can be read without
 /// blocking.
-fn look(path: &Path) -> Result<Stamp, String> {
+fn stat(path: &Path) -> Result<Stamp, String> {
     let file = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
     if !file.is_file() {
         return Err("is not a regular file".to_owned());
@@ -214,8 +214,8 @@ fn look(path: &Path) -> Result<Stamp, String> {
 /// # Errors
 ///
 /// A text if the file cannot be read or is longer than 1 MiB.
-fn look_and_read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
-    let stamp = look(path)?;
+fn stat_and_read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
+    let stamp = stat(path)?;
     let mut content = Vec::new();
     let read = File::open(path).and_then(|file| {
         let mut file = file.take(KEY_FILE_BYTES_MAX + 1);
@@ -246,7 +246,7 @@ mod tests {
         let (message, signature) = token.rsplit_once('.').expect("it has three parts");
         refresh(file, now_unix_s);
         let key = file.held().choose("RS256", None);
-        key.is_ok_and(|key| key.has_signed(message, signature))
+        key.is_ok_and(|key| key.verifies_signature(message, signature))
     }
 
     fn refresh(file: &mut KeyFile, now_unix_s: u64) {
@@ -299,7 +299,7 @@ mod tests {
             assert!(believes(&mut file, &old, NOW));
             let seen = file.seen;
             scratch.write(&key_file("rsa-other.public"), NOW);
-            assert_eq!(look(&scratch.path()).ok(), seen, "it looks the same");
+            assert_eq!(stat(&scratch.path()).ok(), seen, "it looks the same");
             assert!(believes(&mut file, &new, NOW + later));
             assert_eq!(file.is_settled, later > 0);
         }
@@ -322,20 +322,24 @@ mod tests {
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
         refresh(&mut file, NOW);
-        assert_eq!(file.reload(NOW), ReadAgain::Unchanged);
+        assert_eq!(file.reload(NOW), ReloadResult::Unchanged);
         // Other content with the same metadata, which only an explicit reload detects.
         scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
         assert!(believes(&mut file, &old, NOW));
-        assert_eq!(file.reload(NOW), ReadAgain::Changed);
+        assert_eq!(file.reload(NOW), ReloadResult::Changed);
         assert!(believes(&mut file, &new, NOW));
-        assert_eq!(file.reload(NOW), ReadAgain::Unchanged);
+        assert_eq!(file.reload(NOW), ReloadResult::Unchanged);
         scratch.write(b"no key", NOW - 999);
         for _ in 0..2 {
-            assert_eq!(file.reload(NOW), ReadAgain::Failed, "also the second time");
+            assert_eq!(
+                file.reload(NOW),
+                ReloadResult::Failed,
+                "also the second time"
+            );
         }
         scratch.remove();
         for _ in 0..2 {
-            assert_eq!(file.reload(NOW), ReadAgain::Failed);
+            assert_eq!(file.reload(NOW), ReloadResult::Failed);
         }
         assert!(believes(&mut file, &new, NOW));
     }

@@ -1,7 +1,7 @@
 //! All key files of a gateway, for reloading them at an operator's request.
 
 use super::JwtVerifier;
-use super::key_file::ReadAgain;
+use super::key_file::ReloadResult;
 use std::sync::Arc;
 
 /// The key files that a gateway's config names. Cheap to clone, and usable from any thread.
@@ -45,9 +45,9 @@ impl KeyFiles {
         let now_unix_s = (self.now_unix_s)();
         for verifier in self.verifiers.iter() {
             match verifier.reload(now_unix_s) {
-                Some(ReadAgain::Unchanged) => result.unchanged += 1,
-                Some(ReadAgain::Changed) => result.changed += 1,
-                Some(ReadAgain::Failed) => result.failed += 1,
+                Some(ReloadResult::Unchanged) => result.unchanged += 1,
+                Some(ReloadResult::Changed) => result.changed += 1,
+                Some(ReloadResult::Failed) => result.failed += 1,
                 None => {}
             }
         }

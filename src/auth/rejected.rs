@@ -1,8 +1,8 @@
-//! Why a token is not believed.
+//! Token errors.
 
 /// The reason why a token is invalid, for logs. The client receives the rejection of its dialect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Rejected {
+pub(crate) enum TokenError {
     /// The token has more than `limits.token_bytes_max` bytes.
     #[error("the token is too long")]
     TooLong,

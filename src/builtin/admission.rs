@@ -37,7 +37,7 @@ type Identified = (Option<Box<str>>, Option<Claims>);
 
 /// Returns whether this module admits the clients of a route. If the dialect has a place for
 /// tokens, the gateway itself reads them and looks them up in a token table.
-pub(super) fn is_wanted(config: &Config, route: &Route) -> bool {
+pub(super) fn is_needed(config: &Config, route: &Route) -> bool {
     let has_use = route.tokens.is_some() || config.judges_tokens(route);
     let is_read_here = route.dialect.route_spec().token == TokenPlace::Sources;
     route.jwt.is_some() || (has_use && is_read_here)
@@ -56,7 +56,7 @@ impl Admitter {
             hooks.has_hook(HookKind::Open) || hooks.has_hook(HookKind::Authenticate)
         };
         let hooks = hooks.filter(asks);
-        if hooks.is_none() && !is_wanted(config, route) {
+        if hooks.is_none() && !is_needed(config, route) {
             return None;
         }
         let identity = match (&route.tokens, verifier) {

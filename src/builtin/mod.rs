@@ -119,7 +119,7 @@ impl Builtin {
 }
 
 /// Returns whether a config uses any built-in behaviour.
-pub(crate) fn is_wanted(config: &Config) -> bool {
+pub(crate) fn is_needed(config: &Config) -> bool {
     !config.routes.iter().all(|route| is_plain(config, route))
 }
 
@@ -128,7 +128,7 @@ fn is_plain(config: &Config, route: &Route) -> bool {
     route.commands.is_empty()
         && route.channels.is_empty()
         && route.hooks.is_none()
-        && !admission::is_wanted(config, route)
+        && !admission::is_needed(config, route)
 }
 
 fn set_up_admission(setup: &mut RouteSetup<'_>, admitter: Admitter) {
@@ -221,7 +221,7 @@ fn set_up_hooks(setup: &mut RouteSetup<'_>, hooks: &Rc<HookClient>) {
 }
 
 /// Returns the channels that a config creates in advance, each with its route's index.
-pub(crate) fn channels_in_advance(config: &Config) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn declared_channels(config: &Config) -> impl Iterator<Item = (usize, &str)> {
     let routes = config.routes.iter().enumerate();
     routes.flat_map(|(index, route)| {
         let channels = route.channels.iter();

@@ -18,11 +18,11 @@ pub(super) struct Authorizer {
 
 /// The client that a rule is applied to.
 #[derive(Clone, Copy)]
-struct Who<'w> {
-    user: Option<&'w str>,
-    token: Option<&'w str>,
-    values: &'w Values,
-    asker: Requester<'w>,
+struct RuleSubject<'s> {
+    user: Option<&'s str>,
+    token: Option<&'s str>,
+    values: &'s Values,
+    requester: Requester<'s>,
 }
 
 impl Authorizer {
@@ -43,8 +43,8 @@ impl Authorizer {
     ///
     /// The denial.
     pub(super) async fn authorize_join(&self, joining: &Joining) -> Result<(), Failure> {
-        let question = AccessRequest::Join(&joining.channel);
-        self.decide(Who::of(joining), question).await
+        let request = AccessRequest::Join(&joining.channel);
+        self.decide(RuleSubject::of(joining), request).await
     }
 
     /// Authorizes a publication.
@@ -53,8 +53,8 @@ impl Authorizer {
     ///
     /// The denial.
     pub(super) async fn authorize_publish(&self, joining: &Joining) -> Result<(), Failure> {
-        let question = AccessRequest::Publish(&joining.channel);
-        self.decide(Who::of(joining), question).await
+        let request = AccessRequest::Publish(&joining.channel);
+        self.decide(RuleSubject::of(joining), request).await
     }
 
     /// Authorizes a command.
@@ -64,28 +64,33 @@ impl Authorizer {
     /// The denial.
     pub(super) async fn authorize_command(&self, cx: &Context) -> Result<(), Failure> {
         let session = cx.session();
-        let who = Who {
+        let subject = RuleSubject {
             user: session.user(),
             token: session.token(),
             values: session.values(),
-            asker: Requester::Session(session),
+            requester: Requester::Session(session),
         };
-        self.decide(who, AccessRequest::Command(cx.command())).await
+        self.decide(subject, AccessRequest::Command(cx.command()))
+            .await
     }
 
-    async fn decide(&self, who: Who<'_>, question: AccessRequest<'_>) -> Result<(), Failure> {
+    async fn decide(
+        &self,
+        subject: RuleSubject<'_>,
+        request: AccessRequest<'_>,
+    ) -> Result<(), Failure> {
         let allowed = match &self.rule {
             Rule::Anyone => true,
             Rule::Nobody => false,
-            Rule::Identified => who.user.is_some(),
-            Rule::Owner => self.is_owner(who, question),
-            Rule::Tokens(tokens) => who.token.is_some_and(|token| is_among(tokens, token)),
+            Rule::Identified => subject.user.is_some(),
+            Rule::Owner => self.is_owner(subject, request),
+            Rule::Tokens(tokens) => subject.token.is_some_and(|token| is_among(tokens, token)),
             Rule::Claim { name, value } => {
-                let claims = who.values.get::<Claims>();
+                let claims = subject.values.get::<Claims>();
                 claims.is_some_and(|claims| claims.holds(name, value))
             }
             Rule::Hook => match &self.hooks {
-                Some(hooks) => hooks.allows(who.asker, question).await,
+                Some(hooks) => hooks.allows(subject.requester, request).await,
                 None => false,
             },
         };
@@ -97,26 +102,26 @@ impl Authorizer {
     }
 
     /// Returns whether the channel's name contains the client's user.
-    fn is_owner(&self, who: Who<'_>, question: AccessRequest<'_>) -> bool {
-        let (AccessRequest::Join(channel) | AccessRequest::Publish(channel)) = question else {
+    fn is_owner(&self, subject: RuleSubject<'_>, request: AccessRequest<'_>) -> bool {
+        let (AccessRequest::Join(channel) | AccessRequest::Publish(channel)) = request else {
             return false;
         };
         let pattern = self.channels.as_ref();
         match pattern.and_then(|pattern| pattern.fit(channel)) {
-            Some(Fit::Names(user)) => who.user == Some(user),
+            Some(Fit::Names(user)) => subject.user == Some(user),
             Some(Fit::Fits) | None => false,
         }
     }
 }
 
-impl<'w> Who<'w> {
-    fn of(joining: &'w Joining) -> Self {
+impl<'s> RuleSubject<'s> {
+    fn of(joining: &'s Joining) -> Self {
         let (user, token) = (joining.user.as_deref(), joining.token.as_deref());
         Self {
             user,
             token,
             values: &joining.values,
-            asker: match &joining.session {
+            requester: match &joining.session {
                 Some(session) => Requester::Session(session),
                 None => Requester::Connecting { user, token },
             },

@@ -1,13 +1,10 @@
-//! How messages are spelled where a program of somebody's says or hears them: in the server API and
-//! in hooks.
+//! The JSON form of message data in the server API and in hooks.
 //!
 //! ```text
-//!   {"event": "chat", "data": {"text": "hi"}}      any JSON
-//!   {"event": "chat", "data": "hi"}                a text: as it is where the language is text
+//!   {"event": "chat", "data": {"text": "hi"}}      any JSON, kept byte for byte
+//!   {"event": "chat", "data": "hi"}                a text
 //!   {"event": "chat", "bytes": "CgRjaGF0"}         bytes, in base64
 //! ```
-//!
-//! JSON is handed on to the letter. Nothing here knows who says what to whom.
 
 use crate::vocabulary::content::{Data, Message, OwnedData};
 use base64::Engine as _;
@@ -15,16 +12,16 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-/// The two ways in which a body is spelled, of which at most one may be there.
+/// The two members for message data, of which at most one may be present.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MessageDataJson<'s> {
     pub(crate) data: Option<&'s RawValue>,
     pub(crate) bytes: Option<&'s str>,
 }
 
-/// What is wrong with a body.
+/// The reason that message data are invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum BadData {
+pub(crate) enum DataJsonError {
     #[error("has both \"data\" and \"bytes\"")]
     Both,
     #[error("\"bytes\" is not base64")]
@@ -34,29 +31,38 @@ pub(crate) enum BadData {
 }
 
 impl MessageDataJson<'_> {
-    /// The body that is meant. A JSON string is a text; `null`, like nothing, is no data.
-    pub(crate) fn payload(self) -> Result<OwnedData, BadData> {
+    /// Decodes the data. A JSON string is a text; `null` or no member is no data.
+    ///
+    /// # Errors
+    ///
+    /// [`DataJsonError::Both`] if both members are present; [`DataJsonError::NotBase64`] or
+    /// [`DataJsonError::NotText`] if one is invalid.
+    pub(crate) fn payload(self) -> Result<OwnedData, DataJsonError> {
         match (self.data, self.bytes) {
-            (Some(_), Some(_)) => Err(BadData::Both),
+            (Some(_), Some(_)) => Err(DataJsonError::Both),
             (None, None) => Ok(OwnedData::None),
             (None, Some(text)) => match STANDARD.decode(text) {
                 Ok(bytes) => Ok(OwnedData::Bytes(bytes.into())),
-                Err(_) => Err(BadData::NotBase64),
+                Err(_) => Err(DataJsonError::NotBase64),
             },
             (Some(json), None) => match json.get() {
                 "null" => Ok(OwnedData::None),
-                // Its escapes have not been looked at: there may be no text that they stand for.
+                // Its escapes are unchecked and may not be valid text.
                 text if text.starts_with('"') => match serde_json::from_str::<Box<str>>(text) {
                     Ok(text) => Ok(OwnedData::Text(text)),
-                    Err(_) => Err(BadData::NotText),
+                    Err(_) => Err(DataJsonError::NotText),
                 },
                 json => Ok(OwnedData::Json(Bytes::copy_from_slice(json.as_bytes()))),
             },
         }
     }
 
-    /// A message of this event with the body that is meant.
-    pub(crate) fn message(self, event: impl Into<Box<str>>) -> Result<Message, BadData> {
+    /// Decodes the data to a message with this event.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MessageDataJson::payload`].
+    pub(crate) fn message(self, event: impl Into<Box<str>>) -> Result<Message, DataJsonError> {
         Ok(Message {
             data: self.payload()?,
             ..Message::new(event)
@@ -64,19 +70,19 @@ impl MessageDataJson<'_> {
     }
 }
 
-/// A body as it is spelled for a program: which of the two members it goes into, and its JSON.
+/// Message data as a member of a JSON object.
 #[derive(Clone, Debug)]
 pub(crate) enum DataJson {
-    /// Neither.
+    /// No member.
     None,
-    /// `data`.
+    /// The member `data`.
     Data(Box<RawValue>),
-    /// `bytes`.
+    /// The member `bytes`.
     Bytes(String),
 }
 
 impl DataJson {
-    /// Spells a body. Bytes that are text are `data`, unless `as_bytes`.
+    /// Encodes message data. Valid UTF-8 becomes `data`, unless `as_bytes`.
     pub(crate) fn of(data: Data<'_>, as_bytes: bool) -> Self {
         match data {
             Data::None => Self::None,
@@ -98,7 +104,7 @@ impl DataJson {
         Self::Data(json.expect("every text is JSON"))
     }
 
-    /// The member `data`.
+    /// Returns the value of the member `data`; `None` without it.
     pub(crate) fn data(&self) -> Option<&RawValue> {
         match self {
             Self::Data(json) => Some(json),
@@ -106,7 +112,7 @@ impl DataJson {
         }
     }
 
-    /// The member `bytes`.
+    /// Returns the value of the member `bytes`; `None` without it.
     pub(crate) fn bytes(&self) -> Option<&str> {
         match self {
             Self::Bytes(text) => Some(text),
@@ -119,7 +125,7 @@ impl DataJson {
 mod tests {
     use super::*;
 
-    fn payload(data: Option<&str>, bytes: Option<&str>) -> Result<OwnedData, BadData> {
+    fn payload(data: Option<&str>, bytes: Option<&str>) -> Result<OwnedData, DataJsonError> {
         let data: Option<Box<RawValue>> =
             data.map(|json| serde_json::from_str(json).expect("JSON"));
         let data = data.as_deref();
@@ -139,9 +145,15 @@ mod tests {
         assert_eq!(payload(None, None), Ok(OwnedData::None));
         let bytes = Ok(OwnedData::Bytes(Bytes::from_static(b"\x0a\x04chat")));
         assert_eq!(payload(None, Some("CgRjaGF0")), bytes);
-        assert_eq!(payload(None, Some("CgRjaGF0=")), Err(BadData::NotBase64));
-        assert_eq!(payload(Some("1"), Some("")), Err(BadData::Both));
-        assert_eq!(payload(Some(r#""\ud800""#), None), Err(BadData::NotText));
+        assert_eq!(
+            payload(None, Some("CgRjaGF0=")),
+            Err(DataJsonError::NotBase64)
+        );
+        assert_eq!(payload(Some("1"), Some("")), Err(DataJsonError::Both));
+        assert_eq!(
+            payload(Some(r#""\ud800""#), None),
+            Err(DataJsonError::NotText)
+        );
     }
 
     #[test]

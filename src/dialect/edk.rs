@@ -36,7 +36,7 @@ use super::{
     Playground, Rejection, ReplyAction, RouteFacts, RouteSpec, Schema, TokenPlace, UpgradeRequest,
 };
 use crate::codec::json::Scratch;
-use crate::codec::protobuf::{self, Envelope, NotProtobuf};
+use crate::codec::protobuf::{self, Envelope, ProtobufError};
 use crate::vocabulary::content::{Correlation, Data, Outcome};
 use crate::vocabulary::publication::Publication;
 use crate::ws::{MessageType, handshake};
@@ -205,7 +205,7 @@ fn read<'m>(
     message: &'m [u8],
     schema: &Schema,
     scratch: &'m mut Scratch,
-) -> Result<Envelope<'m>, NotProtobuf> {
+) -> Result<Envelope<'m>, ProtobufError> {
     let kind = match schema {
         Schema::Builtin => return protobuf::read_envelope(message),
         Schema::Opaque => {

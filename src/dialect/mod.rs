@@ -431,7 +431,7 @@ pub enum ReplyAction {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Presence<'p> {
     /// Name of the member: its session's id or its user, as the route sets.
-    pub who: &'p str,
+    pub name: &'p str,
     /// It has joined; otherwise it has left.
     pub connected: bool,
 }

@@ -26,7 +26,7 @@
 //! failing handlers close the session. A route with `lenient` decodes as the first version does,
 //! which the original used before its version 1.7.23. Presence goes to the other members of a
 //! channel, not to the member itself. The dialect does not check whether the sender is on the
-//! channel that a message names, or is who the message says.
+//! channel that a message names, or is name the message says.
 
 use super::tap::Tap;
 use super::{
@@ -34,7 +34,7 @@ use super::{
     Intents, OnInvalid, Options, Playground, Presence, Rejection, ReplyAction, RouteFacts,
     RouteSpec, TokenPlace, UpgradeRequest,
 };
-use crate::codec::json::strict::{self, NotStrict};
+use crate::codec::json::strict::{self, StrictError};
 use crate::codec::json::write::{
     put_base64_string, put_compact_go, put_indented, put_string_plain,
 };
@@ -183,7 +183,7 @@ impl Dialect for Projectforge {
 
     fn encode_presence(&self, presence: Presence<'_>, json: &mut Vec<u8>) -> Option<&'static str> {
         json.extend_from_slice(b"{\"userID\":");
-        put_string_plain(presence.who, json);
+        put_string_plain(presence.name, json);
         json.extend_from_slice(b",\"connected\":");
         json.extend_from_slice(if presence.connected {
             b"true"
@@ -208,7 +208,7 @@ pub(super) fn read_call<'m>(
     message: &'m [u8],
     scratch: &'m mut Scratch,
 ) -> Result<Call<'m>, DecodeError> {
-    let malformed = |_: NotStrict| DecodeError::Malformed;
+    let malformed = |_: StrictError| DecodeError::Malformed;
     let [from, channel, command, data] =
         strict::read(message, ["from", "channel", "cmd", "param"]).map_err(malformed)?;
     let texts = [

@@ -260,7 +260,7 @@ mod tests {
         let credentials = Tap.admit(&request, &Options::default());
         assert_eq!(credentials.map(|it| it.channel), Ok(InitialChannel::None));
         let presence = Presence {
-            who: "jack",
+            name: "jack",
             connected: true,
         };
         assert_eq!(Tap.encode_presence(presence, &mut Vec::new()), None);

@@ -269,7 +269,7 @@ impl Builder {
 
     /// Returns the setups of a shard: those of the config, then the embedder's, then the defaults.
     fn all_setups(&self, builtin: Builtin) -> Setups {
-        let configured = builtin::is_wanted(&self.config)
+        let configured = builtin::is_needed(&self.config)
             .then(|| -> SetupFn { Arc::new(move |setup| builtin.set_up(setup)) });
         let embedder = self
             .setups

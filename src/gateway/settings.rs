@@ -296,7 +296,7 @@ pub(super) fn handle_core(
 /// Returns the channels that exist without members, with their namespaces.
 fn declared_channels(config: &Config) -> Box<[(Box<str>, u16)]> {
     let namespaces = config.namespaces();
-    let declared = builtin::channels_in_advance(config);
+    let declared = builtin::declared_channels(config);
     let declared = declared.map(|(route, name)| (name.into(), namespaces[route]));
     declared.collect()
 }

@@ -1,7 +1,7 @@
 //! Deserialization of a call's data into a typed value.
 
 use crate::codec::json::typed;
-use crate::codec::json::typed::NotTyped;
+use crate::codec::json::typed::TypedError;
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -25,8 +25,8 @@ pub(super) fn bind<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T, BindEr
     let data = some(data)?;
     typed::read(data).map_err(|not_typed| {
         BindError::Type(match not_typed {
-            NotTyped::Mismatch(words) => words,
-            NotTyped::Malformed => not_json(data),
+            TypedError::Mismatch(words) => words,
+            TypedError::Malformed => not_json(data),
         })
     })
 }

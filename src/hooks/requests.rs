@@ -170,13 +170,13 @@ pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
 }
 
 /// Returns the body of a `join`, `publish` or `command` request.
-pub(crate) fn question(
+pub(crate) fn access(
     id: PublicId,
     route: &RouteHandle,
-    asker: Requester<'_>,
-    question: AccessRequest<'_>,
+    requester: Requester<'_>,
+    access: AccessRequest<'_>,
 ) -> Vec<u8> {
-    let (session, user, token) = match asker {
+    let (session, user, token) = match requester {
         Requester::Session(session) => (
             Some(SessionJson::of(session)),
             session.user(),
@@ -184,12 +184,12 @@ pub(crate) fn question(
         ),
         Requester::Connecting { user, token } => (None, user, token),
     };
-    let (channel, command) = match question {
+    let (channel, command) = match access {
         AccessRequest::Join(channel) | AccessRequest::Publish(channel) => (Some(channel), None),
         AccessRequest::Command(command) => (None, Some(command)),
     };
     encode(&AccessRequestJson {
-        hook: question.hook(),
+        hook: access.hook(),
         id,
         route: route.path(),
         dialect: route.dialect().name(),

@@ -151,13 +151,13 @@ impl HookClient {
     }
 
     /// Sends a hook that allows or denies a client's action. Returns `false` if the hook fails.
-    pub(crate) async fn allows(&self, asker: Requester<'_>, question: AccessRequest<'_>) -> bool {
-        let body = |id| requests::question(id, &self.route, asker, question);
-        let hook = question.hook();
+    pub(crate) async fn allows(&self, requester: Requester<'_>, access: AccessRequest<'_>) -> bool {
+        let body = |id| requests::access(id, &self.route, requester, access);
+        let hook = access.hook();
         match self.backend.send(hook, body, responses::read_allow).await {
             Ok(allowed) => allowed,
             Err(error) => {
-                match asker {
+                match requester {
                     Requester::Session(session) => self.log_failure_of(hook, session, &error),
                     Requester::Connecting { .. } => self.log_failure(hook, None, None, &error),
                 }

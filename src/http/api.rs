@@ -93,7 +93,7 @@ fn problem_of(bad: BadBody) -> Problem {
     match bad {
         BadBody::Broken => Problem::broken_body(),
         BadBody::TooLarge => Problem::body_too_large(),
-        BadBody::Crowded => Problem::crowded(),
+        BadBody::Crowded => Problem::overloaded(),
         BadBody::Coding => Problem::unsupported_encoding(),
         BadBody::NotGzip => Problem::not_gzip(),
     }

@@ -1,11 +1,11 @@
-//! The wall clock, for dates in logs and listings.
+//! The wall clock: dates in logs and listings, and the expiry of tokens.
 
 use std::time::{Duration, SystemTime};
 
 /// Returns the Unix time in milliseconds; 0 if the clock is before 1970.
 #[expect(
     clippy::disallowed_methods,
-    reason = "read once at the start, for dates in logs and listings"
+    reason = "for dates in logs and listings, and the expiry of tokens"
 )]
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

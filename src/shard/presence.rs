@@ -146,10 +146,10 @@ impl Shard {
         if !route.dialect.spec().announces {
             return;
         }
-        let who = self.name_of(id).expect("just seen");
+        let name = self.name_of(id).expect("just seen");
         let mut json = Vec::new();
         let presence = Presence {
-            who: &who,
+            name: &name,
             connected,
         };
         let Some(event) = route.dialect.encode_presence(presence, &mut json) else {
@@ -158,7 +158,7 @@ impl Shard {
         let content = Content {
             event,
             data: Data::Json(&json),
-            from: &who,
+            from: &name,
             ..Content::default()
         };
         let audience = Audience::Channel {

@@ -1,13 +1,14 @@
 //! Patterns of channel names: `news`, `room-*`, `user:{user}`.
 //!
-//! A pattern is a name in which `*` stands for any text, none included, and `{user}` for the name
-//! of a user, at least one byte. There is at most one of these in a pattern, so that a name fits in
-//! one way only. Every other character stands for itself; there is no way to name a channel with a
-//! star or a brace in a pattern, but a channel that clients make up may have them.
+//! In a pattern, `*` matches any text, also none, and `{user}` matches the name of a user, at least
+//! one byte. A pattern contains at most one of them, so a name matches in one way only. All other
+//! characters match themselves. A pattern cannot name a channel with a star or a brace, but
+//! channels
+//! that clients create may contain them.
 
 use std::fmt;
 
-/// The pattern of a channel's name.
+/// A pattern of channel names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChannelPattern {
     before: Box<str>,
@@ -22,35 +23,35 @@ enum Hole {
     User,
 }
 
-/// How a name fits a pattern.
+/// A match of a name with a pattern.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fit<'n> {
-    /// It does.
+    /// The name matches.
     Fits,
-    /// It does, and names this user.
+    /// The name matches, with this user in place of `{user}`.
     Names(&'n str),
 }
 
-/// What is wrong with a pattern.
+/// The reason why a pattern is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadPattern {
-    /// It is empty.
+    /// The pattern is empty.
     #[error("is empty")]
     Empty,
-    /// There is more than one star or `{user}` in it.
+    /// The pattern has more than one `*` or `{user}`.
     #[error("has more than one \"*\" or \"{{user}}\"")]
     TwoHoles,
-    /// It has a brace that is not that of `{user}`.
+    /// The pattern has a brace that is not part of `{user}`.
     #[error("has a brace that is not that of \"{{user}}\"")]
     Brace,
 }
 
 impl ChannelPattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns the reason if the pattern is invalid.
     pub fn parse(text: &str) -> Result<Self, BadPattern> {
         if text.is_empty() {
             return Err(BadPattern::Empty);
@@ -74,7 +75,7 @@ impl ChannelPattern {
         })
     }
 
-    /// How `name` fits; `None` if it does not.
+    /// Matches `name`. Returns `None` if it does not match.
     #[must_use]
     pub fn fit<'n>(&self, name: &'n str) -> Option<Fit<'n>> {
         let rest = name.strip_prefix(&*self.before)?;
@@ -86,20 +87,20 @@ impl ChannelPattern {
         }
     }
 
-    /// The one name that fits; `None` if there is more than one.
+    /// Returns the only name that matches; `None` if the pattern has a `*` or `{user}`.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         (self.hole == Hole::None).then_some(&*self.before)
     }
 
-    /// Whether it names a user.
+    /// Returns whether the pattern contains `{user}`.
     #[must_use]
     pub fn names_user(&self) -> bool {
         self.hole == Hole::User
     }
 
-    /// The name that fits and names this user; a name without `{user}` is what it is. `None` where
-    /// a user is wanted and there is none, and for a pattern with a star.
+    /// Returns the pattern with `{user}` replaced by `user`. Returns `None` for a pattern with `*`,
+    /// and for one with `{user}` if `user` is `None` or empty.
     #[must_use]
     pub fn name_for(&self, user: Option<&str>) -> Option<Box<str>> {
         match self.hole {
@@ -113,7 +114,7 @@ impl ChannelPattern {
     }
 }
 
-/// Whether a text is more than one name.
+/// Returns whether a text contains `*` or `{user}`.
 #[must_use]
 pub fn is_pattern(text: &str) -> bool {
     text.contains('*') || text.contains(USER)
@@ -130,7 +131,7 @@ impl fmt::Display for ChannelPattern {
     }
 }
 
-/// Where a pattern names a user.
+/// The placeholder of a user.
 const USER: &str = "{user}";
 
 #[cfg(test)]

@@ -1,79 +1,82 @@
-//! The single table of ends: why a connection ends, and what is said about it.
+//! The table of close causes: every reason for which a connection ends.
 //!
-//! Whatever ends a connection is named here once, with the close code and the reason that go into
-//! its close frame, the label under which it is counted, and whether the client does well to come
-//! back. Nothing here knows how a frame is written or how a socket is closed.
+//! For each cause it gives the close code and reason of the close frame, the label in metrics and
+//! logs,
+//! and whether the client should reconnect. Encoding frames and closing sockets is done elsewhere.
 
 use std::fmt::{self, Write as _};
 
-/// Why a connection ends.
+/// The cause of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCause {
-    /// The client sent a close frame, with this code or none. The same is sent back, without its
-    /// reason.
+    /// The client sent a close frame, with this code or none. It is answered with the same code and
+    /// no reason.
     ClientClosed(Option<u16>),
     /// The client broke RFC 6455.
     Protocol(ProtocolError),
-    /// A message is longer than this connection may send.
+    /// A message is longer than the route's limit.
     TooBig,
-    /// A message has to be text and is not UTF-8.
+    /// A text message is not UTF-8, in a dialect that checks text.
     InvalidText,
-    /// The client does not read as fast as it is owed, and its outbox is full.
+    /// The client reads too slowly, and its outbox is full.
     SlowConsumer,
-    /// The shard holds too much of unfinished messages, and this session the most of it.
+    /// The shard's partial messages exceed `limits.partial_bytes_max`, and this session's is the
+    /// largest.
     PartialBytes,
-    /// The client has said nothing for too long.
+    /// The client sent nothing for the route's idle time-out.
     IdleTimeout,
-    /// A message of the client has been begun and not been whole in time.
+    /// A message of the client was not complete in time.
     MessageTimeout,
-    /// The client has not said who it is, or what it wants, in time.
+    /// The client did not register in time.
     RegistrationTimeout,
-    /// The session has its shard remember more than one session may.
+    /// The session's names exceed `limits.names_bytes_per_session_max`.
     TooManyNames,
-    /// The shard has no room for a name that the session has to have.
+    /// A name that the session needs would exceed `limits.names_bytes_max` of the shard.
     NamesFull,
-    /// The user has connected again, and only the newer connection may stay.
+    /// The exclusive user has connected again; the newer session stays.
     Replaced,
-    /// The process is going away.
+    /// The gateway stops.
     Shutdown,
-    /// The embedder or the server API has asked for the end.
+    /// The embedder or the server API dropped the session.
     Dropped,
-    /// The same with this code, and a reason that whoever asked has given.
+    /// An embedder, a hook or the server API closed the session with this code and its own reason.
     Closed(u16),
-    /// The message is not in the session's language, which ends sessions for that.
+    /// A message is invalid, in a dialect that closes sessions for that.
     Malformed,
-    /// A handler failed, and the session's language ends sessions for that.
+    /// A handler failed, in a dialect that closes sessions for that.
     HandlerFailed,
-    /// The head of a request did not arrive in time; there is no session to say goodbye to.
+    /// The head of an HTTP request did not arrive in time.
     HandshakeTimeout,
-    /// The body of a request did not arrive in time.
+    /// The body of an HTTP request did not arrive in time.
     BodyTimeout,
-    /// The peer has reset the connection, or ended it without a close frame.
+    /// The peer reset the connection, or ended it without a close frame.
     Reset,
-    /// The peer has not ended the connection in time after the close frames.
+    /// The peer did not end the connection in time after the close frames.
     CloseGrace,
 }
 
-/// Whether a close frame may have this code (RFC 6455 7.4, and IANA's registry).
+/// Returns whether a close frame may contain this code (RFC 6455 7.4 and IANA's registry).
 ///
-/// gorilla/websocket, and with it the original servers, do not know 1014, Bad Gateway.
+/// gorilla/websocket, and so the original servers, reject 1014 (Bad Gateway).
 pub fn is_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Whether an embedder, a hook or the server API may close a session with this code and reason.
+/// Returns whether an embedder, a hook or the server API may close a session with this code and
+/// reason.
 ///
-/// They may send what an endpoint may, but for 1002, which is for the gateway itself to say, and
-/// 1014, which breaks the protocol to clients that do not know it (see [`is_code`]).
+/// All codes of [`is_code`] are allowed except 1002, which only the gateway sends, and 1014, which
+/// is a
+/// protocol error for clients that do not know it. A reason may have 123 bytes.
 pub(crate) fn may_close(code: u16, reason: &str) -> bool {
     is_code(code) && !matches!(code, 1002 | 1014) && reason.len() <= REASON_BYTES_MAX
 }
 
-/// The codes that [`may_close`] takes, in words.
+/// The codes that [`may_close`] allows, for error messages.
 pub(crate) const CODES: &str = "1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";
 
 impl CloseCause {
-    /// Its row of the table.
+    /// Returns the row of the table.
     fn row(self) -> Row {
         use ComeBack::{No, Yes};
         match self {
@@ -111,38 +114,39 @@ impl CloseCause {
         }
     }
 
-    /// Whether a close frame is sent before the connection is closed. The others are cut.
+    /// Returns whether a close frame is sent before the connection is closed. If not, it is
+    /// aborted.
     pub fn sends_close_frame(self) -> bool {
         self.row().frame.is_some()
     }
 
-    /// The code in the close frame. `None` when there is no close frame, and when an empty one
-    /// answers an empty one.
+    /// Returns the code of the close frame. Returns `None` if no close frame is sent, or if an
+    /// empty one answers the client's empty one.
     pub fn code(self) -> Option<u16> {
         self.row().frame.and_then(|(code, _)| code)
     }
 
-    /// The reason in the close frame; empty where there is nothing to say.
+    /// Returns the reason of the close frame; it may be empty.
     pub fn reason(self) -> Reason {
         self.row().frame.map_or(Reason::EMPTY, |(_, reason)| reason)
     }
 
-    /// The label under which this end is counted.
+    /// Returns the label in metrics and logs.
     pub fn label(self) -> &'static str {
         self.row().label
     }
 
-    /// Whether the client, doing the same again, may hope for better: the cause was the network,
-    /// the moment or this process, and not what the client is or said.
+    /// Returns whether the client should reconnect: the cause was the network, the load or this
+    /// process, and not the client's identity or messages.
     pub fn should_come_back(self) -> bool {
         self.row().come_back == ComeBack::Yes
     }
 }
 
-/// What is said about an end.
+/// A row of the table.
 struct Row {
     label: &'static str,
-    /// The code and the reason of the close frame, if one is sent.
+    /// The code and the reason of the close frame; `None` if none is sent.
     frame: Option<(Option<u16>, Reason)>,
     come_back: ComeBack,
 }
@@ -162,7 +166,7 @@ impl Row {
         }
     }
 
-    /// A close frame with a code of somebody else's, and no reason of ours.
+    /// Creates a row whose code comes from elsewhere, without a reason.
     fn silent(label: &'static str, code: Option<u16>, come_back: ComeBack) -> Self {
         Self {
             label,
@@ -171,7 +175,7 @@ impl Row {
         }
     }
 
-    /// No close frame.
+    /// Creates a row without a close frame.
     fn cut(label: &'static str, come_back: ComeBack) -> Self {
         Self {
             label,
@@ -182,7 +186,7 @@ impl Row {
 }
 
 impl From<ProtocolError> for CloseCause {
-    /// A message over the limit is an end of its own; everything else is a broken protocol.
+    /// [`ProtocolError::TooBig`] has its own cause; all others are protocol errors.
     fn from(error: ProtocolError) -> Self {
         match error {
             ProtocolError::TooBig => Self::TooBig,
@@ -195,30 +199,30 @@ impl From<ProtocolError> for CloseCause {
     }
 }
 
-/// What a client's frame did that RFC 6455, or the message limit, forbids.
+/// A violation of RFC 6455 or of the message limit by a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// The first two bytes of a head are wrong in at least one way.
+    /// The first two bytes of a frame head have at least one fault.
     Head {
-        /// All that is wrong with them.
+        /// All faults.
         faults: HeadFaults,
-        /// The opcode they name, known or not.
+        /// The opcode, known or not.
         opcode: u8,
     },
     /// A 64-bit length has its top bit set (RFC 6455 5.2).
     LengthTopBit,
-    /// A message is longer than the limit, or says that it will be.
+    /// A message is longer than the limit, or its frame heads declare that it will be.
     TooBig,
-    /// A close frame's payload is one byte, too short for a code.
+    /// A close frame's payload has one byte, too short for a code.
     CloseOfOneByte,
-    /// A close frame's code is one that may not be sent.
+    /// A close frame's code must not be sent (see [`is_code`]).
     CloseCode(u16),
     /// A close frame's reason is not UTF-8.
     CloseReason,
 }
 
 impl ProtocolError {
-    /// The code that answers it.
+    /// Returns the close code with which the connection ends.
     pub fn code(self) -> u16 {
         match self {
             Self::TooBig => 1009,
@@ -230,7 +234,8 @@ impl ProtocolError {
         }
     }
 
-    /// The reason that goes with the code, where gorilla/websocket 1.5.3 has one in its words.
+    /// Returns the reason to send with the code. Where gorilla/websocket 1.5.3 has a text, it is
+    /// the same.
     pub fn reason(self) -> Reason {
         match self {
             Self::Head { faults, opcode } => faults.reason(opcode),
@@ -243,32 +248,32 @@ impl ProtocolError {
     }
 }
 
-/// One thing wrong with the first two bytes of a head.
+/// A fault in the first two bytes of a frame head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HeadFault {
-    /// A reserved bit is set that no extension has claimed.
+    /// Reserved bit 1 is set without an extension that uses it.
     Rsv1,
-    /// As above.
+    /// Reserved bit 2 is set without an extension that uses it.
     Rsv2,
-    /// As above.
+    /// Reserved bit 3 is set without an extension that uses it.
     Rsv3,
     /// A control frame is longer than 125 bytes.
     ControlTooLong,
     /// A control frame is a fragment.
     ControlNotFinal,
-    /// A new message begins before the last one has ended.
+    /// A message begins before the previous one has ended.
     DataBeforeFin,
-    /// A continuation comes when no message has begun.
+    /// A continuation frame arrives while no message is open.
     ContinuationAfterFin,
-    /// RFC 6455 knows no such opcode.
+    /// The opcode is not defined in RFC 6455.
     Opcode,
-    /// The client has not masked its frame.
+    /// The frame is not masked.
     Mask,
 }
 
 impl HeadFault {
-    /// All of them, in the order in which they are reported.
+    /// All faults, in the order in which they are reported.
     pub const ALL: [Self; 9] = [
         Self::Rsv1,
         Self::Rsv2,
@@ -281,7 +286,7 @@ impl HeadFault {
         Self::Mask,
     ];
 
-    /// In gorilla's words; the unknown opcode's number is to follow.
+    /// Returns gorilla's text. For [`HeadFault::Opcode`] the caller appends the number.
     fn text(self) -> &'static str {
         match self {
             Self::Rsv1 => "RSV1 set",
@@ -297,26 +302,26 @@ impl HeadFault {
     }
 }
 
-/// A set of [`HeadFault`]s. Gorilla reports all of them at once, and so do we.
+/// A set of [`HeadFault`]s. All are reported at once, as gorilla does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadFaults {
     bits: u16,
 }
 
 impl HeadFaults {
-    /// Adds `fault` when it is `present`.
+    /// Adds `fault` if it is `present`.
     #[inline]
     pub(crate) fn note(&mut self, fault: HeadFault, present: bool) {
         self.bits |= u16::from(present) << (fault as u8);
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether the set is empty.
     #[inline]
     pub fn is_empty(self) -> bool {
         self.bits == 0
     }
 
-    /// Whether `fault` is among them.
+    /// Returns whether the set contains `fault`.
     pub fn contains(self, fault: HeadFault) -> bool {
         self.bits >> (fault as u8) & 1 == 1
     }
@@ -352,7 +357,7 @@ pub struct Reason {
     len: u8,
 }
 
-/// What a close frame has room for behind its code (RFC 6455 5.5).
+/// Length limit of a close frame's reason, in bytes (RFC 6455 5.5).
 pub const REASON_BYTES_MAX: usize = 123;
 
 impl Reason {
@@ -361,26 +366,26 @@ impl Reason {
         len: 0,
     };
 
-    /// The text; empty when nothing is said.
+    /// Returns the text; it may be empty.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("made of whole strings")
     }
 
     fn of(text: &'static str) -> Self {
         let mut reason = Self::EMPTY;
-        reason.write_str(text).expect("our own texts fit");
+        reason.write_str(text).expect("the table's texts fit");
         reason
     }
 
     fn numbered(text: &'static str, number: u16) -> Self {
         let mut reason = Self::EMPTY;
-        write!(reason, "{text}{number}").expect("our own texts fit");
+        write!(reason, "{text}{number}").expect("the table's texts fit");
         reason
     }
 }
 
 impl fmt::Write for Reason {
-    /// Appends all of `text`, or nothing of it and fails.
+    /// Appends `text`, or fails and appends nothing if there is no room for all of it.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let start = usize::from(self.len);
         let end = start + text.len();
@@ -422,7 +427,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// One of each. A new end does not compile until it is looked at here.
+    /// Enumerates all causes. A new cause does not compile until it is added here.
     fn next(end: Option<CloseCause>) -> Option<CloseCause> {
         let Some(end) = end else {
             return Some(CloseCause::ClientClosed(Some(1000)));
@@ -467,7 +472,7 @@ mod tests {
             ProtocolError::CloseReason,
         ];
         all.extend((0..=u16::MAX).map(ProtocolError::CloseCode));
-        // One at a time; ws/decoder.rs tries all sets that a head can have.
+        // One fault at a time; the tests of ws/decoder.rs try all sets that a head can have.
         for fault in HeadFault::ALL {
             let mut faults = HeadFaults::default();
             faults.note(fault, true);
@@ -555,7 +560,7 @@ mod tests {
         assert_eq!(found.code(), wrapped.code());
     }
 
-    /// Written out once more, so that a change of what clients see is made twice.
+    /// Repeats the table, so that a change visible to clients must be made twice.
     #[test]
     fn the_table_is_what_clients_know() {
         let rows: Vec<(Option<u16>, String, bool)> = all()
@@ -589,7 +594,7 @@ mod tests {
         assert_eq!(rows, expected);
     }
 
-    /// What clients are told to do about each end is in the documents.
+    /// docs/ends.md tells clients what to do about each cause.
     #[test]
     fn the_documented_table_has_every_end() {
         let document = include_str!("../../docs/ends.md");

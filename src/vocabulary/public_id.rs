@@ -1,10 +1,11 @@
-//! The names by which the world knows sessions.
+//! Public ids of sessions.
 //!
-//! A session's public id looks like any random UUID (version 4, RFC 9562) and tells a stranger
-//! nothing: not how many sessions there are, nor on which shard one lies. The gateway finds the
-//! session by it without a table, since the id *is* the session's [`SessionId`], encrypted
-//! together with a random [`Tag`] under a key that the process draws when it starts. Nothing here
-//! draws luck of its own, and nothing here knows which sessions exist.
+//! A public id looks like a random UUID (version 4, RFC 9562) and reveals nothing, such as the
+//! number
+//! of sessions or a session's shard. The gateway finds the session without a table: the id is the
+//! [`SessionId`], encrypted together with a random [`Tag`] under a key that the process draws at
+//! its
+//! start. This module draws no random numbers and does not know which sessions exist.
 //!
 //! ```text
 //!    SessionId (64 bits) | Tag (58 bits)            122 bits
@@ -19,25 +20,25 @@ use siphasher::sip::SipHasher24;
 use std::fmt;
 use std::str::FromStr;
 
-/// A UUID that may be the public name of a session: what a client or backend has given, or what
-/// [`IdCipher::seal`] has made. Only [`IdCipher::open`] tells whether it can mean a session.
+/// A UUID that may be the public id of a session, received from a client or backend or created by
+/// [`IdCipher::seal`]. Only [`IdCipher::open`] finds out whether it can be one.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PublicId([u8; 16]);
 
 impl PublicId {
-    /// The id with these bytes, in the order in which they are written; of any version.
+    /// Creates an id from the bytes of a UUID of any version, in text order.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The id's bytes, in the order in which they are written.
+    /// Returns the bytes of the UUID, in text order.
     #[must_use]
     pub fn bytes(self) -> [u8; 16] {
         self.0
     }
 
-    /// The id in its usual form: ASCII, lower case, hyphenated, without braces.
+    /// Formats the id in the usual form: ASCII, lower case, with hyphens, without braces.
     #[must_use]
     pub fn encode(self) -> [u8; TEXT_LEN] {
         let mut text = [0; TEXT_LEN];
@@ -48,7 +49,7 @@ impl PublicId {
     }
 }
 
-/// Written as [`PublicId::encode`] does.
+/// Formats the id as [`PublicId::encode`] does.
 impl fmt::Display for PublicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.encode();
@@ -62,7 +63,7 @@ impl fmt::Debug for PublicId {
     }
 }
 
-/// Takes what [`parse_uuid`] takes.
+/// Accepts the forms of [`parse_uuid`].
 impl FromStr for PublicId {
     type Err = NotUuid;
 
@@ -71,41 +72,40 @@ impl FromStr for PublicId {
     }
 }
 
-/// A text is not a UUID in any form that [`parse_uuid`] takes.
+/// The text is not a UUID in any form that [`parse_uuid`] accepts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a UUID")]
 pub struct NotUuid;
 
 /// What tells a session's public id from all others that decrypt to the same [`SessionId`].
 ///
-/// The shard draws it when the session opens, keeps it in the session and compares it with the
-/// tag of every id that is said to be the session's. Whoever makes ids up has one chance in 2^58.
+/// The shard draws it when the session opens, and compares it with the tag of each public id that
+/// decrypts to the session. A guessed id matches with probability 2^-58.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tag(u64);
 
 impl Tag {
-    /// The tag made of the lower 58 of 64 bits that nobody else can predict.
+    /// Creates a tag from the lower 58 of 64 random bits.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
         Self(bits & TAG_MASK)
     }
 }
 
-/// Makes public ids of sessions, and sessions of public ids.
+/// The cipher between session ids and public ids.
 ///
-/// A permutation of 122-bit numbers: a Feistel network of two 61-bit halves, whose round function
-/// is `SipHash-2-4` of the round's number and one half, under the key of the process. It is a
-/// permutation, so no two sessions can ever share an id. One call costs eight short hashes.
+/// It is a permutation of 122-bit numbers, so no two sessions can have the same id: a Feistel
+/// network of two 61-bit halves, whose round function is `SipHash-2-4` of the round's number and
+/// one half, under the key of the process. One call costs eight short hashes.
 #[derive(Clone, derive_more::Debug)]
 #[debug("IdCipher {{ .. }}")]
 pub struct IdCipher {
-    /// Keyed, and fed nothing.
+    /// Keyed, without input.
     hasher: SipHasher24,
 }
 
 impl IdCipher {
-    /// The cipher with this key. Whoever knows the key can read every id; ids made under one key
-    /// mean nothing under another.
+    /// Creates a cipher. The key reveals all ids; ids sealed under another key are invalid.
     #[must_use]
     pub fn new(key: [u64; 2]) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl IdCipher {
         }
     }
 
-    /// The public id of `session`, whose tag is `tag`.
+    /// Returns the public id of `session`, whose tag is `tag`.
     #[must_use]
     pub fn seal(&self, session: SessionId, tag: Tag) -> PublicId {
         let sealed = self.permute(u128::from(session.bits()) << TAG_BITS | u128::from(tag.0));
@@ -123,10 +123,12 @@ impl IdCipher {
         PublicId((uuid | MARKS).to_be_bytes())
     }
 
-    /// The session that `id` names and the tag that the session must have for the id to be its own.
+    /// Decrypts a public id into a session id and the session's tag.
     ///
-    /// `None` if `id` is not a version 4 UUID, or cannot be the id of any session. Nearly every
-    /// UUID can be, so the caller must look the session up and compare the tag.
+    /// Returns `None` if `id` is not a version 4 UUID or decrypts to an impossible session id.
+    /// Almost
+    /// every UUID decrypts to a possible one, so the caller must look up the session and compare
+    /// its tag.
     #[must_use]
     pub fn open(&self, id: PublicId) -> Option<(SessionId, Tag)> {
         let uuid = u128::from_be_bytes(id.0);
@@ -160,19 +162,20 @@ impl IdCipher {
         whole(left, right)
     }
 
-    /// The number of the round and the half fill the 64 bits of one `SipHash` block.
+    /// Returns the hash of round number and half, which fill the 64 bits of one `SipHash` block.
     fn round(&self, round: u64, half: u64) -> u64 {
         let block = round << HALF_BITS | half;
         self.hasher.hash(&block.to_le_bytes()) & HALF_MASK
     }
 }
 
-/// The bytes of a UUID of any version, in the order in which they are written.
+/// Parses a UUID of any version. Returns its bytes in text order; `None` if the text is not a UUID.
 ///
-/// Takes exactly what `Parse` of Go's `github.com/google/uuid` takes, since that is what clients
-/// are used to: 36 characters with hyphens, the same behind `urn:uuid:`, the same in braces, and
-/// 32 digits without hyphens, all in either case. As there, any two bytes may stand for the
-/// braces.
+/// Accepts exactly the forms of `Parse` in Go's `github.com/google/uuid`, which the original
+/// servers
+/// use: 36 characters with hyphens, optionally after `urn:uuid:` or in braces, and 32 digits
+/// without
+/// hyphens, in either case. As in Go, any two bytes may replace the braces.
 #[must_use]
 pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let text = text.as_bytes();
@@ -202,10 +205,10 @@ fn low_bits(value: u128) -> u64 {
     u64::try_from(value & u128::from(u64::MAX)).expect("64 bits")
 }
 
-/// Length of a UUID in its usual form, in bytes of text.
+/// Length of a UUID in its usual form, in bytes.
 pub const TEXT_LEN: usize = 36;
 
-/// Without hyphens.
+/// Length without hyphens.
 const SIMPLE_LEN: usize = 32;
 const BRACED_LEN: usize = TEXT_LEN + 2;
 const URN_PREFIX: &[u8] = b"urn:uuid:";
@@ -217,7 +220,7 @@ const HALF_MASK: u64 = (1 << HALF_BITS) - 1;
 const TAG_BITS: u32 = 58;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 
-// Where the 122 free bits lie in a UUID: 48, the version, 12, the variant, 62.
+// Layout of a UUID: 48 free bits, the version, 12 free bits, the variant, 62 free bits.
 const MIDDLE_BITS: u32 = 12;
 const LOW_BITS: u32 = 62;
 const MIDDLE_MASK: u128 = (1 << MIDDLE_BITS) - 1;
@@ -294,7 +297,7 @@ mod tests {
         }
     }
 
-    /// A Feistel network whose rounds are all alike undoes itself when its halves are swapped.
+    /// A Feistel network with equal rounds inverts itself when its halves are swapped.
     #[test]
     fn the_rounds_differ() {
         let cipher = IdCipher::new([9, 10]);
@@ -359,7 +362,7 @@ mod tests {
         }
     }
 
-    /// As one in 2^32 version 4 UUIDs does.
+    /// This happens with one in 2^32 version 4 UUIDs.
     #[test]
     fn an_id_that_decrypts_to_no_generation_names_no_session() {
         let cipher = IdCipher::new([15, 16]);

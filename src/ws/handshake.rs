@@ -1,18 +1,18 @@
-//! The upgrade: judging a client's request and writing the 101.
+//! The upgrade: checks a client's request and writes the 101 response.
 //!
 //! ```text
-//!   GET /ws HTTP/1.1                                 judge_request: Connection, Upgrade, method,
+//!   GET /ws HTTP/1.1                                 check_request: Connection, Upgrade, method,
 //!   Connection: keep-alive, Upgrade                  | version
 //!   Upgrade: websocket                               v
-//!   Sec-WebSocket-Version: 13                        the caller's rule for Origin
+//!   Sec-WebSocket-Version: 13                        the caller's check of Origin
 //!   Origin: https://example.com                      |
 //!   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==      v
-//!                                                    judge_key: key, no body  -->  Accept
+//!                                                    check_key: key, no body  -->  Accept
 //! ```
 //!
-//! The order of the checks is gorilla/websocket 1.5.3's, so that a request which is wrong in two
-//! ways is refused as it always was. Header names are compared without regard to case; nothing here
-//! knows an HTTP library. How a refusal looks on the wire, beyond its status, is for the caller.
+//! The checks have the order of gorilla/websocket 1.5.3, so that a request with two faults gets the
+//! same response as from the original servers. Header names are compared case-insensitively. This
+//! module uses no HTTP library. The caller writes the response to a rejected request.
 
 use crate::vocabulary::authority::Authority;
 use base64::Engine as _;
@@ -20,10 +20,10 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use sha1::{Digest as _, Sha1};
 
-/// The value of `Sec-WebSocket-Accept`, in base64.
+/// A value of `Sec-WebSocket-Accept`, in base64.
 pub type Accept = [u8; ACCEPT_BYTES];
 
-/// Why an upgrade request is refused.
+/// The reason for which an upgrade request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeError {
     /// `Connection` does not list `upgrade`.
@@ -34,9 +34,9 @@ pub enum HandshakeError {
     NotGet,
     /// `Sec-WebSocket-Version` does not list 13.
     NotVersion13,
-    /// The caller does not take requests from this `Origin`.
+    /// The caller rejects the `Origin`.
     Origin,
-    /// There is no `Sec-WebSocket-Key`.
+    /// The request has no `Sec-WebSocket-Key`.
     NoKey,
     /// `Sec-WebSocket-Key` is not the base64 of 16 bytes.
     BadKey,
@@ -45,7 +45,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub fn status(self) -> u16 {
         match self {
             Self::NotGet => 405,
@@ -59,7 +59,7 @@ impl HandshakeError {
         }
     }
 
-    /// The body of the answer: the status in words and a line feed.
+    /// Returns the body of the response: the status text and a line feed.
     pub fn body(self) -> &'static str {
         match self.status() {
             405 => "Method Not Allowed\n",
@@ -69,8 +69,14 @@ impl HandshakeError {
     }
 }
 
-/// Judges an upgrade request. `headers` yields every header line, name and value; `origin_passes`
-/// is asked once everything that gorilla checks before the origin is right.
+/// Checks an upgrade request, and returns the value of `Sec-WebSocket-Accept`.
+///
+/// `headers` yields name and value of every header line. `origin_passes` is called after the checks
+/// that gorilla makes before that of the origin.
+///
+/// # Errors
+///
+/// Returns the first failed check.
 pub fn validate<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
@@ -83,7 +89,11 @@ pub fn validate<'h>(
     validate_key(headers)
 }
 
-/// Judges what comes before the origin.
+/// Makes the checks that precede that of the origin.
+///
+/// # Errors
+///
+/// Returns the first failed check.
 pub fn validate_request<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
@@ -103,7 +113,13 @@ pub fn validate_request<'h>(
     Ok(())
 }
 
-/// Judges what comes after the origin, and answers the key. Of several keys the first counts.
+/// Makes the checks that follow that of the origin, and returns the value of
+/// `Sec-WebSocket-Accept`. If
+/// there are several keys, uses the first.
+///
+/// # Errors
+///
+/// Returns the first failed check.
 pub fn validate_key<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
 ) -> Result<Accept, HandshakeError> {
@@ -125,7 +141,7 @@ pub fn validate_key<'h>(
     Ok(accept_key(key))
 }
 
-/// What `Sec-WebSocket-Accept` says to this `Sec-WebSocket-Key` (RFC 6455 4.2.2).
+/// Returns the value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 4.2.2).
 pub fn accept_key(key: &str) -> Accept {
     let digest = Sha1::new()
         .chain_update(key)
@@ -139,12 +155,13 @@ pub fn accept_key(key: &str) -> Accept {
     accept
 }
 
-/// Appends the 101, with `subprotocol` if one has been agreed on. No `Date`, no `Server`: the
-/// originals send neither.
+/// Appends the 101 response, with the selected subprotocol, if any. Like the original servers', it
+/// has
+/// no `Date` and no `Server`.
 ///
 /// # Panics
 ///
-/// If the subprotocol is not a token (RFC 9110 5.6.2). What [`subprotocols`] yields is one.
+/// If the subprotocol is not a token (RFC 9110 5.6.2). [`subprotocols`] yields only tokens.
 pub fn put_switching_protocols(out: &mut Vec<u8>, accept: &Accept, subprotocol: Option<&str>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\n\
@@ -161,8 +178,8 @@ pub fn put_switching_protocols(out: &mut Vec<u8>, accept: &Accept, subprotocol: 
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// The subprotocols that a client offers, in its order of preference. Elements that are not tokens
-/// are passed over.
+/// Returns the subprotocols that a client offers, in its order of preference. Skips elements that
+/// are not tokens.
 pub fn subprotocols<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])>,
 ) -> impl Iterator<Item = &'h str> {
@@ -172,10 +189,12 @@ pub fn subprotocols<'h>(
         .filter_map(|element| str::from_utf8(element).ok())
 }
 
-/// The default rule for `Origin`: none passes, else its host and port must be those of `host`, the
-/// request's `Host`, without regard to case. Where one of them names no port, that is the one that
-/// the origin's scheme implies (RFC 6454 4), unlike in the originals: a proxy may write it out. The
-/// scheme is not compared.
+/// Returns whether an `Origin` passes the default check.
+///
+/// A request without one passes. Otherwise host and port must be those of `host`, the request's
+/// `Host`, case-insensitively. A missing port is the default one of the origin's scheme (RFC 6454
+/// 4).
+/// The original servers do not add it, but a proxy may write it out. The scheme is not compared.
 pub fn same_origin(origin: Option<&[u8]>, host: &[u8]) -> bool {
     let Some(origin) = origin else { return true };
     let (origin, host) = (Authority::of_origin(origin), Authority::parse(host));
@@ -183,15 +202,15 @@ pub fn same_origin(origin: Option<&[u8]>, host: &[u8]) -> bool {
     both.is_some_and(|((origin, implied), host)| origin.is_same(host, implied))
 }
 
-/// Whether `token` is an element of the comma-separated lists in all headers of this name, without
-/// regard to case.
+/// Returns whether `token` is an element of the comma-separated lists in the headers `name`,
+/// case-insensitively.
 fn lists<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>, name: &str, token: &str) -> bool {
     values(headers, name)
         .flat_map(elements)
         .any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The values of all headers of this name, without the white space around them.
+/// Returns the values of all headers `name`, trimmed.
 fn values<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])>,
     name: &str,
@@ -201,12 +220,12 @@ fn values<'h>(
         .map(|(_, value)| value.trim_ascii())
 }
 
-/// The elements of a comma-separated list, without the white space around them.
+/// Returns the elements of a comma-separated list, trimmed.
 pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// RFC 9110 5.6.2.
+/// Returns whether the bytes are a token of RFC 9110 5.6.2.
 fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && bytes
@@ -222,7 +241,7 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
 /// RFC 6455 1.3.
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const NONCE_BYTES: usize = 16;
-/// The decoder asks for room by the encoded length, before it knows of the padding.
+/// The base64 decoder computes the size it needs from the encoded length, padding included.
 const NONCE_BYTES_ROOM: usize = 18;
 const ACCEPT_BYTES: usize = 28;
 
@@ -251,7 +270,7 @@ mod tests {
         );
     }
 
-    /// Everything is wrong at first; what is checked earlier is refused earlier.
+    /// The first request fails all checks; each step repairs the one that failed.
     #[test]
     fn checks_come_in_gorillas_order() {
         let body = ("Content-Length", &b"1"[..]);
@@ -340,7 +359,7 @@ mod tests {
         };
         assert!(validate_key(b"AAAAAAAAAAAAAAAAAAAAAA==").is_ok());
         assert!(validate_key(b"  AAAAAAAAAAAAAAAAAAAAAA== ").is_ok());
-        // Go does not mind unused bits that are set.
+        // Go accepts unused bits that are set.
         assert!(validate_key(b"AAAAAAAAAAAAAAAAAAAAAB==").is_ok());
 
         let bad: [&[u8]; 8] = [

@@ -469,7 +469,7 @@ fn who_comes_and_goes_is_announced_in_json() {
             let mut json = b"before".to_vec();
             let connected = seed % 2 == 0;
             let presence = Presence {
-                who: &who,
+                name: &who,
                 connected,
             };
             let event = dialect.encode_presence(presence, &mut json);

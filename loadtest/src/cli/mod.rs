@@ -1,6 +1,6 @@
 //! The command line: subcommands and their help texts.
 
-mod words;
+mod help;
 
 use std::ffi::OsString;
 
@@ -17,7 +17,7 @@ use crate::scenario::arguments::{
 
 /// Measures push gateways over the network and verifies every message
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_long_help = words::LOADTEST)]
+#[command(version, max_term_width = 100, after_long_help = help::LOADTEST)]
 pub(crate) struct Arguments {
     /// The command to run.
     #[command(subcommand)]
@@ -99,7 +99,7 @@ pub(crate) enum Command {
     Figures(FiguresArguments),
 
     /// Compare servers, one after the other, with the floor of each round
-    #[command(verbatim_doc_comment, after_long_help = words::COMPARE)]
+    #[command(verbatim_doc_comment, after_long_help = help::COMPARE)]
     Compare(CompareArguments),
 
     /// Run the server of the floor

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::protocol::{App, Name, Options};
-use crate::rounds::Asking;
+use crate::rounds::MessageSource;
 
 /// A comparison file.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,7 +71,7 @@ pub(crate) struct ServerConfig {
     pub(crate) command: Vec<String>,
     pub(crate) protocol: String,
     #[serde(default = "via")]
-    pub(crate) via: Asking,
+    pub(crate) via: MessageSource,
     #[serde(default)]
     path: Option<String>,
     #[serde(default)]
@@ -248,8 +248,8 @@ fn p99_max_ms() -> f64 {
 fn batch_bytes_max() -> usize {
     1 << 30
 }
-fn via() -> Asking {
-    Asking::Http
+fn via() -> MessageSource {
+    MessageSource::Http
 }
 fn one() -> usize {
     1
@@ -283,9 +283,9 @@ mod tests {
     fn missing_keys_have_defaults() {
         let config = Config::parse(TEXT).expect("well formed");
         assert_eq!((config.rounds, config.subscribers.len()), (3, 2));
-        assert_eq!(config.servers[0].via, Asking::Http);
+        assert_eq!(config.servers[0].via, MessageSource::Http);
         assert_eq!(config.servers[0].rpc(), Ok(None));
-        assert_eq!(config.servers[1].via, Asking::Client);
+        assert_eq!(config.servers[1].via, MessageSource::Client);
         assert_eq!(config.servers[1].rpc(), Ok(Some(Name::Nats)));
     }
 

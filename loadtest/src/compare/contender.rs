@@ -12,7 +12,7 @@ use crate::cores::Cores;
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::gateway;
 use crate::protocol::Name;
-use crate::rounds::{Asking, Reader, ReaderOptions};
+use crate::rounds::{MessageSource, Reader, ReaderOptions};
 
 /// A running server. Dropping it stops the process and removes its log.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl<'a> Contender<'a> {
             pid: self.pid(),
             protocol,
             options: self.config.options(true),
-            via: Asking::Rpc,
+            via: MessageSource::Rpc,
             clients: 1,
             bytes,
             publishers: 1,

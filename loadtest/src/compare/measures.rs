@@ -10,7 +10,7 @@ use crate::cores::Cores;
 use crate::failure::{Failure, Outcome};
 use crate::floor::{self, Shape};
 use crate::report::{Chart, Line, Report, Scale, Table};
-use crate::rounds::{Judged, Order, Reader, Round};
+use crate::rounds::{Order, Reader, Round, Verification};
 use crate::stats::{Interval, duration, float, median};
 
 /// A running comparison.
@@ -109,7 +109,8 @@ impl<'a> Bench<'a> {
                         self.report
                             .warn(format!("{}: skipped, above batch_bytes_max", title(shape)));
                     } else if let Err(failure) = self.fanout(shape) {
-                        self.report.complain(format!("{}: {failure}", title(shape)));
+                        self.report
+                            .record_error(format!("{}: {failure}", title(shape)));
                     }
                 }
             }
@@ -137,12 +138,12 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        let judged = floor_reader.judge()?;
-        if !judged.verdict.is_clean() {
+        let verification = floor_reader.check()?;
+        if !verification.delivery_errors.is_clean() {
             return Err(Failure::new("the floor lost messages"));
         }
-        let floor_line = line("floor", judged.curve);
-        self.judge(&what, &mut parts, vec![floor_line]);
+        let floor_line = line("floor", verification.curve);
+        self.check(&what, &mut parts, vec![floor_line]);
         self.chart_throughput(&what, &floors, &parts);
         self.add_fanout(&what, shape, &floors, &parts);
         Ok(())
@@ -220,7 +221,7 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        self.judge(what, &mut parts, Vec::new());
+        self.check(what, &mut parts, Vec::new());
         self.add_latencies(what, key, &parts);
     }
 
@@ -388,22 +389,27 @@ impl<'a> Bench<'a> {
     }
 
     /// Verifies the messages of all servers, reports errors, and adds the chart of latencies.
-    fn judge(&mut self, what: &str, parts: &mut [Part<'_>], mut lines: Vec<Line>) {
+    fn check(&mut self, what: &str, parts: &mut [Part<'_>], mut lines: Vec<Line>) {
         for part in parts {
             let name = part.contender.name();
-            let complaints: u64 = part.rounds.iter().map(|round| round.complaints).sum();
-            match part.reader.judge() {
-                Ok(judged) => {
-                    let Judged { verdict, curve } = judged;
+            let errors: u64 = part.rounds.iter().map(|round| round.errors).sum();
+            match part.reader.check() {
+                Ok(verified) => {
+                    let Verification {
+                        delivery_errors,
+                        curve,
+                    } = verified;
                     lines.push(line(name, curve));
-                    if verdict.is_clean() && complaints == 0 {
+                    if delivery_errors.is_clean() && errors == 0 {
                         continue;
                     }
-                    let verdict = verdict.words();
-                    let text = format!("{what}: {name}: {verdict}, {complaints} other errors");
-                    self.report.complain(text);
+                    let delivery_errors = delivery_errors.summary();
+                    let text = format!("{what}: {name}: {delivery_errors}, {errors} other errors");
+                    self.report.record_error(text);
                 }
-                Err(failure) => self.report.complain(format!("{what}: {name}: {failure}")),
+                Err(failure) => self
+                    .report
+                    .record_error(format!("{what}: {name}: {failure}")),
             }
         }
         self.report.chart(Chart {

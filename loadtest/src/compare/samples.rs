@@ -1,12 +1,12 @@
-//! Samples of several servers from the same rounds, and what may be said of them. Pure.
+//! Comparison of samples of several servers from the same rounds. The functions are pure.
 //!
-//! What is compared is never two servers' figures from different times, but each server's ratio to
-//! the base of the same round: the floor where there is one, else the first server. A ratio has a
-//! 95 % interval by bootstrap over the rounds; where two servers' intervals overlap they are equal.
+//! Values of different rounds are never compared. Each value becomes a ratio to the base of its
+//! round: the floor if there is one, else the first server. A ratio has a 95 % bootstrap interval
+//! over the rounds. Two servers with overlapping intervals are equal.
 
 use crate::stats::{Interval, median};
 
-/// One server's samples, a round each.
+/// The samples of one server, one per round.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Samples {
     pub(super) name: String,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::pipe::End;
+use super::churn::{MembershipLog, Published};
+use super::pipe::EndCause;
 use super::session::{Pace, Session};
-use super::wander::{Published, Wandering};
 use super::{Engine, run};
-use crate::judge::{Judge, Verdict};
+use crate::delivery_check::{DeliveryCheck, DeliveryErrors};
 use crate::protocol::Member;
 
 /// The record of one session.
@@ -15,10 +15,10 @@ pub(crate) struct SessionAccount {
     pub(crate) member: Member,
     pub(crate) pace: Pace,
     /// How the session ended; `None` if it is still open.
-    pub(crate) end: Option<End>,
-    pub(crate) wandering: Option<Box<Wandering>>,
-    judge: Judge,
-    asked: u32,
+    pub(crate) end: Option<EndCause>,
+    pub(crate) membership_log: Option<Box<MembershipLog>>,
+    check: DeliveryCheck,
+    commands_sent: u32,
 }
 
 /// The records of one engine or of several.
@@ -46,15 +46,19 @@ impl Engine {
         for session in &mut self.sessions {
             let has_ended = session.has_ended();
             let Session { state, .. } = session;
-            let speaker = run::speaker_of(state.member);
-            accounts.note_sent(state.member.group, speaker, std::mem::take(&mut state.said));
+            let publisher = run::publisher_of(state.member);
+            accounts.note_sent(
+                state.member.group,
+                publisher,
+                std::mem::take(&mut state.messages_sent),
+            );
             accounts.sessions.push(SessionAccount {
                 member: state.member,
                 pace: state.pace,
                 end: state.end.filter(|_| has_ended),
-                wandering: state.wandering.take(),
-                judge: std::mem::take(&mut state.judge),
-                asked: std::mem::take(&mut state.asked),
+                membership_log: state.membership_log.take(),
+                check: std::mem::take(&mut state.check),
+                commands_sent: std::mem::take(&mut state.commands_sent),
             });
         }
         accounts
@@ -73,23 +77,26 @@ impl Accounts {
 
     /// Returns the delivery errors of all sessions except those that join and leave, which need
     /// the times of their memberships. A slow session that was disconnected may miss the end.
-    pub(crate) fn verdict(&self) -> Verdict {
-        let mut all = Verdict::default();
+    pub(crate) fn errors(&self) -> DeliveryErrors {
+        let mut all = DeliveryErrors::default();
         for session in self
             .sessions
             .iter()
-            .filter(|session| session.wandering.is_none())
+            .filter(|session| session.membership_log.is_none())
         {
             let mut sent = self
                 .sent
                 .get(&session.member.group)
                 .cloned()
                 .unwrap_or_default();
-            if session.asked > 0 {
-                sent.push((run::asker_of(session.member), u64::from(session.asked)));
+            if session.commands_sent > 0 {
+                sent.push((
+                    run::commander_of(session.member),
+                    u64::from(session.commands_sent),
+                ));
             }
             let is_whole = session.pace == Pace::Eager || session.end.is_none();
-            all.add(session.judge.verdict(&sent, is_whole));
+            all.add(session.check.errors(&sent, is_whole));
         }
         all
     }

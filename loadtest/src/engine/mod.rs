@@ -6,19 +6,19 @@
 //!
 //! ```text
 //!              Engine
-//!   sessions ----- Pipe ---- Frames ---- Protocol::read ---- Judge, Tally
-//!   publishers --- Pipe ---- Answers --- Protocol::answered - Tally
+//!   sessions ----- Pipe ---- Frames ---- Protocol::read ---- DeliveryCheck, Counters
+//!   publishers --- Pipe ---- Responses --- Protocol::parse_response - Counters
 //! ```
 
 mod accounts;
+mod churn;
+mod counters;
 mod pipe;
 mod publisher;
 mod run;
 mod schedule;
 mod session;
 mod steps;
-mod tally;
-mod wander;
 
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +31,8 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub(crate) use self::accounts::{Accounts, SessionAccount};
+pub(crate) use self::churn::{Membership, MembershipLog, Published};
+pub(crate) use self::counters::Counters;
 use self::pipe::Pipe;
 use self::publisher::Publisher;
 pub(crate) use self::run::{Load, Mix, Phase};
@@ -38,8 +40,6 @@ pub(crate) use self::schedule::Arrivals;
 pub(crate) use self::session::Pace;
 use self::session::{Context, Session, State};
 pub(crate) use self::steps::Until;
-pub(crate) use self::tally::Tally;
-pub(crate) use self::wander::{Membership, Published, Wandering};
 use crate::clock::{self, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::protocol::{Member, Protocol, Purpose};
@@ -58,7 +58,7 @@ pub(crate) struct Setup {
     /// Message size in bytes.
     pub(crate) bytes: usize,
     /// The number of the first engine's sessions that publish, if clients publish.
-    pub(crate) speakers: usize,
+    pub(crate) client_publishers: usize,
     /// Local addresses to connect from, in turn; if empty, the kernel chooses.
     pub(crate) sources: Vec<Ipv4Addr>,
     /// Whether the receivers that a response reports must equal the group's size.
@@ -75,7 +75,7 @@ pub(crate) struct Shared {
     /// Per slot of a window: deliveries and responses that are still missing.
     slots: Vec<AtomicU32>,
     /// Deliveries that the publications so far must cause.
-    owed: AtomicU64,
+    expected: AtomicU64,
     /// Messages that sessions have received.
     pub(crate) delivered: AtomicU64,
     /// Engines that are still publishing.
@@ -85,7 +85,7 @@ pub(crate) struct Shared {
     /// Sessions that are open, over all engines.
     pub(crate) open: AtomicUsize,
     /// One eventfd per engine, written when another engine has freed a slot of its window.
-    bells: Vec<OwnedFd>,
+    wake_events: Vec<OwnedFd>,
 }
 
 impl Shared {
@@ -95,34 +95,36 @@ impl Shared {
     ///
     /// An eventfd cannot be created.
     pub(crate) fn new(engines: usize) -> Outcome<Self> {
-        let bells = (0..engines).map(|_| {
+        let wake_events = (0..engines).map(|_| {
             eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).attempt("create an eventfd")
         });
         Ok(Self {
             slots: (0..engines * SLOTS_MAX)
                 .map(|_| AtomicU32::new(0))
                 .collect(),
-            owed: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             publishing: AtomicUsize::new(0),
             probed: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
-            bells: bells.collect::<Outcome<_>>()?,
+            wake_events: wake_events.collect::<Outcome<_>>()?,
         })
     }
 
     /// Prepares the counters for a phase. Call before any engine begins it.
     pub(crate) fn begin_phase(&self) {
-        self.publishing.store(self.bells.len(), Ordering::SeqCst);
+        self.publishing
+            .store(self.wake_events.len(), Ordering::SeqCst);
         // Do not wait for messages that the previous phase lost.
         let delivered = self.delivered.load(Ordering::SeqCst);
-        self.owed.store(delivered, Ordering::SeqCst);
+        self.expected.store(delivered, Ordering::SeqCst);
     }
 
     /// Counts a publication to `receivers` sessions that gets `answers` responses. Its slot, if
     /// any, is in use until all have arrived.
-    fn owe(&self, slot: u16, receivers: u32, answers: u32) {
-        self.owed.fetch_add(u64::from(receivers), Ordering::Relaxed);
+    fn expect_deliveries(&self, slot: u16, receivers: u32, answers: u32) {
+        self.expected
+            .fetch_add(u64::from(receivers), Ordering::Relaxed);
         if let Some(left) = self.slots.get(usize::from(slot)) {
             left.store(receivers + answers, Ordering::Relaxed);
         }
@@ -137,7 +139,7 @@ impl Shared {
         let before = left.fetch_sub(1, Ordering::Relaxed);
         if before == 1 && slot / SLOTS_MAX != engine {
             // A write fails only if the eventfd is readable already.
-            let _rung = rustix::io::write(&self.bells[slot / SLOTS_MAX], &RING);
+            let _rung = rustix::io::write(&self.wake_events[slot / SLOTS_MAX], &EVENTFD_ONE);
         }
     }
 }
@@ -155,7 +157,7 @@ pub(crate) struct Engine {
     publishers: Vec<Publisher>,
     /// Indexes of sessions with unwritten bytes.
     unwritten: Vec<usize>,
-    tally: Tally,
+    counters: Counters,
     /// Times from connect to membership, in nanoseconds.
     opening: Histogram<u64>,
     /// Number of open sessions of this engine.
@@ -169,7 +171,7 @@ pub(crate) struct Engine {
     /// Publications with their times; empty unless `Setup::keeps_times`.
     published: Vec<Published>,
     /// Indexes of sessions that join and leave.
-    wanderers: Vec<usize>,
+    churning: Vec<usize>,
     /// Number of joins and leaves.
     pub(crate) moved: u64,
     /// The session that sent the last heartbeat.
@@ -190,10 +192,10 @@ impl Engine {
     /// The host name does not resolve, or an epoll instance cannot be created.
     pub(crate) fn new(setup: &Setup, shared: &Arc<Shared>, number: usize) -> Outcome<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).attempt("create an epoll instance")?;
-        let bell = EventData::new_u64(BELL);
+        let bell = EventData::new_u64(WAKE_EVENT);
         epoll::add(
             &epoll,
-            &shared.bells[number],
+            &shared.wake_events[number],
             bell,
             EventFlags::IN | EventFlags::ET,
         )
@@ -208,14 +210,14 @@ impl Engine {
             sessions: Vec::new(),
             publishers: Vec::new(),
             unwritten: Vec::new(),
-            tally: Tally::new(0),
+            counters: Counters::new(0),
             opening: crate::stats::latencies(),
             open: 0,
             turn: 0,
             text: String::new(),
             next_source: number,
             published: Vec::new(),
-            wanderers: Vec::new(),
+            churning: Vec::new(),
             moved: 0,
             beat: 0,
             beat_ns: clock::now_ns(),
@@ -238,7 +240,7 @@ impl Engine {
         let mut left = members.iter();
         let wanted = self.open + members.len();
         let mut opening = self.sessions.len() - self.open;
-        let mut deadline = clock::now_ns() + PATIENCE_NS;
+        let mut deadline = clock::now_ns() + TIMEOUT_NS;
         while self.open < wanted {
             while opening < at_a_time
                 && let Some(member) = left.next()
@@ -250,8 +252,8 @@ impl Engine {
             self.wait(SECOND_NS)?;
             opening -= (self.open - before).min(opening);
             if self.open > before {
-                deadline = clock::now_ns() + PATIENCE_NS;
-            } else if let Some(why) = self.tally.first_complaint() {
+                deadline = clock::now_ns() + TIMEOUT_NS;
+            } else if let Some(why) = self.counters.first_error() {
                 return Err(Failure::new(format!(
                     "a session could not be opened: {why}"
                 )));
@@ -276,7 +278,7 @@ impl Engine {
             self.paced.push(self.sessions.len());
             self.connect_session(*member, Purpose::Receive, pace)?;
         }
-        let deadline = clock::now_ns() + PATIENCE_NS;
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         while !self.sessions[from..].iter().all(Session::is_open) {
             if clock::now_ns() > deadline {
                 return Err(Failure::new("the slow sessions do not open within 10 s"));
@@ -333,7 +335,7 @@ impl Engine {
         for _ in 0..due {
             self.beat = (self.beat + 1) % self.sessions.len();
             if self.sessions[self.beat].is_open() {
-                self.sessions[self.beat].say(heartbeat, kind);
+                self.sessions[self.beat].enqueue(heartbeat, kind);
                 self.unwritten.push(self.beat);
             }
         }
@@ -343,12 +345,12 @@ impl Engine {
     pub(crate) fn forget_sessions(&mut self) {
         self.sessions.clear();
         self.unwritten.clear();
-        self.wanderers.clear();
+        self.churning.clear();
         self.paced.clear();
         self.shared.open.fetch_sub(self.open, Ordering::Relaxed);
         self.open = 0;
         self.opening.reset();
-        self.tally = Tally::new(0);
+        self.counters = Counters::new(0);
     }
 
     /// Waits until the server has closed every session.
@@ -357,7 +359,7 @@ impl Engine {
     ///
     /// A session is still open after 10 s.
     pub(crate) fn wait_until_ended(&mut self) -> Outcome<()> {
-        let deadline = clock::now_ns() + PATIENCE_NS;
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         while self.open > 0 {
             if clock::now_ns() > deadline {
                 return Err(Failure::new(format!("{} sessions stay open", self.open)));
@@ -381,7 +383,7 @@ impl Engine {
         let pipe = self.connect(count(index), None)?;
         let old = &self.sessions[index].state;
         let mut state = State::new(index, old.member, old.purpose, old.pace);
-        state.wandering = self.sessions[index].state.wandering.take();
+        state.membership_log = self.sessions[index].state.membership_log.take();
         self.sessions[index] = Session::new(pipe, state, &self.setup);
         Ok(())
     }
@@ -393,7 +395,7 @@ impl Engine {
         };
         self.next_source += 1;
         let pipe = Pipe::connect(self.address, source, receive_buffer)?;
-        // Edge-triggered: one read per arrival, without a second one that returns EAGAIN.
+        // Edge-triggered: one read per arrival, without a second one that own_receipts EAGAIN.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&self.epoll, pipe.stream(), EventData::new_u64(data), flags)
             .attempt("add a socket to epoll")?;
@@ -413,24 +415,24 @@ impl Engine {
         for event in events {
             let data = event.data.u64();
             let flags = event.flags;
-            if data == BELL {
+            if data == WAKE_EVENT {
                 let mut rung = [0; 8];
                 // The result is irrelevant: the window is checked after each wait.
-                let _read = rustix::io::read(&self.shared.bells[self.number], &mut rung);
+                let _read = rustix::io::read(&self.shared.wake_events[self.number], &mut rung);
             } else if data & PUBLISHER_BIT == 0 {
                 self.serve_session(index(data), flags)?;
             } else {
                 self.serve_publisher(index(data & !PUBLISHER_BIT), flags)?;
             }
         }
-        for (publisher, sequence, now_ns) in std::mem::take(&mut self.tally.returns) {
+        for (publisher, sequence, now_ns) in std::mem::take(&mut self.counters.own_receipts) {
             let is_it =
                 |one: &&mut Published| one.publisher == publisher && one.sequence == sequence;
             if let Some(published) = self.published.iter_mut().rev().find(is_it) {
-                published.answered_ns = Some(now_ns);
+                published.responded_ns = Some(now_ns);
             }
         }
-        let fresh = self.tally.take_fresh();
+        let fresh = self.counters.take_fresh();
         if fresh > 0 {
             self.shared.delivered.fetch_add(fresh, Ordering::Relaxed);
         }
@@ -452,8 +454,8 @@ impl Engine {
             return Ok(()); // removed since the event was queued
         };
         let was_open = session.is_open();
-        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-        let mut context = Context::new(setup, shared, self.number, tally);
+        let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+        let mut context = Context::new(setup, shared, self.number, counters);
         session.serve(flags, &mut self.scratch, &mut context);
         match (was_open, session.is_open()) {
             (false, true) => {
@@ -475,12 +477,12 @@ impl Engine {
 
     fn serve_publisher(&mut self, index: usize, flags: EventFlags) -> Outcome<()> {
         let publisher = &mut self.publishers[index];
-        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-        let mut context = Context::new(setup, shared, self.number, tally);
+        let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+        let mut context = Context::new(setup, shared, self.number, counters);
         let has_ended = publisher.serve(flags, &mut self.scratch, &mut context);
-        for (published, now_ns) in std::mem::take(&mut self.tally.answers) {
+        for (published, now_ns) in std::mem::take(&mut self.counters.answers) {
             if let Some(published) = self.published.get_mut(published) {
-                published.answered_ns = Some(now_ns);
+                published.responded_ns = Some(now_ns);
             }
         }
         if has_ended {
@@ -496,9 +498,9 @@ fn index(data: u64) -> usize {
 }
 
 /// A nonzero number to add to an eventfd, the same in either byte order.
-const RING: [u8; 8] = [1; 8];
+const EVENTFD_ONE: [u8; 8] = [1; 8];
 /// The epoll data of the engine's eventfd.
-const BELL: u64 = u64::MAX;
+const WAKE_EVENT: u64 = u64::MAX;
 /// Set in the epoll data of publishing connections, whose other bits are the index.
 const PUBLISHER_BIT: u64 = 1 << 63;
 const EVENTS_MAX: usize = 512;
@@ -506,6 +508,6 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 /// The interval between heartbeats of one session.
 const HEARTBEAT_NS: u64 = 10 * SECOND_NS;
 /// The timeout for opening, probing and single steps.
-const PATIENCE_NS: u64 = 10 * SECOND_NS;
+const TIMEOUT_NS: u64 = 10 * SECOND_NS;
 /// The largest window of one engine, in publications.
 pub(crate) const SLOTS_MAX: usize = 1024;

@@ -9,15 +9,15 @@ use crate::failure::{Attempt as _, Outcome};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum End {
+pub(crate) enum EndCause {
     /// The server sent a close frame with this code; `None` if the frame has no code.
     Closed(Option<u16>),
     /// End of stream without a close frame.
-    Cut,
+    Eof,
     /// A read failed, as after a TCP reset.
     Reset,
     /// The TCP connection or the upgrade failed.
-    Refused,
+    ConnectFailed,
 }
 
 /// A non-blocking TCP connection.
@@ -36,7 +36,7 @@ pub(super) enum Read {
     /// Nothing is available now.
     Nothing,
     /// The connection has ended.
-    Ended(End),
+    Ended(EndCause),
 }
 
 impl Pipe {
@@ -95,13 +95,13 @@ impl Pipe {
     }
 
     /// Checks the TCP handshake. `None` while it is in progress, `Err` if it failed.
-    pub(super) fn finish_connecting(&mut self) -> Option<Result<(), End>> {
+    pub(super) fn finish_connecting(&mut self) -> Option<Result<(), EndCause>> {
         if self.is_connected {
             return Some(Ok(()));
         }
         match sockopt::socket_error(&self.stream) {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Some(Err(End::Refused)),
+            Ok(Err(_)) | Err(_) => return Some(Err(EndCause::ConnectFailed)),
         }
         if self.stream.peer_addr().is_err() {
             return None;
@@ -112,7 +112,7 @@ impl Pipe {
 
     /// Writes as much as the socket accepts; the rest waits for the next event.
     ///
-    /// A write error discards the buffer and is not reported: the next read returns the end.
+    /// A write error discards the buffer and is not reported: the next read own_receipts the end.
     pub(super) fn flush(&mut self) {
         if !self.is_connected {
             return;
@@ -135,11 +135,11 @@ impl Pipe {
     pub(super) fn read(&mut self, scratch: &mut [u8]) -> Read {
         loop {
             return match self.stream.read(scratch) {
-                Ok(0) => Read::Ended(End::Cut),
+                Ok(0) => Read::Ended(EndCause::Eof),
                 Ok(bytes) => Read::Bytes(bytes, bytes == scratch.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Nothing,
-                Err(_) => Read::Ended(End::Reset),
+                Err(_) => Read::Ended(EndCause::Reset),
             };
         }
     }
@@ -166,14 +166,14 @@ impl Pipe {
     }
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for EndCause {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Closed(Some(code)) => write!(formatter, "closed with {code}"),
             Self::Closed(None) => formatter.write_str("closed without a code"),
-            Self::Cut => formatter.write_str("cut without a close frame"),
+            Self::Eof => formatter.write_str("cut without a close frame"),
             Self::Reset => formatter.write_str("reset"),
-            Self::Refused => formatter.write_str("refused"),
+            Self::ConnectFailed => formatter.write_str("refused"),
         }
     }
 }

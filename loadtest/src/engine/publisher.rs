@@ -11,15 +11,15 @@ use rustix::event::epoll::EventFlags;
 use super::pipe::{Pipe, Read};
 use super::session::Context;
 use crate::clock;
-use crate::protocol::Answered;
+use crate::protocol::PublishResult;
 use crate::stamp::NO_SLOT;
-use crate::wire::http::Answers;
+use crate::wire::http::Responses;
 
 /// A publishing connection and its queue.
 #[derive(Debug)]
 pub(super) struct Publisher {
     pipe: Pipe,
-    answers: Answers,
+    answers: Responses,
     depth: usize,
     queue: VecDeque<(Vec<u8>, Request)>,
     unanswered: VecDeque<Request>,
@@ -47,7 +47,7 @@ impl Publisher {
     pub(super) fn new(pipe: Pipe, depth: usize, groups: usize) -> Self {
         Self {
             pipe,
-            answers: Answers::default(),
+            answers: Responses::default(),
             depth,
             queue: VecDeque::new(),
             unanswered: VecDeque::new(),
@@ -70,7 +70,7 @@ impl Publisher {
     /// Continues on a new connection.
     pub(super) fn reconnected(&mut self, pipe: Pipe) {
         self.pipe = pipe;
-        self.answers = Answers::default();
+        self.answers = Responses::default();
         self.is_closing = false;
     }
 
@@ -137,12 +137,12 @@ impl Publisher {
             self.is_closing |= answer.is_last;
             let Some(request) = self.unanswered.pop_front() else {
                 return context
-                    .tally
-                    .complain(|| "a response without a request".to_owned());
+                    .counters
+                    .record_error(|| "a response without a request".to_owned());
             };
-            context.tally.events += 1;
+            context.counters.events += 1;
             let protocol = &context.setup.protocol;
-            let answered = protocol.answered(answer.status, &answer.body);
+            let answered = protocol.parse_response(answer.status, &answer.body);
             let Some(receivers) = request.receivers else {
                 continue; // A probe: only its delivery counts.
             };
@@ -150,18 +150,20 @@ impl Publisher {
                 context.shared.arrive(request.slot, context.engine);
             }
             if let Some(published) = request.published {
-                context.tally.answers.push((published, clock::now_ns()));
+                context.counters.answers.push((published, clock::now_ns()));
             }
             match answered {
-                Answered::Reached(n)
+                PublishResult::Reached(n)
                     if context.setup.counts_receivers && n != u64::from(receivers) =>
                 {
-                    context
-                        .tally
-                        .complain(|| format!("a publication reached {n} of {receivers} sessions"));
+                    context.counters.record_error(|| {
+                        format!("a publication reached {n} of {receivers} sessions")
+                    });
                 }
-                Answered::Taken | Answered::Reached(_) => context.tally.answered += 1,
-                Answered::Refused => context.tally.complain(|| {
+                PublishResult::Accepted | PublishResult::Reached(_) => {
+                    context.counters.answered += 1
+                }
+                PublishResult::Failed => context.counters.record_error(|| {
                     let body = &answer.body[..answer.body.len().min(200)];
                     format!(
                         "a publication got the status {}: `{}`",
@@ -184,8 +186,8 @@ impl Publisher {
             self.pipe.unwritten().extend_from_slice(&bytes);
             if request.receivers.is_some() {
                 let now_ns = clock::now_ns();
-                context.tally.publish(request.due_ns, now_ns);
-                context.tally.asked += 1;
+                context.counters.publish(request.due_ns, now_ns);
+                context.counters.asked += 1;
             }
             self.unanswered.push_back(request);
         }
@@ -200,7 +202,7 @@ impl Publisher {
 
     /// Records an error and drops the requests in flight, so that their slots become free.
     fn fail(&mut self, context: &mut Context<'_>, why: &str) {
-        context.tally.complain(|| why.to_owned());
+        context.counters.record_error(|| why.to_owned());
         for request in self.unanswered.drain(..) {
             if request.slot != NO_SLOT {
                 context.shared.arrive(request.slot, context.engine);

@@ -2,15 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
+use super::churn::Published;
 use super::publisher::Request;
 use super::schedule::{Arrivals, Schedule};
 use super::session::{Context, Pace};
-use super::wander::Published;
-use super::{Engine, PATIENCE_NS, SLOTS_MAX, Tally};
+use super::{Counters, Engine, SLOTS_MAX, TIMEOUT_NS};
 use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Failure, Outcome};
 use crate::procfs;
-use crate::protocol::{Member, Way};
+use crate::protocol::{Capability, Member};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::stats::{SplitMix, count, float};
 
@@ -45,7 +45,7 @@ pub(crate) struct Phase {
     /// End of publishing: all due times are below it.
     pub(crate) until_ns: u64,
     /// Time without progress after which missing messages count as lost.
-    pub(crate) patience_ns: u64,
+    pub(crate) idle_timeout_ns: u64,
     /// Seed of the arrivals, the mix, and the sessions that join and leave.
     pub(crate) seed: u64,
     /// Joins and leaves per second, over all engines.
@@ -61,18 +61,18 @@ impl Phase {
 }
 
 impl Engine {
-    /// Runs a phase and returns its counters.
+    /// Runs a phase and own_receipts its counters.
     ///
     /// # Errors
     ///
     /// A system call failed. Errors of the server are counted in the tally.
-    pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Tally> {
+    pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Counters> {
         clock::set_timer_slack()?;
         let waited_ns = procfs::own_waited_ns()?;
         let began_ns = clock::now_ns();
-        let complaints = std::mem::replace(&mut self.tally, Tally::new(phase.from_ns));
-        if complaints.complaints().1 > 0 {
-            self.tally.add(&complaints); // Errors between phases count in this phase.
+        let errors = std::mem::replace(&mut self.counters, Counters::new(phase.from_ns));
+        if errors.errors().1 > 0 {
+            self.counters.add(&errors); // Errors between phases count in this phase.
         }
         let mut prng = SplitMix(phase.seed ^ count(self.number) << 32);
         if phase.is_published_by(self.number) {
@@ -99,10 +99,10 @@ impl Engine {
             self.move_until(phase, &mut prng)?;
         }
         self.shared.publishing.fetch_sub(1, Ordering::SeqCst);
-        self.drain(phase.patience_ns)?;
-        self.tally.waited_ns = procfs::own_waited_ns()?.saturating_sub(waited_ns);
-        self.tally.ran_ns = clock::now_ns() - began_ns;
-        Ok(std::mem::replace(&mut self.tally, Tally::new(0)))
+        self.drain(phase.idle_timeout_ns)?;
+        self.counters.waited_ns = procfs::own_waited_ns()?.saturating_sub(waited_ns);
+        self.counters.ran_ns = clock::now_ns() - began_ns;
+        Ok(std::mem::replace(&mut self.counters, Counters::new(0)))
     }
 
     /// Runs the open loop.
@@ -144,14 +144,14 @@ impl Engine {
         let outstanding = outstanding.min(SLOTS_MAX);
         let first = self.number * SLOTS_MAX;
         let mut moves = self.moves(phase, prng);
-        let mut quiet = Quiet::new(self.tally.events);
+        let mut quiet = Quiet::new(self.counters.events);
         while clock::now_ns() < phase.begin_ns {
             self.wait_paced(phase.begin_ns.saturating_sub(clock::now_ns()))?;
         }
         loop {
             let now_ns = clock::now_ns();
             if now_ns >= phase.until_ns
-                || quiet.for_ns(self.tally.events, now_ns) > phase.patience_ns
+                || quiet.for_ns(self.counters.events, now_ns) > phase.idle_timeout_ns
             {
                 return Ok(());
             }
@@ -182,7 +182,7 @@ impl Engine {
         } else if drawn < http + client {
             self.publish_by_client(due_ns, slot);
         } else {
-            self.ask(due_ns, slot);
+            self.command_message(due_ns, slot);
         }
     }
 
@@ -206,7 +206,7 @@ impl Engine {
             sequence,
             due_ns,
         };
-        self.shared.owe(slot, receivers, 1);
+        self.shared.expect_deliveries(slot, receivers, 1);
         stamp.write(self.setup.bytes, &mut self.text);
         let (setup, seconds) = (&self.setup, clock::unix_seconds());
         let authority = &setup.target.authority;
@@ -221,7 +221,7 @@ impl Engine {
                 sequence,
                 group,
                 sent_ns: clock::now_ns(),
-                answered_ns: None,
+                responded_ns: None,
             });
         }
         let request = Request {
@@ -230,52 +230,55 @@ impl Engine {
             due_ns,
             published,
         };
-        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-        let mut context = Context::new(setup, shared, self.number, tally);
+        let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+        let mut context = Context::new(setup, shared, self.number, counters);
         let bytes = bytes.expect("the protocol offers publishing by HTTP");
         publisher.push(bytes, request, &mut context);
     }
 
     fn publish_by_client(&mut self, due_ns: u64, slot: u16) {
-        let speakers = self.setup.speakers.clamp(1, self.sessions.len().max(1));
-        let Some(number) = self.next_open(speakers) else {
+        let client_publishers = self
+            .setup
+            .client_publishers
+            .clamp(1, self.sessions.len().max(1));
+        let Some(number) = self.next_open(client_publishers) else {
             return self
-                .tally
-                .complain(|| "no session is open to publish".to_owned());
+                .counters
+                .record_error(|| "no session is open to publish".to_owned());
         };
         let state = &mut self.sessions[number].state;
         let member = state.member;
         let receivers = self.setup.groups[member.group];
-        let sequence = state.said;
-        state.said += 1;
-        let publisher = speaker_of(member);
+        let sequence = state.messages_sent;
+        state.messages_sent += 1;
+        let publisher = publisher_of(member);
         if self.setup.keeps_times {
             self.published.push(Published {
                 publisher,
                 sequence,
                 group: member.group,
                 sent_ns: clock::now_ns(),
-                answered_ns: None,
+                responded_ns: None,
             });
         }
         self.speak(number, publisher, sequence, due_ns, slot, receivers);
     }
 
-    fn ask(&mut self, due_ns: u64, slot: u16) {
+    fn command_message(&mut self, due_ns: u64, slot: u16) {
         let Some(number) = self.next_open(self.sessions.len()) else {
             return self
-                .tally
-                .complain(|| "no session is open to send a command".to_owned());
+                .counters
+                .record_error(|| "no session is open to send a command".to_owned());
         };
         let state = &mut self.sessions[number].state;
-        let publisher = asker_of(state.member);
-        let sequence = state.asked;
-        state.asked += 1;
+        let publisher = commander_of(state.member);
+        let sequence = state.commands_sent;
+        state.commands_sent += 1;
         self.speak(number, publisher, sequence, due_ns, slot, 1);
     }
 
     /// Enqueues a stamped message on session `number`: a command if `publisher` is one of
-    /// [`asker_of`], else a publication.
+    /// [`commander_of`], else a publication.
     #[expect(
         clippy::too_many_arguments,
         reason = "they are one stamp and its receivers"
@@ -297,18 +300,18 @@ impl Engine {
             sequence,
             due_ns,
         };
-        self.shared.owe(slot, receivers, 0);
+        self.shared.expect_deliveries(slot, receivers, 0);
         stamp.write(self.setup.bytes, &mut self.text);
         let protocol = &self.setup.protocol;
         let payload = if publisher >= ASKERS_FROM {
-            protocol.ask(member, &self.text)
+            protocol.command_message(member, &self.text)
         } else {
-            protocol.say(member.group, &self.text)
+            protocol.publish_message(member.group, &self.text)
         };
         let payload = payload.expect("the protocol offers this kind of message");
-        self.sessions[number].say(&payload, protocol.kind());
+        self.sessions[number].enqueue(&payload, protocol.kind());
         self.unwritten.push(number);
-        self.tally.publish(due_ns, clock::now_ns());
+        self.counters.publish(due_ns, clock::now_ns());
     }
 
     /// Returns the next open one of the first `sessions` sessions, round-robin; `None` if all have
@@ -344,8 +347,8 @@ impl Engine {
                 Pace::Slow(bytes) => (bytes / 10).max(1),
                 Pace::Never | Pace::Eager => continue,
             };
-            let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-            let mut context = Context::new(setup, shared, self.number, tally);
+            let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+            let mut context = Context::new(setup, shared, self.number, counters);
             let flags = rustix::event::epoll::EventFlags::RDHUP; // Read until nothing is left.
             session.read(&mut self.scratch, budget, flags, &mut context);
         }
@@ -357,31 +360,31 @@ impl Engine {
     ///
     /// `epoll_wait` failed.
     pub(crate) fn catch_up(&mut self) -> Outcome<()> {
-        let mut quiet = Quiet::new(self.tally.events);
-        while quiet.for_ns(self.tally.events, clock::now_ns()) < SECOND_NS / 2 {
+        let mut quiet = Quiet::new(self.counters.events);
+        while quiet.for_ns(self.counters.events, clock::now_ns()) < SECOND_NS / 2 {
             self.read_paced(clock::now_ns(), true);
             self.wait(10 * MILLISECOND_NS)?;
         }
         Ok(())
     }
 
-    /// Waits until all publications have responses and are delivered, or `patience_ns` pass without
+    /// Waits until all publications have responses and are delivered, or `idle_timeout_ns` pass without
     /// progress.
-    fn drain(&mut self, patience_ns: u64) -> Outcome<()> {
+    fn drain(&mut self, idle_timeout_ns: u64) -> Outcome<()> {
         let mut quiet = Quiet::new(self.progress());
         loop {
             self.wait_paced(10 * MILLISECOND_NS)?;
             let is_complete = self.shared.publishing.load(Ordering::SeqCst) == 0
                 && self.publishers.iter().all(super::Publisher::is_idle)
                 && self.shared.delivered.load(Ordering::SeqCst)
-                    >= self.shared.owed.load(Ordering::SeqCst);
+                    >= self.shared.expected.load(Ordering::SeqCst);
             // Wait a little even if all has arrived: a duplicate may follow.
             let quiet_ns = quiet.for_ns(self.progress(), clock::now_ns());
             if quiet_ns
                 > if is_complete {
                     DUPLICATE_NS
                 } else {
-                    patience_ns
+                    idle_timeout_ns
                 }
             {
                 return Ok(());
@@ -393,7 +396,7 @@ impl Engine {
     fn progress(&self) -> u64 {
         let publishing = count(self.shared.publishing.load(Ordering::SeqCst));
         let delivered = self.shared.delivered.load(Ordering::SeqCst);
-        self.tally.events + delivered - publishing.min(delivered)
+        self.counters.events + delivered - publishing.min(delivered)
     }
 
     /// Publishes probes until every session of every engine has received one.
@@ -404,21 +407,21 @@ impl Engine {
     /// # Errors
     ///
     /// A session has received no probe within 10 s.
-    pub(crate) fn probe(&mut self, way: Way, sessions: usize) -> Outcome<()> {
-        let deadline = clock::now_ns() + PATIENCE_NS;
+    pub(crate) fn probe(&mut self, capability: Capability, sessions: usize) -> Outcome<()> {
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         let mut again_ns = 0;
         while self.shared.probed.load(Ordering::Relaxed) < sessions {
             let now_ns = clock::now_ns();
             if now_ns > deadline {
                 let probed = self.shared.probed.load(Ordering::Relaxed);
-                let why = self.tally.first_complaint().unwrap_or("no request failed");
+                let why = self.counters.first_error().unwrap_or("no request failed");
                 return Err(Failure::new(format!(
                     "a publication reaches {probed} of {sessions} sessions ({why})"
                 )));
             }
             let is_idle = self.publishers.iter().all(super::Publisher::is_idle);
             if now_ns >= again_ns && is_idle {
-                self.send_probes(way);
+                self.send_probes(capability);
                 again_ns = now_ns + PROBE_AGAIN_NS;
             }
             self.wait_paced(10 * MILLISECOND_NS)?;
@@ -426,16 +429,16 @@ impl Engine {
         Ok(())
     }
 
-    fn send_probes(&mut self, way: Way) {
+    fn send_probes(&mut self, capability: Capability) {
         let protocol = std::sync::Arc::clone(&self.setup.protocol);
-        if way == Way::Client {
+        if capability == Capability::Client {
             let mut has_spoken = vec![false; self.setup.groups.len()];
             for (number, session) in self.sessions.iter_mut().enumerate() {
                 let group = session.state.member.group;
                 if !std::mem::replace(&mut has_spoken[group], true)
-                    && let Some(probe) = protocol.say(group, PROBE)
+                    && let Some(probe) = protocol.publish_message(group, PROBE)
                 {
-                    session.say(&probe, protocol.kind());
+                    session.enqueue(&probe, protocol.kind());
                     self.unwritten.push(number);
                 }
             }
@@ -452,8 +455,8 @@ impl Engine {
             else {
                 return;
             };
-            let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-            let mut context = Context::new(setup, shared, self.number, tally);
+            let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+            let mut context = Context::new(setup, shared, self.number, counters);
             let request = Request {
                 receivers: None,
                 slot: NO_SLOT,
@@ -490,12 +493,12 @@ impl Quiet {
 }
 
 /// Returns the publisher number of a session for publications to its group.
-pub(super) fn speaker_of(member: Member) -> u32 {
+pub(super) fn publisher_of(member: Member) -> u32 {
     SPEAKERS_FROM + narrow(member.session)
 }
 
 /// Returns the publisher number of a session for commands, whose replies only it receives.
-pub(super) fn asker_of(member: Member) -> u32 {
+pub(super) fn commander_of(member: Member) -> u32 {
     ASKERS_FROM + narrow(member.session)
 }
 

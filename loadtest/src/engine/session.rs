@@ -7,13 +7,13 @@
 
 use rustix::event::epoll::EventFlags;
 
-use super::pipe::{End, Pipe, Read};
-use super::run::speaker_of;
-use super::wander::Wandering;
-use super::{Setup, Shared, Tally};
+use super::churn::MembershipLog;
+use super::pipe::{EndCause, Pipe, Read};
+use super::run::publisher_of;
+use super::{Counters, Setup, Shared};
 use crate::clock;
-use crate::judge::{Judge, Received};
-use crate::protocol::{Heard, Kind, Member, Purpose};
+use crate::delivery_check::{DeliveryCheck, Received};
+use crate::protocol::{Member, MessageType, Purpose, ServerMessage};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::wire::frames::{self, Event, Frames};
 use crate::wire::{self, SAMPLE_ACCEPT, http};
@@ -24,7 +24,7 @@ pub(super) struct Context<'a> {
     pub(super) shared: &'a Shared,
     /// The index of the engine.
     pub(super) engine: usize,
-    pub(super) tally: &'a mut Tally,
+    pub(super) counters: &'a mut Counters,
     /// The time at which the current bytes were read.
     pub(super) now_ns: u64,
 }
@@ -34,13 +34,13 @@ impl<'a> Context<'a> {
         setup: &'a Setup,
         shared: &'a Shared,
         engine: usize,
-        tally: &'a mut Tally,
+        counters: &'a mut Counters,
     ) -> Self {
         Self {
             setup,
             shared,
             engine,
-            tally,
+            counters,
             now_ns: 0,
         }
     }
@@ -87,17 +87,17 @@ pub(super) struct State {
     stage: Stage,
     pub(super) pace: Pace,
     begun_ns: u64,
-    pub(super) judge: Judge,
+    pub(super) check: DeliveryCheck,
     /// Number of messages that the session published.
-    pub(super) said: u32,
+    pub(super) messages_sent: u32,
     /// Number of commands that the session sent.
-    pub(super) asked: u32,
+    pub(super) commands_sent: u32,
     /// Whether the session has received a probe.
     pub(super) is_probed: bool,
     /// How the session ended. Before `Stage::Ended`, the code of a received close frame.
-    pub(super) end: Option<End>,
+    pub(super) end: Option<EndCause>,
     /// The session's memberships, if it joins and leaves during the run.
-    pub(super) wandering: Option<Box<Wandering>>,
+    pub(super) membership_log: Option<Box<MembershipLog>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl Session {
     }
 
     /// Enqueues a message. The next flush writes it.
-    pub(super) fn say(&mut self, payload: &[u8], kind: Kind) {
+    pub(super) fn enqueue(&mut self, payload: &[u8], kind: MessageType) {
         put_message(
             payload,
             kind,
@@ -228,9 +228,9 @@ impl Session {
         if !is_upgraded(&head[..end]) {
             let shown = head[..head.len().min(300)].escape_ascii();
             context
-                .tally
-                .complain(|| format!("an upgrade request got the response `{shown}`"));
-            return self.finish(End::Refused, context);
+                .counters
+                .record_error(|| format!("an upgrade request got the response `{shown}`"));
+            return self.finish(EndCause::ConnectFailed, context);
         }
         self.state.be_upgraded(self.pipe.unwritten(), context);
         if end < head.len() {
@@ -262,15 +262,15 @@ impl Session {
                     let mask = mask_of(state.member.session);
                     frames::put_masked(frames::CLOSE, payload, mask, out);
                 }
-                state.end = Some(End::Closed(code));
+                state.end = Some(EndCause::Closed(code));
             }
         });
         if let Err(wrong) = fed {
             let session = self.state.member.session;
             context
-                .tally
-                .complain(|| format!("session {session}: {wrong}"));
-            self.finish(End::Cut, context);
+                .counters
+                .record_error(|| format!("session {session}: {wrong}"));
+            self.finish(EndCause::Eof, context);
         } else if self.state.end.is_some() {
             self.pipe.flush();
             self.pipe.shut_down();
@@ -278,14 +278,14 @@ impl Session {
     }
 
     /// Ends the session. An end that the run does not allow is recorded as an error.
-    fn finish(&mut self, end: End, context: &mut Context<'_>) {
+    fn finish(&mut self, end: EndCause, context: &mut Context<'_>) {
         let was_open = self.is_open();
         self.state.stage = Stage::Ended;
         self.state.end = Some(end);
-        context.tally.events += 1;
+        context.counters.events += 1;
         let session = self.state.member.session;
-        if let Some(wandering) = &mut self.state.wandering {
-            wandering.ended(clock::now_ns());
+        if let Some(membership_log) = &mut self.state.membership_log {
+            membership_log.ended(clock::now_ns());
         } else if self.state.pace == Pace::Eager && !context.setup.may_end {
             let when = if was_open {
                 "early"
@@ -293,8 +293,8 @@ impl Session {
                 "before it was open"
             };
             context
-                .tally
-                .complain(|| format!("session {session} was {end}, {when}"));
+                .counters
+                .record_error(|| format!("session {session} was {end}, {when}"));
         }
     }
 }
@@ -309,12 +309,12 @@ impl State {
             stage: Stage::Connecting,
             pace,
             begun_ns: clock::now_ns(),
-            judge: Judge::default(),
-            said: 0,
-            asked: 0,
+            check: DeliveryCheck::default(),
+            messages_sent: 0,
+            commands_sent: 0,
             is_probed: false,
             end: None,
-            wandering: None,
+            membership_log: None,
         }
     }
 
@@ -322,11 +322,11 @@ impl State {
     /// connection itself is the join.
     pub(super) fn connected(&mut self, now_ns: u64, setup: &Setup) {
         let opening = setup.protocol.opening(self.member, self.purpose);
-        if let Some(wandering) = &mut self.wandering
+        if let Some(membership_log) = &mut self.membership_log
             && self.purpose == Purpose::Receive
             && (opening.answered || opening.message.is_none())
         {
-            wandering.confirmed(now_ns);
+            membership_log.confirmed(now_ns);
         }
     }
 
@@ -354,52 +354,54 @@ impl State {
     }
 
     /// Applies a decoded message of the server.
-    fn hear(&mut self, heard: &Heard<'_>, out: &mut Vec<u8>, context: &mut Context<'_>) {
+    fn hear(&mut self, heard: &ServerMessage<'_>, out: &mut Vec<u8>, context: &mut Context<'_>) {
         match heard {
-            Heard::Greeting if self.stage == Stage::Greeting => self.introduce(out, context),
-            Heard::Joined if self.stage == Stage::Joining => self.stage = Stage::Open,
-            Heard::Joined | Heard::Left => {
-                if let Some(wandering) = &mut self.wandering {
-                    wandering.confirmed(context.now_ns);
+            ServerMessage::Greeting if self.stage == Stage::Greeting => {
+                self.introduce(out, context)
+            }
+            ServerMessage::Joined if self.stage == Stage::Joining => self.stage = Stage::Open,
+            ServerMessage::Joined | ServerMessage::Left => {
+                if let Some(membership_log) = &mut self.membership_log {
+                    membership_log.confirmed(context.now_ns);
                 }
             }
-            Heard::Message(message) => self.receive(message, context),
-            Heard::Wants(bytes) => {
+            ServerMessage::Message(message) => self.receive(message, context),
+            ServerMessage::Ping(bytes) => {
                 let kind = context.setup.protocol.kind();
                 put_message(bytes, kind, self.member.session, out);
             }
-            Heard::Refused(why) => {
+            ServerMessage::Error(why) => {
                 let session = self.member.session;
                 context
-                    .tally
-                    .complain(|| format!("session {session} received an error: {why}"));
+                    .counters
+                    .record_error(|| format!("session {session} received an error: {why}"));
             }
-            Heard::Greeting | Heard::Taken => {}
+            ServerMessage::Greeting | ServerMessage::Accepted => {}
         }
     }
 
     fn receive(&mut self, message: &[u8], context: &mut Context<'_>) {
         match Stamp::read(message, context.setup.bytes) {
             Some(stamp) if count_of(stamp.group) == self.member.group => {
-                if let Some(wandering) = &mut self.wandering {
-                    wandering.received(stamp.publisher, stamp.sequence, context.now_ns);
-                    context.tally.deliver(stamp.due_ns, context.now_ns);
+                if let Some(membership_log) = &mut self.membership_log {
+                    membership_log.received(stamp.publisher, stamp.sequence, context.now_ns);
+                    context.counters.deliver(stamp.due_ns, context.now_ns);
                     return; // No slot waits for sessions that join and leave.
                 }
-                if context.setup.keeps_times && stamp.publisher == speaker_of(self.member) {
+                if context.setup.keeps_times && stamp.publisher == publisher_of(self.member) {
                     let back = (stamp.publisher, stamp.sequence, context.now_ns);
-                    context.tally.returns.push(back);
+                    context.counters.own_receipts.push(back);
                 }
-                let received = self.judge.receive(stamp.publisher, stamp.sequence);
+                let received = self.check.receive(stamp.publisher, stamp.sequence);
                 if received == Received::Fresh && self.pace == Pace::Eager {
-                    context.tally.deliver(stamp.due_ns, context.now_ns);
+                    context.counters.deliver(stamp.due_ns, context.now_ns);
                     if stamp.slot != NO_SLOT {
                         context.shared.arrive(stamp.slot, context.engine);
                     }
                 }
             }
             None if message == PROBE.as_bytes() => {
-                let is_counted = self.pace == Pace::Eager && self.wandering.is_none();
+                let is_counted = self.pace == Pace::Eager && self.membership_log.is_none();
                 if is_counted && !self.is_probed {
                     self.is_probed = true;
                     context
@@ -409,9 +411,9 @@ impl State {
                 }
             }
             Some(_) | None => {
-                self.judge.receive_strange();
+                self.check.receive_invalid();
                 let session = self.member.session;
-                context.tally.complain(|| {
+                context.counters.record_error(|| {
                     let shown = message[..message.len().min(80)].escape_ascii();
                     format!("session {session} received a foreign message: `{shown}`")
                 });
@@ -424,10 +426,10 @@ fn count_of(group: u32) -> usize {
     usize::try_from(group).unwrap_or(usize::MAX)
 }
 
-fn put_message(payload: &[u8], kind: Kind, session: usize, out: &mut Vec<u8>) {
+fn put_message(payload: &[u8], kind: MessageType, session: usize, out: &mut Vec<u8>) {
     let opcode = match kind {
-        Kind::Text => frames::TEXT,
-        Kind::Binary => frames::BINARY,
+        MessageType::Text => frames::TEXT,
+        MessageType::Binary => frames::BINARY,
     };
     frames::put_masked(opcode, payload, mask_of(session), out);
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use super::{Engine, PATIENCE_NS, Tally};
+use super::{Counters, Engine, TIMEOUT_NS};
 use crate::clock::{self, MILLISECOND_NS};
 use crate::failure::{Failure, Outcome};
 use crate::stamp::NO_SLOT;
@@ -12,7 +12,7 @@ use crate::stamp::NO_SLOT;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     /// All requests have responses.
-    Answered,
+    Responded,
     /// All requests have responses and all messages are delivered.
     Delivered,
 }
@@ -39,15 +39,15 @@ impl Engine {
     ///
     /// As [`Engine::step`].
     pub(crate) fn wait_for(&mut self, until: Until) -> Outcome<()> {
-        let deadline = clock::now_ns() + PATIENCE_NS;
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         loop {
             let is_answered = self.publishers.iter().all(super::Publisher::is_idle);
             let delivered = self.shared.delivered.load(Ordering::Relaxed);
-            let is_delivered = delivered >= self.shared.owed.load(Ordering::Relaxed);
-            if let Some(complaint) = self.tally.first_complaint() {
-                return Err(Failure::new(complaint));
+            let is_delivered = delivered >= self.shared.expected.load(Ordering::Relaxed);
+            if let Some(error) = self.counters.first_error() {
+                return Err(Failure::new(error));
             }
-            if is_answered && (until == Until::Answered || is_delivered) {
+            if is_answered && (until == Until::Responded || is_delivered) {
                 return Ok(());
             }
             if clock::now_ns() > deadline {
@@ -63,12 +63,12 @@ impl Engine {
     ///
     /// A message was lost, duplicated, reordered or misdelivered.
     pub(crate) fn check(&mut self) -> Outcome<()> {
-        let verdict = self.accounts().verdict();
-        self.tally = Tally::new(0);
-        if verdict.is_clean() {
+        let errors = self.accounts().errors();
+        self.counters = Counters::new(0);
+        if errors.is_clean() {
             Ok(())
         } else {
-            Err(Failure::new(format!("delivery errors: {verdict:?}")))
+            Err(Failure::new(format!("delivery errors: {errors:?}")))
         }
     }
 }

@@ -97,9 +97,9 @@ impl Fanout {
         }
         progress.finish();
         for reader in [&mut floor_reader, &mut gateway_reader] {
-            let verdict = reader.judge()?.verdict;
-            if !verdict.is_clean() {
-                return Err(Failure::new(format!("{}: {verdict:?}", self.name())));
+            let errors = reader.check()?.delivery_errors;
+            if !errors.is_clean() {
+                return Err(Failure::new(format!("{}: {errors:?}", self.name())));
             }
         }
 

@@ -176,7 +176,7 @@ fn engine(gateway: &Gateway, groups: Vec<u32>) -> Outcome<Engine> {
         protocol: ProtocolName::Wserver.build(&Options::default()),
         groups: groups.into(),
         bytes: MESSAGE_BYTES,
-        speakers: 1,
+        client_publishers: 1,
         sources: Vec::new(),
         counts_receivers: true,
         keeps_times: false,

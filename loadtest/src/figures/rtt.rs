@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::protocol::{Member, Name, Options, Purpose};
 use crate::rounds;
 use crate::stats::{Interval, count, duration, float, latencies, median};
-use crate::wire::http::{Answers, head_end};
+use crate::wire::http::{Responses, head_end};
 use crate::wire::{self, MESSAGE_BYTES, Target, frames};
 
 /// Measures alternating rounds of the epoll loop and the gateway.
@@ -69,7 +69,7 @@ struct Pair {
     publisher: TcpStream,
     request: Vec<u8>,
     frame: Vec<u8>,
-    answers: Answers,
+    answers: Responses,
 }
 
 impl Pair {
@@ -87,7 +87,7 @@ impl Pair {
             publisher: connect()?,
             request: rounds::request(target, MESSAGE_BYTES),
             frame: vec![0; rounds::frame(MESSAGE_BYTES).len()],
-            answers: Answers::default(),
+            answers: Responses::default(),
         })
     }
 

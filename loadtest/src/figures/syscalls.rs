@@ -14,7 +14,7 @@ use super::{Bench, engine};
 use crate::clock;
 use crate::engine::{Engine, Until};
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::protocol::{Purpose, Way};
+use crate::protocol::{Capability, Purpose};
 use crate::scenario::{members, sizes};
 use crate::stats::{count, float};
 use crate::{gateway, limits, procfs};
@@ -46,7 +46,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let mut engine = engine(&gateway, sizes(&all, 1))?;
     engine.open(&all, Purpose::Receive, 64)?;
     engine.add_publishers(1, 16)?;
-    engine.probe(Way::Http, SESSIONS)?;
+    engine.probe(Capability::Http, SESSIONS)?;
 
     let mut rows = Vec::new();
     for (pace, figure, bound) in [
@@ -81,7 +81,7 @@ fn push_at(engine: &mut Engine, pace: Pace) -> Outcome<u64> {
         if matches!(pace, Pace::Apart) {
             clock::pause(Duration::from_millis(20));
         }
-        engine.step(0..1, per_batch, Until::Answered)?;
+        engine.step(0..1, per_batch, Until::Responded)?;
     }
     engine.wait_for(Until::Delivered)?;
     engine.check()?;

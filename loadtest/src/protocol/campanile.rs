@@ -5,7 +5,7 @@
 //!   200                    {"delivered":3}
 //! ```
 
-use super::{Answered, Options, channel, header_line, json, post};
+use super::{Options, PublishResult, channel, header_line, json, post};
 
 /// The path and headers of a gateway's server API.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Api {
 }
 
 /// Parses a response of the API.
-pub(super) fn answered(status: u16, body: &[u8]) -> Answered {
+pub(super) fn parse_response(status: u16, body: &[u8]) -> PublishResult {
     if status == 200
         && let Some(digits) = json::member(body, b"delivered")
         && let Some(end) = digits.iter().position(|byte| !byte.is_ascii_digit())
@@ -48,9 +48,9 @@ pub(super) fn answered(status: u16, body: &[u8]) -> Answered {
             .ok()
             .and_then(|n| n.parse().ok())
     {
-        Answered::Reached(count)
+        PublishResult::Reached(count)
     } else {
-        Answered::Refused
+        PublishResult::Failed
     }
 }
 
@@ -76,8 +76,17 @@ mod tests {
 
     #[test]
     fn only_200_with_a_count_is_a_success() {
-        assert_eq!(answered(200, br#"{"delivered":12}"#), Answered::Reached(12));
-        assert_eq!(answered(200, br#"{"delivered":"x"}"#), Answered::Refused);
-        assert_eq!(answered(400, br#"{"delivered":12}"#), Answered::Refused);
+        assert_eq!(
+            parse_response(200, br#"{"delivered":12}"#),
+            PublishResult::Reached(12)
+        );
+        assert_eq!(
+            parse_response(200, br#"{"delivered":"x"}"#),
+            PublishResult::Failed
+        );
+        assert_eq!(
+            parse_response(400, br#"{"delivered":12}"#),
+            PublishResult::Failed
+        );
     }
 }

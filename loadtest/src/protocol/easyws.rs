@@ -9,7 +9,10 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::{
+    Capability, Member, MessageSink, Opening, Options, Protocol, Purpose, ServerMessage, Upgrade,
+    channel,
+};
 
 /// The protocol `easyws`.
 #[derive(Debug)]
@@ -28,10 +31,10 @@ impl Easyws {
 }
 
 impl Protocol for Easyws {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http | Way::Client | Way::Ask => true,
-            Way::Wander => false, // Joins and leaves are not confirmed.
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http | Capability::Client | Capability::Command => true,
+            Capability::Membership => false, // Joins and leaves are not confirmed.
         }
     }
 
@@ -45,7 +48,7 @@ impl Protocol for Easyws {
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let message = match purpose {
             Purpose::Receive => Some(format!("join: {}", channel(member.group)).into_bytes()),
-            Purpose::Ask | Purpose::Wander => None,
+            Purpose::Command | Purpose::Churn => None,
         };
         Opening {
             greeted: false,
@@ -58,22 +61,22 @@ impl Protocol for Easyws {
         Some(&self.api)
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         Some(format!("publish: {} {message}", channel(group)).into_bytes())
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!("echo: {message}").into_bytes())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         for command in [&b"publish: "[..], b"echo: "] {
             if let Some(message) = payload.strip_prefix(command) {
-                return ear(Heard::Message(message));
+                return sink(ServerMessage::Message(message));
             }
         }
         if let Some(refusal) = payload.strip_prefix(b"websocket: ") {
-            ear(Heard::Refused(
+            sink(ServerMessage::Error(
                 String::from_utf8_lossy(refusal).into_owned(),
             ));
         }

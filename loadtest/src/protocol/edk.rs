@@ -12,7 +12,10 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::{
+    Capability, Member, MessageSink, MessageType, Opening, Options, Protocol, Purpose,
+    ServerMessage, Upgrade, channel,
+};
 
 /// The protocol `edk`.
 #[derive(Debug)]
@@ -51,17 +54,17 @@ impl Edk {
 }
 
 impl Protocol for Edk {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Client => true,
-            Way::Http => self.schema == Schema::Opaque,
-            Way::Ask => self.schema == Schema::Builtin,
-            Way::Wander => false, // Joins and leaves are not confirmed.
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Client => true,
+            Capability::Http => self.schema == Schema::Opaque,
+            Capability::Command => self.schema == Schema::Builtin,
+            Capability::Membership => false, // Joins and leaves are not confirmed.
         }
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Binary
+    fn kind(&self) -> MessageType {
+        MessageType::Binary
     }
 
     fn upgrade(&self, member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -77,7 +80,7 @@ impl Protocol for Edk {
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let message = match purpose {
             Purpose::Receive => self.command("join", &channel(member.group)),
-            Purpose::Ask | Purpose::Wander => None,
+            Purpose::Command | Purpose::Churn => None,
         };
         Opening {
             greeted: false,
@@ -94,7 +97,7 @@ impl Protocol for Edk {
         _seconds: u64,
     ) -> Option<Vec<u8>> {
         let bytes = match self.schema {
-            Schema::Opaque => self.say(group, message)?,
+            Schema::Opaque => self.publish_message(group, message)?,
             Schema::Builtin => return None,
         };
         let bytes = base64(&bytes);
@@ -104,7 +107,7 @@ impl Protocol for Edk {
         )
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         match self.schema {
             Schema::Builtin => self.command("publish", &format!("{} {message}", channel(group))),
             Schema::Opaque => {
@@ -115,7 +118,7 @@ impl Protocol for Edk {
         }
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         self.command("echo", message)
     }
 
@@ -123,7 +126,7 @@ impl Protocol for Edk {
         Some(&self.api)
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         let wanted = match self.schema {
             Schema::Opaque => 1,
             Schema::Builtin => 2,
@@ -131,7 +134,7 @@ impl Protocol for Edk {
         let mut left = payload;
         while let Some(field) = take_field(left) {
             if field.number == wanted {
-                return ear(Heard::Message(field.value));
+                return sink(ServerMessage::Message(field.value));
             }
             left = field.rest;
         }
@@ -215,7 +218,7 @@ mod tests {
         let edk = Edk::new(&Options::default(), Schema::Opaque);
         for length in [0, 1, 127, 128, 16_384, 70_000] {
             let message = "x".repeat(length);
-            let bytes = edk.say(0, &message).expect("by a client");
+            let bytes = edk.publish_message(0, &message).expect("by a client");
             assert_eq!(heard(&edk, &[&bytes]), [format!("Message {message}")]);
         }
     }

@@ -9,7 +9,7 @@
 //! ```
 
 use super::wserver::Wserver;
-use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
+use super::{Capability, Member, MessageSink, Options, Protocol, Purpose, ServerMessage, Upgrade};
 use crate::wire::frames;
 
 /// The protocol of the floor: raw frames, no upgrade.
@@ -28,8 +28,8 @@ impl Floor {
 }
 
 impl Protocol for Floor {
-    fn offers(&self, way: Way) -> bool {
-        way == Way::Http
+    fn offers(&self, capability: Capability) -> bool {
+        capability == Capability::Http
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -51,8 +51,8 @@ impl Protocol for Floor {
         Some(request)
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
-        ear(Heard::Message(payload));
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
+        sink(ServerMessage::Message(payload));
     }
 }
 

@@ -11,10 +11,10 @@
 //!     |---------------- upgrade(member) ------------------------->|
 //!     |<--------------------------- 101 --------------------------|
 //!     |---------------- opening(member) ------------------------->|   if the protocol has one
-//!     |<-- Heard::Joined ---- read() <----------------------------|   if joins are confirmed
+//!     |<-- ServerMessage::Joined ---- read() <----------------------------|   if joins are confirmed
 //!     |                                                           |
-//!     |---------------- request() or say() ---------------------->|   by HTTP, or by a client
-//!     |<-- Heard::Message --- read() <----------------------------|   every member
+//!     |---------------- request() or publish_message() ---------------------->|   by HTTP, or by a client
+//!     |<-- ServerMessage::Message --- read() <----------------------------|   every member
 //! ```
 
 mod campanile;
@@ -40,7 +40,7 @@ use crate::wire::Upgrade;
 /// A session and its group.
 ///
 /// The sessions of a group receive the same publications. A group is a user in `wserver`, and a
-/// channel or topic elsewhere. A session that sends commands ([`Purpose::Ask`]) has its own group.
+/// channel or topic elsewhere. A session that sends commands ([`Purpose::Command`]) has its own group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     /// The session's number in the run, from zero.
@@ -55,38 +55,38 @@ pub(crate) enum Purpose {
     /// Receives the publications to its group, and may publish to it.
     Receive,
     /// Sends commands and reads their replies.
-    Ask,
+    Command,
     /// Joins and leaves its group during the run; it begins outside.
-    Wander,
+    Churn,
 }
 
 /// A capability that a protocol may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Capability {
     /// Publishing by an HTTP request.
     Http,
     /// Publishing by a session of the group.
     Client,
     /// Commands with replies.
-    Ask,
+    Command,
     /// Joins and leaves on an open connection, both confirmed.
-    Wander,
+    Membership,
 }
 
 /// The steps from the upgrade to the membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opening {
-    /// Whether the client must wait for the server's first message ([`Heard::Greeting`]).
+    /// Whether the client must wait for the server's first message ([`ServerMessage::Greeting`]).
     pub(crate) greeted: bool,
     /// The message that joins; `None` if connecting does.
     pub(crate) message: Option<Vec<u8>>,
-    /// Whether the server confirms `message` ([`Heard::Joined`]).
+    /// Whether the server confirms `message` ([`ServerMessage::Joined`]).
     pub(crate) answered: bool,
 }
 
 /// The type of the frames that clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MessageType {
     /// Opcode 1.
     Text,
     /// Opcode 2.
@@ -95,7 +95,7 @@ pub(crate) enum Kind {
 
 /// A decoded message of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
+pub(crate) enum ServerMessage<'a> {
     /// The server is ready for messages.
     Greeting,
     /// The session has joined.
@@ -103,37 +103,37 @@ pub(crate) enum Heard<'a> {
     /// The session has left.
     Left,
     /// A publication of the session was accepted.
-    Taken,
+    Accepted,
     /// The payload of a publication or of a command's reply.
     Message(&'a [u8]),
     /// A ping of the protocol; the client must send these bytes.
-    Wants(&'static [u8]),
+    Ping(&'static [u8]),
     /// An error.
-    Refused(String),
+    Error(String),
 }
 
 /// The result of a publication by HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answered {
+pub(crate) enum PublishResult {
     /// Success, without a count of receivers.
-    Taken,
+    Accepted,
     /// Success, with the number of sessions that receive the message.
     Reached(u64),
     /// Failure.
-    Refused,
+    Failed,
 }
 
 /// The receiver of decoded messages.
-pub(crate) type Ear<'a> = &'a mut dyn FnMut(Heard<'_>);
+pub(crate) type MessageSink<'a> = &'a mut dyn FnMut(ServerMessage<'_>);
 
 /// A protocol between the load test and a server.
 pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     /// Returns `true` if the protocol has this capability.
-    fn offers(&self, way: Way) -> bool;
+    fn offers(&self, capability: Capability) -> bool;
 
     /// Returns the type of the frames that clients send.
-    fn kind(&self) -> Kind {
-        Kind::Text
+    fn kind(&self) -> MessageType {
+        MessageType::Text
     }
 
     /// Returns the upgrade request of a session; `None` if the server sends frames without one.
@@ -142,7 +142,8 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     /// Returns the steps after the upgrade.
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         // By default connecting is joining.
-        let (Member { .. }, Purpose::Receive | Purpose::Ask | Purpose::Wander) = (member, purpose);
+        let (Member { .. }, Purpose::Receive | Purpose::Command | Purpose::Churn) =
+            (member, purpose);
         Opening::default()
     }
 
@@ -152,7 +153,7 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     }
 
     /// Returns a whole HTTP request that publishes `message` to `group`; `None` without
-    /// [`Way::Http`].
+    /// [`Capability::Http`].
     ///
     /// `seconds` is the Unix time, for protocols that sign it.
     fn request(
@@ -172,38 +173,38 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     }
 
     /// Returns a client's message that publishes `message` to its `group`; `None` without
-    /// [`Way::Client`].
-    fn say(&self, _group: usize, _message: &str) -> Option<Vec<u8>> {
+    /// [`Capability::Client`].
+    fn publish_message(&self, _group: usize, _message: &str) -> Option<Vec<u8>> {
         None
     }
 
-    /// Returns a client's command whose reply carries `message`; `None` without [`Way::Ask`].
-    fn ask(&self, _member: Member, _message: &str) -> Option<Vec<u8>> {
+    /// Returns a client's command whose reply carries `message`; `None` without [`Capability::Command`].
+    fn command_message(&self, _member: Member, _message: &str) -> Option<Vec<u8>> {
         None
     }
 
-    /// Returns a client's message that joins `group`; `None` without [`Way::Wander`].
-    fn join(&self, _group: usize) -> Option<Vec<u8>> {
+    /// Returns a client's message that joins `group`; `None` without [`Capability::Membership`].
+    fn join_message(&self, _group: usize) -> Option<Vec<u8>> {
         None
     }
 
-    /// Returns a client's message that leaves `group`; `None` without [`Way::Wander`].
-    fn leave(&self, _group: usize) -> Option<Vec<u8>> {
+    /// Returns a client's message that leaves `group`; `None` without [`Capability::Membership`].
+    fn leave_message(&self, _group: usize) -> Option<Vec<u8>> {
         None
     }
 
-    /// Decodes one WebSocket message of the server and passes its contents to `ear`, in order.
+    /// Decodes one WebSocket message of the server and passes its contents to `sink`, in order.
     ///
     /// `rest` belongs to the session: a stream protocol keeps incomplete data in it between calls.
     /// Unknown messages are skipped.
-    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>);
+    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>);
 
     /// Parses the response to a [`Protocol::request`].
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+    fn parse_response(&self, status: u16, body: &[u8]) -> PublishResult {
         match status {
-            _ if self.api().is_some() => campanile::answered(status, body),
-            200..=299 => Answered::Taken,
-            _ => Answered::Refused,
+            _ if self.api().is_some() => campanile::parse_response(status, body),
+            200..=299 => PublishResult::Accepted,
+            _ => PublishResult::Failed,
         }
     }
 }
@@ -346,15 +347,17 @@ mod tests {
         for payload in payloads {
             protocol.read(&mut rest, payload, &mut |heard| {
                 all.push(match heard {
-                    Heard::Message(message) => {
+                    ServerMessage::Message(message) => {
                         format!("Message {}", String::from_utf8_lossy(message))
                     }
-                    Heard::Wants(bytes) => format!("Wants {}", String::from_utf8_lossy(bytes)),
-                    other @ (Heard::Greeting
-                    | Heard::Joined
-                    | Heard::Left
-                    | Heard::Taken
-                    | Heard::Refused(_)) => format!("{other:?}"),
+                    ServerMessage::Ping(bytes) => {
+                        format!("Wants {}", String::from_utf8_lossy(bytes))
+                    }
+                    other @ (ServerMessage::Greeting
+                    | ServerMessage::Joined
+                    | ServerMessage::Left
+                    | ServerMessage::Accepted
+                    | ServerMessage::Error(_)) => format!("{other:?}"),
                 });
             });
         }
@@ -369,21 +372,29 @@ mod tests {
         };
         for name in Name::value_variants() {
             let protocol = name.build(&Options::default());
-            let offers = |way| protocol.offers(way);
+            let offers = |capability| protocol.offers(capability);
             let request = protocol.request("h:1", 0, "m", 0);
-            assert_eq!(offers(Way::Http), request.is_some(), "{name:?}");
+            assert_eq!(offers(Capability::Http), request.is_some(), "{name:?}");
             assert_eq!(
-                offers(Way::Client),
-                protocol.say(0, "m").is_some(),
+                offers(Capability::Client),
+                protocol.publish_message(0, "m").is_some(),
                 "{name:?}"
             );
             assert_eq!(
-                offers(Way::Ask),
-                protocol.ask(member, "m").is_some(),
+                offers(Capability::Command),
+                protocol.command_message(member, "m").is_some(),
                 "{name:?}"
             );
-            assert_eq!(offers(Way::Wander), protocol.join(0).is_some(), "{name:?}");
-            assert_eq!(offers(Way::Wander), protocol.leave(0).is_some(), "{name:?}");
+            assert_eq!(
+                offers(Capability::Membership),
+                protocol.join_message(0).is_some(),
+                "{name:?}"
+            );
+            assert_eq!(
+                offers(Capability::Membership),
+                protocol.leave_message(0).is_some(),
+                "{name:?}"
+            );
         }
     }
 

@@ -15,7 +15,10 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::{
+    Capability, Member, MessageSink, MessageType, Opening, Options, Protocol, Purpose,
+    ServerMessage, Upgrade, channel,
+};
 
 /// The protocol `nats`.
 #[derive(Debug)]
@@ -32,15 +35,15 @@ impl Nats {
 }
 
 impl Protocol for Nats {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http => false,
-            Way::Client | Way::Ask | Way::Wander => true,
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http => false,
+            Capability::Client | Capability::Command | Capability::Membership => true,
         }
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Binary
+    fn kind(&self) -> MessageType {
+        MessageType::Binary
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -53,8 +56,8 @@ impl Protocol for Nats {
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let subscribe = match purpose {
             // A command is a publication to the session's own subject.
-            Purpose::Receive | Purpose::Ask => format!("SUB {} 1\r\n", channel(member.group)),
-            Purpose::Wander => String::new(),
+            Purpose::Receive | Purpose::Command => format!("SUB {} 1\r\n", channel(member.group)),
+            Purpose::Churn => String::new(),
         };
         Opening {
             greeted: true,
@@ -63,46 +66,46 @@ impl Protocol for Nats {
         }
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         let channel = channel(group);
         Some(format!("PUB {channel} {}\r\n{message}\r\n", message.len()).into_bytes())
     }
 
-    fn ask(&self, member: Member, message: &str) -> Option<Vec<u8>> {
-        self.say(member.group, message)
+    fn command_message(&self, member: Member, message: &str) -> Option<Vec<u8>> {
+        self.publish_message(member.group, message)
     }
 
-    fn join(&self, group: usize) -> Option<Vec<u8>> {
+    fn join_message(&self, group: usize) -> Option<Vec<u8>> {
         Some(format!("SUB {} 1\r\nPING\r\n", channel(group)).into_bytes())
     }
 
-    fn leave(&self, _group: usize) -> Option<Vec<u8>> {
+    fn leave_message(&self, _group: usize) -> Option<Vec<u8>> {
         Some(b"UNSUB 1\r\nPING\r\n".to_vec())
     }
 
-    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         if rest.is_empty() {
-            let taken = read_all(payload, ear);
+            let taken = read_all(payload, sink);
             rest.extend_from_slice(&payload[taken..]);
         } else {
             rest.extend_from_slice(payload);
-            let taken = read_all(rest, ear);
+            let taken = read_all(rest, sink);
             rest.drain(..taken);
         }
     }
 }
 
 /// Decodes the complete NATS messages at the start of `stream` and returns their length in bytes.
-fn read_all(stream: &[u8], ear: Ear<'_>) -> usize {
+fn read_all(stream: &[u8], sink: MessageSink<'_>) -> usize {
     let mut taken = 0;
     while let Some((message, length)) = next(&stream[taken..]) {
         let bytes = &stream[taken..];
         match message {
-            Operation::Info => ear(Heard::Greeting),
-            Operation::Pong => ear(Heard::Joined),
-            Operation::Ping => ear(Heard::Wants(b"PONG\r\n")),
-            Operation::Message(payload) => ear(Heard::Message(&bytes[payload])),
-            Operation::Error => ear(Heard::Refused(
+            Operation::Info => sink(ServerMessage::Greeting),
+            Operation::Pong => sink(ServerMessage::Joined),
+            Operation::Ping => sink(ServerMessage::Ping(b"PONG\r\n")),
+            Operation::Message(payload) => sink(ServerMessage::Message(&bytes[payload])),
+            Operation::Error => sink(ServerMessage::Error(
                 String::from_utf8_lossy(&bytes[..length])
                     .trim_end()
                     .to_owned(),

@@ -9,7 +9,10 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json};
+use super::{
+    Capability, Member, MessageSink, Options, Protocol, Purpose, ServerMessage, Upgrade, channel,
+    json,
+};
 
 /// The protocol `projectforge`.
 #[derive(Debug)]
@@ -28,10 +31,10 @@ impl Projectforge {
 }
 
 impl Protocol for Projectforge {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http | Way::Client | Way::Ask => true,
-            Way::Wander => false, // Joins and leaves are not confirmed.
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http | Capability::Client | Capability::Command => true,
+            Capability::Membership => false, // Joins and leaves are not confirmed.
         }
     }
 
@@ -39,7 +42,7 @@ impl Protocol for Projectforge {
         let query = match purpose {
             Purpose::Receive => format!("?ch={}", channel(member.group)),
             // Without `ch` the gateway generates a channel for the session.
-            Purpose::Ask | Purpose::Wander => String::new(),
+            Purpose::Command | Purpose::Churn => String::new(),
         };
         Some(Upgrade {
             path: format!("{}{query}", self.path),
@@ -51,19 +54,19 @@ impl Protocol for Projectforge {
         Some(&self.api)
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         let channel = channel(group);
         let text = format!(r#"{{"channel":"{channel}","cmd":"publish","param":"{message}"}}"#);
         Some(text.into_bytes())
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!(r#"{{"channel":"","cmd":"echo","param":"{message}"}}"#).into_bytes())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         if let Some(message) = json::string_member(payload, b"param") {
-            ear(Heard::Message(message));
+            sink(ServerMessage::Message(message));
         }
     }
 }

@@ -18,7 +18,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
-use super::{App, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{
+    App, Capability, Member, MessageSink, Opening, Options, Protocol, Purpose, ServerMessage,
+    Upgrade,
+};
 use super::{channel, header_line, json, post};
 
 /// The protocol `pusher`.
@@ -58,10 +61,10 @@ impl Pusher {
 }
 
 impl Protocol for Pusher {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http => true,
-            Way::Client | Way::Ask | Way::Wander => false,
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http => true,
+            Capability::Client | Capability::Command | Capability::Membership => false,
         }
     }
 
@@ -96,18 +99,20 @@ impl Protocol for Pusher {
         Some(post(authority, &path, &self.headers, &body))
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         match json::string_member(payload, b"event") {
             Some(b"publish") => {
                 if let Some(message) = json::string_member(payload, b"data") {
-                    ear(Heard::Message(message));
+                    sink(ServerMessage::Message(message));
                 }
             }
-            Some(b"pusher:connection_established") => ear(Heard::Greeting),
-            Some(b"pusher_internal:subscription_succeeded") => ear(Heard::Joined),
-            Some(b"pusher:ping") => ear(Heard::Wants(br#"{"event":"pusher:pong","data":{}}"#)),
+            Some(b"pusher:connection_established") => sink(ServerMessage::Greeting),
+            Some(b"pusher_internal:subscription_succeeded") => sink(ServerMessage::Joined),
+            Some(b"pusher:ping") => {
+                sink(ServerMessage::Ping(br#"{"event":"pusher:pong","data":{}}"#))
+            }
             Some(b"pusher:error" | b"pusher:subscription_error") => {
-                ear(Heard::Refused(
+                sink(ServerMessage::Error(
                     String::from_utf8_lossy(payload).into_owned(),
                 ));
             }

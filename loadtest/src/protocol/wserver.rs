@@ -17,7 +17,10 @@
 //!   |<--------------------------------------------------|
 //! ```
 
-use super::{Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{
+    Capability, Member, MessageSink, Opening, Options, Protocol, PublishResult, Purpose,
+    ServerMessage, Upgrade,
+};
 use super::{header_line, post};
 use crate::wire::clients_reached;
 
@@ -41,8 +44,8 @@ impl Wserver {
 }
 
 impl Protocol for Wserver {
-    fn offers(&self, way: Way) -> bool {
-        way == Way::Http
+    fn offers(&self, capability: Capability) -> bool {
+        capability == Capability::Http
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -73,14 +76,14 @@ impl Protocol for Wserver {
         Some(post(authority, &self.push_path, &self.headers, &body))
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
-        ear(Heard::Message(payload));
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
+        sink(ServerMessage::Message(payload));
     }
 
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+    fn parse_response(&self, status: u16, body: &[u8]) -> PublishResult {
         match clients_reached(body) {
-            Some(count) if status == 200 => Answered::Reached(count),
-            _ => Answered::Refused,
+            Some(count) if status == 200 => PublishResult::Reached(count),
+            _ => PublishResult::Failed,
         }
     }
 }
@@ -126,20 +129,26 @@ mod tests {
     #[test]
     fn only_the_exact_push_response_is_a_success() {
         let wserver = Wserver::new(&Options::default());
-        let answered = |status, body: &str| wserver.answered(status, body.as_bytes());
+        let parse_response = |status, body: &str| wserver.parse_response(status, body.as_bytes());
         assert_eq!(
-            answered(200, "message sent to 0 clients"),
-            Answered::Reached(0)
+            parse_response(200, "message sent to 0 clients"),
+            PublishResult::Reached(0)
         );
         assert_eq!(
-            answered(200, "message sent to 1000 clients"),
-            Answered::Reached(1000)
+            parse_response(200, "message sent to 1000 clients"),
+            PublishResult::Reached(1000)
         );
         assert_eq!(
-            answered(503, "message sent to 1 clients"),
-            Answered::Refused
+            parse_response(503, "message sent to 1 clients"),
+            PublishResult::Failed
         );
-        assert_eq!(answered(200, "message sent to 1 client"), Answered::Refused);
-        assert_eq!(answered(200, "request data illegal"), Answered::Refused);
+        assert_eq!(
+            parse_response(200, "message sent to 1 client"),
+            PublishResult::Failed
+        );
+        assert_eq!(
+            parse_response(200, "request data illegal"),
+            PublishResult::Failed
+        );
     }
 }

@@ -11,7 +11,9 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{
+    Capability, Member, MessageSink, Opening, Options, Protocol, Purpose, ServerMessage, Upgrade,
+};
 use super::{channel, json};
 
 /// The protocol `wsrv`.
@@ -31,9 +33,12 @@ impl Wsrv {
 }
 
 impl Protocol for Wsrv {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http | Way::Client | Way::Ask | Way::Wander => true,
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http
+            | Capability::Client
+            | Capability::Command
+            | Capability::Membership => true,
         }
     }
 
@@ -48,10 +53,10 @@ impl Protocol for Wsrv {
         match purpose {
             Purpose::Receive => Opening {
                 greeted: false,
-                message: self.join(member.group),
+                message: self.join_message(member.group),
                 answered: true,
             },
-            Purpose::Ask | Purpose::Wander => Opening::default(),
+            Purpose::Command | Purpose::Churn => Opening::default(),
         }
     }
 
@@ -64,7 +69,7 @@ impl Protocol for Wsrv {
         Some(&self.api)
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         let channel = channel(group);
         let text = format!(
             r#"{{"cmd":"publish","seqno":"p","data":{{"channel":"{channel}","data":"{message}"}}}}"#
@@ -72,34 +77,34 @@ impl Protocol for Wsrv {
         Some(text.into_bytes())
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!(r#"{{"cmd":"echo","seqno":"1","data":"{message}"}}"#).into_bytes())
     }
 
-    fn join(&self, group: usize) -> Option<Vec<u8>> {
+    fn join_message(&self, group: usize) -> Option<Vec<u8>> {
         let channel = channel(group);
         Some(format!(r#"{{"cmd":"join","seqno":"j","data":"{channel}"}}"#).into_bytes())
     }
 
-    fn leave(&self, group: usize) -> Option<Vec<u8>> {
+    fn leave_message(&self, group: usize) -> Option<Vec<u8>> {
         let channel = channel(group);
         Some(format!(r#"{{"cmd":"leave","seqno":"l","data":"{channel}"}}"#).into_bytes())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         if let Some(message) = json::string_member(payload, b"data")
             && !ANSWERED.contains(&json::string_member(payload, b"seqno").unwrap_or_default())
         {
-            return ear(Heard::Message(message));
+            return sink(ServerMessage::Message(message));
         }
         let is_ok = json::member(payload, b"status").is_some_and(|rest| rest.starts_with(b"0,"));
         match json::string_member(payload, b"seqno") {
-            _ if !is_ok => ear(Heard::Refused(
+            _ if !is_ok => sink(ServerMessage::Error(
                 String::from_utf8_lossy(payload).into_owned(),
             )),
-            Some(b"j") => ear(Heard::Joined),
-            Some(b"l") => ear(Heard::Left),
-            Some(b"p") => ear(Heard::Taken),
+            Some(b"j") => sink(ServerMessage::Joined),
+            Some(b"l") => sink(ServerMessage::Left),
+            Some(b"p") => sink(ServerMessage::Accepted),
             _ => {}
         }
     }

@@ -1,9 +1,9 @@
-//! `loadtest idle`: what a session costs in memory while nothing happens.
+//! `loadtest idle`: measures the memory of a session without traffic.
 
 use std::time::Duration;
 
 use super::arguments::IdleArguments;
-use super::{Scene, members, sizes};
+use super::{Environment, members, sizes};
 use crate::clock;
 use crate::failure::{Failure, Outcome};
 use crate::procfs;
@@ -11,12 +11,14 @@ use crate::protocol::{Name, Purpose};
 use crate::report::Report;
 use crate::stamp::BYTES_MIN;
 use crate::stats::{count, float};
-use crate::team::Team;
+use crate::team::EngineTeam;
 
-/// What is held at one moment.
+/// Memory in use, in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Held {
+    /// Anonymous memory of the server's process.
     process: u64,
+    /// Memory of the kernel for sockets.
     kernel: u64,
 }
 
@@ -24,26 +26,31 @@ struct Held {
 ///
 /// # Errors
 ///
-/// The server could not be started or reached, its process is unknown, or a session could not be
-/// opened.
+/// The server cannot be started or reached, its process is unknown, or a session cannot be opened.
 pub(crate) fn run(arguments: &IdleArguments) -> Outcome<bool> {
     let crowd = &arguments.crowd;
-    let scene = Scene::prepare(&arguments.server, crowd, Name::Wserver)?;
-    let Some(pid) = scene.pid else {
-        return Err(Failure::new("memory of which process? name it with --pid"));
+    let environment = Environment::prepare(&arguments.server, crowd, Name::Wserver)?;
+    let Some(pid) = environment.pid else {
+        return Err(Failure::new("idle with --target needs --pid of the server"));
     };
-    let mut report = Report::new("idle: memory of a session that does nothing");
-    scene.describe(&mut report);
+    let mut report = Report::new("idle: memory of a session without traffic");
+    environment.describe(&mut report);
     let sessions = arguments.base + crowd.clients;
     let all = members(0, sessions, sessions);
-    let setup = scene.setup(crowd, sizes(&all, sessions), BYTES_MIN);
-    let mut team = Team::new(&setup, crowd.threads)?;
+    let setup = environment.setup(crowd, sizes(&all, sessions), BYTES_MIN);
+    let mut team = EngineTeam::new(&setup, crowd.threads)?;
     let engines = team.size();
     let (base, rest) = all.split_at(arguments.base);
     let mut held = Vec::new();
     for some in [base, rest] {
         team.all(
-            |number, engine| engine.open(&Team::share(some, number, engines), Purpose::Receive, 64),
+            |number, engine| {
+                engine.open(
+                    &EngineTeam::share(some, number, engines),
+                    Purpose::Receive,
+                    64,
+                )
+            },
             |_| (),
         )?;
         procfs::wait_until_idle(pid)?;

@@ -5,13 +5,13 @@
 
 /// The parser of one connection, with the unparsed bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct Responses {
     pending: Vec<u8>,
 }
 
 /// An HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// The status code.
     pub(crate) status: u16,
     /// The body, without chunk headers.
@@ -20,7 +20,7 @@ pub(crate) struct Answer {
     pub(crate) is_last: bool,
 }
 
-impl Answers {
+impl Responses {
     /// Appends bytes from the socket.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
@@ -33,7 +33,7 @@ impl Answers {
     /// # Errors
     ///
     /// The bytes are not an HTTP response. The error holds the first 300 of them, escaped.
-    pub(crate) fn next(&mut self, at_end: bool) -> Result<Option<Answer>, String> {
+    pub(crate) fn next(&mut self, at_end: bool) -> Result<Option<Response>, String> {
         let Some(head_end) = head_end(&self.pending) else {
             return Ok(None);
         };
@@ -62,7 +62,7 @@ impl Answers {
         };
         Ok(body.map(|(body, taken)| {
             self.pending.drain(..head_end + taken);
-            Answer {
+            Response {
                 status,
                 body,
                 is_last,
@@ -134,8 +134,8 @@ mod tests {
         HTTP/1.1 204 No Content\r\n\r\n\
         HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-    fn answer(status: u16, body: &str, is_last: bool) -> Answer {
-        Answer {
+    fn answer(status: u16, body: &str, is_last: bool) -> Response {
+        Response {
             status,
             body: body.as_bytes().to_vec(),
             is_last,
@@ -151,7 +151,7 @@ mod tests {
             answer(400, "", true),
         ];
         for cut in 1..=STREAM.len() {
-            let mut answers = Answers::default();
+            let mut answers = Responses::default();
             let mut all = Vec::new();
             for piece in STREAM.chunks(cut) {
                 answers.extend(piece);
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_body_without_a_length_ends_with_the_connection() {
-        let mut answers = Answers::default();
+        let mut answers = Responses::default();
         answers.extend(b"HTTP/1.1 200 OK\r\n\r\nhi");
         assert_eq!(answers.next(false), Ok(None));
         assert_eq!(answers.next(true), Ok(Some(answer(200, "hi", true))));
@@ -178,7 +178,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         ] {
-            let mut answers = Answers::default();
+            let mut answers = Responses::default();
             answers.extend(wrong);
             assert!(answers.next(false).is_err(), "{}", wrong.escape_ascii());
         }

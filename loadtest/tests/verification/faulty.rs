@@ -1,6 +1,7 @@
 //! A topic server with one fault: `GET /ws?topic=X`, `POST /publish?topic=X`.
 //!
-//! It implements only the HTTP and WebSocket that the load test uses, whose upgrade key is constant.
+//! It implements only the HTTP and WebSocket that the load test uses. The load test's upgrade key
+//! is constant.
 #![expect(
     clippy::disallowed_methods,
     reason = "a server for tests has threads and no shards"

@@ -59,19 +59,19 @@ fn with(name: &str, value: impl Into<Value>) -> Value {
     claims
 }
 
-fn judge(verifier: &JwtVerifier, token: &str) -> Result<String, Rejected> {
+fn user_of(verifier: &JwtVerifier, token: &str) -> Result<String, TokenError> {
     let verified = verifier.verify(token, NOW);
     verified.map(|verified| verified.user.into())
 }
 
 #[track_caller]
 fn expect_user(verifier: &JwtVerifier, token: &str, user: &str) {
-    assert_eq!(judge(verifier, token), Ok(user.to_owned()), "{token}");
+    assert_eq!(user_of(verifier, token), Ok(user.to_owned()), "{token}");
 }
 
 #[track_caller]
-fn expect_rejected(verifier: &JwtVerifier, token: &str, why: Rejected) {
-    assert_eq!(judge(verifier, token), Err(why), "{token}");
+fn expect_rejected(verifier: &JwtVerifier, token: &str, why: TokenError) {
+    assert_eq!(user_of(verifier, token), Err(why), "{token}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_examples_of_rfc_7515_are_believed() {
         assert_eq!(&*verified.user, "joe");
         assert!(verified.claims.holds("http://example.com/is_root", "true"));
         let late = verifier.verify(&token, 1_300_819_380);
-        assert_eq!(late.err(), Some(Rejected::Expired));
+        assert_eq!(late.err(), Some(TokenError::Expired));
     }
 }
 
@@ -145,13 +145,13 @@ fn a_token_signed_by_nobody_is_refused_however_it_says_so() {
         for none in ["none", "None", "NONE", "nOnE", "none ", "", "null"] {
             let header = json!({"alg": none}).to_string();
             let message = unsigned(header.as_bytes(), claims().to_string().as_bytes());
-            expect_rejected(&verifier, &format!("{message}."), Rejected::Algorithm);
-            expect_rejected(&verifier, &format!("{message}.AAAA"), Rejected::Algorithm);
+            expect_rejected(&verifier, &format!("{message}."), TokenError::Algorithm);
+            expect_rejected(&verifier, &format!("{message}.AAAA"), TokenError::Algorithm);
         }
         for header in [json!({}), json!({"alg": null}), json!({"alg": ["none"]})] {
             let header = header.to_string();
             let message = unsigned(header.as_bytes(), claims().to_string().as_bytes());
-            expect_rejected(&verifier, &format!("{message}."), Rejected::Malformed);
+            expect_rejected(&verifier, &format!("{message}."), TokenError::Malformed);
         }
     }
 }
@@ -189,11 +189,11 @@ fn a_public_key_is_nobodys_secret() {
             jwk.to_string().into_bytes(),
         ] {
             let forger = Signer::secret(&secret);
-            expect_rejected(&verifier, &forger.sign(&claims()), Rejected::Algorithm);
+            expect_rejected(&verifier, &forger.sign(&claims()), TokenError::Algorithm);
             // The header's algorithm must not change that.
             let header = json!({"alg": signer.algorithm});
             let lie = forger.sign_under(&header, &claims());
-            expect_rejected(&verifier, &lie, Rejected::Signature);
+            expect_rejected(&verifier, &lie, TokenError::Signature);
         }
     }
 }
@@ -209,10 +209,10 @@ fn a_member_of_a_set_is_nobodys_secret() {
         &key_file("rsa.public"),
     ] {
         let forged = Signer::secret(secret).sign_as("a", &claims());
-        expect_rejected(&verifier, &forged, Rejected::Algorithm);
+        expect_rejected(&verifier, &forged, TokenError::Algorithm);
     }
     let borrowed = Signer::secret(SECRET).sign_as("a", &claims());
-    expect_rejected(&verifier, &borrowed, Rejected::Algorithm);
+    expect_rejected(&verifier, &borrowed, TokenError::Algorithm);
 }
 
 #[test]
@@ -227,26 +227,26 @@ fn a_key_takes_its_one_algorithm_only() {
         for &algorithm in others {
             let key = signer.key.clone();
             let token = Signer { algorithm, key }.sign(&claims());
-            expect_rejected(&verifier, &token, Rejected::Algorithm);
+            expect_rejected(&verifier, &token, TokenError::Algorithm);
         }
         for name in [
             "HS384", "RS384", "PS256", "ES384", "ES512", "EdDSA", "ES256K",
         ] {
             let token = signer.sign_under(&json!({"alg": name}), &claims());
-            expect_rejected(&verifier, &token, Rejected::Algorithm);
+            expect_rejected(&verifier, &token, TokenError::Algorithm);
         }
         for (_, other) in each_kind() {
             if other.algorithm != signer.algorithm {
-                expect_rejected(&verifier, &other.sign(&claims()), Rejected::Algorithm);
+                expect_rejected(&verifier, &other.sign(&claims()), TokenError::Algorithm);
                 let swapped = signer.sign_under(&json!({"alg": other.algorithm}), &claims());
-                expect_rejected(&verifier, &swapped, Rejected::Algorithm);
+                expect_rejected(&verifier, &swapped, TokenError::Algorithm);
                 let lie = other.sign_under(&json!({"alg": signer.algorithm}), &claims());
-                expect_rejected(&verifier, &lie, Rejected::Signature);
+                expect_rejected(&verifier, &lie, TokenError::Signature);
             }
         }
         let lower = format!("{:?}", signer.algorithm).to_lowercase();
         let misspelt = signer.sign_under(&json!({"alg": lower}), &claims());
-        expect_rejected(&verifier, &misspelt, Rejected::Algorithm);
+        expect_rejected(&verifier, &misspelt, TokenError::Algorithm);
     }
 }
 
@@ -258,7 +258,11 @@ fn a_token_of_another_key_is_refused() {
         Signer::ec("p256-other"),
     ];
     for ((keys, _), other) in each_kind().into_iter().zip(others) {
-        expect_rejected(&verifier(keys), &other.sign(&claims()), Rejected::Signature);
+        expect_rejected(
+            &verifier(keys),
+            &other.sign(&claims()),
+            TokenError::Signature,
+        );
     }
 }
 
@@ -269,14 +273,14 @@ fn a_token_whose_parts_were_swapped_or_changed_is_refused() {
         let [jack, jill] = ["jack", "jill"].map(|user| signer.sign(&with("sub", user)));
         let (jacks, jills) = (parts(&jack), parts(&jill));
         let forged = [jacks[0], jills[1], jacks[2]].join(".");
-        expect_rejected(&verifier, &forged, Rejected::Signature);
+        expect_rejected(&verifier, &forged, TokenError::Signature);
         for signature in ["", "AAAA", jills[2], "***", &format!("{}=", jacks[2])] {
             let forged = [jacks[0], jacks[1], signature].join(".");
-            expect_rejected(&verifier, &forged, Rejected::Signature);
+            expect_rejected(&verifier, &forged, TokenError::Signature);
         }
         let zeros = URL_SAFE_NO_PAD.encode([0; 64]);
         let forged = [jacks[0], jacks[1], &zeros].join(".");
-        expect_rejected(&verifier, &forged, Rejected::Signature);
+        expect_rejected(&verifier, &forged, TokenError::Signature);
     }
 }
 
@@ -301,7 +305,7 @@ fn what_is_no_token_is_malformed() {
         format!(" {}.{}.{}", good[0], good[1], good[2]),
         format!("{}=.{}.{}", good[0], good[1], good[2]),
     ] {
-        expect_rejected(&verifier, &token, Rejected::Malformed);
+        expect_rejected(&verifier, &token, TokenError::Malformed);
     }
     let header = br#"{"alg":"HS256"}"#;
     for claims in [
@@ -315,7 +319,7 @@ fn what_is_no_token_is_malformed() {
         b"\xff",
     ] {
         let token = signer.sign_bytes(header, claims);
-        expect_rejected(&verifier, &token, Rejected::Malformed);
+        expect_rejected(&verifier, &token, TokenError::Malformed);
     }
     for header in [
         &b"HS256"[..],
@@ -323,10 +327,10 @@ fn what_is_no_token_is_malformed() {
         br#"["HS256"]x"#,
     ] {
         let token = signer.sign_bytes(header, claims().to_string().as_bytes());
-        expect_rejected(&verifier, &token, Rejected::Malformed);
+        expect_rejected(&verifier, &token, TokenError::Malformed);
     }
     let nested = signer.sign_under(&json!({"alg": "HS256", "kid": 7}), &claims());
-    expect_rejected(&verifier, &nested, Rejected::Malformed);
+    expect_rejected(&verifier, &nested, TokenError::Malformed);
 }
 
 #[test]
@@ -351,7 +355,7 @@ fn a_token_that_wants_to_be_understood_is_refused() {
     ] {
         let header = json!({"alg": "HS256", "b64": true, "crit": crit});
         let token = Signer::secret(SECRET).sign_under(&header, &claims());
-        expect_rejected(&verifier, &token, Rejected::Critical);
+        expect_rejected(&verifier, &token, TokenError::Critical);
     }
 }
 
@@ -365,9 +369,9 @@ fn a_long_token_is_refused_unread() {
         fits += 1;
     }
     expect_user(&verifier, &padded(fits), "jack");
-    expect_rejected(&verifier, &padded(fits + 1), Rejected::TooLong);
+    expect_rejected(&verifier, &padded(fits + 1), TokenError::TooLong);
     let nonsense = "x".repeat(TOKEN_BYTES_MAX + 1);
-    expect_rejected(&verifier, &nonsense, Rejected::TooLong);
+    expect_rejected(&verifier, &nonsense, TokenError::TooLong);
 }
 
 #[test]
@@ -382,25 +386,25 @@ fn exp_is_required_and_the_last_moment_is_before_it() {
         let fraction = |exp: u64| json!(format!("{exp}.5").parse::<f64>().expect("a number"));
         for (exp, expected) in [
             (json!(NOW + 1 - late), Ok(())),
-            (json!(NOW - late), Err(Rejected::Expired)),
+            (json!(NOW - late), Err(TokenError::Expired)),
             (fraction(NOW - late), Ok(())),
-            (fraction(NOW - late - 1), Err(Rejected::Expired)),
-            (json!(0), Err(Rejected::Expired)),
-            (json!(-1), Err(Rejected::Expired)),
-            (json!(-1e300), Err(Rejected::Expired)),
+            (fraction(NOW - late - 1), Err(TokenError::Expired)),
+            (json!(0), Err(TokenError::Expired)),
+            (json!(-1), Err(TokenError::Expired)),
+            (json!(-1e300), Err(TokenError::Expired)),
             (json!(u64::MAX), Ok(())),
             (json!(1e300), Ok(())),
-            (json!((NOW + 60).to_string()), Err(Rejected::Times)),
-            (json!(null), Err(Rejected::Times)),
-            (json!([NOW + 60]), Err(Rejected::Times)),
+            (json!((NOW + 60).to_string()), Err(TokenError::Times)),
+            (json!(null), Err(TokenError::Times)),
+            (json!([NOW + 60]), Err(TokenError::Times)),
         ] {
             let token = signer.sign(&with("exp", exp.clone()));
-            let result = judge(&verifier, &token).map(drop);
+            let result = user_of(&verifier, &token).map(drop);
             assert_eq!(result, expected, "{exp} with {leeway_s} s");
         }
     }
     let endless = signer.sign(&json!({"sub": "jack"}));
-    expect_rejected(&verifier(secret()), &endless, Rejected::Times);
+    expect_rejected(&verifier(secret()), &endless, TokenError::Times);
 }
 
 #[test]
@@ -414,14 +418,14 @@ fn before_nbf_a_token_is_not_valid() {
         let early = u64::from(leeway_s);
         for (nbf, expected) in [
             (json!(NOW + early), Ok(())),
-            (json!(NOW + early + 1), Err(Rejected::NotYetValid)),
+            (json!(NOW + early + 1), Err(TokenError::NotYetValid)),
             (json!(-5), Ok(())),
-            (json!(1e300), Err(Rejected::NotYetValid)),
-            (json!(null), Err(Rejected::Times)),
-            (json!("0"), Err(Rejected::Times)),
+            (json!(1e300), Err(TokenError::NotYetValid)),
+            (json!(null), Err(TokenError::Times)),
+            (json!("0"), Err(TokenError::Times)),
         ] {
             let token = signer.sign(&with("nbf", nbf.clone()));
-            let result = judge(&verifier, &token).map(drop);
+            let result = user_of(&verifier, &token).map(drop);
             assert_eq!(result, expected, "{nbf} with {leeway_s} s");
         }
     }
@@ -439,13 +443,17 @@ fn a_configured_issuer_is_required() {
         &signer.sign(&with("iss", "https://a.example")),
         "jack",
     );
-    expect_rejected(&verifier, &signer.sign(&claims()), Rejected::Issuer);
+    expect_rejected(&verifier, &signer.sign(&claims()), TokenError::Issuer);
     for iss in [
         json!("https://a.example/"),
         json!(["https://a.example"]),
         json!(null),
     ] {
-        expect_rejected(&verifier, &signer.sign(&with("iss", iss)), Rejected::Issuer);
+        expect_rejected(
+            &verifier,
+            &signer.sign(&with("iss", iss)),
+            TokenError::Issuer,
+        );
     }
 }
 
@@ -466,9 +474,9 @@ fn a_configured_audience_is_required_and_without_one_none_passes_unless_any_does
         expect_user(&ours, &signer.sign(&with("aud", aud.clone())), "jack");
         let token = signer.sign(&with("aud", aud));
         expect_user(&any, &token, "jack");
-        expect_rejected(&none, &token, Rejected::Audience);
+        expect_rejected(&none, &token, TokenError::Audience);
     }
-    expect_rejected(&ours, &signer.sign(&claims()), Rejected::Audience);
+    expect_rejected(&ours, &signer.sign(&claims()), TokenError::Audience);
     for aud in [
         json!("Chat"),
         json!(["mail"]),
@@ -477,9 +485,9 @@ fn a_configured_audience_is_required_and_without_one_none_passes_unless_any_does
         json!({}),
     ] {
         let token = signer.sign(&with("aud", aud));
-        expect_rejected(&ours, &token, Rejected::Audience);
+        expect_rejected(&ours, &token, TokenError::Audience);
         expect_user(&any, &token, "jack");
-        expect_rejected(&none, &token, Rejected::Audience);
+        expect_rejected(&none, &token, TokenError::Audience);
     }
 }
 
@@ -492,21 +500,21 @@ fn a_user_is_a_string_or_an_integer_of_bounded_length() {
         (json!(42), Ok("42")),
         (json!(-7), Ok("-7")),
         (json!("x".repeat(16)), Ok("xxxxxxxxxxxxxxxx")),
-        (json!("x".repeat(17)), Err(Rejected::LongUser)),
-        (json!(u64::MAX), Err(Rejected::LongUser)),
-        (json!(""), Err(Rejected::NoUser)),
-        (json!(1.0), Err(Rejected::NoUser)),
-        (json!(1e30), Err(Rejected::NoUser)),
-        (json!(true), Err(Rejected::NoUser)),
-        (json!(null), Err(Rejected::NoUser)),
-        (json!(["jack"]), Err(Rejected::NoUser)),
-        (json!({"name": "jack"}), Err(Rejected::NoUser)),
+        (json!("x".repeat(17)), Err(TokenError::LongUser)),
+        (json!(u64::MAX), Err(TokenError::LongUser)),
+        (json!(""), Err(TokenError::NoUser)),
+        (json!(1.0), Err(TokenError::NoUser)),
+        (json!(1e30), Err(TokenError::NoUser)),
+        (json!(true), Err(TokenError::NoUser)),
+        (json!(null), Err(TokenError::NoUser)),
+        (json!(["jack"]), Err(TokenError::NoUser)),
+        (json!({"name": "jack"}), Err(TokenError::NoUser)),
     ] {
         let token = signer.sign(&with("sub", sub.clone()));
-        assert_eq!(judge(&verifier, &token), user.map(str::to_owned), "{sub}");
+        assert_eq!(user_of(&verifier, &token), user.map(str::to_owned), "{sub}");
     }
     let nobody = signer.sign(&json!({"exp": NOW + 60}));
-    expect_rejected(&verifier, &nobody, Rejected::NoUser);
+    expect_rejected(&verifier, &nobody, TokenError::NoUser);
 }
 
 #[test]
@@ -519,7 +527,7 @@ fn the_config_says_which_claim_names_the_user() {
     let mut both = with("https://a.example/uid", 7);
     both["sub"] = json!({"not": "looked at"});
     expect_user(&verifier, &signer.sign(&both), "7");
-    expect_rejected(&verifier, &signer.sign(&claims()), Rejected::NoUser);
+    expect_rejected(&verifier, &signer.sign(&claims()), TokenError::NoUser);
 }
 
 #[test]
@@ -585,12 +593,12 @@ fn a_set_chooses_the_key_by_kid_and_algorithm() {
     expect_user(&verifier, &ec.sign_as("a", &claims()), "jack");
     expect_user(&verifier, &other.sign_as("b", &claims()), "jack");
     for (token, why) in [
-        (other.sign_as("a", &claims()), Rejected::Signature),
-        (ec.sign_as("b", &claims()), Rejected::Algorithm),
-        (rsa.sign_as("A", &claims()), Rejected::UnknownKey),
-        (rsa.sign_as("", &claims()), Rejected::UnknownKey),
-        (rsa.sign(&claims()), Rejected::NoKeyId),
-        (Signer::secret(SECRET).sign(&claims()), Rejected::NoKeyId),
+        (other.sign_as("a", &claims()), TokenError::Signature),
+        (ec.sign_as("b", &claims()), TokenError::Algorithm),
+        (rsa.sign_as("A", &claims()), TokenError::UnknownKey),
+        (rsa.sign_as("", &claims()), TokenError::UnknownKey),
+        (rsa.sign(&claims()), TokenError::NoKeyId),
+        (Signer::secret(SECRET).sign(&claims()), TokenError::NoKeyId),
     ] {
         expect_rejected(&verifier, &token, why);
     }
@@ -604,14 +612,14 @@ fn a_token_without_kid_is_tried_with_the_only_usable_key() {
     let (verifier, _file) = jwks(&[rsa.jwk(Some("a")), encryption]);
     expect_user(&verifier, &rsa.sign(&claims()), "jack");
     let foreign = Signer::rsa("rsa-other").sign(&claims());
-    expect_rejected(&verifier, &foreign, Rejected::Signature);
+    expect_rejected(&verifier, &foreign, TokenError::Signature);
     expect_rejected(
         &verifier,
         &Signer::ec("p256").sign(&claims()),
-        Rejected::Algorithm,
+        TokenError::Algorithm,
     );
     let named = Signer::rsa("rsa-other").sign_as("enc", &claims());
-    expect_rejected(&verifier, &named, Rejected::UnknownKey);
+    expect_rejected(&verifier, &named, TokenError::UnknownKey);
 }
 
 #[test]
@@ -620,7 +628,7 @@ fn a_rotated_key_counts_from_the_next_token_on() {
     let (verifier, file) = jwks(&[old.jwk(Some("old"))]);
     let tokens = [old.sign_as("old", &claims()), new.sign_as("new", &claims())];
     expect_user(&verifier, &tokens[0], "jack");
-    expect_rejected(&verifier, &tokens[1], Rejected::UnknownKey);
+    expect_rejected(&verifier, &tokens[1], TokenError::UnknownKey);
     file.replace(
         &set(&[old.jwk(Some("old")), new.jwk(Some("new"))]),
         NOW - 900,
@@ -628,7 +636,7 @@ fn a_rotated_key_counts_from_the_next_token_on() {
     expect_user(&verifier, &tokens[1], "jack");
     expect_user(&verifier, &tokens[0], "jack");
     file.replace(&set(&[new.jwk(Some("new"))]), NOW - 800);
-    expect_rejected(&verifier, &tokens[0], Rejected::UnknownKey);
+    expect_rejected(&verifier, &tokens[0], TokenError::UnknownKey);
     expect_user(&verifier, &tokens[1], "jack");
     assert_eq!(verifier.reload_failures(), 0);
 }
@@ -652,7 +660,7 @@ fn a_bad_file_keeps_the_keys_and_is_counted_once() {
         }
     }
     file.replace(&key_file("rsa-other.public"), NOW - 600);
-    expect_rejected(&verifier, &token, Rejected::Signature);
+    expect_rejected(&verifier, &token, TokenError::Signature);
     expect_user(&verifier, &Signer::rsa("rsa-other").sign(&claims()), "jack");
     assert_eq!(verifier.reload_failures(), 4);
 }

@@ -304,7 +304,7 @@ fn a_request_to_close_has_no_data() {
 fn comings_and_goings_are_told_as_the_original_does() {
     let mut json = Vec::new();
     let presence = Presence {
-        who: ID,
+        name: ID,
         connected: true,
     };
     let event = Projectforge.encode_presence(presence, &mut json);
@@ -327,7 +327,7 @@ fn comings_and_goings_are_told_as_the_original_does() {
 
     let mut json = Vec::new();
     let presence = Presence {
-        who: "a\"b",
+        name: "a\"b",
         connected: false,
     };
     Projectforge.encode_presence(presence, &mut json);

@@ -1,9 +1,9 @@
-//! The decoder against what RFC 6455 says, in every chunking.
+//! Tests of the decoder against RFC 6455 and a simple model, with random chunks.
 
 use super::*;
 use campanile_tests::prng::Prng;
 
-/// An event, or the error at the end, in a form that outlives the input.
+/// An event, or the error at the end, with owned data.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
     Message(MessageType, Vec<u8>),
@@ -37,12 +37,12 @@ impl From<Event<'_>> for Seen {
     }
 }
 
-/// One frame as a client sends it, its length in the shortest form.
+/// Returns a client's frame, with its length in the shortest form.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame_of_form(first, payload, 0)
 }
 
-/// One frame whose length takes at least `form` (0, 2 or 8) bytes more than it has to.
+/// Returns a client's frame whose extended length has at least `form` (0, 2 or 8) bytes.
 fn frame_of_form(first: u8, payload: &[u8], form: usize) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = vec![first];
@@ -63,8 +63,8 @@ fn frame_of_form(first: u8, payload: &[u8], form: usize) -> Vec<u8> {
     bytes
 }
 
-/// Feeds `stream` in chunks of the lengths that `chunk` yields and checks at every step what
-/// the decoder promises of itself.
+/// Feeds `stream` in chunks of the lengths that `chunk` yields, and checks the decoder's invariants
+/// at every step.
 fn read(stream: &[u8], bytes_max: usize, mut chunk: impl FnMut() -> usize) -> Vec<Seen> {
     let (mut decoder, mut seen, mut at) = (Decoder::new(), Vec::new(), 0);
     while at < stream.len() {
@@ -90,7 +90,7 @@ fn read(stream: &[u8], bytes_max: usize, mut chunk: impl FnMut() -> usize) -> Ve
         }
         at = end;
         decoder.invariants();
-        // Doubling holds at most twice what has come; the control frame has its own few bytes.
+        // Doubling holds at most twice the bytes received, and a control frame a few more.
         assert!(decoder.partial_bytes() <= size_of::<Partial>() + 2 * at + 256);
     }
     seen
@@ -100,7 +100,7 @@ fn read_whole(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
     read(stream, bytes_max, || usize::MAX - stream.len())
 }
 
-/// The plainest parser of a whole stream: no state between frames but the message so far.
+/// A simple parser of a whole stream, whose only state between frames is the partial message.
 fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
     let (mut seen, mut at) = (Vec::new(), 0);
     let mut message: Option<(MessageType, Vec<u8>)> = None;
@@ -206,7 +206,7 @@ fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
     seen
 }
 
-/// The reason that a stream fails with, after no event.
+/// Checks that a stream fails with this reason, without an event before.
 #[track_caller]
 fn check_fails(stream: &[u8], reason: &str) {
     for chunk in [1, 2, 3, usize::from(u16::MAX)] {
@@ -256,7 +256,7 @@ fn a_head_kept_across_chunks_never_allocates() {
             decoder.step(&mut [*byte], 65_536).expect("valid");
         }
         assert_eq!(decoder.partial_bytes(), 0);
-        // The payload then lies in one chunk, so it is in place all the same.
+        // The payload then lies in one chunk, so it is returned in place.
         if payload_bytes > 0 {
             let (taken, event) = decoder
                 .step(&mut bytes[head_bytes..].to_vec(), 65_536)
@@ -288,7 +288,7 @@ fn memory_grows_with_what_has_arrived_not_with_what_a_head_declares() {
 
 #[test]
 fn an_unfinished_message_is_never_given_more_room_than_it_may_come_to_need() {
-    // A frame that ends its message says how long that is; of a fragment the limit says it.
+    // A final frame declares the message's length; with a fragment, only the limit is known.
     for (first, total_bytes, bytes_max) in [(0x82, 1_000, 5_000), (0x02, 2_000, 2_000)] {
         let bytes = frame(first, &vec![7; total_bytes]);
         let most = total_bytes * 4 / 5;
@@ -347,7 +347,7 @@ fn a_message_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
             read_whole(&frame(0x82, &fits), bytes_max),
             [Seen::Message(MessageType::Binary, fits.clone())]
         );
-        // The head is enough, in one frame and in the last of two.
+        // The head is sufficient, in one frame and in the last of two.
         let too_big = [Seen::Failed(ProtocolError::TooBig)];
         let whole = frame(0x82, &exceeds);
         let head = &whole[..whole.len() - exceeds.len()];
@@ -471,7 +471,8 @@ fn a_close_ends_an_unfinished_message() {
     assert_eq!(read_whole(&stream, 10), [Seen::Close(Some(1000))]);
 }
 
-/// A stream of messages, fragmented or not, with control frames between and inside them.
+/// Returns a random stream of messages, fragmented or not, with control frames between and inside
+/// them.
 fn valid_stream(prng: &mut Prng, bytes_max: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     for _ in 0..prng.range(1, 12) {
@@ -529,15 +530,15 @@ fn random_byte(prng: &mut Prng) -> u8 {
     u8::try_from(prng.range(0, 255)).expect("a byte")
 }
 
-/// Chunks of one byte, of a few, of any length up to the whole: one habit per stream.
+/// Returns chunk lengths with a random maximum per stream, from one byte to the whole stream.
 fn chunking(prng: &mut Prng) -> impl FnMut() -> usize + use<> {
     let chunk_max = 1 << prng.range(0, 17);
     let mut prng = prng.clone();
     move || prng.range(1, chunk_max) as usize
 }
 
-/// Whatever the chunking, the events are the model's; and whole or cut short or spoiled, a
-/// stream never makes the decoder panic or break its invariants.
+/// For any chunks, the events equal the model's. A complete, truncated or corrupted stream never
+/// makes the decoder panic or violate its invariants.
 #[test]
 fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
     let (mut messages, mut failures) = (0, 0);
@@ -565,12 +566,12 @@ fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
             .filter(|seen| matches!(seen, Seen::Message(..)))
             .count();
     }
-    // The dice must not have drifted into testing nothing.
+    // Both cases must occur often enough to be tested.
     assert!(messages > 1_000, "{messages}");
     assert!(failures > 100, "{failures}");
 }
 
-/// Changes a few bits, mostly early where heads are, or cuts the stream short.
+/// Flips a few bits, mostly near the beginning, where heads are, and may truncate the stream.
 fn spoil(prng: &mut Prng, stream: &mut Vec<u8>) {
     for _ in 0..prng.range(1, 4) {
         let within = stream.len().min(1 << prng.range(0, 17));
@@ -587,7 +588,7 @@ fn bytes_that_are_not_frames_at_all_are_read_as_the_plain_parser_reads_them() {
     for seed in 0..3_000 {
         let mut prng = Prng::from_seed(seed);
         let mut stream = random_bytes(&mut prng, 60);
-        // Half of them begin well enough to get past the first two bytes.
+        // Half of the streams get past the check of the first two bytes.
         if let [first, second, ..] = &mut stream[..]
             && prng.chance(1, 2)
         {

@@ -27,7 +27,7 @@ impl Bench<'_> {
                 Ok(())
             });
         }
-        self.judge(&what, &mut parts, Vec::new());
+        self.check(&what, &mut parts, Vec::new());
         let all: Vec<Samples> = parts
             .iter()
             .map(|part| Samples {
@@ -90,7 +90,7 @@ fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64)
     let mut is_borne = |rate| -> Outcome<bool> {
         for _ in 0..2 {
             let round = reader.round(Order::open(rate, seconds))?;
-            if round.p99_ns <= p99_max_ns && round.keeps_up && round.complaints == 0 {
+            if round.p99_ns <= p99_max_ns && round.keeps_up && round.errors == 0 {
                 return Ok(true);
             }
         }

@@ -1,4 +1,4 @@
-//! Descriptor sets that can be used, and messages of theirs.
+//! Tests of descriptor sets and their messages.
 
 use super::super::tests::random_messages;
 use super::*;
@@ -36,14 +36,14 @@ fn the_command_is_the_value_of_the_field_that_was_named() {
 #[test]
 fn a_field_has_to_have_its_type() {
     let read = |message: &[u8]| schema(ENVELOPE, None).read(message).err();
-    assert_eq!(read(b"\x0a\x01\xff"), Some(NotProtobuf::InvalidText));
+    assert_eq!(read(b"\x0a\x01\xff"), Some(ProtobufError::InvalidText));
     assert_eq!(read(b"\x12\x01\xff"), None);
-    assert_eq!(read(b"\x08\x01"), Some(NotProtobuf::WrongType));
-    assert_eq!(read(b"\x0b\x0c"), Some(NotProtobuf::WrongType));
+    assert_eq!(read(b"\x08\x01"), Some(ProtobufError::WrongType));
+    assert_eq!(read(b"\x0b\x0c"), Some(ProtobufError::WrongType));
     assert_eq!(read(b"\x20\x01"), None, "an unknown field");
     assert_eq!(read(b"\x23\x08\x01\x24"), None, "an unknown group");
-    assert_eq!(read(b"\x0c"), Some(NotProtobuf::UnbalancedGroup));
-    assert_eq!(read(b"\x0a\x02a"), Some(NotProtobuf::Truncated));
+    assert_eq!(read(b"\x0c"), Some(ProtobufError::UnbalancedGroup));
+    assert_eq!(read(b"\x0a\x02a"), Some(ProtobufError::Truncated));
 }
 
 #[test]
@@ -51,10 +51,10 @@ fn repeated_numbers_may_be_packed_and_single_ones_may_not() {
     let read = |message: &[u8]| schema(MODERN, None).read(message).err();
     assert_eq!(read(b"\x4a\x03\x01\x80\x01\x48\x05"), None);
     assert_eq!(read(b"\x4a\x00"), None);
-    assert_eq!(read(b"\x4a\x01\x80"), Some(NotProtobuf::Truncated));
+    assert_eq!(read(b"\x4a\x01\x80"), Some(ProtobufError::Truncated));
     assert_eq!(read(b"\x52\x08........"), None);
-    assert_eq!(read(b"\x52\x06......"), Some(NotProtobuf::Truncated));
-    assert_eq!(read(b"\x1a\x01\x01"), Some(NotProtobuf::WrongType));
+    assert_eq!(read(b"\x52\x06......"), Some(ProtobufError::Truncated));
+    assert_eq!(read(b"\x1a\x01\x01"), Some(ProtobufError::WrongType));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_shares_a_oneof_with_the_command_clears_it() {
 #[test]
 fn proto2_has_defaults_and_required_fields() {
     let schema = schema(CLASSIC, Some("verb"));
-    assert_eq!(schema.read(b""), Err(NotProtobuf::MissingRequired));
+    assert_eq!(schema.read(b""), Err(ProtobufError::MissingRequired));
     assert_eq!(schema.read(b"\x0a\x00"), Ok(Some("say")));
     assert_eq!(schema.read(b"\x0a\x00\x12\x00"), Ok(Some("")));
     assert_eq!(schema.read(b"\x0a\x00\x12\x01x"), Ok(Some("x")));
@@ -81,7 +81,7 @@ fn proto2_has_defaults_and_required_fields() {
         b"\x0a\x00\x32\x04\x08\x01\x12\x00",
         b"\x0a\x00\x32\x02\x08\x01",
     ] {
-        assert_eq!(schema.read(incomplete), Err(NotProtobuf::MissingRequired));
+        assert_eq!(schema.read(incomplete), Err(ProtobufError::MissingRequired));
     }
     for complete in [
         &b"\x0a\x00\x1a\x02\x08\x01"[..],
@@ -91,10 +91,10 @@ fn proto2_has_defaults_and_required_fields() {
     ] {
         assert_eq!(schema.read(complete), Ok(Some("say")));
     }
-    // By the letter these two pieces make one whole message; see `read`.
+    // By the specification these two pieces are one complete message; see `read`.
     let part = |number: u8| [b"\x2a\x02", &[number << 3, 1][..]].concat();
     let pieces = [b"\x0a\x00", &part(1)[..], &part(2)].concat();
-    assert_eq!(schema.read(&pieces), Err(NotProtobuf::MissingRequired));
+    assert_eq!(schema.read(&pieces), Err(ProtobufError::MissingRequired));
     assert_eq!(
         second_opinion(&descriptor(CLASSIC), "verb", &pieces),
         Some("say".into())
@@ -111,7 +111,7 @@ fn more_required_fields_than_a_word_has_bits() {
     let schema = Schema::from_descriptor_set(&set, "p.M", None).expect("a schema");
     let mut whole = Vec::new();
     for number in 1..=70 {
-        assert_eq!(schema.read(&whole), Err(NotProtobuf::MissingRequired));
+        assert_eq!(schema.read(&whole), Err(ProtobufError::MissingRequired));
         encode_key(number, WireType::Varint, &mut whole);
         whole.push(1);
     }
@@ -133,12 +133,12 @@ fn messages_nest_to_the_limit_and_no_deeper() {
     assert!(second_opinion(&descriptor(MODERN), "word", &nested(DEPTH_MAX)).is_some());
     assert_eq!(
         schema.read(&nested(DEPTH_MAX + 1)),
-        Err(NotProtobuf::TooDeep)
+        Err(ProtobufError::TooDeep)
     );
     assert!(second_opinion(&descriptor(MODERN), "word", &nested(DEPTH_MAX + 1)).is_none());
-    assert_eq!(schema.read(&nested(2_000)), Err(NotProtobuf::TooDeep));
+    assert_eq!(schema.read(&nested(2_000)), Err(ProtobufError::TooDeep));
 
-    // An unknown group counts like any other.
+    // An unknown group counts too.
     let with_group = |depth: u32| {
         let mut message = b"\xfb\x01\xfc\x01".to_vec();
         for _ in 0..depth {
@@ -150,7 +150,7 @@ fn messages_nest_to_the_limit_and_no_deeper() {
     assert_eq!(schema.read(&with_group(DEPTH_MAX - 1)), Ok(None));
     assert_eq!(
         schema.read(&with_group(DEPTH_MAX)),
-        Err(NotProtobuf::TooDeep)
+        Err(ProtobufError::TooDeep)
     );
 }
 
@@ -161,7 +161,7 @@ fn messages_are_judged_as_prost_reflect_judges_them() {
     for _ in 0..20_000 {
         let message = message_of(&theirs, &mut prng);
         let result = ours.read(&message);
-        wrong_types += u32::from(result == Err(NotProtobuf::WrongType));
+        wrong_types += u32::from(result == Err(ProtobufError::WrongType));
         read += u32::from(result.is_ok());
         assert_eq!(
             result.ok().flatten(),
@@ -176,11 +176,11 @@ fn messages_are_judged_as_prost_reflect_judges_them() {
 
 #[test]
 fn where_prost_reflect_errs_on_the_lenient_side_we_do_not() {
-    // It takes any value of a map's field for a length-delimited one, and it forgives pieces
-    // that are whole only together.
+    // prost-reflect takes any value of a map field as length-delimited, and accepts pieces that are
+    // complete only together.
     for (name, command, forgiven, seed) in [
-        (MODERN, "word", NotProtobuf::WrongType, 2),
-        (CLASSIC, "verb", NotProtobuf::MissingRequired, 3),
+        (MODERN, "word", ProtobufError::WrongType, 2),
+        (CLASSIC, "verb", ProtobufError::MissingRequired, 3),
     ] {
         let (ours, theirs) = (schema(name, Some(command)), descriptor(name));
         let (mut prng, mut read, mut refused, mut lenient) = (Prng::from_seed(seed), 0, 0, 0);
@@ -188,7 +188,7 @@ fn where_prost_reflect_errs_on_the_lenient_side_we_do_not() {
             let message = message_of(&theirs, &mut prng);
             let expected = second_opinion(&theirs, command, &message);
             let result = ours.read(&message);
-            if result == Err(NotProtobuf::WrongType) || result == Err(forgiven) {
+            if result == Err(ProtobufError::WrongType) || result == Err(forgiven) {
                 lenient += u32::from(expected.is_some());
                 refused += 1;
             } else {
@@ -316,8 +316,8 @@ fn descriptor(message: &str) -> MessageDescriptor {
     pool.get_message_by_name(message).expect("a message")
 }
 
-/// The command of a message as prost-reflect sees it; `None` if it is not a message, or not
-/// a complete one.
+/// Returns the command of a message as prost-reflect decodes it; `None` if the message is invalid
+/// or incomplete.
 fn second_opinion(of: &MessageDescriptor, command: &str, message: &[u8]) -> Option<String> {
     let message = DynamicMessage::decode(of.clone(), message).ok()?;
     let text = message.get_field_by_name(command).expect("a field");
@@ -339,7 +339,7 @@ fn is_whole(value: &Dynamic) -> bool {
     message.is_none_or(is_complete) && list.iter().chain(map.map(|(_, value)| value)).all(is_whole)
 }
 
-/// A message of this type, now and then spoiled.
+/// Returns a message of this type, sometimes damaged.
 fn message_of(descriptor: &MessageDescriptor, prng: &mut Prng) -> Vec<u8> {
     let mut message = Vec::new();
     put_fields(descriptor, 3, prng, &mut message);

@@ -1,11 +1,11 @@
-//! Messages thrown by random_messages, for the tests of this folder: well formed, spoiled and plain noise.
+//! Random messages for the tests of this folder: well formed, damaged, and random bytes.
 //!
-//! They are written with prost's primitives, so that ours are not their own witness.
+//! They are written with prost's primitives, so that they do not depend on the tested code.
 
 use campanile_tests::prng::Prng;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-/// Noise, well-formed fields, or well-formed fields with a few bytes changed.
+/// Returns random bytes, well-formed fields, or well-formed fields with a few bytes changed.
 pub(in crate::codec::protobuf) fn message(prng: &mut Prng) -> Vec<u8> {
     if prng.chance(1, 5) {
         return bytes(prng, 24);
@@ -20,7 +20,7 @@ pub(in crate::codec::protobuf) fn message(prng: &mut Prng) -> Vec<u8> {
     message
 }
 
-/// Appends a well-formed field, mostly with a small number; groups nest up to `depth`.
+/// Appends a well-formed field, mostly with a small number. Groups nest up to `depth`.
 pub(in crate::codec::protobuf) fn put_field(prng: &mut Prng, depth: u32, out: &mut Vec<u8>) {
     let number = match prng.range(0, 9) {
         0 => prng.range(1, (1 << 29) - 1),
@@ -59,7 +59,7 @@ pub(in crate::codec::protobuf) fn put_bytes(number: u32, bytes: &[u8], out: &mut
     out.extend_from_slice(bytes);
 }
 
-/// The same with one to three changes, or none that can be seen.
+/// Returns a message with one to three changes, which may cancel out.
 pub(in crate::codec::protobuf) fn mutated(prng: &mut Prng, message: &[u8]) -> Vec<u8> {
     let mut message = message.to_vec();
     for _ in 0..prng.range(1, 3) {
@@ -85,7 +85,7 @@ pub(in crate::codec::protobuf) fn mutated(prng: &mut Prng, message: &[u8]) -> Ve
     message
 }
 
-/// Up to `length_max` bytes of noise.
+/// Returns up to `length_max` random bytes.
 pub(in crate::codec::protobuf) fn bytes(prng: &mut Prng, length_max: u32) -> Vec<u8> {
     let length = prng.range(0, length_max);
     exactly(prng, length)

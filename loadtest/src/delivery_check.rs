@@ -9,7 +9,7 @@ use crate::stats::count;
 
 /// The number of messages with each kind of delivery error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-pub(crate) struct Verdict {
+pub(crate) struct DeliveryErrors {
     /// Sent but never received.
     pub(crate) lost: u64,
     /// Received more than once; the first receipt is not counted.
@@ -22,9 +22,9 @@ pub(crate) struct Verdict {
 
 /// The verifier of one session's deliveries.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Judge {
+pub(crate) struct DeliveryCheck {
     /// One per publisher whose messages were received; few.
-    tracks: Vec<Track>,
+    tracks: Vec<PublisherTrack>,
     duplicated: u64,
     reordered: u64,
     misdelivered: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Judge {
 ///
 /// `missing` holds exactly the sequence numbers below `next` that have not been received.
 #[derive(Clone, Debug)]
-struct Track {
+struct PublisherTrack {
     publisher: u32,
     next: u32,
     missing: BTreeSet<u32>,
@@ -51,7 +51,7 @@ pub(crate) enum Received {
     Surplus,
 }
 
-impl Judge {
+impl DeliveryCheck {
     /// Records message `sequence` of `publisher`.
     pub(crate) fn receive(&mut self, publisher: u32, sequence: u32) -> Received {
         let known = self
@@ -59,7 +59,7 @@ impl Judge {
             .iter()
             .position(|track| track.publisher == publisher);
         let index = known.unwrap_or_else(|| {
-            self.tracks.push(Track {
+            self.tracks.push(PublisherTrack {
                 publisher,
                 next: 0,
                 missing: BTreeSet::new(),
@@ -90,7 +90,7 @@ impl Judge {
     }
 
     /// Records a message of another group or without a valid stamp.
-    pub(crate) const fn receive_strange(&mut self) {
+    pub(crate) const fn receive_invalid(&mut self) {
         self.misdelivered += 1;
     }
 
@@ -99,8 +99,8 @@ impl Judge {
     ///
     /// With `is_whole`, messages after the last received one count as lost. Pass `false` for a slow
     /// session that the server disconnected.
-    pub(crate) fn verdict(&self, sent: &[(u32, u64)], is_whole: bool) -> Verdict {
-        let mut verdict = Verdict {
+    pub(crate) fn errors(&self, sent: &[(u32, u64)], is_whole: bool) -> DeliveryErrors {
+        let mut errors = DeliveryErrors {
             lost: 0,
             duplicated: self.duplicated,
             reordered: self.reordered,
@@ -114,25 +114,25 @@ impl Judge {
             let (next, missing) = track.map_or((0, 0), |track| {
                 (u64::from(track.next), count(track.missing.len()))
             });
-            verdict.lost += missing;
+            errors.lost += missing;
             if is_whole {
-                verdict.lost += messages.saturating_sub(next);
+                errors.lost += messages.saturating_sub(next);
             }
-            verdict.misdelivered += next.saturating_sub(*messages); // numbers never sent
+            errors.misdelivered += next.saturating_sub(*messages); // numbers never sent
         }
         for track in &self.tracks {
             if !sent
                 .iter()
                 .any(|(publisher, _)| *publisher == track.publisher)
             {
-                verdict.misdelivered += u64::from(track.next);
+                errors.misdelivered += u64::from(track.next);
             }
         }
-        verdict
+        errors
     }
 }
 
-impl Verdict {
+impl DeliveryErrors {
     /// Adds the errors of another session.
     pub(crate) const fn add(&mut self, other: Self) {
         self.lost += other.lost;
@@ -142,7 +142,7 @@ impl Verdict {
     }
 
     /// Formats all counts.
-    pub(crate) fn words(self) -> String {
+    pub(crate) fn summary(self) -> String {
         let Self {
             lost,
             duplicated,
@@ -170,19 +170,19 @@ mod tests {
 
     #[track_caller]
     fn check(received: &[(u32, u32)], sent: [u64; 2], wrong: [u64; 4]) {
-        let mut judge = Judge::default();
+        let mut check = DeliveryCheck::default();
         for (publisher, sequence) in received {
-            judge.receive(*publisher, *sequence);
+            check.receive(*publisher, *sequence);
         }
         let [lost, duplicated, reordered, misdelivered] = wrong;
-        let expected = Verdict {
+        let expected = DeliveryErrors {
             lost,
             duplicated,
             reordered,
             misdelivered,
         };
         let sent = [(0, sent[0]), (1, sent[1])];
-        assert_eq!(judge.verdict(&sent, true), expected);
+        assert_eq!(check.errors(&sent, true), expected);
     }
 
     #[test]
@@ -214,17 +214,17 @@ mod tests {
         check(&[(0, 0), (0, 1)], [1, 0], [0, 0, 0, 1]);
         check(&[(7, 0)], [0, 0], [0, 0, 0, 1]);
         check(&[(0, u32::MAX)], [0, 0], [0, 0, 0, 1]);
-        let mut judge = Judge::default();
-        judge.receive_strange();
-        assert_eq!(judge.verdict(&[], true).misdelivered, 1);
+        let mut check = DeliveryCheck::default();
+        check.receive_invalid();
+        assert_eq!(check.errors(&[], true).misdelivered, 1);
     }
 
     #[test]
     fn a_disconnected_session_may_miss_only_the_end() {
-        let mut judge = Judge::default();
-        judge.receive(0, 0);
-        judge.receive(0, 2);
-        assert_eq!(judge.verdict(&[(0, 9)], false).lost, 1);
-        assert_eq!(judge.verdict(&[(0, 9)], true).lost, 7);
+        let mut check = DeliveryCheck::default();
+        check.receive(0, 0);
+        check.receive(0, 2);
+        assert_eq!(check.errors(&[(0, 9)], false).lost, 1);
+        assert_eq!(check.errors(&[(0, 9)], true).lost, 7);
     }
 }

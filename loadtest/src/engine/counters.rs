@@ -7,7 +7,7 @@ use crate::stats::{self, count};
 
 /// The counters. "Measured" excludes the warm-up.
 #[derive(Clone, Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     /// End of the warm-up. Messages due earlier are verified but not measured.
     from_ns: u64,
     /// Times from a message's due time to its arrival at a session, in nanoseconds.
@@ -39,12 +39,12 @@ pub(crate) struct Tally {
     /// Responses: the index of the publication, and the time.
     pub(super) answers: Vec<(usize, u64)>,
     /// Publications received by their publisher: publisher, sequence number, time.
-    pub(super) returns: Vec<(u32, u32, u64)>,
-    complaints: Vec<String>,
-    complaints_count: u64,
+    pub(super) own_receipts: Vec<(u32, u32, u64)>,
+    errors: Vec<String>,
+    errors_count: u64,
 }
 
-impl Tally {
+impl Counters {
     /// Creates zero counters for a phase whose warm-up ends at `from_ns`.
     pub(crate) fn new(from_ns: u64) -> Self {
         Self {
@@ -63,9 +63,9 @@ impl Tally {
             ran_ns: 0,
             events: 0,
             answers: Vec::new(),
-            returns: Vec::new(),
-            complaints: Vec::new(),
-            complaints_count: 0,
+            own_receipts: Vec::new(),
+            errors: Vec::new(),
+            errors_count: 0,
         }
     }
 
@@ -111,21 +111,21 @@ impl Tally {
     }
 
     /// Counts an error. The texts of the first five are kept.
-    pub(super) fn complain(&mut self, complaint: impl FnOnce() -> String) {
-        self.complaints_count += 1;
-        if self.complaints.len() < COMPLAINTS_SHOWN_MAX {
-            self.complaints.push(complaint());
+    pub(super) fn record_error(&mut self, error: impl FnOnce() -> String) {
+        self.errors_count += 1;
+        if self.errors.len() < ERRORS_SHOWN_MAX {
+            self.errors.push(error());
         }
     }
 
     /// Returns the text of the first error.
-    pub(super) fn first_complaint(&self) -> Option<&str> {
-        self.complaints.first().map(String::as_str)
+    pub(super) fn first_error(&self) -> Option<&str> {
+        self.errors.first().map(String::as_str)
     }
 
     /// Returns the texts of the first errors, and the number of all.
-    pub(crate) fn complaints(&self) -> (&[String], u64) {
-        (&self.complaints, self.complaints_count)
+    pub(crate) fn errors(&self) -> (&[String], u64) {
+        (&self.errors, self.errors_count)
     }
 
     /// Adds the counters of another engine for the same phase.
@@ -150,18 +150,17 @@ impl Tally {
         for (sum, more) in self.series.iter_mut().zip(&other.series) {
             *sum += more;
         }
-        let room = COMPLAINTS_SHOWN_MAX.saturating_sub(self.complaints.len());
-        self.complaints
-            .extend(other.complaints.iter().take(room).cloned());
-        self.complaints_count += other.complaints_count;
+        let room = ERRORS_SHOWN_MAX.saturating_sub(self.errors.len());
+        self.errors.extend(other.errors.iter().take(room).cloned());
+        self.errors_count += other.errors_count;
     }
 
     /// Returns the number of errors whose texts were not kept.
-    pub(crate) fn complaints_more(&self) -> u64 {
-        self.complaints_count - count(self.complaints.len())
+    pub(crate) fn more_errors(&self) -> u64 {
+        self.errors_count - count(self.errors.len())
     }
 }
 
-const COMPLAINTS_SHOWN_MAX: usize = 5;
+const ERRORS_SHOWN_MAX: usize = 5;
 /// The length of `series` in tenths of a second: one hour.
 const TENTHS_MAX: usize = 36_000;

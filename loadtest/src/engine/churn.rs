@@ -15,14 +15,14 @@ use super::schedule::{Arrivals, Schedule};
 use super::{Engine, Purpose};
 use crate::clock;
 use crate::failure::Outcome;
-use crate::protocol::{Member, Way};
+use crate::protocol::{Capability, Member};
 use crate::stats::{SplitMix, count, float};
 
 /// A membership of a group. Times are nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Membership {
     /// Time at which the join was sent.
-    pub(crate) asked: u64,
+    pub(crate) requested: u64,
     /// Time of the join's confirmation or of the first message, whichever is earlier.
     pub(crate) joined: Option<u64>,
     /// Time at which the leave was sent.
@@ -33,8 +33,8 @@ pub(crate) struct Membership {
 
 /// The memberships of a session, and the messages that it received.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wandering {
-    pub(crate) stays: Vec<Membership>,
+pub(crate) struct MembershipLog {
+    pub(crate) memberships: Vec<Membership>,
     /// Publisher and sequence number, in the order of arrival.
     pub(crate) received: Vec<(u32, u32)>,
 }
@@ -48,60 +48,63 @@ pub(crate) struct Published {
     /// Lower bound: the time of sending.
     pub(crate) sent_ns: u64,
     /// Upper bound: the time of the response; `None` without one.
-    pub(crate) answered_ns: Option<u64>,
+    pub(crate) responded_ns: Option<u64>,
 }
 
-impl Wandering {
+impl MembershipLog {
     /// Returns `true` if the session is certainly not a member.
     pub(super) fn can_join(&self) -> bool {
-        self.stays.last().is_none_or(|stay| stay.left.is_some())
+        self.memberships
+            .last()
+            .is_none_or(|membership| membership.left.is_some())
     }
 
     /// Returns `true` if the session is certainly a member.
     pub(super) fn can_leave(&self) -> bool {
-        let is_there = |stay: &Membership| stay.joined.is_some() && stay.leaving.is_none();
-        self.stays.last().is_some_and(is_there)
+        let is_there =
+            |membership: &Membership| membership.joined.is_some() && membership.leaving.is_none();
+        self.memberships.last().is_some_and(is_there)
     }
 
     /// Records that a join was sent.
     pub(super) fn join(&mut self, now_ns: u64) {
-        self.stays.push(Membership {
-            asked: now_ns,
+        self.memberships.push(Membership {
+            requested: now_ns,
             ..Membership::default()
         });
     }
 
     /// Records that a leave was sent.
     pub(super) fn leave(&mut self, now_ns: u64) {
-        if let Some(stay) = self.stays.last_mut() {
-            stay.leaving = Some(now_ns);
+        if let Some(membership) = self.memberships.last_mut() {
+            membership.leaving = Some(now_ns);
         }
     }
 
     /// Records that the server confirmed the last join or leave.
     pub(super) fn confirmed(&mut self, now_ns: u64) {
-        if let Some(stay) = self.stays.last_mut() {
-            if stay.leaving.is_some() {
-                stay.left = stay.left.or(Some(now_ns));
+        if let Some(membership) = self.memberships.last_mut() {
+            if membership.leaving.is_some() {
+                membership.left = membership.left.or(Some(now_ns));
             } else {
-                stay.joined = stay.joined.or(Some(now_ns));
+                membership.joined = membership.joined.or(Some(now_ns));
             }
         }
     }
 
     /// Records the end of the connection, which ends the membership.
     pub(super) fn ended(&mut self, now_ns: u64) {
-        if let Some(stay) = self.stays.last_mut() {
-            stay.leaving = stay.leaving.or(Some(now_ns));
-            stay.left = stay.left.or(Some(now_ns));
+        if let Some(membership) = self.memberships.last_mut() {
+            membership.leaving = membership.leaving.or(Some(now_ns));
+            membership.left = membership.left.or(Some(now_ns));
         }
     }
 
     /// Records a received message. The first one proves the join.
     pub(super) fn received(&mut self, publisher: u32, sequence: u32, now_ns: u64) {
         self.received.push((publisher, sequence));
-        if let Some(stay) = self.stays.last_mut() {
-            stay.joined = stay.joined.or(Some(now_ns));
+        if let Some(membership) = self.memberships.last_mut() {
+            membership.joined = membership.joined.or(Some(now_ns));
         }
     }
 }
@@ -112,23 +115,23 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::open`].
-    pub(crate) fn open_wanderers(&mut self, members: &[Member], at_a_time: usize) -> Outcome<()> {
-        let by_words = self.setup.protocol.offers(Way::Wander);
+    pub(crate) fn open_churning(&mut self, members: &[Member], at_a_time: usize) -> Outcome<()> {
+        let by_words = self.setup.protocol.offers(Capability::Membership);
         let purpose = if by_words {
-            Purpose::Wander
+            Purpose::Churn
         } else {
             Purpose::Receive
         };
         let from = self.sessions.len();
-        let asked = clock::now_ns();
+        let requested = clock::now_ns();
         self.open(members, purpose, at_a_time)?;
         for session in &mut self.sessions[from..] {
-            let mut wandering = Box::<Wandering>::default();
+            let mut membership_log = Box::<MembershipLog>::default();
             if !by_words {
-                wandering.join(asked); // Connecting was the join.
+                membership_log.join(requested); // Connecting was the join.
             }
-            session.state.wandering = Some(wandering);
-            self.wanderers.push(session.state.index);
+            session.state.membership_log = Some(membership_log);
+            self.churning.push(session.state.index);
         }
         Ok(())
     }
@@ -136,7 +139,7 @@ impl Engine {
     /// Returns the schedule of this engine's joins and leaves in a phase.
     pub(super) fn moves(&self, phase: &Phase, prng: &mut SplitMix) -> Schedule {
         let rate = phase.moves / float(count(phase.engines.max(1)));
-        let begin_ns = if rate > 0.0 && !self.wanderers.is_empty() {
+        let begin_ns = if rate > 0.0 && !self.churning.is_empty() {
             phase.begin_ns
         } else {
             u64::MAX
@@ -153,7 +156,7 @@ impl Engine {
     ) -> Outcome<()> {
         let now_ns = clock::now_ns();
         while moves.due_ns() <= now_ns && moves.due_ns() < phase.until_ns {
-            let number = self.wanderers[prng.below(self.wanderers.len())];
+            let number = self.churning[prng.below(self.churning.len())];
             self.move_one(number, now_ns)?;
             moves.advance();
         }
@@ -174,30 +177,30 @@ impl Engine {
     /// Lets a member leave, or a session that is not a member join. Does nothing while a join or
     /// leave is unconfirmed.
     fn move_one(&mut self, number: usize, now_ns: u64) -> Outcome<()> {
-        let by_words = self.setup.protocol.offers(Way::Wander);
+        let by_words = self.setup.protocol.offers(Capability::Membership);
         let session = &mut self.sessions[number];
         let group = session.state.member.group;
         let kind = self.setup.protocol.kind();
-        let Some(wandering) = &mut session.state.wandering else {
+        let Some(membership_log) = &mut session.state.membership_log else {
             return Ok(());
         };
-        let is_away = wandering.can_join();
+        let is_away = membership_log.can_join();
         if is_away {
-            wandering.join(now_ns);
-        } else if wandering.can_leave() {
-            wandering.leave(now_ns);
+            membership_log.join(now_ns);
+        } else if membership_log.can_leave() {
+            membership_log.leave(now_ns);
         } else {
             return Ok(());
         }
         self.moved += 1;
         let words = if is_away {
-            self.setup.protocol.join(group)
+            self.setup.protocol.join_message(group)
         } else {
-            self.setup.protocol.leave(group)
+            self.setup.protocol.leave_message(group)
         };
         match words {
             Some(words) if by_words => {
-                session.say(&words, kind);
+                session.enqueue(&words, kind);
                 self.unwritten.push(number);
             }
             _ if is_away => self.reconnect_session(number)?,
@@ -213,35 +216,35 @@ mod tests {
 
     #[test]
     fn a_membership_goes_from_join_to_leave() {
-        let mut wandering = Wandering::default();
-        assert!(wandering.can_join() && !wandering.can_leave());
-        wandering.join(1);
-        assert!(!wandering.can_join() && !wandering.can_leave());
-        wandering.confirmed(2);
-        assert!(!wandering.can_join() && wandering.can_leave());
-        wandering.received(0, 0, 3);
-        wandering.leave(4);
-        assert!(!wandering.can_join() && !wandering.can_leave());
-        wandering.confirmed(5);
-        assert!(wandering.can_join());
-        let stay = Membership {
-            asked: 1,
+        let mut membership_log = MembershipLog::default();
+        assert!(membership_log.can_join() && !membership_log.can_leave());
+        membership_log.join(1);
+        assert!(!membership_log.can_join() && !membership_log.can_leave());
+        membership_log.confirmed(2);
+        assert!(!membership_log.can_join() && membership_log.can_leave());
+        membership_log.received(0, 0, 3);
+        membership_log.leave(4);
+        assert!(!membership_log.can_join() && !membership_log.can_leave());
+        membership_log.confirmed(5);
+        assert!(membership_log.can_join());
+        let membership = Membership {
+            requested: 1,
             joined: Some(2),
             leaving: Some(4),
             left: Some(5),
         };
-        assert_eq!(wandering.stays, [stay]);
+        assert_eq!(membership_log.memberships, [membership]);
     }
 
     #[test]
     fn the_first_message_confirms_a_join() {
-        let mut wandering = Wandering::default();
-        wandering.join(1);
-        wandering.received(0, 7, 3);
-        wandering.ended(9);
-        let stay = wandering.stays[0];
+        let mut membership_log = MembershipLog::default();
+        membership_log.join(1);
+        membership_log.received(0, 7, 3);
+        membership_log.ended(9);
+        let membership = membership_log.memberships[0];
         assert_eq!(
-            (stay.joined, stay.leaving, stay.left),
+            (membership.joined, membership.leaving, membership.left),
             (Some(3), Some(9), Some(9))
         );
     }

@@ -8,7 +8,7 @@ use campanile::config::{self, Config};
 use campanile::gateway::Gateway;
 use campanile::logging;
 use clap::Parser;
-use signals::Wishes;
+use signals::StopSignals;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -25,11 +25,11 @@ fn main() -> ExitCode {
         Some(Command::Check(check)) => cli::check(check)
             .map_err(|error| error.to_string())
             .and_then(|line| print(&line).map_err(|error| error.to_string())),
-        None => Wishes::catch()
+        None => StopSignals::catch()
             .map_err(|error| error.to_string())
-            .and_then(|wishes| {
+            .and_then(|signals| {
                 let config = cli::load(&cli.serve).map_err(|error| error.to_string())?;
-                serve(&config, &wishes)
+                serve(&config, &signals)
             }),
     };
     match done {
@@ -47,21 +47,21 @@ fn main() -> ExitCode {
 /// # Errors
 ///
 /// The text of the error if the log or the gateway cannot start.
-fn serve(config: &Config, wishes: &Wishes) -> Result<(), String> {
+fn serve(config: &Config, signals: &StopSignals) -> Result<(), String> {
     let log = logging::start(config).map_err(|error| error.to_string())?;
-    let served = serve_and_log(config, wishes);
+    let served = serve_and_log(config, signals);
     log.finish(milliseconds(config.logging.flush_ms));
     served
 }
 
-fn serve_and_log(config: &Config, wishes: &Wishes) -> Result<(), String> {
+fn serve_and_log(config: &Config, signals: &StopSignals) -> Result<(), String> {
     let builder = Gateway::builder(config.clone()).on_idle(collect_memory);
     let gateway = builder.start().map_err(|error| error.to_string())?;
-    wishes.on_reload(gateway.key_files());
+    signals.on_reload(gateway.key_files());
     let text = cli::welcome(config, gateway.local_addrs(), gateway.shard_count());
     write_welcome(text + &cli::limits_line(gateway.limits()));
 
-    let signal = wishes.wait_for_stop();
+    let signal = signals.wait_for_stop();
     tracing::info!(signal, "stopping");
     let counters = gateway.stop(milliseconds(config.shutdown_grace_ms));
     tracing::info!(

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 
 /// The main thread's side of the signal thread.
 #[derive(Debug)]
-pub(crate) struct Wishes {
+pub(crate) struct StopSignals {
     stop: Receiver<i32>,
     reload: Arc<Reload>,
 }
@@ -28,10 +28,10 @@ pub(crate) struct Wishes {
 #[derive(Debug, Default)]
 struct Reload {
     files: OnceLock<KeyFiles>,
-    is_wanted: AtomicBool,
+    is_pending: AtomicBool,
 }
 
-impl Wishes {
+impl StopSignals {
     /// Catches the signals and starts the signal thread.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Wishes {
     pub(crate) fn on_reload(&self, files: KeyFiles) {
         drop(self.reload.files.set(files)); // called once, so the cell is empty
         fence(Ordering::SeqCst);
-        self.reload.read_if_wanted();
+        self.reload.read_if_pending();
     }
 
     /// Waits for the first SIGTERM or SIGINT and returns its number.
@@ -66,9 +66,9 @@ fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
     let mut is_stopping = false;
     for signal in signals.forever() {
         if signal == SIGHUP {
-            reload.is_wanted.store(true, Ordering::SeqCst);
+            reload.is_pending.store(true, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            reload.read_if_wanted();
+            reload.read_if_pending();
         } else if is_stopping {
             tracing::warn!(signal, "a second signal to stop: ending at once");
             end_at_once(signal);
@@ -81,9 +81,9 @@ fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
 
 impl Reload {
     /// Reads the files again if they are known and a reload is pending.
-    fn read_if_wanted(&self) {
+    fn read_if_pending(&self) {
         if let Some(files) = self.files.get()
-            && self.is_wanted.swap(false, Ordering::SeqCst)
+            && self.is_pending.swap(false, Ordering::SeqCst)
         {
             read_again(files);
         }

@@ -44,9 +44,9 @@ impl Cores {
     /// # Errors
     ///
     /// `sched_setaffinity` failed.
-    pub(crate) fn stand_on_client(&self) -> Outcome<()> {
+    pub(crate) fn pin_to_client(&self) -> Outcome<()> {
         match self.allowed[..] {
-            [_, client, ..] => stand_on(&[client]),
+            [_, client, ..] => pin_to(&[client]),
             _ => Ok(()),
         }
     }
@@ -56,10 +56,10 @@ impl Cores {
     /// # Errors
     ///
     /// `sched_setaffinity` failed.
-    pub(crate) fn spread_clients(&self, threads: usize) -> Outcome<()> {
+    pub(crate) fn pin_clients(&self, threads: usize) -> Outcome<()> {
         match &self.allowed[..] {
-            [_, clients @ ..] if threads > 1 && clients.len() > 1 => stand_on(clients),
-            _ => self.stand_on_client(),
+            [_, clients @ ..] if threads > 1 && clients.len() > 1 => pin_to(clients),
+            _ => self.pin_to_client(),
         }
     }
 
@@ -70,15 +70,15 @@ impl Cores {
     /// `sched_setaffinity` failed, or the program cannot be started.
     pub(crate) fn start_on_server(&self, command: &mut Command, what: &str) -> Outcome<Child> {
         if let [server, _, ..] = self.allowed[..] {
-            stand_on(&[server])?;
+            pin_to(&[server])?;
         }
         let child = command.spawn();
-        self.stand_on_client()?;
+        self.pin_to_client()?;
         child.attempt(what)
     }
 }
 
-fn stand_on(cores: &[usize]) -> Outcome<()> {
+fn pin_to(cores: &[usize]) -> Outcome<()> {
     let mut mask = CpuSet::new();
     for core in cores {
         mask.set(*core);

@@ -152,8 +152,8 @@ pub(crate) fn stop(child: &mut Child) {
 /// # Errors
 ///
 /// The program cannot be executed. On success the function does not return.
-pub(crate) fn become_tied(program: &[OsString]) -> Outcome<()> {
-    limits::end_with_parent()?;
+pub(crate) fn exec_tied(program: &[OsString]) -> Outcome<()> {
+    limits::kill_with_parent()?;
     let [name, arguments @ ..] = program else {
         return Err(Failure::new("tied needs a program"));
     };

@@ -10,7 +10,7 @@ use crate::stats::count;
 /// # Errors
 ///
 /// `sockets` and 64 files for other uses exceed the hard limit, or the limit cannot be raised.
-pub(crate) fn make_room_for(sockets: usize) -> Outcome<()> {
+pub(crate) fn raise_file_limit(sockets: usize) -> Outcome<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let hard = limit.maximum.unwrap_or(u64::MAX);
@@ -31,6 +31,6 @@ const FILES_OF_ITS_OWN: u64 = 64;
 /// # Errors
 ///
 /// `prctl` failed.
-pub(crate) fn end_with_parent() -> Outcome<()> {
+pub(crate) fn kill_with_parent() -> Outcome<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).attempt("tie this process to its parent")
 }

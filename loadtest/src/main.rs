@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::FloorServer(arguments) => floor::ring::serve(arguments).map(|()| true),
         Command::EpollServer => floor::epoll::serve().map(|()| true),
-        Command::Tied { program } => gateway::become_tied(&program).map(|()| true),
+        Command::Tied { program } => gateway::exec_tied(&program).map(|()| true),
         Command::Reader(arguments) => rounds::serve(&arguments).map(|()| true),
     };
     match holds {

@@ -298,27 +298,27 @@ impl Drop for Reader {
 ///
 /// Setup, a system call or the parsing of an order failed.
 pub(crate) fn serve(arguments: &ReaderArguments) -> Outcome<()> {
-    limits::make_room_for(arguments.clients + arguments.publishers)?;
-    limits::end_with_parent()?;
+    limits::raise_file_limit(arguments.clients + arguments.publishers)?;
+    limits::kill_with_parent()?;
     let mut rounds = Rounds::open(arguments)?;
     println!("{READY}");
     let orders = orders();
     loop {
-        let line = match orders.recv_timeout(REST) {
+        let line = match orders.recv_timeout(KEEP_ALIVE_INTERVAL) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => {
-                rounds.team.first().rest()?;
+                rounds.team.first().keep_alive()?;
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let answer = if line == VERIFY {
+        let response = if line == VERIFY {
             serde_json::to_string(&rounds.check())
         } else {
             let order = serde_json::from_str(&line).attempt("parse an order")?;
             serde_json::to_string(&rounds.run(order)?)
         };
-        println!("{}", answer.attempt("serialize a result")?);
+        println!("{}", response.attempt("serialize a result")?);
     }
 }
 
@@ -473,7 +473,7 @@ pub(crate) fn plain_options(url: &str, pid: u32, protocol: Name) -> ReaderOption
 }
 
 /// The interval between heartbeats and reads while no round runs.
-const REST: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const READY: &str = "ready";
 const VERIFY: &str = "verify";
 const OPENING_AT_A_TIME: usize = 64;

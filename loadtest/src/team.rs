@@ -82,8 +82,11 @@ impl EngineTeam {
     }
 
     /// Returns the number of joins and leaves of all engines.
-    pub(crate) fn moved(&self) -> u64 {
-        self.engines.iter().map(|engine| engine.moved).sum()
+    pub(crate) fn membership_changes(&self) -> u64 {
+        self.engines
+            .iter()
+            .map(|engine| engine.membership_changes)
+            .sum()
     }
 
     /// Returns the sum of the message accounts of all engines.

@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_done_is_not_remembered_and_what_nobody_knows_is() {
+    fn a_failed_request_is_not_stored_and_an_unknown_result_is() {
         let answers = answers(ApiLimits::default());
         let busy = Problem::overloaded().response();
         let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_too_large_is_not_kept_but_that_it_was_given_is() {
+    fn a_response_too_large_to_store_is_remembered_as_given() {
         let answers = answers(ApiLimits {
             idempotency_answer_bytes_max: 1,
             ..ApiLimits::default()
@@ -414,7 +414,7 @@ mod tests {
     /// Random responses of random sizes: after each one, the newest that fit are stored, within the
     /// limits of bytes and keys.
     #[test]
-    fn answers_take_no_more_bytes_and_keys_than_they_may() {
+    fn stored_responses_respect_both_limits() {
         for seed in 0..20 {
             let mut prng = Prng::from_seed(seed);
             let limits = ApiLimits {
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_neither_expires_nor_gives_way_while_its_request_is_carried_out() {
+    fn a_claim_neither_expires_nor_is_evicted_while_its_request_runs() {
         let answers = answers(ApiLimits {
             idempotency_keys_max: 1,
             idempotency_ttl_ms: 64,

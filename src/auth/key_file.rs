@@ -241,7 +241,7 @@ mod tests {
     use serde_json::json;
 
     /// Returns whether this signer's tokens are valid with the keys in the file at this time.
-    fn believes(file: &mut KeyFile, signer: &Signer, now_unix_s: u64) -> bool {
+    fn verifies(file: &mut KeyFile, signer: &Signer, now_unix_s: u64) -> bool {
         let token = signer.sign(&json!({}));
         let (message, signature) = token.rsplit_once('.').expect("it has three parts");
         refresh(file, now_unix_s);
@@ -268,11 +268,11 @@ mod tests {
         let [old, new] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
-        assert!(believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &old, NOW));
         assert!(file.is_settled);
         scratch.write(&key_file("rsa-other.public"), NOW - 999);
-        assert!(believes(&mut file, &new, NOW));
-        assert!(!believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &new, NOW));
+        assert!(!verifies(&mut file, &old, NOW));
     }
 
     #[test]
@@ -284,9 +284,9 @@ mod tests {
         assert!(file.is_settled);
         let seen = file.seen;
         scratch.replace(&key_file("rsa-other.public"), NOW - 1_000);
-        assert!(believes(&mut file, &new, NOW));
+        assert!(verifies(&mut file, &new, NOW));
         let inodes = [seen, file.seen].map(|stamp| stamp.map_or(0, |stamp| stamp.inode));
-        assert_ne!(inodes[0], inodes[1], "and nothing else tells them apart");
+        assert_ne!(inodes[0], inodes[1], "all other metadata is equal");
     }
 
     #[test]
@@ -296,11 +296,11 @@ mod tests {
             let scratch = Scratch::new(&key_file("rsa.public"));
             scratch.write(&key_file("rsa.public"), NOW);
             let mut file = open(&scratch, Form::Pem);
-            assert!(believes(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
             let seen = file.seen;
             scratch.write(&key_file("rsa-other.public"), NOW);
             assert_eq!(stat(&scratch.path()).ok(), seen, "it looks the same");
-            assert!(believes(&mut file, &new, NOW + later));
+            assert!(verifies(&mut file, &new, NOW + later));
             assert_eq!(file.is_settled, later > 0);
         }
     }
@@ -313,11 +313,11 @@ mod tests {
         refresh(&mut file, NOW);
         // Not possible with a running clock: other content with the same metadata.
         scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
-        assert!(believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &old, NOW));
     }
 
     #[test]
-    fn a_reload_reads_a_settled_file_and_says_what_came_of_it() {
+    fn a_reload_reads_a_settled_file_and_returns_the_result() {
         let [old, new] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
@@ -325,9 +325,9 @@ mod tests {
         assert_eq!(file.reload(NOW), ReloadResult::Unchanged);
         // Other content with the same metadata, which only an explicit reload detects.
         scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
-        assert!(believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &old, NOW));
         assert_eq!(file.reload(NOW), ReloadResult::Changed);
-        assert!(believes(&mut file, &new, NOW));
+        assert!(verifies(&mut file, &new, NOW));
         assert_eq!(file.reload(NOW), ReloadResult::Unchanged);
         scratch.write(b"no key", NOW - 999);
         for _ in 0..2 {
@@ -341,21 +341,21 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(file.reload(NOW), ReloadResult::Failed);
         }
-        assert!(believes(&mut file, &new, NOW));
+        assert!(verifies(&mut file, &new, NOW));
     }
 
     #[test]
-    fn a_file_that_comes_back_as_it_was_is_no_news() {
+    fn a_file_restored_to_its_content_is_unchanged() {
         let [old, _] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
         for failures in 1..=2 {
             scratch.remove();
-            assert!(believes(&mut file, &old, NOW));
-            assert!(believes(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
             assert_eq!(file.failures(), failures);
             scratch.write(&key_file("rsa.public"), NOW - 1_000);
-            assert!(believes(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
             assert_eq!(file.failures(), failures);
         }
     }
@@ -368,9 +368,9 @@ mod tests {
         let mut retired = old.jwk(None);
         retired["use"] = json!("enc");
         scratch.replace(&set(&[retired]), NOW - 900);
-        assert!(believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &old, NOW));
         assert_eq!(file.failures(), 1);
         scratch.replace(&set(&[Signer::secret(SECRET).jwk(None)]), NOW - 800);
-        assert!(!believes(&mut file, &old, NOW));
+        assert!(!verifies(&mut file, &old, NOW));
     }
 }

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_this_machine_is_trusted_and_every_sign_of_another_ends_that() {
+    fn a_request_from_this_machine_is_trusted_unless_a_sign_contradicts() {
         let host = ("host", "localhost:8080");
         assert_eq!(decide("/push", &[host]), Ok(()));
         assert_eq!(

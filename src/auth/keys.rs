@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_file_that_will_not_do_is_told_apart() {
+    fn unusable_pem_files_have_distinct_errors() {
         for (name, expected) in [
             ("rsa.private", "is a private key; expected its public half"),
             ("p256.private", "is a private key; expected its public half"),
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pem_at_all_is_told_apart() {
+    fn files_without_pem_have_distinct_errors() {
         let good = String::from_utf8(key_file("rsa.public")).expect("PEM is text");
         let twice = format!("{good}{good}");
         let cut = &good[..good.len() - 30];
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_set_that_cannot_be_used_are_passed_over() {
+    fn unusable_keys_of_a_set_are_skipped() {
         let (rsa, ec) = (Signer::rsa("rsa").jwk(None), Signer::ec("p256").jwk(None));
         let secret = Signer::secret(SECRET).jwk(None);
         let purpose = "is not for verifying signatures, by its \"use\" or \"key_ops\"";
@@ -607,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_is_refused_and_not_shown() {
+    fn a_short_secret_is_an_error_that_does_not_show_it() {
         let error = Keys::secret(&Secret::new("hush")).err().expect("refused");
         let told = error.to_string();
         assert_eq!(told, "the secret has 4 bytes, HS256 needs at least 32");

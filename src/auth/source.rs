@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_in_the_config_it_is_the_bearer_then_the_query() {
+    fn the_default_places_are_bearer_then_query() {
         let sources: Vec<String> = default_sources().iter().map(ToString::to_string).collect();
         assert_eq!(sources, ["bearer", "query:token"]);
     }

@@ -144,7 +144,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).expect("nobody else removes it");
+        fs::remove_dir_all(&self.folder).expect("the folder exists");
     }
 }
 

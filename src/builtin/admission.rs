@@ -7,7 +7,7 @@ use crate::dialect::{Rejection, TokenPlace};
 use crate::handler::{Admission, Upgrade};
 use crate::hooks::HookClient;
 use crate::runtime::wall_clock::unix_ms;
-use crate::shard::settings::{Named, TokenRule};
+use crate::shard::settings::{TokenLookup, TokenRule};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -178,9 +178,9 @@ impl Admitter {
     fn user_of(&self, token: &str) -> Option<(Box<str>, Option<Claims>)> {
         match &self.identity {
             Identity::None => None,
-            Identity::Tokens(tokens) => match tokens.user_of(token) {
-                Named::User(user) => Some((user.into(), None)),
-                Named::Itself(_) | Named::Nobody | Named::AskHost => None,
+            Identity::Tokens(tokens) => match tokens.look_up(token) {
+                TokenLookup::User(user) => Some((user.into(), None)),
+                TokenLookup::Unverified(_) | TokenLookup::Invalid | TokenLookup::AskHost => None,
             },
             Identity::Jwt(verifier) => match verifier.verify(token, unix_ms() / 1000) {
                 Ok(verified) => Some((verified.user, Some(verified.claims))),

@@ -4,7 +4,7 @@ use crate::auth::Claims;
 use crate::config::{Rule, Secret};
 use crate::handler::{Context, Joining, Values};
 use crate::hooks::{AccessRequest, HookClient, Requester};
-use crate::vocabulary::channel_pattern::{ChannelPattern, Fit};
+use crate::vocabulary::channel_pattern::{ChannelPattern, PatternMatch};
 use crate::vocabulary::content::{Denial, Failure};
 use std::rc::Rc;
 
@@ -107,9 +107,9 @@ impl Authorizer {
             return false;
         };
         let pattern = self.channels.as_ref();
-        match pattern.and_then(|pattern| pattern.fit(channel)) {
-            Some(Fit::Names(user)) => subject.user == Some(user),
-            Some(Fit::Fits) | None => false,
+        match pattern.and_then(|pattern| pattern.match_name(channel)) {
+            Some(PatternMatch::User(user)) => subject.user == Some(user),
+            Some(PatternMatch::Plain) | None => false,
         }
     }
 }

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_no_auth_cookie_is_rejected() {
+    fn a_client_without_an_auth_cookie_is_rejected() {
         expect_token(&[], None);
         for line in [
             &b""[..],
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_are_worded_and_success_is_silent() {
+    fn errors_have_messages_and_success_is_silent() {
         for (outcome, expected) in [
             (Outcome::Joined, None),
             (Outcome::Silent, None),
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_not_told_to_the_client() {
+    fn a_failure_is_not_sent_to_the_client() {
         for cause in [Cause::Chosen, Cause::Error, Cause::Panic] {
             let failure = Failure {
                 status: 7,
@@ -700,7 +700,7 @@ mod tests {
             }
             match admit(&[("cookie", &line), ("sec-websocket-protocol", &line)]) {
                 Ok(Credentials { token, .. }) => {
-                    let token = token.expect("whoever is admitted has one");
+                    let token = token.expect("an accepted request has one");
                     assert!(!token.contains(['"', ';', '\\', '\0', '\t']), "{token:?}");
                     admitted += 1;
                 }

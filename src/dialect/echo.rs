@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Conformance and round-trip tests use it. It is the only dialect here that checks text for UTF-8
-//! (RFC 6455 8.1); the originals do not. The shard checks partial messages (`shard/unfinished.rs`).
+//! (RFC 6455 8.1); the originals do not. `shard/partial_messages.rs` checks partial messages.
 
 use super::{
     DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, OnInvalid, Options,

@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_says_its_command_and_id() {
+    fn an_envelope_has_command_and_id() {
         let builtin = Schema::Builtin;
         check(&builtin, CHAT, Some(("chat", "", b"hi")));
         check(&builtin, b"", Some(("", "", b"")));
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operators_message_says_its_command_and_is_handed_on_whole() {
+    fn an_operators_message_has_a_command_and_is_passed_on_whole() {
         let schema = custom(Some("verb"));
         let message = b"\x2a\x04sing\x08\x01";
         check(&schema, message, Some(("sing", "", message)));
@@ -588,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rules_are_against_is_told_where_there_is_a_place_for_it() {
+    fn a_denial_is_sent_if_the_schema_has_a_place_for_it() {
         let denied = Outcome::Denied(Denial::NotAuthorized);
         let (answered, message) = encode_outcome(Schema::Builtin, &denied);
         assert_eq!(answered, ReplyAction::Send(MessageType::Binary));

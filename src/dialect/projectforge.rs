@@ -26,7 +26,7 @@
 //! failing handlers close the session. A route with `lenient` decodes as the first version does,
 //! which the original used before its version 1.7.23. Presence goes to the other members of a
 //! channel, not to the member itself. The dialect does not check whether the sender is on the
-//! channel that a message names, or is name the message says.
+//! channel that a message names, or is the sender that it names.
 
 use super::tap::Tap;
 use super::{

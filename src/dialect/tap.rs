@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tap_says_is_read_and_means_nothing() {
+    fn messages_of_a_tap_are_checked_and_ignored() {
         for message in [
             &b"{}"[..],
             br#"{"cmd":"hello","param":1}"#,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tap_hears_messages_as_they_were_said() {
+    fn a_tap_gets_messages_unchanged() {
         let publication = Publication {
             id: PublicationId {
                 origin: ShardId::new(0),
@@ -216,7 +216,7 @@ mod tests {
 
     /// The keys of wire.md 5.6, in its order.
     #[test]
-    fn a_session_is_told_of_as_the_original_does() {
+    fn sessions_are_reported_as_in_the_original() {
         let mut json = Vec::new();
         let mut session = SessionReport {
             is_open: true,

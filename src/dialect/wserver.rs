@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_register_message_is_refused() {
+    fn what_is_no_register_message_is_an_error() {
         for message in [
             &b""[..],
             b"null",

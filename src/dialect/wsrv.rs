@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_answers_is_not_implemented() {
+    fn a_request_without_a_handler_is_not_implemented() {
         let expected = r#""status":-1,"msg":"not implement","data":{}"#;
         expect_response(&Outcome::NotHandled, expected);
         expect_response(&Outcome::Silent, expected);
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_failure_is_worded_as_chosen() {
+    fn a_chosen_failure_is_encoded_as_chosen() {
         expect_response(
             &failed(403, "no", OwnedData::None, Cause::Chosen),
             r#""status":403,"msg":"no","data":{}"#,

@@ -60,8 +60,8 @@ pub(super) fn listen(
     })
 }
 
-/// Binds the addresses that `listen` stands for, each by `bind_one`. An IPv6 address that the
-/// machine does not have is left out, unless the config names it.
+/// Binds the addresses that `listen` stands for, each by `bind_one`. On a machine without IPv6,
+/// `localhost` and all addresses are those of IPv4; an address named in the config must exist.
 ///
 /// # Errors
 ///
@@ -202,7 +202,7 @@ fn limit_send_buffers(listener: &Socket, limits: &Limits) -> io::Result<()> {
 
 /// Connections that wait to be accepted, per listener; `net.core.somaxconn` may lower it.
 const BACKLOG: i32 = 4096;
-/// How long binding is retried while the port is in use.
+/// Time that binding is retried while the port is in use.
 const PORT_WAIT_MAX: Duration = Duration::from_secs(1);
 const PORT_RETRY_PAUSE: Duration = Duration::from_millis(20);
 

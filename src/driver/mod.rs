@@ -35,9 +35,9 @@ pub(crate) type IdleFunction = DropGuarded<Box<dyn Fn() + Send + Sync>>;
 /// Limits on the work of one turn of a shard's loop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TurnLimits {
-    /// How often a turn looks for arrivals before it sends.
+    /// Maximum looks for arrivals in one turn before it sends.
     pub(crate) looks_per_turn_max: u32,
-    /// How long a shard without work busy-polls before it sleeps; zero turns that off.
+    /// Time that a shard without work busy-polls before it sleeps; zero turns that off.
     pub(crate) busy_poll: std::time::Duration,
     /// Sends that are queued before the kernel is entered.
     pub(crate) sends_per_enter_max: u32,

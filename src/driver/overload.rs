@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_is_answered_through_the_spare_descriptor() {
+    fn waiting_connections_are_rejected_through_the_spare_descriptor() {
         use std::io::{Read as _, Write as _};
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -183,11 +183,11 @@ mod tests {
         assert!(spare.descriptor.is_some(), "there is one again");
         assert_eq!(spare.rejected, 3);
         for client in &mut clients {
-            let mut told = Vec::new();
+            let mut response = Vec::new();
             client
-                .read_to_end(&mut told)
-                .expect("it is told and closed");
-            assert_eq!(told, OVERLOADED);
+                .read_to_end(&mut response)
+                .expect("it is sent a response and closed");
+            assert_eq!(response, OVERLOADED);
         }
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
         scope
             .spawn(|| fitting_ring(&config.ring, shards))
             .join()
-            .expect("a panic there is ours")
+            .expect("the probe does not panic")
     });
     let ring = probe?;
     let listening = listen(config.listen, shards, &config.limits)?;
@@ -287,7 +287,7 @@ impl ShardThread {
         };
         let result = shard_loop.run().await;
         core.commands.close(self.id);
-        result.expect("the data ring goes on working once it was made")
+        result.expect("the data ring works once it was created")
     }
 }
 

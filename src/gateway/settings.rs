@@ -85,7 +85,7 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
     let dialect = route.dialect;
     let spec = dialect.route_spec();
     let tokens = match &route.tokens {
-        None => TokenRule::Itself,
+        None => TokenRule::UserName,
         Some(tokens) => {
             let pairs = tokens.iter();
             let table = pairs.map(|(token, user)| (token.into(), user.into()));

@@ -6,7 +6,7 @@ use super::chain::Registered;
 use super::registry::Registry;
 use super::task::LocalFuture;
 use crate::runtime::panic::discard;
-use crate::shard::settings::{ChannelRule, MayJoin, RouteSettings, ShardSettings};
+use crate::shard::settings::{ChannelRule, JoinDecision, RouteSettings, ShardSettings};
 use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::{Denial, Failure};
 
@@ -71,9 +71,9 @@ impl Registry {
         channel: &str,
     ) -> Permission {
         match settings.may_join(route, channel) {
-            MayJoin::Yes => Permission::Granted,
-            MayJoin::No(denial) => Permission::Denied(denial),
-            MayJoin::AskHost => {
+            JoinDecision::Allowed => Permission::Granted,
+            JoinDecision::Denied(denial) => Permission::Denied(denial),
+            JoinDecision::AskHost => {
                 let access_rules = &self.namespaces[usize::from(route.namespace)];
                 match access_rules.joins.find(channel) {
                     Some(AccessRule::Validator(validator)) => {

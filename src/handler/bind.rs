@@ -21,6 +21,10 @@ pub enum BindError {
 }
 
 /// Deserializes data as Go's `encoding/json` does: see [`Context::bind`](super::Context::bind).
+///
+/// # Errors
+///
+/// [`BindError::Missing`] and [`BindError::Type`].
 pub(super) fn bind<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T, BindError> {
     let data = some(data)?;
     typed::read(data).map_err(|not_typed| {
@@ -32,6 +36,10 @@ pub(super) fn bind<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T, BindEr
 }
 
 /// Deserializes data by serde's rules. If the type does not accept `null`, `null` is read as `{}`.
+///
+/// # Errors
+///
+/// [`BindError::Missing`] and [`BindError::Type`].
 pub(super) fn bind_serde<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T, BindError> {
     let data = some(data)?;
     let text = String::from_utf8_lossy(data);
@@ -57,6 +65,10 @@ fn not_json(data: &[u8]) -> String {
 }
 
 /// Runs [`bind`], then the type's `garde` validation.
+///
+/// # Errors
+///
+/// A [`BindError`].
 pub(super) fn bind_valid<T>(data: Option<&[u8]>) -> Result<T, BindError>
 where
     T: DeserializeOwned + Validate<Context = ()>,

@@ -7,7 +7,7 @@
 use super::handle_error::HandleError;
 use super::info::SessionInfo;
 use crate::mailbox::Exchange;
-use crate::shard::Joined;
+use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::id::{SessionId, ShardId};
@@ -93,7 +93,7 @@ pub(crate) trait ShardCommands {
     fn drop_each(&mut self, targets: Vec<DropTarget>, reply: ReplyTo<u64>);
 
     /// Adds a session to a channel without checking the channel's rule.
-    fn join(&mut self, session: SessionId, channel: &str) -> Joined;
+    fn join(&mut self, session: SessionId, channel: &str) -> JoinResult;
 
     /// Adds a session to a channel if the channel's rule allows it.
     fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<()>);

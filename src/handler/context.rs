@@ -28,7 +28,7 @@ struct Call {
     close_request: RefCell<Option<CloseRequest>>,
 }
 
-/// How a session is closed: a code and a reason that may be sent.
+/// A close to make: a code and a reason, both checked.
 pub(crate) type CloseRequest = (u16, Box<str>);
 
 impl Context {

@@ -10,7 +10,7 @@ use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
 use crate::dialect::Dialect;
 use crate::mailbox::Exchange;
-use crate::shard::Joined;
+use crate::shard::JoinResult;
 use crate::shard::settings::TokenRule;
 use crate::vocabulary::close::may_close;
 use crate::vocabulary::content::{Denial, Message};
@@ -143,16 +143,17 @@ impl Handle {
         }
         self.change_session(session, move |shard, id, reply| {
             reply.send(match shard.join(id, &channel) {
-                Joined::Now => Ok(true),
-                Joined::Before => Ok(false),
-                Joined::TooManyChannels => Err(HandleError::TooManyChannels),
-                Joined::NoRoom(no_room) => Err(no_room.into()),
-                Joined::Invalid => Err(HandleError::NoSession),
+                JoinResult::Joined => Ok(true),
+                JoinResult::AlreadyJoined => Ok(false),
+                JoinResult::TooManyChannels => Err(HandleError::TooManyChannels),
+                JoinResult::NamesLimit(limit) => Err(limit.into()),
+                JoinResult::Invalid => Err(HandleError::NoSession),
             });
         })
     }
 
-    /// See [`Context::join_as_client`](super::Context::join_as_client).
+    /// Adds a session to a channel if the channel's rule allows it, see
+    /// [`Context::join_as_client`](super::Context::join_as_client).
     pub(crate) fn join_as_client(&self, session: PublicId, channel: Box<str>) -> Pending<()> {
         if !self.is_name(&channel) {
             return Pending::failed(HandleError::Denied(Denial::NoChannelNamed));
@@ -162,7 +163,8 @@ impl Handle {
         })
     }
 
-    /// See [`Context::publish_as_client`](super::Context::publish_as_client).
+    /// Publishes a message for a session's client, see
+    /// [`Context::publish_as_client`](super::Context::publish_as_client).
     pub(crate) fn publish_as_client(
         &self,
         session: PublicId,

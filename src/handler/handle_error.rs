@@ -1,13 +1,13 @@
 //! Errors of the gateway handle.
 
 use super::Denial;
-use crate::shard::NoRoom;
+use crate::shard::NamesLimit;
 
 /// The error of a gateway operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HandleError {
     /// The shard's command queue is full (`limits.commands_max`). Nothing was done.
-    #[error("the shard has too much to do, nothing was done")]
+    #[error("the shard's command queue is full (limits.commands_max); nothing was done")]
     Busy,
     /// The gateway is stopping and rejects changes. Nothing was done.
     #[error("the gateway is stopping, nothing was done")]
@@ -41,7 +41,7 @@ pub enum HandleError {
     #[error("{0}")]
     BadEvent(&'static str),
     /// The close code may not be sent (RFC 6455 7.4), or the reason is longer than 123 bytes.
-    #[error("a close code or reason that may not be sent")]
+    #[error("the close code or reason may not be sent")]
     BadClose,
     /// A rule or limit of the gateway denies it.
     #[error("{}", .0.as_str())]
@@ -56,11 +56,11 @@ impl HandleError {
     pub(super) const EMPTY_DROP: Self = Self::Empty("userID can't be empty");
 }
 
-impl From<NoRoom> for HandleError {
-    fn from(no_room: NoRoom) -> Self {
-        match no_room {
-            NoRoom::Session => Self::TooManyNames,
-            NoRoom::Shard => Self::NoRoomForNames,
+impl From<NamesLimit> for HandleError {
+    fn from(limit: NamesLimit) -> Self {
+        match limit {
+            NamesLimit::Session => Self::TooManyNames,
+            NamesLimit::Shard => Self::NoRoomForNames,
         }
     }
 }

@@ -105,8 +105,8 @@ impl Routes {
         self.push_user_for_event(&user, &event, message)
     }
 
-    /// Like [`Routes::push_user_event`], but accepts an event without data, which some dialects can
-    /// encode.
+    /// Pushes a message to a user in each namespace. Unlike [`Routes::push_user_event`], accepts an
+    /// event without data, which some dialects can encode.
     pub(crate) fn push_user_for_event(
         &self,
         user: &str,

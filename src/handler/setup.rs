@@ -12,7 +12,7 @@ use super::session::Session;
 use super::task::{Label, LocalFuture};
 use crate::dialect::{Rejection, TokenPlace};
 use crate::runtime::panic::DropGuarded;
-use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
+use crate::vocabulary::channel_pattern::{ChannelPattern, PatternError};
 use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::Failure;
 use hyper::body::Incoming;
@@ -376,7 +376,7 @@ impl RouteSetup<'_> {
         };
         let rules = rules(&mut registry.access_rules);
         let problem = match ChannelPattern::parse(name) {
-            Err(BadPattern::Empty) => "a channel's name may not be empty".to_owned(),
+            Err(PatternError::Empty) => "a channel's name may not be empty".to_owned(),
             Err(problem) => format!("channel {name} {problem}"),
             Ok(pattern) => {
                 if rules.declare(pattern, rule).is_ok() {

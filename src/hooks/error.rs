@@ -73,7 +73,7 @@ impl HookError {
 }
 
 impl From<InvalidResponse> for HookError {
-    fn from(invalid: InvalidResponse) -> Self {
-        Self::InvalidResponse(invalid.into_text())
+    fn from(error: InvalidResponse) -> Self {
+        Self::InvalidResponse(error.into_text())
     }
 }

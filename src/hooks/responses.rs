@@ -52,7 +52,7 @@ pub(crate) enum OpenResponse {
     Reject(Rejection),
 }
 
-/// What a backend gives to a client that it admits.
+/// The user, profile, channels, values and first message of a client that a backend admits.
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
     pub(crate) user: Option<Box<str>>,

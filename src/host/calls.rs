@@ -123,7 +123,10 @@ impl Host {
         let future: LocalFuture<bool> = Box::pin(async move {
             let verdict = (validator.function)(joining).await;
             if let Err(failure) = &verdict {
-                tracing::debug!(reason = failure.text(), "a validator is against it");
+                tracing::debug!(
+                    reason = failure.text(),
+                    "a validator denied a join or publish"
+                );
             }
             verdict.is_ok()
         });

@@ -4,7 +4,7 @@
 
 use super::Host;
 use crate::handler::{HandleError, Permission, ReplyTo, SessionState};
-use crate::shard::Joined;
+use crate::shard::JoinResult;
 use crate::vocabulary::content::Denial;
 use crate::vocabulary::id::SessionId;
 use crate::vocabulary::metrics::Rejected;
@@ -68,11 +68,11 @@ impl Host {
         channel: &str,
     ) -> Result<(), HandleError> {
         match self.shard.join(session.connection(), channel) {
-            Joined::Now => Ok(()),
-            Joined::Before => Err(HandleError::Denied(Denial::AlreadyJoined)),
-            Joined::TooManyChannels => Err(HandleError::Denied(Denial::TooManyChannels)),
-            Joined::NoRoom(no_room) => Err(HandleError::Denied(no_room.denial())),
-            Joined::Invalid => Err(HandleError::NoSession),
+            JoinResult::Joined => Ok(()),
+            JoinResult::AlreadyJoined => Err(HandleError::Denied(Denial::AlreadyJoined)),
+            JoinResult::TooManyChannels => Err(HandleError::Denied(Denial::TooManyChannels)),
+            JoinResult::NamesLimit(limit) => Err(HandleError::Denied(limit.denial())),
+            JoinResult::Invalid => Err(HandleError::NoSession),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::pushes::{Sum, TotalTo};
 use crate::handler::{
     HandleError, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
 };
-use crate::shard::Joined;
+use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::{Denial, Message};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
@@ -29,8 +29,8 @@ impl ShardCommands for Host {
             is_answered_here = true;
             let route = self.shard.route_of(session.connection());
             let route = route.map(|route| &self.settings.routes[usize::from(route)]);
-            let said = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
-            if let Err(why) = said {
+            let checked = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
+            if let Err(why) = checked {
                 reply.send(Err(HandleError::BadEvent(why)));
                 return;
             }
@@ -49,7 +49,7 @@ impl ShardCommands for Host {
         });
     }
 
-    fn join(&mut self, session: SessionId, channel: &str) -> Joined {
+    fn join(&mut self, session: SessionId, channel: &str) -> JoinResult {
         self.shard.join(session.connection(), channel)
     }
 

@@ -278,7 +278,7 @@ impl Host {
     #[inline]
     pub fn handle_sent(&mut self, _now: &Moment, id: ConnectionId, taken: u32) {
         match &mut self.http[id.index()] {
-            Some(http) if http.is_flying() => {
+            Some(http) if http.is_sending() => {
                 http.sent(taken as usize);
                 if taken > 0 && http.is_ending() {
                     self.shard.handle_http_progress(id);
@@ -342,7 +342,7 @@ impl Host {
         count += self.resume_all();
         self.notice_ends();
         while let Some((count_request, number)) = self.shard.poll_count() {
-            self.mailbox.exchange().answer(count_request, number);
+            self.mailbox.exchange().add_count(count_request, number);
         }
         while let Some((index, total)) = self.mailbox.poll_complete() {
             self.complete_push(index, total);

@@ -155,7 +155,10 @@ impl Host {
             to.send(Ok(u64::from(here)));
             return;
         }
-        assert_eq!(self.mailbox.ask(count_request.index), count_request);
+        assert_eq!(
+            self.mailbox.open_count_request(count_request.index),
+            count_request
+        );
         let since = self.now;
         let pending = PendingPush {
             reply: Some(to),
@@ -176,7 +179,7 @@ impl Host {
     fn next_count_request(&self) -> CountRequestId {
         let index = u32::try_from(self.pushes.vacant_key()).expect("bounded by a u32");
         CountRequestId {
-            asker: self.id,
+            requester: self.id,
             index,
         }
     }

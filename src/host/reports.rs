@@ -69,7 +69,7 @@ impl Host {
                         "session ended"
                     );
                 } else {
-                    tracing::debug!(reason, address, "connection ended before it was a session");
+                    tracing::debug!(reason, address, "connection ended before its upgrade");
                 }
             }
             ReportedEvent::Rejected(rejected, reason) => {

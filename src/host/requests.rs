@@ -7,7 +7,7 @@ use crate::http::{
 use crate::logging::limited;
 use crate::runtime::fault::Fault;
 use crate::shard::users::ANY_EVENT;
-use crate::shard::{HttpPhase, Joined};
+use crate::shard::{HttpPhase, JoinResult};
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::Rejected;
@@ -57,8 +57,8 @@ impl Host {
             self.eviction.remove(place);
         }
         let is_unread = !http.is_quiet();
-        if http.is_flying() {
-            http.abandon();
+        if http.is_sending() {
+            http.drop_buffers();
             self.shrank = true;
         } else {
             self.drop_http(id);
@@ -92,7 +92,7 @@ impl Host {
 
     pub(super) fn drop_http(&mut self, id: ConnectionId) {
         if let Some(http) = &self.http[id.index()] {
-            assert!(!http.is_flying(), "what the kernel holds is not freed");
+            assert!(!http.is_sending(), "what the kernel holds is not freed");
             if http.paused {
                 self.readings.push_back((id, true));
             }
@@ -126,7 +126,7 @@ impl Host {
                     break;
                 }
                 Progress::Upgraded(upgraded) => {
-                    http.adopt(upgraded);
+                    http.set_upgrade(upgraded);
                     self.finish_upgrade(id);
                     return;
                 }
@@ -159,7 +159,7 @@ impl Host {
                 http.queued = true;
                 self.http_sends.push_back(id);
             }
-        } else if http.is_done() && !http.is_flying() {
+        } else if http.is_done() && !http.is_sending() {
             let peer_ended = http.peer_ended;
             self.drop_http(id);
             if self.is_stopping {
@@ -178,7 +178,7 @@ impl Host {
         } else {
             http.phase()
         };
-        let (has_moved, served) = (http.take_moved(), http.take_served());
+        let (has_moved, served) = (http.take_has_moved(), http.take_served());
         match phase {
             HttpPhase::Last => self.shard.handle_http_last(id),
             HttpPhase::Unread => self.shard.handle_http_phase(id, phase, has_moved),
@@ -198,7 +198,7 @@ impl Host {
         if is_ending {
             return;
         }
-        let (inbound, is_delayed) = (http.inbound_bytes(), http.holds_request());
+        let (inbound, is_delayed) = (http.inbound_bytes(), http.delays_request());
         let pause = inbound > self.limits.http_in_bytes_max || (is_delayed && inbound > 0);
         let resume = inbound * 2 < self.limits.http_in_bytes_max && !is_delayed;
         if (pause && !http.paused) || (resume && http.paused) {
@@ -210,7 +210,7 @@ impl Host {
 
     /// Evicts connections while clients that do not read hold too many bytes together.
     fn bound_unread(&mut self) {
-        while let Some(id) = self.eviction.first_beyond_unread_max() {
+        while let Some(id) = self.eviction.first_over_unread_max() {
             self.evict(id);
         }
     }
@@ -234,7 +234,7 @@ impl Host {
         let http = self.http[id.index()]
             .as_mut()
             .expect("it has just been upgraded");
-        if http.is_flying() || !self.shard.is_http(id) {
+        if http.is_sending() || !self.shard.is_http(id) {
             return;
         }
         let upgraded = http.take_upgrade().expect("granted before");
@@ -267,22 +267,22 @@ impl Host {
         }
         self.tap_opened_session(id, &admission.profile);
         if is_kept {
-            self.shard.keep(id, admitted.kept_bytes());
+            self.shard.count_host_bytes(id, admitted.kept_bytes());
         }
         for channel in &admission.channels {
             match self.shard.join(id, channel) {
-                Joined::TooManyChannels => {
+                JoinResult::TooManyChannels => {
                     let path = &self.handle.routes()[usize::from(route)].path;
                     let channel = &**channel;
                     limited!(
                         WARN,
-                        "a session begins on more than it may be on",
+                        "a session opens on more channels than channels_per_session_max",
                         path,
                         channel
                     );
                 }
-                Joined::NoRoom(no_room) => self.shard.close_session(id, no_room.end()),
-                Joined::Now | Joined::Before | Joined::Invalid => {}
+                JoinResult::NamesLimit(limit) => self.shard.close_session(id, limit.close_cause()),
+                JoinResult::Joined | JoinResult::AlreadyJoined | JoinResult::Invalid => {}
             }
         }
         if admitted.wants_fresh_channel {
@@ -291,8 +291,8 @@ impl Host {
                 "{name}-{}",
                 self.shard.random_text(FRESH_CHANNEL_CHARACTERS)
             );
-            if let Joined::NoRoom(no_room) = self.shard.join(id, &channel) {
-                self.shard.close_session(id, no_room.end());
+            if let JoinResult::NamesLimit(limit) = self.shard.join(id, &channel) {
+                self.shard.close_session(id, limit.close_cause());
             }
         }
         if is_kept && self.shard.is_open(id) {

@@ -47,8 +47,8 @@ impl Host {
             bytes: [statistics.bytes_sent, statistics.bytes_received],
         };
         let mut json = Vec::new();
-        let told = tap.dialect.report_session(&report, &mut json);
-        let Some((event, channel)) = told else {
+        let encoded = tap.dialect.report_session(&report, &mut json);
+        let Some((event, channel)) = encoded else {
             return;
         };
         let content = Content {

@@ -1,8 +1,7 @@
-//! The server API and the health of the gateway, as hyper sees them.
+//! The HTTP side of the server API and of the health report.
 //!
-//! What is done under an idempotency key runs as a task of the shard's: whoever asks again hears
-//! what came of it, even if the first connection is gone. Everything else is polled with its
-//! connection.
+//! A request with an idempotency key runs as a task of the shard: a repetition gets its response
+//! even if the first connection is gone. All other requests are polled with their connection.
 
 use super::body::{BadBody, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
@@ -19,7 +18,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use std::sync::Arc;
 
-/// Answers a request to the API.
+/// Serves a request to the API.
 pub(super) async fn serve(
     context: &Context,
     connection: &ConnectionContext,
@@ -30,15 +29,15 @@ pub(super) async fn serve(
     let answered = ask(context, connection, &head, caller, body).await;
     let answered = answered.unwrap_or_else(|response| response);
     if Api::is_authorized(&head, caller, answered.status) {
-        connection.earn(Credit::Authorized);
+        connection.add_credit(Credit::Authorized);
     }
-    let mut response = word(answered);
+    let mut response = to_http(answered);
     context.api.add_cors(&head, response.headers_mut());
     context.note_response(connection, response.status(), head.uri.path());
     response
 }
 
-/// Says how the gateway is.
+/// Serves the health report.
 pub(super) async fn health(
     context: &Context,
     connection: &ConnectionContext,
@@ -51,10 +50,10 @@ pub(super) async fn health(
         }
         return response;
     }
-    connection.earn(Credit::Health);
+    connection.add_credit(Credit::Health);
     let is_stopping = context.is_stopping.get();
     let health = context.api.health(head, &context.handle, is_stopping);
-    word(health.await)
+    to_http(health.await)
 }
 
 async fn ask(
@@ -71,7 +70,7 @@ async fn ask(
         Started::Post(post) => post,
     };
     let read = read_whole(context, connection, head, body).await;
-    // What is to be done holds as much as its body did, until it is done.
+    // The parsed task uses about as much memory as its body, so the body's bytes stay counted.
     let (body, _held) = read.map_err(|bad| problem_of(bad).response())?;
     let task = api.read(post, head, body.as_slice(), handle);
     let mut task = task.map_err(|problem| problem.response())?;
@@ -93,14 +92,14 @@ fn problem_of(bad: BadBody) -> Problem {
     match bad {
         BadBody::Broken => Problem::broken_body(),
         BadBody::TooLarge => Problem::body_too_large(),
-        BadBody::Crowded => Problem::overloaded(),
+        BadBody::Overloaded => Problem::overloaded(),
         BadBody::Coding => Problem::unsupported_encoding(),
         BadBody::NotGzip => Problem::not_gzip(),
     }
 }
 
-/// Gives an answer the form that HTTP has for it.
-fn word(answered: ApiResponse) -> HttpResponse {
+/// Converts a response of the API to an HTTP response.
+fn to_http(answered: ApiResponse) -> HttpResponse {
     let status = StatusCode::from_u16(answered.status);
     let mut response = response::text(status.expect("the table has statuses"), answered.body);
     let headers = response.headers_mut();

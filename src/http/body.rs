@@ -1,7 +1,7 @@
-//! The body of a request, read whole within bounds.
+//! Complete request bodies, limited in bytes.
 //!
-//! `http_body_util::Limited` bounds one body; these are bounded together as well, while they are
-//! unfinished, and one that came in one piece is not copied.
+//! `http_body_util::Limited` limits one body. This module also limits all unfinished bodies
+//! together, and does not copy a body that arrives in one piece.
 
 use super::coding::{self, Coding};
 use super::connection_context::ConnectionContext;
@@ -15,25 +15,25 @@ use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_LENGTH;
 use hyper::http::request::Parts;
 
-/// A request's body, as few copies of it as came in.
+/// A complete request body, without a copy if it arrived in one piece.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     One(Bytes),
     Joined(Vec<u8>),
 }
 
-/// Why there is no body.
+/// The reason why a body was not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum BadBody {
-    /// It did not come whole.
+    /// The body is incomplete.
     Broken,
-    /// It is longer than a body may be.
+    /// The body is longer than `http.body_bytes_max`.
     TooLarge,
-    /// All unfinished ones together are too long.
-    Crowded,
-    /// It has a content coding that is not read.
+    /// All unfinished bodies and messages together would exceed `partial_bytes_max`.
+    Overloaded,
+    /// The content coding is not supported.
     Coding,
-    /// It says that it is gzip, and is not.
+    /// The content coding is gzip, but the body is not valid gzip.
     NotGzip,
 }
 
@@ -42,14 +42,18 @@ impl BadBody {
         match self {
             Self::Broken => response::text(StatusCode::BAD_REQUEST, "request data illegal"),
             Self::TooLarge => response::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
-            Self::Crowded => response::unavailable("too many unfinished requests"),
+            Self::Overloaded => response::unavailable("too many unfinished requests"),
             Self::Coding => response::unsupported_coding(),
             Self::NotGzip => response::text(StatusCode::BAD_REQUEST, "the body is not gzip"),
         }
     }
 }
 
-/// The body of a request, which counts as unfinished until what comes with it is dropped.
+/// Reads and decodes a body. It counts as unfinished until the returned [`HeldBytes`] is dropped.
+///
+/// # Errors
+///
+/// A [`BadBody`].
 pub(super) async fn read_whole<'c>(
     context: &'c Context,
     connection: &ConnectionContext,
@@ -76,7 +80,7 @@ pub(super) async fn read_whole<'c>(
             let mut room = context.body_bytes_max;
             let plain = coding::gunzip(body.as_slice(), |bytes| {
                 room = room.checked_sub(bytes).ok_or(BadBody::TooLarge)?;
-                held.add(bytes).then_some(()).ok_or(BadBody::Crowded)
+                held.add(bytes).then_some(()).ok_or(BadBody::Overloaded)
             });
             let plain = plain.await?;
             Ok((RequestBody::Joined(plain), held))
@@ -84,7 +88,11 @@ pub(super) async fn read_whole<'c>(
     }
 }
 
-/// Collects a body, within the bounds of one body and of all unfinished ones together.
+/// Reads a body within the limits of one body and of all unfinished ones.
+///
+/// # Errors
+///
+/// A [`BadBody`].
 async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BadBody> {
     let mut first: Option<Bytes> = None;
     let mut joined: Vec<u8> = Vec::new();
@@ -99,7 +107,7 @@ async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<Reque
             return Err(BadBody::TooLarge);
         }
         if !held.add(data.len()) {
-            return Err(BadBody::Crowded);
+            return Err(BadBody::Overloaded);
         }
         if body.is_end_stream() && first.is_none() {
             return Ok(RequestBody::One(data));
@@ -117,14 +125,14 @@ async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<Reque
     }
 }
 
-/// What one unfinished body adds to [`Context::bodies_bytes`], until it is dropped.
+/// The bytes that one unfinished body adds to [`Context::bodies_bytes`], until dropped.
 pub(super) struct HeldBytes<'c> {
     context: &'c Context,
     bytes: usize,
 }
 
 impl HeldBytes<'_> {
-    /// Counts more bytes, unless all together are too many.
+    /// Counts more bytes. Returns `false`, and counts nothing, if the limit would be exceeded.
     fn add(&mut self, bytes: usize) -> bool {
         let all = self.context.bodies_bytes.get() + bytes;
         if all + self.context.messages_bytes.get() > self.context.partial_bytes_max {

@@ -1,4 +1,4 @@
-//! The content coding of a request's body (RFC 9110 8.4): gzip or none.
+//! Content codings of request bodies (RFC 9110 8.4): gzip or none.
 
 use super::body::BadBody;
 use flate2::read::MultiGzDecoder;
@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io::Read;
 use std::task::Poll;
 
-/// How a body is coded.
+/// The content coding of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Coding {
     Plain,
@@ -20,7 +20,7 @@ impl Coding {
     ///
     /// # Errors
     ///
-    /// If it is another one, or several.
+    /// [`BadBody::Coding`] for any other coding, and for several.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, BadBody> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let is_gzip = |value: &[u8]| {
@@ -37,12 +37,12 @@ impl Coding {
     }
 }
 
-/// Decodes a whole body, a part at a time; between two of them others have their turn. `grows`
-/// takes note of each part's length, and ends it with an error.
+/// Decodes a complete body in parts of 64 KiB, and yields after each so that other tasks run.
+/// `grows` is called with each part's length; its error ends the decoding.
 ///
 /// # Errors
 ///
-/// If it is not gzip, or would be longer than `grows` lets it.
+/// [`BadBody::NotGzip`] if the body is not valid gzip, or the error of `grows`.
 pub(super) async fn gunzip(
     body: &[u8],
     mut grows: impl FnMut(usize) -> Result<(), BadBody>,
@@ -62,7 +62,7 @@ pub(super) async fn gunzip(
     }
 }
 
-/// Comes back after whatever else is ready.
+/// Yields once to other tasks that are ready.
 async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|cx| {
@@ -75,7 +75,7 @@ async fn yield_once() {
     .await;
 }
 
-/// Decoded at a time: some hundred microseconds.
+/// Decoded bytes of one part, which takes some hundred microseconds.
 const PART_BYTES: u64 = 64 << 10;
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
         encoder.finish().expect("into memory")
     }
 
-    /// Decodes a body of at most so many bytes; says in how many steps.
+    /// Decodes a body of at most `bytes_max` bytes. Also returns the number of steps.
     fn gunzip_in_steps(body: &[u8], bytes_max: usize) -> (Result<Vec<u8>, BadBody>, usize) {
         let mut room = bytes_max;
         let decoding = gunzip(body, |bytes| {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_bounded_by_what_it_becomes_and_holds_nobody_up() {
+    fn a_body_is_limited_by_its_decoded_size_and_decoding_yields() {
         let coded = gzip(&vec![b'a'; 1_000_000]);
         assert!(coded.len() < 2_000);
         let (plain, steps) = gunzip_in_steps(&coded, 1_000_000);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_gzip_is_none() {
+    fn incomplete_gzip_is_invalid() {
         let coded = gzip(b"abc");
         let trailed = [&coded[..], b"x"].concat();
         for body in [&b""[..], b"abc", &coded[..coded.len() - 1], &trailed] {

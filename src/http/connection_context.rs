@@ -1,4 +1,4 @@
-//! What the requests of one connection tell its host.
+//! The state shared by a connection's requests and its host.
 
 use super::pipe::Pipe;
 use super::raw_head::RawHead;
@@ -14,32 +14,33 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
     pub(super) id: ConnectionId,
-    /// Its peer's address, where that is wanted.
+    /// The peer's address; `None` unless single events are logged.
     pub(super) address: Option<SocketAddr>,
     pub(super) phase: Cell<HttpPhase>,
     pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
-    /// The head that hyper was given last, until its request is served; `None` if it was not seen.
+    /// The properties of the head that hyper got last, until its request is served; `None` if the
+    /// head was not inspected.
     pub(super) raw_head: Cell<Option<RawHead>>,
-    /// hyper offers an upgrade to the request that is served: it takes it for HTTP/1.1.
+    /// Whether hyper offers an upgrade for the current request, which it takes for HTTP/1.1.
     pub(super) offers_upgrade: Cell<bool>,
-    /// The body of the request that is served was read whole, or somebody else answers for it.
+    /// Whether the current request's body was read completely, or is the embedder's responsibility.
     pub(super) has_read_body: Cell<bool>,
-    /// A request has come since the host looked.
+    /// Whether a request has arrived since the host's last check.
     pub(super) served: Cell<bool>,
-    /// The most that a request has earned since the host looked.
+    /// The highest credit of a request since the host's last check.
     credit: Cell<Option<Credit>>,
-    /// The parts of an answer are still being made, so nothing else can be said.
+    /// Whether a response body is being streamed, so that no other response can be sent.
     pub(super) is_streaming: Cell<bool>,
     pipe: Rc<RefCell<Pipe>>,
 }
 
-/// What a completed request says about whoever made it.
+/// The credit of a connection for a completed request, which protects it from eviction.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Credit {
-    /// It asked how the gateway is.
+    /// A request for the health report.
     Health,
-    /// It was a push, a drop or an API request, and authorized: with the secret or key that the
-    /// config asks for or, where it asks for none, by being accepted.
+    /// An authorized push, drop or API request: with the secret or key that the config requires or,
+    /// if it requires none, accepted.
     Authorized,
 }
 
@@ -65,27 +66,27 @@ impl ConnectionContext {
         }
     }
 
-    /// Notes what a request has earned.
-    pub(super) fn earn(&self, credit: Credit) {
+    /// Records a request's credit.
+    pub(super) fn add_credit(&self, credit: Credit) {
         self.credit.set(self.credit.get().max(Some(credit)));
     }
 
-    /// Returns what was earned since the last call.
+    /// Takes the highest credit since the last call.
     pub(super) fn take_credit(&self) -> Option<Credit> {
         self.credit.take()
     }
 
-    /// Whether it is certain that nothing has come behind the request that is served.
+    /// Returns whether certainly no input follows the current request.
     pub(super) fn is_last_request(&self) -> bool {
         self.pipe.borrow().is_at_end_of_request()
     }
 
-    /// Whether hyper has been given the whole of the request that is served.
+    /// Returns whether hyper has read the whole current request.
     pub(super) fn has_whole_request(&self) -> bool {
         self.pipe.borrow().has_given_request()
     }
 
-    /// Waits until so few answers are unread that another request may be begun.
+    /// Waits until the unread responses leave room for another one.
     pub(super) async fn wait_for_room(&self) {
         poll_fn(|cx| self.pipe.borrow_mut().poll_room(cx)).await;
     }

@@ -1,4 +1,4 @@
-//! Whatever an embedder serves beside the gateway's own paths.
+//! The embedder's HTTP service, for paths that the gateway does not serve itself.
 
 use super::connection_context::ConnectionContext;
 use super::response::{self, HttpResponse};
@@ -13,8 +13,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// The body of an embedder's answer, on its way out over a connection that is not idle while it
-/// goes on. Each part of it begins the connection's time limit anew.
+/// The body of an embedder's response. While it is being streamed, the connection is not idle, and
+/// each part restarts the connection's time limit.
 #[derive(Debug)]
 pub(super) struct OutgoingBody {
     body: EmbedderBody,
@@ -40,7 +40,7 @@ impl Body for OutgoingBody {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(part)) = &polled {
             self.connection.served.set(true);
-            // It has ended in a panic.
+            // A panic has ended the body.
             self.connection.is_streaming.set(part.is_ok());
         }
         polled
@@ -61,8 +61,8 @@ impl Drop for OutgoingBody {
     }
 }
 
-/// Answers what nothing of ours is served for. A request with a body must be answered within a
-/// body's time: only the embedder sees whether it still comes.
+/// Passes a request to the embedder's service. A request with a body must be answered within
+/// `body_timeout_ms`: only the embedder sees whether the body still arrives.
 pub(super) async fn serve(
     context: &Context,
     connection: &Rc<ConnectionContext>,
@@ -76,7 +76,7 @@ pub(super) async fn serve(
     if request.body().size_hint().exact() != Some(0) {
         connection.phase.set(HttpPhase::Body);
     }
-    // Only the service knows.
+    // Only the service knows whether it read the body.
     connection.has_read_body.set(true);
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });

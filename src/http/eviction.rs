@@ -1,17 +1,16 @@
-//! HTTP connections in the order in which they are evicted when a shard has too many of them.
+//! Eviction queues: the order in which HTTP connections are closed if a shard has too many.
 //!
 //! ```text
 //!   evicted first                                                          evicted last
 //!   Head       Body       Unread     Idle       Health        Known        | Working: never
 //!   |          |          |          |          |             |            |
-//!   oldest     oldest     oldest     oldest     longest ago   longest ago  | it is being answered
+//!   oldest     oldest     oldest     oldest     longest ago   longest ago  | in progress
 //! ```
 //!
-//! A connection is *known* from its first completed, authorized push, drop or API request on; the
-//! others are *strangers*. Strangers hold at most three quarters of the places, so that those who
-//! make the gateway useful are never shut out by those who only connect. Entering, moving and
-//! leaving take constant time, however many connections there are, but for a move between requests
-//! of one that looks after the gateway. Nothing here knows a socket.
+//! A connection is *known* after its first authorized push, drop or API request. All others are
+//! *strangers*. Strangers have at most three quarters of the entries, so that connections without
+//! credentials cannot shut out authorized ones. Adding, moving and removing take constant time,
+//! except for moving a connection of class `Health`. This module knows no sockets.
 
 use super::connection_context::Credit;
 use crate::shard::HttpPhase;
@@ -19,16 +18,16 @@ use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::{Tick, Ticks};
 use slab::Slab;
 
-/// The HTTP connections of a shard, by when they are evicted.
+/// The HTTP connections of a shard, in queues by class of eviction.
 ///
 /// # Invariants
 ///
 /// Checked by [`EvictionQueues::invariants`]:
 ///
-/// - Every place is in the queue of its class, once.
-/// - `strangers` is the number of places that are not known.
-/// - `unread_bytes` is the sum of what those in the queue of [`Class::Unread`] hold.
-/// - The queue of [`Class::Health`] is in the order of the requests.
+/// - Every entry is in the queue of its class, once.
+/// - `strangers` is the number of entries that are not known.
+/// - `unread_bytes` is the sum of the bytes of the entries in the queue of [`Class::Unread`].
+/// - The queue of [`Class::Health`] is sorted by the time of the requests.
 #[derive(Debug)]
 pub(crate) struct EvictionQueues {
     entries: Slab<Entry>,
@@ -40,31 +39,32 @@ pub(crate) struct EvictionQueues {
     unread_bytes_max: usize,
 }
 
-/// A connection's place in a [`EvictionQueues`].
+/// The key of a connection in [`EvictionQueues`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct EntryKey(u32);
 
 /// The outcome of [`EvictionQueues::make_room`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Room {
-    /// A stranger may enter.
+    /// There is room.
     Free,
-    /// This connection is evicted first.
+    /// Evict this connection first.
     Evict(ConnectionId),
-    /// Nobody can be evicted: reject the newcomer.
+    /// No connection can be evicted: reject the new one.
     Full,
 }
 
-/// How a connection stands, as far as eviction cares.
+/// The state of a connection that determines its eviction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionState {
-    /// What it waits for.
+    /// The phase of the connection's current request.
     pub(crate) phase: HttpPhase,
-    /// The most that it has completed since the last time.
+    /// The highest credit since the last update.
     pub(crate) credit: Option<Credit>,
-    /// It has taken some of its answers since the last time, so it goes to the end of its queue.
+    /// Whether the peer has taken response bytes since the last update, which moves the connection
+    /// to the end of its queue.
     pub(crate) has_moved: bool,
-    /// Bytes of its unread answers, and of what waits for them to be read.
+    /// Unread response bytes plus unread input bytes.
     pub(crate) unread_bytes: usize,
 }
 
@@ -80,26 +80,26 @@ struct Entry {
     after: u32,
 }
 
-/// What decides when a connection is evicted. In the order of eviction.
+/// The classes of eviction, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Class {
-    /// Its request's head is not whole.
+    /// The request's head is incomplete.
     Head,
-    /// Its request's body is not whole.
+    /// The request's body is incomplete.
     Body,
-    /// It does not read its answers.
+    /// The peer does not read its responses.
     Unread,
-    /// It waits for its next request.
+    /// The connection waits for its next request.
     Idle,
-    /// Its last health request was a short time ago.
+    /// The last health request was less than 30 seconds ago.
     Health,
-    /// It has completed an authorized request.
+    /// An authorized request was completed.
     Known,
-    /// Its request is whole and not answered yet.
+    /// A request is complete and has no response yet.
     Working,
 }
 
-/// A list among places, first to go first.
+/// A linked list of entries, in the order of eviction.
 #[derive(Clone, Copy, Debug)]
 struct Queue {
     first: u32,
@@ -107,8 +107,8 @@ struct Queue {
 }
 
 impl EvictionQueues {
-    /// An empty eviction of at most `entries_max`, in which strangers who do not read hold at most
-    /// `unread_bytes_max`.
+    /// Creates empty queues for at most `entries_max` connections, in which strangers that do not
+    /// read hold at most `unread_bytes_max` bytes.
     pub(crate) fn new(entries_max: usize, unread_bytes_max: usize) -> Self {
         Self {
             entries: Slab::new(),
@@ -116,13 +116,13 @@ impl EvictionQueues {
             strangers: 0,
             unread_bytes: 0,
             entries_max,
-            // With one place, strangers have it.
+            // A single entry is for strangers.
             strangers_max: (entries_max * 3 / 4).max(1),
             unread_bytes_max,
         }
     }
 
-    /// Adds a connection: a stranger whose head is not whole.
+    /// Adds a connection as a stranger with an incomplete head.
     pub(crate) fn insert(&mut self, id: ConnectionId) -> EntryKey {
         let entry = Entry {
             id,
@@ -147,10 +147,10 @@ impl EvictionQueues {
         self.strangers -= usize::from(!entry.is_known);
     }
 
-    /// Files a connection by how it stands now.
-    pub(crate) fn update(&mut self, key: EntryKey, standing: &ConnectionState, now: Tick) {
+    /// Moves a connection to the queue of its present state.
+    pub(crate) fn update(&mut self, key: EntryKey, state: &ConnectionState, now: Tick) {
         let entry = &mut self.entries[key.0 as usize];
-        match standing.credit {
+        match state.credit {
             Some(Credit::Authorized) => {
                 self.strangers -= usize::from(!entry.is_known);
                 entry.is_known = true;
@@ -158,7 +158,7 @@ impl EvictionQueues {
             Some(Credit::Health) => entry.health = Some(now),
             None => {}
         }
-        let class = match standing.phase {
+        let class = match state.phase {
             HttpPhase::Response => Class::Working,
             _ if entry.is_known => Class::Known,
             _ if entry.health.is_some_and(|at| counts(at, now)) => Class::Health,
@@ -168,16 +168,16 @@ impl EvictionQueues {
             HttpPhase::Idle => Class::Idle,
         };
         let is_last = self.queues[class as usize].last == key.0;
-        let goes_back = standing.credit.is_some() || (standing.has_moved && class == Class::Unread);
+        let goes_back = state.credit.is_some() || (state.has_moved && class == Class::Unread);
         if entry.class != class || (goes_back && !is_last) {
             self.move_to(key.0, class);
         }
-        self.set_unread(key.0, standing.unread_bytes);
+        self.set_unread(key.0, state.unread_bytes);
     }
 
-    /// The stranger that has taken none of its answers for longest, if those who do not read hold
-    /// too much together.
-    pub(crate) fn first_beyond_unread_max(&self) -> Option<ConnectionId> {
+    /// Returns the stranger that has read nothing for the longest time, if those that do not read
+    /// hold more than `unread_bytes_max`; otherwise `None`.
+    pub(crate) fn first_over_unread_max(&self) -> Option<ConnectionId> {
         if self.unread_bytes <= self.unread_bytes_max {
             return None;
         }
@@ -185,14 +185,14 @@ impl EvictionQueues {
         self.entries.get(first as usize).map(|entry| entry.id)
     }
 
-    /// Finds room for one more stranger.
+    /// Looks for room for one more stranger.
     pub(crate) fn make_room(&mut self, now: Tick) -> Room {
         let is_full = self.entries.len() >= self.entries_max;
         let has_all_strangers = self.strangers >= self.strangers_max;
         if !is_full && !has_all_strangers {
             return Room::Free;
         }
-        self.forget_health(now);
+        self.expire_health(now);
         let known = (!has_all_strangers).then_some(Class::Known);
         let classes = EVICTED_FOR_STRANGERS.iter().copied().chain(known);
         let mut firsts = classes.map(|class| self.queues[class as usize].first);
@@ -202,13 +202,13 @@ impl EvictionQueues {
         }
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Files those whose health request was too long ago as idle.
-    fn forget_health(&mut self, now: Tick) {
+    /// Moves connections whose last health request is too old to class `Idle`.
+    fn expire_health(&mut self, now: Tick) {
         loop {
             let first = self.queues[Class::Health as usize].first;
             let Some(entry) = self.entries.get(first as usize) else {
@@ -221,7 +221,8 @@ impl EvictionQueues {
         }
     }
 
-    /// Sets what a place counts with for [`EvictionQueues::unread_bytes`]: nothing in any class but one.
+    /// Sets the bytes that an entry counts in [`EvictionQueues::unread_bytes`]: zero unless its
+    /// class is `Unread`.
     fn set_unread(&mut self, key: u32, bytes: usize) {
         let entry = &mut self.entries[key as usize];
         let counted = if entry.class == Class::Unread {
@@ -239,8 +240,8 @@ impl EvictionQueues {
         self.link(key);
     }
 
-    /// Appends a place to the queue of its class; among those with a health request, behind those
-    /// whose request was no later, which are nearly always all.
+    /// Appends an entry to the queue of its class. In class `Health`, inserts it by the time of its
+    /// request, which is nearly always the end.
     fn link(&mut self, key: u32) {
         let entry = &self.entries[key as usize];
         let (class, health) = (entry.class as usize, entry.health);
@@ -263,7 +264,7 @@ impl EvictionQueues {
         (entry.before, entry.after) = (before, after);
     }
 
-    /// Takes a place out of the queue of its class.
+    /// Removes an entry from the queue of its class.
     fn unlink(&mut self, key: u32) {
         let entry = &self.entries[key as usize];
         let (class, before, after) = (entry.class as usize, entry.before, entry.after);
@@ -277,7 +278,11 @@ impl EvictionQueues {
         }
     }
 
-    /// Asserts what the type promises. Linear in the places: for tests and the simulator.
+    /// Asserts the invariants, in linear time: for tests and the simulator.
+    ///
+    /// # Panics
+    ///
+    /// If one is violated.
     pub(crate) fn invariants(&self) {
         let mut listed = 0;
         for (class, queue) in self.queues.iter().enumerate() {
@@ -312,12 +317,12 @@ impl Queue {
     };
 }
 
-/// Whether a health request at `at` still counts.
+/// Returns whether a health request at `at` still protects its connection.
 fn counts(at: Tick, now: Tick) -> bool {
     now < at.after(Ticks::from_ms(HEALTH_COUNTS_FOR_MS))
 }
 
-/// Classes that only strangers are in, in the order of eviction.
+/// The classes of strangers, in the order of eviction.
 const EVICTED_FOR_STRANGERS: [Class; 5] = [
     Class::Head,
     Class::Body,
@@ -326,9 +331,9 @@ const EVICTED_FOR_STRANGERS: [Class; 5] = [
     Class::Health,
 ];
 const CLASSES: usize = Class::Working as usize + 1;
-/// No place has this key.
+/// The key that no entry has.
 const NONE: u32 = u32::MAX;
-/// How long a health request keeps a stranger from being evicted before others.
+/// Time for which a health request protects a stranger, in milliseconds.
 const HEALTH_COUNTS_FOR_MS: u32 = 30_000;
 
 #[cfg(test)]
@@ -342,13 +347,13 @@ mod tests {
         (phase, credit): (HttpPhase, Option<Credit>),
         now: u32,
     ) {
-        let standing = ConnectionState {
+        let state = ConnectionState {
             phase,
             credit,
             has_moved: false,
             unread_bytes: 0,
         };
-        eviction.update(key, &standing, Tick(now));
+        eviction.update(key, &state, Tick(now));
     }
 
     fn eviction(entries_max: usize) -> EvictionQueues {
@@ -359,7 +364,7 @@ mod tests {
         ConnectionId::new(slot, 1)
     }
 
-    /// Evicts all that can be, in order.
+    /// Evicts all connections that can be evicted, in order.
     fn evict_all(
         eviction: &mut EvictionQueues,
         keys: &mut Vec<(ConnectionId, EntryKey)>,
@@ -379,7 +384,7 @@ mod tests {
     fn each_class_goes_before_the_next_and_in_it_the_oldest() {
         let mut eviction = eviction(100);
         let mut keys = Vec::new();
-        // Entered from the last class to the first, two of each.
+        // Added from the last class to the first, two of each.
         let phases = [
             (HttpPhase::Response, None),
             (HttpPhase::Head, Some(Credit::Authorized)),
@@ -413,7 +418,7 @@ mod tests {
             eviction.insert(id(slot));
         }
         assert_eq!(eviction.make_room(Tick(0)), Room::Evict(id(1)));
-        // Whoever completes an authorized request makes room for a stranger.
+        // A stranger that completes an authorized request makes room for another.
         let key = EntryKey(6);
         assert_eq!(eviction.entries[6].id, id(6));
         file(&mut eviction, key, (HttpPhase::Idle, credit), 0);
@@ -472,23 +477,23 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_some_of_its_answers_goes_behind_those_who_take_none() {
+    fn reading_moves_a_connection_behind_those_that_do_not_read() {
         let mut eviction = eviction(1);
         let keys = [0, 1].map(|slot| eviction.insert(id(slot)));
         for (key, has_moved) in [(keys[0], false), (keys[1], false), (keys[0], true)] {
-            let standing = ConnectionState {
+            let state = ConnectionState {
                 phase: HttpPhase::Unread,
                 credit: None,
                 has_moved,
                 unread_bytes: 1,
             };
-            eviction.update(key, &standing, Tick(0));
+            eviction.update(key, &state, Tick(0));
         }
         assert_eq!(eviction.make_room(Tick(0)), Room::Evict(id(1)));
     }
 
     #[test]
-    fn strangers_who_do_not_read_hold_so_much_and_no_more() {
+    fn the_unread_bytes_of_strangers_are_limited() {
         let mut eviction = EvictionQueues::new(8, 100);
         let unread = |unread_bytes, credit| ConnectionState {
             phase: HttpPhase::Unread,
@@ -497,20 +502,20 @@ mod tests {
             unread_bytes,
         };
         let keys = [0, 1, 2].map(|slot| eviction.insert(id(slot)));
-        // What is authorized does not count.
+        // Known connections do not count.
         let credit = Some(Credit::Authorized);
         eviction.update(keys[0], &unread(1_000, credit), Tick(0));
         eviction.update(keys[1], &unread(60, None), Tick(0));
         eviction.update(keys[2], &unread(40, None), Tick(0));
-        assert_eq!(eviction.first_beyond_unread_max(), None);
+        assert_eq!(eviction.first_over_unread_max(), None);
         eviction.update(keys[2], &unread(41, None), Tick(0));
-        assert_eq!(eviction.first_beyond_unread_max(), Some(id(1)));
+        assert_eq!(eviction.first_over_unread_max(), Some(id(1)));
         eviction.remove(keys[1]);
-        assert_eq!(eviction.first_beyond_unread_max(), None);
+        assert_eq!(eviction.first_over_unread_max(), None);
         eviction.invariants();
     }
 
-    /// Random operations keep every promise of the type.
+    /// Random operations keep the invariants.
     #[test]
     fn any_order_of_events_keeps_the_queues_whole() {
         for seed in 0..64 {
@@ -533,13 +538,13 @@ mod tests {
                         let merits = [None, None, Some(Credit::Health), Some(Credit::Authorized)];
                         let phase = prng.pick(phases.into_iter()).expect("some");
                         let credit = prng.pick(merits.into_iter()).expect("some");
-                        let standing = ConnectionState {
+                        let state = ConnectionState {
                             phase,
                             credit,
                             has_moved: prng.chance(1, 2),
                             unread_bytes: prng.range(0, 9) as usize,
                         };
-                        eviction.update(keys[entry].1, &standing, now);
+                        eviction.update(keys[entry].1, &state, now);
                     }
                     _ => match eviction.make_room(now) {
                         Room::Free => keys.push((id(step), eviction.insert(id(step)))),

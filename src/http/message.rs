@@ -1,7 +1,7 @@
-//! What RFC 9112 asks of a request's head, beyond what hyper sees to.
+//! Checks of a request's head that RFC 9112 requires and hyper does not make.
 //!
-//! A request that is wrong here might be read otherwise by a proxy in front, so its connection ends
-//! with the answer.
+//! A proxy in front of the gateway might parse an invalid request differently, so its connection is
+//! closed after the response.
 
 use super::raw_head::RawHead;
 use super::response::{self, HttpResponse};
@@ -10,23 +10,27 @@ use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 
-/// Why a head is invalid.
+/// The reason why a head is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum InvalidHead {
-    /// It is HTTP/1.1 and has no `Host` (3.2).
+    /// An HTTP/1.1 request has no `Host` (3.2).
     NoHost,
-    /// It has several `Host`, or one that is not a host and port (3.2).
+    /// There are several `Host` headers, or one that is not a host and port (3.2).
     BadHost,
-    /// It has both `Content-Length` and `Transfer-Encoding` (6.3), which is how requests are
-    /// smuggled past a proxy.
+    /// There are both `Content-Length` and `Transfer-Encoding` (6.3), which allows request
+    /// smuggling past a proxy.
     TwoLengths,
-    /// It has a transfer coding other than `chunked` (6.1).
+    /// There is a transfer coding other than `chunked` (6.1).
     UnknownCoding,
-    /// It has `chunked` twice (6.1).
+    /// `chunked` is applied twice (6.1).
     ChunkedTwice,
 }
 
-/// Checks a head; `raw` is what was seen of it before hyper took it.
+/// Checks a head. `raw` is the result of inspecting its bytes.
+///
+/// # Errors
+///
+/// The first violation.
 pub(super) fn check(head: &Parts, raw: Option<RawHead>) -> Result<(), InvalidHead> {
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

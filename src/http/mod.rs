@@ -1,8 +1,8 @@
-//! HTTP on the same port: the upgrade, pushes and drops.
+//! HTTP on the gateway's port: upgrades, pushes, drops, the server API and the embedder's service.
 //!
-//! hyper parses requests and writes answers; it is fed from memory (`pipe`) and never sees a
-//! socket. What a request wants from the shard it leaves in a queue ([`Context::asks`]), since only
-//! the host may call the shard, and waits for the reply.
+//! hyper parses requests and writes responses. It reads and writes memory (`pipe`), never a socket.
+//! Only the host may call the shard, so a request enqueues its command ([`Context::http_commands`])
+//! and waits for the result.
 
 mod api;
 mod body;

@@ -1,4 +1,4 @@
-//! Pushes to the users of a route, and drops of them, as requests without an API.
+//! Pushes and drops over HTTP on a route's own paths, apart from the server API.
 
 use super::body::{BadBody, RequestBody, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
@@ -14,7 +14,7 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-/// Who may push or drop on one path, and the route whose users are meant.
+/// The authorization rules of pushes or drops on one path, and the route that they go to.
 struct PushRules<'c> {
     route: u16,
     auth: &'c PushAuth,
@@ -22,9 +22,9 @@ struct PushRules<'c> {
 }
 
 impl PushRules<'_> {
-    /// The response to a request that does not show what the config asks for; `None` if it does.
+    /// Returns the response that rejects an unauthorized request; `None` if it is authorized.
     fn rejection(&self, context: &Context, head: &Parts) -> Option<HttpResponse> {
-        let (is_shown, challenge) = match self.auth {
+        let (is_authorized, challenge) = match self.auth {
             PushAuth::None => {
                 let why = context.keyless.decide(head).err()?;
                 return Some(response::forbidden(&format!(
@@ -37,19 +37,19 @@ impl PushRules<'_> {
             }
             PushAuth::Header { name, value } => {
                 let given = head.headers.get(name);
-                let is_shown = given.is_some_and(|given| value.matches(given.as_bytes()));
-                (is_shown, API_KEY_CHALLENGE)
+                let is_authorized = given.is_some_and(|given| value.matches(given.as_bytes()));
+                (is_authorized, API_KEY_CHALLENGE)
             }
         };
-        (!is_shown).then(|| response::unauthorized(challenge))
+        (!is_authorized).then(|| response::unauthorized(challenge))
     }
 
-    /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
-    /// function asked, that counts whatever came of it.
+    /// Records the credit of a push or drop with a complete body. If a secret or function has
+    /// authorized it, the result does not matter.
     fn authorize(&self, connection: &ConnectionContext, is_done: bool) {
         let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
         if is_done || is_guarded {
-            connection.earn(Credit::Authorized);
+            connection.add_credit(Credit::Authorized);
         }
     }
 }
@@ -66,23 +66,23 @@ impl Context {
     }
 }
 
-/// What a POST by somebody who may push asks for.
+/// The operation of a POST.
 #[derive(Clone, Copy)]
 pub(super) enum PushOrDrop {
     Push,
     Drop,
 }
 
-/// Answers a push to, or a drop of, users of a route.
+/// Serves a push to users of a route, or a drop of them.
 pub(super) async fn push_or_drop(
     context: &Context,
     connection: &ConnectionContext,
-    (wanted, index, auth): (PushOrDrop, u16, &PushAuth),
+    (operation, index, auth): (PushOrDrop, u16, &PushAuth),
     head: &Parts,
     body: Incoming,
 ) -> HttpResponse {
     let rules = context.rules_of_push(index, auth);
-    let response = response_to(context, connection, (wanted, &rules), head, body).await;
+    let response = response_to(context, connection, (operation, &rules), head, body).await;
     context.note_response(connection, response.status(), head.uri.path());
     response
 }
@@ -90,7 +90,7 @@ pub(super) async fn push_or_drop(
 async fn response_to(
     context: &Context,
     connection: &ConnectionContext,
-    (wanted, rules): (PushOrDrop, &PushRules<'_>),
+    (operation, rules): (PushOrDrop, &PushRules<'_>),
     head: &Parts,
     body: Incoming,
 ) -> HttpResponse {
@@ -99,7 +99,7 @@ async fn response_to(
         Err(refusal) => return refusal,
     };
     let index = rules.route;
-    let command = match wanted {
+    let command = match operation {
         PushOrDrop::Push => HttpCommand::Push { route: index, body },
         PushOrDrop::Drop => {
             let route = &context.settings.routes[usize::from(index)];
@@ -118,7 +118,7 @@ async fn response_to(
     };
     let total = context.execute(command).await.total();
     rules.authorize(connection, total.is_ok());
-    match (total, wanted) {
+    match (total, operation) {
         (Ok(total), PushOrDrop::Push) => {
             response::text(StatusCode::OK, format!("message sent to {total} clients"))
         }
@@ -129,7 +129,11 @@ async fn response_to(
     }
 }
 
-/// The body of a POST by somebody who may push.
+/// Checks the authorization of a POST and reads its body.
+///
+/// # Errors
+///
+/// The response that rejects it.
 async fn admitted_body(
     context: &Context,
     connection: &ConnectionContext,
@@ -158,5 +162,6 @@ async fn admitted_body(
     read.map(|(body, _)| body).map_err(BadBody::response)
 }
 
-/// For a header of the operator's choice, which has no scheme in IANA's registry.
+/// The challenge for a secret in a header of the operator's choice. Not a scheme of the IANA
+/// registry.
 const API_KEY_CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey");

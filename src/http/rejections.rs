@@ -1,4 +1,4 @@
-//! Requests that are rejected: counted, and a line each at `debug`.
+//! Rejected requests: counters, and log lines at level `debug`.
 
 use super::connection_context::ConnectionContext;
 use super::service::Context;
@@ -8,8 +8,8 @@ use hyper::StatusCode;
 use std::net::SocketAddr;
 
 impl Context {
-    /// Counts a rejected request or upgrade of a connection. The path is the route's, where there
-    /// is one, and otherwise what the client said.
+    /// Counts a rejected request or upgrade of a connection and logs it. `path` is the route's
+    /// path, or the request's if there is no route.
     pub(super) fn reject(
         &self,
         connection: &ConnectionContext,
@@ -30,7 +30,8 @@ impl Context {
         );
     }
 
-    /// [`Context::reject`] for a request whose status says why, if it was rejected at all.
+    /// Calls [`Context::reject`] if a response's status is that of a rejection. The status
+    /// determines the reason.
     pub(super) fn note_response(
         &self,
         connection: &ConnectionContext,
@@ -48,8 +49,8 @@ impl Context {
         }
     }
 
-    /// Why no more sessions are let in.
-    pub(super) fn why_full(&self) -> &'static str {
+    /// Returns the reason why no more sessions are opened.
+    pub(super) fn full_reason(&self) -> &'static str {
         if self.is_stopping.get() {
             "stopping"
         } else {
@@ -57,7 +58,7 @@ impl Context {
         }
     }
 
-    /// The address of a connection's peer, where that is wanted.
+    /// Returns the address of a connection's peer; `None` unless single events are logged.
     pub(crate) fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
         let peers = self.peers.borrow();
         let peer = peers.get(id.index()).copied().flatten();
@@ -65,7 +66,7 @@ impl Context {
     }
 }
 
-/// What a status says about the reason.
+/// Returns the reason label of an HTTP status.
 pub(super) fn reason_of(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 | 422 => "invalid",
@@ -82,10 +83,10 @@ pub(super) fn reason_of(status: StatusCode) -> &'static str {
     }
 }
 
-/// As much of a path as is logged.
+/// Truncates a path for the log.
 fn beginning(path: &str) -> &str {
     &path[..path.floor_char_boundary(PATH_BYTES_MAX)]
 }
 
-/// Bytes of a path that are logged.
+/// Maximum bytes of a path in the log.
 const PATH_BYTES_MAX: usize = 200;

@@ -1,4 +1,4 @@
-//! The answers themselves, byte for byte as the originals give them.
+//! HTTP responses, byte for byte those of the originals.
 
 use super::embedded::OutgoingBody;
 use crate::auth::BEARER_CHALLENGE;
@@ -14,29 +14,29 @@ use hyper::{Response, StatusCode};
 
 pub(super) type HttpResponse = Response<ResponseBody>;
 
-/// Our own bodies, which are whole, and an embedder's.
+/// A complete body of the gateway's own, or an embedder's body.
 pub(super) type ResponseBody = Either<Full<Bytes>, OutgoingBody>;
 
-/// A status and nothing else: no content type, `Content-Length: 0`.
+/// Creates a response without body and content type, with `Content-Length: 0`.
 pub(super) fn empty(status: StatusCode) -> HttpResponse {
     let mut response = Response::new(Either::Left(Full::new(Bytes::new())));
     *response.status_mut() = status;
     response
 }
 
-/// The request has not shown what lets it in; the challenge says how it can (RFC 9110 11.6.1).
+/// Creates a 401 with a challenge (RFC 9110 11.6.1).
 pub(super) fn unauthorized(challenge: HeaderValue) -> HttpResponse {
     let mut response = empty(StatusCode::UNAUTHORIZED);
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response
 }
 
-/// The request is let in by nothing that it could show.
+/// Creates a 403: no credentials would make the request acceptable.
 pub(super) fn forbidden(why: &str) -> HttpResponse {
     text(StatusCode::FORBIDDEN, format!("{why}\n"))
 }
 
-/// There is no such method; these there are.
+/// Creates a 405 with the allowed methods.
 pub(super) fn method_not_allowed(methods: &'static str) -> HttpResponse {
     let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
     let methods = HeaderValue::from_static(methods);
@@ -44,7 +44,7 @@ pub(super) fn method_not_allowed(methods: &'static str) -> HttpResponse {
     response
 }
 
-/// The body has a content coding that is not read (RFC 9110 15.5.16).
+/// Creates a 415 for an unsupported content coding (RFC 9110 15.5.16).
 pub(super) fn unsupported_coding() -> HttpResponse {
     let why = "send the body without Content-Encoding, or with gzip\n";
     let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
@@ -54,7 +54,7 @@ pub(super) fn unsupported_coding() -> HttpResponse {
     response
 }
 
-/// A plain text.
+/// Creates a plain text response.
 pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
     let mut response = Response::new(Either::Left(Full::new(text.into())));
     *response.status_mut() = status;
@@ -62,7 +62,7 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> HttpResponse {
     response
 }
 
-/// A text for a pusher that should try again a little later.
+/// Creates a 503 with a text and `Retry-After: 1`.
 pub(super) fn unavailable(body: &'static str) -> HttpResponse {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, body);
     response
@@ -71,7 +71,7 @@ pub(super) fn unavailable(body: &'static str) -> HttpResponse {
     response
 }
 
-/// Nothing is served under this path (wire.md 1.3).
+/// Creates a 404 (wire.md 1.3).
 pub(super) fn not_found() -> HttpResponse {
     let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n");
     response
@@ -80,7 +80,7 @@ pub(super) fn not_found() -> HttpResponse {
     response
 }
 
-/// An upgrade request was refused (wire.md 1.2).
+/// Creates the response to an invalid upgrade request (wire.md 1.2).
 pub(super) fn handshake_error(refusal: HandshakeError) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).expect("refusals have a status");
     let mut response = text(status, refusal.body());
@@ -97,7 +97,7 @@ pub(super) fn handshake_error(refusal: HandshakeError) -> HttpResponse {
     response
 }
 
-/// An upgrade request was turned away by its language or the embedder.
+/// Creates the response of a dialect's or embedder's rejection of an upgrade.
 pub(super) fn rejection(rejection: &Rejection) -> HttpResponse {
     let status = StatusCode::from_u16(rejection.status)
         .ok()
@@ -111,14 +111,14 @@ pub(super) fn rejection(rejection: &Rejection) -> HttpResponse {
     response
 }
 
-/// The same answer, behind which the connection is closed.
+/// Adds `Connection: close` to a response.
 pub(super) fn with_close(mut response: HttpResponse) -> HttpResponse {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
     response
 }
 
-/// [`with_close`] if this is the last answer on its connection, and the connection stays one of HTTP.
+/// Calls [`with_close`] if this is the connection's last response and not a 101.
 pub(super) fn with_close_if(is_last: bool, response: HttpResponse) -> HttpResponse {
     if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         with_close(response)
@@ -127,12 +127,12 @@ pub(super) fn with_close_if(is_last: bool, response: HttpResponse) -> HttpRespon
     }
 }
 
-/// Something of an embedder's failed.
+/// Creates a 500 for a failure of an embedder's code.
 pub(super) fn internal_error() -> HttpResponse {
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
 }
 
-/// A page.
+/// Creates a response with an HTML page.
 pub(super) fn page(method: &str, html: &Bytes) -> HttpResponse {
     if method != "GET" && method != "HEAD" {
         return method_not_allowed("GET, HEAD");
@@ -142,7 +142,7 @@ pub(super) fn page(method: &str, html: &Bytes) -> HttpResponse {
     response
 }
 
-/// What a connection gets that comes when there are too many, without hyper.
+/// The response to a connection beyond the limit, sent without hyper.
 pub(crate) const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 21\r\n\
@@ -150,14 +150,14 @@ pub(crate) const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\r\n\
     too many connections\n";
 
-/// What a connection gets whose request does not become whole in time, without hyper.
+/// The response to a request that does not become complete in time, sent without hyper.
 pub(crate) const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 18\r\n\
     Connection: close\r\n\r\n\
     request timed out\n";
 
-/// The content codings of bodies that are read.
+/// The supported content codings of request bodies.
 pub(super) const READ_ENCODINGS: HeaderValue = HeaderValue::from_static("gzip");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_drops_lines_by_count_and_by_bytes_and_says_so_when_it_is_read() {
+    fn a_full_pipe_drops_lines_by_count_and_by_bytes_and_reports_them() {
         for (lines_max, bytes_max) in [(8, 1 << 30), (1_000_000, 8 << 10)] {
             let (mut reader, output) = pipe();
             let thread = start(output, lines_max, bytes_max, losses_format()).expect("a thread");
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_told_as_soon_as_writing_works_again() {
+    fn lost_lines_are_reported_as_soon_as_writing_works_again() {
         let name = format!("campanile-fifo-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).expect("a new name");

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_full_at_either_bound_and_takes_one_message_of_any_size() {
+    fn a_queue_is_full_at_either_limit_and_takes_one_message_of_any_size() {
         let each = message(1_000).bytes();
         let queue = MessageQueue::new(4, 3 * each);
         for _ in 0..3 {
@@ -127,7 +127,9 @@ mod tests {
         assert!(queue.push(message(0)).is_err(), "the messages are full");
         while queue.pop().is_some() {}
 
-        queue.push(message(100_000)).expect("it goes alone");
+        queue
+            .push(message(100_000))
+            .expect("an empty queue accepts any size");
         assert!(queue.push(message(0)).is_err());
         assert!(queue.pop().is_some() && queue.is_empty());
         queue.push(message(0)).expect("there is room again");

@@ -1,9 +1,8 @@
 //! Communication between shards: bounded lock-free mailboxes, and counts outside them.
 //!
 //! A shard receives from its mailbox even while it cannot send, so two full mailboxes never block
-//! each
-//! other. Messages for a full mailbox wait in the sender's overflow queue, in order. Meanwhile the
-//! sender takes on no new work, so the overflow is limited to the output of one batch.
+//! each other. Messages for a full mailbox wait in the sender's overflow queue, in order. Meanwhile
+//! the sender takes on no new work, so the overflow is limited to the output of one batch.
 //!
 //! Counts do not use mailboxes: each shard adds its count to an atomic of the requesting shard, and
 //! the last one wakes it.
@@ -63,32 +62,31 @@ impl Exchange {
         shards: usize,
         messages_max: usize,
         bytes_max: u64,
-        questions_max: usize,
+        count_requests_max: usize,
     ) -> Arc<Self> {
         let wake_handles = (0..shards).map(|_| None).collect();
-        Self::new(wake_handles, messages_max, bytes_max, questions_max)
+        Self::new(wake_handles, messages_max, bytes_max, count_requests_max)
     }
 
     /// Creates an exchange with one shard per wake handle.
     ///
     /// Each mailbox has room for `messages_max` messages of together `bytes_max` bytes. Each shard
-    /// can
-    /// have `questions_max` count requests open.
+    /// can have `count_requests_max` count requests open.
     #[must_use]
     pub fn new(
         wake_handles: Vec<WakeHandle>,
         messages_max: usize,
         bytes_max: u64,
-        questions_max: usize,
+        count_requests_max: usize,
     ) -> Arc<Self> {
         let shards = wake_handles.len();
         let inboxes = wake_handles.into_iter().map(|wake_handle| Inbox {
             messages: MessageQueue::new(messages_max, bytes_max),
             blocked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            pending_counts: (0..questions_max)
+            pending_counts: (0..count_requests_max)
                 .map(|_| PendingCount::default())
                 .collect(),
-            complete: ArrayQueue::new(questions_max),
+            complete: ArrayQueue::new(count_requests_max),
             flag: SleepFlag::new(),
             wake_handle,
         });
@@ -111,18 +109,18 @@ impl Exchange {
     /// # Panics
     ///
     /// If all other shards have responded already.
-    pub(crate) fn answer(&self, count_request: CountRequestId, count: u32) {
-        let asker = self.inbox(count_request.asker);
-        let pending = &asker.pending_counts[count_request.index as usize];
+    pub(crate) fn add_count(&self, count_request: CountRequestId, count: u32) {
+        let requester = self.inbox(count_request.requester);
+        let pending = &requester.pending_counts[count_request.index as usize];
         pending.total.fetch_add(u64::from(count), Ordering::Relaxed);
         let before = pending.remaining.fetch_sub(1, Ordering::AcqRel);
-        assert!(before > 0, "answered more often than asked");
+        assert!(before > 0, "more counts than requested");
         if before == 1 {
-            asker
+            requester
                 .complete
                 .push(count_request.index)
                 .expect("the queue has room for all requests");
-            asker.wake();
+            requester.wake();
         }
     }
 
@@ -314,7 +312,7 @@ impl MailboxEndpoint {
     /// # Panics
     ///
     /// If the previous request with this index is not complete.
-    pub(crate) fn ask(&self, index: u32) -> CountRequestId {
+    pub(crate) fn open_count_request(&self, index: u32) -> CountRequestId {
         let pending = &self.exchange.inbox(self.me).pending_counts[index as usize];
         assert_eq!(
             pending.remaining.load(Ordering::Relaxed),
@@ -325,7 +323,7 @@ impl MailboxEndpoint {
         pending.total.store(0, Ordering::Relaxed);
         pending.remaining.store(others, Ordering::Release);
         CountRequestId {
-            asker: self.me,
+            requester: self.me,
             index,
         }
     }

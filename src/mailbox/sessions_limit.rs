@@ -33,13 +33,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_of_sessions_is_told_once_per_change_and_does_not_flap() {
+    fn the_limit_is_reported_once_per_change_and_does_not_flap() {
         let limit = SessionsLimit::default();
         let changes = [98, 99, 100, 101, 100, 99, 100, 96, 95, 96, 99, 100, 0];
-        let told = changes.map(|connections| limit.note(connections, 100));
-        let reached = told.iter().enumerate();
+        let changes_seen = changes.map(|connections| limit.note(connections, 100));
+        let reached = changes_seen.iter().enumerate();
         let reached: Vec<(usize, bool)> = reached
-            .filter_map(|(at, told)| Some((changes[at], (*told)?)))
+            .filter_map(|(at, changes_seen)| Some((changes[at], (*changes_seen)?)))
             .collect();
         assert_eq!(reached, [(100, true), (95, false), (100, true), (0, false)]);
     }
@@ -47,7 +47,10 @@ mod tests {
     #[test]
     fn a_limit_of_one_is_reached_and_left() {
         let limit = SessionsLimit::default();
-        let told = [1, 2, 1, 0, 1].map(|connections| limit.note(connections, 1));
-        assert_eq!(told, [Some(true), None, None, Some(false), Some(true)]);
+        let changes_seen = [1, 2, 1, 0, 1].map(|connections| limit.note(connections, 1));
+        assert_eq!(
+            changes_seen,
+            [Some(true), None, None, Some(false), Some(true)]
+        );
     }
 }

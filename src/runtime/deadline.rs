@@ -1,6 +1,5 @@
 //! Time-outs that respect responses that have arrived: after a pause of the process, a response
-//! that
-//! came meanwhile is not given up.
+//! that came meanwhile is not given up.
 //!
 //! ```text
 //!   expired --> the runtime's other tasks and its reactor run for a few turns --> done after all
@@ -21,8 +20,7 @@ use tokio::time::{Instant, timeout_at};
 /// Runs `work` for at most `time`. Returns `None` if it does not finish; `work` is dropped then.
 ///
 /// A time-out that fires more than [`LATE`] after its deadline shows that the process was paused or
-/// the
-/// shard blocked. `work` gets the whole time again then, at most [`EXTENSIONS_MAX`] times.
+/// the shard blocked. `work` gets the whole time again then, at most [`EXTENSIONS_MAX`] times.
 pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut extensions = 0;

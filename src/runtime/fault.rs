@@ -15,8 +15,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Panics if `asked_for` is this fault.
-    pub(crate) fn provoke(self, asked_for: Option<Self>) {
-        assert!(asked_for != Some(self), "provoked in {self:?}");
+    /// Panics if `injected` is this fault.
+    pub(crate) fn provoke(self, injected: Option<Self>) {
+        assert!(injected != Some(self), "provoked in {self:?}");
     }
 }

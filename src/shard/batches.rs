@@ -2,12 +2,10 @@
 //!
 //! All frames encoded in one turn lie next to each other in one buffer, a *batch*. A session that
 //! receives several of them in a row has one range of pending bytes, which takes one send. A batch
-//! is
-//! reference-counted and freed when its last holder has sent its part.
+//! is reference-counted and freed when its last holder has sent its part.
 //!
 //! A batch is sealed before the first send of its bytes, and a sealed batch is never written again,
-//! so
-//! the bytes given to the kernel do not change.
+//! so the bytes given to the kernel do not change.
 
 /// All batches of one shard.
 ///
@@ -46,7 +44,7 @@ pub struct Batches {
 struct Batch {
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    holders: u32,
+    references: u32,
     /// Number of batches opened before this one.
     sequence: u64,
 }
@@ -105,8 +103,7 @@ impl Batches {
     /// Appends the frame that `write` encodes to the open batch, and returns its span.
     ///
     /// `bytes_needed` estimates the frame's length. If that does not fit into the open batch, or
-    /// none is
-    /// open, a new one is opened. A caller that keeps the span beyond the turn calls
+    /// none is open, a new one is opened. A caller that keeps the span beyond the turn calls
     /// [`Batches::retain`].
     ///
     /// # Panics
@@ -144,15 +141,15 @@ impl Batches {
 
     /// Adds `count` references to `batch`.
     pub fn retain_many(&mut self, batch: u32, count: u32) {
-        self.entries[batch as usize].holders += count;
+        self.entries[batch as usize].references += count;
     }
 
     /// Removes a reference to `batch`, and frees it if that was the last.
     #[inline]
     pub fn release(&mut self, batch: u32) {
         let entry = &mut self.entries[batch as usize];
-        entry.holders -= 1;
-        if entry.holders == 0 {
+        entry.references -= 1;
+        if entry.references == 0 {
             self.discard(batch);
         }
     }
@@ -171,7 +168,10 @@ impl Batches {
     #[must_use]
     #[inline]
     pub fn sealed_bytes(&self, span: Span) -> &[u8] {
-        assert!(span.batch != self.open, "what is lent never changes again");
+        assert!(
+            span.batch != self.open,
+            "a batch is sealed before its bytes are sent"
+        );
         self.bytes(span)
     }
 
@@ -198,8 +198,7 @@ impl Batches {
     /// Copies spans into one span of a sealed batch. The caller retains that batch.
     ///
     /// The copy does not move when others are appended: the buffer has its full capacity from the
-    /// start,
-    /// and what does not fit begins another.
+    /// start, and what does not fit begins another.
     pub fn gather(&mut self, spans: &[Span]) -> Span {
         let bytes: u32 = spans.iter().map(|span| span.len).sum();
         let index = self.gathering_with_room_for(bytes as usize, spans);
@@ -222,7 +221,7 @@ impl Batches {
             Some(&(start + bytes)),
             "a span ends with a frame"
         );
-        assert_eq!(copy.capacity(), capacity, "lent bytes do not move");
+        assert_eq!(copy.capacity(), capacity, "bytes in flight do not move");
 
         let target = &mut self.entries[index as usize];
         (target.bytes, target.ends) = (copy, ends);
@@ -247,7 +246,7 @@ impl Batches {
     #[must_use]
     pub fn share_bytes(&self, batch: u32) -> usize {
         let entry = &self.entries[batch as usize];
-        entry.bytes.capacity() / entry.holders as usize
+        entry.bytes.capacity() / entry.references as usize
     }
 
     /// Returns the number of batches in use.
@@ -278,7 +277,11 @@ impl Batches {
         let mut held = 0;
         for (index, batch) in self.entries.iter().enumerate() {
             let is_free = self.free.iter().any(|&free| free as usize == index);
-            assert_eq!(batch.holders == 0, is_free, "freed with its last holder");
+            assert_eq!(
+                batch.references == 0,
+                is_free,
+                "freed with its last reference"
+            );
             held += batch.bytes.capacity();
             assert!(batch.ends.is_sorted_by(|one, next| one < next));
             assert_eq!(
@@ -288,8 +291,8 @@ impl Batches {
             assert!(!is_free || batch.bytes.capacity() == 0);
         }
         assert_eq!(held, self.bytes_held);
-        assert!(self.open == NONE || self.entries[self.open as usize].holders > 0);
-        assert!(self.gathering == NONE || self.entries[self.gathering as usize].holders > 0);
+        assert!(self.open == NONE || self.entries[self.open as usize].references > 0);
+        assert!(self.gathering == NONE || self.entries[self.gathering as usize].references > 0);
     }
 
     fn open_with_room_for(&mut self, bytes_needed: usize) -> u32 {
@@ -329,7 +332,7 @@ impl Batches {
         let batch = Batch {
             bytes,
             ends,
-            holders: 0,
+            references: 0,
             sequence: self.opened,
         };
         if let Some(index) = self.free.pop() {
@@ -425,17 +428,17 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "never changes again")]
-    fn what_may_still_be_written_is_not_lent() {
+    #[should_panic(expected = "sealed before")]
+    fn bytes_of_an_open_batch_are_not_sent() {
         let mut batches = Batches::new(8);
         let frame = put(&mut batches, b"open");
         assert!(batches.sealed_bytes(frame).is_empty());
     }
 
     #[test]
-    fn what_nobody_holds_is_gone_when_the_turn_ends() {
+    fn a_batch_without_references_is_freed_when_the_turn_ends() {
         let mut batches = Batches::new(64);
-        put(&mut batches, b"to nobody");
+        put(&mut batches, b"unused");
         batches.seal();
         assert!(batches.is_empty());
         batches.invariants();

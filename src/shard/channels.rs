@@ -2,9 +2,8 @@
 //!
 //! A channel is a name in a namespace. It exists while a session of this shard is a member. Its
 //! members lie in one array, so a publication takes one lookup and one walk. A session's
-//! memberships
-//! are linked in the order of joining. Joining, leaving and checking membership take constant time,
-//! independent of the number of channels and of members.
+//! memberships are linked in the order of joining. Joining, leaving and checking membership take
+//! constant time, independent of the number of channels and of members.
 //!
 //! ```text
 //!   channel "room"  --> members [slot 4, slot 9, ..]
@@ -15,7 +14,9 @@
 //! Members on other shards are not known here.
 
 use super::hash::HashSeed;
-use super::room::{NoRoom, Room, list_bytes, slab_bytes, table_bytes, text_bytes};
+use super::names_budget::{
+    NamesBudget, NamesLimit, list_bytes, slab_bytes, table_bytes, text_bytes,
+};
 use super::users::Member;
 use hashbrown::HashTable;
 use slab::Slab;
@@ -24,8 +25,7 @@ use smallvec::SmallVec;
 /// The channels of one shard and their members.
 ///
 /// A channel without members is removed with its name, and tables that are mostly unused are
-/// rebuilt.
-/// Only 16 bytes per slot ever used stay.
+/// rebuilt. Only 16 bytes per slot ever used stay.
 ///
 /// Invariants, checked by [`Channels::invariants`]:
 ///
@@ -43,7 +43,7 @@ pub struct Channels {
     /// Memberships, by slot and channel.
     by_pair: HashTable<u32>,
     slots: Vec<ChannelsOfSlot>,
-    /// Bytes of all channels and memberships; see [`room`](super::room).
+    /// Bytes of all channels and memberships; see [`names_budget`](super::names_budget).
     bytes: usize,
 }
 
@@ -94,34 +94,34 @@ impl Channels {
     /// # Errors
     ///
     /// Nothing changes if the slot is a member already, is on `channels_max` channels, or if the
-    /// names
-    /// exceed `room`.
+    /// names exceed `budget`.
     pub fn join(
         &mut self,
         slot: u32,
         namespace: u16,
         name: &[u8],
         channels_max: u32,
-        room: Room,
-    ) -> Result<Joined, NotJoined> {
+        budget: NamesBudget,
+    ) -> Result<JoinedChannel, JoinError> {
         let known = self.find_channel(namespace, name);
         if known.is_some_and(|channel| self.find_membership(slot, channel).is_some()) {
-            return Err(NotJoined::Already);
+            return Err(JoinError::AlreadyJoined);
         }
         if self.count_of_slot(slot) >= channels_max {
-            return Err(NotJoined::TooManyChannels);
+            return Err(JoinError::TooManyChannels);
         }
         let new = known.map_or_else(|| channel_bytes(name), |_| 0);
-        room.has(
-            channel_bytes(name) + MEMBERSHIP_BYTES,
-            new + MEMBERSHIP_BYTES,
-        )
-        .map_err(NotJoined::NoRoom)?;
+        budget
+            .check(
+                channel_bytes(name) + MEMBERSHIP_BYTES,
+                new + MEMBERSHIP_BYTES,
+            )
+            .map_err(JoinError::NamesLimit)?;
         let channel = known.unwrap_or_else(|| self.add_channel(namespace, name));
         self.add_membership(slot, channel);
         Ok(match known {
-            Some(_) => Joined::Another,
-            None => Joined::First,
+            Some(_) => JoinedChannel::Existing,
+            None => JoinedChannel::New,
         })
     }
 
@@ -375,7 +375,7 @@ impl Channels {
         }
         let used = self.entries.len() + self.memberships.len();
         let room = self.entries.capacity() + self.memberships.capacity();
-        if room > ROOM_KEPT && room >= used * 8 {
+        if room > CAPACITY_KEPT && room >= used * 8 {
             self.rebuild();
         }
     }
@@ -383,8 +383,7 @@ impl Channels {
     /// Rebuilds all tables in the size needed now, and frees the old ones.
     ///
     /// New tables have at most twice the room they need. The cost is amortized over the joins and
-    /// leaves
-    /// that must precede the next rebuild.
+    /// leaves that must precede the next rebuild.
     fn rebuild(&mut self) {
         let mut before = std::mem::replace(self, Self::new(self.seed));
         self.slots = std::mem::take(&mut before.slots);
@@ -452,22 +451,22 @@ impl ChannelsOfSlot {
 
 /// The state of a channel before a session joined it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Joined {
+pub enum JoinedChannel {
     /// The channel had no members on this shard and was created.
-    First,
+    New,
     /// The channel had members on this shard.
-    Another,
+    Existing,
 }
 
 /// The reason why a session did not join a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NotJoined {
+pub enum JoinError {
     /// The session is a member already.
-    Already,
+    AlreadyJoined,
     /// The session is on the maximum number of channels.
     TooManyChannels,
     /// The names exceed a memory limit.
-    NoRoom(NoRoom),
+    NamesLimit(NamesLimit),
 }
 
 /// Returns the bytes of a channel, without members.
@@ -492,7 +491,7 @@ fn index_of(index: usize) -> u32 {
 
 const NONE: u32 = u32::MAX;
 /// Capacity, in channels and memberships, up to which the tables are not rebuilt.
-const ROOM_KEPT: usize = 1024;
+const CAPACITY_KEPT: usize = 1024;
 
 const _: () = {
     assert!(size_of::<Channel>() == 48);
@@ -524,21 +523,21 @@ mod tests {
     const CHANNELS_MAX: u32 = 4;
 
     impl Model {
-        fn join(&mut self, slot: u32, key: &Key) -> Result<Joined, NotJoined> {
+        fn join(&mut self, slot: u32, key: &Key) -> Result<JoinedChannel, JoinError> {
             let of_slot = self.of_slot.entry(slot).or_default();
             if of_slot.contains(key) {
-                return Err(NotJoined::Already);
+                return Err(JoinError::AlreadyJoined);
             }
             if of_slot.len() >= CHANNELS_MAX as usize {
-                return Err(NotJoined::TooManyChannels);
+                return Err(JoinError::TooManyChannels);
             }
             of_slot.push(key.clone());
             let members = self.members.entry(key.clone()).or_default();
             members.push(slot);
             Ok(if members.len() == 1 {
-                Joined::First
+                JoinedChannel::New
             } else {
-                Joined::Another
+                JoinedChannel::Existing
             })
         }
 
@@ -566,8 +565,13 @@ mod tests {
                 let key = key(prng.range(0, 1), prng.range(0, 3));
                 match prng.range(0, 19) {
                     0..=11 => {
-                        let joined =
-                            channels.join(slot, key.0, &key.1, CHANNELS_MAX, Room::UNBOUNDED);
+                        let joined = channels.join(
+                            slot,
+                            key.0,
+                            &key.1,
+                            CHANNELS_MAX,
+                            NamesBudget::UNLIMITED,
+                        );
                         assert_eq!(joined, model.join(slot, &key));
                     }
                     12..=18 => {
@@ -624,16 +628,16 @@ mod tests {
     fn namespaces_do_not_see_each_other() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         assert_eq!(
-            channels.join(0, 0, b"room", 9, Room::UNBOUNDED),
-            Ok(Joined::First)
+            channels.join(0, 0, b"room", 9, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::New)
         );
         assert_eq!(
-            channels.join(1, 1, b"room", 9, Room::UNBOUNDED),
-            Ok(Joined::First)
+            channels.join(1, 1, b"room", 9, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::New)
         );
         assert_eq!(
-            channels.join(2, 1, b"room", 9, Room::UNBOUNDED),
-            Ok(Joined::Another)
+            channels.join(2, 1, b"room", 9, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::Existing)
         );
         assert_eq!(slots(&channels, 0, b"room"), [0]);
         assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
@@ -650,19 +654,19 @@ mod tests {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for name in [b"b", b"c", b"a", b"d"] {
             channels
-                .join(3, 0, name, 9, Room::UNBOUNDED)
+                .join(3, 0, name, 9, NamesBudget::UNLIMITED)
                 .expect("joined");
         }
         assert!(channels.of_slot(3).eq([b"b", b"c", b"a", b"d"]));
         channels.leave(3, 0, b"c");
         channels.leave(3, 0, b"b");
         channels
-            .join(3, 0, b"b", 9, Room::UNBOUNDED)
+            .join(3, 0, b"b", 9, NamesBudget::UNLIMITED)
             .expect("joined");
         assert!(channels.of_slot(3).eq([b"a", b"d", b"b"]));
         channels.leave(3, 0, b"b");
         channels
-            .join(3, 0, b"c", 9, Room::UNBOUNDED)
+            .join(3, 0, b"c", 9, NamesBudget::UNLIMITED)
             .expect("joined");
         assert!(channels.of_slot(3).eq([b"a", b"d", b"c"]));
         assert_eq!(channels.of_slot(2).count(), 0);
@@ -670,24 +674,24 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_join_leaves_no_trace() {
+    fn a_join_that_fails_changes_nothing() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         assert_eq!(
-            channels.join(0, 0, b"a", 0, Room::UNBOUNDED),
-            Err(NotJoined::TooManyChannels)
+            channels.join(0, 0, b"a", 0, NamesBudget::UNLIMITED),
+            Err(JoinError::TooManyChannels)
         );
         assert!(channels.is_empty());
         assert_eq!(
-            channels.join(0, 0, b"a", 1, Room::UNBOUNDED),
-            Ok(Joined::First)
+            channels.join(0, 0, b"a", 1, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::New)
         );
         assert_eq!(
-            channels.join(0, 0, b"b", 1, Room::UNBOUNDED),
-            Err(NotJoined::TooManyChannels)
+            channels.join(0, 0, b"b", 1, NamesBudget::UNLIMITED),
+            Err(JoinError::TooManyChannels)
         );
         assert_eq!(
-            channels.join(0, 0, b"a", 1, Room::UNBOUNDED),
-            Err(NotJoined::Already)
+            channels.join(0, 0, b"a", 1, NamesBudget::UNLIMITED),
+            Err(JoinError::AlreadyJoined)
         );
         assert_eq!((channels.len(), channels.count_of_slot(0)), (1, 1));
         channels.invariants();
@@ -699,7 +703,7 @@ mod tests {
         for number in 0..1_000_000_u32 {
             let name = number.to_le_bytes();
             channels
-                .join(0, 0, &name, 9, Room::UNBOUNDED)
+                .join(0, 0, &name, 9, NamesBudget::UNLIMITED)
                 .expect("joined");
             assert!(channels.leave(0, 0, &name));
         }
@@ -718,8 +722,9 @@ mod tests {
         for order in orders {
             let mut channels = Channels::new(HashSeed([1, 2]));
             for name in &names {
-                let joined = channels.join(slot_of(name), 0, name, u32::MAX, Room::UNBOUNDED);
-                assert_eq!(joined, Ok(Joined::First));
+                let joined =
+                    channels.join(slot_of(name), 0, name, u32::MAX, NamesBudget::UNLIMITED);
+                assert_eq!(joined, Ok(JoinedChannel::New));
             }
             assert!(memory(&channels) >= 4 * names.len());
 
@@ -728,7 +733,11 @@ mod tests {
                 assert!(channels.leave(slot_of(name), 0, name));
             }
             channels.invariants();
-            assert!(memory(&channels) <= 4 * ROOM_KEPT, "{}", memory(&channels));
+            assert!(
+                memory(&channels) <= 4 * CAPACITY_KEPT,
+                "{}",
+                memory(&channels)
+            );
             assert_eq!(channels.len(), 10);
             for name in (names.len() - 10..names.len()).map(order) {
                 assert!(channels.is_member(slot_of(name), 0, name));
@@ -737,13 +746,13 @@ mod tests {
     }
 
     #[test]
-    fn moving_house_changes_nothing() {
+    fn a_rebuild_changes_nothing() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for slot in 0..40 {
             for number in 0..100 {
                 let (namespace, name) = key(slot % 2, (slot * 7 + number) % 150);
                 channels
-                    .join(slot, namespace, &name, 100, Room::UNBOUNDED)
+                    .join(slot, namespace, &name, 100, NamesBudget::UNLIMITED)
                     .expect("joined");
             }
         }
@@ -774,7 +783,7 @@ mod tests {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for slot in 0..10_000 {
             channels
-                .join(slot, 0, b"room", 9, Room::UNBOUNDED)
+                .join(slot, 0, b"room", 9, NamesBudget::UNLIMITED)
                 .expect("joined");
         }
         for slot in 0..9_990 {

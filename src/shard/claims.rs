@@ -1,10 +1,9 @@
 //! The home's table of exclusive users: who holds each, and who waits for it.
 //!
 //! At most one session in the process may be bound to an exclusive user. Every user has a home
-//! shard,
-//! see [`home`], whose table decides. The sessions' own shards send claims and apply the decisions.
-//! This file knows names and session ids. It does not know whether a session is open, and it sends
-//! nothing: the caller sends each [`ClaimDecision`] to the shard of its session.
+//! shard, see [`home`], whose table decides. The sessions' own shards send claims and apply the
+//! decisions. This file knows names and session ids. It does not know whether a session is open,
+//! and it sends nothing: the caller sends each [`ClaimDecision`] to the shard of its session.
 //!
 //! ```text
 //!   shard of a          home of "jack"           shard of b
@@ -22,7 +21,7 @@
 //! even while a mailbox message is in flight.
 
 use super::hash::HashSeed;
-use super::room::{list_bytes, table_bytes, text_bytes};
+use super::names_budget::{list_bytes, table_bytes, text_bytes};
 use crate::vocabulary::id::{SHARDS_MAX, SessionId, ShardId};
 use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
@@ -33,15 +32,15 @@ pub enum ClaimDecision {
     /// The session holds the name until it is released.
     Granted(SessionId),
     /// The session neither holds the name nor waits for it.
-    Refused(SessionId),
+    Denied(SessionId),
     /// The name, or one more waiting session, exceeds the memory limit.
-    NoRoom(SessionId),
+    NamesLimit(SessionId),
     /// The session holds the name and must give it up: its shard unbinds and closes it, and then
     /// releases the name here.
     Evict(SessionId),
 }
 
-/// Decisions in the order in which they were reached; each call reaches at most two.
+/// The decisions of one call in order, at most two.
 pub type ClaimDecisions = SmallVec<[ClaimDecision; 2]>;
 
 /// The held names whose home is this shard, with the sessions that wait for them.
@@ -79,7 +78,7 @@ struct Name {
     waiters: SmallVec<[SessionId; 2]>,
     namespace: u16,
     /// Whether the holder has been evicted and has not released the name.
-    is_going: bool,
+    is_evicted: bool,
 }
 
 impl ClaimTable {
@@ -98,13 +97,10 @@ impl ClaimTable {
     /// Claims the user `name` for `session`. Returns the decisions.
     ///
     /// A free name is granted, also one that the session holds already. If another session holds
-    /// the
-    /// name, the claim is denied if `newcomer_yields` or if `waiters_max` sessions wait already.
-    /// Otherwise
-    /// the session waits until the holder and all earlier ones have released the name. A claim of a
-    /// session that waits already changes nothing and has no decision. At most `room` bytes more
-    /// may be
-    /// stored.
+    /// the name, the claim is denied if `newcomer_yields` or if `waiters_max` sessions wait
+    /// already. Otherwise the session waits until the holder and all earlier ones have released the
+    /// name. A claim of a session that waits already changes nothing and has no decision. At most
+    /// `room` bytes more may be stored.
     pub fn claim(
         &mut self,
         namespace: u16,
@@ -116,7 +112,7 @@ impl ClaimTable {
         let hash = self.seed.hash(namespace, &[name]);
         let Some(known) = self.names.find_mut(hash, |other| other.is(namespace, name)) else {
             if name_bytes(name) > room {
-                return smallvec![ClaimDecision::NoRoom(session)];
+                return smallvec![ClaimDecision::NamesLimit(session)];
             }
             self.bytes += name_bytes(name);
             let seed = self.seed;
@@ -125,7 +121,7 @@ impl ClaimTable {
                 holder: session,
                 waiters: SmallVec::new(),
                 namespace,
-                is_going: false,
+                is_evicted: false,
             };
             self.names.insert_unique(hash, new, |name| name.hash(seed));
             return smallvec![ClaimDecision::Granted(session)];
@@ -138,10 +134,10 @@ impl ClaimTable {
             return ClaimDecisions::new();
         }
         if newcomer_yields || known.waiters.len() >= self.waiters_max {
-            return smallvec![ClaimDecision::Refused(session)];
+            return smallvec![ClaimDecision::Denied(session)];
         }
         if WAITER_BYTES > room {
-            return smallvec![ClaimDecision::NoRoom(session)];
+            return smallvec![ClaimDecision::NamesLimit(session)];
         }
         self.bytes += WAITER_BYTES;
         known.waiters.push(session);
@@ -151,10 +147,8 @@ impl ClaimTable {
     /// Releases the user `name`, or ends the wait of `session` for it. Returns the decisions.
     ///
     /// A released name is granted to the session that has waited longest, which is evicted at once
-    /// if
-    /// more wait. If `session` neither holds the name nor waits, nothing happens, so a late or
-    /// second
-    /// release is harmless.
+    /// if more wait. If `session` neither holds the name nor waits, nothing happens, so a late or
+    /// second release is harmless.
     pub fn release(&mut self, namespace: u16, name: &[u8], session: SessionId) -> ClaimDecisions {
         let hash = self.seed.hash(namespace, &[name]);
         let Ok(mut entry) = self
@@ -178,7 +172,7 @@ impl ClaimTable {
         }
         self.bytes -= WAITER_BYTES;
         known.holder = known.waiters.remove(0);
-        known.is_going = false;
+        known.is_evicted = false;
         let mut decisions: ClaimDecisions = smallvec![ClaimDecision::Granted(known.holder)];
         if !known.waiters.is_empty() {
             decisions.extend(known.evict_holder());
@@ -225,7 +219,7 @@ impl ClaimTable {
             let found = self.find(name.namespace, &name.text);
             assert!(found.is_some_and(|found| std::ptr::eq(found, name)));
             assert!(name.waiters.len() <= self.waiters_max);
-            assert!(name.is_going || name.waiters.is_empty());
+            assert!(name.is_evicted || name.waiters.is_empty());
             let mut sessions = name.waiters.to_vec();
             sessions.push(name.holder);
             sessions.sort_unstable();
@@ -242,7 +236,7 @@ impl ClaimTable {
     /// Shrinks a table that is mostly unused, so that the memory of a burst of names is freed.
     fn shrink(&mut self) {
         let len = self.names.len();
-        // `capacity()` is also small in a table full of tombstones, so use the bucket count.
+        // The bucket count, since tombstones reduce `capacity()` of a table that is still large.
         let buckets = self.names.num_buckets();
         if buckets > BUCKETS_KEPT && buckets >= len * 8 {
             let seed = self.seed;
@@ -262,7 +256,7 @@ impl Name {
 
     /// Evicts the holder. Returns `None` if it has been evicted already.
     fn evict_holder(&mut self) -> Option<ClaimDecision> {
-        if std::mem::replace(&mut self.is_going, true) {
+        if std::mem::replace(&mut self.is_evicted, true) {
             return None;
         }
         Some(ClaimDecision::Evict(self.holder))
@@ -304,7 +298,7 @@ const _: () = assert!(size_of::<Name>() == 56);
 
 #[cfg(test)]
 mod tests {
-    use super::ClaimDecision::{Evict, Granted, NoRoom, Refused};
+    use super::ClaimDecision::{Denied, Evict, Granted, NamesLimit};
     use super::*;
     use crate::vocabulary::id::ConnectionId;
     use campanile_tests::prng::Prng;
@@ -346,7 +340,7 @@ mod tests {
         claims.claim(0, b"jack", session(1), true, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(2), true, usize::MAX)[..],
-            [Refused(session(2))]
+            [Denied(session(2))]
         );
         assert!(claims.release(0, b"jack", session(2)).is_empty());
         assert_eq!(claims.holder(0, b"jack"), Some(session(1)));
@@ -354,7 +348,7 @@ mod tests {
         claims.claim(0, b"jack", session(3), false, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(2), true, usize::MAX)[..],
-            [Refused(session(2))]
+            [Denied(session(2))]
         );
         assert_eq!(
             claims.release(0, b"jack", session(1))[..],
@@ -365,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_is_told_once_to_go_and_holds_until_it_is_released() {
+    fn a_holder_is_evicted_once_and_holds_until_it_is_released() {
         let mut claims = claims(9);
         claims.claim(0, b"jack", session(1), false, usize::MAX);
         assert_eq!(
@@ -406,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_in_turn_is_told_to_go_at_once_if_others_wait() {
+    fn the_next_holder_is_evicted_at_once_if_others_wait() {
         let mut claims = claims(9);
         for number in 1..=4 {
             claims.claim(0, b"jack", session(number), false, usize::MAX);
@@ -429,7 +423,7 @@ mod tests {
         claims.claim(0, b"jack", session(2), false, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(3), false, usize::MAX)[..],
-            [Refused(session(3))]
+            [Denied(session(3))]
         );
         claims.release(0, b"jack", session(2));
         assert!(
@@ -443,7 +437,7 @@ mod tests {
         claims.claim(0, b"jack", session(1), false, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(2), false, usize::MAX)[..],
-            [Refused(session(2))]
+            [Denied(session(2))]
         );
     }
 
@@ -477,7 +471,7 @@ mod tests {
                 let namespace = u16::try_from(prng.range(0, 1)).expect("small");
                 let name = u8::try_from(prng.range(0, 1)).expect("small");
                 let who = session(prng.range(1, 7));
-                let (queue, told) = model.entry((namespace, name)).or_default();
+                let (queue, evicted) = model.entry((namespace, name)).or_default();
                 let mut expected = Vec::new();
                 let got = if prng.chance(1, 2) {
                     let yields = prng.chance(1, 3);
@@ -490,10 +484,10 @@ mod tests {
                         };
                     } else if !queue.contains(&who) {
                         if yields || queue.len() > WAITERS_MAX {
-                            expected.push(Refused(who));
+                            expected.push(Denied(who));
                         } else {
                             queue.push(who);
-                            if !std::mem::replace(told, true) {
+                            if !std::mem::replace(evicted, true) {
                                 expected.push(Evict(queue[0]));
                             }
                         }
@@ -504,8 +498,8 @@ mod tests {
                     queue.retain(|other| *other != who);
                     if held {
                         expected.extend(queue.first().copied().map(Granted));
-                        *told = queue.len() > 1;
-                        expected.extend(queue.first().copied().filter(|_| *told).map(Evict));
+                        *evicted = queue.len() > 1;
+                        expected.extend(queue.first().copied().filter(|_| *evicted).map(Evict));
                     }
                     claims.release(namespace, &[name], who)
                 };
@@ -524,16 +518,16 @@ mod tests {
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Life {
-        Unborn,
-        Asking,
-        Speaking,
-        Over,
+    enum ClientState {
+        New,
+        Claiming,
+        Holding,
+        Ended,
     }
 
     #[derive(Debug)]
     struct Client {
-        life: Life,
+        state: ClientState,
         yields: bool,
         /// Claims (`true`) and releases in flight to the home.
         sent: VecDeque<bool>,
@@ -542,14 +536,14 @@ mod tests {
 
     /// Sessions claim one name, open and end at random, with messages delayed at random.
     #[test]
-    fn one_speaks_at_a_time_in_the_order_of_the_claims_and_nobody_waits_for_ever() {
+    fn one_session_holds_at_a_time_in_the_order_of_the_claims_and_none_waits_forever() {
         let (mut granted_all, mut evicted_all) = (0, 0);
         for seed in 0..200 {
             let mut prng = Prng::from_seed(seed);
             let mut claims = ClaimTable::new(HashSeed([seed, 8]), 4);
             let mut clients: Vec<Client> = (0..12)
                 .map(|_| Client {
-                    life: Life::Unborn,
+                    state: ClientState::New,
                     yields: prng.chance(1, 4),
                     sent: VecDeque::new(),
                     decisions: VecDeque::new(),
@@ -565,18 +559,20 @@ mod tests {
                 if step >= 200 && quiet(&clients) {
                     break;
                 }
-                assert!(step < 10_000, "letters without end");
+                assert!(step < 10_000, "messages without end");
                 let index = prng.range(0, 11);
                 let client = &mut clients[index as usize];
                 // In the first 200 steps anything happens; after them only pending messages are
                 // handled.
                 let what = prng.range(if step < 200 { 0 } else { 2 }, 3);
-                if what == 0 && client.life == Life::Unborn {
-                    client.life = Life::Asking;
+                if what == 0 && client.state == ClientState::New {
+                    client.state = ClientState::Claiming;
                     client.sent.push_back(true);
-                } else if what == 1 && matches!(client.life, Life::Asking | Life::Speaking) {
+                } else if what == 1
+                    && matches!(client.state, ClientState::Claiming | ClientState::Holding)
+                {
                     if prng.chance(1, 4) {
-                        client.life = Life::Over;
+                        client.state = ClientState::Ended;
                         client.sent.push_back(false);
                     }
                 } else if what == 2 {
@@ -588,35 +584,39 @@ mod tests {
                         Some(false) => claims.release(0, b"jack", session(index)),
                         None => ClaimDecisions::new(),
                     };
-                    for verdict in decisions {
-                        let (Granted(id) | Refused(id) | NoRoom(id) | Evict(id)) = verdict;
+                    for decision in decisions {
+                        let (Granted(id) | Denied(id) | NamesLimit(id) | Evict(id)) = decision;
                         clients[id.connection().index()]
                             .decisions
-                            .push_back(verdict);
-                        if let Granted(id) = verdict {
+                            .push_back(decision);
+                        if let Granted(id) = decision {
                             granted.push(id.connection().slot());
                         }
-                        if let Evict(id) = verdict {
-                            assert!(evicted.insert(id), "told twice to go");
+                        if let Evict(id) = decision {
+                            assert!(evicted.insert(id), "evicted twice");
                         }
                     }
                 } else if what == 3 {
                     receive(client);
                 }
                 claims.invariants();
-                let speaking = clients
+                let holding = clients
                     .iter()
-                    .filter(|client| client.life == Life::Speaking);
-                assert!(speaking.count() <= 1, "seed {seed}");
+                    .filter(|client| client.state == ClientState::Holding);
+                assert!(holding.count() <= 1, "seed {seed}");
             }
 
-            assert!(clients.iter().all(|client| client.life != Life::Asking));
+            assert!(
+                clients
+                    .iter()
+                    .all(|client| client.state != ClientState::Claiming)
+            );
             assert_eq!(claims.waiters_count(0, b"jack"), 0);
-            let speaker = clients
+            let holding = clients
                 .iter()
-                .position(|client| client.life == Life::Speaking);
+                .position(|client| client.state == ClientState::Holding);
             let holder = claims.holder(0, b"jack");
-            assert_eq!(holder.map(|id| id.connection().index()), speaker);
+            assert_eq!(holder.map(|id| id.connection().index()), holding);
             let mut claimed = claimed.into_iter();
             for index in &granted {
                 assert!(
@@ -634,16 +634,16 @@ mod tests {
     }
 
     fn receive(client: &mut Client) {
-        let verdict = client.decisions.pop_front();
-        match (client.life, verdict) {
-            (Life::Asking, Some(Granted(_))) => client.life = Life::Speaking,
-            (Life::Asking, Some(Refused(_))) => client.life = Life::Over,
-            (Life::Speaking, Some(Evict(_))) => {
-                client.life = Life::Over;
+        let decision = client.decisions.pop_front();
+        match (client.state, decision) {
+            (ClientState::Claiming, Some(Granted(_))) => client.state = ClientState::Holding,
+            (ClientState::Claiming, Some(Denied(_))) => client.state = ClientState::Ended,
+            (ClientState::Holding, Some(Evict(_))) => {
+                client.state = ClientState::Ended;
                 client.sent.push_back(false);
             }
-            (Life::Over, _) | (_, None) => {}
-            (life, verdict) => panic!("{verdict:?} while {life:?}"),
+            (ClientState::Ended, _) | (_, None) => {}
+            (state, decision) => panic!("{decision:?} while {state:?}"),
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) struct Connection {
     pub(super) last_ping: Tick,
     /// The tick at which the present phase began. For a closing connection: its present grace.
     pub(super) since: Tick,
-    /// Payload bytes of all publications and replies enqueued to the session.
+    /// Payload bytes enqueued to the session so far, of publications and replies.
     pub(super) bytes_sent: u64,
     /// The number of those messages. Wraps.
     pub(super) messages_sent: u32,
@@ -98,7 +98,7 @@ impl Connection {
             Phase::Http(HttpPhase::Idle) => Some(since.after(settings.keep_alive_timeout)),
             Phase::Http(HttpPhase::Response) | Phase::Gone => None,
             Phase::Closing | Phase::Draining | Phase::Http(HttpPhase::Last) => {
-                Some(self.end_due(settings, resumed_at))
+                Some(self.close_due(settings, resumed_at))
             }
             Phase::Open => {
                 let route = &settings.routes[usize::from(self.route)];

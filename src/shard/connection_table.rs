@@ -2,9 +2,8 @@
 //!
 //! A free slot is reused. Removing a connection advances the generation in the slot's id, so every
 //! copy of the old [`ConnectionId`] (in a completion, a host request, a waiting HTTP request)
-//! misses
-//! from then on, at the cost of one compare. Id and connection share a cache line, since a lookup
-//! needs both.
+//! misses from then on, at the cost of one compare. Id and connection share a cache line, since a
+//! lookup needs both.
 
 use crate::vocabulary::id::{ConnectionId, SLOTS_MAX};
 
@@ -24,7 +23,7 @@ pub struct ConnectionTable<C> {
 #[derive(Debug)]
 #[repr(align(64))]
 struct Entry<C> {
-    name: ConnectionId,
+    id: ConnectionId,
     connection: Option<C>,
 }
 
@@ -54,29 +53,29 @@ impl<C> ConnectionTable<C> {
         if let Some(slot) = self.free.pop() {
             let entry = &mut self.entries[slot as usize];
             entry.connection = Some(connection);
-            return Ok(entry.name);
+            return Ok(entry.id);
         }
         let slot = self.entries.len();
         if slot >= SLOTS_MAX as usize {
             return Err(connection);
         }
         let slot = u32::try_from(slot).expect("slots fit a u32");
-        let name = ConnectionId::new(slot, GENERATION_FIRST);
+        let id = ConnectionId::new(slot, GENERATION_FIRST);
         self.entries.push(Entry {
-            name,
+            id,
             connection: Some(connection),
         });
-        Ok(name)
+        Ok(id)
     }
 
     /// Removes and returns a connection, and retires its id. Returns `None` if the id is stale.
     pub fn remove(&mut self, id: ConnectionId) -> Option<C> {
         let entry = self.entries.get_mut(id.index())?;
-        if entry.name != id {
+        if entry.id != id {
             return None;
         }
         let connection = entry.connection.take()?;
-        entry.name = ConnectionId::new(id.slot(), generation_after(id.generation()));
+        entry.id = ConnectionId::new(id.slot(), generation_after(id.generation()));
         self.free.push(id.slot());
         Some(connection)
     }
@@ -85,7 +84,7 @@ impl<C> ConnectionTable<C> {
     #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut C> {
         let entry = self.entries.get_mut(id.index())?;
-        if entry.name != id {
+        if entry.id != id {
             return None;
         }
         entry.connection.as_mut()
@@ -96,7 +95,7 @@ impl<C> ConnectionTable<C> {
     #[inline]
     pub fn get(&self, id: ConnectionId) -> Option<&C> {
         let entry = self.entries.get(id.index())?;
-        if entry.name != id {
+        if entry.id != id {
             return None;
         }
         entry.connection.as_ref()
@@ -112,14 +111,14 @@ impl<C> ConnectionTable<C> {
     #[inline]
     pub fn entry_mut(&mut self, slot: u32) -> Option<(ConnectionId, &mut C)> {
         let entry = self.entries.get_mut(slot as usize)?;
-        Some((entry.name, entry.connection.as_mut()?))
+        Some((entry.id, entry.connection.as_mut()?))
     }
 
     /// Returns the id of the connection now in `slot`; `None` if the slot is free.
     #[must_use]
     pub fn id_of(&self, slot: u32) -> Option<ConnectionId> {
         let entry = self.entries.get(slot as usize)?;
-        entry.connection.is_some().then_some(entry.name)
+        entry.connection.is_some().then_some(entry.id)
     }
 
     /// Returns all connections with their ids, in slot order.
@@ -131,7 +130,7 @@ impl<C> ConnectionTable<C> {
     pub fn iter_from(&self, slot: u32) -> impl Iterator<Item = (ConnectionId, &C)> {
         let entries = self.entries.get(slot as usize..).unwrap_or_default();
         let entries = entries.iter();
-        entries.filter_map(|entry| Some((entry.name, entry.connection.as_ref()?)))
+        entries.filter_map(|entry| Some((entry.id, entry.connection.as_ref()?)))
     }
 
     /// Returns the number of connections.
@@ -149,7 +148,7 @@ impl<C> ConnectionTable<C> {
     /// Asserts the invariants. Linear in the table: for tests and the simulator.
     pub fn invariants(&self) {
         for (entry, slot) in self.entries.iter().zip(0..) {
-            assert_eq!(entry.name.slot(), slot);
+            assert_eq!(entry.id.slot(), slot);
         }
         let mut free = self.free.clone();
         free.sort_unstable();
@@ -189,7 +188,7 @@ mod tests {
     /// Compares random operations with an ordered map that keeps every id ever issued: the table
     /// finds the live ones and not the retired ones.
     #[test]
-    fn agrees_with_a_map_that_never_reuses_names() {
+    fn agrees_with_a_map_that_never_reuses_ids() {
         for seed in 0..64 {
             let mut prng = Prng::from_seed(seed);
             let mut table = ConnectionTable::new();

@@ -4,18 +4,18 @@ use super::channels::Channels;
 use super::claims::ClaimTable;
 use super::connection::{Connection, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
-use super::dirty::DirtyQueues;
 use super::drain::Drain;
 use super::exclusive::{ClaimResult, Claimants};
 use super::hash::HashSeed;
+use super::host_request::{HostRequest, HostResponse};
 use super::message::{ClaimMessage, CountRequestId, MailboxMessage};
-use super::outbox::{Marks, Outboxes};
+use super::names_budget::HostBytes;
+use super::outbox::{OutboxFlags, Outboxes};
+use super::partial_messages::{PartialMessage, partial_bytes_of};
 use super::presence::SessionSnapshot;
-use super::question::{HostRequest, HostResponse};
 use super::reports::Report;
-use super::room::Kept;
+use super::send_queues::SendQueues;
 use super::settings::ShardSettings;
-use super::unfinished::{Unfinished, kept_bytes};
 use super::users::Users;
 use super::wheel::Wheel;
 use crate::codec::json::Scratch;
@@ -43,19 +43,17 @@ use std::sync::Arc;
 ///
 /// After each batch of the first three, the host empties the polls in this order: mailbox messages,
 /// sends, closes, host requests (each is followed by [`Shard::handle_host_response`], in any
-/// order),
-/// claim results, snapshots of ended sessions, ended sessions, counts, the next wake-up. After the
-/// sends are flushed, [`Shard::enforce_publication_limit`] limits what slow readers retain.
-/// [`Shard::handle_received`] may stop at a host request; pass the rest of the input after the
-/// response.
+/// order), claim results, snapshots of ended sessions, ended sessions, counts, the next wake-up.
+/// After the sends are flushed, [`Shard::enforce_publication_limit`] limits what slow readers
+/// retain. [`Shard::handle_received`] may stop at a host request; pass the rest of the input after
+/// the response.
 ///
 /// # Invariants
 ///
 /// - A session is in a send queue exactly when its outbox is not empty and none of its sends is in
 ///   flight.
 /// - A session is bound to a user exactly when that user's list contains it, and on a channel
-///   exactly
-///   when the channel's list contains it.
+///   exactly when the channel's list contains it.
 /// - Of the sessions of one exclusive user, on all shards, at most one is bound.
 /// - Every connection has at most one deadline in the wheel: that of its next timer.
 #[derive(Debug)]
@@ -70,7 +68,7 @@ pub struct Shard {
     pub(super) are_reads_paused: bool,
     pub(super) connections: ConnectionTable<Connection>,
     /// By slot: the message that a session has begun and not completed.
-    pub(super) unfinished: Vec<Option<Box<Unfinished>>>,
+    pub(super) partial_messages: Vec<Option<Box<PartialMessage>>>,
     pub(super) wheel: Wheel,
     /// By slot: rarely used data, kept out of the cache line of the connection.
     pub(super) profiles: Vec<SessionProfile>,
@@ -80,9 +78,9 @@ pub struct Shard {
     pub(super) claims: ClaimTable,
     /// The sessions of this shard that hold or claim an exclusive user.
     pub(super) claimants: Claimants,
-    pub(super) kept: Kept,
-    /// Claim messages to this shard itself, while one of them is being handled.
-    pub(super) claim_work: VecDeque<ClaimMessage>,
+    pub(super) host_bytes: HostBytes,
+    /// Claim messages to be handled; the first one is being handled now.
+    pub(super) claim_messages: VecDeque<ClaimMessage>,
     /// By namespace: the number of tap sessions on all shards.
     pub(super) taps: Vec<u32>,
     pub(super) random: ChaCha12Rng,
@@ -90,10 +88,10 @@ pub struct Shard {
     pub(super) scratch: Scratch,
     /// Buffer for encoding outcomes.
     pub(super) encode_buffer: Vec<u8>,
-    pub(super) dirty: DirtyQueues,
+    pub(super) send_queues: SendQueues,
     pub(super) messages: VecDeque<(ShardId, MailboxMessage)>,
     pub(super) closes: VecDeque<(ConnectionId, CloseStep)>,
-    /// HTTP connections whose phase has lasted too long.
+    /// HTTP connections whose phase has reached its time limit.
     pub(super) expired: VecDeque<(ConnectionId, HttpPhase)>,
     pub(super) host_requests: VecDeque<HostRequest>,
     pub(super) claim_results: VecDeque<ClaimResult>,
@@ -160,8 +158,7 @@ impl Shard {
     /// Creates a shard without connections, one of `shards`, at tick zero.
     ///
     /// `seed` keys the shard's hash tables. `random_seed` seeds its random numbers, which public
-    /// ids
-    /// and publications use.
+    /// ids and publications use.
     ///
     /// # Panics
     ///
@@ -186,21 +183,21 @@ impl Shard {
             resumed_at: Tick::default(),
             are_reads_paused: false,
             connections: ConnectionTable::new(),
-            unfinished: Vec::new(),
+            partial_messages: Vec::new(),
             wheel: Wheel::new(),
             profiles: Vec::new(),
             users: Users::new(seed),
             channels: Channels::new(seed),
             claims: ClaimTable::new(seed, claims_waiting_max),
             claimants: Claimants::default(),
-            kept: Kept::default(),
-            claim_work: VecDeque::new(),
+            host_bytes: HostBytes::default(),
+            claim_messages: VecDeque::new(),
             taps,
             random: ChaCha12Rng::from_seed(random_seed),
             outboxes,
             scratch: Scratch::new(),
             encode_buffer: Vec::new(),
-            dirty: DirtyQueues::default(),
+            send_queues: SendQueues::default(),
             messages: VecDeque::new(),
             closes: VecDeque::new(),
             expired: VecDeque::new(),
@@ -228,8 +225,8 @@ impl Shard {
             .connections
             .insert(Connection::accepted(self.now))
             .ok()?;
-        if self.unfinished.len() <= id.index() {
-            self.unfinished.resize_with(id.index() + 1, || None);
+        if self.partial_messages.len() <= id.index() {
+            self.partial_messages.resize_with(id.index() + 1, || None);
             self.profiles
                 .resize_with(id.index() + 1, SessionProfile::default);
         }
@@ -251,7 +248,7 @@ impl Shard {
         id: ConnectionId,
         route: u16,
         greeting: &[u8],
-        opens: bool,
+        waits_for_open: bool,
     ) -> SessionId {
         self.profiles[id.index()] = SessionProfile {
             tag: Tag::from_random(self.random.next_u64()),
@@ -265,18 +262,19 @@ impl Shard {
         let connection = self
             .connections
             .get_mut(id)
-            .expect("the driver upgrades what is open");
+            .expect("an upgraded connection exists");
         assert!(matches!(connection.phase, Phase::Http(_)));
         connection.phase = Phase::Open;
         connection.route = route;
-        connection.waiting = opens;
+        connection.waiting = waits_for_open;
         connection.last_input = now;
         connection.last_ping = now;
         connection.since = now;
         let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("an empty outbox has room for a greeting");
         connection.outbox.keep_first();
-        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
+        self.send_queues
+            .queue_urgent(&mut connection.outbox, id.slot());
         self.sessions_count += 1;
         self.counters.sessions_opened += 1;
         self.schedule(id);
@@ -295,29 +293,29 @@ impl Shard {
         let connection = self
             .connections
             .get_mut(id)
-            .expect("a slot outlives its operations");
+            .expect("a connection outlives its operations");
         self.outboxes.complete_send(&mut connection.outbox, taken);
         if !connection.is_open() {
-            self.after_last_sends(id, taken);
+            self.complete_closing_send(id, taken);
         } else if !connection.outbox.is_empty() {
-            self.dirty.mark(&mut connection.outbox, id.slot());
+            self.send_queues.queue(&mut connection.outbox, id.slot());
         }
     }
 
     /// Completes a send to a connection that is no longer an open session.
     #[cold]
-    fn after_last_sends(&mut self, id: ConnectionId, taken: u32) {
+    fn complete_closing_send(&mut self, id: ConnectionId, taken: u32) {
         if taken > 0 {
             self.note_progress(id);
         }
         let connection = self.connections.get_mut(id).expect("just seen");
-        let dropped = self.outboxes.drop_left(&mut connection.outbox);
+        let dropped = self.outboxes.drop_deferred(&mut connection.outbox);
         self.counters.bytes_dropped += u64::from(dropped);
         if connection.phase == Phase::Gone {
             // The descriptor is about to be closed, so nothing may be queued for it.
             self.outboxes.clear(&mut connection.outbox);
         } else if !connection.outbox.is_empty() {
-            self.dirty.mark(&mut connection.outbox, id.slot());
+            self.send_queues.queue(&mut connection.outbox, id.slot());
         } else if connection.phase == Phase::Closing {
             self.begin_draining(id);
         }
@@ -342,8 +340,7 @@ impl Shard {
     }
 
     /// Removes a connection whose socket is closed and whose operations have all completed; its
-    /// slot
-    /// becomes free.
+    /// slot becomes free.
     ///
     /// # Panics
     ///
@@ -351,7 +348,10 @@ impl Shard {
     pub fn handle_closed(&mut self, id: ConnectionId) {
         self.wheel.cancel(id.slot());
         let mut connection = self.connections.remove(id).expect("closed once");
-        assert!(connection.phase == Phase::Gone, "closed only when asked to");
+        assert!(
+            connection.phase == Phase::Gone,
+            "closed without a close step"
+        );
         self.outboxes.clear(&mut connection.outbox);
         self.give_up_claim(id);
     }
@@ -361,7 +361,7 @@ impl Shard {
     /// # Panics
     ///
     /// If `session` belongs to another shard.
-    pub fn handle_host_response(&mut self, session: SessionId, answer: &HostResponse) {
+    pub fn handle_host_response(&mut self, session: SessionId, response: &HostResponse) {
         assert_eq!(session.shard(), self.id);
         let id = session.connection();
         let Some(connection) = self.connections.get_mut(id) else {
@@ -370,7 +370,7 @@ impl Shard {
         if connection.phase != Phase::Open {
             return;
         }
-        match answer {
+        match response {
             HostResponse::Opened => connection.waiting = false,
             HostResponse::User { user, event } => {
                 connection.waiting = false;
@@ -397,7 +397,7 @@ impl Shard {
                 outcome,
                 correlation,
             } => {
-                assert!(connection.calls_in_flight > 0, "answered once");
+                assert!(connection.calls_in_flight > 0, "one response per call");
                 connection.calls_in_flight -= 1;
                 self.enqueue_outcome(id, correlation, outcome);
             }
@@ -417,13 +417,13 @@ impl Shard {
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.outboxes.batches.seal();
         let (id, outbox) = loop {
-            let (slot, queue) = self.dirty.pop()?;
+            let (slot, queue) = self.send_queues.pop()?;
             let Some((id, connection)) = self.connections.entry_mut(slot) else {
                 continue;
             };
             let outbox = &mut connection.outbox;
-            outbox.marks.clear(queue);
-            if outbox.is_dirty() {
+            outbox.flags.clear(queue);
+            if outbox.can_send() {
                 break (id, outbox);
             }
         };
@@ -440,7 +440,7 @@ impl Shard {
     /// `None`.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.send_queues.is_empty()
     }
 
     /// Returns the next connection to shut down or close.
@@ -476,7 +476,7 @@ impl Shard {
     /// Frees the buffers kept for reuse. Called when a shard becomes idle.
     pub fn free_spare(&mut self) {
         self.outboxes.free_spare();
-        self.dirty.free_spare();
+        self.send_queues.free_spare();
     }
 
     /// Returns whether buffers were freed since the last call, so that trimming the heap may pay.
@@ -546,19 +546,22 @@ impl Shard {
         self.channels.invariants();
         self.claims.invariants();
         self.claimants.invariants();
-        self.kept.invariants();
+        self.host_bytes.invariants();
         self.wheel.invariants();
         self.outboxes.batches.invariants();
         let (mut open, mut partial) = (0, 0);
         for (id, connection) in self.connections.iter() {
             self.outboxes.invariants(&connection.outbox);
             open += usize::from(connection.phase == Phase::Open);
-            partial += kept_bytes(self.unfinished[id.index()].as_deref());
+            partial += partial_bytes_of(self.partial_messages[id.index()].as_deref());
             let outbox = &connection.outbox;
-            let queued =
-                outbox.marks.have(Marks::QUEUED) || outbox.marks.have(Marks::QUEUED_URGENT);
+            let queued = outbox.flags.contains_any(OutboxFlags::QUEUED)
+                || outbox.flags.contains_any(OutboxFlags::QUEUED_URGENT);
             if connection.phase != Phase::Gone {
-                assert!(queued || !outbox.is_dirty(), "{id} is dirty and forgotten");
+                assert!(
+                    queued || !outbox.can_send(),
+                    "{id} has pending bytes and is not queued"
+                );
             }
             if connection.phase != Phase::Open {
                 assert!(!self.users.is_bound(id.slot()));
@@ -593,14 +596,14 @@ mod tests {
     }
 
     /// A session bound to jack; its greeting has not been sent.
-    fn join(shard: &mut Shard) -> ConnectionId {
+    fn open_bound(shard: &mut Shard) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
         shard.handle_upgraded(id, 0, b"greeting", false);
-        say(shard, id, 0x81, br#"{"token":"jack","event":"e"}"#);
+        send_frame(shard, id, 0x81, br#"{"token":"jack","event":"e"}"#);
         id
     }
 
-    fn say(shard: &mut Shard, id: ConnectionId, first_octet: u8, payload: &[u8]) {
+    fn send_frame(shard: &mut Shard, id: ConnectionId, first_octet: u8, payload: &[u8]) {
         let len = u8::try_from(payload.len()).expect("a short frame");
         let mut frame = [&[first_octet, 0x80 | len, 0, 0, 0, 0], payload].concat();
         assert_eq!(shard.handle_received(id, &mut frame), frame.len());
@@ -626,9 +629,9 @@ mod tests {
     }
 
     #[test]
-    fn who_is_passed_over_counts_once_however_often_named() {
+    fn an_excepted_session_counts_once_however_often_listed() {
         let mut shard = shard();
-        let ids: Vec<ConnectionId> = (0..3).map(|_| join(&mut shard)).collect();
+        let ids: Vec<ConnectionId> = (0..3).map(|_| open_bound(&mut shard)).collect();
         let named = [2, 0, 2, 2, 0].map(|index| SessionId::new(shard.id, ids[index]));
         let slots = crate::shard::output::slots_here(shard.id, &shard.connections, &named);
         assert_eq!(slots[..], [ids[0].slot(), ids[2].slot()]);
@@ -640,15 +643,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_never_sent_to_again() {
+    fn no_send_begins_to_a_connection_that_is_gone() {
         let mut shard = shard();
-        let id = join(&mut shard);
+        let id = open_bound(&mut shard);
         assert_eq!(send_all(&mut shard), b"greeting");
 
         // The session is in both queues, a send from one is in flight, and it ends before
         // completion.
         assert_eq!(publish(&mut shard, b"hello"), 1);
-        say(&mut shard, id, 0x89, b"");
+        send_frame(&mut shard, id, 0x89, b"");
         assert_eq!(shard.poll_send().map(|(to, _)| to), Some(id));
         assert_eq!(publish(&mut shard, b"more"), 1);
         shard.abort(id, CloseCause::Reset);
@@ -664,19 +667,15 @@ mod tests {
     fn a_slow_consumer_still_gets_its_greeting_before_the_close() {
         let mut shard = shard();
         let large = vec![b'x'; 700 << 10];
-        join(&mut shard);
-        assert_eq!(
-            publish(&mut shard, &large),
-            1,
-            "nothing but a greeting is owed"
-        );
+        open_bound(&mut shard);
+        assert_eq!(publish(&mut shard, &large), 1, "only a greeting is pending");
         assert_eq!(publish(&mut shard, &large), 0);
         assert_eq!(send_all(&mut shard), b"greeting\x88\x0a\x03\xf0too slow");
         assert_eq!(shard.counters().ended("slow_consumer"), 1);
     }
 
     #[test]
-    fn a_frame_that_the_first_had_no_room_for_is_there_for_the_next() {
+    fn a_frame_that_the_first_outbox_had_no_room_for_is_valid_for_the_next() {
         let mut config = Config::default();
         config.routes.truncate(2);
         for route in &mut config.routes {
@@ -711,13 +710,13 @@ mod tests {
         }
         shard.invariants();
         assert!(sent[1].len() > large.len() && sent[2].len() > large.len());
-        assert!(sent[1] != sent[2], "each in its own language");
+        assert!(sent[1] != sent[2], "each in its own dialect");
     }
 
     #[test]
-    fn a_peer_that_only_stops_sending_gets_what_it_is_owed() {
+    fn a_peer_that_only_shuts_its_write_side_gets_the_pending_bytes() {
         let mut shard = shard();
-        let id = join(&mut shard);
+        let id = open_bound(&mut shard);
         shard.handle_hangup(id, false);
         assert_eq!(publish(&mut shard, b"too late"), 0);
         assert_eq!(send_all(&mut shard), b"greeting");

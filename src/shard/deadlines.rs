@@ -1,8 +1,7 @@
 //! Time: firing of deadlines.
 //!
 //! Input does not touch the wheel. When a connection's deadline fires, its timers are checked, and
-//! its
-//! next deadline is filed.
+//! its next deadline is filed.
 
 use super::connection::{HttpPhase, Phase};
 use super::core::Shard;
@@ -11,7 +10,8 @@ use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
 
 impl Shard {
-    /// Advances the clock to `now`. Fires no deadline: input that has arrived is handled first.
+    /// Sets the clock to `now`, unless that is earlier. Fires no deadline: input that has arrived
+    /// is handled first.
     pub fn set_time(&mut self, now: Tick) {
         self.now = self.now.max(now);
     }
@@ -23,8 +23,8 @@ impl Shard {
     }
 
     /// Sets whether reads of all sessions are paused, so that none counts as idle.
-    pub fn set_reads_paused(&mut self, is_held: bool) {
-        self.are_reads_paused = is_held;
+    pub fn set_reads_paused(&mut self, are_paused: bool) {
+        self.are_reads_paused = are_paused;
     }
 
     /// Fires every deadline up to `until`. All input that had arrived by then must have been
@@ -34,7 +34,7 @@ impl Shard {
         self.wheel.advance(until.0, &mut due);
         for slot in due.drain(..) {
             if let Some(id) = self.connections.id_of(slot) {
-                self.look_at(id, until);
+                self.check_timers(id, until);
             }
         }
         self.slots = due;
@@ -54,7 +54,7 @@ impl Shard {
         let connection = self
             .connections
             .get(id)
-            .expect("only what is there has timers");
+            .expect("a scheduled connection exists");
         match self.deadline_of(id, connection) {
             Some(deadline) => self.wheel.schedule(id.slot(), deadline.0),
             None => self.wheel.cancel(id.slot()),
@@ -62,16 +62,16 @@ impl Shard {
     }
 
     /// Checks a connection's timers after its deadline fired.
-    fn look_at(&mut self, id: ConnectionId, until: Tick) {
+    fn check_timers(&mut self, id: ConnectionId, until: Tick) {
         let (now, resumed_at) = (self.now, self.resumed_at);
         let is_message_late = self.is_message_late(id, until);
         let connection = self
             .connections
             .get_mut(id)
-            .expect("cancelled with its connection");
+            .expect("deadlines are cancelled with their connection");
         match connection.phase {
             Phase::Closing | Phase::Draining | Phase::Http(HttpPhase::Last) => {
-                self.look_at_end(id, until);
+                self.check_close_grace(id, until);
             }
             Phase::Http(phase)
                 if connection

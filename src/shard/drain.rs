@@ -6,8 +6,7 @@
 //! ```
 //!
 //! The order is random. The time is divided into one part per session, so any span of time closes
-//! at
-//! most its share of the sessions and one more.
+//! at most its share of the sessions and one more.
 
 use super::connection::Phase;
 use super::core::Shard;
@@ -32,8 +31,7 @@ pub(super) struct Drain {
 
 impl Shard {
     /// Closes `at_once` sessions with [`CloseCause::Shutdown`] now, and the others one by one
-    /// during
-    /// `over`, in [`Shard::fire_deadlines`].
+    /// during `over`, in [`Shard::fire_deadlines`].
     ///
     /// If `over` is zero, all sessions are closed now. A second call replaces the first drain.
     pub fn drain(&mut self, at_once: usize, over: Ticks) {
@@ -220,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_before_its_turn_is_passed_over() {
+    fn a_session_that_ends_before_its_turn_is_skipped() {
         let mut shard = shard(1);
         let ids = open(&mut shard, 20);
         shard.drain(0, Ticks(20));

@@ -2,8 +2,8 @@
 
 use super::connection::Phase;
 use super::core::{CloseStep, Shard};
+use super::partial_messages::partial_bytes_of;
 use super::reports::ReportedEvent;
-use super::unfinished::kept_bytes;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 
@@ -41,8 +41,7 @@ impl Shard {
 
     /// Returns whether the shard is idle: each connection is gone, or in its HTTP phase and passes
     /// `is_idle`, or waits only for its peer's end of input and passes `was_http`. Stops at the
-    /// first
-    /// connection that is none of these.
+    /// first connection that is none of these.
     pub fn is_idle(
         &self,
         is_idle: impl Fn(ConnectionId) -> bool,
@@ -90,17 +89,13 @@ impl Shard {
     /// Closes an open session, with a reason of the caller's.
     pub(super) fn close_with(&mut self, id: ConnectionId, end: CloseCause, reason: &str) {
         self.detach(id, end);
-        let peer_ended = self
-            .connections
-            .get(id)
-            .expect("it has just left")
-            .peer_ended;
+        let peer_ended = self.connections.get(id).expect("detached above").peer_ended;
         if !end.sends_close_frame() || peer_ended {
             self.finish(id);
             return;
         }
 
-        let connection = self.connections.get_mut(id).expect("it has just left");
+        let connection = self.connections.get_mut(id).expect("detached above");
         if end == CloseCause::SlowConsumer {
             self.counters.bytes_dropped +=
                 u64::from(self.outboxes.drop_unsent(&mut connection.outbox));
@@ -110,8 +105,9 @@ impl Shard {
         });
         // The close frame has no limit.
         let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
-        pushed.expect("bounded by outbox_bytes_max and one control frame");
-        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
+        pushed.expect("at most outbox_bytes_max and one control frame");
+        self.send_queues
+            .queue_urgent(&mut connection.outbox, id.slot());
     }
 
     /// Removes a session from all lists and begins its end. Pending bytes may still be sent.
@@ -121,17 +117,20 @@ impl Shard {
         } else {
             self.snapshot(id)
         };
-        let connection = self.connections.get_mut(id).expect("what ends is there");
+        let connection = self
+            .connections
+            .get_mut(id)
+            .expect("an ending session exists");
         assert!(connection.phase == Phase::Open, "a session ends once");
         connection.phase = Phase::Closing;
-        connection.begin_to_end(self.now);
-        let unfinished = self.unfinished[id.index()].take();
-        self.partial_bytes -= kept_bytes(unfinished.as_deref());
+        connection.begin_closing(self.now);
+        let partial = self.partial_messages[id.index()].take();
+        self.partial_bytes -= partial_bytes_of(partial.as_deref());
         let route = usize::from(connection.route);
         // Before the users are unbound: the leave announcements may contain the user's name.
         self.leave_channels(id, end);
         self.users.unbind_all(id.slot());
-        self.kept.release(id.slot());
+        self.host_bytes.release(id.slot());
         self.departures.extend(snapshot);
         self.give_up_claim(id);
         if self.settings.routes[route].observes_ends {
@@ -145,13 +144,16 @@ impl Shard {
 
     pub(super) fn begin_draining(&mut self, id: ConnectionId) {
         let now = self.now;
-        let connection = self.connections.get_mut(id).expect("what drains is there");
+        let connection = self
+            .connections
+            .get_mut(id)
+            .expect("a draining connection exists");
         if connection.peer_ended {
             self.finish(id);
             return;
         }
-        if !connection.is_ending() {
-            connection.begin_to_end(now);
+        if !connection.is_closing() {
+            connection.begin_closing(now);
         }
         connection.phase = Phase::Draining;
         connection.since = now;
@@ -167,9 +169,9 @@ impl Shard {
         let connection = self
             .connections
             .get_mut(id)
-            .expect("what is finished is there");
+            .expect("a finished connection exists");
         connection.phase = Phase::Gone;
-        if !connection.outbox.is_lent() {
+        if !connection.outbox.is_sending() {
             self.outboxes.clear(&mut connection.outbox);
         }
         self.wheel.cancel(id.slot());
@@ -178,8 +180,7 @@ impl Shard {
     }
 
     /// Enforces `limits.publication_bytes_max` on the batches' memory. Called after a flush, when
-    /// only
-    /// slow readers are behind.
+    /// only slow readers are behind.
     ///
     /// First copies the pending bytes of those sessions out of the shared batches. If that is not
     /// enough, aborts the sessions with the largest share.
@@ -192,7 +193,8 @@ impl Shard {
         for (id, connection) in self.connections.iter() {
             if connection.phase == Phase::Gone {
                 leaving_bytes += self.outboxes.share_bytes(&connection.outbox);
-            } else if connection.outbox.is_lent() && self.outboxes.is_behind(&connection.outbox) {
+            } else if connection.outbox.is_sending() && self.outboxes.is_behind(&connection.outbox)
+            {
                 behind.push((self.outboxes.share_bytes(&connection.outbox), id));
             }
         }
@@ -201,7 +203,7 @@ impl Shard {
             if self.outboxes.batches.bytes_held() <= bytes_max {
                 return;
             }
-            let connection = self.connections.get_mut(id).expect("listed a moment ago");
+            let connection = self.connections.get_mut(id).expect("listed above");
             if self.outboxes.copy_out(&mut connection.outbox) > 0 {
                 self.counters.outboxes_copied += 1;
             }

@@ -10,7 +10,7 @@ use super::claims::{self, ClaimDecision};
 use super::connection::Phase;
 use super::core::Shard;
 use super::message::{ClaimMessage, ClaimStep, MailboxMessage};
-use super::room::text_bytes;
+use super::names_budget::text_bytes;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use std::collections::BTreeMap;
@@ -33,9 +33,9 @@ pub enum ClaimOutcome {
     /// Another session holds the user, and new ones yield on this route.
     Taken,
     /// Too many other sessions wait for the user.
-    Crowded,
+    TooManyWaiting,
     /// The user's name exceeds a memory limit, on the connection's shard or at the home.
-    NoRoom,
+    NamesLimit,
 }
 
 /// The connections of one shard that hold or claim an exclusive user.
@@ -115,10 +115,10 @@ impl Shard {
     pub fn claim(&mut self, id: ConnectionId, namespace: u16, user: &str, yields: bool) {
         let session = SessionId::new(self.id, id);
         let bytes = claimant_bytes(user.as_bytes());
-        if self.room_for(id).has(bytes, bytes).is_err() {
+        if self.names_budget_for(id).check(bytes, bytes).is_err() {
             self.claim_results.push_back(ClaimResult {
                 connection: id,
-                outcome: ClaimOutcome::NoRoom,
+                outcome: ClaimOutcome::NamesLimit,
             });
             return;
         }
@@ -157,19 +157,19 @@ impl Shard {
     /// Handles a claim message. Messages to this shard itself are queued, so that handling one
     /// never recurses.
     pub(super) fn handle_claim(&mut self, message: ClaimMessage) {
-        self.claim_work.push_back(message);
-        if self.claim_work.len() > 1 {
+        self.claim_messages.push_back(message);
+        if self.claim_messages.len() > 1 {
             return; // the loop below is running already and takes it
         }
-        while let Some(message) = self.claim_work.front().cloned() {
+        while let Some(message) = self.claim_messages.front().cloned() {
             match message.step {
                 ClaimStep::Claim { .. } | ClaimStep::Release => self.decide(&message),
-                ClaimStep::Granted | ClaimStep::Refused { .. } | ClaimStep::NoRoom => {
+                ClaimStep::Granted | ClaimStep::Denied { .. } | ClaimStep::NamesLimit => {
                     self.handle_decision(&message);
                 }
                 ClaimStep::Evict => self.evict(&message),
             }
-            self.claim_work.pop_front();
+            self.claim_messages.pop_front();
         }
     }
 
@@ -206,20 +206,20 @@ impl Shard {
             }
             ClaimStep::Release
             | ClaimStep::Granted
-            | ClaimStep::Refused { .. }
-            | ClaimStep::NoRoom
+            | ClaimStep::Denied { .. }
+            | ClaimStep::NamesLimit
             | ClaimStep::Evict => self.claims.release(namespace, user, session),
         };
         for decision in decisions {
             let (session, step) = match decision {
                 ClaimDecision::Granted(session) => (session, ClaimStep::Granted),
                 ClaimDecision::Evict(session) => (session, ClaimStep::Evict),
-                ClaimDecision::NoRoom(session) => (session, ClaimStep::NoRoom),
-                ClaimDecision::Refused(session) => {
+                ClaimDecision::NamesLimit(session) => (session, ClaimStep::NamesLimit),
+                ClaimDecision::Denied(session) => {
                     let ClaimStep::Claim { yields: is_held } = message.step else {
-                        unreachable!("only a claim is refused")
+                        unreachable!("only a claim is denied")
                     };
-                    (session, ClaimStep::Refused { is_held })
+                    (session, ClaimStep::Denied { is_held })
                 }
             };
             let message = ClaimMessage {
@@ -250,12 +250,12 @@ impl Shard {
                 claimant.state = ClaimState::Granted;
                 ClaimOutcome::Granted
             }
-            ClaimStep::Refused { is_held: true } => ClaimOutcome::Taken,
-            ClaimStep::NoRoom => ClaimOutcome::NoRoom,
-            ClaimStep::Refused { is_held: false }
+            ClaimStep::Denied { is_held: true } => ClaimOutcome::Taken,
+            ClaimStep::NamesLimit => ClaimOutcome::NamesLimit,
+            ClaimStep::Denied { is_held: false }
             | ClaimStep::Claim { .. }
             | ClaimStep::Release
-            | ClaimStep::Evict => ClaimOutcome::Crowded,
+            | ClaimStep::Evict => ClaimOutcome::TooManyWaiting,
         };
         if outcome != ClaimOutcome::Granted {
             self.claimants.remove(connection.slot());

@@ -8,12 +8,10 @@
 //! ```
 //!
 //! Each progress restarts the grace: bytes of the pending ones that the socket takes. Bytes that
-//! the
-//! socket took before may still be in transit to a slow peer, which only the kernel knows. At the
-//! end
-//! of a grace, and not earlier, the driver is asked for them ([`CloseStep::Measure`]). A connection
-//! whose socket still holds bytes has one more grace, in which some must be acknowledged. So a slow
-//! consumer, whose socket is full when it is closed, has at least two.
+//! the socket took before may still be in transit to a slow peer, which only the kernel knows. At
+//! the end of a grace, and not earlier, the driver is asked for them ([`CloseStep::Measure`]). A
+//! connection whose socket still holds bytes has one more grace, in which some must be
+//! acknowledged. So a slow consumer, whose socket is full when it is closed, has at least two.
 //!
 //! Input is no progress. A trickle in either direction cannot exceed the total limit.
 
@@ -25,13 +23,13 @@ use crate::vocabulary::time::{Tick, Ticks};
 
 impl Connection {
     /// Starts the first grace and the total time limit.
-    pub(super) fn begin_to_end(&mut self, now: Tick) {
+    pub(super) fn begin_closing(&mut self, now: Tick) {
         self.since = now;
         self.last_ping = now;
     }
 
     /// Returns whether the connection is closing, so that the grace applies.
-    pub(super) fn is_ending(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         matches!(
             self.phase,
             Phase::Closing | Phase::Draining | Phase::Http(HttpPhase::Last)
@@ -40,12 +38,12 @@ impl Connection {
 
     /// Returns when the present grace or the total time limit is over. Both restart at
     /// `resumed_at`.
-    pub(super) fn end_due(&self, settings: &ShardSettings, resumed_at: Tick) -> Tick {
+    pub(super) fn close_due(&self, settings: &ShardSettings, resumed_at: Tick) -> Tick {
         let grace_ends = self.since.max(resumed_at).after(settings.close_grace);
-        grace_ends.min(self.ends_at_last(settings, resumed_at))
+        grace_ends.min(self.closes_at_latest(settings, resumed_at))
     }
 
-    fn ends_at_last(&self, settings: &ShardSettings, resumed_at: Tick) -> Tick {
+    fn closes_at_latest(&self, settings: &ShardSettings, resumed_at: Tick) -> Tick {
         let graces = settings.close_grace.0.saturating_mul(GRACES_MAX);
         self.last_ping.max(resumed_at).after(Ticks(graces))
     }
@@ -66,31 +64,31 @@ impl Shard {
         let now = self.now;
         if let Some(connection) = self.connections.get_mut(id)
             && matches!(connection.phase, Phase::Http(_))
-            && !connection.is_ending()
+            && !connection.is_closing()
         {
             connection.phase = Phase::Http(HttpPhase::Last);
-            connection.begin_to_end(now);
+            connection.begin_closing(now);
             self.schedule(id);
         }
     }
 
     /// Records that the socket of an ending HTTP connection has taken bytes of its last responses.
     pub fn handle_http_progress(&mut self, id: ConnectionId) {
-        if self.connections.get(id).is_some_and(Connection::is_ending) {
+        if self.connections.get(id).is_some_and(Connection::is_closing) {
             self.note_progress(id);
         }
     }
 
     /// Checks the time limits of a closing connection at `until`. After a grace, asks for a
     /// measurement; after the total limit, closes the connection with a reset.
-    pub(super) fn look_at_end(&mut self, id: ConnectionId, until: Tick) {
+    pub(super) fn check_close_grace(&mut self, id: ConnectionId, until: Tick) {
         let (now, resumed_at) = (self.now, self.resumed_at);
         let connection = self.connections.get_mut(id).expect("it has a deadline");
-        if connection.ends_at_last(&self.settings, resumed_at) <= until {
+        if connection.closes_at_latest(&self.settings, resumed_at) <= until {
             self.finish_by(id, CloseStep::Reset);
             return;
         }
-        if connection.end_due(&self.settings, resumed_at) <= until {
+        if connection.close_due(&self.settings, resumed_at) <= until {
             connection.since = now;
             self.closes.push_back((id, CloseStep::Measure));
         }
@@ -98,14 +96,12 @@ impl Shard {
     }
 
     /// Handles the result of [`CloseStep::Measure`]: the bytes in the kernel's send buffer, sent or
-    /// not,
-    /// that the peer has not acknowledged.
+    /// not, that the peer has not acknowledged.
     ///
     /// Closes the connection if there are none, or, with a reset, if they are not fewer than one
-    /// grace
-    /// before.
+    /// grace before.
     pub fn handle_unacknowledged(&mut self, id: ConnectionId, bytes: u32) {
-        if !self.connections.get(id).is_some_and(Connection::is_ending) {
+        if !self.connections.get(id).is_some_and(Connection::is_closing) {
             return;
         }
         let before = self.unacknowledged.insert(id.slot(), bytes);
@@ -169,10 +165,14 @@ mod tests {
         let half = vec![b'x'; 30 << 10];
         assert_eq!(publish(shard, id, &half), 1);
         assert_eq!(publish(shard, id, &half), 1);
-        let lent = shard.poll_send().expect("it is owed two frames").1.to_vec();
-        assert!(lent.len() > 2 * half.len());
+        let sending = shard
+            .poll_send()
+            .expect("two frames are pending")
+            .1
+            .to_vec();
+        assert!(sending.len() > 2 * half.len());
         assert_eq!(publish(shard, id, &half), 0, "it has fallen behind");
-        (id, lent)
+        (id, sending)
     }
 
     fn tick(shard: &mut Shard, ticks: u32) {
@@ -190,16 +190,16 @@ mod tests {
     #[test]
     fn the_close_of_a_slow_consumer_follows_the_frame_that_is_partly_sent() {
         let mut shard = shard();
-        let (id, lent) = slow_consumer(&mut shard);
-        let taken = lent.len() / 2 - 7;
+        let (id, sending) = slow_consumer(&mut shard);
+        let taken = sending.len() / 2 - 7;
         shard.handle_sent(id, u32::try_from(taken).expect("below 4 GiB"));
         shard.invariants();
         let rest = shard.poll_send().expect("the frame goes on").1.to_vec();
-        let expected = [&lent[taken..lent.len() / 2], CLOSE].concat();
+        let expected = [&sending[taken..sending.len() / 2], CLOSE].concat();
         assert_eq!(rest, expected, "and only that frame");
         assert_eq!(
             shard.counters().bytes_dropped,
-            (lent.len() - lent.len() / 2) as u64
+            (sending.len() - sending.len() / 2) as u64
         );
         shard.handle_sent(id, u32::try_from(rest.len()).expect("below 4 GiB"));
         assert_eq!(next_step(&mut shard), Some(CloseStep::Shutdown));
@@ -209,8 +209,8 @@ mod tests {
     #[test]
     fn nothing_of_a_send_that_took_nothing_goes_before_the_close() {
         let mut shard = shard();
-        let (id, lent) = slow_consumer(&mut shard);
-        shard.handle_sent(id, u32::try_from(lent.len() / 2).expect("below 4 GiB"));
+        let (id, sending) = slow_consumer(&mut shard);
+        shard.handle_sent(id, u32::try_from(sending.len() / 2).expect("below 4 GiB"));
         assert_eq!(shard.poll_send(), Some((id, CLOSE)), "a frame has ended");
         shard.invariants();
     }

@@ -6,10 +6,8 @@
 //! ```
 //!
 //! Every phase except that of the server's own response has a time limit. Head and body are limited
-//! as
-//! a whole, so a peer that trickles gains nothing. Reading the responses is limited by the time
-//! since
-//! the last progress, as a large response may take long.
+//! as a whole, so a peer that trickles gains nothing. Reading the responses is limited by the time
+//! since the last progress, as a large response may take long.
 
 use super::connection::{HttpPhase, Phase};
 use super::core::{CloseStep, Shard};
@@ -19,8 +17,7 @@ use crate::vocabulary::id::ConnectionId;
 
 impl Shard {
     /// Sets the phase of an HTTP connection. With `anew`, the time limit restarts even if the phase
-    /// is the
-    /// same: a request was served, or part of the responses was taken.
+    /// is the same: a request was served, or part of the responses was taken.
     ///
     /// An earlier deadline stays in the wheel; the timers are checked again when it fires.
     pub fn handle_http_phase(&mut self, id: ConnectionId, phase: HttpPhase, anew: bool) {
@@ -86,7 +83,7 @@ impl Shard {
             // (`grace.rs`).
             HttpPhase::Response | HttpPhase::Idle | HttpPhase::Last => None,
             HttpPhase::Unread => {
-                self.counters.answers_unread += 1;
+                self.counters.responses_unread += 1;
                 None
             }
         };

@@ -2,10 +2,10 @@
 
 use super::connection::Phase;
 use super::core::Shard;
+use super::host_request::{HostRequest, HostRequestKind, OwnedCall};
 use super::outbox::HEADROOM_BYTES;
-use super::question::{HostRequest, HostRequestKind, OwnedCall};
-use super::settings::{MayJoin, Named};
-use super::users::NotBound;
+use super::settings::{JoinDecision, TokenLookup};
+use super::users::BindError;
 use crate::dialect::{Call, Intent, Intents, OnInvalid, ReplyAction};
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content, Correlation, Data, Denial, Outcome};
@@ -20,9 +20,8 @@ impl Shard {
     /// Decodes and applies input of a session. Returns how many bytes were read.
     ///
     /// Fewer bytes are read if the session's input is paused, for instance by a host request. Pass
-    /// the
-    /// rest again once [`Shard::is_read_paused`] is false. The bytes are unmasked in place and not
-    /// kept.
+    /// the rest again once [`Shard::is_read_paused`] is false. The bytes are unmasked in place and
+    /// not kept.
     pub fn handle_received(&mut self, id: ConnectionId, input: &mut [u8]) -> usize {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else {
@@ -105,7 +104,7 @@ impl Shard {
             Ok(()) => intents
                 .iter()
                 .try_for_each(|intent| self.execute(id, intent)),
-            Err(refusal) => match dialect.on_invalid(refusal) {
+            Err(error) => match dialect.on_invalid(error) {
                 OnInvalid::Close(end) => Err(end),
                 OnInvalid::Ignore => Ok(()),
             },
@@ -144,9 +143,9 @@ impl Shard {
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
         let outcome = match self.settings.may_join(route, channel) {
-            MayJoin::Yes => self.join(id, channel).into(),
-            MayJoin::No(denial) => Outcome::Denied(denial),
-            MayJoin::AskHost => {
+            JoinDecision::Allowed => self.join(id, channel).into(),
+            JoinDecision::Denied(denial) => Outcome::Denied(denial),
+            JoinDecision::AskHost => {
                 connection.waiting = true;
                 self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
@@ -219,7 +218,7 @@ impl Shard {
         self.publish_to_taps(namespace, &content);
     }
 
-    /// Encodes an outcome in the session's dialect and enqueues it. Does nothing if the session is
+    /// Enqueues an outcome, encoded in the session's dialect. Has no effect on a session that is
     /// not open.
     pub fn enqueue_outcome(
         &mut self,
@@ -233,11 +232,11 @@ impl Shard {
         let connection = self.connections.get(id).expect("it is open");
         let route = &self.settings.routes[usize::from(connection.route)];
         let mut message = std::mem::take(&mut self.encode_buffer);
-        let answered =
+        let action =
             route
                 .dialect
                 .encode_outcome(correlation, outcome, &route.options, &mut message);
-        let result = match (answered, outcome) {
+        let result = match (action, outcome) {
             // Without a response the client would take itself for a member, so close the session.
             (ReplyAction::Skip, Outcome::Denied(Denial::TooManyNames)) => {
                 Err(CloseCause::TooManyNames)
@@ -291,10 +290,12 @@ impl Shard {
         let connection = self.connections.get_mut(id).expect("just seen");
         let settings = Arc::clone(&self.settings);
         let tokens = &settings.routes[usize::from(connection.route)].tokens;
-        match tokens.user_of(token) {
-            Named::Itself(user) | Named::User(user) => self.bind(id, user, event.as_bytes()),
-            Named::Nobody => self.reject(id, Rejected::Token, "unknown"),
-            Named::AskHost => {
+        match tokens.look_up(token) {
+            TokenLookup::Unverified(user) | TokenLookup::User(user) => {
+                self.bind(id, user, event.as_bytes())
+            }
+            TokenLookup::Invalid => self.reject(id, Rejected::Token, "unknown"),
+            TokenLookup::AskHost => {
                 connection.waiting = true;
                 self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
@@ -311,30 +312,29 @@ impl Shard {
     /// Binds a session to a user for an event.
     ///
     /// Does nothing if the session is not open (as one evicted before its upgrade), is bound to the
-    /// user
-    /// already, or has the maximum of users. Closes the session if the names exceed a limit.
+    /// user already, or has the maximum of users. Closes the session if the names exceed a limit.
     pub fn bind(&mut self, id: ConnectionId, user: &str, event: &[u8]) {
         if user.is_empty() || !self.is_open(id) {
             return;
         }
         let namespace = self.namespace_of(id);
         let users_max = self.settings.users_per_session_max;
-        let (slot, user, room) = (id.slot(), user.as_bytes(), self.room_for(id));
+        let (slot, user, budget) = (id.slot(), user.as_bytes(), self.names_budget_for(id));
         match self
             .users
-            .bind(slot, namespace, user, event, (users_max, room))
+            .bind(slot, namespace, user, event, (users_max, budget))
         {
             Ok(()) => {
                 let connection = self.connections.get_mut(id).expect("it is open");
                 connection.registered = true;
             }
-            Err(NotBound::Already) => {}
-            Err(NotBound::TooManyUsers) => {
+            Err(BindError::AlreadyBound) => {}
+            Err(BindError::TooManyUsers) => {
                 self.reject(id, Rejected::Token, "too_many_users");
             }
             // No dialect has a message for this.
-            Err(NotBound::NoRoom(no_room)) => {
-                self.end(id, no_room.end());
+            Err(BindError::NamesLimit(limit)) => {
+                self.end(id, limit.close_cause());
             }
         }
     }
@@ -364,8 +364,7 @@ impl Shard {
     }
 
     /// Enqueues one frame, within a limit of the caller's. Outcomes may exceed the route's limit:
-    /// they
-    /// are at most as many as calls in flight, and input is paused while more is pending.
+    /// they are at most as many as calls in flight, and input is paused while more is pending.
     ///
     /// # Errors
     ///
@@ -379,8 +378,8 @@ impl Shard {
     ) -> Result<(), CloseCause> {
         let len = encoder::head_len(payload.len()) + payload.len();
         let connection = self.connections.get_mut(id).expect("just seen");
-        let owed = connection.outbox.bytes() as usize;
-        if owed > HEADROOM_BYTES as usize && owed + len > bytes_max as usize {
+        let pending = connection.outbox.bytes() as usize;
+        if pending > HEADROOM_BYTES as usize && pending + len > bytes_max as usize {
             return Err(CloseCause::SlowConsumer);
         }
         let frame = self
@@ -388,8 +387,9 @@ impl Shard {
             .batches
             .put(len, |out| encoder::put_frame(out, opcode, payload));
         let pushed = self.outboxes.push(&mut connection.outbox, frame, bytes_max);
-        pushed.expect("looked at a moment ago");
-        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
+        pushed.expect("the limit was checked above");
+        self.send_queues
+            .queue_urgent(&mut connection.outbox, id.slot());
         Ok(())
     }
 }

@@ -23,8 +23,8 @@ impl Shard {
     pub fn find(&self, public_id: PublicId) -> Option<ConnectionId> {
         let (session, tag) = self.settings.ids.open(public_id)?;
         let id = session.connection();
-        let is_it = session.shard() == self.id && self.is_open(id);
-        (is_it && self.profiles[id.index()].tag == tag).then_some(id)
+        let is_found = session.shard() == self.id && self.is_open(id);
+        (is_found && self.profiles[id.index()].tag == tag).then_some(id)
     }
 
     /// Returns the open sessions in `slot` and later slots, in slot order.

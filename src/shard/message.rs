@@ -85,12 +85,12 @@ pub enum ClaimStep {
     /// To the session's shard: the session holds the user.
     Granted,
     /// To the session's shard: another session holds the user, or too many wait.
-    Refused {
+    Denied {
         /// Whether the claim yielded to a holder; otherwise too many sessions wait.
         is_held: bool,
     },
     /// To the session's shard: the home has no memory budget for the user's name.
-    NoRoom,
+    NamesLimit,
     /// To the session's shard: another session gets the user; close this one and release it.
     Evict,
 }
@@ -110,7 +110,7 @@ pub struct DropTarget {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CountRequestId {
     /// The requesting shard.
-    pub asker: ShardId,
+    pub requester: ShardId,
     /// Index among that shard's open requests.
     pub index: u32,
 }

@@ -1,12 +1,9 @@
 //! The shard: a deterministic state machine for one thread's share of the connections.
 //!
 //! Files in this folder do not read a clock, use a socket, start a thread or await. Time and
-//! received
-//! bytes are arguments; bytes to send and mailbox messages leave through `poll_*` methods, which
-//! the
-//! host empties. The same code runs under `io_uring` in production and in the simulator of
-//! `tests/`,
-//! which runs several shards on one thread and reproduces any failure from its seed.
+//! received bytes are arguments; bytes to send and mailbox messages leave through `poll_*` methods,
+//! which the host empties. The same code runs under `io_uring` in production and in the simulator
+//! of `tests/`, which runs several shards on one thread and reproduces any failure from its seed.
 
 pub mod batches;
 pub mod channels;
@@ -15,33 +12,33 @@ mod connection;
 pub mod connection_table;
 mod core;
 mod deadlines;
-mod dirty;
 mod drain;
 mod ends;
 mod exclusive;
 mod grace;
 pub mod hash;
+mod host_request;
 mod http_phases;
 mod input;
 mod listing;
 pub mod message;
 pub mod names;
+mod names_budget;
 pub mod outbox;
 mod output;
 mod own_channels;
+mod partial_messages;
 mod presence;
-mod question;
 mod reports;
-mod room;
+mod send_queues;
 pub mod settings;
-mod unfinished;
 pub mod users;
 pub mod wheel;
 
 pub use self::connection::HttpPhase;
 pub use self::core::{CloseStep, SessionStatistics, Shard};
 pub use self::exclusive::{ClaimOutcome, ClaimResult};
-pub use self::presence::{Joined, SessionSnapshot};
-pub use self::question::{HostRequest, HostRequestKind, HostResponse, OwnedCall};
+pub use self::host_request::{HostRequest, HostRequestKind, HostResponse, OwnedCall};
+pub use self::names_budget::{NamesBudget, NamesLimit};
+pub use self::presence::{JoinResult, SessionSnapshot};
 pub use self::reports::{Report, ReportedEvent};
-pub use self::room::{NoRoom, Room};

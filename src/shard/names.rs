@@ -1,7 +1,7 @@
 //! An interner of names that many sessions share.
 
 use super::hash::HashSeed;
-use super::room::{slab_bytes, table_bytes, text_bytes};
+use super::names_budget::{slab_bytes, table_bytes, text_bytes};
 use hashbrown::HashTable;
 use slab::Slab;
 

@@ -1,14 +1,10 @@
 //! Outboxes: the bytes pending for each session, enqueued and not yet taken by the socket.
 //!
 //! An outbox is a list of spans of shared batches. The first span lies in the outbox itself, so
-//! that
-//! enqueueing to a session that keeps up takes a few stores: no node, no allocation, no access to
-//! the
-//! batch. Further spans have nodes in one pool per shard. A frame that directly follows the last
-//! span
-//! extends it. At most one span per outbox is in flight to the kernel. No operation waits, and no
-//! frame
-//! is split or left half sent, except when a connection is aborted.
+//! that enqueueing to a session that keeps up takes a few stores: no node, no allocation, no access
+//! to the batch. Further spans have nodes in one pool per shard. A frame that directly follows the
+//! last span extends it. At most one span per outbox is in flight to the kernel. No operation
+//! waits, and no frame is split or left half sent, except when a connection is aborted.
 
 use super::batches::{Batches, Span};
 
@@ -28,12 +24,12 @@ pub struct Outbox {
     /// The last of the spans after the first, or [`NONE`].
     tail: u32,
     bytes: u32,
-    pub(super) marks: Marks,
+    pub(super) flags: OutboxFlags,
 }
 
 /// State bits of an outbox, in one byte, so that a fan-out tests several at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Marks(u8);
+pub(super) struct OutboxFlags(u8);
 
 /// The storage that the outboxes of a shard share: batches and list nodes.
 ///
@@ -65,7 +61,7 @@ impl Outbox {
         first: Span::EMPTY,
         tail: NONE,
         bytes: 0,
-        marks: Marks::NONE,
+        flags: OutboxFlags::NONE,
     };
 
     /// Returns the pending bytes, those in flight included.
@@ -81,44 +77,41 @@ impl Outbox {
     }
 
     /// Makes [`Outboxes::drop_unsent`] keep the first frame: the greeting, without which no later
-    /// byte
-    /// has a meaning.
+    /// byte has a meaning.
     ///
     /// # Panics
     ///
     /// If the outbox is empty.
     pub fn keep_first(&mut self) {
         assert!(!self.is_empty());
-        self.marks.set(Marks::KEPT);
+        self.flags.set(OutboxFlags::KEEP_FIRST);
     }
 
     /// Returns whether a send is in flight.
     #[must_use]
-    pub fn is_lent(&self) -> bool {
-        self.marks.have(Marks::LENT)
+    pub fn is_sending(&self) -> bool {
+        self.flags.contains_any(OutboxFlags::SENDING)
     }
 
     /// Returns whether no bytes are pending and the session is in no send queue.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.is_empty() && self.marks == Marks::NONE
+        self.is_empty() && self.flags == OutboxFlags::NONE
     }
 
     /// Enqueues a frame to an [idle](Outbox::is_idle) outbox, which has room for any size. A fast
     /// path of [`Outboxes::push_unretained`].
     #[inline]
-    pub(super) fn begin(&mut self, frame: Span) {
+    pub(super) fn set_first(&mut self, frame: Span) {
         self.first = frame;
         self.bytes = frame.len;
     }
 
     /// Enqueues a frame that directly follows the only span, if there is room. Returns whether it
-    /// did. A
-    /// fast path of [`Outboxes::push_unretained`] for a session that was enqueued to in this turn.
-    /// Its
-    /// session is queued already, since no byte of an open batch is in flight.
+    /// did. A fast path of [`Outboxes::push_unretained`] for a session that was enqueued to in this
+    /// turn. Its session is queued already, since no byte of an open batch is in flight.
     #[inline]
-    pub(super) fn extend(&mut self, frame: Span, bytes_max: u32) -> bool {
+    pub(super) fn try_extend(&mut self, frame: Span, bytes_max: u32) -> bool {
         let bytes = self.bytes.saturating_add(frame.len);
         let is_next = self.first.batch == frame.batch && self.first.end() == frame.start;
         let extends = self.tail == NONE && !self.is_empty() && is_next && bytes <= bytes_max;
@@ -131,44 +124,44 @@ impl Outbox {
 
     /// Returns whether bytes are pending and no send is in flight.
     #[must_use]
-    pub fn is_dirty(&self) -> bool {
-        !self.is_empty() && !self.is_lent()
+    pub fn can_send(&self) -> bool {
+        !self.is_empty() && !self.is_sending()
     }
 }
 
-impl Marks {
+impl OutboxFlags {
     pub(super) const NONE: Self = Self(0);
     /// A send is in flight.
-    const LENT: Self = Self(1);
+    const SENDING: Self = Self(1);
     /// The first frame must not be dropped, even if no byte of it was sent.
-    const KEPT: Self = Self(2);
+    const KEEP_FIRST: Self = Self(2);
     /// The session is in the normal send queue.
     pub(super) const QUEUED: Self = Self(4);
     /// The session is in the urgent send queue.
     pub(super) const QUEUED_URGENT: Self = Self(8);
     /// Frames of the span in flight that the send does not start are dropped at its completion.
-    const CURTAILED: Self = Self(16);
+    const TRUNCATED: Self = Self(16);
     /// The flags that end when a send has taken the whole span.
-    const LENT_AND_MORE: Self = Self(1 | 2 | 16);
+    const SEND_STATE: Self = Self(1 | 2 | 16);
     /// With any of these, the session need not be queued.
-    pub(super) const LENT_OR_QUEUED: Self = Self(1 | 4 | 8);
+    pub(super) const SENDING_OR_QUEUED: Self = Self(1 | 4 | 8);
     /// With any of these, the session need not be queued as urgent.
-    pub(super) const LENT_OR_URGENT: Self = Self(1 | 8);
+    pub(super) const SENDING_OR_URGENT: Self = Self(1 | 8);
 
     /// Returns whether any flag of `any` is set.
     #[inline]
-    pub(super) fn have(self, any: Self) -> bool {
+    pub(super) fn contains_any(self, any: Self) -> bool {
         self.0 & any.0 != 0
     }
 
     #[inline]
-    pub(super) fn set(&mut self, marks: Self) {
-        self.0 |= marks.0;
+    pub(super) fn set(&mut self, flags: Self) {
+        self.0 |= flags.0;
     }
 
     #[inline]
-    pub(super) fn clear(&mut self, marks: Self) {
-        self.0 &= !marks.0;
+    pub(super) fn clear(&mut self, flags: Self) {
+        self.0 &= !flags.0;
     }
 }
 
@@ -200,8 +193,8 @@ impl Outboxes {
         outbox: &mut Outbox,
         frame: Span,
         bytes_max: u32,
-    ) -> Result<(), Overflow> {
-        if self.push_unheld(outbox, frame, bytes_max)? == Pushed::Holds {
+    ) -> Result<(), OutboxFullError> {
+        if self.push_unretained(outbox, frame, bytes_max)? == Pushed::NeedsReference {
             self.batches.retain(frame.batch);
         }
         Ok(())
@@ -209,27 +202,26 @@ impl Outboxes {
 
     /// Enqueues a frame without retaining its batch, for a caller that enqueues one frame to many
     /// outboxes. That caller calls [`Batches::retain_many`] for all [`Pushed::NeedsReference`]
-    /// before the
-    /// batch is sealed.
+    /// before the batch is sealed.
     ///
     /// # Errors
     ///
     /// Returns [`OutboxFullError`] above the limit of [`Outboxes::push`].
     #[inline]
-    pub fn push_unheld(
+    pub fn push_unretained(
         &mut self,
         outbox: &mut Outbox,
         frame: Span,
         bytes_max: u32,
-    ) -> Result<Pushed, Overflow> {
+    ) -> Result<Pushed, OutboxFullError> {
         let before = outbox.bytes;
-        let bytes = before.checked_add(frame.len).ok_or(Overflow)?;
+        let bytes = before.checked_add(frame.len).ok_or(OutboxFullError)?;
         if bytes > bytes_max && before > HEADROOM_BYTES {
-            return Err(Overflow);
+            return Err(OutboxFullError);
         }
         if before == 0 {
-            outbox.begin(frame);
-            return Ok(Pushed::Holds);
+            outbox.set_first(frame);
+            return Ok(Pushed::NeedsReference);
         }
         outbox.bytes = bytes;
         let last = match outbox.tail {
@@ -239,10 +231,10 @@ impl Outboxes {
         // Frames are only added to an open batch, and no byte of an open batch is in flight.
         if last.batch == frame.batch && last.end() == frame.start {
             last.len += frame.len;
-            return Ok(Pushed::HeldBefore);
+            return Ok(Pushed::Merged);
         }
         self.append(outbox, frame);
-        Ok(Pushed::Holds)
+        Ok(Pushed::NeedsReference)
     }
 
     /// Begins a send and returns its bytes. They keep their address until
@@ -253,11 +245,14 @@ impl Outboxes {
     /// If no bytes are pending, a send is in flight, or the frames' batch is not sealed.
     #[inline]
     pub fn begin_send(&mut self, outbox: &mut Outbox) -> &[u8] {
-        assert!(outbox.is_dirty(), "one send at a time, of something");
+        assert!(
+            outbox.can_send(),
+            "no pending bytes, or a send is in flight"
+        );
         if outbox.tail != NONE {
-            self.gather_few(outbox);
+            self.gather_small(outbox);
         }
-        outbox.marks.set(Marks::LENT);
+        outbox.flags.set(OutboxFlags::SENDING);
         self.batches.sealed_bytes(outbox.first)
     }
 
@@ -268,17 +263,17 @@ impl Outboxes {
     /// If no send is in flight, or `taken` exceeds its length.
     #[inline]
     pub fn complete_send(&mut self, outbox: &mut Outbox, taken: u32) {
-        assert!(outbox.is_lent(), "no send to settle");
-        let lent = outbox.first.len;
+        assert!(outbox.is_sending(), "no send is in flight");
+        let sending = outbox.first.len;
         outbox.bytes -= taken;
-        if taken != lent {
+        if taken != sending {
             self.complete_part_of_send(outbox, taken);
             return;
         }
-        outbox.marks.clear(Marks::LENT_AND_MORE);
+        outbox.flags.clear(OutboxFlags::SEND_STATE);
         self.batches.release(outbox.first.batch);
         if outbox.tail != NONE {
-            outbox.first = self.take_behind(outbox);
+            outbox.first = self.pop_second(outbox);
         }
     }
 
@@ -286,12 +281,12 @@ impl Outboxes {
     #[cold]
     fn complete_part_of_send(&self, outbox: &mut Outbox, taken: u32) {
         assert!(taken < outbox.first.len);
-        outbox.marks.clear(Marks::LENT);
+        outbox.flags.clear(OutboxFlags::SENDING);
         let frame_end = self.batches.first_frame_end(outbox.first);
         outbox.first.start += taken;
         outbox.first.len -= taken;
         if outbox.first.start >= frame_end {
-            outbox.marks.clear(Marks::KEPT);
+            outbox.flags.clear(OutboxFlags::KEEP_FIRST);
         }
     }
 
@@ -299,36 +294,35 @@ impl Outboxes {
     /// dropped.
     ///
     /// A partly sent frame stays: without its rest the client could not decode what follows. After
-    /// a
-    /// send in flight, [`Outboxes::drop_deferred`] drops the frames that it did not start.
+    /// a send in flight, [`Outboxes::drop_deferred`] drops the frames that it did not start.
     pub fn drop_unsent(&mut self, outbox: &mut Outbox) -> u32 {
         if outbox.is_empty() {
             return 0;
         }
-        let len = if outbox.is_lent() {
-            outbox.marks.set(Marks::CURTAILED);
+        let len = if outbox.is_sending() {
+            outbox.flags.set(OutboxFlags::TRUNCATED);
             outbox.first.len
         } else {
-            self.begun_len(outbox)
+            self.kept_frame_len(outbox)
         };
         self.truncate(outbox, len)
     }
 
     /// Drops the frames that [`Outboxes::drop_unsent`] left because they were in flight, except one
     /// that the send has started. Returns the number of bytes dropped. Frames enqueued since stay.
-    pub fn drop_left(&mut self, outbox: &mut Outbox) -> u32 {
-        if outbox.is_lent() || !outbox.marks.have(Marks::CURTAILED) {
+    pub fn drop_deferred(&mut self, outbox: &mut Outbox) -> u32 {
+        if outbox.is_sending() || !outbox.flags.contains_any(OutboxFlags::TRUNCATED) {
             return 0;
         }
-        outbox.marks.clear(Marks::CURTAILED);
-        let len = self.begun_len(outbox);
+        outbox.flags.clear(OutboxFlags::TRUNCATED);
+        let len = self.kept_frame_len(outbox);
         let dropped = outbox.first.len - len;
         outbox.bytes -= dropped;
         outbox.first.len = len;
         if len == 0 {
             self.batches.release(outbox.first.batch);
             if outbox.tail != NONE {
-                outbox.first = self.take_behind(outbox);
+                outbox.first = self.pop_second(outbox);
             }
         }
         dropped
@@ -336,9 +330,11 @@ impl Outboxes {
 
     /// Returns the length of the frame at the start of the first span that must be sent; 0 if none
     /// must.
-    fn begun_len(&self, outbox: &Outbox) -> u32 {
+    fn kept_frame_len(&self, outbox: &Outbox) -> u32 {
         let first = outbox.first;
-        if outbox.marks.have(Marks::KEPT) || !self.batches.begins_with_frame(first) {
+        if outbox.flags.contains_any(OutboxFlags::KEEP_FIRST)
+            || !self.batches.begins_with_frame(first)
+        {
             self.batches.first_frame_end(first) - first.start
         } else {
             0
@@ -351,8 +347,8 @@ impl Outboxes {
     ///
     /// If a send is in flight: the kernel still reads those bytes.
     pub fn clear(&mut self, outbox: &mut Outbox) {
-        assert!(!outbox.is_lent(), "what the kernel holds is not freed");
-        outbox.marks.clear(Marks::LENT_AND_MORE);
+        assert!(!outbox.is_sending(), "a send is in flight");
+        outbox.flags.clear(OutboxFlags::SEND_STATE);
         if !outbox.is_empty() {
             self.truncate(outbox, 0);
         }
@@ -362,7 +358,7 @@ impl Outboxes {
     /// dropped.
     fn truncate(&mut self, outbox: &mut Outbox, len: u32) -> u32 {
         let before = outbox.bytes;
-        self.forget_behind(outbox);
+        self.clear_tail(outbox);
         (outbox.first.len, outbox.bytes) = (len, len);
         if outbox.is_empty() {
             self.batches.release(outbox.first.batch);
@@ -388,15 +384,15 @@ impl Outboxes {
     /// can be freed. Returns the number of bytes copied; 0 if no send is in flight or nothing
     /// follows it.
     pub fn copy_out(&mut self, outbox: &mut Outbox) -> u32 {
-        if !outbox.is_lent() || outbox.tail == NONE {
+        if !outbox.is_sending() || outbox.tail == NONE {
             return 0;
         }
         let mut spans = std::mem::take(&mut self.scratch);
-        spans.extend(self.spans_behind(outbox.tail));
+        spans.extend(self.tail_spans(outbox.tail));
         let copy = self.batches.gather(&spans);
         // Retain first: the old spans may hold the last references to the same batch.
         self.batches.retain(copy.batch);
-        self.forget_behind(outbox);
+        self.clear_tail(outbox);
         self.append(outbox, copy);
         spans.clear();
         self.scratch = spans;
@@ -414,7 +410,7 @@ impl Outboxes {
 
     /// Asserts the invariants for one outbox. Linear in its spans: for tests.
     pub fn invariants(&self, outbox: &Outbox) {
-        let is_clean = outbox.tail == NONE && !outbox.marks.have(Marks::LENT_AND_MORE);
+        let is_clean = outbox.tail == NONE && !outbox.flags.contains_any(OutboxFlags::SEND_STATE);
         assert!(!outbox.is_empty() || is_clean);
         for (index, span) in self.spans(outbox).enumerate() {
             assert!(span.len > 0);
@@ -428,10 +424,10 @@ impl Outboxes {
     /// Returns the pending spans in order.
     fn spans(&self, outbox: &Outbox) -> impl Iterator<Item = Span> {
         let first = (!outbox.is_empty()).then_some(outbox.first);
-        first.into_iter().chain(self.spans_behind(outbox.tail))
+        first.into_iter().chain(self.tail_spans(outbox.tail))
     }
 
-    fn spans_behind(&self, tail: u32) -> impl Iterator<Item = Span> {
+    fn tail_spans(&self, tail: u32) -> impl Iterator<Item = Span> {
         let (mut at, mut is_over) = (tail, tail == NONE);
         std::iter::from_fn(move || {
             if is_over {
@@ -448,8 +444,8 @@ impl Outboxes {
         let index = self.insert_node(span);
         if outbox.tail != NONE {
             let tail = &mut self.nodes[outbox.tail as usize];
-            let first_behind = std::mem::replace(&mut tail.next, index);
-            self.nodes[index as usize].next = first_behind;
+            let second = std::mem::replace(&mut tail.next, index);
+            self.nodes[index as usize].next = second;
         }
         outbox.tail = index;
     }
@@ -459,7 +455,7 @@ impl Outboxes {
     /// # Panics
     ///
     /// If there is none.
-    fn take_behind(&mut self, outbox: &mut Outbox) -> Span {
+    fn pop_second(&mut self, outbox: &mut Outbox) -> Span {
         let index = self.nodes[outbox.tail as usize].next;
         let Node { span, next } = self.nodes[index as usize];
         if index == outbox.tail {
@@ -472,9 +468,9 @@ impl Outboxes {
         span
     }
 
-    fn forget_behind(&mut self, outbox: &mut Outbox) {
+    fn clear_tail(&mut self, outbox: &mut Outbox) {
         while outbox.tail != NONE {
-            let span = self.take_behind(outbox);
+            let span = self.pop_second(outbox);
             self.batches.release(span.batch);
         }
     }
@@ -482,7 +478,7 @@ impl Outboxes {
     /// Replaces all spans by one copy, if at most `gather_bytes_max` bytes are pending. Of a partly
     /// sent frame, the rest is copied and marked as to be kept.
     #[cold]
-    fn gather_few(&mut self, outbox: &mut Outbox) {
+    fn gather_small(&mut self, outbox: &mut Outbox) {
         if outbox.bytes > self.gather_bytes_max {
             return;
         }
@@ -492,9 +488,9 @@ impl Outboxes {
         // Retain first: the old spans may hold the last references to the same batch.
         self.batches.retain(copy.batch);
         if !self.batches.begins_with_frame(outbox.first) {
-            outbox.marks.set(Marks::KEPT);
+            outbox.flags.set(OutboxFlags::KEEP_FIRST);
         }
-        self.forget_behind(outbox);
+        self.clear_tail(outbox);
         self.batches.release(outbox.first.batch);
         outbox.first = copy;
         spans.clear();
@@ -510,7 +506,7 @@ impl Outboxes {
             *unused = Node { span, next: index };
             return index;
         }
-        let index = u32::try_from(self.nodes.len()).expect("bounded by the bytes owed");
+        let index = u32::try_from(self.nodes.len()).expect("limited by the pending bytes");
         self.nodes.push(Node { span, next: index });
         index
     }
@@ -520,14 +516,14 @@ impl Outboxes {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pushed {
     /// As a new span: the batch needs one more reference.
-    Holds,
+    NeedsReference,
     /// As an extension of the last span, which holds a reference already.
-    HeldBefore,
+    Merged,
 }
 
 /// The outbox is full: the client reads more slowly than messages are enqueued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Overflow;
+pub struct OutboxFullError;
 
 /// Pending bytes up to which an outbox accepts a frame of any size.
 pub const HEADROOM_BYTES: u32 = 1024;
@@ -610,9 +606,9 @@ mod tests {
         }
 
         fn push(&mut self, store: &mut Outboxes, at: Span, frame: &[u8], bytes_max: u32) {
-            let owed = self.accepted.len() - self.delivered.len();
-            let fits = owed + frame.len() <= bytes_max as usize;
-            let expected = fits || owed <= HEADROOM_BYTES as usize;
+            let pending = self.accepted.len() - self.delivered.len();
+            let fits = pending + frame.len() <= bytes_max as usize;
+            let expected = fits || pending <= HEADROOM_BYTES as usize;
             let pushed = store.push(&mut self.outbox, at, bytes_max);
             assert_eq!(pushed.is_ok(), expected);
             if expected {
@@ -634,30 +630,30 @@ mod tests {
                 self.truncate(whole.expect("what is delivered was accepted"));
                 return;
             }
-            let lent = store.begin_send(&mut self.outbox).to_vec();
-            let taken = prng.range(0, u32::try_from(lent.len()).expect("small"));
+            let sending = store.begin_send(&mut self.outbox).to_vec();
+            let taken = prng.range(0, u32::try_from(sending.len()).expect("small"));
             if prng.chance(1, 4) {
-                let behind = self.outbox.bytes - u32::try_from(lent.len()).expect("small");
+                let behind = self.outbox.bytes - u32::try_from(sending.len()).expect("small");
                 assert!([0, behind].contains(&store.copy_out(&mut self.outbox)));
                 store.invariants(&self.outbox);
             }
-            let is_curtailed = prng.chance(1, 10);
-            if is_curtailed {
+            let is_truncated = prng.chance(1, 10);
+            if is_truncated {
                 // All but the send in flight is dropped, and after it the frames it did not start.
                 store.drop_unsent(&mut self.outbox);
-                self.truncate(self.delivered.len() + lent.len());
+                self.truncate(self.delivered.len() + sending.len());
             }
-            let behind = is_curtailed && prng.chance(1, 2);
+            let behind = is_truncated && prng.chance(1, 2);
             if behind {
                 let last = store.batches.put(4, |out| out.extend_from_slice(b"last"));
                 self.push(store, last, b"last", u32::MAX);
                 store.batches.seal();
             }
-            self.delivered.extend_from_slice(&lent[..taken as usize]);
+            self.delivered.extend_from_slice(&sending[..taken as usize]);
             store.complete_send(&mut self.outbox, taken);
             let before = self.accepted.len();
-            let dropped = store.drop_left(&mut self.outbox) as usize;
-            if is_curtailed && taken < u32::try_from(lent.len()).expect("small") {
+            let dropped = store.drop_deferred(&mut self.outbox) as usize;
+            if is_truncated && taken < u32::try_from(sending.len()).expect("small") {
                 let last = if behind { &b"last"[..] } else { b"" };
                 let bounds = [&[0], &self.ends[..]].concat();
                 let out = self.delivered.len();
@@ -676,15 +672,18 @@ mod tests {
 
         fn finish(&mut self, store: &mut Outboxes) {
             while !self.outbox.is_empty() {
-                let lent = store.begin_send(&mut self.outbox).to_vec();
-                self.delivered.extend_from_slice(&lent);
-                store.complete_send(&mut self.outbox, u32::try_from(lent.len()).expect("small"));
+                let sending = store.begin_send(&mut self.outbox).to_vec();
+                self.delivered.extend_from_slice(&sending);
+                store.complete_send(
+                    &mut self.outbox,
+                    u32::try_from(sending.len()).expect("small"),
+                );
             }
         }
     }
 
     #[test]
-    fn a_partly_sent_frame_survives_when_the_rest_is_forgotten() {
+    fn a_partly_sent_frame_survives_when_the_rest_is_dropped() {
         let mut store = Outboxes::new(64, 0);
         let mut outbox = Outbox::EMPTY;
         for _ in 0..3 {
@@ -702,7 +701,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_frame_leaves_no_trace() {
+    fn a_frame_above_the_limit_changes_nothing() {
         let mut store = Outboxes::new(64, 0);
         let mut outbox = Outbox::EMPTY;
         let frame = store.batches.put(4, |out| out.extend_from_slice(b"four"));
@@ -712,7 +711,7 @@ mod tests {
             .put(2000, |out| out.resize(out.len() + 2000, 0));
         assert_eq!(store.push(&mut outbox, large, 4), Ok(()), "it keeps up");
         let more = store.batches.put(1, |out| out.push(b'!'));
-        assert_eq!(store.push(&mut outbox, more, 2004), Err(Overflow));
+        assert_eq!(store.push(&mut outbox, more, 2004), Err(OutboxFullError));
         store.invariants(&outbox);
         assert_eq!(outbox.bytes(), 2004);
     }

@@ -1,7 +1,8 @@
-//! Fan-out: gives a publication its id, routes it, and enqueues its frame to each session.
+//! Fan-out of publications: from `publish`, which draws an id, to the outboxes of the sessions.
 //!
-//! Almost all of a gateway's work is done once per delivery, so this path is short. It touches one
-//! cache line per session, the table entry, three times: at enqueue, send and completion.
+//! Deliveries dominate a gateway's work, so the code per session is minimal. It touches only the
+//! session's table entry, one cache line, and does so three times: to enqueue, to send and to
+//! complete the send.
 //!
 //! ```text
 //!   publish              members [4][9][17]..    one list, found once
@@ -16,19 +17,20 @@
 //!   handle_sent            .     all taken: one reference less on the batch, the outbox is empty
 //! ```
 //!
-//! [`RouteFanOut`] holds what all sessions of a route share: frame, payload length, outbox limit.
-//! The batch's reference count is updated once per run of sessions of one route.
-//! `scripts/instructions.sh` counts the instructions and fails above a limit.
+//! Everything that sessions of one route have in common is in [`RouteFanOut`]: the frame, its
+//! payload length and the outbox limit. The references to the frame's batch are added in one step
+//! after each run of sessions of one route. `scripts/instructions.sh` measures the instructions per
+//! delivery and checks them against a limit.
 
 use super::batches::{Batches, Span};
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::core::Shard;
-use super::dirty::DirtyQueues;
 use super::input::opcode;
 use super::message::{CountRequestId, DropTarget, MailboxMessage};
-use super::outbox::{Outboxes, Overflow, Pushed};
+use super::outbox::{OutboxFullError, Outboxes, Pushed};
 use super::presence::TAP_CHANNEL;
+use super::send_queues::SendQueues;
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use super::users::Member;
 use crate::vocabulary::close::CloseCause;
@@ -107,14 +109,14 @@ struct RouteFanOut {
     outbox_bytes_max: u32,
     enqueued: u32,
     /// How many of those outboxes held a reference to the frame's batch already.
-    enqueued_to_holders: u32,
+    merged: u32,
 }
 
 /// The fan-out of one publication: the parts of the shard that it uses, besides the sessions.
 struct FanOut<'s> {
     settings: &'s ShardSettings,
     outboxes: &'s mut Outboxes,
-    dirty: &'s mut DirtyQueues,
+    send_queues: &'s mut SendQueues,
     frames: FrameCache<'s>,
     route_fan_out: RouteFanOut,
     reached: u32,
@@ -137,14 +139,14 @@ impl FanOut<'_> {
             if u32::from(session.route) != self.route_fan_out.route {
                 self.enqueue_slow_path(session, slot);
             } else if outbox.is_idle() {
-                outbox.begin(self.route_fan_out.frame);
-                self.dirty.mark_idle(outbox, slot);
+                outbox.set_first(self.route_fan_out.frame);
+                self.send_queues.queue_idle(outbox, slot);
                 self.count(session);
-            } else if outbox.extend(
+            } else if outbox.try_extend(
                 self.route_fan_out.frame,
                 self.route_fan_out.outbox_bytes_max,
             ) {
-                self.route_fan_out.enqueued_to_holders += 1;
+                self.route_fan_out.merged += 1;
                 self.count(session);
             } else {
                 self.enqueue_slow_path(session, slot);
@@ -168,15 +170,18 @@ impl FanOut<'_> {
             ..
         } = self.route_fan_out;
         let outbox = &mut session.outbox;
-        match self.outboxes.push_unheld(outbox, frame, outbox_bytes_max) {
-            Ok(Pushed::Holds) => {}
-            Ok(Pushed::HeldBefore) => self.route_fan_out.enqueued_to_holders += 1,
-            Err(Overflow) => {
+        match self
+            .outboxes
+            .push_unretained(outbox, frame, outbox_bytes_max)
+        {
+            Ok(Pushed::NeedsReference) => {}
+            Ok(Pushed::Merged) => self.route_fan_out.merged += 1,
+            Err(OutboxFullError) => {
                 self.slow.push(slot);
                 return;
             }
         }
-        self.dirty.mark(outbox, slot);
+        self.send_queues.queue(outbox, slot);
         self.count(session);
     }
 
@@ -192,12 +197,12 @@ impl FanOut<'_> {
         let RouteFanOut {
             frame,
             enqueued,
-            enqueued_to_holders,
+            merged,
             ..
         } = std::mem::replace(&mut self.route_fan_out, RouteFanOut::NONE);
         if enqueued > 0 {
             let batches = &mut self.outboxes.batches;
-            batches.retain_many(frame.batch, enqueued - enqueued_to_holders);
+            batches.retain_many(frame.batch, enqueued - merged);
             self.reached += enqueued;
         }
     }
@@ -218,7 +223,7 @@ impl RouteFanOut {
         payload_len: 0,
         outbox_bytes_max: 0,
         enqueued: 0,
-        enqueued_to_holders: 0,
+        merged: 0,
     };
 
     fn new(index: u16, route: &RouteSettings, encoded: EncodedFrame) -> Self {
@@ -237,10 +242,8 @@ impl Shard {
     /// shards.
     ///
     /// Returns the number of sessions of this shard to which it was enqueued. The other shards
-    /// report
-    /// theirs under `count_request`, if there is one. A publication to one session is not sent to
-    /// other
-    /// shards.
+    /// report theirs under `count_request`, if there is one. A publication to one session is not
+    /// sent to other shards.
     pub fn publish(
         &mut self,
         audience: Audience<'_>,
@@ -283,7 +286,8 @@ impl Shard {
         self.drop_local(&target)
     }
 
-    /// Applies a mailbox message from another shard. Queues the count for its ticket, if any.
+    /// Handles a mailbox message of another shard. If it has a count request, the resulting number
+    /// of sessions comes from [`Shard::poll_count`].
     pub fn handle_message(&mut self, message: &MailboxMessage) {
         let (count_request, count) = match message {
             MailboxMessage::Publication {
@@ -317,7 +321,7 @@ impl Shard {
         let mut fan_out = FanOut {
             settings: &self.settings,
             outboxes: &mut self.outboxes,
-            dirty: &mut self.dirty,
+            send_queues: &mut self.send_queues,
             frames: FrameCache {
                 publication: tapped.as_ref().unwrap_or(publication),
                 encoded: SmallVec::new(),
@@ -388,7 +392,7 @@ impl Shard {
         let mut fan_out = FanOut {
             settings: &self.settings,
             outboxes: &mut self.outboxes,
-            dirty: &mut self.dirty,
+            send_queues: &mut self.send_queues,
             frames: FrameCache {
                 publication,
                 encoded: SmallVec::new(),
@@ -404,8 +408,7 @@ impl Shard {
     /// Closes slow consumers.
     ///
     /// Closing one may announce its leaving to others that are as slow. The list in `self.slow`
-    /// makes
-    /// that a loop instead of a recursion.
+    /// makes that a loop instead of a recursion.
     #[cold]
     fn end_slow(&mut self, slots: &[u32]) {
         let is_under_way = !self.slow.is_empty();
@@ -453,7 +456,8 @@ impl Shard {
         let dropped = u32::try_from(slots.len()).expect("slots fit a u32");
         for slot in slots.drain(..) {
             let id = self.connections.id_of(slot).expect("bound while open");
-            // The leave announcement of an earlier session may already have closed this one.
+            // This session may be closed by now: the leave announcement of one before it may have
+            // filled its outbox.
             self.close_session(id, CloseCause::Dropped);
         }
         self.slots = slots;

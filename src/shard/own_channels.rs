@@ -1,6 +1,5 @@
 //! Publications that name each session's own channel: the first that it joined, or its public id if
-//! it
-//! is on none.
+//! it is on none.
 //!
 //! ```text
 //!   everyone   slots 1 2 3 4 5      by channel             "hall"  2 5     encoded once
@@ -11,9 +10,8 @@
 //! ```
 //!
 //! Only dialects whose messages name a channel need this. In a namespace without one, the
-//! publication
-//! is delivered like any other. It costs a sort of the sessions reached, so it is separate from
-//! `output.rs`, which does nothing per session that can be done once.
+//! publication is delivered like any other. It costs a sort of the sessions reached, so it is
+//! separate from `output.rs`, which does nothing per session that can be done once.
 
 use super::core::Shard;
 use super::output::{slots_here, slots_of, slots_of_everyone};
@@ -25,7 +23,7 @@ impl Shard {
     /// to which it was enqueued.
     #[cold]
     pub(super) fn deliver_on_own_channels(&mut self, publication: &Publication<'_>) -> u32 {
-        if !self.is_heard_with_channels(&publication.audience) {
+        if !self.needs_channel_names(&publication.audience) {
             return self.deliver(&with_channel(publication, ""));
         }
         let slots = self.slots_of_audience(&publication.audience);
@@ -41,8 +39,7 @@ impl Shard {
         by_channel.sort_unstable();
 
         // Slow consumers are closed at the end: their leave announcements could close sessions that
-        // the
-        // publication has not been enqueued to yet.
+        // the publication has not been enqueued to yet.
         let (mut reached, mut slow) =
             self.fan_out_to(&with_channel(publication, ""), others.into_iter());
         let is_same = |one: &(Option<u32>, u32), other: &(Option<u32>, u32)| {
@@ -55,9 +52,9 @@ impl Shard {
                 None => self.id_of_slot(slot),
             };
             let slots = sessions.iter().map(|&(_, slot)| slot);
-            let (more, behind) = self.fan_out_to(&with_channel(publication, &name), slots);
+            let (more, full) = self.fan_out_to(&with_channel(publication, &name), slots);
             reached += more;
-            slow.extend(behind);
+            slow.extend(full);
         }
         self.finish_publication(reached, &slow);
         reached
@@ -65,7 +62,7 @@ impl Shard {
 
     /// Returns whether the audience may include sessions of a dialect whose messages name a
     /// channel, other than the channel that the publication is for.
-    fn is_heard_with_channels(&self, audience: &Audience<'_>) -> bool {
+    fn needs_channel_names(&self, audience: &Audience<'_>) -> bool {
         let routes = &self.settings.routes;
         match *audience {
             Audience::Channel { .. } => false,
@@ -152,7 +149,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Number of encodings; only one test uses it.
-    static WORDED: AtomicUsize = AtomicUsize::new(0);
+    static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
     /// A dialect whose messages are a channel's name in brackets.
     #[derive(Debug)]
@@ -187,7 +184,7 @@ mod tests {
             _: &Options,
             out: &mut Vec<u8>,
         ) -> MessageType {
-            WORDED.fetch_add(1, Ordering::Relaxed);
+            ENCODED.fetch_add(1, Ordering::Relaxed);
             let channel = publication.content.channel.given();
             out.extend_from_slice(format!("[{channel}]").as_bytes());
             MessageType::Text
@@ -239,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publication_is_worded_once_for_each_channel_and_for_each_session_without() {
+    fn a_publication_is_encoded_once_for_each_channel_and_for_each_session_without() {
         let mut shard = shard();
         let mut room = vec![open(&mut shard, BRACKETED, &["room", "hall"])];
         let hall = open(&mut shard, BRACKETED, &["hall", "room"]);
@@ -253,8 +250,8 @@ mod tests {
             namespace: shard.namespace_of(hall),
             except: &[],
         };
-        let mut heard = |audience, channel: ChannelName<&str>| {
-            let before = WORDED.load(Ordering::Relaxed);
+        let mut publish = |audience, channel: ChannelName<&str>| {
+            let before = ENCODED.load(Ordering::Relaxed);
             let content = Content {
                 event: "e",
                 data: Data::Text("x"),
@@ -265,12 +262,12 @@ mod tests {
             shard.invariants();
             let sent = drain(&mut shard);
             assert_eq!(sent.len(), reached as usize);
-            let worded = WORDED.load(Ordering::Relaxed) - before;
-            (sent, worded)
+            let encoded = ENCODED.load(Ordering::Relaxed) - before;
+            (sent, encoded)
         };
 
-        let (sent, worded) = heard(everyone, ChannelName::Own);
-        assert_eq!(worded, 3, "room, hall and an id");
+        let (sent, encoded) = publish(everyone, ChannelName::Own);
+        assert_eq!(encoded, 3, "room, hall and an id");
         assert_eq!(sent.len(), room.len() + 3);
         for (session, text) in sent {
             let expected = match session {
@@ -286,24 +283,24 @@ mod tests {
         }
 
         // A given name is used for all sessions, and a publication to a channel names that channel.
-        let (sent, worded) = heard(everyone, ChannelName::Given("given"));
-        assert_eq!((sent.len(), worded), (room.len() + 3, 1));
+        let (sent, encoded) = publish(everyone, ChannelName::Given("given"));
+        assert_eq!((sent.len(), encoded), (room.len() + 3, 1));
         let own = room[0];
         let session = Audience::Session(SessionId::new(ShardId::new(0), own));
-        let (sent, worded) = heard(session, ChannelName::Own);
-        assert_eq!((sent, worded), (vec![(own, "[room]".to_owned())], 1));
+        let (sent, encoded) = publish(session, ChannelName::Own);
+        assert_eq!((sent, encoded), (vec![(own, "[room]".to_owned())], 1));
         let channel = Audience::Channel {
             namespace: 0,
-            name: b"nobody's",
+            name: b"empty",
             except: &[],
         };
-        assert_eq!(heard(channel, ChannelName::Own), (Vec::new(), 0));
+        assert_eq!(publish(channel, ChannelName::Own), (Vec::new(), 0));
     }
 
     /// Leave announcements could otherwise close sessions before the publication is enqueued to
     /// them.
     #[test]
-    fn sessions_that_do_not_read_are_ended_when_all_have_theirs() {
+    fn slow_consumers_are_closed_after_the_publication_is_enqueued_to_all() {
         let mut shard = shard();
         let channels = ["room", "hall", "attic"];
         let sessions = channels.map(|channel| {

@@ -1,9 +1,9 @@
 //! Joining and leaving channels, with presence announcements, and taps.
 
-use super::channels::NotJoined;
+use super::channels::JoinError;
 use super::core::{SessionStatistics, Shard};
 use super::message::MailboxMessage;
-use super::room::{NoRoom, Room};
+use super::names_budget::{NamesBudget, NamesLimit};
 use crate::dialect::Presence;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Content, Data, Denial, Outcome};
@@ -15,15 +15,15 @@ use std::sync::Arc;
 
 /// The result of a join.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Joined {
+pub enum JoinResult {
     /// The session has joined the channel.
-    Now,
+    Joined,
     /// The session was a member already.
-    Before,
+    AlreadyJoined,
     /// The session is on the maximum number of channels.
     TooManyChannels,
     /// The channel's name exceeds a memory limit.
-    NoRoom(NoRoom),
+    NamesLimit(NamesLimit),
     /// The channel's name is empty or too long, or the session has ended.
     Invalid,
 }
@@ -43,14 +43,14 @@ pub struct SessionSnapshot {
     pub statistics: SessionStatistics,
 }
 
-impl From<Joined> for Outcome {
-    fn from(joined: Joined) -> Self {
+impl From<JoinResult> for Outcome {
+    fn from(joined: JoinResult) -> Self {
         match joined {
-            Joined::Now => Self::Joined,
-            Joined::Before => Self::Denied(Denial::AlreadyJoined),
-            Joined::TooManyChannels => Self::Denied(Denial::TooManyChannels),
-            Joined::NoRoom(no_room) => Self::Denied(no_room.denial()),
-            Joined::Invalid => Self::Denied(Denial::NoSuchChannel),
+            JoinResult::Joined => Self::Joined,
+            JoinResult::AlreadyJoined => Self::Denied(Denial::AlreadyJoined),
+            JoinResult::TooManyChannels => Self::Denied(Denial::TooManyChannels),
+            JoinResult::NamesLimit(limit) => Self::Denied(limit.denial()),
+            JoinResult::Invalid => Self::Denied(Denial::NoSuchChannel),
         }
     }
 }
@@ -58,24 +58,28 @@ impl From<Joined> for Outcome {
 impl Shard {
     /// Adds a session to a channel, and announces it to the other members if its dialect announces
     /// presence. A session that is a member already is announced again.
-    pub fn join(&mut self, id: ConnectionId, channel: &str) -> Joined {
+    pub fn join(&mut self, id: ConnectionId, channel: &str) -> JoinResult {
         let Some(connection) = self.connections.get(id) else {
-            return Joined::Invalid;
+            return JoinResult::Invalid;
         };
         if !self.is_open(id) || channel.is_empty() || channel.len() > self.settings.name_bytes_max {
-            return Joined::Invalid;
+            return JoinResult::Invalid;
         }
         let namespace = self.settings.routes[usize::from(connection.route)].namespace;
         let channels_max = self.settings.channels_per_session_max;
-        let room = self.room_for(id);
-        let joined =
-            self.channels
-                .join(id.slot(), namespace, channel.as_bytes(), channels_max, room);
+        let budget = self.names_budget_for(id);
+        let joined = self.channels.join(
+            id.slot(),
+            namespace,
+            channel.as_bytes(),
+            channels_max,
+            budget,
+        );
         let outcome = match joined {
-            Ok(_) => Joined::Now,
-            Err(NotJoined::Already) => Joined::Before,
-            Err(NotJoined::TooManyChannels) => return Joined::TooManyChannels,
-            Err(NotJoined::NoRoom(no_room)) => return Joined::NoRoom(no_room),
+            Ok(_) => JoinResult::Joined,
+            Err(JoinError::AlreadyJoined) => JoinResult::AlreadyJoined,
+            Err(JoinError::TooManyChannels) => return JoinResult::TooManyChannels,
+            Err(JoinError::NamesLimit(limit)) => return JoinResult::NamesLimit(limit),
         };
         self.announce(id, channel.as_bytes(), true);
         outcome
@@ -108,19 +112,19 @@ impl Shard {
     pub(super) fn leave_channels(&mut self, id: ConnectionId, end: CloseCause) {
         let route = usize::from(self.connections.get(id).expect("it ends").route);
         let route = &self.settings.routes[route];
-        let everybody_ends = matches!(end, CloseCause::Shutdown | CloseCause::CloseGrace);
-        let is_watching = route.is_tap;
-        let is_heard = route.dialect.spec().announces && !everybody_ends;
-        if is_watching {
+        let is_stopping = matches!(end, CloseCause::Shutdown | CloseCause::CloseGrace);
+        let is_tap = route.is_tap;
+        let is_announced = route.dialect.spec().announces && !is_stopping;
+        if is_tap {
             self.change_taps(id, false);
         }
-        let heard: Vec<Box<[u8]>> = if is_heard {
+        let channels: Vec<Box<[u8]>> = if is_announced {
             self.channels.of_slot(id.slot()).map(Into::into).collect()
         } else {
             Vec::new()
         };
         self.channels.leave_all(id.slot());
-        for channel in heard {
+        for channel in channels {
             self.announce(id, &channel, false);
         }
     }
@@ -173,9 +177,13 @@ impl Shard {
     pub(super) fn open_tap(&mut self, id: ConnectionId) {
         self.change_taps(id, true);
         let namespace = self.namespace_of(id);
-        let joined =
-            self.channels
-                .join(id.slot(), namespace, TAP_CHANNEL, u32::MAX, Room::UNBOUNDED);
+        let joined = self.channels.join(
+            id.slot(),
+            namespace,
+            TAP_CHANNEL,
+            u32::MAX,
+            NamesBudget::UNLIMITED,
+        );
         joined.expect("a new session is on no channel");
     }
 

@@ -1,8 +1,7 @@
 //! Reports of single connections, for the log: ends and rejections.
 //!
 //! Counters are always updated. Reports are made only while [`Shard::set_reporting`] is on; the
-//! host
-//! polls them after each batch.
+//! host polls them after each batch.
 
 use super::connection::Phase;
 use super::core::Shard;

@@ -118,11 +118,11 @@ pub enum ChannelRule {
 
 /// The result of applying the rules to a client's join.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum MayJoin {
+pub enum JoinDecision {
     /// The client may join.
-    Yes,
+    Allowed,
     /// The client may not join.
-    No(Denial),
+    Denied(Denial),
     /// The host decides.
     AskHost,
 }
@@ -130,15 +130,17 @@ pub enum MayJoin {
 impl ShardSettings {
     /// Applies the channel rules to a join by a client of `route`.
     #[must_use]
-    pub fn may_join(&self, route: &RouteSettings, channel: &str) -> MayJoin {
+    pub fn may_join(&self, route: &RouteSettings, channel: &str) -> JoinDecision {
         if channel.len() > self.name_bytes_max {
-            return MayJoin::No(Denial::NoSuchChannel);
+            return JoinDecision::Denied(Denial::NoSuchChannel);
         }
         match self.namespaces[usize::from(route.namespace)].find(channel) {
-            None if route.dialect.spec().declared_channels => MayJoin::No(Denial::NoSuchChannel),
-            None | Some(ChannelRule::Open) => MayJoin::Yes,
-            Some(ChannelRule::Closed) => MayJoin::No(Denial::NotAuthorized),
-            Some(ChannelRule::AskHost) => MayJoin::AskHost,
+            None if route.dialect.spec().declared_channels => {
+                JoinDecision::Denied(Denial::NoSuchChannel)
+            }
+            None | Some(ChannelRule::Open) => JoinDecision::Allowed,
+            Some(ChannelRule::Closed) => JoinDecision::Denied(Denial::NotAuthorized),
+            Some(ChannelRule::AskHost) => JoinDecision::AskHost,
         }
     }
 }
@@ -147,7 +149,7 @@ impl ShardSettings {
 #[derive(Clone, derive_more::Debug)]
 pub enum TokenRule {
     /// The token is the user's name, unverified.
-    Itself,
+    UserName,
     /// The table maps tokens to users. Other tokens are invalid.
     #[debug("Table({} not shown)", _0.len())]
     Table(Arc<BTreeMap<Box<str>, Box<str>>>),
@@ -157,13 +159,13 @@ pub enum TokenRule {
 
 /// The result of looking up a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Named<'t> {
+pub enum TokenLookup<'t> {
     /// This user, unverified: the token is the name.
-    Itself(&'t str),
+    Unverified(&'t str),
     /// This user, from the table.
     User(&'t str),
     /// The token is invalid.
-    Nobody,
+    Invalid,
     /// The host verifies the token.
     AskHost,
 }
@@ -171,13 +173,13 @@ pub enum Named<'t> {
 impl TokenRule {
     /// Looks up a token.
     #[must_use]
-    pub fn user_of<'t>(&'t self, token: &'t str) -> Named<'t> {
+    pub fn look_up<'t>(&'t self, token: &'t str) -> TokenLookup<'t> {
         match self {
-            Self::Itself => Named::Itself(token),
+            Self::UserName => TokenLookup::Unverified(token),
             Self::Table(users) => users
                 .get(token)
-                .map_or(Named::Nobody, |user| Named::User(user)),
-            Self::AskHost => Named::AskHost,
+                .map_or(TokenLookup::Invalid, |user| TokenLookup::User(user)),
+            Self::AskHost => TokenLookup::AskHost,
         }
     }
 }

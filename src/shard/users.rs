@@ -3,8 +3,7 @@
 //! A session may be bound to a user for one *event*, or for any ([`ANY_EVENT`]). A push names both,
 //! and reaches the sessions bound to that pair and those bound to the user for any event. A pair of
 //! user and event is called an *interest*. Its members lie in one array, so reaching ten thousand
-//! of
-//! them takes one lookup and one walk.
+//! of them takes one lookup and one walk.
 //!
 //! ```text
 //!   user "jack" --> interest (jack, "news") --> members [slot 4, slot 9, ..]
@@ -13,12 +12,13 @@
 //! ```
 //!
 //! Each name is stored once, a user's in its entry and an event's in the interner, while a session
-//! is
-//! bound to it.
+//! is bound to it.
 
 use super::hash::HashSeed;
 use super::names::{Names, name_bytes};
-use super::room::{NoRoom, Room, list_bytes, slab_bytes, table_bytes, text_bytes};
+use super::names_budget::{
+    NamesBudget, NamesLimit, list_bytes, slab_bytes, table_bytes, text_bytes,
+};
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -139,33 +139,33 @@ impl Users {
     /// # Errors
     ///
     /// Nothing changes if the slot is bound to the user already (its first event stays), is bound
-    /// to
-    /// `users_max` users, or if the names exceed `room`.
+    /// to `users_max` users, or if the names exceed `budget`.
     pub fn bind(
         &mut self,
         slot: u32,
         namespace: u16,
         user: &[u8],
         event: &[u8],
-        (users_max, room): (u32, Room),
-    ) -> Result<(), NotBound> {
+        (users_max, budget): (u32, NamesBudget),
+    ) -> Result<(), BindError> {
         let known = self.find_user(namespace, user);
         let (mut count, mut last) = (0, NONE);
         for (index, binding) in self.bindings_of(slot) {
             if Some(self.interests[binding.interest as usize].user.slot()) == known {
-                return Err(NotBound::Already);
+                return Err(BindError::AlreadyBound);
             }
             count += 1;
             last = index;
         }
         if count >= users_max {
-            return Err(NotBound::TooManyUsers);
+            return Err(BindError::TooManyUsers);
         }
         let interest = self.find_interest(namespace, user, event);
         let bytes = bytes_of_binding(user, event);
         let known_bytes = self.known_bytes(known.map(|_| user), interest.is_some(), event);
-        room.has(bytes, bytes - known_bytes)
-            .map_err(NotBound::NoRoom)?;
+        budget
+            .check(bytes, bytes - known_bytes)
+            .map_err(BindError::NamesLimit)?;
 
         let user_index = known.unwrap_or_else(|| self.add_user(namespace, user));
         let interest = interest.unwrap_or_else(|| self.add_interest(user_index, event));
@@ -227,8 +227,7 @@ impl Users {
     }
 
     /// Returns the sessions that a push to a user reaches: with an event, those bound for it or for
-    /// any
-    /// event; without one, all that are bound to the user.
+    /// any event; without one, all that are bound to the user.
     ///
     /// No list is empty, and no session is in two of them.
     #[must_use]
@@ -534,13 +533,13 @@ impl Users {
 
 /// The reason why a session was not bound to a user.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NotBound {
+pub enum BindError {
     /// The session is bound to the user already; the first event stays.
-    Already,
+    AlreadyBound,
     /// The session is bound to the maximum number of users.
     TooManyUsers,
     /// The names exceed a memory limit.
-    NoRoom(NoRoom),
+    NamesLimit(NamesLimit),
 }
 
 /// Returns the bytes of a user, without interests.
@@ -604,12 +603,12 @@ mod tests {
                     let event = prng.pick(EVENTS.into_iter()).expect("four events");
                     let held = model.iter().filter(|(s, ..)| *s == slot).count();
                     let expected = match bound {
-                        true => Err(NotBound::Already),
-                        false if held >= 3 => Err(NotBound::TooManyUsers),
+                        true => Err(BindError::AlreadyBound),
+                        false if held >= 3 => Err(BindError::TooManyUsers),
                         false => Ok(()),
                     };
                     assert_eq!(
-                        users.bind(slot, 0, &[user], event, (3, Room::UNBOUNDED)),
+                        users.bind(slot, 0, &[user], event, (3, NamesBudget::UNLIMITED)),
                         expected
                     );
                     if expected.is_ok() {
@@ -682,15 +681,15 @@ mod tests {
     fn namespaces_do_not_see_each_other() {
         let mut users = Users::new(HashSeed([1, 2]));
         assert_eq!(
-            users.bind(0, 0, b"jack", b"e", (9, Room::UNBOUNDED)),
+            users.bind(0, 0, b"jack", b"e", (9, NamesBudget::UNLIMITED)),
             Ok(())
         );
         assert_eq!(
-            users.bind(1, 1, b"jack", b"e", (9, Room::UNBOUNDED)),
+            users.bind(1, 1, b"jack", b"e", (9, NamesBudget::UNLIMITED)),
             Ok(())
         );
         assert_eq!(
-            users.bind(2, 1, b"jack", ANY_EVENT, (9, Room::UNBOUNDED)),
+            users.bind(2, 1, b"jack", ANY_EVENT, (9, NamesBudget::UNLIMITED)),
             Ok(())
         );
         assert_eq!(users.members(0, b"jack", b"e").len(), 1);
@@ -706,13 +705,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_bound_for_any_event_hears_every_event_once() {
+    fn a_session_bound_for_any_event_receives_every_event_once() {
         let mut users = Users::new(HashSeed([1, 2]));
         users
-            .bind(0, 0, b"jack", ANY_EVENT, (9, Room::UNBOUNDED))
+            .bind(0, 0, b"jack", ANY_EVENT, (9, NamesBudget::UNLIMITED))
             .expect("bound");
         users
-            .bind(1, 0, b"jack", b"news", (9, Room::UNBOUNDED))
+            .bind(1, 0, b"jack", b"news", (9, NamesBudget::UNLIMITED))
             .expect("bound");
         let slots = |event| {
             let mut slots = Vec::new();
@@ -732,7 +731,7 @@ mod tests {
         assert_eq!(users.user_of(5), None);
         for user in [b"jack", b"jill", b"john"] {
             users
-                .bind(5, 0, user, b"news", (9, Room::UNBOUNDED))
+                .bind(5, 0, user, b"news", (9, NamesBudget::UNLIMITED))
                 .expect("bound");
         }
         assert_eq!(users.user_of(5), Some(&b"jack"[..]));

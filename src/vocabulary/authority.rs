@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_named_by_loopback_addresses_and_localhost_only() {
+    fn only_loopback_addresses_and_localhost_names_are_loopback() {
         let ours = "localhost LOCALHOST:8080 a.localhost a.b.localhost:1 127.0.0.1 127.9.9.9:80 \
             [::1] [::1]:65535 [::ffff:127.0.0.1] [::ffff:7f00:1]:80 localhost:";
         for text in ours.split_whitespace() {

@@ -35,11 +35,11 @@ impl<R> ChannelRules<R> {
     /// Returns the rule of a channel; `None` if no declaration matches.
     #[must_use]
     pub fn find(&self, channel: &str) -> Option<&R> {
-        let fitting = || {
+        let matching = || {
             let mut patterns = self.patterns.iter();
-            patterns.find(|(pattern, _)| pattern.fit(channel).is_some())
+            patterns.find(|(pattern, _)| pattern.match_name(channel).is_some())
         };
-        let found = self.named.get(channel).or_else(fitting);
+        let found = self.named.get(channel).or_else(matching);
         found.map(|(_, rule)| rule)
     }
 

@@ -1,8 +1,8 @@
 //! The table of close causes: every reason for which a connection ends.
 //!
 //! For each cause it gives the close code and reason of the close frame, the label in metrics and
-//! logs,
-//! and whether the client should reconnect. Encoding frames and closing sockets is done elsewhere.
+//! logs, and whether the client should reconnect. Encoding frames and closing sockets is done
+//! elsewhere.
 
 use std::fmt::{self, Write as _};
 
@@ -66,8 +66,7 @@ pub fn is_code(code: u16) -> bool {
 /// reason.
 ///
 /// All codes of [`is_code`] are allowed except 1002, which only the gateway sends, and 1014, which
-/// is a
-/// protocol error for clients that do not know it. A reason may have 123 bytes.
+/// is a protocol error for clients that do not know it. A reason may have 123 bytes.
 pub(crate) fn may_close(code: u16, reason: &str) -> bool {
     is_code(code) && !matches!(code, 1002 | 1014) && reason.len() <= REASON_BYTES_MAX
 }
@@ -78,9 +77,9 @@ pub(crate) const CODES: &str = "1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";
 impl CloseCause {
     /// Returns the row of the table.
     fn row(self) -> Row {
-        use ComeBack::{No, Yes};
+        use Reconnect::{No, Yes};
         match self {
-            Self::ClientClosed(code) => Row::silent("client_closed", code, No),
+            Self::ClientClosed(code) => Row::without_reason("client_closed", code, No),
             Self::TooBig => Self::Protocol(ProtocolError::TooBig).row(),
             Self::Protocol(error) => Row {
                 label: if error == ProtocolError::TooBig {
@@ -89,7 +88,7 @@ impl CloseCause {
                     "protocol_error"
                 },
                 frame: Some((Some(error.code()), error.reason())),
-                come_back: No,
+                reconnect: No,
             },
             Self::InvalidText => Row::of("invalid_text", 1007, "text message is not utf8", No),
             Self::SlowConsumer => Row::of("slow_consumer", 1008, "too slow", Yes),
@@ -104,13 +103,13 @@ impl CloseCause {
             Self::Replaced => Row::of("replaced", 4001, "replaced by a new connection", No),
             Self::Shutdown => Row::of("shutdown", 1001, "server is shutting down", Yes),
             Self::Dropped => Row::of("dropped", 1000, "dropped by the server", No),
-            Self::Closed(code) => Row::silent("closed", Some(code), No),
+            Self::Closed(code) => Row::without_reason("closed", Some(code), No),
             Self::Malformed => Row::of("malformed", 1007, "invalid message", No),
             Self::HandlerFailed => Row::of("handler_failed", 1011, "message handling failed", No),
-            Self::HandshakeTimeout => Row::cut("handshake_timeout", Yes),
-            Self::BodyTimeout => Row::cut("body_timeout", Yes),
-            Self::Reset => Row::cut("reset", Yes),
-            Self::CloseGrace => Row::cut("close_grace", No),
+            Self::HandshakeTimeout => Row::abort("handshake_timeout", Yes),
+            Self::BodyTimeout => Row::abort("body_timeout", Yes),
+            Self::Reset => Row::abort("reset", Yes),
+            Self::CloseGrace => Row::abort("close_grace", No),
         }
     }
 
@@ -138,8 +137,8 @@ impl CloseCause {
 
     /// Returns whether the client should reconnect: the cause was the network, the load or this
     /// process, and not the client's identity or messages.
-    pub fn should_come_back(self) -> bool {
-        self.row().come_back == ComeBack::Yes
+    pub fn should_reconnect(self) -> bool {
+        self.row().reconnect == Reconnect::Yes
     }
 }
 
@@ -148,39 +147,39 @@ struct Row {
     label: &'static str,
     /// The code and the reason of the close frame; `None` if none is sent.
     frame: Option<(Option<u16>, Reason)>,
-    come_back: ComeBack,
+    reconnect: Reconnect,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ComeBack {
+enum Reconnect {
     Yes,
     No,
 }
 
 impl Row {
-    fn of(label: &'static str, code: u16, reason: &'static str, come_back: ComeBack) -> Self {
+    fn of(label: &'static str, code: u16, reason: &'static str, reconnect: Reconnect) -> Self {
         Self {
             label,
             frame: Some((Some(code), Reason::of(reason))),
-            come_back,
+            reconnect,
         }
     }
 
     /// Creates a row whose code comes from elsewhere, without a reason.
-    fn silent(label: &'static str, code: Option<u16>, come_back: ComeBack) -> Self {
+    fn without_reason(label: &'static str, code: Option<u16>, reconnect: Reconnect) -> Self {
         Self {
             label,
             frame: Some((code, Reason::EMPTY)),
-            come_back,
+            reconnect,
         }
     }
 
     /// Creates a row without a close frame.
-    fn cut(label: &'static str, come_back: ComeBack) -> Self {
+    fn abort(label: &'static str, reconnect: Reconnect) -> Self {
         Self {
             label,
             frame: None,
-            come_back,
+            reconnect,
         }
     }
 }
@@ -496,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_end_says_nothing_and_every_other_has_a_code_that_may_be_sent() {
+    fn an_aborted_connection_gets_no_frame_and_every_other_a_code_that_may_be_sent() {
         for end in all() {
             if end.sends_close_frame() {
                 let code = end
@@ -514,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn the_codes_that_may_be_asked_for_are_those_that_are_told() {
+    fn the_allowed_codes_are_those_in_the_error_message() {
         let ranges: Vec<(u16, u16)> = CODES
             .split(", ")
             .flat_map(|part| part.split(" or "))
@@ -523,11 +522,11 @@ mod tests {
             .collect();
         assert_eq!(ranges.len(), 5);
         for code in 0..=u16::MAX {
-            let is_told = ranges
+            let is_listed = ranges
                 .iter()
                 .any(|&(first, last)| (first..=last).contains(&code));
-            assert_eq!(may_close(code, ""), is_told, "{code}");
-            assert!(is_code(code) || !is_told, "{code}");
+            assert_eq!(may_close(code, ""), is_listed, "{code}");
+            assert!(is_code(code) || !is_listed, "{code}");
         }
         assert!(may_close(1000, &"x".repeat(REASON_BYTES_MAX)));
         assert!(!may_close(1000, &"x".repeat(REASON_BYTES_MAX + 1)));
@@ -549,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_too_big_is_the_same_end_whoever_found_it() {
+    fn a_message_that_is_too_big_has_one_close_cause() {
         let (found, wrapped) = (
             CloseCause::from(ProtocolError::TooBig),
             CloseCause::Protocol(ProtocolError::TooBig),
@@ -562,10 +561,10 @@ mod tests {
 
     /// Repeats the table, so that a change visible to clients must be made twice.
     #[test]
-    fn the_table_is_what_clients_know() {
+    fn the_table_has_not_changed() {
         let rows: Vec<(Option<u16>, String, bool)> = all()
             .into_iter()
-            .map(|end| (end.code(), end.reason().to_string(), end.should_come_back()))
+            .map(|end| (end.code(), end.reason().to_string(), end.should_reconnect()))
             .collect();
         let expected = [
             (Some(1000), "", false),
@@ -622,7 +621,7 @@ mod tests {
             } else {
                 end.reason().to_string()
             };
-            let back = if end.should_come_back() { "yes" } else { "no" };
+            let back = if end.should_reconnect() { "yes" } else { "no" };
             format!("| `{}` | {code} | {reason} | {back} ", end.label())
         });
         assert_eq!(documented, described.collect::<Vec<_>>());

@@ -1,10 +1,8 @@
-//! Message content: the parts of a message that all dialects share.
+//! The content of messages, independent of the dialect that encodes it.
 //!
 //! Pushes, replies and failures consist of these parts, and each dialect encodes them in its own
-//! way.
-//! Within a shard they are borrowed ([`Content`], [`Data`]). Content that waits, goes to another
-//! shard
-//! or comes from an embedder owns its bytes ([`Message`], [`OwnedData`]).
+//! way. Within a shard they are borrowed ([`Content`], [`Data`]). Content that waits, goes to
+//! another shard or comes from an embedder owns its bytes ([`Message`], [`OwnedData`]).
 //!
 //! ```text
 //!   Message { event "chat", data {"text":"hi"} }

@@ -2,8 +2,8 @@
 //!
 //! Every id is a plain integer with a fixed layout, so it can be stored in a timer, an `io_uring`
 //! completion or a mailbox message without keeping anything alive. An id may outlive its
-//! connection.
-//! Its generation makes the lookup of a stale id fail, instead of finding another session.
+//! connection. Its generation makes the lookup of a stale id fail, instead of finding another
+//! session.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -42,8 +42,7 @@ impl ShardId {
 ///
 /// `slot` is the connection's index in its shard's tables. It is reused after the socket is closed.
 /// `generation` counts the uses of the slot from one, so an id is never zero. The eight bits
-/// between
-/// them are free for the `user_data` of `io_uring` operations.
+/// between them are free for the `user_data` of `io_uring` operations.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ConnectionId(NonZeroU64);
 

@@ -27,7 +27,7 @@ pub struct Counters {
     /// HTTP connections closed to make room for others.
     pub connections_evicted: u64,
     /// HTTP connections reset because their peer did not read the responses in time.
-    pub answers_unread: u64,
+    pub responses_unread: u64,
     /// Ended sessions and timed-out HTTP connections, by [`CloseCause::label`].
     pub ends: BTreeMap<&'static str, u64>,
     /// Rejections, by kind and reason.
@@ -107,7 +107,7 @@ impl Counters {
         self.outboxes_copied += other.outboxes_copied;
         self.cancels_late += other.cancels_late;
         self.connections_evicted += other.connections_evicted;
-        self.answers_unread += other.answers_unread;
+        self.responses_unread += other.responses_unread;
         for (label, count) in &other.ends {
             *self.ends.entry(label).or_default() += count;
         }

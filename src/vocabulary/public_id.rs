@@ -1,11 +1,9 @@
 //! Public ids of sessions.
 //!
 //! A public id looks like a random UUID (version 4, RFC 9562) and reveals nothing, such as the
-//! number
-//! of sessions or a session's shard. The gateway finds the session without a table: the id is the
-//! [`SessionId`], encrypted together with a random [`Tag`] under a key that the process draws at
-//! its
-//! start. This module draws no random numbers and does not know which sessions exist.
+//! number of sessions or a session's shard. The gateway finds the session without a table: the id
+//! is the [`SessionId`], encrypted together with a random [`Tag`] under a key that the process
+//! draws at its start. This module draws no random numbers and does not know which sessions exist.
 //!
 //! ```text
 //!    SessionId (64 bits) | Tag (58 bits)            122 bits
@@ -65,19 +63,20 @@ impl fmt::Debug for PublicId {
 
 /// Accepts the forms of [`parse_uuid`].
 impl FromStr for PublicId {
-    type Err = NotUuid;
+    type Err = ParseUuidError;
 
-    fn from_str(text: &str) -> Result<Self, NotUuid> {
-        parse_uuid(text).map(Self).ok_or(NotUuid)
+    fn from_str(text: &str) -> Result<Self, ParseUuidError> {
+        parse_uuid(text).map(Self).ok_or(ParseUuidError)
     }
 }
 
 /// The text is not a UUID in any form that [`parse_uuid`] accepts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a UUID")]
-pub struct NotUuid;
+pub struct ParseUuidError;
 
-/// What tells a session's public id from all others that decrypt to the same [`SessionId`].
+/// The random part of a public id. It distinguishes the session's id from the others that decrypt
+/// to the same [`SessionId`].
 ///
 /// The shard draws it when the session opens, and compares it with the tag of each public id that
 /// decrypts to the session. A guessed id matches with probability 2^-58.
@@ -126,9 +125,8 @@ impl IdCipher {
     /// Decrypts a public id into a session id and the session's tag.
     ///
     /// Returns `None` if `id` is not a version 4 UUID or decrypts to an impossible session id.
-    /// Almost
-    /// every UUID decrypts to a possible one, so the caller must look up the session and compare
-    /// its tag.
+    /// Almost every UUID decrypts to a possible one, so the caller must look up the session and
+    /// compare its tag.
     #[must_use]
     pub fn open(&self, id: PublicId) -> Option<(SessionId, Tag)> {
         let uuid = u128::from_be_bytes(id.0);
@@ -172,10 +170,8 @@ impl IdCipher {
 /// Parses a UUID of any version. Returns its bytes in text order; `None` if the text is not a UUID.
 ///
 /// Accepts exactly the forms of `Parse` in Go's `github.com/google/uuid`, which the original
-/// servers
-/// use: 36 characters with hyphens, optionally after `urn:uuid:` or in braces, and 32 digits
-/// without
-/// hyphens, in either case. As in Go, any two bytes may replace the braces.
+/// servers use: 36 characters with hyphens, optionally after `urn:uuid:` or in braces, and 32
+/// digits without hyphens, in either case. As in Go, any two bytes may replace the braces.
 #[must_use]
 pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let text = text.as_bytes();
@@ -244,7 +240,7 @@ mod tests {
     use campanile_tests::prng::Prng;
 
     #[test]
-    fn what_is_sealed_is_opened_again() {
+    fn open_inverts_seal() {
         let cipher = IdCipher::new([1, 2]);
         for (session, tag) in extremes().into_iter().chain(random(1, 2_000)) {
             let id = cipher.seal(session, tag);
@@ -405,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_uuid_is_refused() {
+    fn other_texts_are_not_parsed() {
         for text in [
             "",
             "6b84764b",
@@ -425,12 +421,12 @@ mod tests {
             "6b84764b-22d3-4c64-823f-a6e7db4ac\u{20ac}",
         ] {
             assert_eq!(parse_uuid(text), None, "{text}");
-            assert_eq!(text.parse::<PublicId>(), Err(NotUuid));
+            assert_eq!(text.parse::<PublicId>(), Err(ParseUuidError));
         }
     }
 
     #[test]
-    fn what_is_read_is_written_the_same() {
+    fn parsing_inverts_formatting() {
         let mut prng = Prng::from_seed(7);
         for _ in 0..1_000 {
             let bytes: [u8; 16] =

@@ -1,8 +1,7 @@
 //! Publications: a message with an id and an audience. Plain data.
 //!
 //! One shard accepts a publication, gives it an id and sends it to the others (`publish`); each
-//! shard
-//! applies it to its sessions (`deliver`). A publication in a mailbox owns its bytes.
+//! shard applies it to its sessions (`deliver`). A publication in a mailbox owns its bytes.
 
 use crate::vocabulary::content::{Content, Message};
 use crate::vocabulary::id::{SessionId, ShardId};

@@ -1,10 +1,8 @@
 //! Time in ticks since the start of a shard.
 //!
 //! Deadlines are multiples of [`TICK_MS`] milliseconds, so that 15,000 sessions that connected
-//! within
-//! one second wake their shard a few times per second instead of once each. A deadline is never
-//! early
-//! and at most two ticks late. This module does not read a clock.
+//! within one second wake their shard a few times per second instead of once each. A deadline is
+//! never early and at most two ticks late. This module does not read a clock.
 
 /// A point in time, in units of [`TICK_MS`] since the start of the shard.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]

@@ -2,10 +2,8 @@
 //!
 //! The decoder unmasks each chunk in place. A message of one frame within one chunk is returned in
 //! place, without a copy. Only what the end of a chunk cuts is copied: up to 13 bytes of a head
-//! into
-//! the decoder, a payload into a buffer that is freed with the message. The buffer grows with the
-//! bytes
-//! received, not with the length that a head declares.
+//! into the decoder, a payload into a buffer that is freed with the message. The buffer grows with
+//! the bytes received, not with the length that a head declares.
 //!
 //! The decoder checks frames, not content. Of UTF-8 it checks only a close frame's reason; text
 //! messages are not checked, as in the original servers. A caller that checks the text of a partial
@@ -110,17 +108,14 @@ impl Decoder {
     /// Decodes `input` until one event is complete or the input is used up.
     ///
     /// Returns the number of bytes read and the event. Call it again with the rest of the input.
-    /// Without
-    /// an event, all bytes were read. Payload bytes that were read are unmasked; the rest is
-    /// unchanged.
+    /// Without an event, all bytes were read. Payload bytes that were read are unmasked; the rest
+    /// is unchanged.
     ///
     /// # Errors
     ///
     /// Returns the violation of RFC 6455. A message of more than `message_bytes_max` bytes fails
-    /// with
-    /// [`ProtocolError::TooBig`] at the frame head that exceeds the limit; no payload of that frame
-    /// is
-    /// read.
+    /// with [`ProtocolError::TooBig`] at the frame head that exceeds the limit; no payload of that
+    /// frame is read.
     pub fn step<'m>(
         &mut self,
         input: &'m mut [u8],
@@ -165,7 +160,7 @@ impl Decoder {
     }
 
     /// Returns the received bytes of a partial text message; empty if there is none.
-    pub fn unfinished_text(&self) -> &[u8] {
+    pub fn partial_text(&self) -> &[u8] {
         match (self.message, &self.partial) {
             (Some(MessageType::Text), Some(partial)) => &partial.message,
             (Some(_) | None, _) => &[],

@@ -1,8 +1,8 @@
 //! The frame encoder: appends frames to the caller's buffer.
 //!
 //! A server's frames are not masked. A message of any length is one frame, as in the original
-//! servers.
-//! Lengths have their shortest form (RFC 6455 5.2). Earlier bytes of the buffer are not changed.
+//! servers. Lengths have their shortest form (RFC 6455 5.2). Earlier bytes of the buffer are not
+//! changed.
 
 use crate::vocabulary::close::{self, REASON_BYTES_MAX};
 use fastwebsockets::OpCode;
@@ -38,8 +38,7 @@ pub fn put_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
 }
 
 /// Appends a close frame. Without a code it is empty, and `reason` is ignored. A reason of more
-/// than
-/// 123 bytes is cut at a character boundary.
+/// than 123 bytes is cut at a character boundary.
 ///
 /// # Panics
 ///
@@ -67,8 +66,7 @@ pub fn begin(out: &mut Vec<u8>) -> FrameStart {
 /// Ends the frame that began at `start`: all bytes since then are its payload.
 ///
 /// The payload is moved unless its head has four bytes: two bytes to the front if it has at most
-/// 125
-/// bytes, six to the back if it has more than 65,535.
+/// 125 bytes, six to the back if it has more than 65,535.
 ///
 /// # Panics
 ///

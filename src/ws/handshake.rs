@@ -1,13 +1,13 @@
 //! The upgrade: checks a client's request and writes the 101 response.
 //!
 //! ```text
-//!   GET /ws HTTP/1.1                                 check_request: Connection, Upgrade, method,
-//!   Connection: keep-alive, Upgrade                  | version
+//!   GET /ws HTTP/1.1                                 validate_request: Connection, Upgrade,
+//!   Connection: keep-alive, Upgrade                  | method, version
 //!   Upgrade: websocket                               v
 //!   Sec-WebSocket-Version: 13                        the caller's check of Origin
 //!   Origin: https://example.com                      |
 //!   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==      v
-//!                                                    check_key: key, no body  -->  Accept
+//!                                                    validate_key: key, no body  -->  Accept
 //! ```
 //!
 //! The checks have the order of gorilla/websocket 1.5.3, so that a request with two faults gets the
@@ -114,8 +114,7 @@ pub fn validate_request<'h>(
 }
 
 /// Makes the checks that follow that of the origin, and returns the value of
-/// `Sec-WebSocket-Accept`. If
-/// there are several keys, uses the first.
+/// `Sec-WebSocket-Accept`. If there are several keys, uses the first.
 ///
 /// # Errors
 ///
@@ -156,8 +155,7 @@ pub fn accept_key(key: &str) -> Accept {
 }
 
 /// Appends the 101 response, with the selected subprotocol, if any. Like the original servers', it
-/// has
-/// no `Date` and no `Server`.
+/// has no `Date` and no `Server`.
 ///
 /// # Panics
 ///
@@ -193,8 +191,8 @@ pub fn subprotocols<'h>(
 ///
 /// A request without one passes. Otherwise host and port must be those of `host`, the request's
 /// `Host`, case-insensitively. A missing port is the default one of the origin's scheme (RFC 6454
-/// 4).
-/// The original servers do not add it, but a proxy may write it out. The scheme is not compared.
+/// 4). The original servers do not add it, but a proxy may write it out. The scheme is not
+/// compared.
 pub fn same_origin(origin: Option<&[u8]>, host: &[u8]) -> bool {
     let Some(origin) = origin else { return true };
     let (origin, host) = (Authority::of_origin(origin), Authority::parse(host));
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rfcs_key_gets_the_rfcs_answer() {
+    fn the_rfcs_key_gets_the_rfcs_accept_value() {
         let accept = *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), accept);
         assert_eq!(
@@ -280,39 +278,42 @@ mod tests {
             validate(method, headers.iter().copied(), || origin_passes)
         };
 
-        let refused = |refusal| Err::<Accept, _>(refusal);
+        let rejected = |error| Err::<Accept, _>(error);
         assert_eq!(
             check("POST", false, &headers),
-            refused(HandshakeError::NoUpgradeInConnection)
+            rejected(HandshakeError::NoUpgradeInConnection)
         );
         headers.push(CONNECTION);
         assert_eq!(
             check("POST", false, &headers),
-            refused(HandshakeError::NoWebSocketInUpgrade)
+            rejected(HandshakeError::NoWebSocketInUpgrade)
         );
         headers.push(UPGRADE);
         assert_eq!(
             check("POST", false, &headers),
-            refused(HandshakeError::NotGet)
+            rejected(HandshakeError::NotGet)
         );
         assert_eq!(
             check("GET", false, &headers),
-            refused(HandshakeError::NotVersion13)
+            rejected(HandshakeError::NotVersion13)
         );
         headers.push(VERSION);
         assert_eq!(
             check("GET", false, &headers),
-            refused(HandshakeError::Origin)
+            rejected(HandshakeError::Origin)
         );
-        assert_eq!(check("GET", true, &headers), refused(HandshakeError::NoKey));
+        assert_eq!(
+            check("GET", true, &headers),
+            rejected(HandshakeError::NoKey)
+        );
         headers.push(bad_key);
         assert_eq!(
             check("GET", true, &headers),
-            refused(HandshakeError::BadKey)
+            rejected(HandshakeError::BadKey)
         );
         headers.pop();
         headers.push(KEY);
-        assert_eq!(check("GET", true, &headers), refused(HandshakeError::Body));
+        assert_eq!(check("GET", true, &headers), rejected(HandshakeError::Body));
         headers.remove(0);
         assert!(check("GET", true, &headers).is_ok());
     }
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn only_version_13_is_spoken() {
+    fn only_version_13_is_accepted() {
         let validate_version = |version: &'static [u8]| {
             validate_headers(&[CONNECTION, UPGRADE, KEY, ("Sec-WebSocket-Version", version)])
         };
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_with_a_body_is_refused() {
+    fn a_request_with_a_body_is_rejected() {
         let validate_with =
             |header: Header| validate_headers(&[CONNECTION, UPGRADE, VERSION, KEY, header]);
         assert!(validate_with(("Content-Length", b"0")).is_ok());
@@ -394,8 +395,8 @@ mod tests {
     }
 
     #[test]
-    fn refusals_have_the_statuses_of_the_originals() {
-        for (refusal, status, body) in [
+    fn errors_have_the_statuses_of_the_originals() {
+        for (error, status, body) in [
             (HandshakeError::NoUpgradeInConnection, 400, "Bad Request\n"),
             (HandshakeError::NoWebSocketInUpgrade, 400, "Bad Request\n"),
             (HandshakeError::NotGet, 405, "Method Not Allowed\n"),
@@ -405,7 +406,7 @@ mod tests {
             (HandshakeError::BadKey, 400, "Bad Request\n"),
             (HandshakeError::Body, 400, "Bad Request\n"),
         ] {
-            assert_eq!((refusal.status(), refusal.body()), (status, body));
+            assert_eq!((error.status(), error.body()), (status, body));
         }
     }
 

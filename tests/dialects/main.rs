@@ -17,18 +17,18 @@ use campanile::dialect::{
 use campanile::public_id::parse_uuid;
 use campanile::ws::MessageType;
 use campanile_tests::prng::Prng;
-use dice::{Says, Spoken};
+use client_messages::{Says, Spoken};
 use prost::Message as _;
 use schema::Envelope;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use speech::Speech;
+use server_messages::Speech;
 
-mod dice;
+mod client_messages;
+mod encoded;
 mod schema;
-mod speech;
+mod server_messages;
 mod upgrades;
-mod worded;
 
 const KINDS: [MessageType; 2] = [MessageType::Text, MessageType::Binary];
 
@@ -39,11 +39,11 @@ fn any_bytes_are_decoded_or_refused() {
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
         let message = match prng.range(0, 3) {
-            0 => dice::noise(&mut prng, 60),
-            1 => dice::spoken(&mut prng).bytes,
+            0 => client_messages::noise(&mut prng, 60),
+            1 => client_messages::spoken(&mut prng).bytes,
             _ => {
-                let message = dice::spoken(&mut prng).bytes;
-                dice::damaged(&mut prng, &message)
+                let message = client_messages::spoken(&mut prng).bytes;
+                client_messages::damaged(&mut prng, &message)
             }
         };
         let options = prng.pick(all_options.iter()).expect("some");
@@ -124,7 +124,7 @@ fn what_is_said_in_a_language_is_understood() {
     let mut understood = [0; 6];
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
-        let Spoken { bytes, says } = dice::spoken(&mut prng);
+        let Spoken { bytes, says } = client_messages::spoken(&mut prng);
         let options = all_options[usize::try_from(seed % 8).expect("small")].clone();
         // The schema of another message has nothing to say about this one.
         let is_protobuf = matches!(says, Says::Envelope(_) | Says::Custom(_));
@@ -175,7 +175,8 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
         (Says::Wsrv { command, id, data }, Intent::Call(call)) => {
             assert_eq!((call.command, call.id), (command.as_str(), id.as_str()));
             assert_eq!(
-                call.data.map(|json| speech::as_json(Data::Json(json))),
+                call.data
+                    .map(|json| server_messages::as_json(Data::Json(json))),
                 *data
             );
         }
@@ -191,7 +192,8 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
             assert_eq!((call.from, call.channel), (from.as_str(), channel.as_str()));
             assert_eq!(call.command, command);
             assert_eq!(
-                call.data.map(|json| speech::as_json(Data::Json(json))),
+                call.data
+                    .map(|json| server_messages::as_json(Data::Json(json))),
                 *data
             );
         }
@@ -206,7 +208,7 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
             );
             assert_ne!(command, "listen");
         }
-        (Says::Envelope(said), Intent::Call(call)) if worded::is_builtin(options) => {
+        (Says::Envelope(said), Intent::Call(call)) if encoded::is_builtin(options) => {
             assert_eq!(
                 (call.command, call.id),
                 (said.kind.as_str(), said.id.as_str())
@@ -230,14 +232,14 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
 fn what_prost_takes_for_an_envelope_is_one() {
     let builtin = schema::all_options()
         .into_iter()
-        .find(worded::is_builtin)
+        .find(encoded::is_builtin)
         .expect("one is");
     let edk = named("edk").expect("it is built in");
     let mut taken = 0;
     for seed in 0..20_000 {
         let mut prng = Prng::from_seed(seed);
-        let message = dice::envelope(&mut prng).encode_to_vec();
-        let message = dice::damaged(&mut prng, &message);
+        let message = client_messages::envelope(&mut prng).encode_to_vec();
+        let message = client_messages::damaged(&mut prng, &message);
         let Ok(theirs) = Envelope::decode(&message[..]) else {
             continue;
         };
@@ -274,7 +276,7 @@ fn whatever_is_published_is_worded_in_the_language() {
                 let mut message = b"before".to_vec();
                 let kind = dialect.encode_publication(&speech.publication(), options, &mut message);
                 let message = message.strip_prefix(b"before").expect("appended");
-                worded::check_publication(*dialect, &speech, options, kind, message);
+                encoded::check_publication(*dialect, &speech, options, kind, message);
             }
         }
     }
@@ -286,7 +288,10 @@ fn whatever_becomes_of_a_request_is_answered_in_the_language() {
     let mut answered = [0; ALL.len()];
     for seed in 0..6_000 {
         let mut prng = Prng::from_seed(seed);
-        let (correlation, outcome) = (speech::correlation(&mut prng), speech::outcome(&mut prng));
+        let (correlation, outcome) = (
+            server_messages::correlation(&mut prng),
+            server_messages::outcome(&mut prng),
+        );
         let options = prng.pick(all_options.iter()).expect("some");
         for (index, dialect) in ALL.iter().enumerate() {
             let mut message = b"before".to_vec();
@@ -312,13 +317,13 @@ fn check_answer(
     message: &[u8],
 ) {
     let expected = match dialect.name() {
-        "wsrv" => worded::wsrv_answer(correlation, outcome),
-        "projectforge" => worded::projectforge_answer(correlation, outcome),
-        "easyws" => worded::easyws_answer(correlation, outcome),
-        "edk" => worded::edk_answer(correlation, outcome, options),
-        _ => worded::Expected::Nothing,
+        "wsrv" => encoded::wsrv_answer(correlation, outcome),
+        "projectforge" => encoded::projectforge_answer(correlation, outcome),
+        "easyws" => encoded::easyws_answer(correlation, outcome),
+        "edk" => encoded::edk_answer(correlation, outcome, options),
+        _ => encoded::Expected::Nothing,
     };
-    worded::check(&expected, how, message, outcome);
+    encoded::check(&expected, how, message, outcome);
 }
 
 #[test]
@@ -326,9 +331,9 @@ fn whatever_an_easyws_program_may_say_has_a_command() {
     let easyws = named("easyws").expect("it is built in");
     let mut sayable = 0;
     for seed in 0..5_000 {
-        let event = dice::text(&mut Prng::from_seed(seed));
+        let event = client_messages::text(&mut Prng::from_seed(seed));
         let is_sayable = easyws.check_event(&event).is_ok();
-        assert_eq!(is_sayable, worded::is_easyws_event(&event), "{event:?}");
+        assert_eq!(is_sayable, encoded::is_easyws_event(&event), "{event:?}");
         sayable += i32::from(is_sayable);
     }
     assert!(sayable > 1_000, "{sayable} may be said");
@@ -375,23 +380,23 @@ fn is_same(
             let call = only_call(result, intents);
             assert_eq!(call.command, speech.event);
             assert!(speech.correlation.is_empty() || call.id == speech.correlation);
-            assert_eq!(of_call(call), speech::as_json(data));
+            assert_eq!(of_call(call), server_messages::as_json(data));
         }
         "projectforge" if is_sender => {
             let call = only_call(result, intents);
             let expected = (&*speech.event, &*speech.from, &*channel);
             assert_eq!((call.command, call.from, call.channel), expected);
-            assert_eq!(of_call(call), speech::as_json(data));
+            assert_eq!(of_call(call), server_messages::as_json(data));
         }
         "tap" if is_sender => assert_eq!((result, intents.len()), (Ok(()), 0)),
         // A name that is no UUID is an embedder's; the original's own reader would refuse it too.
         "projectforge" | "tap" => assert_eq!(result, Err(DecodeError::Malformed)),
-        "easyws" if dice::is_command(&speech.event) && speech.event != "listen" => {
+        "easyws" if client_messages::is_command(&speech.event) && speech.event != "listen" => {
             let call = only_call(result, intents);
             assert_eq!(call.command, speech.event);
             assert_eq!(call.data.unwrap_or_default(), data.bytes());
         }
-        "edk" if worded::is_builtin(options) => {
+        "edk" if encoded::is_builtin(options) => {
             let call = only_call(result, intents);
             assert_eq!(
                 (call.command, call.id),
@@ -414,7 +419,7 @@ fn only_call<'c>(result: Result<(), DecodeError>, intents: &[Intent<'c>]) -> Cal
 }
 
 fn of_call(call: Call<'_>) -> Value {
-    speech::as_json(Data::Json(call.data.expect("it has data, if only null")))
+    server_messages::as_json(Data::Json(call.data.expect("it has data, if only null")))
 }
 
 /// JSON may have come from a client whose text is broken; what goes out is text all the same.
@@ -423,7 +428,10 @@ fn json_with_broken_text_still_comes_out_as_json() {
     let mut broken = 0;
     for seed in 0..20_000 {
         let mut prng = Prng::from_seed(seed);
-        let mut data = speech::payload(&mut prng).borrow().bytes().to_vec();
+        let mut data = server_messages::payload(&mut prng)
+            .borrow()
+            .bytes()
+            .to_vec();
         for _ in 0..prng.range(1, 3) {
             let at = usize::try_from(prng.below(data.len() as u64 + 1)).expect("an index");
             let pieces: [&[u8]; 5] = [
@@ -464,7 +472,7 @@ fn json_with_broken_text_still_comes_out_as_json() {
 #[test]
 fn who_comes_and_goes_is_announced_in_json() {
     for seed in 0..2_000 {
-        let who = dice::text(&mut Prng::from_seed(seed));
+        let who = client_messages::text(&mut Prng::from_seed(seed));
         for dialect in ALL {
             let mut json = b"before".to_vec();
             let connected = seed % 2 == 0;
@@ -482,7 +490,7 @@ fn who_comes_and_goes_is_announced_in_json() {
             let json = json.strip_prefix(b"before").expect("appended");
             if event.is_some() {
                 let expected = serde_json::json!({ "userID": who, "connected": connected });
-                assert_eq!(speech::as_json(Data::Json(json)), expected);
+                assert_eq!(server_messages::as_json(Data::Json(json)), expected);
             }
         }
     }

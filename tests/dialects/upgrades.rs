@@ -1,6 +1,6 @@
 //! Whatever an upgrade request says, it is admitted or turned away, and nothing is made up.
 
-use crate::dice;
+use crate::client_messages;
 use crate::schema::all_options;
 use campanile::dialect::{ALL, Credentials, Dialect, InitialChannel, Rejection, UpgradeRequest};
 use campanile_tests::prng::Prng;
@@ -141,7 +141,7 @@ fn headers(prng: &mut Prng) -> Vec<(&'static str, Vec<u8>)> {
             let mut value = value.to_vec();
             if prng.chance(1, 3) {
                 let at = usize::try_from(prng.below(value.len() as u64 + 1)).expect("an index");
-                value.splice(at..at, dice::noise(prng, 6));
+                value.splice(at..at, client_messages::noise(prng, 6));
             }
             (name, value)
         })

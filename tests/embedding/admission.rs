@@ -1,10 +1,10 @@
 //! Who is let in, as whom and with what; and what decides about it.
 
-use crate::stage::{
-    Client, Gate, all, ask_to_upgrade, builder, config, config_of, diary, done, get, post, refusal,
-    stop,
+use crate::client_messages::{answered, asked};
+use crate::fixture::{
+    Client, Latch, all, ask_to_upgrade, builder, config, config_of, diary, done, get, post,
+    refusal, stop,
 };
-use crate::words::{answered, asked};
 use campanile::config::{Config, Origin, Route, Tokens};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::edk::Edk;
@@ -191,7 +191,7 @@ fn an_admission_picks_user_profile_channels_and_values() {
 
 #[test]
 fn an_admission_may_wait_and_the_shard_goes_on() {
-    let gate = Gate::new();
+    let gate = Latch::new();
     let (pen, diary) = diary();
     let admit_gate = gate.clone();
     let gateway = builder(config_of(1, &Wsrv))
@@ -228,14 +228,17 @@ fn an_admission_may_wait_and_the_shard_goes_on() {
 #[test]
 fn an_admission_that_does_not_come_in_time_is_answered_with_503() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let admit_gate = gate.clone();
     let mut config = config_of(1, &Wsrv);
     config.heartbeat.handshake_timeout_ms = 64;
     let gateway = builder(config)
         .route("/x")
         .admit(move |_| {
-            let (late, gate) = (crate::stage::Noted("late", pen.clone()), admit_gate.clone());
+            let (late, gate) = (
+                crate::fixture::Noted("late", pen.clone()),
+                admit_gate.clone(),
+            );
             async move {
                 gate.pass().await;
                 Ok(Admission::new().value(late))
@@ -373,8 +376,8 @@ fn the_token_is_there_for_handlers_and_validators() {
     }
     let user = [("x-user-id", "u"), ("Sec-WebSocket-Protocol", "bare")];
     let mut client = Client::open_with(address, "/edk", &user);
-    client.say_bytes(&crate::words::envelope("token", "x"));
-    let expected = crate::words::envelope("token", "bare");
+    client.say_bytes(&crate::client_messages::envelope("token", "x"));
+    let expected = crate::client_messages::envelope("token", "bare");
     assert_eq!(client.hear().as_bytes(), expected);
     client.leave();
     stop(gateway);
@@ -499,7 +502,7 @@ fn who_may_push_is_decided_by_route_or_for_all_of_them() {
 #[test]
 fn what_a_client_says_before_it_is_admitted_is_heard_then() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let admit_gate = gate.clone();
     let noting = pen.clone();
     let gateway = builder(config_of(1, &Wsrv))

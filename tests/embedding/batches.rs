@@ -1,9 +1,9 @@
 //! Calls of a batch of the server API, over several shards: which of them go out together, and that
 //! each sees what those before it did.
 
+use crate::client_messages::{answered, asked};
+use crate::fixture::{Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, stop};
 use crate::pushing::pushed;
-use crate::stage::{Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, stop};
-use crate::words::{answered, asked};
 use campanile::config::{Config, Http};
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::Admission;

@@ -1,7 +1,7 @@
 //! What a call goes through: who observes it, middleware, and the handlers of its command.
 
-use crate::stage::{Client, Pen, builder, config, config_of, diary, noting, stop};
-use crate::words::{answered, asked};
+use crate::client_messages::{answered, asked};
+use crate::fixture::{Client, Pen, builder, config, config_of, diary, noting, stop};
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, Next, Response};
 use campanile::{Context, Failure, Reply};

@@ -1,9 +1,9 @@
 //! What else a handle does: join and leave, close and drop, list, and say that it cannot.
 
-use crate::stage::{
-    Client, Gate, Hold, ReleaseOnDrop, all, builder, config_of, diary, done, in_time, stop,
+use crate::client_messages::asked;
+use crate::fixture::{
+    Client, Hold, Latch, ReleaseOnDrop, all, builder, config_of, diary, done, in_time, stop,
 };
-use crate::words::asked;
 use campanile::config::Route;
 use campanile::dialect::projectforge::Projectforge;
 use campanile::dialect::wserver::Wserver;
@@ -374,7 +374,7 @@ fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
 
 #[test]
 fn after_the_gateway_has_stopped_its_handles_say_so() {
-    let gate = Gate::new();
+    let gate = Latch::new();
     let (pen, diary) = diary();
     let gateway = builder(config_of(2, &Wsrv))
         .route("/x")

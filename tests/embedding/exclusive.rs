@@ -1,11 +1,11 @@
 //! Users who have one connection only: whoever connects last, or first, has it, on whatever shard,
 //! and there is no moment in which two have it.
 
-use crate::stage::{
+use crate::client_messages::envelope;
+use crate::fixture::{
     Client, Hold, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect_to, diary, done,
     stop,
 };
-use crate::words::envelope;
 use campanile::config::{Config, Schema};
 use campanile::dialect::edk::Edk;
 use campanile::{Context, Gateway, Message, RouteHandle};

@@ -1,12 +1,12 @@
 //! What comes of an embedder's errors and panics, wherever they happen: a word in the language, and
 //! nothing for anybody else.
 
-use crate::logs;
-use crate::stage::{
-    Client, Gate, Noted, Pen, all, builder, config, config_of, diary, done, get, noting, post,
+use crate::client_messages::{answered, asked, envelope};
+use crate::fixture::{
+    Client, Latch, Noted, Pen, all, builder, config, config_of, diary, done, get, noting, post,
     refusal, stop,
 };
-use crate::words::{answered, asked, envelope};
+use crate::logs;
 use campanile::config::{Config, Route, Schema};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::edk::Edk;
@@ -165,7 +165,7 @@ fn easyws_and_edk_say_nothing_of_a_handler_that_failed_but_log_it() {
 #[test]
 fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let wait_gate = gate.clone();
     let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route)

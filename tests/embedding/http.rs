@@ -1,7 +1,7 @@
 //! What an embedder serves over HTTP beside the gateway's own paths.
 
-use crate::stage::{Client, Gate, ask_to_upgrade, config, diary, get, in_time, post, stop};
-use crate::words::{answered, asked};
+use crate::client_messages::{answered, asked};
+use crate::fixture::{Client, Latch, ask_to_upgrade, config, diary, get, in_time, post, stop};
 use campanile::{Builder, Context, Gateway, Reply, Setup};
 use campanile_tests::PATIENCE;
 use campanile_tests::http::{Response as HttpResponse, take_chunk};
@@ -107,7 +107,7 @@ fn a_service_gets_what_nothing_else_is_served_for() {
 #[test]
 fn a_service_may_keep_what_may_not_leave_its_thread_and_may_wait() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let service_gate = gate.clone();
     let gateway = Gateway::builder(config(1)).shard(move |setup: &mut Setup| {
         let count = Rc::new(Cell::new(0));
@@ -377,7 +377,7 @@ fn a_body_that_panics_ends_its_connection_and_hurts_nobody() {
 #[test]
 fn a_stop_lets_requests_under_way_be_answered() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let service_gate = gate.clone();
     let gateway = Gateway::builder(config(1)).shard(move |setup| {
         let (pen, gate) = (pen.clone(), service_gate.clone());

@@ -1,7 +1,7 @@
 //! What routes share, and what they do not.
 
-use crate::stage::{Client, all, builder, config, diary, done, refusal, stop};
-use crate::words::{answered, asked};
+use crate::client_messages::{answered, asked};
+use crate::fixture::{Client, all, builder, config, diary, done, refusal, stop};
 use campanile::config::{Config, Route};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::projectforge::Projectforge;

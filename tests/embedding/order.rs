@@ -1,9 +1,9 @@
 //! In which order the handlers and hooks of a session run, and what goes on meanwhile.
 
-use crate::stage::{
-    Client, Diary, Gate, Pen, all, builder, config, config_of, diary, done, get, noting, stop,
+use crate::client_messages::{answered, asked, envelope};
+use crate::fixture::{
+    Client, Diary, Latch, Pen, all, builder, config, config_of, diary, done, get, noting, stop,
 };
-use crate::words::{answered, asked, envelope};
 use campanile::config::{Route, Schema};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::edk::Edk;
@@ -17,7 +17,7 @@ use std::pin::Pin;
 
 /// A gateway whose command `slow` waits at a gate, and whose command `fast` does not. Both write
 /// down when they begin and end, with the number of their session.
-fn slow_and_fast(builder: Builder, path: &str, pen: &Pen, gate: &Gate) -> Builder {
+fn slow_and_fast(builder: Builder, path: &str, pen: &Pen, gate: &Latch) -> Builder {
     let (slow_pen, fast_pen, gate) = (pen.clone(), pen.clone(), gate.clone());
     let slow = move |cx: Context| {
         let (pen, gate) = (slow_pen.clone(), gate.clone());
@@ -43,7 +43,7 @@ fn expect_order(route: Route, words: Words, headers: &[&[(&str, &str)]; 3]) {
     let mut config = config(2);
     config.routes = vec![route];
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);
     let gateway = gateway.start().expect("it starts");
     let address = gateway.local_addr();
@@ -91,7 +91,7 @@ fn handlers_of_one_session_run_in_the_order_of_its_messages() {
 }
 
 /// A `wsrv` gateway on one shard whose command `wait` waits at the gate that its data names.
-fn waiting(in_flight_max: u32, gates: &[Gate]) -> (campanile::Gateway, Diary) {
+fn waiting(in_flight_max: u32, gates: &[Latch]) -> (campanile::Gateway, Diary) {
     let mut config = config_of(1, &Wsrv);
     config.routes[0].limits.requests_in_flight_max = in_flight_max;
     let (pen, diary) = diary();
@@ -120,7 +120,7 @@ fn waited(gate: usize) -> String {
 
 #[test]
 fn requests_of_wsrv_run_at_once_and_are_answered_as_they_are_ready() {
-    let gates = [(); 3].map(|()| Gate::new());
+    let gates = [(); 3].map(|()| Latch::new());
     let (gateway, diary) = waiting(64, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let now = asked("now", "n", "null");
@@ -138,7 +138,7 @@ fn requests_of_wsrv_run_at_once_and_are_answered_as_they_are_ready() {
 
 #[test]
 fn a_session_of_wsrv_is_read_no_further_while_its_requests_in_flight_are_at_their_bound() {
-    let gates = [(); 4].map(|()| Gate::new());
+    let gates = [(); 4].map(|()| Latch::new());
     let (gateway, diary) = waiting(2, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
@@ -167,7 +167,7 @@ fn a_session_of_wsrv_is_read_no_further_while_its_requests_in_flight_are_at_thei
 
 #[test]
 fn sixty_four_requests_of_a_session_are_in_flight_unless_the_route_says_otherwise() {
-    let gates = [(); 65].map(|()| Gate::new());
+    let gates = [(); 65].map(|()| Latch::new());
     let unchanged = Route::new("/x", &Wsrv).limits;
     let (gateway, diary) = waiting(unchanged.requests_in_flight_max, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
@@ -193,7 +193,7 @@ fn sixty_four_requests_of_a_session_are_in_flight_unless_the_route_says_otherwis
 #[test]
 fn what_a_session_says_waits_for_its_validator() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let (judge_pen, judge_gate) = (pen.clone(), gate.clone());
     let gateway = builder(config_of(1, &Easyws))
         .route("/x")
@@ -226,7 +226,7 @@ fn what_a_session_says_waits_for_its_validator() {
 #[test]
 fn what_a_session_says_waits_for_the_user_of_its_token() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let hook_gate = gate.clone();
     let gateway = builder(config_of(1, &Wserver))
         .route("/x")
@@ -263,7 +263,7 @@ fn what_a_session_says_waits_for_the_user_of_its_token() {
 #[test]
 fn what_a_session_says_waits_until_it_was_told_that_it_is_open() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let open_gate = gate.clone();
     let open_pen = pen.clone();
     let gateway = builder(config_of(1, &Wsrv))
@@ -294,7 +294,7 @@ fn what_a_session_says_waits_until_it_was_told_that_it_is_open() {
 #[test]
 fn an_end_is_told_when_everything_that_was_said_before_has_been_handled() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let gateway = slow_and_fast(builder(config_of(1, &Projectforge)), "/x", &pen, &gate);
     let gateway = gateway.route("/x").on_close(move |session| {
         let pen = pen.clone();
@@ -343,7 +343,7 @@ fn an_end_is_told_when_everything_that_was_said_before_has_been_handled() {
 /// Something that writes down that it was asked, waits at a gate, and writes down that it answers.
 fn asking<T: 'static>(
     pen: &Pen,
-    gate: &Gate,
+    gate: &Latch,
 ) -> impl Fn(T) -> Pin<Box<dyn Future<Output = T>>> + Clone + Send + Sync + 'static {
     let (pen, gate) = (pen.clone(), gate.clone());
     move |question| {
@@ -361,7 +361,7 @@ fn asking<T: 'static>(
 #[test]
 fn answers_for_a_session_that_is_gone_reach_nobody_else() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let (handle, join, user) = (
         asking::<Context>(&pen, &gate),
         asking::<Joining>(&pen, &gate),
@@ -466,7 +466,7 @@ fn a_handler_or_hook_may_close_its_own_session() {
 #[test]
 fn a_session_that_is_closed_while_its_messages_wait_is_gone_when_its_handler_is() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let mut config = config_of(1, &Projectforge);
     config.heartbeat.close_grace_ms = 600_000;
     let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);

@@ -1,9 +1,9 @@
 //! Pushes, from handlers and from outside: whom they reach, in which order, and how many they were.
 
-use crate::stage::{
+use crate::client_messages::{answered, asked};
+use crate::fixture::{
     Client, Hold, ReleaseOnDrop, all, builder, config, config_of, diary, done, id, stop,
 };
-use crate::words::{answered, asked};
 use campanile::config::{Config, Route};
 use campanile::dialect::wserver::Wserver;
 use campanile::dialect::wsrv::Wsrv;
@@ -188,7 +188,7 @@ fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() 
     let handle = gateway.handle();
     for (id_text, client) in &mut clients {
         let (handle, id) = (handle.clone(), id(id_text));
-        let told = crate::stage::in_time(move || {
+        let told = crate::fixture::in_time(move || {
             let pending = handle.push_session(id, Message::text("m", "from outside"));
             pending.wait()
         });

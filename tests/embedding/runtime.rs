@@ -1,9 +1,9 @@
 //! The runtime that handlers live in: timers, sockets, tasks, blocking work, and the watch over
 //! whoever holds a shard.
 
+use crate::client_messages::{answered, asked};
+use crate::fixture::{Client, Hold, Latch, ReleaseOnDrop, builder, config_of, diary, get, stop};
 use crate::logs::{self, Log};
-use crate::stage::{Client, Gate, Hold, ReleaseOnDrop, builder, config_of, diary, get, stop};
-use crate::words::{answered, asked};
 use campanile::config::Config;
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::wsrv::Wsrv;
@@ -233,7 +233,7 @@ impl Holds {
 }
 
 /// A gateway of which everything holds its shard, but the command `waits`.
-fn holding(holds: &Holds, gate: &Gate) -> Gateway {
+fn holding(holds: &Holds, gate: &Latch) -> Gateway {
     let (admit, open, validate) = (holds.at(0), holds.at(1), holds.at(2));
     let (handle, fall, close) = (holds.at(3), holds.at(4), holds.at(5));
     let (serve, gate) = (holds.at(6), gate.clone());
@@ -278,7 +278,7 @@ fn holding(holds: &Holds, gate: &Gate) -> Gateway {
 #[test]
 fn whoever_holds_a_shard_is_named_while_it_does_and_afterwards() {
     let (log, whole_log) = (logs::watch(), logs::watch());
-    let (holds, gate) = (Holds::new(), Gate::new());
+    let (holds, gate) = (Holds::new(), Latch::new());
     let gateway = holding(&holds, &gate);
     let address = gateway.local_addr();
     let open = || Client::open_with(address, "/watched", &[("Cookie", "auth=")]);

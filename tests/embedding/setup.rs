@@ -1,7 +1,7 @@
 //! What cannot be set up, and is said when the gateway starts; what a setup may make on its shard.
 
-use crate::stage::{Client, builder, config, diary, done, in_time, noting, stop};
-use crate::words::{answered, asked};
+use crate::client_messages::{answered, asked};
+use crate::fixture::{Client, builder, config, diary, done, in_time, noting, stop};
 use campanile::config::{Config, Route};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::projectforge::Projectforge;

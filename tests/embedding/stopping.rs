@@ -1,10 +1,10 @@
 //! What a stop waits for, what it does not wait for, and what is left then.
 
-use crate::stage::{
-    Client, Gate, Hold, LastWords, Noted, Pen, ReleaseOnDrop, all, builder, config_of, connect_to,
+use crate::client_messages::asked;
+use crate::fixture::{
+    Client, Hold, LastWords, Latch, Noted, Pen, ReleaseOnDrop, all, builder, config_of, connect_to,
     diary, done, get, in_time,
 };
-use crate::words::asked;
 use campanile::config::Config;
 use campanile::dialect::echo::Echo;
 use campanile::dialect::wsrv::Wsrv;
@@ -30,7 +30,7 @@ fn stopped(stopping: JoinHandle<Counters>) -> Counters {
 }
 
 /// A gateway whose command `wait` waits at a gate and keeps something meanwhile.
-fn waiting(pen: &Pen, gate: &Gate) -> Gateway {
+fn waiting(pen: &Pen, gate: &Latch) -> Gateway {
     let (pen, closing, gate) = (pen.clone(), pen.clone(), gate.clone());
     let gateway = builder(config_of(2, &Wsrv)).route("/x");
     let gateway = gateway
@@ -69,7 +69,7 @@ fn waiting(pen: &Pen, gate: &Gate) -> Gateway {
 fn a_stop_tells_every_session_and_every_end_is_told() {
     const SESSIONS: usize = 12;
     let (pen, diary) = diary();
-    let gateway = waiting(&pen, &Gate::new());
+    let gateway = waiting(&pen, &Latch::new());
     let mut clients: Vec<Client> = (0..SESSIONS)
         .map(|_| Client::open(gateway.local_addr(), "/x"))
         .collect();
@@ -92,7 +92,7 @@ fn a_stop_tells_every_session_and_every_end_is_told() {
 #[test]
 fn a_stop_lets_handlers_come_to_their_end() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let gateway = waiting(&pen, &gate);
     let mut client = Client::open(gateway.local_addr(), "/x");
     client.say(&asked("wait", "1", "{}"));
@@ -110,7 +110,7 @@ fn a_stop_lets_handlers_come_to_their_end() {
 #[test]
 fn a_stop_does_not_wait_for_handlers_beyond_the_grace() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let gateway = waiting(&pen, &gate);
     let mut clients = [0, 0, 1].map(|shard| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
@@ -197,7 +197,7 @@ fn a_stop_waits_for_no_task_that_was_only_spawned() {
 #[test]
 fn a_grace_without_end_ends_when_everything_has() {
     let (pen, diary) = diary();
-    let gate = Gate::new();
+    let gate = Latch::new();
     let gateway = waiting(&pen, &gate);
     let mut client = Client::open(gateway.local_addr(), "/x");
     client.say(&asked("wait", "1", "{}"));

@@ -1,9 +1,9 @@
 //! What is kept with sessions: for how long, who sees it, and what its destructors may do.
 
-use crate::stage::{
-    Client, Gate, LastWords, Noted, all, builder, config, config_of, diary, done, get, id, stop,
+use crate::client_messages::{answered, asked};
+use crate::fixture::{
+    Client, LastWords, Latch, Noted, all, builder, config, config_of, diary, done, get, id, stop,
 };
-use crate::words::{answered, asked};
 use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::RouteBuilder;
 use campanile::handler::Admission;
@@ -166,7 +166,7 @@ fn last_words(route: &RouteHandle) -> LastWords {
 }
 
 /// A gateway on which much is kept that publishes when it is dropped.
-fn with_last_words(gate: &Gate) -> Gateway {
+fn with_last_words(gate: &Latch) -> Gateway {
     let gate = gate.clone();
     let route = builder(config_of(2, &Wsrv)).route("/x");
     let route = with_channel(route)
@@ -208,7 +208,7 @@ fn with_last_words(gate: &Gate) -> Gateway {
 
 #[test]
 fn a_destructor_may_publish_whenever_it_runs() {
-    let gate = Gate::new();
+    let gate = Latch::new();
     let gateway = with_last_words(&gate);
     let address = gateway.local_addr();
     let mut members = members(&gateway);

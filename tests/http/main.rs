@@ -3,9 +3,9 @@
 //! Every request here is one that some client, proxy or page really sends. Nothing is timed.
 
 mod cross_origin;
+mod keyless;
 mod message;
 mod proxy;
-mod trust;
 mod upgrade;
 
 use campanile_tests::executable;

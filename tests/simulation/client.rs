@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// Who a client is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Tongue {
+pub(crate) enum ClientKind {
     /// Pushes and drops over HTTP.
     #[default]
     Pusher,
@@ -27,14 +27,14 @@ pub(crate) enum Tongue {
 
 /// What a session's client says, as far as the model cares.
 #[derive(Clone, Debug)]
-pub(crate) enum Said {
+pub(crate) enum SentMessage {
     Register { user: String, event: String },
     Else,
 }
 
 /// One request of a pusher.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct SentRequest {
     /// Where in the stream the request ends.
     pub(crate) end: u64,
     pub(crate) what: Request,
@@ -50,48 +50,48 @@ pub(crate) enum Request {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Answered {
+pub(crate) struct ReceivedResponse {
     pub(crate) status: u16,
     pub(crate) body: String,
     /// The tick of the shard when the answer was heard.
-    pub(crate) heard: u32,
+    pub(crate) received: u32,
 }
 
 /// A client of either kind: what is only for the other stays empty.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    pub(crate) tongue: Tongue,
+    pub(crate) kind: ClientKind,
     /// What it shows where its language has a place for it; one for each client.
     pub(crate) token: String,
-    /// Said, and not yet carried to the gateway.
+    /// Sent, and not yet carried to the gateway.
     pub(crate) outgoing: VecDeque<u8>,
     /// Bytes ever said.
     said: u64,
     /// Where what was said ends, in the order of saying it.
-    pub(crate) frames: VecDeque<(u64, Said)>,
-    pub(crate) asked: Vec<Asked>,
-    pub(crate) answered: Vec<Answered>,
+    pub(crate) frames: VecDeque<(u64, SentMessage)>,
+    pub(crate) asked: Vec<SentRequest>,
+    pub(crate) answered: Vec<ReceivedResponse>,
     incoming: Vec<u8>,
     /// The numbers of the publications heard.
-    pub(crate) heard: Vec<usize>,
+    pub(crate) received: Vec<usize>,
     /// What else a client of `easyws` has heard, commands and all, and nobody has looked at.
-    pub(crate) told: VecDeque<String>,
+    pub(crate) other_messages: VecDeque<String>,
     /// What it was told last about something that cannot be.
-    pub(crate) complaint: Option<String>,
+    pub(crate) last_denial: Option<String>,
     pub(crate) is_upgraded: bool,
     /// The close frame heard: its code, if it had one, and its reason.
     pub(crate) close: Option<(Option<u16>, String)>,
-    pub(crate) said_close: bool,
+    pub(crate) sent_close: bool,
     /// Never answers a ping.
-    pub(crate) is_mute: bool,
+    pub(crate) ignores_pings: bool,
     /// Pings heard and not yet answered.
     pub(crate) pings: u32,
 }
 
 impl Client {
-    pub(crate) fn new(tongue: Tongue, token: String) -> Self {
+    pub(crate) fn new(kind: ClientKind, token: String) -> Self {
         let mut client = Self {
-            tongue,
+            kind,
             token,
             ..Self::default()
         };
@@ -102,19 +102,19 @@ impl Client {
     }
 
     pub(crate) fn is_pusher(&self) -> bool {
-        self.tongue == Tongue::Pusher
+        self.kind == ClientKind::Pusher
     }
 
     /// Asks to be a session.
     pub(crate) fn upgrade(&mut self) {
         let token = &self.token;
-        let (path, credentials) = match self.tongue {
-            Tongue::Pusher => panic!("it pushes"),
-            Tongue::Wserver => ("/ws", String::new()),
-            Tongue::Projectforge => (self.room(), String::new()),
-            Tongue::Tap => ("/tap", String::new()),
-            Tongue::Easyws => ("/easyws", format!("Cookie: auth={token}\r\n")),
-            Tongue::Edk { user, yields } => {
+        let (path, credentials) = match self.kind {
+            ClientKind::Pusher => panic!("it pushes"),
+            ClientKind::Wserver => ("/ws", String::new()),
+            ClientKind::Projectforge => (self.room(), String::new()),
+            ClientKind::Tap => ("/tap", String::new()),
+            ClientKind::Easyws => ("/easyws", format!("Cookie: auth={token}\r\n")),
+            ClientKind::Edk { user, yields } => {
                 let path = if yields { "/edk-yields" } else { "/edk" };
                 let shown = format!("Sec-WebSocket-Protocol: {token}\r\nX-User-Id: {user}\r\n");
                 (path, shown)
@@ -131,27 +131,27 @@ impl Client {
 
     /// Asks to be on a channel, then to be told when that has been looked at.
     pub(crate) fn listen(&mut self, channel: &str, mark: usize) {
-        self.say_frame(TEXT, format!("listen: {channel}").as_bytes());
-        self.say_frame(TEXT, format!("mark: {mark}").as_bytes());
+        self.send_frame(TEXT, format!("listen: {channel}").as_bytes());
+        self.send_frame(TEXT, format!("mark: {mark}").as_bytes());
     }
 
     /// Has its handler publish.
-    pub(crate) fn have_said(&mut self, id: usize, channel: &str, how: &str, padding: usize) {
+    pub(crate) fn command_publish(&mut self, id: usize, channel: &str, how: &str, padding: usize) {
         let text = format!("say: {id} {channel} {how} {}", "x".repeat(padding));
-        self.say_frame(TEXT, text.as_bytes());
+        self.send_frame(TEXT, text.as_bytes());
     }
 
     pub(crate) fn register(&mut self, user: &str, event: &str, cut: usize) {
         let text = format!(r#"{{"token":"{user}","event":"{event}"}}"#);
         let (first, rest) = text.as_bytes().split_at(cut.min(text.len()));
         if rest.is_empty() {
-            self.say_frame(TEXT, first);
+            self.send_frame(TEXT, first);
         } else {
-            self.say_frame(TEXT & !FIN, first);
-            self.say_frame(PING, b"between two fragments");
-            self.say_frame(FIN, rest);
+            self.send_frame(TEXT & !FIN, first);
+            self.send_frame(PING, b"between two fragments");
+            self.send_frame(FIN, rest);
         }
-        let said = Said::Register {
+        let said = SentMessage::Register {
             user: user.to_owned(),
             event: event.to_owned(),
         };
@@ -166,30 +166,30 @@ impl Client {
     }
 
     /// A message of `projectforge`, to nobody in particular.
-    pub(crate) fn murmur(&mut self) {
-        self.say_frame(TEXT, br#"{"channel":"a","cmd":"murmur","param":[1,2,3]}"#);
+    pub(crate) fn send_ignored(&mut self) {
+        self.send_frame(TEXT, br#"{"channel":"a","cmd":"murmur","param":[1,2,3]}"#);
     }
 
     /// A message of `edk` that says nothing, and that nobody handles.
-    pub(crate) fn say_nothing(&mut self) {
-        self.say_frame(BINARY, b"");
+    pub(crate) fn send_empty(&mut self) {
+        self.send_frame(BINARY, b"");
     }
 
-    pub(crate) fn chatter(&mut self) {
-        self.say_frame(TEXT, b"no register message");
-        self.say_frame(PING, b"and a ping");
-        self.frames.push_back((self.said, Said::Else));
+    pub(crate) fn send_chat(&mut self) {
+        self.send_frame(TEXT, b"no register message");
+        self.send_frame(PING, b"and a ping");
+        self.frames.push_back((self.said, SentMessage::Else));
     }
 
     pub(crate) fn pong(&mut self) {
         self.pings = 0;
-        self.say_frame(PONG, b"");
+        self.send_frame(PONG, b"");
     }
 
-    pub(crate) fn say_close(&mut self, code: u16) {
-        if !self.said_close {
-            self.said_close = true;
-            self.say_frame(CLOSE, &code.to_be_bytes());
+    pub(crate) fn send_close(&mut self, code: u16) {
+        if !self.sent_close {
+            self.sent_close = true;
+            self.send_frame(CLOSE, &code.to_be_bytes());
         }
     }
 
@@ -205,9 +205,9 @@ impl Client {
     }
 
     /// Hears bytes of the gateway.
-    pub(crate) fn hear(&mut self, bytes: &[u8], tick: u32) {
+    pub(crate) fn receive(&mut self, bytes: &[u8], tick: u32) {
         self.incoming.extend_from_slice(bytes);
-        while let Some(taken) = self.understand(tick) {
+        while let Some(taken) = self.parse(tick) {
             self.incoming.drain(..taken);
         }
     }
@@ -223,7 +223,7 @@ impl Client {
 
     fn ask_for(&mut self, request: &[u8], what: Request) {
         self.say(request);
-        self.asked.push(Asked {
+        self.asked.push(SentRequest {
             end: self.said,
             what,
             arrived: None,
@@ -235,44 +235,44 @@ impl Client {
         self.said += bytes.len() as u64;
     }
 
-    fn say_frame(&mut self, first: u8, payload: &[u8]) {
+    fn send_frame(&mut self, first: u8, payload: &[u8]) {
         let len = u8::try_from(payload.len()).expect("clients say little");
         let frame = masked(first, payload, [len, 7, 201, first]);
         self.say(&frame);
     }
 
     /// Understands the first thing heard; `None` if it is not there to its end.
-    fn understand(&mut self, tick: u32) -> Option<usize> {
+    fn parse(&mut self, tick: u32) -> Option<usize> {
         if self.is_pusher() || !self.is_upgraded {
-            self.understand_answer(tick)
+            self.parse_response(tick)
         } else {
-            self.understand_frame()
+            self.parse_frame()
         }
     }
 
-    fn understand_answer(&mut self, tick: u32) -> Option<usize> {
+    fn parse_response(&mut self, tick: u32) -> Option<usize> {
         let (response, len) = Response::parse(&self.incoming)?;
         self.is_upgraded |= response.status == 101;
-        self.answered.push(Answered {
+        self.answered.push(ReceivedResponse {
             status: response.status,
             body: response.body,
-            heard: tick,
+            received: tick,
         });
         Some(len)
     }
 
-    fn understand_frame(&mut self) -> Option<usize> {
+    fn parse_frame(&mut self) -> Option<usize> {
         let incoming = std::mem::take(&mut self.incoming);
         let found = frame::parse(&incoming);
         let taken = found.map(|(frame, len)| {
-            self.understand_one(&frame);
+            self.parse_one(&frame);
             len
         });
         self.incoming = incoming;
         taken
     }
 
-    fn understand_one(&mut self, frame: &Frame<'_>) {
+    fn parse_one(&mut self, frame: &Frame<'_>) {
         let payload = frame.payload;
         assert!(
             self.close.is_none(),
@@ -280,10 +280,10 @@ impl Client {
         );
         match frame.opcode | FIN {
             opcode @ (TEXT | BINARY) => {
-                let is_edk = matches!(self.tongue, Tongue::Edk { .. });
+                let is_edk = matches!(self.kind, ClientKind::Edk { .. });
                 assert_eq!(opcode == BINARY, is_edk, "the type of its language");
                 let text = std::str::from_utf8(payload).expect("all that is pushed is text");
-                self.understand_text(text);
+                self.parse_text(text);
             }
             PING => self.pings += 1,
             PONG => assert!([&b"between two fragments"[..], b"and a ping"].contains(&payload)),
@@ -292,17 +292,17 @@ impl Client {
         }
     }
 
-    fn understand_text(&mut self, text: &str) {
-        let said = match (self.tongue, text.strip_prefix("push: ")) {
-            (Tongue::Easyws, None) => return self.told.push_back(text.to_owned()),
+    fn parse_text(&mut self, text: &str) {
+        let said = match (self.kind, text.strip_prefix("push: ")) {
+            (ClientKind::Easyws, None) => return self.other_messages.push_back(text.to_owned()),
             // Who hears what of them is for other tests to see.
-            (Tongue::Projectforge | Tongue::Tap, _) => return,
-            (Tongue::Easyws, Some(said)) => said,
-            (Tongue::Pusher | Tongue::Wserver | Tongue::Edk { .. }, _) => text,
+            (ClientKind::Projectforge | ClientKind::Tap, _) => return,
+            (ClientKind::Easyws, Some(said)) => said,
+            (ClientKind::Pusher | ClientKind::Wserver | ClientKind::Edk { .. }, _) => text,
         };
         let (id, padding) = said.split_once(' ').expect("a push begins with its number");
         assert!(padding.bytes().all(|byte| byte == b'x'));
-        self.heard.push(id.parse().expect("a number"));
+        self.received.push(id.parse().expect("a number"));
     }
 }
 

@@ -4,7 +4,7 @@
 //! and report over a queue what the model has to know: which session is which, and that a session
 //! has come as far as a mark of its.
 
-use crate::climate::CHANNELS;
+use crate::scenario::CHANNELS;
 use campanile::Gateway;
 use campanile::config::Config;
 use campanile::gateway::{Builder, Simulation};
@@ -48,12 +48,12 @@ pub(crate) struct Embedder {
 impl Embedder {
     /// A program around the gateway of this config; what runs on this thread from now on may be its
     /// tasks.
-    pub(crate) fn new(config: Config, is_lively: bool, exchange: &Arc<Exchange>) -> Self {
+    pub(crate) fn new(config: Config, has_channels: bool, exchange: &Arc<Exchange>) -> Self {
         let tasks = LocalSet::new();
         let within = tasks.enter();
         let (sender, reports) = channel();
         let builder = Gateway::builder(config);
-        let builder = if is_lively {
+        let builder = if has_channels {
             set_up(builder, sender)
         } else {
             builder
@@ -166,7 +166,7 @@ async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
     let message = || Message::text("push", format!("{id} {padding}"));
     match how {
         "drop" => {
-            let _later = SaysWhenDropped {
+            let _later = ReportsDrop {
                 message: message(),
                 channel: channel.into(),
                 cx: cx.clone(),
@@ -191,13 +191,13 @@ async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
 }
 
 /// An embedder's code runs in destructors too.
-struct SaysWhenDropped {
+struct ReportsDrop {
     message: Message,
     channel: Box<str>,
     cx: Context,
 }
 
-impl Drop for SaysWhenDropped {
+impl Drop for ReportsDrop {
     fn drop(&mut self) {
         let said: Pending<u64> = self.cx.publish(self.channel.clone(), self.message.clone());
         drop(said);

@@ -4,8 +4,8 @@
 //! event or a deadline, is told the time, handles the event, and fires what is due.
 
 use crate::client::Client;
-use crate::climate::CLOSE_GRACE;
-use crate::world::World;
+use crate::scenario::CLOSE_GRACE;
+use crate::simulator::Simulator;
 use campanile::driver::turn::{self, Steps};
 use campanile::host::{Host, Moment};
 use campanile::time::{Tick, Ticks};
@@ -27,7 +27,7 @@ pub(crate) enum Event {
 
 /// One turn of one shard.
 struct Turn<'w> {
-    world: &'w mut World,
+    simulator: &'w mut Simulator,
     shard: usize,
     event: Option<Event>,
     sends: Option<u32>,
@@ -42,23 +42,23 @@ impl Steps for Turn<'_> {
     }
 
     fn read_clock(&mut self) -> Moment {
-        self.world.hosts[self.shard].set_time(Tick(self.world.now))
+        self.simulator.hosts[self.shard].set_time(Tick(self.simulator.now))
     }
 
     fn handle(&mut self, now: &Moment) -> Result<usize, Infallible> {
-        let world = &mut *self.world;
+        let simulator = &mut *self.simulator;
         let handled = match self.event.take() {
             None => false,
             Some(Event::Connect(client)) => {
-                world.accept(now, self.shard, *client);
+                simulator.accept(now, self.shard, *client);
                 true
             }
-            Some(Event::Input(link)) => world.deliver(now, link),
-            Some(Event::Sent(link)) => world.complete_send(now, link),
-            Some(Event::Closed(link)) => world.close(now, link),
+            Some(Event::Input(link)) => simulator.deliver(now, link),
+            Some(Event::Sent(link)) => simulator.complete_send(now, link),
+            Some(Event::Closed(link)) => simulator.close(now, link),
             Some(Event::Arrivals(shard)) => {
-                let handled = world.hosts[shard].handle_arrivals(now) > 0;
-                world.after(shard);
+                let handled = simulator.hosts[shard].handle_arrivals(now) > 0;
+                simulator.after(shard);
                 handled
             }
         };
@@ -67,24 +67,25 @@ impl Steps for Turn<'_> {
     }
 
     fn fire_deadlines(&mut self, until: &Moment) -> Result<(), Infallible> {
-        self.world.hosts[self.shard].fire_deadlines(until);
+        self.simulator.hosts[self.shard].fire_deadlines(until);
         // Without time passing nothing was due.
-        if std::mem::replace(&mut self.world.fired_at[self.shard], self.world.now) < self.world.now
+        if std::mem::replace(&mut self.simulator.fired_at[self.shard], self.simulator.now)
+            < self.simulator.now
         {
-            self.world.after(self.shard);
+            self.simulator.after(self.shard);
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Infallible> {
         if let Some(sends) = self.sends {
-            self.moved |= self.world.flush(self.shard, sends);
+            self.moved |= self.simulator.flush(self.shard, sends);
         }
         Ok(())
     }
 }
 
-impl World {
+impl Simulator {
     /// Stops every host, and lets the time pass that unwilling clients get.
     pub(crate) fn stop(&mut self) {
         self.is_stopping = true;
@@ -125,7 +126,7 @@ impl World {
     /// `sends` each of sessions' bytes and HTTP responses, or nothing. Whether something happened.
     pub(crate) fn turn(&mut self, shard: usize, event: Option<Event>, sends: Option<u32>) -> bool {
         let mut steps = Turn {
-            world: self,
+            simulator: self,
             shard,
             event,
             sends,
@@ -141,7 +142,7 @@ impl World {
     pub(crate) fn pass_time(&mut self, shard: usize) {
         // What waits for a shard that is behind waits for long.
         let often = if self.lagging.is_some() { 2 } else { 12 };
-        let leap = self.climate.is_rough && self.prng.chance(1, often);
+        let leap = self.scenario.has_faults && self.prng.chance(1, often);
         self.now += if leap {
             self.prng.range(1, LEAP_MAX)
         } else {
@@ -162,11 +163,11 @@ impl World {
         let silent_ends = |host: &Host| host.counters().ended("idle_timeout");
         for shard in 0..self.hosts.len() {
             let host = &self.hosts[shard];
-            let awaited = host.poll_wake().map_or(self.now, |due| due.0.max(began));
+            let pending_totals = host.poll_wake().map_or(self.now, |due| due.0.max(began));
             let before = silent_ends(host);
             self.turn(shard, None, Some(u32::MAX));
             let ended = silent_ends(&self.hosts[shard]) - before;
-            let is_noticed = self.now > awaited + PAUSE_MIN;
+            let is_noticed = self.now > pending_totals + PAUSE_MIN;
             assert!(ended == 0 || !is_noticed, "a pause ended {ended} sessions");
         }
         self.show_witnesses_alive();

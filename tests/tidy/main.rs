@@ -4,10 +4,10 @@
 //! and script once, applies all rules and prints every complaint at once, in a form that editors
 //! can jump to; another shows each rule what it forbids. Knows nothing of what the code does.
 
-mod languages;
+mod dialects;
 mod layers;
 
-use languages::languages_have_their_places;
+use dialects::dialects_have_their_places;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -60,7 +60,7 @@ const RULES: &[Rule] = &[
     lines_are_plain,
     pure_layers_stay_pure,
     unsafe_has_its_places,
-    languages_have_their_places,
+    dialects_have_their_places,
     stays_small,
     tests_name_no_paths,
 ];
@@ -460,25 +460,25 @@ fn every_rule_sees_what_it_forbids() {
     let partial =
         "use crate::dialect::echo;\nlet is_edk = 1; // edk\nlet a = [\"wsrv\", \"a \\\"wsrv\"];\n";
     let told = "\"tap\"\nlet wserver_first = r#\"\nsay \"wsrv\"\"#;\n\"echo\"; tap_path(Echo, 'e')";
-    check(languages_have_their_places, "src/a.rs", partial, &[1, 2, 3]);
-    check(languages_have_their_places, "src/a.rs", told, &[1, 2]);
+    check(dialects_have_their_places, "src/a.rs", partial, &[1, 2, 3]);
+    check(dialects_have_their_places, "src/a.rs", told, &[1, 2]);
     let own = "use crate::dialect::projectforge::{A, EasywsB};\n";
     check(
-        languages_have_their_places,
+        dialects_have_their_places,
         "src/handler/projectforge.rs",
         own,
         &[1],
     );
-    check(languages_have_their_places, "src/dialect/a.rs", own, &[]);
+    check(dialects_have_their_places, "src/dialect/a.rs", own, &[]);
     let declared = "pub mod projectforge;\nprojectforge::a();\n";
     check(
-        languages_have_their_places,
+        dialects_have_their_places,
         "src/handler/mod.rs",
         declared,
         &[2],
     );
     let tested = "a\n#[cfg(test)]\nmod tests {\nwsrv();\n}\n";
-    check(languages_have_their_places, "src/a.rs", tested, &[]);
+    check(dialects_have_their_places, "src/a.rs", tested, &[]);
 
     let body = "    a();\n".repeat(69);
     check(stays_small, "a.rs", &format!("fn a() {{\n{body}}}\n"), &[1]);

@@ -42,8 +42,8 @@ mod fixture;
 mod run;
 mod script;
 mod simulated;
+mod target;
 mod text;
-mod world;
 
 use campanile::config::{Config, Overrides, Shards};
 use campanile_tests::process::Executable;
@@ -53,7 +53,7 @@ use simulated::{Chunks, SimulatedWorld};
 use std::fs;
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
-use world::RealWorld;
+use target::RealWorld;
 
 /// The executable under test.
 const GATEWAY: Executable = executable!();

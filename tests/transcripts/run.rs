@@ -4,8 +4,8 @@
 //! every octet that it compares is one that a transcript may have said otherwise.
 
 use crate::script::{Act, Script, Step, Word};
+use crate::target::World;
 use crate::text::{Names, Text};
-use crate::world::World;
 use campanile_tests::frame::masked;
 use campanile_tests::http::UPGRADE;
 use std::fmt::Write as _;

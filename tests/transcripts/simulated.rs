@@ -7,7 +7,7 @@
 
 use crate::fixture;
 use crate::script::Script;
-use crate::world::World;
+use crate::target::World;
 use campanile::config::{Config, Overrides};
 use campanile::gateway::Simulation;
 use campanile::host::Host;

@@ -4,16 +4,16 @@
 //! signals and bytes that come in the wrong moment. Every test has a gateway of its own. No
 //! time is measured: where something has to come, it is waited for, and only `quiet` sleeps.
 
-mod bounds;
-mod cramped;
+mod deadlines;
+mod eviction;
 mod heartbeat;
 mod hooks;
+mod limits;
 mod message_time;
+mod minimum_limits;
 mod names;
-mod quiet;
 mod send_buffers;
-mod slow;
-mod strangers;
+mod slow_readers;
 
 use campanile_tests::client::{Client, closing, open, open_as, read_text, register, settle};
 use campanile_tests::executable;

@@ -112,7 +112,7 @@ impl<'a> Contender<'a> {
     /// # Errors
     ///
     /// The session cannot be opened.
-    pub(super) fn asker(&self, bytes: usize) -> Outcome<Option<Reader>> {
+    pub(super) fn rpc_reader(&self, bytes: usize) -> Outcome<Option<Reader>> {
         let Some(protocol) = self.config.rpc()? else {
             return Ok(None);
         };

@@ -208,7 +208,7 @@ impl<'a> Bench<'a> {
     fn rpc(&mut self) {
         let what = "round trip of one command of 64 bytes on one connection".to_owned();
         eprintln!("{what}");
-        let parts = self.parts(Measure::Rpc, &what, &|contender| contender.asker(64));
+        let parts = self.parts(Measure::Rpc, &what, &|contender| contender.rpc_reader(64));
         let order = Order::batches(1, self.config.round_seconds);
         self.latencies(&what, "rpc", parts, order);
     }

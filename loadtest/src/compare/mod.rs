@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Outcome<bool> {
     override_with(&mut config, arguments);
     config.check()?;
     let cores = Cores::find()?;
-    cores.stand_on_client()?;
+    cores.pin_to_client()?;
 
     let mut report = Report::new("comparison of push servers");
     if let Some(note) = &config.note {

@@ -1,7 +1,7 @@
 //! Churn: sessions that join and leave during a run, and the times of their memberships.
 //!
 //! ```text
-//!        asked     joined               leaving      left
+//!      requested   joined               leaving      left
 //!   -------|---------|====================|-----------|----------
 //!          |         | certainly a member |           |
 //!          |<---------- possibly a member ----------->|
@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// Returns the schedule of this engine's joins and leaves in a phase.
-    pub(super) fn moves(&self, phase: &Phase, prng: &mut SplitMix) -> Schedule {
+    pub(super) fn churn_schedule(&self, phase: &Phase, prng: &mut SplitMix) -> Schedule {
         let rate = phase.moves / float(count(phase.engines.max(1)));
         let begin_ns = if rate > 0.0 && !self.churning.is_empty() {
             phase.begin_ns
@@ -148,7 +148,7 @@ impl Engine {
     }
 
     /// Runs the joins and leaves that are due.
-    pub(super) fn move_some(
+    pub(super) fn run_due_churn(
         &mut self,
         moves: &mut Schedule,
         phase: &Phase,
@@ -157,17 +157,17 @@ impl Engine {
         let now_ns = clock::now_ns();
         while moves.due_ns() <= now_ns && moves.due_ns() < phase.until_ns {
             let number = self.churning[prng.below(self.churning.len())];
-            self.move_one(number, now_ns)?;
+            self.toggle_membership(number, now_ns)?;
             moves.advance();
         }
         Ok(())
     }
 
     /// Runs joins and leaves until the end of a phase in which only other engines publish.
-    pub(super) fn move_until(&mut self, phase: &Phase, prng: &mut SplitMix) -> Outcome<()> {
-        let mut moves = self.moves(phase, prng);
+    pub(super) fn churn_until_end(&mut self, phase: &Phase, prng: &mut SplitMix) -> Outcome<()> {
+        let mut moves = self.churn_schedule(phase, prng);
         while clock::now_ns() < phase.until_ns {
-            self.move_some(&mut moves, phase, prng)?;
+            self.run_due_churn(&mut moves, phase, prng)?;
             let next_ns = moves.due_ns().min(phase.until_ns);
             self.wait_paced(next_ns.saturating_sub(clock::now_ns()))?;
         }
@@ -176,7 +176,7 @@ impl Engine {
 
     /// Lets a member leave, or a session that is not a member join. Does nothing while a join or
     /// leave is unconfirmed.
-    fn move_one(&mut self, number: usize, now_ns: u64) -> Outcome<()> {
+    fn toggle_membership(&mut self, number: usize, now_ns: u64) -> Outcome<()> {
         let by_words = self.setup.protocol.offers(Capability::Membership);
         let session = &mut self.sessions[number];
         let group = session.state.member.group;
@@ -192,7 +192,7 @@ impl Engine {
         } else {
             return Ok(());
         }
-        self.moved += 1;
+        self.membership_changes += 1;
         let words = if is_away {
             self.setup.protocol.join_message(group)
         } else {

@@ -21,9 +21,9 @@ pub(crate) struct Counters {
     /// All messages that were published, including the warm-up.
     pub(crate) published_all: u64,
     /// HTTP publications with a correct response.
-    pub(crate) answered: u64,
+    pub(crate) succeeded: u64,
     /// HTTP publications, all of which should get a response.
-    pub(crate) asked: u64,
+    pub(crate) requests: u64,
     /// Time of the last measured delivery.
     pub(crate) last_ns: u64,
     /// Measured deliveries in each 100 ms since the end of the warm-up.
@@ -37,7 +37,7 @@ pub(crate) struct Counters {
     /// Number of events of all kinds; it shows progress.
     pub(super) events: u64,
     /// Responses: the index of the publication, and the time.
-    pub(super) answers: Vec<(usize, u64)>,
+    pub(super) responses: Vec<(usize, u64)>,
     /// Publications received by their publisher: publisher, sequence number, time.
     pub(super) own_receipts: Vec<(u32, u32, u64)>,
     errors: Vec<String>,
@@ -54,15 +54,15 @@ impl Counters {
             delivered: 0,
             published: 0,
             published_all: 0,
-            answered: 0,
-            asked: 0,
+            succeeded: 0,
+            requests: 0,
             last_ns: 0,
             series: Vec::new(),
             fresh: 0,
             waited_ns: 0,
             ran_ns: 0,
             events: 0,
-            answers: Vec::new(),
+            responses: Vec::new(),
             own_receipts: Vec::new(),
             errors: Vec::new(),
             errors_count: 0,
@@ -139,8 +139,8 @@ impl Counters {
         self.delivered += other.delivered;
         self.published += other.published;
         self.published_all += other.published_all;
-        self.answered += other.answered;
-        self.asked += other.asked;
+        self.succeeded += other.succeeded;
+        self.requests += other.requests;
         self.last_ns = self.last_ns.max(other.last_ns);
         self.waited_ns += other.waited_ns;
         self.ran_ns += other.ran_ns;

@@ -120,18 +120,18 @@ impl Shared {
         self.expected.store(delivered, Ordering::SeqCst);
     }
 
-    /// Counts a publication to `receivers` sessions that gets `answers` responses. Its slot, if
+    /// Counts a publication with `receivers` deliveries and `responses` responses. Its slot, if
     /// any, is in use until all have arrived.
-    fn expect_deliveries(&self, slot: u16, receivers: u32, answers: u32) {
+    fn expect_deliveries(&self, slot: u16, receivers: u32, responses: u32) {
         self.expected
             .fetch_add(u64::from(receivers), Ordering::Relaxed);
         if let Some(left) = self.slots.get(usize::from(slot)) {
-            left.store(receivers + answers, Ordering::Relaxed);
+            left.store(receivers + responses, Ordering::Relaxed);
         }
     }
 
     /// Counts an arrival for a slot. Wakes the slot's engine if it was the last.
-    fn arrive(&self, slot: u16, engine: usize) {
+    fn count_arrival(&self, slot: u16, engine: usize) {
         let slot = usize::from(slot);
         let Some(left) = self.slots.get(slot) else {
             return;
@@ -173,11 +173,11 @@ pub(crate) struct Engine {
     /// Indexes of sessions that join and leave.
     churning: Vec<usize>,
     /// Number of joins and leaves.
-    pub(crate) moved: u64,
+    pub(crate) membership_changes: u64,
     /// The session that sent the last heartbeat.
-    beat: usize,
+    last_heartbeat: usize,
     /// Time of the last heartbeat.
-    beat_ns: u64,
+    last_heartbeat_ns: u64,
     /// Indexes of slow sessions.
     paced: Vec<usize>,
     /// Time of the slow sessions' next read.
@@ -218,9 +218,9 @@ impl Engine {
             next_source: number,
             published: Vec::new(),
             churning: Vec::new(),
-            moved: 0,
-            beat: 0,
-            beat_ns: clock::now_ns(),
+            membership_changes: 0,
+            last_heartbeat: 0,
+            last_heartbeat_ns: clock::now_ns(),
             paced: Vec::new(),
             paced_ns: 0,
         })
@@ -314,29 +314,29 @@ impl Engine {
     /// # Errors
     ///
     /// `epoll_wait` failed.
-    pub(crate) fn rest(&mut self) -> Outcome<()> {
-        self.beat();
+    pub(crate) fn keep_alive(&mut self) -> Outcome<()> {
+        self.send_heartbeats();
         self.wait(0)
     }
 
     /// Sends the heartbeats that are due. The sessions' heartbeats are spread over the interval.
-    fn beat(&mut self) {
+    fn send_heartbeats(&mut self) {
         let Some(heartbeat) = self.setup.protocol.heartbeat() else {
             return;
         };
         let sessions = count(self.sessions.len());
-        let since_ns = clock::now_ns() - self.beat_ns;
+        let since_ns = clock::now_ns() - self.last_heartbeat_ns;
         let due = (since_ns.saturating_mul(sessions) / HEARTBEAT_NS).min(sessions);
         if due == 0 {
             return;
         }
-        self.beat_ns += since_ns;
+        self.last_heartbeat_ns += since_ns;
         let kind = self.setup.protocol.kind();
         for _ in 0..due {
-            self.beat = (self.beat + 1) % self.sessions.len();
-            if self.sessions[self.beat].is_open() {
-                self.sessions[self.beat].enqueue(heartbeat, kind);
-                self.unwritten.push(self.beat);
+            self.last_heartbeat = (self.last_heartbeat + 1) % self.sessions.len();
+            if self.sessions[self.last_heartbeat].is_open() {
+                self.sessions[self.last_heartbeat].enqueue(heartbeat, kind);
+                self.unwritten.push(self.last_heartbeat);
             }
         }
     }
@@ -480,7 +480,7 @@ impl Engine {
         let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
         let mut context = Context::new(setup, shared, self.number, counters);
         let has_ended = publisher.serve(flags, &mut self.scratch, &mut context);
-        for (published, now_ns) in std::mem::take(&mut self.counters.answers) {
+        for (published, now_ns) in std::mem::take(&mut self.counters.responses) {
             if let Some(published) = self.published.get_mut(published) {
                 published.responded_ns = Some(now_ns);
             }

@@ -171,7 +171,7 @@ impl std::fmt::Display for EndCause {
         match self {
             Self::Closed(Some(code)) => write!(formatter, "closed with {code}"),
             Self::Closed(None) => formatter.write_str("closed without a code"),
-            Self::Eof => formatter.write_str("cut without a close frame"),
+            Self::Eof => formatter.write_str("aborted without a close frame"),
             Self::Reset => formatter.write_str("reset"),
             Self::ConnectFailed => formatter.write_str("refused"),
         }

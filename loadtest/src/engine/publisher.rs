@@ -19,10 +19,10 @@ use crate::wire::http::Responses;
 #[derive(Debug)]
 pub(super) struct Publisher {
     pipe: Pipe,
-    answers: Responses,
+    responses: Responses,
     depth: usize,
     queue: VecDeque<(Vec<u8>, Request)>,
-    unanswered: VecDeque<Request>,
+    in_flight: VecDeque<Request>,
     /// Number of messages sent to each group.
     pub(super) sent: Vec<u32>,
     /// Whether a response announced that the server closes the connection.
@@ -47,10 +47,10 @@ impl Publisher {
     pub(super) fn new(pipe: Pipe, depth: usize, groups: usize) -> Self {
         Self {
             pipe,
-            answers: Responses::default(),
+            responses: Responses::default(),
             depth,
             queue: VecDeque::new(),
-            unanswered: VecDeque::new(),
+            in_flight: VecDeque::new(),
             sent: vec![0; groups],
             is_closing: false,
         }
@@ -64,13 +64,13 @@ impl Publisher {
 
     /// Returns `true` if no request is queued or in flight.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.unanswered.is_empty()
+        self.queue.is_empty() && self.in_flight.is_empty()
     }
 
     /// Continues on a new connection.
     pub(super) fn reconnected(&mut self, pipe: Pipe) {
         self.pipe = pipe;
-        self.answers = Responses::default();
+        self.responses = Responses::default();
         self.is_closing = false;
     }
 
@@ -100,9 +100,9 @@ impl Publisher {
         let mut has_ended = false;
         loop {
             match self.pipe.read(scratch) {
-                Read::Bytes(bytes, true) => self.answers.extend(&scratch[..bytes]),
+                Read::Bytes(bytes, true) => self.responses.extend(&scratch[..bytes]),
                 Read::Bytes(bytes, false) => {
-                    self.answers.extend(&scratch[..bytes]);
+                    self.responses.extend(&scratch[..bytes]);
                     if !flags.intersects(EventFlags::RDHUP) {
                         break;
                     }
@@ -114,8 +114,8 @@ impl Publisher {
                 }
             }
         }
-        self.take_answers(has_ended, context);
-        if has_ended && !self.unanswered.is_empty() {
+        self.take_responses(has_ended, context);
+        if has_ended && !self.in_flight.is_empty() {
             self.fail(
                 context,
                 "the server closed a publishing connection before it responded",
@@ -125,32 +125,35 @@ impl Publisher {
         has_ended || self.is_closing
     }
 
-    fn take_answers(&mut self, at_end: bool, context: &mut Context<'_>) {
+    fn take_responses(&mut self, at_end: bool, context: &mut Context<'_>) {
         loop {
-            let answer = match self.answers.next(at_end) {
-                Ok(Some(answer)) => answer,
+            let response = match self.responses.next(at_end) {
+                Ok(Some(response)) => response,
                 Ok(None) => return,
                 Err(shown) => {
                     return self.fail(context, &format!("not an HTTP response: `{shown}`"));
                 }
             };
-            self.is_closing |= answer.is_last;
-            let Some(request) = self.unanswered.pop_front() else {
+            self.is_closing |= response.is_last;
+            let Some(request) = self.in_flight.pop_front() else {
                 return context
                     .counters
                     .record_error(|| "a response without a request".to_owned());
             };
             context.counters.events += 1;
             let protocol = &context.setup.protocol;
-            let answered = protocol.parse_response(answer.status, &answer.body);
+            let answered = protocol.parse_response(response.status, &response.body);
             let Some(receivers) = request.receivers else {
                 continue; // A probe: only its delivery counts.
             };
             if request.slot != NO_SLOT {
-                context.shared.arrive(request.slot, context.engine);
+                context.shared.count_arrival(request.slot, context.engine);
             }
             if let Some(published) = request.published {
-                context.counters.answers.push((published, clock::now_ns()));
+                context
+                    .counters
+                    .responses
+                    .push((published, clock::now_ns()));
             }
             match answered {
                 PublishResult::Reached(n)
@@ -161,13 +164,13 @@ impl Publisher {
                     });
                 }
                 PublishResult::Accepted | PublishResult::Reached(_) => {
-                    context.counters.answered += 1
+                    context.counters.succeeded += 1
                 }
                 PublishResult::Failed => context.counters.record_error(|| {
-                    let body = &answer.body[..answer.body.len().min(200)];
+                    let body = &response.body[..response.body.len().min(200)];
                     format!(
                         "a publication got the status {}: `{}`",
-                        answer.status,
+                        response.status,
                         body.escape_ascii()
                     )
                 }),
@@ -180,16 +183,16 @@ impl Publisher {
         if !self.pipe.is_connected() || self.is_closing {
             return;
         }
-        while self.unanswered.len() < self.depth
+        while self.in_flight.len() < self.depth
             && let Some((bytes, request)) = self.queue.pop_front()
         {
             self.pipe.unwritten().extend_from_slice(&bytes);
             if request.receivers.is_some() {
                 let now_ns = clock::now_ns();
                 context.counters.publish(request.due_ns, now_ns);
-                context.counters.asked += 1;
+                context.counters.requests += 1;
             }
-            self.unanswered.push_back(request);
+            self.in_flight.push_back(request);
         }
     }
 
@@ -203,9 +206,9 @@ impl Publisher {
     /// Records an error and drops the requests in flight, so that their slots become free.
     fn fail(&mut self, context: &mut Context<'_>, why: &str) {
         context.counters.record_error(|| why.to_owned());
-        for request in self.unanswered.drain(..) {
+        for request in self.in_flight.drain(..) {
             if request.slot != NO_SLOT {
-                context.shared.arrive(request.slot, context.engine);
+                context.shared.count_arrival(request.slot, context.engine);
             }
         }
     }

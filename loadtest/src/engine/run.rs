@@ -96,7 +96,7 @@ impl Engine {
                 }
             }
         } else {
-            self.move_until(phase, &mut prng)?;
+            self.churn_until_end(phase, &mut prng)?;
         }
         self.shared.publishing.fetch_sub(1, Ordering::SeqCst);
         self.drain(phase.idle_timeout_ns)?;
@@ -112,7 +112,7 @@ impl Engine {
         phase: &Phase,
         prng: &mut SplitMix,
     ) -> Outcome<()> {
-        let mut moves = self.moves(phase, prng);
+        let mut moves = self.churn_schedule(phase, prng);
         while schedule.due_ns() < phase.until_ns {
             let mut now_ns = clock::now_ns();
             let mut at_once = 0;
@@ -124,7 +124,7 @@ impl Engine {
                 schedule.advance();
                 at_once += 1;
             }
-            self.move_some(&mut moves, phase, prng)?;
+            self.run_due_churn(&mut moves, phase, prng)?;
             now_ns = clock::now_ns();
             let next_ns = schedule.due_ns().min(moves.due_ns());
             self.wait_paced(next_ns.saturating_sub(now_ns))?;
@@ -143,15 +143,15 @@ impl Engine {
     ) -> Outcome<()> {
         let outstanding = outstanding.min(SLOTS_MAX);
         let first = self.number * SLOTS_MAX;
-        let mut moves = self.moves(phase, prng);
-        let mut quiet = Quiet::new(self.counters.events);
+        let mut moves = self.churn_schedule(phase, prng);
+        let mut idle = IdleTimer::new(self.counters.events);
         while clock::now_ns() < phase.begin_ns {
             self.wait_paced(phase.begin_ns.saturating_sub(clock::now_ns()))?;
         }
         loop {
             let now_ns = clock::now_ns();
             if now_ns >= phase.until_ns
-                || quiet.for_ns(self.counters.events, now_ns) > phase.idle_timeout_ns
+                || idle.for_ns(self.counters.events, now_ns) > phase.idle_timeout_ns
             {
                 return Ok(());
             }
@@ -163,7 +163,7 @@ impl Engine {
                     self.publish(phase, now_ns, slot, prng);
                 }
             }
-            self.move_some(&mut moves, phase, prng)?;
+            self.run_due_churn(&mut moves, phase, prng)?;
             self.wait_paced(20 * MILLISECOND_NS)?;
         }
     }
@@ -261,7 +261,7 @@ impl Engine {
                 responded_ns: None,
             });
         }
-        self.speak(number, publisher, sequence, due_ns, slot, receivers);
+        self.enqueue_stamped(number, publisher, sequence, due_ns, slot, receivers);
     }
 
     fn command_message(&mut self, due_ns: u64, slot: u16) {
@@ -274,7 +274,7 @@ impl Engine {
         let publisher = commander_of(state.member);
         let sequence = state.commands_sent;
         state.commands_sent += 1;
-        self.speak(number, publisher, sequence, due_ns, slot, 1);
+        self.enqueue_stamped(number, publisher, sequence, due_ns, slot, 1);
     }
 
     /// Enqueues a stamped message on session `number`: a command if `publisher` is one of
@@ -283,7 +283,7 @@ impl Engine {
         clippy::too_many_arguments,
         reason = "they are one stamp and its receivers"
     )]
-    fn speak(
+    fn enqueue_stamped(
         &mut self,
         number: usize,
         publisher: u32,
@@ -303,7 +303,7 @@ impl Engine {
         self.shared.expect_deliveries(slot, receivers, 0);
         stamp.write(self.setup.bytes, &mut self.text);
         let protocol = &self.setup.protocol;
-        let payload = if publisher >= ASKERS_FROM {
+        let payload = if publisher >= COMMANDERS_FROM {
             protocol.command_message(member, &self.text)
         } else {
             protocol.publish_message(member.group, &self.text)
@@ -329,7 +329,7 @@ impl Engine {
 
     /// Waits at most `timeout_ns` or 20 ms for events. Lets slow sessions read ten times a second.
     pub(super) fn wait_paced(&mut self, timeout_ns: u64) -> Outcome<()> {
-        self.beat();
+        self.send_heartbeats();
         self.wait(timeout_ns.min(20 * MILLISECOND_NS))?;
         self.read_paced(clock::now_ns(), false);
         Ok(())
@@ -360,18 +360,18 @@ impl Engine {
     ///
     /// `epoll_wait` failed.
     pub(crate) fn catch_up(&mut self) -> Outcome<()> {
-        let mut quiet = Quiet::new(self.counters.events);
-        while quiet.for_ns(self.counters.events, clock::now_ns()) < SECOND_NS / 2 {
+        let mut idle = IdleTimer::new(self.counters.events);
+        while idle.for_ns(self.counters.events, clock::now_ns()) < SECOND_NS / 2 {
             self.read_paced(clock::now_ns(), true);
             self.wait(10 * MILLISECOND_NS)?;
         }
         Ok(())
     }
 
-    /// Waits until all publications have responses and are delivered, or `idle_timeout_ns` pass without
-    /// progress.
+    /// Waits until all publications have responses and are delivered, or `idle_timeout_ns` pass
+    /// without progress.
     fn drain(&mut self, idle_timeout_ns: u64) -> Outcome<()> {
-        let mut quiet = Quiet::new(self.progress());
+        let mut idle = IdleTimer::new(self.progress());
         loop {
             self.wait_paced(10 * MILLISECOND_NS)?;
             let is_complete = self.shared.publishing.load(Ordering::SeqCst) == 0
@@ -379,8 +379,8 @@ impl Engine {
                 && self.shared.delivered.load(Ordering::SeqCst)
                     >= self.shared.expected.load(Ordering::SeqCst);
             // Wait a little even if all has arrived: a duplicate may follow.
-            let quiet_ns = quiet.for_ns(self.progress(), clock::now_ns());
-            if quiet_ns
+            let idle_ns = idle.for_ns(self.progress(), clock::now_ns());
+            if idle_ns
                 > if is_complete {
                     DUPLICATE_NS
                 } else {
@@ -470,12 +470,12 @@ impl Engine {
 
 /// A timer of the time since the last event.
 #[derive(Debug)]
-struct Quiet {
+struct IdleTimer {
     events: u64,
     since_ns: u64,
 }
 
-impl Quiet {
+impl IdleTimer {
     fn new(events: u64) -> Self {
         Self {
             events,
@@ -494,12 +494,12 @@ impl Quiet {
 
 /// Returns the publisher number of a session for publications to its group.
 pub(super) fn publisher_of(member: Member) -> u32 {
-    SPEAKERS_FROM + narrow(member.session)
+    PUBLISHERS_FROM + narrow(member.session)
 }
 
 /// Returns the publisher number of a session for commands, whose replies only it receives.
 pub(super) fn commander_of(member: Member) -> u32 {
-    ASKERS_FROM + narrow(member.session)
+    COMMANDERS_FROM + narrow(member.session)
 }
 
 fn narrow(index: usize) -> u32 {
@@ -510,8 +510,8 @@ fn index(number: u32) -> usize {
     usize::try_from(number).expect("a usize has at least 32 bits")
 }
 
-const SPEAKERS_FROM: u32 = 0x1_0000;
-const ASKERS_FROM: u32 = 0x8_0000;
+const PUBLISHERS_FROM: u32 = 0x1_0000;
+const COMMANDERS_FROM: u32 = 0x8_0000;
 const AT_ONCE_MAX: u32 = 64;
 const PROBE_AGAIN_NS: u64 = 100 * MILLISECOND_NS;
 const DUPLICATE_NS: u64 = 50 * MILLISECOND_NS;

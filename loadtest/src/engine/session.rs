@@ -232,7 +232,7 @@ impl Session {
                 .record_error(|| format!("an upgrade request got the response `{shown}`"));
             return self.finish(EndCause::ConnectFailed, context);
         }
-        self.state.be_upgraded(self.pipe.unwritten(), context);
+        self.state.upgraded(self.pipe.unwritten(), context);
         if end < head.len() {
             self.feed(&head[end..], context);
         }
@@ -249,7 +249,9 @@ impl Session {
         let protocol = &*context.setup.protocol;
         let fed = frames.feed(bytes, &mut |event| match event {
             Event::Message(payload) => {
-                protocol.read(rest, payload, &mut |heard| state.hear(&heard, out, context));
+                protocol.read(rest, payload, &mut |message| {
+                    state.handle(&message, out, context)
+                });
             }
             Event::Ping(payload) => {
                 let mask = mask_of(state.member.session);
@@ -324,40 +326,45 @@ impl State {
         let opening = setup.protocol.opening(self.member, self.purpose);
         if let Some(membership_log) = &mut self.membership_log
             && self.purpose == Purpose::Receive
-            && (opening.answered || opening.message.is_none())
+            && (opening.is_confirmed || opening.message.is_none())
         {
             membership_log.confirmed(now_ns);
         }
     }
 
     /// Called on status 101. Joins, or waits for the server's greeting first.
-    fn be_upgraded(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
+    fn upgraded(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
         let opening = context.setup.protocol.opening(self.member, self.purpose);
-        if opening.greeted {
+        if opening.has_greeting {
             self.stage = Stage::Greeting;
         } else {
-            self.introduce(out, context);
+            self.send_join(out, context);
         }
     }
 
     /// Sends the message that joins the group, if the protocol has one.
-    fn introduce(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
+    fn send_join(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
         let protocol = &context.setup.protocol;
         let opening = protocol.opening(self.member, self.purpose);
         self.stage = Stage::Open;
         if let Some(message) = opening.message {
             put_message(&message, protocol.kind(), self.member.session, out);
-            if opening.answered {
+            if opening.is_confirmed {
                 self.stage = Stage::Joining;
             }
         }
     }
 
     /// Applies a decoded message of the server.
-    fn hear(&mut self, heard: &ServerMessage<'_>, out: &mut Vec<u8>, context: &mut Context<'_>) {
-        match heard {
+    fn handle(
+        &mut self,
+        message: &ServerMessage<'_>,
+        out: &mut Vec<u8>,
+        context: &mut Context<'_>,
+    ) {
+        match message {
             ServerMessage::Greeting if self.stage == Stage::Greeting => {
-                self.introduce(out, context)
+                self.send_join(out, context)
             }
             ServerMessage::Joined if self.stage == Stage::Joining => self.stage = Stage::Open,
             ServerMessage::Joined | ServerMessage::Left => {
@@ -396,7 +403,7 @@ impl State {
                 if received == Received::Fresh && self.pace == Pace::Eager {
                     context.counters.deliver(stamp.due_ns, context.now_ns);
                     if stamp.slot != NO_SLOT {
-                        context.shared.arrive(stamp.slot, context.engine);
+                        context.shared.count_arrival(stamp.slot, context.engine);
                     }
                 }
             }

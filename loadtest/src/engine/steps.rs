@@ -41,13 +41,13 @@ impl Engine {
     pub(crate) fn wait_for(&mut self, until: Until) -> Outcome<()> {
         let deadline = clock::now_ns() + TIMEOUT_NS;
         loop {
-            let is_answered = self.publishers.iter().all(super::Publisher::is_idle);
+            let has_responses = self.publishers.iter().all(super::Publisher::is_idle);
             let delivered = self.shared.delivered.load(Ordering::Relaxed);
             let is_delivered = delivered >= self.shared.expected.load(Ordering::Relaxed);
             if let Some(error) = self.counters.first_error() {
                 return Err(Failure::new(error));
             }
-            if is_answered && (until == Until::Responded || is_delivered) {
+            if has_responses && (until == Until::Responded || is_delivered) {
                 return Ok(());
             }
             if clock::now_ns() > deadline {

@@ -14,7 +14,7 @@ use crate::{limits, procfs};
 ///
 /// The gateway cannot be started, a connection fails, or a session is not registered.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
-    limits::make_room_for(CONNECTIONS + 1)?;
+    limits::raise_file_limit(CONNECTIONS + 1)?;
     let mut prices = Vec::new();
     for _ in 0..bench.pairs {
         let gateway = bench.start_gateway()?;

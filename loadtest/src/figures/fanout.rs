@@ -30,7 +30,7 @@ pub(super) struct Fanout {
     /// The connections of the pushes to the gateway.
     pub(super) pushers: Pushers,
     /// The largest allowed ratio.
-    pub(super) bound: f64,
+    pub(super) limit: f64,
 }
 
 impl Fanout {
@@ -106,7 +106,7 @@ impl Fanout {
         let gateway_each = median(&gateways);
         let words = [duration(median(&floors)), duration(gateway_each)];
         let ratio = Interval::of(&ratios, BOOTSTRAP_SEED);
-        let row = Row::ratio(&self.name(), words, ratio, self.bound);
+        let row = Row::ratio(&self.name(), words, ratio, self.limit);
         Ok(vec![if client_each > gateway_each {
             let client = duration(client_each);
             row.with_note(&format!(

@@ -22,7 +22,7 @@ use crate::{limits, procfs};
 /// The gateway cannot be started, a connection fails, or a push is not delivered.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let sessions = bench.memory_sessions;
-    limits::make_room_for(sessions)?;
+    limits::raise_file_limit(sessions)?;
     let gateway = bench.start_gateway()?;
     let all = members(0, sessions, sessions);
     let mut engine = engine(&gateway, sizes(&all, sessions))?;

@@ -88,7 +88,7 @@ const QUIET_CONFIG: &str = "[heartbeat]\nping_interval_ms = 86400000\nidle_timeo
 /// A server cannot be started, or a measurement failed.
 pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
     let cores = Cores::find()?;
-    cores.stand_on_client()?;
+    cores.pin_to_client()?;
     let quiet = QuietConfig::write()?;
     let config = arguments.gateway.config.clone();
     let bench = Bench {
@@ -146,11 +146,11 @@ struct Bench {
 
 impl Bench {
     fn measure(&self, name: Name) -> Outcome<Vec<Row>> {
-        let fanout = |clients, frames, pushers, bound| Fanout {
+        let fanout = |clients, frames, pushers, limit| Fanout {
             clients,
             frames,
             pushers,
-            bound,
+            limit,
         };
         match name {
             Name::Fanout1000 => fanout(1_000, 1, Pushers::Many, 1.15).measure(self),

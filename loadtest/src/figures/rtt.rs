@@ -69,7 +69,7 @@ struct Pair {
     publisher: TcpStream,
     request: Vec<u8>,
     frame: Vec<u8>,
-    answers: Responses,
+    responses: Responses,
 }
 
 impl Pair {
@@ -87,7 +87,7 @@ impl Pair {
             publisher: connect()?,
             request: rounds::request(target, MESSAGE_BYTES),
             frame: vec![0; rounds::frame(MESSAGE_BYTES).len()],
-            answers: Responses::default(),
+            responses: Responses::default(),
         })
     }
 
@@ -121,7 +121,7 @@ impl Pair {
         let deadline = clock::now_ns() + 10 * SECOND_NS;
         while clock::now_ns() < deadline {
             self.publisher.write_all(&self.request).attempt("push")?;
-            if self.answer()? == 1 {
+            if self.response()? == 1 {
                 return self
                     .session
                     .read_exact(&mut self.frame)
@@ -143,7 +143,7 @@ impl Pair {
                 .read_exact(&mut self.frame)
                 .attempt("read a frame")?;
             histogram.saturating_record(clock::now_ns() - sent_ns);
-            if self.answer()? != 1 {
+            if self.response()? != 1 {
                 return Err(Failure::new("a push did not reach the session"));
             }
         }
@@ -151,16 +151,16 @@ impl Pair {
     }
 
     /// Reads a push response and returns its number of clients.
-    fn answer(&mut self) -> Outcome<u64> {
+    fn response(&mut self) -> Outcome<u64> {
         let mut scratch = [0; 4096];
         loop {
-            let answer = self.answers.next(false).map_err(Failure::new)?;
-            if let Some(answer) = answer {
-                return wire::clients_reached(&answer.body).ok_or_else(|| {
-                    let shown = answer.body.escape_ascii();
+            let response = self.responses.next(false).map_err(Failure::new)?;
+            if let Some(response) = response {
+                return wire::clients_reached(&response.body).ok_or_else(|| {
+                    let shown = response.body.escape_ascii();
                     Failure::new(format!(
                         "a push got the status {}: `{shown}`",
-                        answer.status
+                        response.status
                     ))
                 });
             }
@@ -170,7 +170,7 @@ impl Pair {
                 .attempt("read a response")?
             {
                 0 => return Err(Failure::new("the server closed the publishing connection")),
-                read => self.answers.extend(&scratch[..read]),
+                read => self.responses.extend(&scratch[..read]),
             }
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     if Command::new("strace").arg("-V").output().is_err() {
         return Ok(vec![Row::missing(FIGURE, "strace is not installed")]);
     }
-    limits::make_room_for(SESSIONS)?;
+    limits::raise_file_limit(SESSIONS)?;
     let gateway = bench.start_gateway()?;
     let all = members(0, SESSIONS, 1);
     let mut engine = engine(&gateway, sizes(&all, 1))?;
@@ -49,7 +49,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     engine.probe(Capability::Http, SESSIONS)?;
 
     let mut rows = Vec::new();
-    for (pace, figure, bound) in [
+    for (pace, figure, limit) in [
         (Pace::Pipelined, "syscalls, 16 pipelined", 3.0),
         (Pace::Following, "syscalls, one after another", 3.0),
         (Pace::Apart, "syscalls, 20 ms apart", 5.0),
@@ -65,7 +65,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
             .iter()
             .map(|(name, calls)| format!("{name} {:.2}", float(*calls) / float(pushes)))
             .collect();
-        let row = Row::count(figure, float(total) / float(pushes), "calls", bound);
+        let row = Row::count(figure, float(total) / float(pushes), "calls", limit);
         rows.push(row.with_note(&format!("{} per push, over {pushes}", kinds.join(", "))));
     }
     Ok(rows)

@@ -11,7 +11,7 @@ pub(super) struct Row {
     floor: String,
     gateway: String,
     measured: String,
-    bound: String,
+    limit: String,
     holds: bool,
     note: Option<String>,
 }
@@ -27,7 +27,7 @@ impl Row {
         figure: &str,
         [floor, gateway]: [String; 2],
         ratio: Interval,
-        bound: f64,
+        limit: f64,
     ) -> Self {
         let Interval { median, low, high } = ratio;
         Self {
@@ -35,35 +35,35 @@ impl Row {
             floor,
             gateway,
             measured: format!("{median:.3} [{low:.3}, {high:.3}]"),
-            bound: format!("<= {bound:.2}"),
-            holds: ratio.is_within(bound),
+            limit: format!("<= {limit:.2}"),
+            holds: ratio.is_within(limit),
             note: None,
         }
     }
 
     /// Creates a row for a value of the gateway in `unit`, without a floor.
-    pub(super) fn price(figure: &str, price: Interval, unit: &str, bound: f64) -> Self {
+    pub(super) fn price(figure: &str, price: Interval, unit: &str, limit: f64) -> Self {
         let Interval { median, low, high } = price;
         Self {
             figure: figure.to_owned(),
             floor: "-".to_owned(),
             gateway: format!("{median:.1} {unit}"),
             measured: format!("{median:.1} [{low:.1}, {high:.1}]"),
-            bound: format!("<= {bound}"),
-            holds: price.is_within(bound),
+            limit: format!("<= {limit}"),
+            holds: price.is_within(limit),
             note: None,
         }
     }
 
     /// Creates a row for a value that is measured once, without an interval.
-    pub(super) fn count(figure: &str, value: f64, unit: &str, bound: f64) -> Self {
+    pub(super) fn count(figure: &str, value: f64, unit: &str, limit: f64) -> Self {
         Self {
             figure: figure.to_owned(),
             floor: "-".to_owned(),
             gateway: format!("{value:.1} {unit}"),
             measured: format!("{value:.2}"),
-            bound: format!("<= {bound}"),
-            holds: value <= bound,
+            limit: format!("<= {limit}"),
+            holds: value <= limit,
             note: None,
         }
     }
@@ -75,7 +75,7 @@ impl Row {
             floor: "-".to_owned(),
             gateway: "-".to_owned(),
             measured: "not measured".to_owned(),
-            bound: "-".to_owned(),
+            limit: "-".to_owned(),
             holds: false,
             note: Some(format!("{figure}: {why}")),
         }
@@ -105,14 +105,14 @@ impl fmt::Display for Row {
             floor,
             gateway,
             measured,
-            bound,
+            limit,
             holds,
             ..
         } = self;
         let holds = if *holds { "yes" } else { "NO" };
         write!(
             formatter,
-            "{figure:<28}  {floor:<11}  {gateway:<11}  {measured:<24}  {bound:<8}  {holds}"
+            "{figure:<28}  {floor:<11}  {gateway:<11}  {measured:<24}  {limit:<8}  {holds}"
         )
     }
 }

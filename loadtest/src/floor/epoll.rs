@@ -24,7 +24,7 @@ pub(crate) fn serve() -> Outcome<()> {
     }
 
     let frame = rounds::frame(wire::MESSAGE_BYTES);
-    let answer = wire::push_answer(1);
+    let response = wire::push_response(1);
     let request_bytes = rounds::request(&target, wire::MESSAGE_BYTES).len();
     let watch = epoll::create(CreateFlags::CLOEXEC).attempt("create an epoll instance")?;
     epoll::add(&watch, &publisher, EventData::new_u64(0), EventFlags::IN)
@@ -47,7 +47,7 @@ pub(crate) fn serve() -> Outcome<()> {
         while received >= request_bytes {
             received -= request_bytes;
             session.write_all(&frame).attempt("write a frame")?;
-            publisher.write_all(&answer).attempt("write a response")?;
+            publisher.write_all(&response).attempt("write a response")?;
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &FloorArguments) -> Outcome<bool> {
         ..
     } = *arguments;
     let cores = Cores::find()?;
-    cores.stand_on_client()?;
+    cores.pin_to_client()?;
     let mut report = Report::new("floor: the cost of the kernel alone");
     report.row("cores", cores.describe());
 
@@ -199,7 +199,7 @@ impl Drop for Floor {
 /// Listens on a free port of loopback and prints the URL for the parent. The backlog holds 4,096
 /// connections.
 fn listen() -> Outcome<(TcpListener, Target)> {
-    limits::end_with_parent()?;
+    limits::kill_with_parent()?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).attempt("listen on loopback")?;
     rustix::net::listen(&listener, BACKLOG).attempt("listen on loopback")?;
     let address = listener.local_addr().attempt("get the port")?;

@@ -30,7 +30,7 @@ use crate::{limits, rounds, wire};
 ///
 /// An `io_uring` cannot be created, or a socket accepted less than a whole batch of frames.
 pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
-    limits::make_room_for(arguments.clients + arguments.publishers)?;
+    limits::raise_file_limit(arguments.clients + arguments.publishers)?;
     let (listener, target) = super::listen()?;
     let accept = || -> Outcome<TcpStream> {
         let (stream, _) = listener.accept().attempt("accept")?;
@@ -49,7 +49,7 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
     BareLoop {
         ring: Ring::new(&publishers, sizes)?,
         sessions,
-        answers: wire::push_answer(arguments.clients)
+        responses: wire::push_response(arguments.clients)
             .repeat(sizes.requests)
             .leak(),
     }
@@ -60,7 +60,7 @@ struct BareLoop {
     ring: Ring,
     sessions: Vec<TcpStream>,
     /// The responses to all requests of one publishing connection in a batch.
-    answers: &'static [u8],
+    responses: &'static [u8],
 }
 
 impl BareLoop {
@@ -71,7 +71,7 @@ impl BareLoop {
                 self.ring.enter(1)?;
                 while let Some((what, result)) = self.ring.next_completion() {
                     match what {
-                        What::Sent => check_length(result, self.answers.len())?,
+                        What::Sent => check_length(result, self.responses.len())?,
                         What::Received if result == self.ring.inbound_bytes() => awaited -= 1,
                         What::Received => return Ok(()), // The client has disconnected.
                     }
@@ -79,7 +79,7 @@ impl BareLoop {
             }
             self.ring.collect_frames();
             self.send_to_all()?;
-            self.ring.queue_answers(self.answers)?;
+            self.ring.queue_responses(self.responses)?;
         }
     }
 
@@ -198,7 +198,7 @@ impl Ring {
         }
     }
 
-    fn queue_answers(&mut self, bytes: &'static [u8]) -> Outcome<()> {
+    fn queue_responses(&mut self, bytes: &'static [u8]) -> Outcome<()> {
         for index in 0..self.publishers.len() {
             let (publisher, _) = self.publishers[index];
             self.queue(&send(publisher, bytes.as_ptr(), bytes.len()))?;

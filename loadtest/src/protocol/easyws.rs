@@ -51,9 +51,9 @@ impl Protocol for Easyws {
             Purpose::Command | Purpose::Churn => None,
         };
         Opening {
-            greeted: false,
+            has_greeting: false,
             message,
-            answered: false,
+            is_confirmed: false,
         }
     }
 
@@ -85,13 +85,13 @@ impl Protocol for Easyws {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
     fn publications_replies_and_errors_are_distinguished() {
         let easyws = Easyws::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &easyws,
             &[
                 b"publish: hi",
@@ -102,7 +102,7 @@ mod tests {
         );
         assert_eq!(
             all,
-            ["Message hi", "Message ho", "Refused(\"not authorized\")"]
+            ["Message hi", "Message ho", "Error(\"not authorized\")"]
         );
     }
 }

@@ -83,9 +83,9 @@ impl Protocol for Edk {
             Purpose::Command | Purpose::Churn => None,
         };
         Opening {
-            greeted: false,
+            has_greeting: false,
             message,
-            answered: false,
+            is_confirmed: false,
         }
     }
 
@@ -210,7 +210,7 @@ const LOBBY: &str = "lobby";
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
         for length in [0, 1, 127, 128, 16_384, 70_000] {
             let message = "x".repeat(length);
             let bytes = edk.publish_message(0, &message).expect("by a client");
-            assert_eq!(heard(&edk, &[&bytes]), [format!("Message {message}")]);
+            assert_eq!(decoded(&edk, &[&bytes]), [format!("Message {message}")]);
         }
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let edk = Edk::new(&Options::default(), Schema::Builtin);
         let bytes = edk.command("chat", "hi").expect("the built-in schema");
         assert_eq!(bytes, b"\x0a\x04chat\x12\x02hi");
-        assert_eq!(heard(&edk, &[&bytes]), ["Message hi"]);
-        assert!(heard(&edk, &[&bytes[..9]]).is_empty());
+        assert_eq!(decoded(&edk, &[&bytes]), ["Message hi"]);
+        assert!(decoded(&edk, &[&bytes[..9]]).is_empty());
     }
 }

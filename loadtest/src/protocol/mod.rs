@@ -11,10 +11,10 @@
 //!     |---------------- upgrade(member) ------------------------->|
 //!     |<--------------------------- 101 --------------------------|
 //!     |---------------- opening(member) ------------------------->|   if the protocol has one
-//!     |<-- ServerMessage::Joined ---- read() <----------------------------|   if joins are confirmed
+//!     |<-- ServerMessage::Joined ---- read() <--------------------|   if joins are confirmed
 //!     |                                                           |
-//!     |---------------- request() or publish_message() ---------------------->|   by HTTP, or by a client
-//!     |<-- ServerMessage::Message --- read() <----------------------------|   every member
+//!     |------------- request() or publish_message() ------------->|   by HTTP, or by a client
+//!     |<-- ServerMessage::Message --- read() <--------------------|   every member
 //! ```
 
 mod campanile;
@@ -40,7 +40,8 @@ use crate::wire::Upgrade;
 /// A session and its group.
 ///
 /// The sessions of a group receive the same publications. A group is a user in `wserver`, and a
-/// channel or topic elsewhere. A session that sends commands ([`Purpose::Command`]) has its own group.
+/// channel or topic elsewhere. A session that sends commands ([`Purpose::Command`]) has its own
+/// group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     /// The session's number in the run, from zero.
@@ -77,11 +78,11 @@ pub(crate) enum Capability {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opening {
     /// Whether the client must wait for the server's first message ([`ServerMessage::Greeting`]).
-    pub(crate) greeted: bool,
+    pub(crate) has_greeting: bool,
     /// The message that joins; `None` if connecting does.
     pub(crate) message: Option<Vec<u8>>,
     /// Whether the server confirms `message` ([`ServerMessage::Joined`]).
-    pub(crate) answered: bool,
+    pub(crate) is_confirmed: bool,
 }
 
 /// The type of the frames that clients send.
@@ -178,7 +179,8 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Returns a client's command whose reply carries `message`; `None` without [`Capability::Command`].
+    /// Returns a client's command whose reply carries `message`; `None` without
+    /// [`Capability::Command`].
     fn command_message(&self, _member: Member, _message: &str) -> Option<Vec<u8>> {
         None
     }
@@ -341,17 +343,17 @@ mod tests {
     use super::*;
 
     /// Returns the contents that `protocol` decodes from `payloads`, as text.
-    pub(super) fn heard(protocol: &dyn Protocol, payloads: &[&[u8]]) -> Vec<String> {
+    pub(super) fn decoded(protocol: &dyn Protocol, payloads: &[&[u8]]) -> Vec<String> {
         let mut all = Vec::new();
         let mut rest = Vec::new();
         for payload in payloads {
-            protocol.read(&mut rest, payload, &mut |heard| {
-                all.push(match heard {
+            protocol.read(&mut rest, payload, &mut |decoded| {
+                all.push(match decoded {
                     ServerMessage::Message(message) => {
                         format!("Message {}", String::from_utf8_lossy(message))
                     }
                     ServerMessage::Ping(bytes) => {
-                        format!("Wants {}", String::from_utf8_lossy(bytes))
+                        format!("Ping {}", String::from_utf8_lossy(bytes))
                     }
                     other @ (ServerMessage::Greeting
                     | ServerMessage::Joined
@@ -411,7 +413,7 @@ mod tests {
                 b"{\"cmd\":\"",
                 b":",
             ] {
-                heard(&*protocol, &[strange]);
+                decoded(&*protocol, &[strange]);
             }
         }
     }

@@ -60,9 +60,9 @@ impl Protocol for Nats {
             Purpose::Churn => String::new(),
         };
         Opening {
-            greeted: true,
+            has_greeting: true,
             message: Some(format!("{CONNECT}{subscribe}PING\r\n").into_bytes()),
-            answered: true,
+            is_confirmed: true,
         }
     }
 
@@ -154,7 +154,7 @@ const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":tr
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     const STREAM: &[u8] = b"INFO {}\r\nPONG\r\nMSG room-0 1 2\r\nhi\r\n\
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_stream_may_be_split_anywhere() {
         let nats = Nats::new(&Options::default());
-        let whole = heard(&nats, &[STREAM]);
+        let whole = decoded(&nats, &[STREAM]);
         assert_eq!(
             whole,
             [
@@ -171,13 +171,13 @@ mod tests {
                 "Joined",
                 "Message hi",
                 "Message \r\n\r\n",
-                "Wants PONG\r\n",
-                "Refused(\"-ERR 'x'\")"
+                "Ping PONG\r\n",
+                "Error(\"-ERR 'x'\")"
             ]
         );
         for cut in 1..STREAM.len() {
             let pieces: Vec<&[u8]> = STREAM.chunks(cut).collect();
-            assert_eq!(heard(&nats, &pieces), whole, "cut into {cut}");
+            assert_eq!(decoded(&nats, &pieces), whole, "cut into {cut}");
         }
     }
 }

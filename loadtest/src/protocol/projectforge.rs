@@ -73,13 +73,13 @@ impl Protocol for Projectforge {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
     fn a_publication_is_found_in_its_indented_envelope() {
         let forge = Projectforge::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &forge,
             &[
                 b"{\n  \"from\": \"a007345e-a2e3-49c7-8b10-d4317bad2ac5\",\n  \

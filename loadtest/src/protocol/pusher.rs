@@ -80,9 +80,9 @@ impl Protocol for Pusher {
         let subscribe =
             format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
         Opening {
-            greeted: true,
+            has_greeting: true,
             message: Some(subscribe.into_bytes()),
-            answered: true,
+            is_confirmed: true,
         }
     }
 
@@ -131,7 +131,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     /// The example in Pusher's documentation of its HTTP API.
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn events_of_the_server_are_distinguished() {
         let pusher = Pusher::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &pusher,
             &[
                 br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#,
@@ -168,7 +168,7 @@ mod tests {
                 br#"{"event":"pusher:ping","data":{}}"#,
             ],
         );
-        let pong = r#"Wants {"event":"pusher:pong","data":{}}"#;
+        let pong = r#"Ping {"event":"pusher:pong","data":{}}"#;
         assert_eq!(
             all,
             ["Greeting", "Joined", "Message hi", "Message hi", pong]

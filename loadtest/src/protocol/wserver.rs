@@ -58,9 +58,9 @@ impl Protocol for Wserver {
     fn opening(&self, member: Member, _purpose: Purpose) -> Opening {
         let user = user(member.group);
         Opening {
-            greeted: false,
+            has_greeting: false,
             message: Some(format!(r#"{{"token": "{user}", "event": "{EVENT}"}}"#).into_bytes()),
-            answered: false,
+            is_confirmed: false,
         }
     }
 

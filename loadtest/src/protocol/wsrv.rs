@@ -52,9 +52,9 @@ impl Protocol for Wsrv {
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         match purpose {
             Purpose::Receive => Opening {
-                greeted: false,
+                has_greeting: false,
                 message: self.join_message(member.group),
-                answered: true,
+                is_confirmed: true,
             },
             Purpose::Command | Purpose::Churn => Opening::default(),
         }
@@ -93,7 +93,7 @@ impl Protocol for Wsrv {
 
     fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         if let Some(message) = json::string_member(payload, b"data")
-            && !ANSWERED.contains(&json::string_member(payload, b"seqno").unwrap_or_default())
+            && !CONFIRMATIONS.contains(&json::string_member(payload, b"seqno").unwrap_or_default())
         {
             return sink(ServerMessage::Message(message));
         }
@@ -112,17 +112,17 @@ impl Protocol for Wsrv {
 
 /// The sequence numbers of commands whose responses are confirmations. Those of pushes are 8
 /// characters long.
-const ANSWERED: [&[u8]; 3] = [b"j", b"l", b"p"];
+const CONFIRMATIONS: [&[u8]; 3] = [b"j", b"l", b"p"];
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
     fn responses_and_pushes_are_distinguished() {
         let wsrv = Wsrv::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &wsrv,
             &[
                 br#"{"cmd":"join","seqno":"j","status":0,"msg":"ok","data":"room-0"}"#,
@@ -132,11 +132,14 @@ mod tests {
                 br#"{"cmd":"leave","seqno":"l","status":0,"msg":"ok","data":{}}"#,
             ],
         );
-        assert_eq!(all, ["Joined", "Message hi", "Taken", "Message hi", "Left"]);
-        let refused = heard(
+        assert_eq!(
+            all,
+            ["Joined", "Message hi", "Accepted", "Message hi", "Left"]
+        );
+        let refused = decoded(
             &wsrv,
             &[br#"{"cmd":"join","seqno":"j","status":-1,"msg":"not implement","data":{}}"#],
         );
-        assert!(refused[0].starts_with("Refused("), "{refused:?}");
+        assert!(refused[0].starts_with("Error("), "{refused:?}");
     }
 }

@@ -419,7 +419,7 @@ impl Flow<'_> {
         if matches!(self.besides, Besides::Slow(..)) {
             team.all(|_, engine| engine.catch_up(), |_| ())?;
         }
-        let moved = team.moved();
+        let membership_changes = team.membership_changes();
         let accounts = team.accounts();
         let mut errors = accounts.errors();
         match self.besides {
@@ -429,13 +429,14 @@ impl Flow<'_> {
                 let judged = membership_check::check(&accounts.sessions, &accounts.published);
                 errors.add(judged.errors);
                 report.row(
-                    "wanderers",
+                    "churning sessions",
                     format!(
-                        "{sessions}, {moved} joins and leaves, {} memberships; {} messages due",
+                        "{sessions}, {membership_changes} joins and leaves, {} memberships; \
+                         {} messages due",
                         judged.memberships, judged.expected
                     ),
                 );
-                report.figure("moves", moved);
+                report.figure("moves", membership_changes);
                 report.figure("stays", judged.memberships);
             }
         }

@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::delivery_check::DeliveryErrors;
 use crate::engine::{Membership, MembershipLog, Published, SessionAccount};
 
-/// What the judging of wanderers came to.
+/// The result of the verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MembershipCheck {
     pub(super) errors: DeliveryErrors,
-    /// Publications that a wanderer had to receive, summed over wanderers.
+    /// Number of messages that the sessions had to receive.
     pub(super) expected: u64,
-    /// Stays on a group.
+    /// Number of memberships.
     pub(super) memberships: u64,
 }
 
-/// Judges all wanderers among `sessions`.
+/// Verifies all sessions that join and leave among `sessions`.
 pub(super) fn check(sessions: &[SessionAccount], published: &[Published]) -> MembershipCheck {
     let mut all = MembershipCheck::default();
     for session in sessions {

@@ -47,7 +47,7 @@ impl Environment {
         crowd: &ClientArguments,
         own: Name,
     ) -> Outcome<Self> {
-        limits::make_room_for(crowd.clients + 512)?;
+        limits::raise_file_limit(crowd.clients + 512)?;
         let name = server.protocol.unwrap_or(own);
         let protocol = name.build(&server.protocol_options());
         let cores = Cores::find()?;
@@ -75,7 +75,7 @@ impl Environment {
                 )));
             }
         }
-        environment.cores.spread_clients(crowd.threads)?;
+        environment.cores.pin_clients(crowd.threads)?;
         Ok(environment)
     }
 

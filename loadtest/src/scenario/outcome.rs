@@ -18,15 +18,15 @@ pub(super) fn add_samples(report: &mut Report, samples: &[Sample], threads: usiz
         all.add(&sample.counters);
     }
     report.row("load", describe_load(first, samples.len()));
-    let answers = if all.asked == 0 {
+    let responses = if all.requests == 0 {
         format!("{} measured; the protocol has no responses", all.published)
     } else {
         format!(
             "{} measured; including the warm-up, {} of {} succeeded",
-            all.published, all.answered, all.asked
+            all.published, all.succeeded, all.requests
         )
     };
-    report.row("publications", answers);
+    report.row("publications", responses);
     let over =
         |measured: &dyn Fn(&Sample) -> f64| -> Vec<f64> { samples.iter().map(measured).collect() };
     let rates = over(&Sample::deliveries_per_s);
@@ -159,8 +159,8 @@ fn add_errors(report: &mut Report, all: &crate::engine::Counters) {
     if more > 0 {
         report.record_error(format!("and {more} more errors"));
     }
-    if all.answered < all.asked {
-        let lacking = all.asked - all.answered;
+    if all.succeeded < all.requests {
+        let lacking = all.requests - all.succeeded;
         report.record_error(format!("{lacking} publications did not succeed"));
     }
 }

@@ -134,7 +134,7 @@ mod tests {
         HTTP/1.1 204 No Content\r\n\r\n\
         HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-    fn answer(status: u16, body: &str, is_last: bool) -> Response {
+    fn response(status: u16, body: &str, is_last: bool) -> Response {
         Response {
             status,
             body: body.as_bytes().to_vec(),
@@ -145,18 +145,18 @@ mod tests {
     #[test]
     fn a_stream_of_responses_may_be_split_anywhere() {
         let expected = [
-            answer(200, "hi", false),
-            answer(202, "abcd", false),
-            answer(204, "", false),
-            answer(400, "", true),
+            response(200, "hi", false),
+            response(202, "abcd", false),
+            response(204, "", false),
+            response(400, "", true),
         ];
         for cut in 1..=STREAM.len() {
-            let mut answers = Responses::default();
+            let mut responses = Responses::default();
             let mut all = Vec::new();
             for piece in STREAM.chunks(cut) {
-                answers.extend(piece);
-                while let Some(answer) = answers.next(false).expect("well formed") {
-                    all.push(answer);
+                responses.extend(piece);
+                while let Some(response) = responses.next(false).expect("well formed") {
+                    all.push(response);
                 }
             }
             assert_eq!(all, expected, "cut into {cut}");
@@ -165,10 +165,10 @@ mod tests {
 
     #[test]
     fn a_body_without_a_length_ends_with_the_connection() {
-        let mut answers = Responses::default();
-        answers.extend(b"HTTP/1.1 200 OK\r\n\r\nhi");
-        assert_eq!(answers.next(false), Ok(None));
-        assert_eq!(answers.next(true), Ok(Some(answer(200, "hi", true))));
+        let mut responses = Responses::default();
+        responses.extend(b"HTTP/1.1 200 OK\r\n\r\nhi");
+        assert_eq!(responses.next(false), Ok(None));
+        assert_eq!(responses.next(true), Ok(Some(response(200, "hi", true))));
     }
 
     #[test]
@@ -178,9 +178,9 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         ] {
-            let mut answers = Responses::default();
-            answers.extend(wrong);
-            assert!(answers.next(false).is_err(), "{}", wrong.escape_ascii());
+            let mut responses = Responses::default();
+            responses.extend(wrong);
+            assert!(responses.next(false).is_err(), "{}", wrong.escape_ascii());
         }
     }
 }

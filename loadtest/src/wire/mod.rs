@@ -91,7 +91,7 @@ pub(crate) fn find_url(text: &str) -> Option<&str> {
 
 /// Returns a gateway's response to a push that reached `clients` sessions. A floor sends the same,
 /// so that it sends as many bytes.
-pub(crate) fn push_answer(clients: usize) -> Vec<u8> {
+pub(crate) fn push_response(clients: usize) -> Vec<u8> {
     let body = format!("message sent to {clients} clients");
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\

@@ -88,7 +88,7 @@ fn a_good_token_of_each_algorithm_names_its_user() {
 }
 
 #[test]
-fn the_examples_of_rfc_7515_are_believed() {
+fn the_examples_of_rfc_7515_are_valid() {
     const CLAIMS: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlL\
          mNvbS9pc19yb290Ijp0cnVlfQ";
     let keys = [
@@ -139,7 +139,7 @@ fn the_examples_of_rfc_7515_are_believed() {
 }
 
 #[test]
-fn a_token_signed_by_nobody_is_refused_however_it_says_so() {
+fn an_unsigned_token_is_rejected_with_any_alg() {
     for (keys, _) in each_kind() {
         let verifier = verifier(keys);
         for none in ["none", "None", "NONE", "nOnE", "none ", "", "null"] {
@@ -158,7 +158,7 @@ fn a_token_signed_by_nobody_is_refused_however_it_says_so() {
 
 /// A public key must not work as an HMAC secret: everyone knows it.
 #[test]
-fn a_public_key_is_nobodys_secret() {
+fn a_public_key_is_not_a_valid_secret() {
     for (keys, signer) in [
         (JwtKeys::Pem(key_path("rsa.public")), Signer::rsa("rsa")),
         (JwtKeys::Pem(key_path("p256.public")), Signer::ec("p256")),
@@ -199,7 +199,7 @@ fn a_public_key_is_nobodys_secret() {
 }
 
 #[test]
-fn a_member_of_a_set_is_nobodys_secret() {
+fn a_key_of_a_set_is_not_a_valid_secret() {
     let jwk = Signer::rsa("rsa").jwk(Some("a"));
     let (verifier, _file) = jwks(&[jwk.clone(), Signer::secret(SECRET).jwk(Some("b"))]);
     let n = jwk["n"].as_str().expect("it is RSA");
@@ -289,7 +289,7 @@ fn parts(token: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_no_token_is_malformed() {
+fn other_texts_are_malformed() {
     let signer = Signer::secret(SECRET);
     let verifier = verifier(secret());
     let good = signer.sign(&claims());
@@ -334,7 +334,7 @@ fn what_is_no_token_is_malformed() {
 }
 
 #[test]
-fn what_a_header_has_besides_is_passed_over() {
+fn unknown_header_members_are_ignored() {
     let header = json!({
         "alg": "HS256", "typ": "at+jwt", "kid": null, "jku": 7, "jwk": {"kty": "oct"},
         "x5u": {}, "x": [],
@@ -344,7 +344,7 @@ fn what_a_header_has_besides_is_passed_over() {
 }
 
 #[test]
-fn a_token_that_wants_to_be_understood_is_refused() {
+fn a_token_with_crit_is_rejected() {
     let verifier = verifier(secret());
     for crit in [
         json!(["b64"]),
@@ -360,7 +360,7 @@ fn a_token_that_wants_to_be_understood_is_refused() {
 }
 
 #[test]
-fn a_long_token_is_refused_unread() {
+fn a_long_token_is_rejected_without_decoding() {
     let verifier = verifier(secret());
     let signer = Signer::secret(SECRET);
     let padded = |count: usize| signer.sign(&with("pad", "x".repeat(count)));
@@ -513,8 +513,8 @@ fn a_user_is_a_string_or_an_integer_of_bounded_length() {
         let token = signer.sign(&with("sub", sub.clone()));
         assert_eq!(user_of(&verifier, &token), user.map(str::to_owned), "{sub}");
     }
-    let nobody = signer.sign(&json!({"exp": NOW + 60}));
-    expect_rejected(&verifier, &nobody, TokenError::NoUser);
+    let no_user = signer.sign(&json!({"exp": NOW + 60}));
+    expect_rejected(&verifier, &no_user, TokenError::NoUser);
 }
 
 #[test]
@@ -569,7 +569,7 @@ fn a_claim_holds_a_value_that_is_spelled_so() {
 }
 
 #[test]
-fn of_a_claim_that_is_there_twice_the_later_counts() {
+fn the_last_of_duplicate_claims_wins() {
     let twice = format!(
         r#"{{"sub":"jack","exp":1,"exp":{},"sub":"jill"}}"#,
         NOW + 60
@@ -623,7 +623,7 @@ fn a_token_without_kid_is_tried_with_the_only_usable_key() {
 }
 
 #[test]
-fn a_rotated_key_counts_from_the_next_token_on() {
+fn a_rotated_key_applies_from_the_next_token_on() {
     let (old, new) = (Signer::rsa("rsa"), Signer::ec("p256"));
     let (verifier, file) = jwks(&[old.jwk(Some("old"))]);
     let tokens = [old.sign_as("old", &claims()), new.sign_as("new", &claims())];
@@ -711,7 +711,7 @@ fn all_shards_can_share_one() {
 }
 
 #[test]
-fn any_bytes_whatever_are_refused_or_believed_without_panic() {
+fn any_bytes_are_valid_or_invalid_without_panic() {
     let mut prng = Prng::from_seed(4);
     let verifiers = each_kind().map(|(keys, _)| verifier(keys));
     let signer = Signer::secret(SECRET);
@@ -734,7 +734,7 @@ fn any_bytes_whatever_are_refused_or_believed_without_panic() {
 }
 
 #[test]
-fn a_good_token_with_anything_changed_names_nobody() {
+fn a_changed_token_is_invalid() {
     let mut prng = Prng::from_seed(5);
     for (keys, signer) in each_kind() {
         let verifier = verifier(keys);
@@ -762,7 +762,7 @@ fn a_good_token_with_anything_changed_names_nobody() {
 }
 
 #[test]
-fn neither_keys_nor_claims_hide_in_what_is_shown_of_a_verifier() {
+fn debug_output_has_neither_keys_nor_claims() {
     let shown = format!("{:?}", verifier(secret()));
     assert_eq!(shown, "JwtVerifier { .. }");
 }

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(message: impl AsRef<[u8]>, expected: StrictError) {
+    fn check_error(message: impl AsRef<[u8]>, expected: StrictError) {
         check(message, Err(expected));
     }
 
@@ -355,7 +355,7 @@ mod tests {
             "{\"a\":{\"b\":1]}",
             "{\"a\":1}}",
         ] {
-            check_refused(other, StrictError::Malformed);
+            check_error(other, StrictError::Malformed);
         }
     }
 
@@ -386,7 +386,7 @@ mod tests {
             "{\"\u{1f600}\":1,\"\\uD83D\\uDE00\":2}",
             "{\"\\u00e9\":1,\"\u{e9}\":2}",
         ] {
-            check_refused(twice, StrictError::DuplicateKey);
+            check_error(twice, StrictError::DuplicateKey);
             check_value(twice, Err(StrictError::DuplicateKey));
             check_value(format!("[0,[{twice}]]"), Err(StrictError::DuplicateKey));
             check_value(
@@ -399,8 +399,8 @@ mod tests {
             );
         }
         // A key behind an inner object, and keys that only look alike.
-        check_refused(r#"{"a":{"b":1},"a":2}"#, StrictError::DuplicateKey);
-        check_refused(
+        check_error(r#"{"a":{"b":1},"a":2}"#, StrictError::DuplicateKey);
+        check_error(
             r#"{"a":[{"a":1}],"b":{"a":1},"a":2}"#,
             StrictError::DuplicateKey,
         );
@@ -441,9 +441,9 @@ mod tests {
             );
             let object = [b"{", &string[..], b":1}"].concat();
             check_value(&object, Err(StrictError::InvalidText));
-            check_refused(&object, StrictError::InvalidText);
+            check_error(&object, StrictError::InvalidText);
         }
-        check_refused(b"{}\xff", StrictError::InvalidText);
+        check_error(b"{}\xff", StrictError::InvalidText);
         for valid in [
             r"\ufffd",
             r"\uFFFD\uFffD",
@@ -517,11 +517,11 @@ mod tests {
         check_value(nested("[", "]", 10_000), Err(StrictError::Malformed));
         let objects = |times| format!("{}0{}", "{\"a\":".repeat(times), "}".repeat(times));
         check(objects(10_000), Ok([None; 3]));
-        check_refused(objects(10_001), StrictError::Malformed);
+        check_error(objects(10_001), StrictError::Malformed);
         check_value(format!("[{},{}]", objects(9_998), objects(9_998)), Ok(()));
-        check_refused("{\"a\":".repeat(1_000_000), StrictError::Malformed);
-        check_refused("{\"a\":[".repeat(1_000_000), StrictError::Malformed);
-        check_refused(
+        check_error("{\"a\":".repeat(1_000_000), StrictError::Malformed);
+        check_error("{\"a\":[".repeat(1_000_000), StrictError::Malformed);
+        check_error(
             ["{\"a\":", &"[".repeat(1_000_000)].concat(),
             StrictError::Malformed,
         );
@@ -545,14 +545,14 @@ mod tests {
             let many = members(100_000, key);
             check(format!("{{{many}}}"), Ok([None; 3]));
             let twice = format!("{{{many},\"{}\":1}}", key(50_000));
-            check_refused(twice, StrictError::DuplicateKey);
+            check_error(twice, StrictError::DuplicateKey);
         }
         // An outer object with many keys, with many objects that end while it is open.
         let within = members(100_000, &|index| {
             format!("{index}\":{{\"a\":0}},\"x{index}")
         });
         check(format!("{{{within}}}"), Ok([None; 3]));
-        check_refused(format!("{{{within},\"7\":0}}"), StrictError::DuplicateKey);
+        check_error(format!("{{{within},\"7\":0}}"), StrictError::DuplicateKey);
     }
 
     /// Returns the model's result for a message: its members by name, each as a tree.
@@ -597,14 +597,14 @@ mod tests {
                     accepted += 1;
                     found += members.iter().flatten().count();
                 }
-                Err(refusal) => {
+                Err(error) => {
                     assert_eq!(None, expected, "seed {seed}: {shown}");
                     let kinds = [
                         StrictError::Malformed,
                         StrictError::InvalidText,
                         StrictError::DuplicateKey,
                     ];
-                    let index = kinds.iter().position(|kind| *kind == refusal);
+                    let index = kinds.iter().position(|kind| *kind == error);
                     refused[index.expect("no type is asked for")] += 1;
                 }
             }

@@ -129,7 +129,7 @@ fn numbers_follow_the_grammar_at_any_magnitude() {
 }
 
 #[test]
-fn strings_refuse_controls_and_unknown_escapes() {
+fn strings_reject_controls_and_unknown_escapes() {
     for byte in 0..=u8::MAX {
         // At each place of a 64-bit word, and in the bytes after the last word.
         for before in 0..9 {

@@ -62,6 +62,11 @@ pub(crate) enum TypedError {
 pub(crate) const TYPED_DEPTH_MAX: u32 = 128;
 
 /// Decodes a text, which is one JSON value, to a `T`.
+///
+/// # Errors
+///
+/// [`TypedError::Malformed`] if the text is not one JSON value; [`TypedError::Mismatch`] if it does
+/// not fit the type.
 pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, TypedError> {
     let document = Document::parse(text).map_err(|_: JsonError| TypedError::Malformed)?;
     let mut hints = Hints::default();

@@ -200,7 +200,7 @@ fn a_sender_is_a_uuid_in_any_form() {
 
 /// Wire.md 5.3, one by one.
 #[test]
-fn whatever_go_cannot_decode_is_refused() {
+fn what_go_cannot_decode_is_an_error() {
     for message in [
         &b"hello"[..],
         b"",
@@ -301,7 +301,7 @@ fn a_request_to_close_has_no_data() {
 }
 
 #[test]
-fn comings_and_goings_are_told_as_the_original_does() {
+fn presence_is_encoded_as_in_the_original() {
     let mut json = Vec::new();
     let presence = Presence {
         name: ID,
@@ -309,7 +309,7 @@ fn comings_and_goings_are_told_as_the_original_does() {
     };
     let event = Projectforge.encode_presence(presence, &mut json);
     let content = Content {
-        event: event.expect("told"),
+        event: event.expect("presence has an event"),
         data: Data::Json(&json),
         from: ID,
         ..Content::default()

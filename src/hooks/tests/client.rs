@@ -264,7 +264,7 @@ fn whatever_was_not_sent_is_tried_again_until_the_backend_is_there() {
     config.limits.retries_max = 3;
     run(config, async |client, backends| {
         for (hook, tried_again) in [(Hook::Message, 3), (Hook::Open, 6)] {
-            let error = send_hook(&client, hook).await.expect_err("nobody listens");
+            let error = send_hook(&client, hook).await.expect_err("no listener");
             assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
             assert!(error.to_string().contains("refused"), "{error}");
             let report = report(&backends);

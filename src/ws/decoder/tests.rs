@@ -78,7 +78,7 @@ fn read(stream: &[u8], bytes_max: usize, mut chunk: impl FnMut() -> usize) -> Ve
                     rest = &mut rest[taken..];
                 }
                 Ok((taken, None)) => {
-                    assert_eq!(taken, rest.len(), "without an event all is taken");
+                    assert_eq!(taken, rest.len(), "without an event all bytes are read");
                     break;
                 }
                 Err(error) => seen.push(Seen::Failed(error)),
@@ -195,7 +195,7 @@ fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
             });
             continue;
         }
-        let (kind, mut bytes) = message.take().expect("judged above");
+        let (kind, mut bytes) = message.take().expect("checked above");
         bytes.extend(payload);
         if fin {
             seen.push(Seen::Message(kind, bytes));
@@ -287,7 +287,7 @@ fn memory_grows_with_what_has_arrived_not_with_what_a_head_declares() {
 }
 
 #[test]
-fn an_unfinished_message_is_never_given_more_room_than_it_may_come_to_need() {
+fn a_partial_message_never_has_more_capacity_than_it_can_need() {
     // A final frame declares the message's length; with a fragment, only the limit is known.
     for (first, total_bytes, bytes_max) in [(0x82, 1_000, 5_000), (0x02, 2_000, 2_000)] {
         let bytes = frame(first, &vec![7; total_bytes]);
@@ -378,7 +378,7 @@ fn control_frames_do_not_count_towards_the_message_limit() {
 }
 
 #[test]
-fn wrong_heads_fail_in_gorillas_words_at_their_second_byte() {
+fn invalid_heads_fail_with_gorillas_texts_at_their_second_byte() {
     check_fails(&[0x81, 0x05], "bad MASK");
     check_fails(&[0x83, 0x80], "bad opcode 3");
     check_fails(&[0x8f, 0x80], "bad opcode 15");
@@ -439,7 +439,7 @@ fn a_length_with_its_top_bit_set_is_an_error_and_a_long_form_is_not() {
 }
 
 #[test]
-fn every_close_code_is_judged_as_gorilla_judges_it_and_1014_passes() {
+fn every_close_code_is_checked_as_in_gorilla_and_1014_passes() {
     for code in 0..=u16::MAX {
         let seen = read_whole(&frame(0x88, &code.to_be_bytes()), 0);
         let expected = match code {
@@ -466,7 +466,7 @@ fn a_close_payload_is_nothing_or_a_code_and_text() {
 }
 
 #[test]
-fn a_close_ends_an_unfinished_message() {
+fn a_close_ends_a_partial_message() {
     let stream = [frame(0x01, b"a"), frame(0x88, b"\x03\xe8")].concat();
     assert_eq!(read_whole(&stream, 10), [Seen::Close(Some(1000))]);
 }
@@ -540,7 +540,7 @@ fn chunking(prng: &mut Prng) -> impl FnMut() -> usize + use<> {
 /// For any chunks, the events equal the model's. A complete, truncated or corrupted stream never
 /// makes the decoder panic or violate its invariants.
 #[test]
-fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
+fn any_chunks_of_any_stream_are_read_as_by_the_simple_parser() {
     let (mut messages, mut failures) = (0, 0);
     for seed in 0..500 {
         let mut prng = Prng::from_seed(seed);
@@ -548,7 +548,7 @@ fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
         let mut stream = valid_stream(&mut prng, bytes_max);
         let is_valid = prng.chance(1, 3);
         if !is_valid {
-            spoil(&mut prng, &mut stream);
+            corrupt(&mut prng, &mut stream);
         }
 
         let expected = model(&stream, bytes_max);
@@ -572,7 +572,7 @@ fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
 }
 
 /// Flips a few bits, mostly near the beginning, where heads are, and may truncate the stream.
-fn spoil(prng: &mut Prng, stream: &mut Vec<u8>) {
+fn corrupt(prng: &mut Prng, stream: &mut Vec<u8>) {
     for _ in 0..prng.range(1, 4) {
         let within = stream.len().min(1 << prng.range(0, 17));
         let at = prng.range(1, u32::try_from(within).expect("small")) as usize - 1;
@@ -584,7 +584,7 @@ fn spoil(prng: &mut Prng, stream: &mut Vec<u8>) {
 }
 
 #[test]
-fn bytes_that_are_not_frames_at_all_are_read_as_the_plain_parser_reads_them() {
+fn random_bytes_are_read_as_by_the_simple_parser() {
     for seed in 0..3_000 {
         let mut prng = Prng::from_seed(seed);
         let mut stream = random_bytes(&mut prng, 60);

@@ -71,7 +71,7 @@ impl<'m> Members<'m> {
 
         let hints = reader.hints.of(owner);
         for hinted in hints.iter().filter(|it| it.hint == Hint::Omit) {
-            let field = hinted.field.expect("a struct has told it");
+            let field = hinted.field.expect("a struct gives its members");
             if let Some(index) = index_of[field]
                 && reader.are_null(&members[index].values)
             {

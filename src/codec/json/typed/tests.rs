@@ -233,7 +233,7 @@ fn what_is_missing_or_null_is_zero_unless_the_type_says_otherwise() {
 }
 
 #[test]
-fn what_is_of_another_type_is_told_in_the_words_of_the_original() {
+fn mismatches_have_the_messages_of_the_original() {
     let field = |path: &str, of: &str| format!("struct field Register.{path} of type {of}");
     for (text, value, place) in [
         (r#"{"UID":"5"}"#, "string", field("UID", "int64")),

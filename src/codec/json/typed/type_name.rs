@@ -41,9 +41,9 @@ impl Probe<'_> {
     }
 
     /// Records the inner type, unless the name is long: a recursive type has no end.
-    fn within<T>(self, ask: impl FnOnce() -> Result<T, Error>) -> Error {
+    fn within<T>(self, visit: impl FnOnce() -> Result<T, Error>) -> Error {
         if self.0.borrow().len() < NAME_BYTES_MAX {
-            match ask() {
+            match visit() {
                 Ok(_) => {}
                 Err(error) => return error,
             }

@@ -203,7 +203,7 @@ fn where_prost_reflect_errs_on_the_lenient_side_we_do_not() {
 }
 
 #[test]
-fn any_bytes_are_read_or_refused() {
+fn any_bytes_are_read_or_rejected() {
     let mut prng = Prng::from_seed(6);
     let schemas = [schema(MODERN, Some("word")), schema(CLASSIC, Some("verb"))];
     for _ in 0..50_000 {
@@ -216,15 +216,15 @@ fn any_bytes_are_read_or_refused() {
 }
 
 #[test]
-fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
-    let refuse = |bytes: &[u8], message: &str, field: Option<&str>| {
+fn an_invalid_descriptor_is_rejected_with_a_sentence() {
+    let error_of = |bytes: &[u8], message: &str, field: Option<&str>| {
         let result = Schema::from_descriptor_set(bytes, message, field);
         result.expect_err("not a schema").to_string()
     };
     let prefix = "not a complete FileDescriptorSet, as written by `protoc --include_imports \
                   --descriptor_set_out`: ";
     for garbage in [&b"syntax = \"proto3\";"[..], b"\xff", b"\x0a\x05"] {
-        let sentence = refuse(garbage, "M", None);
+        let sentence = error_of(garbage, "M", None);
         assert!(sentence.starts_with(prefix), "{sentence}");
     }
     let lonely = FileDescriptorProto {
@@ -232,16 +232,16 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
         ..file("p", "proto3", vec![])
     };
     assert_eq!(
-        refuse(&set(vec![lonely]), "M", None),
+        error_of(&set(vec![lonely]), "M", None),
         format!("{prefix}imported file 'other.proto' has not been added")
     );
     assert_eq!(
-        refuse(&set(vec![file("p", "editions", vec![])]), "M", None),
+        error_of(&set(vec![file("p", "editions", vec![])]), "M", None),
         "file \"p.proto\" has the syntax \"editions\"; only proto2 and proto3 are understood"
     );
 
     assert_eq!(
-        refuse(b"", "M", None),
+        error_of(b"", "M", None),
         "no message is named \"M\"; there are none at all"
     );
     let named = |names: &[&str]| {
@@ -249,21 +249,21 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
         set(vec![file("p", "proto3", messages)])
     };
     assert_eq!(
-        refuse(&named(&["A", "B"]), "M", None),
+        error_of(&named(&["A", "B"]), "M", None),
         "no message is named \"M\"; there are p.A, p.B"
     );
     assert_eq!(
-        refuse(&named(&["A", "B", "C", "D", "E", "F", "G"]), "p.M", None),
+        error_of(&named(&["A", "B", "C", "D", "E", "F", "G"]), "p.M", None),
         "no message is named \"p.M\"; there are p.A, p.B, p.C, p.D, p.E and 2 more"
     );
-    let sentence = refuse(&descriptors(), "nope", None);
+    let sentence = error_of(&descriptors(), "nope", None);
     let expected = "ws.Message, modern.Message, plain.Message, classic.Message, ";
     assert!(
         sentence.contains(expected),
         "entries of maps are listed: {sentence}"
     );
     assert_eq!(
-        refuse(&descriptors(), MODERN, Some("nope")),
+        error_of(&descriptors(), MODERN, Some("nope")),
         "message modern.Message has no field named \"nope\""
     );
     for (field, declared) in [
@@ -274,7 +274,7 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
         ("by_name", "a map"),
     ] {
         assert_eq!(
-            refuse(&descriptors(), MODERN, Some(field)),
+            error_of(&descriptors(), MODERN, Some(field)),
             format!(
                 "field {field:?} of message modern.Message has to be a single string to be \
                  the command, but is declared {declared}"
@@ -284,7 +284,7 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn a_spoiled_descriptor_is_taken_or_refused() {
+fn a_damaged_descriptor_is_accepted_or_rejected() {
     let (whole, of, mut prng) = (descriptors(), descriptor(MODERN), Prng::from_seed(7));
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..5_000 {

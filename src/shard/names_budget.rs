@@ -2,13 +2,12 @@
 //!
 //! Counted are the names of users, events and channels, and the data stored with them, such as a
 //! session's token and claims. An entry counts as its text plus a constant for each table that it
-//! is
-//! in; the constant includes the spare capacity of a table that has grown to twice its size. The
+//! is in; the constant includes the spare capacity of a table that has grown to twice its size. The
 //! count drops to the byte when the last session that needs an entry is gone.
 //!
 //! *The shard's limit* counts a shared name once. *The session's limit* counts every name in full,
-//! no
-//! matter how many sessions share it, so that a session's cost does not depend on other sessions.
+//! no matter how many sessions share it, so that a session's cost does not depend on other
+//! sessions.
 
 use super::core::Shard;
 use crate::vocabulary::close::CloseCause;
@@ -17,7 +16,7 @@ use crate::vocabulary::id::ConnectionId;
 
 /// The bytes that may still be stored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Room {
+pub struct NamesBudget {
     /// For the session.
     pub session: usize,
     /// For the session's shard.
@@ -26,16 +25,16 @@ pub struct Room {
 
 /// The limit that a name would exceed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NoRoom {
+pub enum NamesLimit {
     /// The session's limit, `limits.names_bytes_per_session_max`.
     Session,
     /// The shard's limit, `limits.names_bytes_max`.
     Shard,
 }
 
-impl Room {
+impl NamesBudget {
     /// No limit.
-    pub const UNBOUNDED: Self = Self {
+    pub const UNLIMITED: Self = Self {
         session: usize::MAX,
         shard: usize::MAX,
     };
@@ -45,18 +44,18 @@ impl Room {
     /// # Errors
     ///
     /// Returns the limit that is exceeded; the session's first.
-    pub(super) fn has(self, session_bytes: usize, shard_bytes: usize) -> Result<(), NoRoom> {
+    pub(super) fn check(self, session_bytes: usize, shard_bytes: usize) -> Result<(), NamesLimit> {
         if session_bytes > self.session {
-            Err(NoRoom::Session)
+            Err(NamesLimit::Session)
         } else if shard_bytes > self.shard {
-            Err(NoRoom::Shard)
+            Err(NamesLimit::Shard)
         } else {
             Ok(())
         }
     }
 }
 
-impl NoRoom {
+impl NamesLimit {
     /// Returns the denial to encode, for dialects that encode denials.
     #[must_use]
     pub fn denial(self) -> Denial {
@@ -68,7 +67,7 @@ impl NoRoom {
 
     /// Returns the cause with which to close a session whose dialect does not.
     #[must_use]
-    pub fn end(self) -> CloseCause {
+    pub fn close_cause(self) -> CloseCause {
         match self {
             Self::Session => CloseCause::TooManyNames,
             Self::Shard => CloseCause::NamesFull,
@@ -80,18 +79,18 @@ impl NoRoom {
 ///
 /// Invariant, checked by [`HostBytes::invariants`]: `bytes` is the sum of all slots.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct HostBytes {
     of_slot: Vec<u32>,
     bytes: usize,
 }
 
-impl Kept {
+impl HostBytes {
     fn add(&mut self, slot: u32, bytes: usize) {
         let index = slot as usize;
         if self.of_slot.len() <= index {
             self.of_slot.resize(index + 1, 0);
         }
-        self.of_slot[index] += u32::try_from(bytes).expect("below the bound of a session");
+        self.of_slot[index] += u32::try_from(bytes).expect("below the limit of a session");
         self.bytes += bytes;
     }
 
@@ -120,7 +119,7 @@ impl Shard {
             + self.channels.bytes()
             + self.claims.bytes()
             + self.claimants.bytes()
-            + self.kept.bytes
+            + self.host_bytes.bytes
     }
 
     /// Returns the bytes of one session, as `limits.names_bytes_per_session_max` counts them.
@@ -130,13 +129,13 @@ impl Shard {
         self.users.bytes_of_slot(slot)
             + self.channels.bytes_of_slot(slot)
             + self.claimants.bytes_of_slot(slot)
-            + self.kept.of(slot)
+            + self.host_bytes.of(slot)
     }
 
     /// Returns the bytes that may still be stored for a session.
-    pub(super) fn room_for(&self, id: ConnectionId) -> Room {
+    pub(super) fn names_budget_for(&self, id: ConnectionId) -> NamesBudget {
         let settings = &self.settings;
-        Room {
+        NamesBudget {
             session: settings
                 .names_bytes_per_session_max
                 .saturating_sub(self.names_bytes_of(id)),
@@ -146,13 +145,13 @@ impl Shard {
 
     /// Counts `bytes` that the host stores for a session until it ends. Closes the session if that
     /// exceeds a limit. Does nothing if the session is not open.
-    pub fn keep(&mut self, id: ConnectionId, bytes: usize) {
+    pub fn count_host_bytes(&mut self, id: ConnectionId, bytes: usize) {
         if bytes == 0 || !self.is_open(id) {
             return;
         }
-        match self.room_for(id).has(bytes, bytes) {
-            Ok(()) => self.kept.add(id.slot(), bytes),
-            Err(no_room) => self.end(id, no_room.end()),
+        match self.names_budget_for(id).check(bytes, bytes) {
+            Ok(()) => self.host_bytes.add(id.slot(), bytes),
+            Err(limit) => self.end(id, limit.close_cause()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A shard whose sessions all listen to one user. Knows no driver: whoever uses it takes what is to
-//! be sent and says that it was.
+//! A shard whose sessions are all bound to one user, without a driver: the caller takes and
+//! completes sends.
 
 use crate::frames;
 use campanile::config::Config;
@@ -11,19 +11,19 @@ use campanile::shard::Shard;
 use campanile::shard::hash::HashSeed;
 use std::sync::Arc;
 
-/// The shard and what it promises to reach.
-pub(crate) struct Room {
+/// The shard and its number of sessions.
+pub(crate) struct BoundSessions {
     pub(crate) shard: Shard,
     sessions: u32,
 }
 
-impl Room {
-    /// A room with so many sessions, all of whom have been sent what they are owed.
+impl BoundSessions {
+    /// Creates a shard with `sessions` sessions and no pending bytes.
     pub(crate) fn of(sessions: u32) -> Self {
         Self::on(ShardId::new(0), 1, sessions)
     }
 
-    /// The same on one of several shards.
+    /// Creates one of several shards.
     pub(crate) fn on(id: ShardId, shards: usize, sessions: u32) -> Self {
         let settings = Arc::new(shard_settings(&Config::default()));
         let mut shard = Shard::new(id, shards, settings, HashSeed([1, 2]), [3; 32]);
@@ -33,12 +33,12 @@ impl Room {
             let mut frame = frames::masked(br#"{"token":"jack","event":"news"}"#);
             assert_eq!(shard.handle_received(id, &mut frame), frame.len());
         }
-        let mut room = Self { shard, sessions };
-        assert_eq!(room.drain(None).0, u64::from(sessions));
-        room
+        let mut bound = Self { shard, sessions };
+        assert_eq!(bound.drain(None).0, u64::from(sessions));
+        bound
     }
 
-    /// Publishes to everybody.
+    /// Publishes to all sessions.
     pub(crate) fn publish(&mut self, payload: &[u8]) {
         let audience = Audience::User {
             namespace: 0,
@@ -54,8 +54,8 @@ impl Room {
         assert_eq!(reached, self.sessions);
     }
 
-    /// Takes everything that is to be sent, and appends it to `output` if there is one; returns how
-    /// many sends and how many bytes that were.
+    /// Takes and completes all sends, and appends their bytes to `output` if there is one; returns
+    /// the number of sends and of bytes.
     ///
     /// One function for both: as in the gateway, the shard's part is inlined into one place.
     pub(crate) fn drain(&mut self, mut output: Option<&mut Vec<u8>>) -> (u64, u64) {

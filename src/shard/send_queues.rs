@@ -1,16 +1,16 @@
-//! Send queues: the sessions with pending bytes, in FIFO order. The urgent queue goes first.
+//! The queues of sessions that have bytes to send: an urgent and a normal one, each first in, first
+//! out. The urgent queue is emptied first.
 //!
 //! Replies and control frames are urgent, so that they do not wait behind a publication to ten
 //! thousand other sessions. A session is in each queue at most once. The caller of
-//! [`DirtyQueues::pop`]
-//! checks whether bytes are still pending.
+//! [`SendQueues::pop`] checks whether bytes are still pending.
 
-use super::outbox::{Marks, Outbox};
+use super::outbox::{Outbox, OutboxFlags};
 
 /// The send queues of a shard, by slot.
 #[derive(Debug, Default)]
-pub(super) struct DirtyQueues {
-    usual: SlotQueue,
+pub(super) struct SendQueues {
+    normal: SlotQueue,
     urgent: SlotQueue,
 }
 
@@ -29,45 +29,45 @@ struct SlotQueue {
     next: usize,
 }
 
-impl DirtyQueues {
+impl SendQueues {
     /// Queues a session with pending bytes, unless it is queued or a send is in flight.
     #[inline]
-    pub(super) fn mark(&mut self, outbox: &mut Outbox, slot: u32) {
-        if !outbox.marks.have(Marks::LENT_OR_QUEUED) {
-            outbox.marks.set(Marks::QUEUED);
-            self.usual.push(slot);
+    pub(super) fn queue(&mut self, outbox: &mut Outbox, slot: u32) {
+        if !outbox.flags.contains_any(OutboxFlags::SENDING_OR_QUEUED) {
+            outbox.flags.set(OutboxFlags::QUEUED);
+            self.normal.push(slot);
         }
     }
 
     /// Queues a session whose outbox was [idle](Outbox::is_idle).
     #[inline]
-    pub(super) fn mark_idle(&mut self, outbox: &mut Outbox, slot: u32) {
-        outbox.marks = Marks::QUEUED;
-        self.usual.push(slot);
+    pub(super) fn queue_idle(&mut self, outbox: &mut Outbox, slot: u32) {
+        outbox.flags = OutboxFlags::QUEUED;
+        self.normal.push(slot);
     }
 
     /// Queues a session as urgent, unless it is queued as urgent or a send is in flight.
-    pub(super) fn mark_urgent(&mut self, outbox: &mut Outbox, slot: u32) {
-        if !outbox.marks.have(Marks::LENT_OR_URGENT) {
-            outbox.marks.set(Marks::QUEUED_URGENT);
+    pub(super) fn queue_urgent(&mut self, outbox: &mut Outbox, slot: u32) {
+        if !outbox.flags.contains_any(OutboxFlags::SENDING_OR_URGENT) {
+            outbox.flags.set(OutboxFlags::QUEUED_URGENT);
             self.urgent.push(slot);
         }
     }
 
     /// Removes and returns the next slot, and the flag of its queue, which the caller clears.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<(u32, Marks)> {
+    pub(super) fn pop(&mut self) -> Option<(u32, OutboxFlags)> {
         if !self.urgent.is_empty() {
             let slot = self.urgent.pop()?;
-            return Some((slot, Marks::QUEUED_URGENT));
+            return Some((slot, OutboxFlags::QUEUED_URGENT));
         }
-        let slot = self.usual.pop()?;
-        Some((slot, Marks::QUEUED))
+        let slot = self.normal.pop()?;
+        Some((slot, OutboxFlags::QUEUED))
     }
 
     /// Returns whether both queues are empty.
     pub(super) fn is_empty(&self) -> bool {
-        self.usual.is_empty() && self.urgent.is_empty()
+        self.normal.is_empty() && self.urgent.is_empty()
     }
 
     /// Frees the queues' memory if both are empty.
@@ -124,35 +124,35 @@ mod tests {
     fn agrees_with_two_plain_queues() {
         for seed in 0..50 {
             let mut prng = Prng::from_seed(seed);
-            let mut queues = DirtyQueues::default();
+            let mut queues = SendQueues::default();
             let mut outboxes = [Outbox::EMPTY; 40];
-            let (mut usual, mut urgent) = (VecDeque::new(), VecDeque::new());
+            let (mut normal, mut urgent) = (VecDeque::new(), VecDeque::new());
             for _ in 0..2000 {
                 let slot = prng.range(0, 39);
                 let outbox = &mut outboxes[slot as usize];
                 if prng.chance(1, 2) {
                     let expected = match urgent.pop_front() {
-                        Some(slot) => Some((slot, Marks::QUEUED_URGENT)),
-                        None => usual.pop_front().map(|slot| (slot, Marks::QUEUED)),
+                        Some(slot) => Some((slot, OutboxFlags::QUEUED_URGENT)),
+                        None => normal.pop_front().map(|slot| (slot, OutboxFlags::QUEUED)),
                     };
                     let next = queues.pop();
                     assert_eq!(next, expected, "seed {seed}");
                     if let Some((slot, queue)) = next {
-                        outboxes[slot as usize].marks.clear(queue);
+                        outboxes[slot as usize].flags.clear(queue);
                     }
                 } else if prng.chance(1, 5) {
                     if !urgent.contains(&slot) {
                         urgent.push_back(slot);
                     }
-                    queues.mark_urgent(outbox, slot);
+                    queues.queue_urgent(outbox, slot);
                 } else {
-                    if !usual.contains(&slot) && !urgent.contains(&slot) {
-                        usual.push_back(slot);
+                    if !normal.contains(&slot) && !urgent.contains(&slot) {
+                        normal.push_back(slot);
                     }
-                    queues.mark(outbox, slot);
+                    queues.queue(outbox, slot);
                 }
-                assert_eq!(queues.is_empty(), usual.is_empty() && urgent.is_empty());
-                assert!(queues.usual.slots.capacity() <= 4 * outboxes.len());
+                assert_eq!(queues.is_empty(), normal.is_empty() && urgent.is_empty());
+                assert!(queues.normal.slots.capacity() <= 4 * outboxes.len());
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Places are lengths of its shard's log. Where several things happened within one step, any place
 //! within that step is right: such a stretch is a [`Window`].
 
-use crate::climate::CHANNELS_MAX;
+use crate::scenario::CHANNELS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -12,17 +12,17 @@ pub(crate) type Window = Range<usize>;
 
 /// One publication that was asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Pushed {
-    pub(crate) whom: Whom,
+pub(crate) struct PublicationRecord {
+    pub(crate) target: Target,
     /// Links that are passed over.
     pub(crate) except: Vec<usize>,
     pub(crate) by: Publisher,
-    pub(crate) fate: Fate,
+    pub(crate) fate: PublicationState,
 }
 
-/// Whom a publication is for.
+/// The target of a publication.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Whom {
+pub(crate) enum Target {
     User {
         name: String,
         /// `None`: whatever it registered for.
@@ -47,7 +47,7 @@ pub(crate) enum Publisher {
 
 /// What has become of a publication that was not asked for over HTTP, as far as is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fate {
+pub(crate) enum PublicationState {
     /// Nobody has said.
     Unknown,
     /// It will be applied everywhere, if it has not been.
@@ -55,14 +55,14 @@ pub(crate) enum Fate {
     /// It has been applied everywhere, and was added to so many outboxes.
     Counted(u64),
     /// It was refused.
-    Refused,
+    Rejected,
     /// Its total has not come in time.
     TimedOut,
 }
 
 /// What is known of one session.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct SessionHistory {
     /// By user: the event of the first registration, and how long the log was then.
     registered: BTreeMap<String, (String, usize)>,
     /// The user whose only session it is.
@@ -71,7 +71,7 @@ pub(crate) struct Book {
     pub(crate) ended: Option<Ended>,
     pub(crate) ended_before_open: Vec<&'static str>,
     /// By channel: when it came and went, in order.
-    toggles: BTreeMap<&'static str, Vec<Toggle>>,
+    membership_changes: BTreeMap<&'static str, Vec<MembershipChange>>,
     /// Where it is now.
     channels: BTreeSet<&'static str>,
     /// What was said to it alone, and added to its outbox.
@@ -80,7 +80,7 @@ pub(crate) struct Book {
 
 /// It came to a channel, or went.
 #[derive(Clone, Debug)]
-pub(crate) struct Toggle {
+pub(crate) struct MembershipChange {
     pub(crate) window: Window,
     /// `None`: nobody knows whether it came.
     pub(crate) is_on: Option<bool>,
@@ -97,13 +97,13 @@ pub(crate) struct Ended {
 
 /// What a wish to be on a channel must have come to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Wish {
+pub(crate) enum ExpectedJoin {
     Now,
     Before,
     TooMany,
 }
 
-impl Book {
+impl SessionHistory {
     /// A registration was read; the first for a user counts.
     pub(crate) fn register(&mut self, user: String, event: String, applied: usize) {
         if !user.is_empty() {
@@ -112,13 +112,13 @@ impl Book {
     }
 
     /// What must come of it if it asks to be on this channel.
-    pub(crate) fn wish(&self, channel: &str) -> Wish {
+    pub(crate) fn expected_join(&self, channel: &str) -> ExpectedJoin {
         if self.channels.contains(channel) {
-            Wish::Before
+            ExpectedJoin::Before
         } else if self.channels.len() >= CHANNELS_MAX {
-            Wish::TooMany
+            ExpectedJoin::TooMany
         } else {
-            Wish::Now
+            ExpectedJoin::Now
         }
     }
 
@@ -127,7 +127,7 @@ impl Book {
     }
 
     /// It came to a channel, or went, somewhere in this window.
-    pub(crate) fn toggle(&mut self, channel: &'static str, window: Window, is_on: bool) {
+    pub(crate) fn change(&mut self, channel: &'static str, window: Window, is_on: bool) {
         let changed = if is_on {
             self.channels.insert(channel)
         } else {
@@ -135,37 +135,43 @@ impl Book {
         };
         assert!(changed, "it was so before");
         let is_on = Some(is_on);
-        let toggle = Toggle { window, is_on };
-        self.toggles.entry(channel).or_default().push(toggle);
+        let change = MembershipChange { window, is_on };
+        self.membership_changes
+            .entry(channel)
+            .or_default()
+            .push(change);
     }
 
     /// It asked to be on a channel at this place, and nobody knows what came of that.
-    pub(crate) fn leave_open(&mut self, channel: &'static str, from: usize) {
-        let toggle = Toggle {
+    pub(crate) fn note_unknown_join(&mut self, channel: &'static str, from: usize) {
+        let change = MembershipChange {
             window: from..from,
             is_on: None,
         };
-        self.toggles.entry(channel).or_default().push(toggle);
+        self.membership_changes
+            .entry(channel)
+            .or_default()
+            .push(change);
     }
 
     /// Whether a publication at this place of the log was for this session; `None` if that is not
     /// known.
-    pub(crate) fn reaches(&self, link: usize, push: &Pushed, at: usize) -> Option<bool> {
+    pub(crate) fn reaches(&self, link: usize, push: &PublicationRecord, at: usize) -> Option<bool> {
         let opened = match &self.opened {
             Some(opened) if at >= opened.end => Some(true),
             Some(opened) if at >= opened.start => None,
             _ => Some(false),
         };
-        let is_meant = match &push.whom {
+        let is_meant = match &push.target {
             _ if push.except.contains(&link) => Some(false),
-            Whom::User { name, event } => Some(self.is_user(name, *event, at)),
-            Whom::Channel(channel) => self.was_on(channel, at),
-            Whom::Everyone => Some(true),
-            Whom::Session(_) => Some(false),
+            Target::User { name, event } => Some(self.is_user(name, *event, at)),
+            Target::Channel(channel) => self.was_on(channel, at),
+            Target::Everyone => Some(true),
+            Target::Session(_) => Some(false),
         };
         let is_there = match &self.ended {
             Some(ended) if at >= ended.window.end => Some(false),
-            // Whom the only publication of a step finds full is not reached by it.
+            // A session whose outbox the only publication of a step finds full is not reached.
             Some(ended) if at >= ended.window.start && ended.was_full_for_one() => Some(false),
             Some(ended) if at >= ended.window.start => None,
             _ => Some(true),
@@ -181,8 +187,10 @@ impl Book {
     }
 
     /// When it came to a channel, and went.
-    pub(crate) fn toggles(&self, channel: &str) -> &[Toggle] {
-        self.toggles.get(channel).map_or(&[], Vec::as_slice)
+    pub(crate) fn membership_changes(&self, channel: &str) -> &[MembershipChange] {
+        self.membership_changes
+            .get(channel)
+            .map_or(&[], Vec::as_slice)
     }
 
     fn is_user(&self, user: &str, event: Option<&str>, at: usize) -> bool {
@@ -194,11 +202,11 @@ impl Book {
 
     fn was_on(&self, channel: &str, at: usize) -> Option<bool> {
         let mut is_on = Some(false);
-        for toggle in self.toggles(channel) {
-            if at >= toggle.window.end {
-                is_on = toggle.is_on;
+        for change in self.membership_changes(channel) {
+            if at >= change.window.end {
+                is_on = change.is_on;
             } else {
-                return if at >= toggle.window.start {
+                return if at >= change.window.start {
                     None
                 } else {
                     is_on

@@ -16,7 +16,7 @@ use campanile_tests::http;
 use std::collections::BTreeMap;
 
 /// A host, and the far ends of its connections.
-struct Street {
+struct HttpDriver {
     host: Host,
     _embedder: Embedder,
     now: Tick,
@@ -35,7 +35,7 @@ struct Peer {
     is_closed: bool,
 }
 
-impl Street {
+impl HttpDriver {
     fn new(config: Config) -> Self {
         Self::on(config, 1)
     }
@@ -215,17 +215,17 @@ fn config(http_connections_max: u32) -> Config {
 #[test]
 fn an_upgrade_behind_answers_that_fill_the_pipe_is_granted() {
     const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let mut street = Street::new(config(16));
-    let client = street.connect_saying(NOWHERE);
-    let answer_bytes = street.heard(client).len();
+    let mut driver = HttpDriver::new(config(16));
+    let client = driver.connect_saying(NOWHERE);
+    let answer_bytes = driver.heard(client).len();
     let answers = 4_096_usize.div_ceil(answer_bytes);
     for room in 1..300 {
         let mut config = config(16);
         let bytes_max = answers * answer_bytes + room;
         config.http.http_out_bytes_max = u32::try_from(bytes_max).expect("few");
-        let mut street = Street::new(config);
-        let client = street.connect_saying(&(NOWHERE.repeat(answers) + &upgrade()));
-        let heard = street.heard(client);
+        let mut driver = HttpDriver::new(config);
+        let client = driver.connect_saying(&(NOWHERE.repeat(answers) + &upgrade()));
+        let heard = driver.heard(client);
         let granted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade";
         assert!(heard.contains(granted), "{room}: {heard}");
     }
@@ -233,27 +233,27 @@ fn an_upgrade_behind_answers_that_fill_the_pipe_is_granted() {
 
 #[test]
 fn newcomers_evict_class_after_class_and_in_each_the_oldest() {
-    let mut street = Street::new(config(16));
+    let mut driver = HttpDriver::new(config(16));
     let push = push();
-    let known = [(); 3].map(|()| street.connect_saying(&push));
-    let health = street.connect_saying(HEALTH);
-    let idle = [(); 2].map(|()| street.connect_saying(NOTHING));
-    let unread = [(); 2].map(|()| street.connect_deaf(NOTHING));
-    let bodies = [(); 2].map(|()| street.connect_saying(HALF_BODY));
-    let heads = [(); 2].map(|()| street.connect_saying("G"));
-    let silent = street.connect();
+    let known = [(); 3].map(|()| driver.connect_saying(&push));
+    let health = driver.connect_saying(HEALTH);
+    let idle = [(); 2].map(|()| driver.connect_saying(NOTHING));
+    let unread = [(); 2].map(|()| driver.connect_deaf(NOTHING));
+    let bodies = [(); 2].map(|()| driver.connect_saying(HALF_BODY));
+    let heads = [(); 2].map(|()| driver.connect_saying("G"));
+    let silent = driver.connect();
     // The first of the known is known for a newer request than the others.
-    assert_eq!(street.ask(known[0], &push), 200);
+    assert_eq!(driver.ask(known[0], &push), 200);
 
     // Newcomers make themselves known, so that nothing but the number of all is reached.
     let mut newcomers = Vec::new();
     let mut gone = Vec::new();
     while gone.len() < 12 {
-        let newcomer = street.connect();
-        assert_eq!(street.ask(newcomer, &push), 200, "all of them are served");
+        let newcomer = driver.connect();
+        assert_eq!(driver.ask(newcomer, &push), 200, "all of them are served");
         newcomers.push(newcomer);
         let before = gone.clone();
-        let closed = street.peers.iter().filter(|(_, peer)| peer.is_closed);
+        let closed = driver.peers.iter().filter(|(_, peer)| peer.is_closed);
         let closed = closed.map(|(id, _)| *id).filter(|id| !before.contains(id));
         gone.extend(closed);
     }
@@ -268,58 +268,58 @@ fn newcomers_evict_class_after_class_and_in_each_the_oldest() {
     assert_eq!(gone, order.concat());
     assert_eq!(newcomers.len(), 4 + gone.len());
     for id in unread {
-        assert_eq!(street.ends(id), [CloseStep::Reset], "its memory is freed");
+        assert_eq!(driver.ends(id), [CloseStep::Reset], "its memory is freed");
     }
     for id in [heads[0], bodies[0], idle[0], known[0]] {
-        assert_eq!(street.ends(id), [CloseStep::Finish]);
+        assert_eq!(driver.ends(id), [CloseStep::Finish]);
     }
-    assert!(!street.peer(silent).is_closed, "it has said nothing yet");
-    assert_eq!(street.host.counters().connections_evicted, 12);
-    assert_eq!(overloads(&street), None);
+    assert!(!driver.peer(silent).is_closed, "it has said nothing yet");
+    assert_eq!(driver.host.counters().connections_evicted, 12);
+    assert_eq!(overloads(&driver), None);
 }
 
 #[test]
 fn strangers_keep_out_neither_each_other_nor_those_who_push() {
-    let mut street = Street::new(config(8));
+    let mut driver = HttpDriver::new(config(8));
     let push = push();
-    let known = [(); 2].map(|()| street.connect_saying(&push));
-    let strangers: Vec<ConnectionId> = (0..50).map(|_| street.connect_saying("G")).collect();
-    let open = |street: &mut Street| {
-        let open = strangers.iter().filter(|&id| !street.peers[id].is_closed);
+    let known = [(); 2].map(|()| driver.connect_saying(&push));
+    let strangers: Vec<ConnectionId> = (0..50).map(|_| driver.connect_saying("G")).collect();
+    let open = |driver: &mut HttpDriver| {
+        let open = strangers.iter().filter(|&id| !driver.peers[id].is_closed);
         open.copied().collect::<Vec<_>>()
     };
-    assert_eq!(open(&mut street), strangers[44..], "the six newest");
+    assert_eq!(open(&mut driver), strangers[44..], "the six newest");
     for id in known {
-        assert_eq!(street.ask(id, &push), 200);
+        assert_eq!(driver.ask(id, &push), 200);
     }
-    let newcomer = street.connect();
-    assert_eq!(street.ask(newcomer, HEALTH), 200);
-    let newcomer = street.connect();
-    assert_eq!(street.ask(newcomer, &upgrade()), 101);
-    assert_eq!(open(&mut street).len(), 4);
+    let newcomer = driver.connect();
+    assert_eq!(driver.ask(newcomer, HEALTH), 200);
+    let newcomer = driver.connect();
+    assert_eq!(driver.ask(newcomer, &upgrade()), 101);
+    assert_eq!(open(&mut driver).len(), 4);
 }
 
 /// How many connections were turned away for want of a place.
-fn overloads(street: &Street) -> Option<u64> {
-    let rejections = street.host.counters().rejections_of(Rejected::Request);
+fn overloads(driver: &HttpDriver) -> Option<u64> {
+    let rejections = driver.host.counters().rejections_of(Rejected::Request);
     rejections.get("overloaded").copied()
 }
 
 #[test]
 fn whoever_is_being_answered_is_not_evicted_and_the_newcomer_hears_503() {
     // The other shard never says how many it has reached.
-    let mut street = Street::on(config(4), 2);
+    let mut driver = HttpDriver::on(config(4), 2);
     let push = push();
-    let working: Vec<ConnectionId> = (0..3).map(|_| street.connect_saying(&push)).collect();
-    let rejected = street.connect();
-    assert_eq!(street.ask(rejected, "G"), 503);
-    assert_eq!(street.ends(rejected), [CloseStep::Shutdown]);
-    assert!(street.heard(rejected).contains("\r\nRetry-After: 1\r\n"));
-    assert_eq!(overloads(&street), Some(1));
-    street.pass(Config::default().http.push_timeout_ms);
+    let working: Vec<ConnectionId> = (0..3).map(|_| driver.connect_saying(&push)).collect();
+    let rejected = driver.connect();
+    assert_eq!(driver.ask(rejected, "G"), 503);
+    assert_eq!(driver.ends(rejected), [CloseStep::Shutdown]);
+    assert!(driver.heard(rejected).contains("\r\nRetry-After: 1\r\n"));
+    assert_eq!(overloads(&driver), Some(1));
+    driver.pass(Config::default().http.push_timeout_ms);
     for id in working {
-        assert!(street.heard(id).starts_with("HTTP/1.1 503 "), "in its turn");
-        assert_eq!(street.ends(id), []);
+        assert!(driver.heard(id).starts_with("HTTP/1.1 503 "), "in its turn");
+        assert_eq!(driver.ends(id), []);
     }
 }
 
@@ -328,21 +328,21 @@ fn a_wrong_secret_makes_nobody_known() {
     let mut config = config(4);
     let secret = campanile::config::Secret::new("right");
     config.routes[0].push_auth = campanile::config::PushAuth::Bearer { secret };
-    let mut street = Street::new(config);
+    let mut driver = HttpDriver::new(config);
     let with = |secret: &str| {
         let head = format!("POST /push HTTP/1.1\r\nAuthorization: Bearer {secret}\r\n");
         push().replacen("POST /push HTTP/1.1\r\n", &head, 1)
     };
-    let right = street.connect();
-    assert_eq!(street.ask(right, &with("right")), 200);
-    let stranger = street.connect();
-    assert_eq!(street.ask(stranger, &with("wrong")), 401);
+    let right = driver.connect();
+    assert_eq!(driver.ask(right, &with("right")), 200);
+    let stranger = driver.connect();
+    assert_eq!(driver.ask(stranger, &with("wrong")), 401);
     for _ in 0..4 {
-        let newcomer = street.connect();
-        assert_eq!(street.ask(newcomer, NOTHING), 404);
+        let newcomer = driver.connect();
+        assert_eq!(driver.ask(newcomer, NOTHING), 404);
     }
-    assert!(!street.peer(right).is_closed);
-    assert!(!street.ends(stranger).is_empty());
+    assert!(!driver.peer(right).is_closed);
+    assert!(!driver.ends(stranger).is_empty());
 }
 
 #[test]
@@ -351,55 +351,55 @@ fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
     config.heartbeat.handshake_timeout_ms = 10_000;
     config.http.body_timeout_ms = 10_000;
     config.http.keep_alive_timeout_ms = 10_000;
-    let mut street = Street::new(config);
+    let mut driver = HttpDriver::new(config);
     let told = [
-        street.connect_saying("G"),
-        street.connect_saying(HALF_BODY),
-        street.connect_saying(&(push() + "GET / HT")),
+        driver.connect_saying("G"),
+        driver.connect_saying(HALF_BODY),
+        driver.connect_saying(&(push() + "GET / HT")),
     ];
-    let untold = [street.connect(), street.connect_saying(NOTHING)];
-    let before = untold.map(|id| street.heard(id));
-    street.pass(9_000);
+    let untold = [driver.connect(), driver.connect_saying(NOTHING)];
+    let before = untold.map(|id| driver.heard(id));
+    driver.pass(9_000);
     // A byte now and then gains nothing.
     for id in &told[..2] {
-        street.say(*id, " ");
+        driver.say(*id, " ");
     }
     for id in told {
-        assert_eq!(street.ends(id), []);
+        assert_eq!(driver.ends(id), []);
     }
-    street.pass(2_000);
+    driver.pass(2_000);
     for id in told {
-        let heard = street.heard(id);
+        let heard = driver.heard(id);
         let at = heard.find("HTTP/1.1 408 Request Timeout\r\n");
         let answer = &heard[at.expect("it is told")..];
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
-        assert_eq!(street.ends(id), [CloseStep::Shutdown]);
+        assert_eq!(driver.ends(id), [CloseStep::Shutdown]);
     }
     for (id, before) in untold.into_iter().zip(before) {
-        assert_eq!(street.heard(id), before);
-        assert_eq!(street.ends(id), [CloseStep::Finish]);
+        assert_eq!(driver.heard(id), before);
+        assert_eq!(driver.ends(id), [CloseStep::Finish]);
     }
 }
 
 #[test]
 fn answers_that_nobody_reads_are_given_up_and_those_that_are_read_slowly_are_not() {
-    let mut street = Street::new(config(8));
+    let mut driver = HttpDriver::new(config(8));
     let send_timeout_ms = Config::default().http.send_timeout_ms;
-    let deaf = street.connect_deaf(&push());
-    let slow = street.connect_deaf(&push().repeat(3));
-    street.pass(send_timeout_ms - 1_000);
+    let deaf = driver.connect_deaf(&push());
+    let slow = driver.connect_deaf(&push().repeat(3));
+    driver.pass(send_timeout_ms - 1_000);
     // It takes a byte.
-    let mut bytes = street.peer(slow).flying.take().expect("on its way");
-    street.peer(slow).heard.extend(bytes.drain(..1));
-    let now = street.moment();
-    street.host.handle_sent(&now, slow, 1);
-    street.work();
-    street.pass(2_000);
-    assert_eq!(street.ends(deaf), [CloseStep::Reset]);
-    assert_eq!(street.ends(slow), []);
-    assert_eq!(street.host.counters().answers_unread, 1);
-    street.listen(slow);
-    assert_eq!(street.heard(slow).matches("HTTP/1.1 200 ").count(), 3);
+    let mut bytes = driver.peer(slow).flying.take().expect("on its way");
+    driver.peer(slow).heard.extend(bytes.drain(..1));
+    let now = driver.moment();
+    driver.host.handle_sent(&now, slow, 1);
+    driver.work();
+    driver.pass(2_000);
+    assert_eq!(driver.ends(deaf), [CloseStep::Reset]);
+    assert_eq!(driver.ends(slow), []);
+    assert_eq!(driver.host.counters().responses_unread, 1);
+    driver.listen(slow);
+    assert_eq!(driver.heard(slow).matches("HTTP/1.1 200 ").count(), 3);
 }
 
 #[test]
@@ -407,43 +407,43 @@ fn requests_wait_while_so_many_answers_are_unread() {
     const REQUESTS: usize = 2_000;
     let mut config = config(8);
     config.http.http_out_bytes_max = 4_096;
-    let mut street = Street::new(config);
+    let mut driver = HttpDriver::new(config);
     let push = push();
-    let deaf = street.connect_deaf(&push);
-    let bytes_of_one = street.peer(deaf).flying.as_ref().expect("its answer").len();
+    let deaf = driver.connect_deaf(&push);
+    let bytes_of_one = driver.peer(deaf).flying.as_ref().expect("its answer").len();
     for _ in 1..REQUESTS {
-        street.say(deaf, &push);
+        driver.say(deaf, &push);
     }
-    let done = street.host.counters().publications;
+    let done = driver.host.counters().publications;
     let answers_max = 4_096 / bytes_of_one as u64 + 2;
     assert!(done <= answers_max, "{done} were carried out");
-    assert!(!street.peer(deaf).is_read, "nothing more is received");
+    assert!(!driver.peer(deaf).is_read, "nothing more is received");
 
-    street.listen(deaf);
-    assert_eq!(street.host.counters().publications, REQUESTS as u64);
+    driver.listen(deaf);
+    assert_eq!(driver.host.counters().publications, REQUESTS as u64);
     assert_eq!(
-        street.heard(deaf).matches("HTTP/1.1 200 ").count(),
+        driver.heard(deaf).matches("HTTP/1.1 200 ").count(),
         REQUESTS
     );
-    assert!(street.peer(deaf).is_read);
+    assert!(driver.peer(deaf).is_read);
 }
 
 #[test]
 fn strangers_who_do_not_read_hold_no_more_than_they_may_together() {
     let mut config = config(64);
     config.http.http_unread_bytes_max = 65_536;
-    let mut street = Street::new(config);
+    let mut driver = HttpDriver::new(config);
     let page = "GET /playground/ws HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let deaf: Vec<ConnectionId> = (0..40).map(|_| street.connect_deaf(page)).collect();
-    let held = |street: &Street| -> usize {
-        let peers = street.peers.values();
+    let deaf: Vec<ConnectionId> = (0..40).map(|_| driver.connect_deaf(page)).collect();
+    let held = |driver: &HttpDriver| -> usize {
+        let peers = driver.peers.values();
         peers
             .filter_map(|peer| Some(peer.flying.as_ref()?.len()))
             .sum()
     };
-    assert!(held(&street) <= 65_536);
-    assert_eq!(street.ends(deaf[0]), [CloseStep::Reset], "the first");
-    assert_eq!(street.ends(deaf[39]), [], "and not the last");
+    assert!(held(&driver) <= 65_536);
+    assert_eq!(driver.ends(deaf[0]), [CloseStep::Reset], "the first");
+    assert_eq!(driver.ends(deaf[39]), [], "and not the last");
 }
 
 const NOTHING: &str = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";

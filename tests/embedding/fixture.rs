@@ -301,9 +301,9 @@ pub(crate) fn noting<T: 'static>(
 
 /// What handlers wait at, without holding their shard.
 #[derive(Clone)]
-pub(crate) struct Gate(Arc<Semaphore>);
+pub(crate) struct Latch(Arc<Semaphore>);
 
-impl Gate {
+impl Latch {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(0)))
     }

@@ -1,7 +1,7 @@
 //! What gateways have to say: publications and outcomes of every kind, drawn from dice.
 
 use crate::Prng;
-use crate::dice::{json, noise, spelled, text, uuid};
+use crate::client_messages::{json, noise, spelled, text, uuid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use campanile::content::{Content, Correlation, Data, Denial, Failure, Outcome, OwnedData, Reply};

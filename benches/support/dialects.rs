@@ -1,4 +1,4 @@
-//! A message of each language, as a client says it and as a publication becomes it.
+//! A client message and a publication of each dialect.
 
 use crate::checksum;
 use campanile::codec::json::Scratch;
@@ -10,8 +10,8 @@ use campanile::id::ShardId;
 use campanile::publication::{Audience, Publication, PublicationId};
 use campanile::ws::{MessageType, OpCode, encoder};
 
-/// A language with the settings of a route, and one message of its clients.
-pub(crate) struct Spoken {
+/// A dialect with the settings of a route and one client message.
+pub(crate) struct DialectMessage {
     pub(crate) name: &'static str,
     dialect: &'static dyn Dialect,
     options: Options,
@@ -22,15 +22,17 @@ pub(crate) struct Spoken {
     scratch: Scratch,
 }
 
-/// Every language that has several words, with a message that carries so many bytes of data.
-pub(crate) fn all(data_bytes: usize) -> Vec<Spoken> {
+/// Returns all dialects but `echo` and `tap`, each with a message with `data_bytes` bytes of data.
+pub(crate) fn all(data_bytes: usize) -> Vec<DialectMessage> {
     let names = ["wsrv", "easyws", "projectforge", "edk", "wserver"];
-    names.map(|name| Spoken::new(name, data_bytes)).into()
+    names
+        .map(|name| DialectMessage::new(name, data_bytes))
+        .into()
 }
 
-impl Spoken {
-    /// A message with so many bytes of data: some JSON, or for `wserver`, which sends none, an
-    /// event with so long a name.
+impl DialectMessage {
+    /// Creates a message with `data_bytes` bytes of JSON, or for `wserver`, which has no data, with
+    /// an event name of that length.
     pub(crate) fn new(name: &'static str, data_bytes: usize) -> Self {
         let data = json(data_bytes);
         let message = match name {
@@ -70,26 +72,25 @@ impl Spoken {
         }
     }
 
-    /// How many bytes the message has.
+    /// Returns the length of the message in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.message.len()
     }
 
-    /// Holds what the message says, and what frame its data are published in, against what they
-    /// always were.
+    /// Compares the decoded message and the frame of a publication with their expected checksums.
     pub(crate) fn check(&mut self) {
         let this = (self.name, self.data_bytes);
         let sums = SUMS
             .iter()
             .find(|&&(name, bytes, ..)| (name, bytes) == this);
-        let &(name, _, said, framed) = sums.expect("these are of the lengths below");
-        checksum::check(name, &self.decode(text_of), said);
+        let &(name, _, decoded, framed) = sums.expect("these are of the lengths below");
+        checksum::check(name, &self.decode(text_of), decoded);
         let mut frame = Vec::new();
         self.encode(json(self.data_bytes).as_bytes(), &mut frame);
         checksum::check(name, &frame, framed);
     }
 
-    /// Decodes a copy of the message, and shows its one intent to `look`.
+    /// Decodes a copy of the message and passes its one intent to `look`.
     pub(crate) fn decode<T>(&mut self, look: impl FnOnce(&Intent<'_>) -> T) -> T {
         self.payload.clear();
         self.payload.extend_from_slice(&self.message);
@@ -102,11 +103,11 @@ impl Spoken {
                 &mut self.scratch,
                 &mut intents,
             )
-            .expect("it is of this language");
+            .expect("it is of this dialect");
         look(&intents[0])
     }
 
-    /// Appends a publication of this JSON as a frame, as the shard encodes it.
+    /// Encodes a publication of this JSON as a frame, as the shard does.
     pub(crate) fn encode(&self, data: &[u8], out: &mut Vec<u8>) {
         let content = Content {
             event: "news",
@@ -139,7 +140,7 @@ impl Spoken {
     }
 }
 
-/// What an intent says, in bytes.
+/// Returns the texts of an intent, as bytes.
 pub(crate) fn text_of(intent: &Intent<'_>) -> Vec<u8> {
     match intent {
         Intent::Heartbeat => Vec::new(),
@@ -148,15 +149,15 @@ pub(crate) fn text_of(intent: &Intent<'_>) -> Vec<u8> {
             channel, command, ..
         } => [*channel, *command].join("\n").into_bytes(),
         Intent::Call(call) => {
-            let words = [call.command, call.id, call.channel, call.from];
-            let words = words.join("\n").into_bytes();
-            [&words[..], b"\n", call.data.unwrap_or(b"nothing")].concat()
+            let texts = [call.command, call.id, call.channel, call.from];
+            let texts = texts.join("\n").into_bytes();
+            [&texts[..], b"\n", call.data.unwrap_or(b"nothing")].concat()
         }
         Intent::Reply { payload, .. } => payload.to_vec(),
     }
 }
 
-/// How many bytes of text an intent has: what keeps the compiler from leaving it out.
+/// Returns the bytes of text of an intent, so that the compiler does not remove the decoding.
 pub(crate) fn length_of(intent: &Intent<'_>) -> usize {
     match intent {
         Intent::Heartbeat => 0,
@@ -167,7 +168,7 @@ pub(crate) fn length_of(intent: &Intent<'_>) -> usize {
     }
 }
 
-/// An object of strings, numbers and an array, about so many bytes long and at least 40.
+/// Returns JSON of strings, numbers and arrays, about `bytes` bytes long and at least 40.
 pub(crate) fn json(bytes: usize) -> String {
     let row = r#"{"text":"caf\u00e9 <b>","n":[1,-2.5e3,true]}"#;
     let rows = (bytes / (row.len() + 1)).max(1);
@@ -177,10 +178,10 @@ pub(crate) fn json(bytes: usize) -> String {
     format!("[{}]", vec![row; rows].join(","))
 }
 
-/// The lengths of data for which it is known what comes out.
+/// Lengths of data with known checksums.
 pub(crate) const DATA_BYTES: [usize; 3] = [44, 1_024, 16_384];
 
-/// By language and length of data: the checksums of the intent's text and of the frame.
+/// By dialect and length of data: checksums of the intent's text and of the frame.
 const SUMS: [(&str, usize, u32, u32); 15] = [
     ("wsrv", 44, 0xb9cd_a097, 0x6f8d_81e0),
     ("easyws", 44, 0x3a3f_ac32, 0xf21e_5038),

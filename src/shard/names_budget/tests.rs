@@ -4,7 +4,7 @@ use crate::config::{Config, Route};
 use crate::dialect::edk::Edk;
 use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
-use crate::shard::{ClaimOutcome, Joined, NoRoom, Shard};
+use crate::shard::{ClaimOutcome, JoinResult, NamesLimit, Shard};
 use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::time::Tick;
@@ -86,8 +86,8 @@ fn register(user: &str, event: &str) -> String {
 /// After each of random joins, leaves, bindings, claims and closes, every sum equals the recomputed
 /// one and is within its limit; in the end all sums are zero.
 #[test]
-fn what_is_counted_is_what_is_there() {
-    let (mut refused, mut ended) = (0, 0);
+fn counted_bytes_equal_recomputed_sums() {
+    let (mut denied, mut ended) = (0, 0);
     for seed in 0..80 {
         let mut prng = Prng::from_seed(seed);
         let (session_max, shard_max) = (8_000, 30_000 + prng.below(40_000));
@@ -113,10 +113,10 @@ fn what_is_counted_is_what_is_there() {
                 }
                 (8..=12, Some(id)) => {
                     let joined = shard.join(id, &text(&mut prng));
-                    refused += u32::from(matches!(joined, Joined::NoRoom(_)));
+                    denied += u32::from(matches!(joined, JoinResult::NamesLimit(_)));
                 }
                 (13..=14, Some(id)) => drop(shard.leave_channel(id, &text(&mut prng))),
-                (15, Some(id)) => shard.keep(id, prng.range(0, 2_000) as usize),
+                (15, Some(id)) => shard.count_host_bytes(id, prng.range(0, 2_000) as usize),
                 (16, Some(id)) => {
                     shard.close_session(id, crate::vocabulary::close::CloseCause::Dropped)
                 }
@@ -133,8 +133,8 @@ fn what_is_counted_is_what_is_there() {
                     }
                 }
             }
-            while let Some(verdict) = shard.poll_claim_result() {
-                refused += u32::from(verdict.outcome == ClaimOutcome::NoRoom);
+            while let Some(result) = shard.poll_claim_result() {
+                denied += u32::from(result.outcome == ClaimOutcome::NamesLimit);
             }
             drain(&mut shard);
             shard.invariants();
@@ -151,14 +151,11 @@ fn what_is_counted_is_what_is_there() {
         shard.invariants();
         assert_eq!((shard.names_bytes(), shard.connections_count()), (0, 0));
     }
-    assert!(
-        refused > 20 && ended > 100,
-        "{refused} refused, {ended} ended"
-    );
+    assert!(denied > 20 && ended > 100, "{denied} denied, {ended} ended");
 }
 
 #[test]
-fn a_session_that_registers_for_too_much_is_closed_and_all_of_it_forgotten() {
+fn a_session_that_exceeds_its_limit_is_closed_and_its_names_are_removed() {
     let mut shard = shard(20_000, 1 << 30, true);
     let (greedy, other) = (open(&mut shard, WSERVER), open(&mut shard, WSERVER));
     enqueue_outcome(&mut shard, other, &register("jack", "e"));
@@ -182,10 +179,10 @@ fn a_session_that_registers_for_too_much_is_closed_and_all_of_it_forgotten() {
 }
 
 #[test]
-fn a_join_beyond_is_refused_in_the_words_of_the_language() {
+fn a_join_above_the_limit_is_denied_in_the_session_s_dialect() {
     for (session, shard_max, expected) in [
-        (20_000, 1 << 30, NoRoom::Session),
-        (1 << 20, 1 << 20, NoRoom::Shard),
+        (20_000, 1 << 30, NamesLimit::Session),
+        (1 << 20, 1 << 20, NamesLimit::Shard),
     ] {
         let mut shard = shard(session, shard_max, true);
         let words = expected.denial().as_str();
@@ -196,48 +193,50 @@ fn a_join_beyond_is_refused_in_the_words_of_the_language() {
             for number in 0..200 {
                 let name = format!("{}-{number:0900}", id.slot());
                 match shard.join(id, &name) {
-                    Joined::Now => {}
-                    Joined::NoRoom(no_room) => {
-                        assert_eq!(no_room, expected);
+                    JoinResult::Joined => {}
+                    JoinResult::NamesLimit(limit) => {
+                        assert_eq!(limit, expected);
                         break 'fill;
                     }
-                    other @ (Joined::Before | Joined::TooManyChannels | Joined::Invalid) => {
+                    other @ (JoinResult::AlreadyJoined
+                    | JoinResult::TooManyChannels
+                    | JoinResult::Invalid) => {
                         panic!("{other:?}")
                     }
                 }
             }
         }
-        let id = *members.last().expect("somebody joined");
+        let id = *members.last().expect("a session joined");
         let before = (shard.names_bytes(), shard.names_bytes_of(id));
         let name = "another".repeat(130);
         let outcome = Outcome::from(shard.join(id, &name));
         assert_eq!(outcome, Outcome::Denied(expected.denial()));
-        let asked = Correlation::of("listen", MessageType::Text);
-        shard.enqueue_outcome(id, &asked, &outcome);
-        let answer = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
-        assert!(answer.contains(words), "{answer:?}");
+        let correlation = Correlation::of("listen", MessageType::Text);
+        shard.enqueue_outcome(id, &correlation, &outcome);
+        let sent = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
+        assert!(sent.contains(words), "{sent:?}");
         assert!(shard.is_open(id));
         assert_eq!(before, (shard.names_bytes(), shard.names_bytes_of(id)));
 
         // This dialect encodes no denial, and without a response the client would wait forever.
-        let speechless = open(&mut shard, EDK);
-        shard.enqueue_outcome(speechless, &asked, &outcome);
+        let silent = open(&mut shard, EDK);
+        shard.enqueue_outcome(silent, &correlation, &outcome);
         let close = String::from_utf8_lossy(&drain(&mut shard)).into_owned();
         assert!(close.ends_with(words), "{close:?}");
-        assert!(!shard.is_open(speechless));
-        assert_eq!(shard.counters().ended(expected.end().label()), 1);
+        assert!(!shard.is_open(silent));
+        assert_eq!(shard.counters().ended(expected.close_cause().label()), 1);
 
         // A session that ends makes room.
         shard.close_session(members[0], crate::vocabulary::close::CloseCause::Dropped);
         drain(&mut shard);
         let newcomer = open(&mut shard, EASYWS);
-        assert_eq!(shard.join(newcomer, &name), Joined::Now);
+        assert_eq!(shard.join(newcomer, &name), JoinResult::Joined);
         shard.invariants();
     }
 }
 
 #[test]
-fn a_full_shard_closes_who_cannot_be_told_and_says_that_it_may_come_back() {
+fn a_full_shard_closes_sessions_without_a_denial_message_and_lets_them_reconnect() {
     let mut shard = shard(1 << 20, 1 << 20, true);
     let mut number = 0;
     let closed = loop {
@@ -262,19 +261,19 @@ fn a_full_shard_closes_who_cannot_be_told_and_says_that_it_may_come_back() {
 }
 
 #[test]
-fn a_user_is_not_claimed_where_there_is_no_room_for_its_name() {
+fn a_claim_above_the_limit_is_denied() {
     let mut shard = shard(1 << 20, 1 << 20, true);
     let mut granted = 0;
     let outcome = loop {
         let id = shard.handle_accepted().expect("there is room");
         shard.claim(id, 0, &format!("{granted:01000}"), true);
-        let verdict = shard.poll_claim_result().expect("it is the home of all");
-        if verdict.outcome != ClaimOutcome::Granted {
-            break verdict.outcome;
+        let result = shard.poll_claim_result().expect("it is the home of all");
+        if result.outcome != ClaimOutcome::Granted {
+            break result.outcome;
         }
         granted += 1;
     };
-    assert_eq!(outcome, ClaimOutcome::NoRoom);
+    assert_eq!(outcome, ClaimOutcome::NamesLimit);
     assert!((300..1_000).contains(&granted), "{granted}");
     shard.invariants();
 }

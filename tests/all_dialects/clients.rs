@@ -1,9 +1,9 @@
 //! What clients and publishers do: some stay where they are, some move, and all the time there is
 //! talk.
 
-use crate::model::{Ledger, Pushed, Record, Stay, Target};
-use crate::tongue::{Asked, Heard, Tongue};
-use crate::wire::{FrameType, Incoming, Wire};
+use crate::codec::{Command, DialectCodec, ServerMessage};
+use crate::model::{Membership, PendingPublication, PublicationLog, Record, Target};
+use crate::ws_client::{FrameType, Incoming, WebSocketClient};
 use campanile::handler::{Handle, Message, RouteHandle};
 use campanile::public_id::PublicId;
 use campanile_tests::prng::Prng;
@@ -15,11 +15,11 @@ use tokio::sync::{Barrier, mpsc};
 
 /// What all of them share.
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     /// Each publishes through the next shard.
     pub(crate) handles: Vec<Handle>,
-    pub(crate) ledger: Ledger,
+    pub(crate) log: PublicationLog,
     /// By connection: its public id, which the embedder has noted.
     pub(crate) ids: Arc<[OnceLock<PublicId>]>,
     pub(crate) connections: AtomicUsize,
@@ -32,20 +32,20 @@ pub(crate) struct World {
 
 /// One connection of a client.
 struct Connection {
-    wire: Wire,
+    client: WebSocketClient,
     id: PublicId,
     /// What came before it knew that it was there.
     early: VecDeque<(bool, Vec<u8>)>,
     /// Where it is from the start.
-    stay: Option<Stay>,
+    membership: Option<Membership>,
 }
 
 /// One client.
 struct Client {
-    world: Arc<World>,
-    tongue: Tongue,
+    shared: Arc<Shared>,
+    codec: DialectCodec,
     index: usize,
-    wire: Wire,
+    client: WebSocketClient,
     /// Its public id now.
     id: PublicId,
     early: VecDeque<(bool, Vec<u8>)>,
@@ -53,7 +53,7 @@ struct Client {
     record: Record,
 }
 
-impl World {
+impl Shared {
     /// The route through which a target is published to.
     pub(crate) fn route(&self, handle: usize, target: Target) -> RouteHandle {
         let path = match target.letter() {
@@ -75,10 +75,10 @@ impl World {
     }
 
     /// Waits until clients have heard most of what was published.
-    async fn let_them_hear(&self) {
+    async fn wait_for_delivery(&self) {
         let is_behind = || {
-            let delivered = self.ledger.delivered.load(Ordering::SeqCst);
-            let heard = self.ledger.heard.load(Ordering::SeqCst);
+            let delivered = self.log.delivered.load(Ordering::SeqCst);
+            let heard = self.log.heard.load(Ordering::SeqCst);
             delivered > heard + UNHEARD_MAX
         };
         while is_behind() {
@@ -88,158 +88,160 @@ impl World {
 }
 
 /// Publishes to every channel in turn, through a handle.
-pub(crate) async fn publish(world: Arc<World>, publisher: usize) {
-    world.ready.wait().await;
+pub(crate) async fn publish(shared: Arc<Shared>, publisher: usize) {
+    shared.ready.wait().await;
     let mut awaited = VecDeque::new();
     let channels = ["t", "e", "p"].into_iter().flat_map(Target::of);
     // In bursts, so that messages for the same sessions follow each other closely.
     let bursts: Vec<Target> = channels.flat_map(|channel| [channel; BURST]).collect();
     let mut rounds = 0;
-    while rounds < ROUNDS_MIN || world.is_moving() {
+    while rounds < ROUNDS_MIN || shared.is_moving() {
         rounds += 1;
         for &target in &bursts {
-            let pushed = world.ledger.begin(publisher, target);
-            let route = world.route(publisher, target);
+            let pushed = shared.log.begin(publisher, target);
+            let route = shared.route(publisher, target);
             let pending = route.publish(target.name(), Message::text("m", pushed.body()));
             awaited.push_back((pushed, pending));
             if awaited.len() > AWAITED_MAX {
                 let (pushed, pending) = awaited.pop_front().expect("just seen");
-                world
-                    .ledger
+                shared
+                    .log
                     .complete(pushed, pending.await.expect("published"));
-                world.let_them_hear().await;
+                shared.wait_for_delivery().await;
             }
         }
     }
     for (pushed, pending) in awaited {
-        world
-            .ledger
+        shared
+            .log
             .complete(pushed, pending.await.expect("published"));
     }
-    world.say_done();
+    shared.say_done();
 }
 
 /// Pushes to users, over HTTP.
-pub(crate) async fn push(world: Arc<World>, publisher: usize) {
-    let mut wire = Wire::connect(world.address).await;
-    world.ready.wait().await;
+pub(crate) async fn push(shared: Arc<Shared>, publisher: usize) {
+    let mut client = WebSocketClient::connect(shared.address).await;
+    shared.ready.wait().await;
     let mut rounds = 0;
-    while rounds < ROUNDS_MIN || world.is_moving() {
+    while rounds < ROUNDS_MIN || shared.is_moving() {
         rounds += 1;
         for target in Target::of("u") {
-            let pushed = world.ledger.begin(publisher, target);
+            let pushed = shared.log.begin(publisher, target);
             let (user, body) = (target.name(), pushed.body());
             let push = format!(r#"{{"userId":"{user}","event":"m","message":"{body}"}}"#);
-            let (status, answer) = wire.post("/push", &push).await;
+            let (status, answer) = client.post("/push", &push).await;
             let total = answer.strip_prefix("message sent to ");
             let total = total.and_then(|rest| rest.strip_suffix(" clients"));
             assert_eq!(status, "200", "{answer}");
             let total = total.expect("the words of the original").parse();
-            world.ledger.complete(pushed, total.expect("a number"));
-            world.let_them_hear().await;
+            shared.log.complete(pushed, total.expect("a number"));
+            shared.wait_for_delivery().await;
         }
     }
-    world.say_done();
+    shared.say_done();
 }
 
 /// One client from its first connection to the end of its last.
-pub(crate) async fn attend(
-    world: Arc<World>,
-    tongue: Tongue,
+pub(crate) async fn run_client(
+    shared: Arc<Shared>,
+    codec: DialectCodec,
     index: usize,
     sayer: Option<usize>,
 ) -> Record {
     let mut prng = Prng::from_seed(u64::try_from(index).expect("few"));
     let is_anchor = index.is_multiple_of(2);
-    let targets: Vec<Target> = Target::of(tongue.letter()).collect();
+    let targets: Vec<Target> = Target::of(codec.letter()).collect();
     let homes = [0, 1].map(|next| targets[(index / 2 + next) % targets.len()]);
-    let first = (is_anchor && tongue == Tongue::Projectforge).then_some(homes[0]);
-    let begun = connect(&world, tongue, index, first).await;
+    let first = (is_anchor && codec == DialectCodec::Projectforge).then_some(homes[0]);
+    let begun = connect(&shared, codec, index, first).await;
     let mut client = Client {
-        world: Arc::clone(&world),
-        tongue,
+        shared: Arc::clone(&shared),
+        codec,
         index,
-        wire: begun.wire,
+        client: begun.client,
         id: begun.id,
         early: begun.early,
         asked: 0,
         record: Record::default(),
     };
     client.record.is_anchor = is_anchor;
-    client.record.stays.extend(begun.stay);
+    client.record.memberships.extend(begun.membership);
     if is_anchor {
         for home in homes.into_iter().skip(usize::from(first.is_some())) {
             client.join(home).await;
         }
-        if tongue == Tongue::Wserver {
+        if codec == DialectCodec::Wserver {
             client.register().await;
         }
     }
-    world.ready.wait().await;
+    shared.ready.wait().await;
     if is_anchor {
         if let Some(publisher) = sayer {
-            client.say_things(publisher, homes[0]).await;
+            client.publish_messages(publisher, homes[0]).await;
         }
     } else {
-        client.move_about(&targets, &mut prng).await;
-        world.movers_left.fetch_sub(1, Ordering::SeqCst);
-        world.say_done();
+        client.change_channels(&targets, &mut prng).await;
+        shared.movers_left.fetch_sub(1, Ordering::SeqCst);
+        shared.say_done();
     }
     while client.record.ends < crate::SHARDS as u64 {
         client.take().await;
     }
-    world.say_done();
+    shared.say_done();
     // When the gateway stops, nobody is told who goes.
-    expect_close(client.wire, 1001).await;
+    expect_close(client.client, 1001).await;
     client.record
 }
 
 /// Connects, on a channel from the start where the language has that; returns the stay there too.
 async fn connect(
-    world: &World,
-    tongue: Tongue,
+    shared: &Shared,
+    codec: DialectCodec,
     index: usize,
     channel: Option<Target>,
 ) -> Connection {
-    let number = world.connections.fetch_add(1, Ordering::SeqCst);
+    let number = shared.connections.fetch_add(1, Ordering::SeqCst);
     let wanted = channel.map(|channel| format!("&ch={}", channel.name()));
-    let target = format!("{}?n={number}{}", tongue.path(), wanted.unwrap_or_default());
-    let asked = channel.map(|channel| world.ledger.applied(channel));
-    let headers = match tongue {
-        Tongue::Easyws => "Cookie: auth=x\r\n".to_owned(),
-        Tongue::Edk => format!("X-User-Id: user{index}\r\nSec-WebSocket-Protocol: token\r\n"),
-        Tongue::Wserver | Tongue::Wsrv | Tongue::Projectforge => String::new(),
+    let target = format!("{}?n={number}{}", codec.path(), wanted.unwrap_or_default());
+    let asked = channel.map(|channel| shared.log.applied(channel));
+    let headers = match codec {
+        DialectCodec::Easyws => "Cookie: auth=x\r\n".to_owned(),
+        DialectCodec::Edk => format!("X-User-Id: user{index}\r\nSec-WebSocket-Protocol: token\r\n"),
+        DialectCodec::Wserver | DialectCodec::Wsrv | DialectCodec::Projectforge => String::new(),
     };
-    let wire = Wire::open(world.address, &target, &headers).await;
-    let mut wire = wire.expect("the upgrade is granted");
-    let told = channel.map(|channel| world.ledger.begun(channel));
+    let client = WebSocketClient::open(shared.address, &target, &headers).await;
+    let mut client = client.expect("the upgrade is granted");
+    let told = channel.map(|channel| shared.log.begun(channel));
     // A pong shows that the embedder has noted the id: nothing is read before.
-    wire.send(FrameType::Ping, b"").await;
+    client.send(FrameType::Ping, b"").await;
     let mut early = VecDeque::new();
     loop {
-        match wire.next().await {
+        match client.next().await {
             Incoming::Message { is_text, payload } => early.push_back((is_text, payload)),
             Incoming::Pong => break,
             Incoming::Close(code) => panic!("closed: {code:?}"),
         }
     }
-    let id = *world.ids[number].get().expect("noted when it opened");
-    let stay = channel.zip(asked.zip(told)).map(|(target, join)| Stay {
-        target,
-        join,
-        leave: None,
-    });
+    let id = *shared.ids[number].get().expect("noted when it opened");
+    let membership = channel
+        .zip(asked.zip(told))
+        .map(|(target, join)| Membership {
+            target,
+            join,
+            leave: None,
+        });
     Connection {
-        wire,
+        client,
         id,
         early,
-        stay,
+        membership,
     }
 }
 
 impl Client {
     /// Comes to channels and goes from them, hearing a little in between; connects anew on the way.
-    async fn move_about(&mut self, targets: &[Target], prng: &mut Prng) {
+    async fn change_channels(&mut self, targets: &[Target], prng: &mut Prng) {
         let mut on: VecDeque<Target> = VecDeque::new();
         for round in 0..MOVES {
             let mut elsewhere = targets.to_vec();
@@ -249,12 +251,12 @@ impl Client {
                 while let Some(left) = on.pop_front() {
                     self.leave(left).await;
                 }
-                self.connect_anew(target).await;
+                self.reconnect(target).await;
             } else {
                 self.join(target).await;
             }
             on.push_back(target);
-            self.hear(target, HEARD_PER_MOVE).await;
+            self.receive(target, HEARD_PER_MOVE).await;
             if on.len() > 2 {
                 let left = on.pop_front().expect("just seen");
                 self.leave(left).await;
@@ -267,16 +269,16 @@ impl Client {
 
     /// Ends its session, which is on no channel, begins another and joins a channel there. A client
     /// of `edk` leaves it to the other to end the first.
-    async fn connect_anew(&mut self, target: Target) {
-        let is_from_start = self.tongue == Tongue::Projectforge;
+    async fn reconnect(&mut self, target: Target) {
+        let is_from_start = self.codec == DialectCodec::Projectforge;
         let from_start = is_from_start.then_some(target);
-        if self.tongue != Tongue::Edk {
-            self.wire
+        if self.codec != DialectCodec::Edk {
+            self.client
                 .send(FrameType::Close, &1000_u16.to_be_bytes())
                 .await;
             // What was said before it left may be on its way still.
             loop {
-                match self.wire.next().await {
+                match self.client.next().await {
                     Incoming::Message { is_text, payload } => self.note(is_text, &payload),
                     Incoming::Close(Some(1000)) => break,
                     other @ (Incoming::Pong | Incoming::Close(_)) => panic!("{other:?}"),
@@ -284,17 +286,17 @@ impl Client {
             }
         }
         assert!(self.early.is_empty());
-        let anew = connect(&self.world, self.tongue, self.index, from_start).await;
-        let before = std::mem::replace(&mut self.wire, anew.wire);
+        let anew = connect(&self.shared, self.codec, self.index, from_start).await;
+        let before = std::mem::replace(&mut self.client, anew.client);
         (self.id, self.early) = (anew.id, anew.early);
-        if self.tongue == Tongue::Edk {
+        if self.codec == DialectCodec::Edk {
             expect_close(before, 4001).await;
         } else {
             before.end().await;
         }
-        match anew.stay {
-            Some(stay) => {
-                self.record.stays.push(stay);
+        match anew.membership {
+            Some(membership) => {
+                self.record.memberships.push(membership);
                 self.note_move(target, true);
             }
             None => self.join(target).await,
@@ -302,17 +304,17 @@ impl Client {
     }
 
     async fn join(&mut self, target: Target) {
-        let asked = self.world.ledger.applied(target);
-        let joined = if self.tongue == Tongue::Wserver {
-            let route = self.world.route(0, target);
+        let asked = self.shared.log.applied(target);
+        let joined = if self.codec == DialectCodec::Wserver {
+            let route = self.shared.route(0, target);
             let joined = route.join(self.id, target.name()).await;
             u64::from(joined.expect("the session is there"))
         } else {
             self.ask("join", target, "").await
         };
-        let told = self.world.ledger.begun(target);
+        let told = self.shared.log.begun(target);
         assert_eq!(joined, 1, "it was not there");
-        self.record.stays.push(Stay {
+        self.record.memberships.push(Membership {
             target,
             join: (asked, told),
             leave: None,
@@ -321,24 +323,24 @@ impl Client {
     }
 
     async fn leave(&mut self, target: Target) {
-        let asked = self.world.ledger.applied(target);
-        let left = if self.tongue == Tongue::Wserver {
-            let route = self.world.route(0, target);
+        let asked = self.shared.log.applied(target);
+        let left = if self.codec == DialectCodec::Wserver {
+            let route = self.shared.route(0, target);
             let left = route.leave(self.id, target.name()).await;
             u64::from(left.expect("the session is there"))
         } else {
             self.ask("leave", target, "").await
         };
-        let told = self.world.ledger.begun(target);
+        let told = self.shared.log.begun(target);
         assert_eq!(left, 1, "it was there");
-        let mut stays = self.record.stays.iter_mut().rev();
-        let stay = stays.find(|it| it.target == target && it.leave.is_none());
-        stay.expect("it was there").leave = Some((asked, told));
+        let mut memberships = self.record.memberships.iter_mut().rev();
+        let membership = memberships.find(|it| it.target == target && it.leave.is_none());
+        membership.expect("it was there").leave = Some((asked, told));
         self.note_move(target, false);
     }
 
     fn note_move(&mut self, target: Target, connected: bool) {
-        if self.tongue == Tongue::Projectforge && !self.record.is_anchor {
+        if self.codec == DialectCodec::Projectforge && !self.record.is_anchor {
             let moved = (target, self.id.to_string(), connected);
             self.record.moves.push(moved);
         }
@@ -349,14 +351,14 @@ impl Client {
         let mut users = Target::of("u");
         let count = users.len();
         let target = users.nth(self.index / 2 % count).expect("one of them");
-        let (asked, user) = (self.world.ledger.applied(target), target.name());
+        let (asked, user) = (self.shared.log.applied(target), target.name());
         let register = format!(r#"{{"token":"{user}","event":"m"}}"#);
-        self.wire.send(FrameType::Text, register.as_bytes()).await;
-        self.wire.send(FrameType::Ping, b"").await;
-        let incoming = self.wire.next().await;
+        self.client.send(FrameType::Text, register.as_bytes()).await;
+        self.client.send(FrameType::Ping, b"").await;
+        let incoming = self.client.next().await;
         assert!(matches!(incoming, Incoming::Pong), "{incoming:?}");
-        let told = self.world.ledger.begun(target);
-        self.record.stays.push(Stay {
+        let told = self.shared.log.begun(target);
+        self.record.memberships.push(Membership {
             target,
             join: (asked, told),
             leave: None,
@@ -364,25 +366,25 @@ impl Client {
     }
 
     /// Has its handler publish, a few times.
-    async fn say_things(&mut self, publisher: usize, target: Target) {
+    async fn publish_messages(&mut self, publisher: usize, target: Target) {
         for _ in 0..SAID {
-            let pushed = self.world.ledger.begin(publisher, target);
+            let pushed = self.shared.log.begin(publisher, target);
             let total = self.ask("say", target, &pushed.body()).await;
-            self.world.ledger.complete(pushed, total);
+            self.shared.log.complete(pushed, total);
         }
-        self.world.say_done();
+        self.shared.say_done();
     }
 
     /// Asks for something, and waits for the answer.
     async fn ask(&mut self, command: &str, target: Target, body: &str) -> u64 {
         self.asked += 1;
-        let asked = Asked {
+        let asked = Command {
             id: self.asked,
             channel: target.name(),
             body: body.to_owned(),
         };
-        for (kind, payload) in self.tongue.say(command, &asked) {
-            self.wire.send(kind, &payload).await;
+        for (kind, payload) in self.codec.encode(command, &asked) {
+            self.client.send(kind, &payload).await;
         }
         loop {
             if let Some((id, number)) = self.take().await {
@@ -393,8 +395,8 @@ impl Client {
     }
 
     /// Waits until it has heard some more on a channel.
-    async fn hear(&mut self, target: Target, more: usize) {
-        let is_there = |pushed: &&Pushed| pushed.target == target;
+    async fn receive(&mut self, target: Target, more: usize) {
+        let is_there = |pushed: &&PendingPublication| pushed.target == target;
         let before = self.record.heard.len();
         while self.record.heard[before..].iter().filter(is_there).count() < more {
             self.take().await;
@@ -405,7 +407,7 @@ impl Client {
     async fn take(&mut self) -> Option<(u64, u64)> {
         let (is_text, payload) = match self.early.pop_front() {
             Some(early) => early,
-            None => match self.wire.next().await {
+            None => match self.client.next().await {
                 Incoming::Message { is_text, payload } => (is_text, payload),
                 other @ (Incoming::Pong | Incoming::Close(_)) => panic!("{other:?}"),
             },
@@ -414,13 +416,13 @@ impl Client {
     }
 
     fn note(&mut self, is_text: bool, payload: &[u8]) -> Option<(u64, u64)> {
-        match self.tongue.understand(is_text, payload) {
-            Heard::Push(pushed) => {
-                self.world.ledger.heard.fetch_add(1, Ordering::SeqCst);
+        match self.codec.decode(is_text, payload) {
+            ServerMessage::Push(pushed) => {
+                self.shared.log.heard.fetch_add(1, Ordering::SeqCst);
                 self.record.heard.push(pushed);
             }
-            Heard::CloseCause => self.record.ends += 1,
-            Heard::Presence {
+            ServerMessage::CloseCause => self.record.ends += 1,
+            ServerMessage::Presence {
                 target,
                 who,
                 connected,
@@ -428,20 +430,20 @@ impl Client {
                 assert_ne!(who, self.id.to_string(), "nobody is told of themselves");
                 self.record.presence.push((target, who, connected));
             }
-            Heard::Answer { id, number } => return Some((id, number)),
+            ServerMessage::Answer { id, number } => return Some((id, number)),
         }
         None
     }
 }
 
 /// Waits for a close frame with this code, and for the end behind it.
-async fn expect_close(mut wire: Wire, code: u16) {
-    let incoming = wire.next().await;
+async fn expect_close(mut client: WebSocketClient, code: u16) {
+    let incoming = client.next().await;
     assert!(
         matches!(incoming, Incoming::Close(Some(sent)) if sent == code),
         "{incoming:?}, not {code}"
     );
-    wire.end().await;
+    client.end().await;
 }
 
 /// Times that a mover comes to a channel.

@@ -6,14 +6,14 @@
 //! and the model is told what has changed.
 
 use crate::Prng;
-use crate::book::{Book, Publisher, Pushed};
-use crate::client::{Answered, Asked, Client, Request, Tongue};
-use crate::climate::{
-    CHANNELS, Climate, EXCLUSIVE, EXCLUSIVE_EVENT, USERS, config, event_of, user_name,
-};
+use crate::actions::{PendingAction, PendingTotal};
+use crate::client::{Client, ClientKind, ReceivedResponse, Request, SentRequest};
 use crate::embedder::{self, Embedder};
 use crate::model;
-use crate::talk::{Awaited, Errand};
+use crate::scenario::{
+    CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, Scenario, USERS, config, event_of, user_name,
+};
+use crate::session_history::{PublicationRecord, Publisher, SessionHistory};
 use crate::turns::Event;
 use campanile::handler::MemberCount;
 use campanile::host::{Host, Moment, Seeds};
@@ -31,11 +31,11 @@ pub(crate) struct Link {
     pub(crate) shard: usize,
     pub(crate) id: ConnectionId,
     pub(crate) client: Client,
-    pub(crate) book: Book,
+    pub(crate) history: SessionHistory,
     /// Its public id, once the embedder knows it.
     pub(crate) public_id: Option<PublicId>,
     /// What is being done about its channels.
-    pub(crate) errand: Option<Errand>,
+    pub(crate) pending_action: Option<PendingAction>,
     /// Bytes handed to the host.
     pub(crate) delivered: u64,
     /// When it connected, and when something last came from its client.
@@ -45,7 +45,7 @@ pub(crate) struct Link {
     pub(crate) opened_at: u32,
     pub(crate) ended_at: u32,
     /// What is being sent, as it was lent.
-    flying: Option<Vec<u8>>,
+    in_flight_bytes: Option<Vec<u8>>,
     is_reading: bool,
     /// The client takes nothing.
     pub(crate) is_stalled: bool,
@@ -53,17 +53,17 @@ pub(crate) struct Link {
     pub(crate) has_ended: bool,
     pub(crate) has_reset: bool,
     /// The host knows of the end.
-    pub(crate) was_told: bool,
+    pub(crate) knows_end: bool,
     pub(crate) is_shut: bool,
     is_finishing: bool,
     pub(crate) is_closed: bool,
     /// The connection was closed before the client had taken what it was owed.
-    pub(crate) was_cut: bool,
+    pub(crate) was_aborted: bool,
 }
 
 #[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) climate: Climate,
+pub(crate) struct Simulator {
+    pub(crate) scenario: Scenario,
     pub(crate) prng: Prng,
     pub(crate) hosts: Vec<Host>,
     pub(crate) embedder: Embedder,
@@ -78,9 +78,9 @@ pub(crate) struct World {
     /// By shard: publications to one session, which are in no log.
     pub(crate) applied_direct: Vec<usize>,
     pub(crate) ends: Vec<BTreeMap<&'static str, u64>>,
-    pub(crate) pushes: Vec<Pushed>,
+    pub(crate) pushes: Vec<PublicationRecord>,
     /// Publications whose totals are awaited.
-    pub(crate) awaited: Vec<Awaited>,
+    pub(crate) pending_totals: Vec<PendingTotal>,
     /// A shard that is behind with what others tell it, once in a while.
     pub(crate) lagging: Option<usize>,
     /// Marks that clients have said.
@@ -89,20 +89,20 @@ pub(crate) struct World {
     pub(crate) is_stopping: bool,
 }
 
-impl World {
+impl Simulator {
     /// Shards with one witness each: a session that listens to every user and takes everything.
-    pub(crate) fn new(seed: u64, climate: Climate) -> Self {
+    pub(crate) fn new(seed: u64, scenario: Scenario) -> Self {
         let mut prng = Prng::from_seed(seed);
-        let config = config(&climate);
-        let shards = climate.shards;
-        let in_flight = climate.pushes_in_flight as usize;
+        let config = config(&scenario);
+        let shards = scenario.shards;
+        let in_flight = scenario.pushes_in_flight as usize;
         let exchange = Exchange::simulated(
             shards,
-            climate.mailbox_messages,
-            climate.mailbox_bytes,
+            scenario.mailbox_messages,
+            scenario.mailbox_bytes,
             in_flight,
         );
-        let embedder = Embedder::new(config, climate.is_lively, &exchange);
+        let embedder = Embedder::new(config, scenario.has_channels, &exchange);
         let mut host = |index| {
             let seeds = Seeds {
                 hash: HashSeed([prng.below(u64::MAX), prng.below(u64::MAX)]),
@@ -111,8 +111,8 @@ impl World {
             embedder.host(index, seeds)
         };
         let hosts = (0..shards).map(&mut host).collect();
-        let mut world = Self {
-            climate,
+        let mut simulator = Self {
+            scenario,
             prng,
             hosts,
             embedder,
@@ -125,31 +125,31 @@ impl World {
             applied_direct: vec![0; shards],
             ends: vec![BTreeMap::new(); shards],
             pushes: Vec::new(),
-            awaited: Vec::new(),
+            pending_totals: Vec::new(),
             lagging: None,
             marks: 0,
             blocked_steps: 0,
             is_stopping: false,
         };
         for shard in 0..shards {
-            let mut witness = Client::new(Tongue::Wserver, String::new());
+            let mut witness = Client::new(ClientKind::Wserver, String::new());
             for user in 0..USERS {
                 witness.register(&user_name(user), event_of(user), usize::MAX);
             }
             for user in EXCLUSIVE {
                 witness.register(user, EXCLUSIVE_EVENT, usize::MAX);
             }
-            world.connect(shard, witness);
+            simulator.connect(shard, witness);
         }
-        world.settle();
-        if world.climate.is_lively {
-            world.place_witnesses();
+        simulator.settle();
+        if simulator.scenario.has_channels {
+            simulator.connect_witnesses();
         }
-        world
+        simulator
     }
 
     /// Puts every witness on every channel.
-    fn place_witnesses(&mut self) {
+    fn connect_witnesses(&mut self) {
         let mut sessions = self.embedder.sessions();
         self.settle();
         let sessions = embedder::poll(&mut sessions).expect("all hosts have looked");
@@ -161,20 +161,20 @@ impl World {
         self.settle();
         for witness in &mut self.links {
             for channel in CHANNELS {
-                witness.book.toggle(channel, 0..0, true);
+                witness.history.change(channel, 0..0, true);
             }
         }
         for arrival in 0..16 {
-            self.arrive(arrival % self.climate.shards);
+            self.connect_client(arrival % self.scenario.shards);
         }
         self.settle();
     }
 
     /// Does one thing, chosen by the dice.
     pub(crate) fn step(&mut self) {
-        let shard = self.die(self.climate.shards);
-        let mut link = self.die(self.links.len());
-        if self.climate.is_lively && self.prng.chance(1, 2) {
+        let shard = self.random_below(self.scenario.shards);
+        let mut link = self.random_below(self.links.len());
+        if self.scenario.has_channels && self.prng.chance(1, 2) {
             link = self.some_session().unwrap_or(link);
         }
         if self.prng.chance(1, 3) {
@@ -184,21 +184,21 @@ impl World {
                 link = pushers().nth(chosen).expect("counted a moment ago");
             }
         }
-        let is_embedder = self.climate.is_lively && self.prng.chance(1, 4);
+        let is_embedder = self.scenario.has_channels && self.prng.chance(1, 4);
         match self.prng.range(0, 99) {
             0..=39 if is_embedder => {
                 let turns = self.prng.range(1, 12);
                 self.run_tasks(turns);
             }
-            _ if is_embedder => self.run_errand(),
-            0..=3 => self.arrive(shard),
+            _ if is_embedder => self.start_action(),
+            0..=3 => self.connect_client(shard),
             4..=24 => {
                 self.turn_for(Event::Input(link));
             }
             25..=39 => {
                 self.turn_for(Event::Sent(link));
             }
-            40..=59 => self.speak(link),
+            40..=59 => self.act(link),
             60..=71 if self.lagging == Some(shard) => {
                 self.lagging = self.lagging.filter(|_| self.prng.chance(9, 10));
             }
@@ -213,12 +213,12 @@ impl World {
             90..=93 => {
                 self.turn_for(Event::Closed(link));
             }
-            94 if self.climate.is_quiet && self.prng.chance(1, 8) => self.sleep_long(),
-            95 if self.climate.is_quiet && self.prng.chance(1, 8) => self.pause(),
+            94 if self.scenario.is_quiet && self.prng.chance(1, 8) => self.sleep_long(),
+            95 if self.scenario.is_quiet && self.prng.chance(1, 8) => self.pause(),
             94..=96 => self.pass_time(shard),
-            97 if self.climate.is_lively => self.lagging = Some(shard),
+            97 if self.scenario.has_channels => self.lagging = Some(shard),
             // In a lively world sessions live long enough to come and go.
-            _ if self.climate.is_lively && self.prng.chance(2, 3) => {}
+            _ if self.scenario.has_channels && self.prng.chance(2, 3) => {}
             _ => self.misbehave(link),
         }
         let is_full = |since: &usize| *since > PUBLICATIONS_PER_FLUSH_MAX;
@@ -238,7 +238,7 @@ impl World {
             for shard in 0..self.hosts.len() {
                 moved |= self.turn(shard, Some(Event::Arrivals(shard)), Some(u32::MAX));
             }
-            if self.climate.is_lively {
+            if self.scenario.has_channels {
                 self.run_tasks(TURNS_OF_ALL_TASKS);
                 moved |= self.hosts.iter().any(Host::has_arrivals);
             }
@@ -248,7 +248,7 @@ impl World {
                 moved |= self.turn_for(Event::Sent(link));
                 moved |= self.answer_end(link);
                 moved |= self.turn_for(Event::Closed(link));
-                if self.links[link].client.pings > 0 && !self.links[link].client.is_mute {
+                if self.links[link].client.pings > 0 && !self.links[link].client.ignores_pings {
                     self.links[link].client.pong();
                 }
             }
@@ -256,19 +256,19 @@ impl World {
                 break;
             }
         }
-        self.conclude();
+        self.finish_action();
     }
 
     /// Has every client but the witnesses leave, and sees that nothing is left of them.
     pub(crate) fn leave(&mut self) {
-        for link in self.climate.shards..self.links.len() {
+        for link in self.scenario.shards..self.links.len() {
             let is_rude = self.prng.chance(1, 2);
             let link = &mut self.links[link];
             link.has_ended = true;
             link.has_reset |= is_rude;
         }
         self.settle();
-        let witnesses = self.climate.shards;
+        let witnesses = self.scenario.shards;
         let route = self.embedder.route(0);
         let (mut channels, mut users) = (route.channels(), route.users());
         let mut sessions = route.gateway().sessions_count();
@@ -292,9 +292,9 @@ impl World {
         }
         // Whoever yields to a claim that somebody has left behind is turned away.
         for user in EXCLUSIVE {
-            let (shard, link) = (self.die(self.climate.shards), self.links.len());
-            let tongue = Tongue::Edk { user, yields: true };
-            self.connect(shard, Client::new(tongue, format!("t{link}")));
+            let (shard, link) = (self.random_below(self.scenario.shards), self.links.len());
+            let kind = ClientKind::Edk { user, yields: true };
+            self.connect(shard, Client::new(kind, format!("t{link}")));
             self.settle();
             assert!(
                 self.links[link].client.is_upgraded,
@@ -314,12 +314,12 @@ impl World {
         };
         let mut open: Vec<usize> = (0..self.links.len()).filter(is_open).collect();
         if self.prng.chance(3, 4) {
-            open.retain(|&at| self.links[at].errand.is_none());
+            open.retain(|&at| self.links[at].pending_action.is_none());
         }
         self.prng.pick(open.into_iter())
     }
 
-    pub(crate) fn die(&mut self, sides: usize) -> usize {
+    pub(crate) fn random_below(&mut self, sides: usize) -> usize {
         let sides = u32::try_from(sides).expect("a small world");
         self.prng.range(0, sides - 1) as usize
     }
@@ -334,32 +334,32 @@ impl World {
             .handle_accepted(now)
             .expect("there is room");
         assert!(self.by_id[shard].insert(id, self.links.len()).is_none());
-        let mut book = Book::default();
-        if let Tongue::Edk { user, .. } = client.tongue {
-            book.exclusive = Some(user);
+        let mut history = SessionHistory::default();
+        if let ClientKind::Edk { user, .. } = client.kind {
+            history.exclusive = Some(user);
         }
         self.links.push(Link {
             shard,
             id,
             client,
-            book,
+            history,
             public_id: None,
-            errand: None,
+            pending_action: None,
             delivered: 0,
             connected_at: self.now,
             input_at: self.now,
             opened_at: 0,
             ended_at: 0,
-            flying: None,
+            in_flight_bytes: None,
             is_reading: true,
             is_stalled: false,
             has_ended: false,
             has_reset: false,
-            was_told: false,
+            knows_end: false,
             is_shut: false,
             is_finishing: false,
             is_closed: false,
-            was_cut: false,
+            was_aborted: false,
         });
         self.after(shard);
     }
@@ -371,7 +371,7 @@ impl World {
 
     /// Whether the link is that of a witness: those were first.
     pub(crate) fn is_witness(&self, link: usize) -> bool {
-        link < self.climate.shards
+        link < self.scenario.shards
     }
 
     /// Carries something to the host: bytes, or the end of them. Whether there was anything.
@@ -379,25 +379,25 @@ impl World {
         let link = &mut self.links[at];
         let (shard, id) = (link.shard, link.id);
         let host = &mut self.hosts[shard];
-        if link.is_finishing || link.was_told {
+        if link.is_finishing || link.knows_end {
             return false;
         }
         if link.has_reset {
             link.client.outgoing.clear();
-            link.was_told = true;
+            link.knows_end = true;
             host.handle_hangup(now, id, true);
             self.after(shard);
             return true;
         }
         // While the host is blocked the driver holds back what sessions say; a witness lives on.
-        let is_held = host.is_session(id) && host.is_blocked() && at >= self.climate.shards;
+        let is_held = host.is_session(id) && host.is_blocked() && at >= self.scenario.shards;
         if !link.is_reading || is_held {
             return false;
         }
         let len = link.client.outgoing.len();
         if len > 0 {
             let most = u32::try_from(len).expect("clients say little");
-            let is_request = self.climate.is_lively && !link.client.is_upgraded;
+            let is_request = self.scenario.has_channels && !link.client.is_upgraded;
             let most = if is_request || self.prng.chance(1, 3) {
                 most
             } else {
@@ -416,11 +416,11 @@ impl World {
             host.handle_received(now, id, &mut chunk);
             // What somebody said last and the end may come together.
             if link.has_ended && link.client.outgoing.is_empty() && self.prng.chance(1, 2) {
-                link.was_told = true;
+                link.knows_end = true;
                 host.handle_hangup(now, id, false);
             }
         } else if link.has_ended {
-            link.was_told = true;
+            link.knows_end = true;
             host.handle_hangup(now, id, false);
         } else {
             return false;
@@ -436,25 +436,25 @@ impl World {
         if link.is_stalled && !link.has_reset && !link.is_finishing {
             return false;
         }
-        let Some(bytes) = link.flying.take() else {
+        let Some(bytes) = link.in_flight_bytes.take() else {
             return false;
         };
         let host = &mut self.hosts[shard];
         if link.has_reset {
             host.handle_sent(now, id, 0);
             host.handle_hangup(now, id, true);
-            link.was_told = true;
+            link.knows_end = true;
         } else {
             let len = u32::try_from(bytes.len()).expect("an outbox counts in u32");
             let least = u32::from(!link.is_finishing);
             let taken = match self.prng.range(0, 3) {
-                _ if at < self.climate.shards => len,
+                _ if at < self.scenario.shards => len,
                 0 => self.prng.range(least, len),
                 1 => least.max(len.min(3)),
                 _ => len,
             };
-            link.was_cut |= link.is_finishing && taken < len;
-            link.client.hear(&bytes[..taken as usize], self.now);
+            link.was_aborted |= link.is_finishing && taken < len;
+            link.client.receive(&bytes[..taken as usize], self.now);
             host.handle_sent(now, id, taken);
         }
         self.after(shard);
@@ -491,10 +491,10 @@ impl World {
         }
         while let Some((id, step)) = self.hosts[shard].poll_close() {
             let link = &mut self.links[self.by_id[shard][&id]];
-            let unread = link.flying.as_ref().map_or(0, Vec::len);
+            let unread = link.in_flight_bytes.as_ref().map_or(0, Vec::len);
             match step {
                 CloseStep::Shutdown => {
-                    assert!(link.flying.is_none() && !link.is_shut && !link.is_finishing);
+                    assert!(link.in_flight_bytes.is_none() && !link.is_shut && !link.is_finishing);
                     link.is_shut = true;
                 }
                 CloseStep::Measure => {
@@ -505,9 +505,9 @@ impl World {
                 CloseStep::Finish | CloseStep::Reset => {
                     assert!(!link.is_finishing, "closed once");
                     link.is_finishing = true;
-                    link.was_cut |= link.client.is_within() || link.is_stalled;
+                    link.was_aborted |= link.client.is_within() || link.is_stalled;
                     if !self.is_stopping {
-                        model::judge_finish(link, self.now, &self.climate);
+                        model::verify_finish(link, self.now, &self.scenario);
                     }
                 }
             }
@@ -524,8 +524,8 @@ impl World {
     /// Ends a client's side once it has seen the other's end.
     fn answer_end(&mut self, at: usize) -> bool {
         let link = &mut self.links[at];
-        if link.client.close.is_some() && !link.client.said_close && !link.has_ended {
-            link.client.say_close(1000);
+        if link.client.close.is_some() && !link.client.sent_close && !link.has_ended {
+            link.client.send_close(1000);
             return true;
         }
         let ends = (link.is_shut || link.is_closed) && !link.has_ended;
@@ -536,7 +536,7 @@ impl World {
     /// Closes a socket that the host is done with, once nothing of it is under way.
     pub(crate) fn close(&mut self, now: &Moment, at: usize) -> bool {
         let link = &mut self.links[at];
-        if !link.is_finishing || link.is_closed || link.flying.is_some() {
+        if !link.is_finishing || link.is_closed || link.in_flight_bytes.is_some() {
             return false;
         }
         link.is_closed = true;
@@ -548,7 +548,9 @@ impl World {
     }
 
     /// Every request with its answer, if it has one, and the link it was asked on.
-    pub(crate) fn requests(&self) -> impl Iterator<Item = (&Asked, Option<&Answered>, usize)> {
+    pub(crate) fn requests(
+        &self,
+    ) -> impl Iterator<Item = (&SentRequest, Option<&ReceivedResponse>, usize)> {
         self.links.iter().enumerate().flat_map(|(at, link)| {
             let client = &link.client;
             client
@@ -564,8 +566,8 @@ impl World {
     /// # Panics
     ///
     /// If it was not pushed so.
-    pub(crate) fn answer_to(&self, push: usize) -> Option<&Answered> {
-        let wanted = |asked: &Asked| matches!(asked.what, Request::Push { id } if id == push);
+    pub(crate) fn answer_to(&self, push: usize) -> Option<&ReceivedResponse> {
+        let wanted = |asked: &SentRequest| matches!(asked.what, Request::Push { id } if id == push);
         let Publisher::Pusher(link) = self.pushes[push].by else {
             panic!("{push} was not pushed over HTTP");
         };
@@ -578,10 +580,10 @@ impl World {
 impl Link {
     fn fly(&mut self, bytes: &[u8]) {
         assert!(!bytes.is_empty());
-        assert!(self.flying.is_none(), "one send at a time");
+        assert!(self.in_flight_bytes.is_none(), "one send at a time");
         assert!(!self.is_shut, "a send behind the end");
         assert!(!self.is_finishing, "a send for a socket that is closing");
-        self.flying = Some(bytes.to_vec());
+        self.in_flight_bytes = Some(bytes.to_vec());
     }
 }
 

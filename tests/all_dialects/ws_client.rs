@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 /// One side of a session.
-pub(crate) struct Wire {
+pub(crate) struct WebSocketClient {
     stream: TcpStream,
     /// What has come and was not read; the first `read` bytes were.
     buffer: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) enum FrameType {
     Pong = 10,
 }
 
-impl Wire {
+impl WebSocketClient {
     /// Connects and sends a request; `None` if the upgrade is refused.
     pub(crate) async fn open(address: SocketAddr, target: &str, headers: &str) -> Option<Self> {
         let mut wire = Self::connect(address).await;

@@ -21,7 +21,7 @@ pub(crate) struct Target(pub(crate) usize);
 
 /// One message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Pushed {
+pub(crate) struct PendingPublication {
     pub(crate) publisher: usize,
     pub(crate) target: Target,
     pub(crate) seq: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Pushed {
 
 /// What each publisher has published to each target.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct PublicationLog {
     publishers: usize,
     /// So many have been begun.
     begun: Vec<AtomicU32>,
@@ -46,7 +46,7 @@ pub(crate) type Progress = Vec<u32>;
 
 /// A stay on one target.
 #[derive(Clone, Debug)]
-pub(crate) struct Stay {
+pub(crate) struct Membership {
     pub(crate) target: Target,
     /// What had been applied when it asked to join, and begun when it was told.
     pub(crate) join: (Progress, Progress),
@@ -57,8 +57,8 @@ pub(crate) struct Stay {
 /// Everything about one client.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    pub(crate) heard: Vec<Pushed>,
-    pub(crate) stays: Vec<Stay>,
+    pub(crate) heard: Vec<PendingPublication>,
+    pub(crate) memberships: Vec<Membership>,
     /// Who came to where it was, and went, in order.
     pub(crate) presence: Vec<(Target, String, bool)>,
     /// Its own comings and goings, under the id that it had then.
@@ -108,7 +108,7 @@ impl Target {
     }
 }
 
-impl Pushed {
+impl PendingPublication {
     pub(crate) fn parse(body: &str) -> Self {
         let mut numbers = body.split(' ').map(|it| it.parse().expect("a number"));
         let mut number = || numbers.next().expect("three numbers");
@@ -129,7 +129,7 @@ impl Pushed {
     }
 }
 
-impl Ledger {
+impl PublicationLog {
     pub(crate) fn new(publishers: usize) -> Self {
         let zeros = || {
             (0..publishers * Target::count())
@@ -146,9 +146,9 @@ impl Ledger {
     }
 
     /// The next message of a publisher; to be called before it is published.
-    pub(crate) fn begin(&self, publisher: usize, target: Target) -> Pushed {
+    pub(crate) fn begin(&self, publisher: usize, target: Target) -> PendingPublication {
         let seq = self.begun[at(publisher, target)].fetch_add(1, Ordering::SeqCst);
-        Pushed {
+        PendingPublication {
             publisher,
             target,
             seq,
@@ -156,7 +156,7 @@ impl Ledger {
     }
 
     /// A message has been applied everywhere, and was added to so many outboxes.
-    pub(crate) fn complete(&self, pushed: Pushed, total: u64) {
+    pub(crate) fn complete(&self, pushed: PendingPublication, total: u64) {
         let index = at(pushed.publisher, pushed.target);
         let before = self.applied[index].swap(pushed.seq + 1, Ordering::SeqCst);
         assert_eq!(before, pushed.seq, "completed in order");
@@ -191,7 +191,7 @@ fn at(publisher: usize, target: Target) -> usize {
 }
 
 /// Judges what one client heard, once everything is over.
-pub(crate) fn judge(name: &str, record: &Record, ledger: &Ledger) {
+pub(crate) fn verify(name: &str, record: &Record, log: &PublicationLog) {
     let mut heard: BTreeMap<(Target, usize), Vec<u32>> = BTreeMap::new();
     for pushed in &record.heard {
         let so_far = heard.entry((pushed.target, pushed.publisher)).or_default();
@@ -203,17 +203,20 @@ pub(crate) fn judge(name: &str, record: &Record, ledger: &Ledger) {
         so_far.push(pushed.seq);
     }
     for target in (0..Target::count()).map(Target) {
-        let stays: Vec<&Stay> = record
-            .stays
+        let memberships: Vec<&Membership> = record
+            .memberships
             .iter()
             .filter(|it| it.target == target)
             .collect();
-        let begun = ledger.begun(target);
-        assert_eq!(begun, ledger.applied(target), "everything was applied");
+        let begun = log.begun(target);
+        assert_eq!(begun, log.applied(target), "everything was applied");
         for (publisher, &all) in begun.iter().enumerate() {
             let heard = heard.remove(&(target, publisher)).unwrap_or_default();
-            let spans: Vec<Span> = stays.iter().map(|stay| stay.span(publisher, all)).collect();
-            judge_publisher(
+            let spans: Vec<Span> = memberships
+                .iter()
+                .map(|membership| membership.span(publisher, all))
+                .collect();
+            verify_publisher(
                 &format!("{name}, {target:?} of {publisher}"),
                 &heard,
                 &spans,
@@ -232,7 +235,7 @@ struct Span {
     latest: u32,
 }
 
-impl Stay {
+impl Membership {
     fn span(&self, publisher: usize, all: u32) -> Span {
         let (until, latest) = match &self.leave {
             Some((applied, begun)) => (applied[publisher], begun[publisher]),
@@ -247,7 +250,7 @@ impl Stay {
     }
 }
 
-fn judge_publisher(name: &str, heard: &[u32], spans: &[Span]) {
+fn verify_publisher(name: &str, heard: &[u32], spans: &[Span]) {
     let was_heard = |seq: u32| heard.binary_search(&seq).is_ok();
     for (index, span) in spans.iter().enumerate() {
         let missed = (span.from..span.until).find(|&seq| !was_heard(seq));
@@ -281,7 +284,7 @@ fn judge_publisher(name: &str, heard: &[u32], spans: &[Span]) {
 
 /// Judges who heard of whom: whoever was on a channel all the time heard of each coming and going
 /// of the others there, once and in order.
-pub(crate) fn judge_presence(records: &[(String, Record)]) {
+pub(crate) fn verify_presence(records: &[(String, Record)]) {
     let mut moves: BTreeMap<(Target, &str), Vec<bool>> = BTreeMap::new();
     for (_, record) in records {
         for (target, who, connected) in &record.moves {
@@ -299,7 +302,12 @@ pub(crate) fn judge_presence(records: &[(String, Record)]) {
                 seen.entry((*target, who)).or_default().push(*connected);
             }
         }
-        let there = |target: Target| record.stays.iter().any(|stay| stay.target == target);
+        let there = |target: Target| {
+            record
+                .memberships
+                .iter()
+                .any(|membership| membership.target == target)
+        };
         for (key, expected) in moves.iter().filter(|((target, _), _)| there(*target)) {
             let seen = seen.remove(key).unwrap_or_default();
             assert_eq!(seen, *expected, "{name} about {key:?}");

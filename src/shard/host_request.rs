@@ -7,7 +7,7 @@ use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::id::SessionId;
 use bytes::Bytes;
 
-/// A request from a shard to its host.
+/// A request of a shard, to which its host responds with a [`HostResponse`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostRequest {
     /// The session that waits for the response.

@@ -107,7 +107,7 @@ fn fragments_count_from_the_first_and_control_frames_between_change_nothing() {
 }
 
 #[test]
-fn messages_that_are_whole_in_time_may_follow_each_other_for_ever() {
+fn messages_that_are_complete_in_time_may_follow_each_other_forever() {
     let mut shard = shard(TIMEOUT);
     let id = open(&mut shard);
     let mut now = Tick(0);
@@ -144,7 +144,9 @@ fn a_session_that_is_not_read_loses_no_time() {
     bytes.extend(frame(0x81, b"half of it"));
     let held = bytes.len() - 5;
     let read = shard.handle_received(id, &mut bytes[..held]);
-    let question = shard.poll_host_request().expect("whose token it is");
+    let request = shard
+        .poll_host_request()
+        .expect("the token is to be verified");
     assert!(read < held, "it waits");
     let mut now = Tick(0);
     for _ in 0..8 {
@@ -152,15 +154,15 @@ fn a_session_that_is_not_read_loses_no_time() {
         tick(&mut shard, now);
         send_all(&mut shard);
     }
-    let answer = HostResponse::User {
+    let response = HostResponse::User {
         user: Some("jack".into()),
         event: "e".into(),
     };
-    shard.handle_host_response(question.session, &answer);
+    shard.handle_host_response(request.session, &response);
     shard.handle_received(id, &mut bytes[read..held]);
     now = Tick(now.0 + TIMEOUT - 2);
     tick(&mut shard, now);
-    assert!(shard.is_open(id), "its time has begun when it was read");
+    assert!(shard.is_open(id), "its time restarted when reads resumed");
     now = Tick(now.0 + 8);
     tick(&mut shard, now);
     assert!(!shard.is_open(id));
@@ -170,7 +172,7 @@ fn a_session_that_is_not_read_loses_no_time() {
 /// With random chunks of random frames at random times, a session ends exactly when a frame or
 /// message has been partial for the time limit, and never between messages.
 #[test]
-fn agrees_with_a_list_of_what_came_when() {
+fn agrees_with_a_list_of_arrival_times() {
     let mut ended_count = 0;
     for seed in 0..300 {
         let mut prng = Prng::from_seed(seed);
@@ -290,7 +292,7 @@ fn feed(stream: &[u8], mut chunk: impl FnMut() -> usize) -> (Vec<u8>, Option<usi
 /// Invalid UTF-8 ends an `/echo` session at the first invalid byte, in any frame, and the bytes
 /// sent before do not depend on how the input is split.
 #[test]
-fn text_that_is_none_ends_an_echo_session_with_its_first_wrong_byte() {
+fn invalid_text_ends_an_echo_session_at_its_first_invalid_byte() {
     let (mut ended_count, mut lived_count) = (0, 0);
     for seed in 0..400 {
         let mut prng = Prng::from_seed(seed);
@@ -321,7 +323,7 @@ fn text_that_is_none_ends_an_echo_session_with_its_first_wrong_byte() {
 }
 
 #[test]
-fn other_languages_do_not_look_at_text_that_has_not_come_whole() {
+fn other_dialects_do_not_check_partial_text() {
     let mut shard = shard(0);
     let id = open(&mut shard);
     shard.handle_received(id, &mut frame(0x01, b"\xff"));

@@ -6,7 +6,7 @@ use campanile::time::TICK_MS;
 
 /// What a world is like.
 #[derive(Clone, Debug)]
-pub(crate) struct Climate {
+pub(crate) struct Scenario {
     pub(crate) shards: usize,
     pub(crate) mailbox_messages: usize,
     pub(crate) mailbox_bytes: u64,
@@ -20,30 +20,30 @@ pub(crate) struct Climate {
     pub(crate) sessions: usize,
     pub(crate) pushers: usize,
     /// Whether clients stall, vanish and are dropped, and time leaps.
-    pub(crate) is_rough: bool,
+    pub(crate) has_faults: bool,
     /// Whether there are channels, users with one session each, and an embedder.
-    pub(crate) is_lively: bool,
+    pub(crate) has_channels: bool,
     /// Whether nothing happens for minutes, often.
     pub(crate) is_quiet: bool,
     /// Whether there is nobody but sessions that are told of each other, and taps.
-    pub(crate) is_watched: bool,
+    pub(crate) has_taps: bool,
 }
 
-pub(crate) fn config(climate: &Climate) -> Config {
+pub(crate) fn config(scenario: &Scenario) -> Config {
     let mut config = Config::default();
     let ms = |ticks: u32| ticks * u32::try_from(TICK_MS).expect("small");
-    config.limits.pushes_in_flight_max = climate.pushes_in_flight;
-    config.limits.publication_bytes_max = climate.publication_bytes;
-    config.limits.batch_bytes_max = climate.batch_bytes;
+    config.limits.pushes_in_flight_max = scenario.pushes_in_flight;
+    config.limits.publication_bytes_max = scenario.publication_bytes;
+    config.limits.batch_bytes_max = scenario.batch_bytes;
     config.limits.gather_bytes_max = 1_024;
-    config.heartbeat.handshake_timeout_ms = ms(climate.handshake_timeout);
+    config.heartbeat.handshake_timeout_ms = ms(scenario.handshake_timeout);
     config.heartbeat.close_grace_ms = ms(CLOSE_GRACE);
     config.http.keep_alive_timeout_ms = ms(120);
     config.http.body_timeout_ms = ms(120);
     config.http.push_timeout_ms = ms(PUSH_TIMEOUT);
     config.http.http_in_bytes_max = 4_096;
     config.http.http_out_bytes_max = 4_096;
-    if climate.is_lively {
+    if scenario.has_channels {
         config.limits.channels_per_session_max = u32::try_from(CHANNELS_MAX).expect("few");
         config.limits.claims_waiting_max = 2;
         let mut yields = Route::new("/edk-yields", &Edk);
@@ -55,17 +55,17 @@ pub(crate) fn config(climate: &Climate) -> Config {
         route.commands.clear();
         route.channels.clear();
         route.join_on_open.clear();
-        if climate.is_watched && route.dialect.name() == "projectforge" {
+        if scenario.has_taps && route.dialect.name() == "projectforge" {
             route.tap_path = Some("/tap".to_owned());
         }
-        if climate.is_lively {
+        if scenario.has_channels {
             route.namespace = Some("town".to_owned());
         }
-        route.limits.outbox_bytes_max = climate.outbox_bytes;
+        route.limits.outbox_bytes_max = scenario.outbox_bytes;
         route.limits.ping_interval_ms = ms(100);
         route.limits.idle_timeout_ms = ms(IDLE_TIMEOUT);
         if route.dialect.name() == "wserver" {
-            route.limits.registration_timeout_ms = ms(climate.registration_timeout);
+            route.limits.registration_timeout_ms = ms(scenario.registration_timeout);
         }
     }
     config

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 /// What differs between languages is in `src/dialect/`, and what an embedder has of one alone is in
 /// its file in `src/handler/`. Other code names none: in no identifier, and not as a whole string.
 /// Tests may.
-pub(crate) fn languages_have_their_places(file: &Source<'_>) -> Complaints {
+pub(crate) fn dialects_have_their_places(file: &Source<'_>) -> Complaints {
     let name = file.name;
     let is_place = !name.starts_with("src/") || name.starts_with("src/dialect/");
     if is_place || name.contains("/tests/") || name.ends_with("/tests.rs") {

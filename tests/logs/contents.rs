@@ -2,7 +2,7 @@
 //! of what others cause than there may be; as JSON, with values of their types.
 
 use crate::GATEWAY;
-use crate::stage::serve;
+use crate::fixture::serve;
 use campanile_tests::PATIENCE;
 use campanile_tests::client::{Client, open, open_as, open_on, read_text, register};
 use campanile_tests::http::{post, upgrade};

@@ -1,6 +1,6 @@
 //! Where the log or the start-up text cannot be written, everybody is served on, and a stop is one.
 
-use crate::stage::{Served, expect, serve, serve_saying_nothing};
+use crate::fixture::{Served, expect, serve, serve_saying_nothing};
 use campanile_tests::process::{full_pipe, lines};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! What messages of the gateway must be, judged by parsers that are not ours.
 
 use crate::schema::Envelope;
-use crate::speech::{Speech, as_json};
+use crate::server_messages::{Speech, as_json};
 use campanile::close::CloseCause;
 use campanile::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
 use campanile::dialect::{Dialect, Options, ReplyAction, Schema};

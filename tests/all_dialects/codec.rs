@@ -9,15 +9,15 @@
 //!   and whatever is asked is answered    "7 1": the request, and what came of it
 //! ```
 
-use crate::model::{Pushed, Target};
-use crate::wire::FrameType;
+use crate::model::{PendingPublication, Target};
+use crate::ws_client::FrameType;
 use campanile::handler::Context;
 use prost::Message as _;
 use serde_json::{Value, json};
 
 /// A language.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tongue {
+pub(crate) enum DialectCodec {
     Wserver,
     Wsrv,
     Easyws,
@@ -27,8 +27,8 @@ pub(crate) enum Tongue {
 
 /// Something that a client has heard.
 #[derive(Debug)]
-pub(crate) enum Heard {
-    Push(Pushed),
+pub(crate) enum ServerMessage {
+    Push(PendingPublication),
     /// Everything that one of the shards had to say before has been said.
     CloseCause,
     /// Somebody came to a channel or went.
@@ -45,7 +45,7 @@ pub(crate) enum Heard {
 
 /// What a client asks of the handlers.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Command {
     pub(crate) id: u64,
     pub(crate) channel: String,
     /// What is to be said.
@@ -63,7 +63,7 @@ struct Envelope {
     id: String,
 }
 
-impl Tongue {
+impl DialectCodec {
     pub(crate) const ALL: [Self; 5] = [
         Self::Wserver,
         Self::Wsrv,
@@ -92,8 +92,8 @@ impl Tongue {
     }
 
     /// The frames in which something is asked.
-    pub(crate) fn say(self, command: &str, asked: &Asked) -> Vec<(FrameType, Vec<u8>)> {
-        let Asked { id, channel, body } = asked;
+    pub(crate) fn encode(self, command: &str, asked: &Command) -> Vec<(FrameType, Vec<u8>)> {
+        let Command { id, channel, body } = asked;
         match self {
             Self::Wserver => panic!("it has no words for that"),
             Self::Wsrv => {
@@ -129,7 +129,7 @@ impl Tongue {
     }
 
     /// What a handler was asked.
-    pub(crate) fn asked(self, cx: &Context) -> Asked {
+    pub(crate) fn asked(self, cx: &Context) -> Command {
         let text = cx.text().expect("clients say text");
         let mut words = text.splitn(3, ' ').map(str::to_owned);
         let mut word = || words.next().unwrap_or_default();
@@ -140,22 +140,22 @@ impl Tongue {
         let string = |key: &str| read(key).as_str().expect("text").to_owned();
         match self {
             Self::Wserver => panic!("it has no handlers"),
-            Self::Wsrv => Asked {
+            Self::Wsrv => Command {
                 id: cx.request_id().parse().expect("a number"),
                 channel: string("channel"),
                 body: string("body"),
             },
-            Self::Easyws => Asked {
+            Self::Easyws => Command {
                 id: word().parse().expect("a number"),
                 channel: word(),
                 body: word(),
             },
-            Self::Edk => Asked {
+            Self::Edk => Command {
                 id: cx.request_id().parse().expect("a number"),
                 channel: word(),
                 body: [word(), word()].join(" "),
             },
-            Self::Projectforge => Asked {
+            Self::Projectforge => Command {
                 id: read("id").as_u64().expect("a number"),
                 channel: cx.channel().to_owned(),
                 body: string("body"),
@@ -164,7 +164,7 @@ impl Tongue {
     }
 
     /// What a message says.
-    pub(crate) fn understand(self, is_text: bool, payload: &[u8]) -> Heard {
+    pub(crate) fn decode(self, is_text: bool, payload: &[u8]) -> ServerMessage {
         // wsrv pushes in binary frames unless it is told otherwise, and answers in the type asked.
         assert!(
             self == Self::Wsrv || is_text != (self == Self::Edk),
@@ -172,22 +172,22 @@ impl Tongue {
         );
         let text = || str::from_utf8(payload).expect("text");
         match self {
-            Self::Wserver if text().starts_with("end ") => understood("end", text()),
-            Self::Wserver => understood("m", text()),
+            Self::Wserver if text().starts_with("end ") => decode_reply("end", text()),
+            Self::Wserver => decode_reply("m", text()),
             Self::Wsrv => {
                 let message: Value = serde_json::from_slice(payload).expect("JSON");
                 assert_eq!(message["status"], 0, "{message}");
                 let word = |key: &str| message[key].as_str().expect("text");
-                understood(word("cmd"), word("data"))
+                decode_reply(word("cmd"), word("data"))
             }
             Self::Easyws => {
                 let (command, content) = text().split_once(": ").expect("a command");
-                understood(command, content)
+                decode_reply(command, content)
             }
             Self::Edk => {
                 let envelope = Envelope::decode(payload).expect("an envelope");
                 let body = str::from_utf8(&envelope.payload).expect("text");
-                understood(&envelope.kind, body)
+                decode_reply(&envelope.kind, body)
             }
             Self::Projectforge => {
                 let message: Value = serde_json::from_slice(payload).expect("JSON");
@@ -195,14 +195,14 @@ impl Tongue {
                 if message["cmd"] == "online-update" {
                     let who = message["param"]["userID"].as_str().expect("text");
                     assert_eq!(word("from"), who);
-                    return Heard::Presence {
+                    return ServerMessage::Presence {
                         target: Target::named(word("channel")),
                         who: who.to_owned(),
                         connected: message["param"]["connected"].as_bool().expect("a bool"),
                     };
                 }
-                let heard = understood(word("cmd"), word("param"));
-                if let Heard::Push(pushed) = &heard {
+                let heard = decode_reply(word("cmd"), word("param"));
+                if let ServerMessage::Push(pushed) = &heard {
                     assert_eq!(word("channel"), pushed.target.name());
                 }
                 heard
@@ -211,13 +211,13 @@ impl Tongue {
     }
 }
 
-fn understood(command: &str, body: &str) -> Heard {
+fn decode_reply(command: &str, body: &str) -> ServerMessage {
     match command {
-        "m" => Heard::Push(Pushed::parse(body)),
-        "end" => Heard::CloseCause,
+        "m" => ServerMessage::Push(PendingPublication::parse(body)),
+        "end" => ServerMessage::CloseCause,
         "join" | "leave" | "say" | "mark" => {
             let (id, number) = body.split_once(' ').expect("two numbers");
-            Heard::Answer {
+            ServerMessage::Answer {
                 id: id.parse().expect("a number"),
                 number: number.parse().expect("a number"),
             }

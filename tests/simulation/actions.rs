@@ -1,15 +1,15 @@
 //! What the dice have clients and the embedder do.
 
-use crate::book::{Fate, Publisher, Pushed, Whom};
-use crate::client::{Client, Tongue};
-use crate::climate::{CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, FILLERS, USERS, event_of, user_name};
-use crate::world::{Link, World};
+use crate::client::{Client, ClientKind};
+use crate::scenario::{CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, FILLERS, USERS, event_of, user_name};
+use crate::session_history::{PublicationRecord, PublicationState, Publisher, Target};
+use crate::simulator::{Link, Simulator};
 use campanile::handler::{Message, Pending};
 use campanile::public_id::PublicId;
 
 /// What is being done about one session; one thing at a time.
 #[derive(Debug)]
-pub(crate) enum Errand {
+pub(crate) enum PendingAction {
     /// The embedder puts it on a channel, or takes it off.
     Join(&'static str, Pending<bool>),
     Leave(&'static str, Pending<bool>),
@@ -28,124 +28,128 @@ pub(crate) enum Errand {
 
 /// A publication whose total is awaited.
 #[derive(Debug)]
-pub(crate) struct Awaited {
+pub(crate) struct PendingTotal {
     pub(crate) id: usize,
     /// Which shard was asked.
     pub(crate) shard: usize,
     pub(crate) pending: Pending<u64>,
 }
 
-impl World {
+impl Simulator {
     /// A client connects.
-    pub(crate) fn arrive(&mut self, shard: usize) {
+    pub(crate) fn connect_client(&mut self, shard: usize) {
         let pushers = self.links.iter().filter(|it| it.client.is_pusher());
         let pushers = pushers.count();
         let sessions = self.links.len() - pushers;
         let token = format!("t{}", self.links.len());
-        if self.prng.chance(1, 3) && pushers < self.climate.pushers {
-            self.connect(shard, Client::new(Tongue::Pusher, token));
-        } else if sessions < self.climate.sessions {
-            let tongue = self.tongue();
-            let mut client = Client::new(tongue, token);
-            client.is_mute = self.climate.is_rough && self.prng.chance(1, 10);
+        if self.prng.chance(1, 3) && pushers < self.scenario.pushers {
+            self.connect(shard, Client::new(ClientKind::Pusher, token));
+        } else if sessions < self.scenario.sessions {
+            let kind = self.kind();
+            let mut client = Client::new(kind, token);
+            client.ignores_pings = self.scenario.has_faults && self.prng.chance(1, 10);
             self.connect(shard, client);
         }
     }
 
-    fn tongue(&mut self) -> Tongue {
+    fn kind(&mut self) -> ClientKind {
         match self.prng.range(0, 9) {
-            0..=2 if self.climate.is_watched => Tongue::Tap,
-            _ if self.climate.is_watched => Tongue::Projectforge,
-            _ if !self.climate.is_lively => Tongue::Wserver,
-            0 => Tongue::Wserver,
-            1..=5 => Tongue::Easyws,
-            dice => Tongue::Edk {
-                user: EXCLUSIVE[self.die(EXCLUSIVE.len())],
+            0..=2 if self.scenario.has_taps => ClientKind::Tap,
+            _ if self.scenario.has_taps => ClientKind::Projectforge,
+            _ if !self.scenario.has_channels => ClientKind::Wserver,
+            0 => ClientKind::Wserver,
+            1..=5 => ClientKind::Easyws,
+            dice => ClientKind::Edk {
+                user: EXCLUSIVE[self.random_below(EXCLUSIVE.len())],
                 yields: dice == 9,
             },
         }
     }
 
     /// A client says something.
-    pub(crate) fn speak(&mut self, link: usize) {
+    pub(crate) fn act(&mut self, link: usize) {
         if self.is_witness(link) || self.links[link].has_ended {
             return;
         }
         let dice = self.prng.range(0, 19);
         let client = &mut self.links[link].client;
-        if client.said_close {
+        if client.sent_close {
             return;
         }
-        match (client.tongue, dice) {
-            (Tongue::Pusher, _) => self.ask(link, dice),
+        match (client.kind, dice) {
+            (ClientKind::Pusher, _) => self.ask(link, dice),
             // It may be refused, and then frames are no requests.
-            (Tongue::Edk { .. }, _) if !client.is_upgraded => {
+            (ClientKind::Edk { .. }, _) if !client.is_upgraded => {
                 if client.is_answered() {
                     client.upgrade();
                 }
             }
-            (_, 0) if self.climate.is_rough => client.say_close(1000),
-            (_, 1 | 2) if !client.is_mute => client.pong(),
-            (Tongue::Wserver, _) => self.register(link, dice),
-            (Tongue::Easyws, _) => self.command(link, dice),
-            (Tongue::Edk { .. }, _) => client.say_nothing(),
-            (Tongue::Projectforge | Tongue::Tap, _) => client.murmur(),
+            (_, 0) if self.scenario.has_faults => client.send_close(1000),
+            (_, 1 | 2) if !client.ignores_pings => client.pong(),
+            (ClientKind::Wserver, _) => self.register(link, dice),
+            (ClientKind::Easyws, _) => self.command(link, dice),
+            (ClientKind::Edk { .. }, _) => client.send_empty(),
+            (ClientKind::Projectforge | ClientKind::Tap, _) => client.send_ignored(),
         }
     }
 
     /// A pusher asks for something.
     fn ask(&mut self, link: usize, dice: u32) {
-        let user = self.die(USERS);
+        let user = self.random_below(USERS);
         let is_long = self.prng.chance(1, 4);
-        let padding = self.die(if is_long { 1_200 } else { 60 });
+        let padding = self.random_below(if is_long { 1_200 } else { 60 });
         let client = &mut self.links[link].client;
         if client.outgoing.len() > 4_000 {
             return;
         }
-        if self.climate.is_rough && dice == 0 {
+        if self.scenario.has_faults && dice == 0 {
             client.drop_user(&format!("d{}", user % 2), ["x", ""][user / 2 % 2]);
             return;
         }
         // Several at once are pipelined.
         for _ in 0..=dice % 4 {
             client.push(self.pushes.len(), &user_name(user), event_of(user), padding);
-            self.pushes.push(Pushed {
-                whom: Whom::User {
+            self.pushes.push(PublicationRecord {
+                target: Target::User {
                     name: user_name(user),
                     event: Some(event_of(user)),
                 },
                 except: Vec::new(),
                 by: Publisher::Pusher(link),
-                fate: Fate::Unknown,
+                fate: PublicationState::Unknown,
             });
         }
     }
 
     /// A client of `wserver` says something.
     fn register(&mut self, link: usize, dice: u32) {
-        let (user, cut) = (self.die(USERS), self.die(60));
+        let (user, cut) = (self.random_below(USERS), self.random_below(60));
         let client = &mut self.links[link].client;
         match dice {
             3..=12 => client.register(&user_name(user), event_of(user), cut),
             13 => client.register(&user_name(user), "another event", cut),
-            14 if self.climate.is_rough => client.register(&format!("d{}", user % 2), "x", cut),
+            14 if self.scenario.has_faults => client.register(&format!("d{}", user % 2), "x", cut),
             15 => client.register("", "e", cut),
-            _ => client.chatter(),
+            _ => client.send_chat(),
         }
     }
 
     /// A client of `easyws` says something.
     fn command(&mut self, link: usize, dice: u32) {
-        let channel = CHANNELS[self.die(CHANNELS.len())];
-        let how = ["go", "wait", "others", "drop"][self.die(4)];
-        let padding = self.die(60);
+        let channel = CHANNELS[self.random_below(CHANNELS.len())];
+        let how = ["go", "wait", "others", "drop"][self.random_below(4)];
+        let padding = self.random_below(60);
         let from = self.applied[self.links[link].shard];
-        let Link { client, errand, .. } = &mut self.links[link];
+        let Link {
+            client,
+            pending_action,
+            ..
+        } = &mut self.links[link];
         match dice {
-            3..=9 if errand.is_none() && client.is_upgraded => {
+            3..=9 if pending_action.is_none() && client.is_upgraded => {
                 self.marks += 1;
                 client.listen(channel, self.marks);
-                *errand = Some(Errand::Listen {
+                *pending_action = Some(PendingAction::Listen {
                     channel,
                     from,
                     mark: self.marks,
@@ -153,27 +157,27 @@ impl World {
                 });
             }
             10..=15 if client.outgoing.len() < 400 => {
-                client.have_said(self.pushes.len(), channel, how, padding);
+                client.command_publish(self.pushes.len(), channel, how, padding);
                 let except = if how == "others" {
                     vec![link]
                 } else {
                     Vec::new()
                 };
-                self.pushes.push(Pushed {
-                    whom: Whom::Channel(channel),
+                self.pushes.push(PublicationRecord {
+                    target: Target::Channel(channel),
                     except,
                     by: Publisher::Session(link),
-                    fate: Fate::Unknown,
+                    fate: PublicationState::Unknown,
                 });
             }
-            16 => client.chatter(),
+            16 => client.send_chat(),
             _ => {}
         }
     }
 
     /// A client stalls, goes on, ends or vanishes.
     pub(crate) fn misbehave(&mut self, link: usize) {
-        if !self.climate.is_rough || self.is_witness(link) {
+        if !self.scenario.has_faults || self.is_witness(link) {
             return;
         }
         let dice = self.prng.range(0, 9);
@@ -188,16 +192,17 @@ impl World {
     }
 
     /// The embedder does something.
-    pub(crate) fn run_errand(&mut self) {
+    pub(crate) fn start_action(&mut self) {
         let dice = self.prng.range(0, 99);
         let link = self.some_session().unwrap_or(0);
         let known = self.links[link].public_id;
-        let known = known.filter(|_| self.links[link].errand.is_none());
+        let known = known.filter(|_| self.links[link].pending_action.is_none());
         match (dice, known) {
             (0..=49, Some(id)) => self.move_session(link, id, dice),
-            (50, Some(id)) if self.climate.is_rough => {
+            (50, Some(id)) if self.scenario.has_faults => {
                 let route = self.embedder.route(0);
-                self.links[link].errand = Some(Errand::Close(route.close(id, 4000, "enough")));
+                self.links[link].pending_action =
+                    Some(PendingAction::Close(route.close(id, 4000, "enough")));
             }
             _ => self.publish(link),
         }
@@ -206,19 +211,19 @@ impl World {
     /// The embedder puts a session on a channel, or takes it off.
     fn move_session(&mut self, link: usize, id: PublicId, dice: u32) {
         let all: Vec<&'static str> = CHANNELS.into_iter().chain(FILLERS).collect();
-        let channel = all[self.die(all.len())];
-        let shard = self.die(self.climate.shards);
+        let channel = all[self.random_below(all.len())];
+        let shard = self.random_below(self.scenario.shards);
         let route = self.embedder.route(shard);
-        self.links[link].errand = Some(if dice < 30 {
-            Errand::Join(channel, route.join(id, channel))
+        self.links[link].pending_action = Some(if dice < 30 {
+            PendingAction::Join(channel, route.join(id, channel))
         } else {
-            Errand::Leave(channel, route.leave(id, channel))
+            PendingAction::Leave(channel, route.leave(id, channel))
         });
     }
 
     /// The embedder publishes; to this link, if to one session.
     fn publish(&mut self, link: usize) {
-        let shard = self.die(self.climate.shards);
+        let shard = self.random_below(self.scenario.shards);
         let alone = self.links[link]
             .public_id
             .filter(|_| self.prng.chance(1, 4));
@@ -227,22 +232,25 @@ impl World {
         } else {
             shard
         };
-        let busy = self.awaited.iter().filter(|it| it.shard == asked);
+        let busy = self.pending_totals.iter().filter(|it| it.shard == asked);
         if busy.count() >= AWAITED_MAX {
             return;
         }
         let id = self.pushes.len();
-        let message = Message::text("push", format!("{id} {}", "x".repeat(self.die(120))));
+        let message = Message::text(
+            "push",
+            format!("{id} {}", "x".repeat(self.random_below(120))),
+        );
         let route = self.embedder.route(shard);
         let (mut except, ids) = self.few_links();
-        let (whom, pending) = match (alone, self.prng.range(0, 9)) {
-            (Some(session), _) => (Whom::Session(link), route.push_session(session, message)),
+        let (target, pending) = match (alone, self.prng.range(0, 9)) {
+            (Some(session), _) => (Target::Session(link), route.push_session(session, message)),
             (None, 0..=4) => {
-                let channel = CHANNELS[self.die(CHANNELS.len())];
+                let channel = CHANNELS[self.random_below(CHANNELS.len())];
                 let pending = route.publish_except(channel, message, &ids);
-                (Whom::Channel(channel), pending)
+                (Target::Channel(channel), pending)
             }
-            (None, 5) => (Whom::Everyone, route.broadcast_except(message, &ids)),
+            (None, 5) => (Target::Everyone, route.broadcast_except(message, &ids)),
             (None, _) => {
                 except.clear();
                 let (name, event) = self.user();
@@ -250,22 +258,23 @@ impl World {
                     Some(event) => route.push_user_event(name.clone(), event, message),
                     None => route.push_user(name.clone(), message),
                 };
-                (Whom::User { name, event }, pending)
+                (Target::User { name, event }, pending)
             }
         };
         if alone.is_some() {
             except.clear();
         }
-        let mut fate = Fate::Unknown;
+        let mut fate = PublicationState::Unknown;
         if alone.is_none() && self.prng.chance(1, 3) {
             drop(pending); // and nobody waits for its total
-            fate = Fate::Accepted;
+            fate = PublicationState::Accepted;
         } else {
             let shard = asked;
-            self.awaited.push(Awaited { id, shard, pending });
+            self.pending_totals
+                .push(PendingTotal { id, shard, pending });
         }
-        self.pushes.push(Pushed {
-            whom,
+        self.pushes.push(PublicationRecord {
+            target,
             except,
             by: Publisher::Handle(shard),
             fate,
@@ -277,7 +286,7 @@ impl World {
         let count = if self.prng.chance(1, 4) { 2 } else { 0 };
         let mut chosen = Vec::new();
         for _ in 0..count {
-            let link = self.die(self.links.len());
+            let link = self.random_below(self.links.len());
             chosen.extend(self.links[link].public_id.map(|id| (link, id)));
         }
         chosen.into_iter().unzip()
@@ -285,7 +294,7 @@ impl World {
 
     /// Somebody to push to, and the event, if any.
     fn user(&mut self) -> (String, Option<&'static str>) {
-        let user = self.die(USERS + EXCLUSIVE.len());
+        let user = self.random_below(USERS + EXCLUSIVE.len());
         let (name, event) = match user.checked_sub(USERS) {
             None => (user_name(user), event_of(user)),
             Some(index) => (EXCLUSIVE[index].to_owned(), EXCLUSIVE_EVENT),

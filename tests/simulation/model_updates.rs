@@ -1,21 +1,21 @@
 //! How the model learns what each step of a host, and of its tasks, has changed.
 
-use crate::book::{Ended, Fate, Pushed, Whom, Wish};
-use crate::client::Said;
-use crate::climate::{CHANNELS, EXCLUSIVE};
+use crate::actions::{PendingAction, PendingTotal};
+use crate::client::SentMessage;
 use crate::embedder::{Report, may_listen, poll};
 use crate::model;
-use crate::talk::{Awaited, Errand};
-use crate::world::{Link, World};
+use crate::scenario::{CHANNELS, EXCLUSIVE};
+use crate::session_history::{Ended, ExpectedJoin, PublicationRecord, PublicationState, Target};
+use crate::simulator::{Link, Simulator};
 use campanile::handler::{HandleError, Message};
 use campanile::host::Host;
 
-impl World {
+impl Simulator {
     /// Checks a host and tells the model what its last step has changed.
     pub(crate) fn after(&mut self, shard: usize) {
         self.hosts[shard].invariants();
         let before = self.applied[shard];
-        self.hear_totals(shard);
+        self.collect_totals(shard);
         let counters = self.hosts[shard].counters();
         let publications = usize::try_from(counters.publications).expect("few");
         let now = publications - self.applied_direct[shard];
@@ -29,16 +29,16 @@ impl World {
             self.ends[shard].clone_from(&counters.ends);
         }
 
-        let is_plain = !self.climate.is_lively;
+        let is_plain = !self.scenario.has_channels;
         let host = &self.hosts[shard];
         for &at in self.by_id[shard].values() {
             let link = &mut self.links[at];
             let is_open = host.is_open(link.id);
-            let book = &mut link.book;
+            let history = &mut link.history;
             if is_open {
-                assert!(book.ended.is_none(), "a session ends once");
-                if book.opened.is_none() {
-                    book.opened = Some(before..now);
+                assert!(history.ended.is_none(), "a session ends once");
+                if history.opened.is_none() {
+                    history.opened = Some(before..now);
                     link.opened_at = self.now;
                 }
                 while let Some((end, _)) = link.client.frames.front() {
@@ -46,26 +46,26 @@ impl World {
                         break;
                     }
                     let (_, said) = link.client.frames.pop_front().expect("just seen");
-                    if let Said::Register { user, event } = said {
+                    if let SentMessage::Register { user, event } = said {
                         assert_eq!(before, now, "a client's words publish nothing");
-                        book.register(user, event, now);
+                        history.register(user, event, now);
                     }
                 }
-            } else if book.opened.is_some() && book.ended.is_none() {
+            } else if history.opened.is_some() && history.ended.is_none() {
                 link.ended_at = self.now;
-                model::judge_end(link, &labels, &self.climate);
-                let book = &mut link.book;
-                book.ended = Some(Ended {
+                model::verify_end(link, &labels, &self.scenario);
+                let history = &mut link.history;
+                history.ended = Some(Ended {
                     window: before..now,
                     labels: labels.clone(),
                     is_plain,
                 });
-            } else if host.is_session(link.id) && book.ended.is_none() && !labels.is_empty() {
-                book.ended_before_open.clone_from(&labels);
+            } else if host.is_session(link.id) && history.ended.is_none() && !labels.is_empty() {
+                history.ended_before_open.clone_from(&labels);
             }
         }
-        if self.climate.is_lively {
-            self.hear_errands(shard, before);
+        if self.scenario.has_channels {
+            self.poll_actions(shard, before);
             self.check_exclusive();
         }
     }
@@ -85,7 +85,7 @@ impl World {
                 assert!(link.public_id.is_none(), "a session opens once");
                 link.public_id = opened;
             }
-            if let Some(Errand::Listen { mark, to, .. }) = &mut link.errand
+            if let Some(PendingAction::Listen { mark, to, .. }) = &mut link.pending_action
                 && Some(*mark) == reached
             {
                 *to = Some(self.applied[link.shard]);
@@ -94,146 +94,150 @@ impl World {
     }
 
     /// Hears what has become of publications that one shard was asked for.
-    fn hear_totals(&mut self, shard: usize) {
-        let mut awaited = std::mem::take(&mut self.awaited);
-        awaited.retain_mut(|it| {
+    fn collect_totals(&mut self, shard: usize) {
+        let mut pending_totals = std::mem::take(&mut self.pending_totals);
+        pending_totals.retain_mut(|it| {
             let result = if it.shard == shard {
                 poll(&mut it.pending)
             } else {
                 None
             };
             if let Some(result) = result {
-                self.settle_fate(it, result);
+                self.record_total(it, result);
             }
             result.is_none()
         });
-        self.awaited = awaited;
+        self.pending_totals = pending_totals;
     }
 
-    fn settle_fate(&mut self, awaited: &Awaited, result: Result<u64, HandleError>) {
-        let push = &mut self.pushes[awaited.id];
-        if let Whom::Session(link) = push.whom {
+    fn record_total(&mut self, pending_totals: &PendingTotal, result: Result<u64, HandleError>) {
+        let push = &mut self.pushes[pending_totals.id];
+        if let Target::Session(link) = push.target {
             let link = &mut self.links[link];
             match result {
                 Ok(reached) => {
                     self.applied_direct[link.shard] += 1;
-                    link.book.direct.extend((reached > 0).then_some(awaited.id));
+                    link.history
+                        .direct
+                        .extend((reached > 0).then_some(pending_totals.id));
                 }
                 Err(error) => assert_eq!(error, HandleError::NoSession),
             }
             return;
         }
         push.fate = match result {
-            Ok(total) => Fate::Counted(total),
-            Err(HandleError::Busy) => Fate::Refused,
-            Err(HandleError::TimedOut) => Fate::TimedOut,
+            Ok(total) => PublicationState::Counted(total),
+            Err(HandleError::Busy) => PublicationState::Rejected,
+            Err(HandleError::TimedOut) => PublicationState::TimedOut,
             Err(error) => panic!("{error}"),
         };
     }
 
     /// Hears what has become of errands about the sessions of one shard.
-    fn hear_errands(&mut self, shard: usize, before: usize) {
+    fn poll_actions(&mut self, shard: usize, before: usize) {
         let now = self.applied[shard];
         for link in self.links.iter_mut().filter(|link| link.shard == shard) {
             let is_open = !link.is_closed && self.hosts[shard].is_open(link.id);
             let is_gone = |error| error == HandleError::NoSession && !is_open;
-            let book = &mut link.book;
-            match &mut link.errand {
-                Some(Errand::Join(channel, pending)) => {
+            let history = &mut link.history;
+            match &mut link.pending_action {
+                Some(PendingAction::Join(channel, pending)) => {
                     let Some(result) = poll(pending) else {
                         continue;
                     };
-                    match (book.wish(channel), result) {
+                    match (history.expected_join(channel), result) {
                         (_, Err(error)) if is_gone(error) => {}
-                        (Wish::Now, Ok(true)) => book.toggle(channel, before..now, true),
-                        (Wish::Before, Ok(false))
-                        | (Wish::TooMany, Err(HandleError::TooManyChannels)) => {}
+                        (ExpectedJoin::Now, Ok(true)) => history.change(channel, before..now, true),
+                        (ExpectedJoin::Before, Ok(false))
+                        | (ExpectedJoin::TooMany, Err(HandleError::TooManyChannels)) => {}
                         other => panic!("{other:?}"),
                     }
                 }
-                Some(Errand::Leave(channel, pending)) => {
+                Some(PendingAction::Leave(channel, pending)) => {
                     let Some(result) = poll(pending) else {
                         continue;
                     };
-                    match (book.is_on(channel), result) {
+                    match (history.is_on(channel), result) {
                         (_, Err(error)) if is_gone(error) => {}
-                        (true, Ok(true)) => book.toggle(channel, before..now, false),
+                        (true, Ok(true)) => history.change(channel, before..now, false),
                         (false, Ok(false)) => {}
                         other => panic!("{other:?}"),
                     }
                 }
-                Some(Errand::Close(pending)) => {
+                Some(PendingAction::Close(pending)) => {
                     let Some(result) = poll(pending) else {
                         continue;
                     };
                     assert!(!is_open, "{result:?}");
                 }
-                Some(Errand::Listen { .. }) | None => {
-                    Self::hear_told(link, &mut self.pushes);
+                Some(PendingAction::Listen { .. }) | None => {
+                    Self::read_messages(link, &mut self.pushes);
                     continue;
                 }
             }
-            link.errand = None;
+            link.pending_action = None;
         }
     }
 
     /// Hears what a client of `easyws` was told about what it asked.
-    fn hear_told(link: &mut Link, pushes: &mut [Pushed]) {
-        while let Some(text) = link.client.told.pop_front() {
+    fn read_messages(link: &mut Link, pushes: &mut [PublicationRecord]) {
+        while let Some(text) = link.client.other_messages.pop_front() {
             match text.split_once(": ").expect("a command and its content") {
                 ("mark", mark) => Self::finish_listening(link, mark),
                 ("say", id) => {
                     let id: usize = id.parse().expect("a number");
-                    pushes[id].fate = Fate::Accepted;
+                    pushes[id].fate = PublicationState::Accepted;
                 }
                 ("websocket", "command not supported by server") => {}
-                ("websocket", complaint) => link.client.complaint = Some(complaint.to_owned()),
+                ("websocket", last_denial) => {
+                    link.client.last_denial = Some(last_denial.to_owned())
+                }
                 _ => panic!("{text}"),
             }
         }
     }
 
     /// A client has heard that what it asked for before this mark is done.
-    fn finish_listening(link: &mut Link, heard: &str) {
-        let Some(Errand::Listen {
+    fn finish_listening(link: &mut Link, received: &str) {
+        let Some(PendingAction::Listen {
             channel,
             from,
             mark,
             to,
-        }) = link.errand.take()
+        }) = link.pending_action.take()
         else {
-            panic!("nobody asked for {heard}");
+            panic!("nobody asked for {received}");
         };
-        assert_eq!(mark.to_string(), heard);
-        let complaint = link.client.complaint.take();
-        let expected = expected_complaint(link, channel);
-        assert_eq!(complaint.as_deref(), expected, "about {channel}");
+        assert_eq!(mark.to_string(), received);
+        let last_denial = link.client.last_denial.take();
+        let expected = expected_denial(link, channel);
+        assert_eq!(last_denial.as_deref(), expected, "about {channel}");
         if expected.is_none() {
             let to = to.expect("its handler has said so");
-            link.book.toggle(channel, from..to, true);
+            link.history.change(channel, from..to, true);
         }
     }
 
     /// All is at rest: what has been asked for has been done, or its session has ended.
-    pub(crate) fn conclude(&mut self) {
+    pub(crate) fn finish_action(&mut self) {
         assert!(
-            self.awaited.is_empty(),
+            self.pending_totals.is_empty(),
             "a total never came: {:?}",
-            self.awaited
+            self.pending_totals
         );
         for link in &mut self.links {
-            match link.errand.take() {
+            match link.pending_action.take() {
                 None => {}
-                Some(Errand::Listen {
+                Some(PendingAction::Listen {
                     channel, from, to, ..
-                }) if link.book.ended.is_some() => match to {
-                    Some(to) if expected_complaint(link, channel).is_none() => {
-                        link.book.toggle(channel, from..to, true);
+                }) if link.history.ended.is_some() => match to {
+                    Some(to) if expected_denial(link, channel).is_none() => {
+                        link.history.change(channel, from..to, true);
                     }
                     Some(_) => {}
-                    None => link.book.leave_open(channel, from),
+                    None => link.history.note_unknown_join(channel, from),
                 },
-                Some(errand) => panic!("{errand:?} never came to an end"),
+                Some(pending_action) => panic!("{pending_action:?} never came to an end"),
             }
         }
     }
@@ -241,14 +245,14 @@ impl World {
     /// Has every client but the witnesses leave, and sees that what is said then is shown to nobody
     /// and that nothing is left of where they were.
     pub(crate) fn check_unwatched(&mut self) {
-        for link in &mut self.links[self.climate.shards..] {
+        for link in &mut self.links[self.scenario.shards..] {
             link.has_ended = true;
         }
         self.settle();
         let route = self.embedder.room();
         let mut channels = route.channels();
-        let counts = |world: &Self| -> Vec<u64> {
-            let counters = world.hosts.iter().map(Host::counters);
+        let counts = |simulator: &Self| -> Vec<u64> {
+            let counters = simulator.hosts.iter().map(Host::counters);
             counters.map(|counters| counters.publications).collect()
         };
         let mut before = counts(self);
@@ -271,7 +275,7 @@ impl World {
         for user in EXCLUSIVE {
             let is_its = |link: &&Link| {
                 let is_open = self.hosts[link.shard].is_open(link.id);
-                link.book.exclusive == Some(user) && !link.is_closed && is_open
+                link.history.exclusive == Some(user) && !link.is_closed && is_open
             };
             assert!(
                 self.links.iter().filter(is_its).count() <= 1,
@@ -282,16 +286,16 @@ impl World {
 }
 
 /// What a client of `easyws` must be told if it asks to be on a channel (wire.md 4.3).
-fn expected_complaint(link: &Link, channel: &str) -> Option<&'static str> {
+fn expected_denial(link: &Link, channel: &str) -> Option<&'static str> {
     if channel == CHANNELS[3] {
         Some("channel does not exist")
     } else if channel == CHANNELS[2] && !may_listen(&link.client.token) {
         Some("not authorized")
     } else {
-        match link.book.wish(channel) {
-            Wish::Now => None,
-            Wish::Before => Some("already listening"),
-            Wish::TooMany => Some("too many channels"),
+        match link.history.expected_join(channel) {
+            ExpectedJoin::Now => None,
+            ExpectedJoin::Before => Some("already listening"),
+            ExpectedJoin::TooMany => Some("too many channels"),
         }
     }
 }

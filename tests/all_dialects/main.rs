@@ -20,8 +20,9 @@ use campanile::handler::{
 use campanile::metrics::Counters;
 use campanile::public_id::PublicId;
 use campanile::{Gateway, Handle};
-use crowd::World;
-use model::{Ledger, Record, Target};
+use clients::Shared;
+use codec::{Command, DialectCodec};
+use model::{PublicationLog, Record, Target};
 use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,12 +30,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Barrier, mpsc};
 use tokio::task::{JoinSet, LocalSet};
-use tongue::{Asked, Tongue};
 
-mod crowd;
+mod clients;
+mod codec;
 mod model;
-mod tongue;
-mod wire;
+mod ws_client;
 
 #[test]
 fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
@@ -42,21 +42,21 @@ fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
     let builder = Gateway::builder(config());
     let gateway = set_up(builder, &ids).start().expect("the gateway starts");
     let (done, mut counted) = mpsc::unbounded_channel();
-    let world = Arc::new(World {
+    let shared = Arc::new(Shared {
         address: gateway.local_addr(),
         handles: (0..HANDLES).map(|_| gateway.handle()).collect(),
-        ledger: Ledger::new(HANDLES + 1 + SAYERS),
+        log: PublicationLog::new(HANDLES + 1 + SAYERS),
         ids,
         connections: AtomicUsize::new(0),
-        ready: Barrier::new(SESSIONS * Tongue::ALL.len() + HANDLES + 1),
-        movers_left: AtomicUsize::new(SESSIONS / 2 * Tongue::ALL.len()),
+        ready: Barrier::new(SESSIONS * DialectCodec::ALL.len() + HANDLES + 1),
+        movers_left: AtomicUsize::new(SESSIONS / 2 * DialectCodec::ALL.len()),
         done,
     });
     let mut threads = Vec::new();
     for thread in 0..CLIENT_THREADS {
-        let world = Arc::clone(&world);
+        let shared = Arc::clone(&shared);
         let builder = std::thread::Builder::new().name(format!("clients-{thread}"));
-        let spawned = builder.spawn(move || run_clients(&world, thread));
+        let spawned = builder.spawn(move || run_clients(&shared, thread));
         threads.push(spawned.expect("a thread"));
     }
     let end = run(async {
@@ -65,9 +65,9 @@ fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
                 counted.recv().await.expect("the world keeps the other end");
             }
         };
-        count(SESSIONS / 2 * Tongue::ALL.len() + HANDLES + 1 + SAYERS).await;
-        end_all(&world.handles).await;
-        count(SESSIONS * Tongue::ALL.len()).await;
+        count(SESSIONS / 2 * DialectCodec::ALL.len() + HANDLES + 1 + SAYERS).await;
+        end_all(&shared.handles).await;
+        count(SESSIONS * DialectCodec::ALL.len()).await;
     });
     let grace = if end.is_ok() {
         PATIENCE
@@ -81,10 +81,10 @@ fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
         .expect("reported above");
     let records: Vec<(String, Record)> = records.into_iter().flatten().collect();
     end.expect("in time");
-    let (heard, presence) = judge(&world, &records, &counters);
+    let (heard, presence) = verify(&shared, &records, &counters);
     println!(
         "{} publications, {heard} heard, {presence} comings and goings",
-        world.ledger.count()
+        shared.log.count()
     );
     assert!(
         heard > 100_000 && presence > 10_000,
@@ -94,15 +94,15 @@ fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
 
 /// Judges everybody, and what the gateway has counted; returns how much was heard of what was
 /// published, and of who came and went.
-fn judge(world: &World, records: &[(String, Record)], counters: &Counters) -> (usize, usize) {
-    assert_eq!(records.len(), SESSIONS * Tongue::ALL.len());
+fn verify(shared: &Shared, records: &[(String, Record)], counters: &Counters) -> (usize, usize) {
+    assert_eq!(records.len(), SESSIONS * DialectCodec::ALL.len());
     for (name, record) in records {
-        model::judge(name, record, &world.ledger);
+        model::verify(name, record, &shared.log);
     }
-    model::judge_presence(records);
+    model::verify_presence(records);
 
     let heard: usize = records.iter().map(|(_, record)| record.heard.len()).sum();
-    let delivered = world.ledger.delivered.load(Ordering::SeqCst);
+    let delivered = shared.log.delivered.load(Ordering::SeqCst);
     assert_eq!(delivered, heard as u64, "totals tell what was heard");
     let presence: usize = records
         .iter()
@@ -112,40 +112,40 @@ fn judge(world: &World, records: &[(String, Record)], counters: &Counters) -> (u
     let ends = SHARDS * records.len();
     assert_eq!(counters.deliveries, (heard + presence + ends) as u64);
     let movers = SESSIONS / 2;
-    let opened = SESSIONS * Tongue::ALL.len() + movers * Tongue::ALL.len();
+    let opened = SESSIONS * DialectCodec::ALL.len() + movers * DialectCodec::ALL.len();
     assert_eq!(counters.sessions_opened, opened as u64);
     assert_eq!(
         counters.ended("replaced"),
         movers as u64,
         "one of each user"
     );
-    let closed = movers * (Tongue::ALL.len() - 1);
+    let closed = movers * (DialectCodec::ALL.len() - 1);
     assert_eq!(counters.ended("client_closed"), closed as u64);
     assert_eq!(counters.ended("shutdown"), records.len() as u64);
     (heard, presence)
 }
 
 /// The clients and publishers of one thread.
-fn run_clients(world: &Arc<World>, thread: usize) -> Vec<(String, Record)> {
+fn run_clients(shared: &Arc<Shared>, thread: usize) -> Vec<(String, Record)> {
     run(async {
         let mut sessions = JoinSet::new();
         let mut publishers = JoinSet::new();
         for publisher in (0..HANDLES).filter(|it| it % CLIENT_THREADS == thread) {
-            publishers.spawn_local(crowd::publish(Arc::clone(world), publisher));
+            publishers.spawn_local(clients::publish(Arc::clone(shared), publisher));
         }
         if thread == 0 {
-            publishers.spawn_local(crowd::push(Arc::clone(world), HANDLES));
+            publishers.spawn_local(clients::push(Arc::clone(shared), HANDLES));
         }
-        for (language, tongue) in Tongue::ALL.into_iter().enumerate() {
+        for (language, codec) in DialectCodec::ALL.into_iter().enumerate() {
             let mine = (0..SESSIONS).filter(|index| index / 2 % CLIENT_THREADS == thread);
             for index in mine {
-                let is_sayer = tongue != Tongue::Wserver && index % SAYS_EVERY == 0;
+                let is_sayer = codec != DialectCodec::Wserver && index % SAYS_EVERY == 0;
                 let sayer = is_sayer.then(|| {
                     let before = (language - 1) * (SESSIONS / SAYS_EVERY);
                     HANDLES + 1 + before + index / SAYS_EVERY
                 });
-                let attending = crowd::attend(Arc::clone(world), tongue, index, sayer);
-                let name = format!("{tongue:?} {index}");
+                let attending = clients::run_client(Arc::clone(shared), codec, index, sayer);
+                let name = format!("{codec:?} {index}");
                 sessions.spawn_local(async move { (name, attending.await) });
             }
         }
@@ -220,9 +220,9 @@ fn config() -> Config {
 fn set_up(builder: Builder, ids: &Arc<[OnceLock<PublicId>]>) -> Builder {
     let ids = Arc::clone(ids);
     builder.shard(move |setup: &mut Setup| {
-        for tongue in Tongue::ALL {
+        for codec in DialectCodec::ALL {
             let ids = Arc::clone(&ids);
-            let mut route = setup.route(tongue.path());
+            let mut route = setup.route(codec.path());
             route.admit(|upgrade: Upgrade| async move {
                 let number = upgrade.query("n").expect("every client has one");
                 let number: usize = number.parse().expect("a number");
@@ -235,14 +235,14 @@ fn set_up(builder: Builder, ids: &Arc<[OnceLock<PublicId>]>) -> Builder {
                     .expect("one for each connection");
                 async {}
             });
-            if tongue != Tongue::Wserver {
-                route.handle("join", move |cx| join(cx, tongue));
-                route.handle("leave", move |cx| leave(cx, tongue));
-                route.handle("say", move |cx| say(cx, tongue));
+            if codec != DialectCodec::Wserver {
+                route.handle("join", move |cx| join(cx, codec));
+                route.handle("leave", move |cx| leave(cx, codec));
+                route.handle("say", move |cx| say(cx, codec));
             }
-            if tongue == Tongue::Easyws {
+            if codec == DialectCodec::Easyws {
                 route.handle("mark", move |cx: Context| async move {
-                    let Asked { id, .. } = tongue.asked(&cx);
+                    let Command { id, .. } = codec.asked(&cx);
                     answer(id, 1)
                 });
                 for channel in Target::of("t") {
@@ -253,20 +253,20 @@ fn set_up(builder: Builder, ids: &Arc<[OnceLock<PublicId>]>) -> Builder {
     })
 }
 
-async fn join(cx: Context, tongue: Tongue) -> Result<Reply, HandleError> {
-    let Asked { id, channel, .. } = tongue.asked(&cx);
+async fn join(cx: Context, codec: DialectCodec) -> Result<Reply, HandleError> {
+    let Command { id, channel, .. } = codec.asked(&cx);
     let joined = cx.join(channel).await?;
     Ok(answer(id, u64::from(joined)))
 }
 
-async fn leave(cx: Context, tongue: Tongue) -> Result<Reply, HandleError> {
-    let Asked { id, channel, .. } = tongue.asked(&cx);
+async fn leave(cx: Context, codec: DialectCodec) -> Result<Reply, HandleError> {
+    let Command { id, channel, .. } = codec.asked(&cx);
     let left = cx.leave(channel).await?;
     Ok(answer(id, u64::from(left)))
 }
 
-async fn say(cx: Context, tongue: Tongue) -> Result<Reply, HandleError> {
-    let Asked { id, channel, body } = tongue.asked(&cx);
+async fn say(cx: Context, codec: DialectCodec) -> Result<Reply, HandleError> {
+    let Command { id, channel, body } = codec.asked(&cx);
     let total = cx.publish(channel, Message::text("m", body)).await?;
     Ok(answer(id, total))
 }
@@ -284,6 +284,6 @@ const HANDLES: usize = 4;
 /// Of the sessions of a language that has handlers, one in so many has its handler publish.
 const SAYS_EVERY: usize = 40;
 const SAYERS: usize = 4 * SESSIONS / SAYS_EVERY;
-const CONNECTIONS_MAX: usize = 2 * SESSIONS * Tongue::ALL.len();
+const CONNECTIONS_MAX: usize = 2 * SESSIONS * DialectCodec::ALL.len();
 /// More than anything here takes, unless something never comes.
 const PATIENCE: Duration = Duration::from_secs(55);

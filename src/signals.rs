@@ -71,7 +71,7 @@ fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
             reload.read_if_pending();
         } else if is_stopping {
             tracing::warn!(signal, "a second signal to stop: ending at once");
-            end_at_once(signal);
+            exit_now(signal);
         } else {
             // `send` fails if the start has just failed; then the process ends by itself.
             is_stopping = stop.send(signal).is_ok();
@@ -85,12 +85,12 @@ impl Reload {
         if let Some(files) = self.files.get()
             && self.is_pending.swap(false, Ordering::SeqCst)
         {
-            read_again(files);
+            reload_now(files);
         }
     }
 }
 
-fn read_again(files: &KeyFiles) {
+fn reload_now(files: &KeyFiles) {
     let result = files.reload();
     tracing::info!(
         changed = result.changed,
@@ -107,7 +107,7 @@ fn read_again(files: &KeyFiles) {
     clippy::disallowed_methods,
     reason = "part of main; it waits only for the log, for a bounded time"
 )]
-fn end_at_once(signal: i32) -> ! {
+fn exit_now(signal: i32) -> ! {
     campanile::logging::flush_before_exit();
     process::exit(128 + signal)
 }

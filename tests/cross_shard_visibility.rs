@@ -1,5 +1,7 @@
-//! What a client has seen of one shard holds on every other: hosts in memory, each driven by hand,
-//! so that one can be slow to look into its mailbox.
+//! Tests of visibility across shards: after a client has seen the end of a session on one shard,
+//! the other shards must behave accordingly.
+//!
+//! The hosts have no I/O and are driven step by step, so that one can delay reading its mailbox.
 
 use campanile::Gateway;
 use campanile::config::{Config, Overrides};
@@ -13,39 +15,39 @@ use campanile_tests::http::upgrade;
 use std::collections::BTreeMap;
 
 #[test]
-fn who_has_seen_the_users_connection_end_is_let_in() {
+fn a_user_may_connect_after_seeing_its_old_session_end() {
     let mut shards = Shards::new(
         "[[routes]]\npath = '/edk'\ndialect = 'edk'\nkick_out_new_user_conn = true",
         2,
     );
-    // Their homes are on either shard.
+    // The users' home shards differ.
     for user in 0..16 {
         let [old, new] = [0, 1].map(|shard| (shard, shards.connect(shard)));
         shards.receive(old, &request(user));
         shards.work_all();
-        assert!(shards.heard(old).starts_with("HTTP/1.1 101 "));
+        assert!(shards.received(old).starts_with("HTTP/1.1 101 "));
         shards.receive(new, &request(user));
         shards.work_all();
-        assert!(shards.heard(new).starts_with("HTTP/1.1 409 "));
+        assert!(shards.received(new).starts_with("HTTP/1.1 409 "));
 
-        // A close without a code, and its answer. The other shard has not looked since.
+        // A close frame without a code and its reply. The other shard has not read its mailbox.
         shards.receive(old, &[0x88, 0x80, 0, 0, 0, 0]);
         shards.work(0);
-        assert_eq!(shards.heard(old), "\\x88\\x00");
+        assert_eq!(shards.received(old), "\\x88\\x00");
         shards.receive(new, &request(user));
         shards.work_all();
-        let heard = shards.heard(new);
-        assert!(heard.starts_with("HTTP/1.1 101 "), "{user}: {heard}");
+        let received = shards.received(new);
+        assert!(received.starts_with("HTTP/1.1 101 "), "{user}: {received}");
     }
 }
 
 /// A shard's index, and a connection there.
 type Client = (usize, ConnectionId);
 
-/// Shards without a kernel.
+/// Shards without I/O.
 struct Shards {
     hosts: Vec<Host>,
-    heard: BTreeMap<Client, Vec<u8>>,
+    received: BTreeMap<Client, Vec<u8>>,
 }
 
 impl Shards {
@@ -64,7 +66,7 @@ impl Shards {
         };
         Self {
             hosts: (0..count).map(host).collect(),
-            heard: BTreeMap::new(),
+            received: BTreeMap::new(),
         }
     }
 
@@ -79,7 +81,7 @@ impl Shards {
         self.hosts[shard].handle_received(&now, id, &mut bytes.to_vec());
     }
 
-    /// Lets every shard work until none has anything to do.
+    /// Runs all shards until none has work.
     fn work_all(&mut self) {
         for _ in 0..8 {
             for shard in 0..self.hosts.len() {
@@ -88,7 +90,7 @@ impl Shards {
         }
     }
 
-    /// Lets one shard look into its mailbox, tell the others, and send.
+    /// Runs one shard: reads its mailbox, posts to the others, and sends.
     fn work(&mut self, shard: usize) {
         let host = &mut self.hosts[shard];
         let now = host.set_time(Tick::default());
@@ -104,18 +106,18 @@ impl Shards {
             let Some((id, bytes)) = lent else { break };
             let taken = u32::try_from(bytes.len()).expect("short");
             host.handle_sent(&now, id, taken);
-            self.heard.entry((shard, id)).or_default().extend(bytes);
+            self.received.entry((shard, id)).or_default().extend(bytes);
         }
     }
 
-    /// What a client has heard since the last time.
-    fn heard(&mut self, client: Client) -> String {
-        let heard = self.heard.remove(&client).unwrap_or_default();
-        heard.escape_ascii().to_string()
+    /// Returns the bytes that a client has received since the previous call, escaped.
+    fn received(&mut self, client: Client) -> String {
+        let received = self.received.remove(&client).unwrap_or_default();
+        received.escape_ascii().to_string()
     }
 }
 
-/// The upgrade request of a user.
+/// Returns the upgrade request of a user.
 fn request(user: u32) -> Vec<u8> {
     let user = format!("x-user-id: {user}");
     let headers = ["Host: localhost", "Sec-WebSocket-Protocol: token", &user];

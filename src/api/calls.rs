@@ -7,7 +7,7 @@
 //! This module does not depend on HTTP.
 
 use super::RequestLimits;
-use super::members::Members;
+use super::json_object::JsonObject;
 use super::problem::{Code, Problem, field_of};
 use crate::codec::message_json::MessageDataJson;
 use crate::handler::{Handle, HandleError, RouteHandle, Routes};
@@ -40,13 +40,13 @@ pub(crate) struct CallRequest {
 /// One checked call.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) act: Act,
+    pub(super) action: CallAction,
     /// The route that the call's session must be of; `None` if the call names none.
     pub(super) on: Option<RouteHandle>,
 }
 
 #[derive(Debug)]
-pub(super) enum Act {
+pub(super) enum CallAction {
     Publish {
         routes: Routes,
         channel: String,
@@ -137,7 +137,7 @@ impl CallRequest {
         handle: &Handle,
         limits: &RequestLimits,
     ) -> Result<Self, Problem> {
-        let members = Members::of_body(body)?;
+        let members = JsonObject::of_body(body)?;
         Ok(Self {
             calls: vec![Reader { handle, limits }.call(kind, members)?],
             is_batch: false,
@@ -154,14 +154,14 @@ impl CallRequest {
         handle: &Handle,
         limits: &RequestLimits,
     ) -> Result<Self, Problem> {
-        let mut members = Members::of_body(body)?;
+        let mut members = JsonObject::of_body(body)?;
         let max = limits.api.batch_calls_max;
         let list = members.list("calls", max, "api.batch_calls_max")?;
         let list = list.ok_or_else(|| members.problem("calls", IS_MISSING))?;
         members.end("batch")?;
         let reader = Reader { handle, limits };
         let calls = list.iter().enumerate().map(|(index, element)| {
-            let members = Members::of_element(element, "calls", index);
+            let members = JsonObject::of_element(element, "calls", index);
             let mut members = members.map_err(|problem| without_call(element, index, problem))?;
             let word = members.text("call")?;
             let word = word.ok_or_else(|| members.problem("call", IS_MISSING))?;
@@ -179,46 +179,46 @@ impl CallRequest {
 }
 
 impl Reader<'_> {
-    fn call(&self, kind: Kind, mut members: Members<'_>) -> Result<Call, Problem> {
+    fn call(&self, kind: Kind, mut members: JsonObject<'_>) -> Result<Call, Problem> {
         let on = self.route(&mut members)?;
         let routes = match &on {
             Some(route) => route.alone(),
             None => self.handle.all_routes(),
         };
         let has_content = members.has_any(&["event", "data", "bytes"]);
-        let (act, is_of_session) = match kind {
+        let (action, is_of_session) = match kind {
             Kind::Publish => {
                 let channel = self.channel(&mut members)?;
                 let message = self.message(&mut members)?;
                 let except = self.except(&mut members)?;
-                let act = Act::Publish {
+                let action = CallAction::Publish {
                     routes,
                     channel,
                     message,
                     except,
                 };
-                (act, false)
+                (action, false)
             }
             Kind::Broadcast => {
                 let message = self.message_on_channel(&mut members)?;
                 let except = self.except(&mut members)?;
-                let act = Act::Broadcast {
+                let action = CallAction::Broadcast {
                     routes,
                     message,
                     except,
                 };
-                (act, false)
+                (action, false)
             }
             Kind::Push => self.push(&mut members, routes)?,
             Kind::Join | Kind::Leave => {
                 let session = session(&mut members)?;
                 let channel = self.channel(&mut members)?;
-                let act = if kind == Kind::Join {
-                    Act::Join { session, channel }
+                let action = if kind == Kind::Join {
+                    CallAction::Join { session, channel }
                 } else {
-                    Act::Leave { session, channel }
+                    CallAction::Leave { session, channel }
                 };
-                (act, true)
+                (action, true)
             }
             Kind::Disconnect => self.disconnect(&mut members, routes)?,
         };
@@ -226,25 +226,30 @@ impl Reader<'_> {
         if kind == Kind::Broadcast && !has_content {
             return Err(members.problem("data", NO_CONTENT));
         }
-        act.check_event(on.as_ref())
+        action
+            .check_event(on.as_ref())
             .map_err(|why| members.problem("event", why))?;
         let on = on.filter(|_| is_of_session);
-        Ok(Call { act, on })
+        Ok(Call { action, on })
     }
 
-    fn push(&self, members: &mut Members<'_>, routes: Routes) -> Result<(Act, bool), Problem> {
+    fn push(
+        &self,
+        members: &mut JsonObject<'_>,
+        routes: Routes,
+    ) -> Result<(CallAction, bool), Problem> {
         let session = members.session("session")?;
         let user = members.user("user", self.limits.user_bytes_max)?;
         let message = self.message_on_channel(members)?;
         match (session, user) {
-            (Some(session), None) => Ok((Act::PushSession { session, message }, true)),
+            (Some(session), None) => Ok((CallAction::PushSession { session, message }, true)),
             (None, Some(user)) => {
-                let act = Act::PushUser {
+                let action = CallAction::PushUser {
                     routes,
                     user,
                     message,
                 };
-                Ok((act, false))
+                Ok((action, false))
             }
             (Some(_), Some(_)) => Err(members.problem("session", NOT_BOTH)),
             (None, None) => Err(members.problem("user", NEITHER)),
@@ -253,9 +258,9 @@ impl Reader<'_> {
 
     fn disconnect(
         &self,
-        members: &mut Members<'_>,
+        members: &mut JsonObject<'_>,
         routes: Routes,
-    ) -> Result<(Act, bool), Problem> {
+    ) -> Result<(CallAction, bool), Problem> {
         let session = members.session("session")?;
         let user = members.user("user", self.limits.user_bytes_max)?;
         match (session, user) {
@@ -269,28 +274,28 @@ impl Reader<'_> {
                 if !may_close(code, &reason) {
                     return Err(members.problem("code", &format!("must be {CODES}")));
                 }
-                let act = Act::Close {
+                let action = CallAction::Close {
                     session,
                     code,
                     reason,
                 };
-                Ok((act, true))
+                Ok((action, true))
             }
             (None, Some(user)) => {
                 let event = members.name("event", self.limits.name_bytes_max)?;
-                let act = Act::DropUser {
+                let action = CallAction::DropUser {
                     routes,
                     user,
                     event,
                 };
-                Ok((act, false))
+                Ok((action, false))
             }
             (Some(_), Some(_)) => Err(members.problem("session", NOT_BOTH)),
             (None, None) => Err(members.problem("user", NEITHER)),
         }
     }
 
-    fn route(&self, members: &mut Members<'_>) -> Result<Option<RouteHandle>, Problem> {
+    fn route(&self, members: &mut JsonObject<'_>) -> Result<Option<RouteHandle>, Problem> {
         let Some(path) = members.text("route")? else {
             return Ok(None);
         };
@@ -300,18 +305,18 @@ impl Reader<'_> {
         }
     }
 
-    fn channel(&self, members: &mut Members<'_>) -> Result<String, Problem> {
+    fn channel(&self, members: &mut JsonObject<'_>) -> Result<String, Problem> {
         let channel = members.name("channel", self.limits.name_bytes_max)?;
         channel.ok_or_else(|| members.problem("channel", IS_MISSING))
     }
 
-    fn except(&self, members: &mut Members<'_>) -> Result<Vec<PublicId>, Problem> {
+    fn except(&self, members: &mut JsonObject<'_>) -> Result<Vec<PublicId>, Problem> {
         let max = self.limits.api.except_sessions_max;
         members.sessions("except", max, "api.except_sessions_max")
     }
 
     /// Parses a message to sessions. It names the call's channel, or else each session's own.
-    fn message_on_channel(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
+    fn message_on_channel(&self, members: &mut JsonObject<'_>) -> Result<Message, Problem> {
         let channel = members.name("channel", self.limits.name_bytes_max)?;
         let message = self.message(members)?;
         Ok(match channel {
@@ -320,7 +325,7 @@ impl Reader<'_> {
         })
     }
 
-    fn message(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
+    fn message(&self, members: &mut JsonObject<'_>) -> Result<Message, Problem> {
         let event = members.name("event", self.limits.name_bytes_max)?;
         let bytes = members.text("bytes")?;
         let spoken = MessageDataJson {
@@ -334,7 +339,7 @@ impl Reader<'_> {
     }
 }
 
-impl Act {
+impl CallAction {
     /// Checks that the dialects of all possible receivers can encode the event. The dialect of a
     /// session is known if the call names its route; otherwise the session's shard checks.
     ///
@@ -368,7 +373,7 @@ impl Act {
 }
 
 /// Parses the required session of a call.
-fn session(members: &mut Members<'_>) -> Result<PublicId, Problem> {
+fn session(members: &mut JsonObject<'_>) -> Result<PublicId, Problem> {
     let session = members.session("session")?;
     session.ok_or_else(|| members.problem("session", IS_MISSING))
 }

@@ -87,7 +87,7 @@ impl Api {
         };
         let may_know = match self.caller(head) {
             Caller::Key(_) | Caller::Anyone => self.is_served,
-            Caller::Unknown | Caller::NotLocal(_) => false,
+            Caller::Unknown | Caller::NotLocalError(_) => false,
         };
         let more = if may_know {
             let counts = with_timeout(handle.sessions_count(), &self.limits)

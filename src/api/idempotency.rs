@@ -20,7 +20,7 @@
     reason = "a key may arrive at any shard; only requests with one take the lock, for a lookup"
 )]
 
-use super::ages::Ages;
+use super::expiry::ExpiryClock;
 use super::problem::{Code, Problem};
 use super::response::ApiResponse;
 use crate::vocabulary::limits::ApiLimits;
@@ -42,7 +42,7 @@ pub(super) struct ResponseCache {
     /// Requests in progress.
     running: Arc<Mutex<BTreeMap<RequestKey, Fingerprint>>>,
     cache: Cache<RequestKey, StoredResponse>,
-    ages: Ages,
+    expiry: ExpiryClock,
     answer_bytes_max: usize,
     capacity: Capacity,
 }
@@ -90,7 +90,7 @@ pub(super) struct Fingerprint(u128);
 struct StoredResponse {
     fingerprint: Fingerprint,
     outcome: Outcome,
-    /// The step of [`Ages`] at which the response was stored.
+    /// The step of [`ExpiryClock`] at which the response was stored.
     stored_at: u64,
 }
 
@@ -125,7 +125,7 @@ impl ResponseCache {
         Self {
             running: Arc::default(),
             cache,
-            ages: Ages::new(Duration::from_millis(limits.idempotency_ttl_ms.into())),
+            expiry: ExpiryClock::new(Duration::from_millis(limits.idempotency_ttl_ms.into())),
             answer_bytes_max: limits.idempotency_answer_bytes_max as usize,
             capacity,
         }
@@ -170,12 +170,12 @@ impl ResponseCache {
 
     fn stored(&self, key: &RequestKey) -> Option<StoredResponse> {
         let remembered = self.cache.get(key)?;
-        (!self.ages.is_over(remembered.stored_at)).then_some(remembered)
+        (!self.expiry.is_expired(remembered.stored_at)).then_some(remembered)
     }
 
     fn store(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: Outcome) {
         let cache = self.cache.clone();
-        let stored_at = self.ages.store(move |oldest| {
+        let stored_at = self.expiry.store(move |oldest| {
             let is_over = move |_: &RequestKey, it: &StoredResponse| it.stored_at < oldest;
             let forgotten = cache.invalidate_entries_if(is_over);
             forgotten.expect("the cache was built with support for it");

@@ -7,7 +7,7 @@
 
 use super::RequestLimits;
 use super::calls::no_route;
-use super::members::read_id;
+use super::json_object::read_id;
 use super::problem::{Code, Problem};
 use super::response::ApiResponse;
 use super::run::with_timeout;
@@ -26,7 +26,7 @@ pub(crate) enum Lookup {
         after: Option<PublicId>,
         room: PageLimits,
     },
-    Members {
+    JsonObject {
         routes: Routes,
         channel: String,
         after: Option<PublicId>,
@@ -136,7 +136,7 @@ impl Lookup {
             let rule = format!("name must be UTF-8 of 1 to {max} bytes (limits.name_bytes_max)");
             return Err(Problem::of_field("name", rule));
         };
-        Ok(Self::Members {
+        Ok(Self::JsonObject {
             routes: query.routes(handle)?,
             channel: channel.into_owned(),
             after: query.after_session()?,
@@ -193,7 +193,7 @@ impl Lookup {
                 let page = with_timeout(routes.sessions_page(after, room), limits).await;
                 Ok(page_of_sessions(&page.map_err(as_problem_of_after)?))
             }
-            Self::Members {
+            Self::JsonObject {
                 routes,
                 channel,
                 after,

@@ -11,13 +11,13 @@
 //! Invalid input changes nothing, and its response names the problem. This module reads no sockets:
 //! `http` passes heads and bodies in and sends the responses. `openapi.json` describes the API.
 
-mod ages;
 mod calls;
 mod cors;
+mod expiry;
 mod health;
 mod idempotency;
+mod json_object;
 mod lists;
-mod members;
 mod openapi;
 mod problem;
 mod response;
@@ -32,7 +32,7 @@ use self::lists::Lookup;
 use self::problem::Code;
 pub(crate) use self::problem::Problem;
 pub(crate) use self::response::ApiResponse;
-use crate::auth::{Keyless, NotLocal, bearer};
+use crate::auth::{Keyless, NotLocalError, bearer};
 use crate::config::{Config, Secret};
 use crate::handler::{Handle, HandleError};
 use crate::vocabulary::limits::{ApiLimits, ProcessLimits};
@@ -89,7 +89,7 @@ pub(crate) enum Caller {
     /// A caller without a valid key. It is rejected.
     Unknown,
     /// A caller that is not trusted, and the config has no keys. It is rejected.
-    NotLocal(NotLocal),
+    NotLocalError(NotLocalError),
 }
 
 /// The next step for a request with a valid head.
@@ -127,7 +127,7 @@ enum Place<'p> {
     Sessions,
     Session(&'p str),
     Channels,
-    Members(&'p str),
+    JsonObject(&'p str),
     Users,
 }
 
@@ -193,7 +193,7 @@ impl Api {
                 let message = "the request has no valid API key";
                 return Err(Problem::new(Code::Unauthorized, message).response());
             }
-            Caller::NotLocal(why) => {
+            Caller::NotLocalError(why) => {
                 let message = format!(
                     "without a key, only requests of this machine itself are served, and {why}; \
                      set keys in [api]"
@@ -220,7 +220,7 @@ impl Api {
         let is_known = match caller {
             Caller::Key(_) => true,
             Caller::Anyone => (200..300).contains(&status),
-            Caller::Unknown | Caller::NotLocal(_) => false,
+            Caller::Unknown | Caller::NotLocalError(_) => false,
         };
         is_known && !matches!(Place::find(path), None | Some(Place::Document))
     }
@@ -249,7 +249,7 @@ impl Api {
             Place::Sessions => Lookup::sessions(query, handle, limits),
             Place::Session(id) => Lookup::session(id, query),
             Place::Channels => Lookup::channels(query, handle, limits),
-            Place::Members(channel) => Lookup::members(channel, query, handle, limits),
+            Place::JsonObject(channel) => Lookup::members(channel, query, handle, limits),
             Place::Users => Lookup::users(query, handle, limits),
         };
         lookup.map(Started::Lookup)
@@ -325,7 +325,7 @@ impl Api {
         if self.keys.is_empty() {
             return match self.keyless.decide(head) {
                 Ok(()) => Caller::Anyone,
-                Err(why) => Caller::NotLocal(why),
+                Err(why) => Caller::NotLocalError(why),
             };
         }
         let headers = &head.headers;
@@ -374,7 +374,7 @@ impl<'p> Place<'p> {
             [Some(word), Some(channel), Some(last), None] if !channel.is_empty() => {
                 let is_members =
                     decoded_segment(word)? == "channels" && decoded_segment(last)? == "members";
-                is_members.then_some(Self::Members(channel))
+                is_members.then_some(Self::JsonObject(channel))
             }
             _ => None,
         }
@@ -394,7 +394,7 @@ impl<'p> Place<'p> {
         Place::Sessions,
         Place::Session("{id}"),
         Place::Channels,
-        Place::Members("{name}"),
+        Place::JsonObject("{name}"),
         Place::Users,
     ];
 
@@ -408,7 +408,7 @@ impl<'p> Place<'p> {
             Self::Sessions => "sessions".to_owned(),
             Self::Session(id) => format!("sessions/{id}"),
             Self::Channels => "channels".to_owned(),
-            Self::Members(channel) => format!("channels/{channel}/members"),
+            Self::JsonObject(channel) => format!("channels/{channel}/members"),
             Self::Users => "users".to_owned(),
         }
     }
@@ -421,7 +421,7 @@ impl<'p> Place<'p> {
             | Self::Sessions
             | Self::Session(_)
             | Self::Channels
-            | Self::Members(_)
+            | Self::JsonObject(_)
             | Self::Users => Method::GET,
         }
     }
@@ -503,7 +503,7 @@ mod tests {
         // Segments are decoded once. An encoded slash is part of a name.
         assert_eq!(Place::find("pub%6Cish"), Some(Place::Call(Kind::Publish)));
         let members = Place::find("%63hannels/a%2Fb/members");
-        assert_eq!(members, Some(Place::Members("a%2Fb")));
+        assert_eq!(members, Some(Place::JsonObject("a%2Fb")));
         assert_eq!(Place::find("pub%256Cish"), None);
         for path in ["/api/v1/users", "/%61pi/v1/users", "/api/%76%31/users"] {
             assert_eq!(path_within(path), Some("users"), "{path}");
@@ -531,7 +531,7 @@ mod tests {
             Api::new(config).caller(&head)
         };
         assert_eq!(caller(&config, &[("host", "localhost")]), Caller::Anyone);
-        let denied = Caller::NotLocal(NotLocal::Host);
+        let denied = Caller::NotLocalError(NotLocalError::Host);
         assert_eq!(caller(&config, &[("host", "a.example")]), denied);
         config.insecure = true;
         assert_eq!(caller(&config, &[("host", "a.example")]), Caller::Anyone);

@@ -19,7 +19,7 @@
 //! alone never fails as too busy.
 
 use super::RequestLimits;
-use super::calls::{Act, Call, CallRequest};
+use super::calls::{Call, CallAction, CallRequest};
 use super::problem::{Code, Problem, ProblemJson};
 use super::response::ApiResponse;
 use crate::handler::{Handle, HandleError, RouteHandle};
@@ -108,9 +108,9 @@ async fn run_all(
             pipeline.push(Effect::NONE, Box::pin(ready(Err(problem))));
             continue;
         }
-        let effect = Effect::of(&call.act, handle);
+        let effect = Effect::of(&call.action, handle);
         pipeline.make_room(&effect).await;
-        pipeline.push(effect, call.act.begin(handle, limits));
+        pipeline.push(effect, call.action.begin(handle, limits));
     }
     pipeline.finish().await
 }
@@ -213,26 +213,28 @@ impl Effect {
         weight: 1,
     };
 
-    fn of(act: &Act, handle: &Handle) -> Self {
-        let (shard, scope, weight) = match act {
-            Act::Publish {
+    fn of(action: &CallAction, handle: &Handle) -> Self {
+        let (shard, scope, weight) = match action {
+            CallAction::Publish {
                 routes, channel, ..
             } => {
                 let scope = Scope::Channel(channel.as_str().into());
                 (Some(handle.home()), scope, routes.namespaces_count())
             }
-            Act::PushUser { routes, .. }
-            | Act::Broadcast { routes, .. }
-            | Act::DropUser { routes, .. } => {
+            CallAction::PushUser { routes, .. }
+            | CallAction::Broadcast { routes, .. }
+            | CallAction::DropUser { routes, .. } => {
                 let weight = routes.namespaces_count();
                 (Some(handle.home()), Scope::Anything, weight)
             }
-            Act::PushSession { session, .. } => (handle.shard_of(*session), Scope::Session, 1),
-            Act::Join { session, channel } | Act::Leave { session, channel } => {
+            CallAction::PushSession { session, .. } => {
+                (handle.shard_of(*session), Scope::Session, 1)
+            }
+            CallAction::Join { session, channel } | CallAction::Leave { session, channel } => {
                 let scope = Scope::Channel(channel.as_str().into());
                 (handle.shard_of(*session), scope, 1)
             }
-            Act::Close { session, .. } => (handle.shard_of(*session), Scope::Anything, 1),
+            CallAction::Close { session, .. } => (handle.shard_of(*session), Scope::Anything, 1),
         };
         Self {
             shard,
@@ -258,7 +260,7 @@ impl Effect {
     }
 }
 
-impl Act {
+impl CallAction {
     /// Starts a call. Its command is in a shard's queue when this returns.
     fn begin(
         self,
@@ -330,7 +332,7 @@ impl Call {
     /// The [`Problem`] of the call.
     async fn run(self, handle: &Handle, limits: &RequestLimits) -> Result<CallOutcome, Problem> {
         self.check_route(handle, limits).await?;
-        self.act.begin(handle, limits).await
+        self.action.begin(handle, limits).await
     }
 
     /// Checks that the call's session is of the route that the call names.
@@ -339,15 +341,15 @@ impl Call {
         handle: &Handle,
         limits: &RequestLimits,
     ) -> InFlight<Result<(), Problem>> {
-        let session = match &self.act {
-            Act::PushSession { session, .. }
-            | Act::Join { session, .. }
-            | Act::Leave { session, .. }
-            | Act::Close { session, .. } => *session,
-            Act::Publish { .. }
-            | Act::PushUser { .. }
-            | Act::Broadcast { .. }
-            | Act::DropUser { .. } => return Box::pin(ready(Ok(()))),
+        let session = match &self.action {
+            CallAction::PushSession { session, .. }
+            | CallAction::Join { session, .. }
+            | CallAction::Leave { session, .. }
+            | CallAction::Close { session, .. } => *session,
+            CallAction::Publish { .. }
+            | CallAction::PushUser { .. }
+            | CallAction::Broadcast { .. }
+            | CallAction::DropUser { .. } => return Box::pin(ready(Ok(()))),
         };
         let Some(path) = self.on.as_ref().map(RouteHandle::path) else {
             return Box::pin(ready(Ok(())));

@@ -119,7 +119,11 @@ impl KeyFile {
             Ok(_) => ReloadResult::Unchanged,
             Err(problem) => {
                 let file = self.path.display();
-                tracing::warn!(%file, problem, "the key file is still invalid; using the previous keys");
+                tracing::warn!(
+                    %file,
+                    problem,
+                    "the key file is still invalid; using the previous keys"
+                );
                 ReloadResult::Failed
             }
         }
@@ -133,7 +137,11 @@ impl KeyFile {
             Err(problem) => {
                 self.is_settled = false;
                 if self.unreadable.as_ref() != Some(&problem) {
-                    tracing::warn!(%file, problem, "cannot read the key file; using the previous keys");
+                    tracing::warn!(
+                        %file,
+                        problem,
+                        "cannot read the key file; using the previous keys"
+                    );
                     self.failures += 1;
                     self.unreadable = Some(problem);
                 }
@@ -155,7 +163,11 @@ impl KeyFile {
                 ReloadResult::Changed
             }
             Err(problem) => {
-                tracing::warn!(%file, problem, "the new key file is invalid; using the previous keys");
+                tracing::warn!(
+                    %file,
+                    problem,
+                    "the new key file is invalid; using the previous keys"
+                );
                 self.failures += 1;
                 ReloadResult::Failed
             }
@@ -170,7 +182,11 @@ impl Form {
             Self::Jwks => {
                 let (keys, unusable) = Keys::jwks(content)?;
                 for reason in unusable {
-                    tracing::warn!(file = %path.display(), reason, "a key of the set cannot be used");
+                    tracing::warn!(
+                        file = %path.display(),
+                        reason,
+                        "a key of the set cannot be used"
+                    );
                 }
                 Ok(keys)
             }

@@ -32,7 +32,7 @@ pub(crate) enum Keyless {
 
 /// The reason why a request without a key is not trusted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum NotLocal {
+pub(crate) enum NotLocalError {
     /// The rule trusts no request.
     #[error("no request is trusted without one here")]
     Denied,
@@ -76,26 +76,26 @@ impl Keyless {
     /// # Errors
     ///
     /// The first reason why the request is not trusted.
-    pub(crate) fn decide(self, head: &Parts) -> Result<(), NotLocal> {
+    pub(crate) fn decide(self, head: &Parts) -> Result<(), NotLocalError> {
         match self {
-            Self::Denied => Err(NotLocal::Denied),
+            Self::Denied => Err(NotLocalError::Denied),
             Self::Allowed => Ok(()),
             Self::Local => decide_local(head),
         }
     }
 }
 
-fn decide_local(head: &Parts) -> Result<(), NotLocal> {
+fn decide_local(head: &Parts) -> Result<(), NotLocalError> {
     let names_this_machine =
         |text: &[u8]| Authority::parse(text).is_some_and(Authority::is_loopback);
     if head.version != Version::HTTP_11 {
-        return Err(NotLocal::Version);
+        return Err(NotLocalError::Version);
     }
     if !host_of(head).is_some_and(names_this_machine) {
-        return Err(NotLocal::Host);
+        return Err(NotLocalError::Host);
     }
     if head.headers.keys().any(is_of_a_proxy) {
-        return Err(NotLocal::Forwarded);
+        return Err(NotLocalError::Forwarded);
     }
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let is_local = |origin: &HeaderValue| {
@@ -105,7 +105,7 @@ fn decide_local(head: &Parts) -> Result<(), NotLocal> {
     if origins.all(is_local) {
         Ok(())
     } else {
-        Err(NotLocal::Origin)
+        Err(NotLocalError::Origin)
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use hyper::Request;
 
-    fn decide(target: &str, headers: &[(&str, &str)]) -> Result<(), NotLocal> {
+    fn decide(target: &str, headers: &[(&str, &str)]) -> Result<(), NotLocalError> {
         let mut request = Request::builder().uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -156,14 +156,14 @@ mod tests {
             Ok(())
         );
 
-        assert_eq!(decide("/push", &[]), Err(NotLocal::Host));
+        assert_eq!(decide("/push", &[]), Err(NotLocalError::Host));
         assert_eq!(
             decide("/push", &[("host", "a.example")]),
-            Err(NotLocal::Host)
+            Err(NotLocalError::Host)
         );
         assert_eq!(
             decide("http://a.example/push", &[host]),
-            Err(NotLocal::Host)
+            Err(NotLocalError::Host)
         );
         for name in [
             "forwarded",
@@ -176,7 +176,7 @@ mod tests {
         ] {
             assert_eq!(
                 decide("/push", &[host, (name, "a")]),
-                Err(NotLocal::Forwarded),
+                Err(NotLocalError::Forwarded),
                 "{name}"
             );
         }
@@ -188,14 +188,14 @@ mod tests {
             "http://localhost.a.example",
         ] {
             let seen = decide("/push", &[host, ("origin", origin)]);
-            assert_eq!(seen, Err(NotLocal::Origin), "{origin:?}");
+            assert_eq!(seen, Err(NotLocalError::Origin), "{origin:?}");
         }
         let two = [
             host,
             ("origin", "http://localhost"),
             ("origin", "http://a.example"),
         ];
-        assert_eq!(decide("/push", &two), Err(NotLocal::Origin));
+        assert_eq!(decide("/push", &two), Err(NotLocalError::Origin));
     }
 
     #[test]
@@ -206,8 +206,8 @@ mod tests {
             .headers
             .insert(HOST, HeaderValue::from_static("localhost"));
         assert_eq!(Keyless::Local.decide(&parts), Ok(()));
-        assert_eq!(Keyless::Denied.decide(&parts), Err(NotLocal::Denied));
+        assert_eq!(Keyless::Denied.decide(&parts), Err(NotLocalError::Denied));
         parts.version = Version::HTTP_10;
-        assert_eq!(Keyless::Local.decide(&parts), Err(NotLocal::Version));
+        assert_eq!(Keyless::Local.decide(&parts), Err(NotLocalError::Version));
     }
 }

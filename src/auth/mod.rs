@@ -28,5 +28,5 @@ mod tests;
 pub(crate) use bearer::{BEARER_CHALLENGE, bearer};
 pub(crate) use jwt::{Claims, JwtVerifier};
 pub use key_files::{KeyFiles, KeysReloaded};
-pub(crate) use keyless::{Keyless, NotLocal, host_of};
+pub(crate) use keyless::{Keyless, NotLocalError, host_of};
 pub(crate) use source::{default_sources, find_token};

@@ -7,7 +7,7 @@ use crate::driver::start_error::StartError;
 use crate::handler::HandleCore;
 use crate::logging;
 use crate::vocabulary::id::ShardId;
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -148,12 +148,12 @@ impl Sums {
     fn of(counters: &Counters, hooks: Counts) -> Self {
         Self {
             ends: counters.ends.clone(),
-            upgrades: counters.rejections_of(Rejected::Upgrade),
-            joins: counters.rejections_of(Rejected::Join),
-            publishes: counters.rejections_of(Rejected::Publish),
-            commands: counters.rejections_of(Rejected::Command),
-            tokens: counters.rejections_of(Rejected::Token),
-            requests: counters.rejections_of(Rejected::Request),
+            upgrades: counters.rejections_of(RejectionKind::Upgrade),
+            joins: counters.rejections_of(RejectionKind::Join),
+            publishes: counters.rejections_of(RejectionKind::Publish),
+            commands: counters.rejections_of(RejectionKind::Command),
+            tokens: counters.rejections_of(RejectionKind::Token),
+            requests: counters.rejections_of(RejectionKind::Request),
             hooks,
         }
     }

@@ -87,8 +87,8 @@ impl Setup {
         if let Some((info, _)) = never_called {
             let (path, dialect) = (&info.path, info.dialect.name());
             self.record_error(format!(
-                "{path}: dialect {dialect:?} has no place for a token, so authenticate would never run; \
-                 use admit"
+                "{path}: dialect {dialect:?} has no place for a token, so authenticate would never \
+                 run; use admit"
             ));
         }
         self.error.map_or(Ok(self.registry), Err)

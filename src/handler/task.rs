@@ -139,7 +139,12 @@ impl Watch {
         if held > self.stall {
             let held_ms = held.as_millis();
             let handler = self.label(label);
-            limited!(WARN, "a handler blocked its shard; move blocking work to Context::blocking", %handler, held_ms);
+            limited!(
+                WARN,
+                "a handler blocked its shard; move blocking work to Context::blocking",
+                %handler,
+                held_ms
+            );
         }
         result
     }

@@ -48,13 +48,13 @@ pub(crate) struct InvalidResponse(String);
 /// A backend's decision about an upgrade request.
 #[derive(Debug)]
 pub(crate) enum OpenResponse {
-    Admit(Box<Admitted>),
+    Admit(Box<AdmittedResponse>),
     Reject(Rejection),
 }
 
 /// The user, profile, channels, values and first message of a client that a backend admits.
 #[derive(Debug, Default)]
-pub(crate) struct Admitted {
+pub(crate) struct AdmittedResponse {
     pub(crate) user: Option<Box<str>>,
     pub(crate) profile: Profile,
     pub(crate) channels: Vec<Box<str>>,
@@ -299,7 +299,7 @@ struct CloseJson {
 }
 
 impl OpenJson<'_> {
-    fn admitted(self, bounds: &Bounds) -> Result<Admitted, InvalidResponse> {
+    fn admitted(self, bounds: &Bounds) -> Result<AdmittedResponse, InvalidResponse> {
         if let Some(user) = &self.user {
             bounds.check_name("user", user)?;
         }
@@ -318,7 +318,7 @@ impl OpenJson<'_> {
         if distinct.len() > bounds.channels_max {
             return invalid_response("\"channels\" has more channels than a session may be on");
         }
-        Ok(Admitted {
+        Ok(AdmittedResponse {
             user: self.user.map(Into::into),
             profile,
             channels,
@@ -329,7 +329,7 @@ impl OpenJson<'_> {
 }
 
 impl BodyJson<'_> {
-    fn spoken(&self) -> MessageDataJson<'_> {
+    fn data_json(&self) -> MessageDataJson<'_> {
         MessageDataJson {
             data: self.data,
             bytes: self.bytes.as_deref(),
@@ -339,14 +339,16 @@ impl BodyJson<'_> {
     fn message(self, bounds: &Bounds) -> Result<Message, InvalidResponse> {
         let event = self.event.as_deref().unwrap_or_default();
         bounds.check_event(event)?;
-        self.spoken().message(event).map_err(|bad| said(&bad))
+        self.data_json()
+            .message(event)
+            .map_err(|bad| truncated(&bad))
     }
 
     fn reply(self, bounds: &Bounds) -> Result<Reply, InvalidResponse> {
         if let Some(event) = &self.event {
             bounds.check_event(event)?;
         }
-        let data = self.spoken().payload().map_err(|bad| said(&bad))?;
+        let data = self.data_json().payload().map_err(|bad| truncated(&bad))?;
         Ok(Reply {
             event: self.event.map(Into::into),
             data,
@@ -362,7 +364,7 @@ impl FailureJson<'_> {
         let (data, bytes) = (self.data, None);
         let data: OwnedData = MessageDataJson { data, bytes }
             .payload()
-            .map_err(|bad| said(&bad))?;
+            .map_err(|bad| truncated(&bad))?;
         let mut failure = Failure::new(self.status, self.message);
         failure.data = data;
         Ok(failure)
@@ -480,7 +482,7 @@ impl InvalidResponse {
 fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, InvalidResponse> {
     match serde_json::from_slice(json) {
         Ok(Object(answer)) => Ok(answer),
-        Err(error) => Err(said(&error)),
+        Err(error) => Err(truncated(&error)),
     }
 }
 
@@ -488,7 +490,7 @@ fn invalid_response<T>(why: &str) -> Result<T, InvalidResponse> {
     Err(InvalidResponse(why.to_owned()))
 }
 
-fn said(why: &impl fmt::Display) -> InvalidResponse {
+fn truncated(why: &impl fmt::Display) -> InvalidResponse {
     let mut text = why.to_string();
     text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
     InvalidResponse(text)

@@ -14,7 +14,7 @@ use crate::runtime::panic::Panicked;
 use crate::shard::{HostRequest, HostRequestKind, HostResponse, OwnedCall};
 use crate::vocabulary::content::{Cause, Correlation, Failure, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use crate::ws::MessageType;
 use bytes::Bytes;
 use std::cell::Cell;
@@ -29,7 +29,7 @@ impl Host {
             let HostRequest {
                 session,
                 route,
-                ask: kind,
+                kind,
             } = request;
             match kind {
                 HostRequestKind::User { token, event } => {
@@ -42,7 +42,7 @@ impl Host {
                 HostRequestKind::Call(request) => self.call(session, request),
             }
         }
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
     fn authenticate_user(
@@ -199,7 +199,7 @@ impl Host {
         if let (Outcome::Denied(denial), Some(state)) = (&outcome, self.state_of(session))
             && !state.take_denial()
         {
-            self.reject(session, Rejected::Command, denial.label());
+            self.reject(session, RejectionKind::Command, denial.label());
         }
         let response = HostResponse::Call {
             outcome,
@@ -360,7 +360,7 @@ impl Host {
     }
 
     /// Handles ended sessions: drops their states, and calls `on_close` when their tasks are done.
-    pub(super) fn notice_ends(&mut self) {
+    pub(super) fn process_ended_sessions(&mut self) {
         self.log_reports();
         self.tap_closed_sessions();
         while let Some(session) = self.shard.poll_ended() {

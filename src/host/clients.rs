@@ -7,7 +7,7 @@ use crate::handler::{HandleError, Permission, ReplyTo, SessionState};
 use crate::shard::JoinResult;
 use crate::vocabulary::content::Denial;
 use crate::vocabulary::id::SessionId;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use std::rc::Rc;
 
 impl Host {
@@ -18,7 +18,7 @@ impl Host {
         state: &Rc<SessionState>,
         permission: Permission,
         channel: Box<str>,
-        (what, reply): (Rejected, ReplyTo<()>),
+        (what, reply): (RejectionKind, ReplyTo<()>),
         act: impl FnOnce(&mut Self, &str) -> Result<(), HandleError> + 'static,
     ) {
         let session = state.session;
@@ -44,7 +44,7 @@ impl Host {
     pub(super) fn note_denial(
         &mut self,
         session: SessionId,
-        rejected: Rejected,
+        rejected: RejectionKind,
         result: Result<(), HandleError>,
     ) -> Result<(), HandleError> {
         if let Err(HandleError::Denied(denial)) = result {

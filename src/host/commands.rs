@@ -1,7 +1,7 @@
 //! The commands of handles, run by the host in the order in which they were issued.
 
 use super::Host;
-use super::pushes::{Sum, TotalTo};
+use super::pushes::{TotalReceiver, TotalSum};
 use crate::handler::{
     HandleError, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
 };
@@ -9,7 +9,7 @@ use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::{Denial, Message};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::publication::{Audience, OwnedAudience};
 use std::any::TypeId;
@@ -39,11 +39,11 @@ impl ShardCommands for Host {
             let reached = self
                 .shard
                 .publish(audience.borrow(), &message.borrow(), None);
-            self.notice_ends();
+            self.process_ended_sessions();
             reply.send(Ok(u64::from(reached)));
             return;
         }
-        self.await_total(TotalTo::Handle(reply), |host, count_request| {
+        self.await_total(TotalReceiver::Handle(reply), |host, count_request| {
             host.shard
                 .publish(audience.borrow(), &message.borrow(), Some(count_request))
         });
@@ -60,7 +60,7 @@ impl ShardCommands for Host {
     fn close(&mut self, session: SessionId, code: u16, reason: &str) {
         self.shard
             .close_session_with(session.connection(), code, reason);
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
     fn session_info(&self, session: SessionId) -> Option<SessionInfo> {
@@ -139,10 +139,13 @@ impl ShardCommands for Host {
             return;
         };
         for audience in audiences {
-            self.await_total(TotalTo::Sum(Rc::clone(&sum)), |host, count_request| {
-                host.shard
-                    .publish(audience.borrow(), &message.borrow(), Some(count_request))
-            });
+            self.await_total(
+                TotalReceiver::TotalSum(Rc::clone(&sum)),
+                |host, count_request| {
+                    host.shard
+                        .publish(audience.borrow(), &message.borrow(), Some(count_request))
+                },
+            );
         }
     }
 
@@ -151,9 +154,10 @@ impl ShardCommands for Host {
             return;
         };
         for target in targets {
-            self.await_total(TotalTo::Sum(Rc::clone(&sum)), |host, count_request| {
-                host.shard.drop_user(target, Some(count_request))
-            });
+            self.await_total(
+                TotalReceiver::TotalSum(Rc::clone(&sum)),
+                |host, count_request| host.shard.drop_user(target, Some(count_request)),
+            );
         }
     }
 
@@ -182,7 +186,7 @@ impl ShardCommands for Host {
         };
         let route = &self.settings.routes[state.route.index()];
         let permission = self.registry.may_join(&self.settings, route, &channel);
-        let end = (Rejected::Join, reply);
+        let end = (RejectionKind::Join, reply);
         self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
             host.join_client(session, channel)
         });
@@ -214,7 +218,7 @@ impl ShardCommands for Host {
         } else {
             Permission::Denied(Denial::NotJoined)
         };
-        let end = (Rejected::Publish, reply);
+        let end = (RejectionKind::Publish, reply);
         self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
             // The session may have left the channel or closed while its validator ran.
             if !host.shard.is_on_channel(id, channel) {
@@ -227,7 +231,7 @@ impl ShardCommands for Host {
                 except: if to_others { &except } else { &[] },
             };
             host.shard.publish(audience, &message.borrow(), None);
-            host.notice_ends();
+            host.process_ended_sessions();
             Ok(())
         });
     }
@@ -277,12 +281,12 @@ impl Host {
 
     /// Creates a sum of `count` totals. Returns `None` after replying: 0 if `count` is 0,
     /// [`HandleError::Busy`] if there is no room for them.
-    fn begin_sum(&self, count: usize, reply: ReplyTo<u64>) -> Option<Rc<Sum>> {
+    fn begin_sum(&self, count: usize, reply: ReplyTo<u64>) -> Option<Rc<TotalSum>> {
         if count == 0 {
             reply.send(Ok(0));
             None
         } else if self.has_room_for_totals(count) {
-            Some(Rc::new(Sum::new(count, reply)))
+            Some(Rc::new(TotalSum::new(count, reply)))
         } else {
             reply.send(Err(HandleError::Busy));
             None

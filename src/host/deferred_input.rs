@@ -106,7 +106,7 @@ impl Host {
         self.forget_deferred(id);
         if ended {
             self.shard.handle_hangup(id, false);
-            self.notice_ends();
+            self.process_ended_sessions();
         } else {
             self.readings.push_back((id, true));
         }
@@ -171,7 +171,7 @@ impl Host {
         self.shard.close_session(id, CloseCause::PartialBytes);
         self.forget_deferred(id);
         self.readings.push_back((id, true)); // to see the end of its stream
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
     /// Keeps the bytes of partial messages, deferred input, running calls and partial bodies below

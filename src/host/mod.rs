@@ -18,7 +18,7 @@ mod time;
 mod upgrades;
 
 use self::deferred_input::DeferredInput;
-use self::pushes::TotalTo;
+use self::pushes::TotalReceiver;
 pub(crate) use self::stopping::Pace;
 pub use self::time::Moment;
 use crate::api::Api;
@@ -173,7 +173,7 @@ struct WaitingUpgrade {
 #[derive(Debug)]
 struct PendingPush {
     /// `None` once it has timed out. The counts are awaited all the same.
-    reply: Option<TotalTo>,
+    reply: Option<TotalReceiver>,
     /// Sessions that it reached on this shard.
     here: u32,
     since: Tick,
@@ -193,7 +193,7 @@ impl Host {
         } = parts;
         let (settings, limits) = (settings.shard, settings.limits);
         let exchange = &core.exchange;
-        let ring = ShardWaker {
+        let waker = ShardWaker {
             exchange: Arc::clone(exchange),
             shard: id,
         };
@@ -228,7 +228,7 @@ impl Host {
             ),
             context,
             limits,
-            wakes: Arc::new(WakeList::new(ring)),
+            wakes: Arc::new(WakeList::new(waker)),
             http_sends: VecDeque::new(),
             readings: VecDeque::new(),
             mailbox: MailboxEndpoint::new(id, Arc::clone(exchange)),
@@ -297,10 +297,10 @@ impl Host {
     /// Handles the end of a connection's input: the peer's end of stream, or with `broken` an error
     /// of the socket.
     pub fn handle_hangup(&mut self, _now: &Moment, id: ConnectionId, broken: bool) {
-        self.hang_up(id, broken);
+        self.handle_peer_end(id, broken);
     }
 
-    fn hang_up(&mut self, id: ConnectionId, broken: bool) {
+    fn handle_peer_end(&mut self, id: ConnectionId, broken: bool) {
         match &mut self.http[id.index()] {
             Some(http) if !broken => {
                 http.receive_end();
@@ -311,7 +311,7 @@ impl Host {
                 Some(deferred) if !broken => deferred.ended = true,
                 _ => {
                     self.shard.handle_hangup(id, broken);
-                    self.notice_ends();
+                    self.process_ended_sessions();
                 }
             },
         }
@@ -340,7 +340,7 @@ impl Host {
         count += self.do_commands();
         self.handle_claim_results();
         count += self.resume_all();
-        self.notice_ends();
+        self.process_ended_sessions();
         while let Some((count_request, number)) = self.shard.poll_count() {
             self.mailbox.exchange().add_count(count_request, number);
         }
@@ -477,13 +477,13 @@ impl Host {
     /// Limits the memory of publications that slow clients hold. Called after all sends of a turn.
     pub fn enforce_publication_limit(&mut self) {
         self.shard.enforce_publication_limit();
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
     /// Aborts all connections.
     pub fn abort_all(&mut self) {
         self.shard.abort_all();
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
     /// Returns the number of an embedder's tasks that have not ended.

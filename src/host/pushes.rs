@@ -15,23 +15,23 @@ use std::rc::Rc;
 
 /// The receiver of a total.
 #[derive(Debug)]
-pub(super) enum TotalTo {
+pub(super) enum TotalReceiver {
     Http(Rc<ResultSlot>),
     Handle(ReplyTo<u64>),
     /// One of several totals that are added up.
-    Sum(Rc<Sum>),
+    TotalSum(Rc<TotalSum>),
 }
 
 /// The sum of several totals, with its receiver.
 #[derive(Debug)]
-pub(super) struct Sum {
+pub(super) struct TotalSum {
     left: Cell<usize>,
     total: Cell<u64>,
     /// `None` once sent, with the last total or the first failure.
     reply: RefCell<Option<ReplyTo<u64>>>,
 }
 
-impl Sum {
+impl TotalSum {
     /// Creates the sum of `count` totals.
     pub(super) fn new(count: usize, reply: ReplyTo<u64>) -> Self {
         Self {
@@ -48,12 +48,12 @@ impl Sum {
         if (self.left.get() == 0 || sum.is_err())
             && let Some(reply) = self.reply.take()
         {
-            TotalTo::Handle(reply).send(sum);
+            TotalReceiver::Handle(reply).send(sum);
         }
     }
 }
 
-impl TotalTo {
+impl TotalReceiver {
     fn send(self, total: Result<u64, CommandError>) {
         match self {
             Self::Http(reply) => {
@@ -64,7 +64,7 @@ impl TotalTo {
                 CommandError::Stopping => HandleError::Stopping,
                 CommandError::Busy | CommandError::Illegal => HandleError::Busy,
             })),
-            Self::Sum(sum) => sum.add(total),
+            Self::TotalSum(sum) => sum.add(total),
         }
     }
 }
@@ -89,10 +89,10 @@ impl Host {
                 reply.set(CommandResult::Failed(CommandError::Stopping));
             }
             HttpCommand::Push { route, body } => {
-                self.await_push(route, &body, TotalTo::Http(reply));
+                self.await_push(route, &body, TotalReceiver::Http(reply));
             }
             HttpCommand::Drop(target) => {
-                self.await_total(TotalTo::Http(reply), |host, count_request| {
+                self.await_total(TotalReceiver::Http(reply), |host, count_request| {
                     host.shard.drop_user(target, Some(count_request))
                 });
             }
@@ -102,7 +102,7 @@ impl Host {
                     self.wait_for_upgrade(id, &reply);
                 }
                 self.run(label, future, move |host, result| {
-                    if handshake.is_none_or(|id| host.stop_waiting(id, &reply)) {
+                    if handshake.is_none_or(|id| host.cancel_wait(id, &reply)) {
                         reply.set(CommandResult::Ran(result.is_ok()));
                     }
                 });
@@ -111,7 +111,7 @@ impl Host {
     }
 
     /// Publishes the push in a request's body and sends its total.
-    fn await_push(&mut self, route: u16, body: &RequestBody, to: TotalTo) {
+    fn await_push(&mut self, route: u16, body: &RequestBody, to: TotalReceiver) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let RouteSettings {
             dialect, namespace, ..
@@ -141,7 +141,7 @@ impl Host {
     /// when all have responded. Fails with `Busy` if there is no room for another total.
     pub(super) fn await_total(
         &mut self,
-        to: TotalTo,
+        to: TotalReceiver,
         act: impl FnOnce(&mut Self, CountRequestId) -> u32,
     ) {
         if !self.has_room_for_totals(1) {
@@ -150,7 +150,7 @@ impl Host {
         }
         let count_request = self.next_count_request();
         let here = act(self, count_request);
-        self.notice_ends();
+        self.process_ended_sessions();
         if self.is_alone() {
             to.send(Ok(u64::from(here)));
             return;

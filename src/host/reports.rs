@@ -3,7 +3,7 @@
 use super::Host;
 use crate::shard::{Report, ReportedEvent};
 use crate::vocabulary::id::{ConnectionId, SessionId};
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use std::net::SocketAddr;
 use tracing::field::display;
 
@@ -34,7 +34,12 @@ impl Host {
     }
 
     /// Counts a rejection of a session's join, publish or command.
-    pub(super) fn reject(&mut self, session: SessionId, rejected: Rejected, reason: &'static str) {
+    pub(super) fn reject(
+        &mut self,
+        session: SessionId,
+        rejected: RejectionKind,
+        reason: &'static str,
+    ) {
         self.shard.reject(session.connection(), rejected, reason);
     }
 

@@ -2,7 +2,7 @@
 
 use super::Host;
 use crate::http::{
-    ConnectionState, HttpConnection, OVERLOADED, Progress, Room, TIMED_OUT, Upgraded,
+    ConnectionState, EvictionDecision, HttpConnection, OVERLOADED, Progress, TIMED_OUT, Upgraded,
 };
 use crate::logging::limited;
 use crate::runtime::fault::Fault;
@@ -10,20 +10,20 @@ use crate::shard::users::ANY_EVENT;
 use crate::shard::{HttpPhase, JoinResult};
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use bytes::BytesMut;
 
 impl Host {
     /// Creates the HTTP state of a connection whose first bytes have arrived. If there is no room
     /// even after an eviction, the connection is sent a 503 and closed.
     pub(super) fn open_http(&mut self, id: ConnectionId) {
-        let mut room = self.eviction.make_room(self.now);
-        if let Room::Evict(other) = room {
+        let mut room = self.eviction.decide_eviction(self.now);
+        if let EvictionDecision::Evict(other) = room {
             self.evict(other);
-            room = Room::Free;
+            room = EvictionDecision::Free;
         }
-        let http = if room == Room::Full {
-            self.shard.reject(id, Rejected::Request, "overloaded");
+        let http = if room == EvictionDecision::Full {
+            self.shard.reject(id, RejectionKind::Request, "overloaded");
             HttpConnection::closing_response(id, &self.wakes, OVERLOADED)
         } else {
             let (in_max, out_max) = (
@@ -45,12 +45,12 @@ impl Host {
             .phase();
         tracing::debug!(connection = %id, ?phase, "too many connections, evicted");
         self.shard.count_evicted();
-        self.break_off(id);
+        self.disconnect(id);
     }
 
     /// Closes an HTTP connection in any state, without a response. Memory that the kernel may read
     /// is freed when its send has completed, the rest now.
-    fn break_off(&mut self, id: ConnectionId) {
+    fn disconnect(&mut self, id: ConnectionId) {
         let http = self.http[id.index()].as_mut();
         let http = http.expect("an aborted HTTP connection has it");
         if let Some(place) = http.place.take() {
@@ -85,7 +85,7 @@ impl Host {
                 }
                 self.after_http(id);
             } else {
-                self.break_off(id);
+                self.disconnect(id);
             }
         }
     }
@@ -122,7 +122,7 @@ impl Host {
                 Progress::Pending => {}
                 Progress::Done => break,
                 Progress::Malformed => {
-                    self.shard.reject(id, Rejected::Request, "malformed");
+                    self.shard.reject(id, RejectionKind::Request, "malformed");
                     break;
                 }
                 Progress::Upgraded(upgraded) => {
@@ -178,10 +178,10 @@ impl Host {
         } else {
             http.phase()
         };
-        let (has_moved, served) = (http.take_has_moved(), http.take_served());
+        let (has_progress, served) = (http.take_has_moved(), http.take_served());
         match phase {
             HttpPhase::Last => self.shard.handle_http_last(id),
-            HttpPhase::Unread => self.shard.handle_http_phase(id, phase, has_moved),
+            HttpPhase::Unread => self.shard.handle_http_phase(id, phase, has_progress),
             HttpPhase::Head | HttpPhase::Body | HttpPhase::Response | HttpPhase::Idle => {
                 self.shard.handle_http_phase(id, phase, served);
             }
@@ -190,7 +190,7 @@ impl Host {
             let standing = ConnectionState {
                 phase,
                 credit: http.take_credit(),
-                has_moved,
+                has_progress,
                 unread_bytes: http.unread_bytes(),
             };
             self.eviction.update(place, &standing, self.now);
@@ -246,7 +246,7 @@ impl Host {
             self.shard.close_session(id, CloseCause::Shutdown);
         }
         if peer_ended {
-            self.hang_up(id, false);
+            self.handle_peer_end(id, false);
         }
     }
 
@@ -301,7 +301,7 @@ impl Host {
                 self.open_session(&state);
             }
         }
-        self.notice_ends();
+        self.process_ended_sessions();
         input
     }
 }

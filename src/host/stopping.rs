@@ -60,7 +60,7 @@ impl Host {
             left = left.saturating_sub(count.max(1));
         }
         self.shard.drain(pace.at_once, pace.over);
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
     /// Begins to close all sessions, over `over` ticks. For the simulator.

@@ -18,7 +18,7 @@ impl Host {
 
     /// Reports sessions that have ended.
     pub(super) fn tap_closed_sessions(&mut self) {
-        while let Some(snapshot) = self.shard.poll_departure() {
+        while let Some(snapshot) = self.shard.poll_ended_snapshot() {
             let state = self.state_of(snapshot.session);
             let profile = state.map_or_else(Profile::default, |state| state.profile.clone());
             self.tap_session(false, &snapshot, &profile);

@@ -20,7 +20,7 @@ impl Host {
     pub fn set_time(&mut self, now: Tick) -> Moment {
         if now > self.now {
             if now.since(self.now) > PAUSE_TICKS_MIN {
-                self.look_for_pause(now);
+                self.detect_pause(now);
             }
             self.now = now;
             self.shard.set_time(now);
@@ -28,7 +28,7 @@ impl Host {
         Moment(now)
     }
 
-    fn look_for_pause(&mut self, now: Tick) {
+    fn detect_pause(&mut self, now: Tick) {
         let awaited = self.poll_wake().map(|due| due.max(self.now));
         if awaited.is_some_and(|awaited| now.since(awaited) > PAUSE_TICKS_MIN) {
             self.resumed_at = now;
@@ -52,7 +52,7 @@ impl Host {
         self.time_out_pushes(until.0);
         self.time_out_upgrades(until.0);
         self.enforce_partial_limit();
-        self.notice_ends();
+        self.process_ended_sessions();
         let deferred = self.deferred_bytes + self.calls_bytes;
         self.context
             .messages_bytes

@@ -22,7 +22,7 @@ impl Host {
         self.handle_messages();
         self.shard.claim(id, namespace, &user, yields);
         self.handle_claim_results();
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
     /// Records that an upgrade request waits for a decision, at most for the handshake timeout.
@@ -37,7 +37,7 @@ impl Host {
     }
 
     /// Ends the wait of an upgrade request; `false` if it was not waiting any more.
-    pub(super) fn stop_waiting(&mut self, id: ConnectionId, reply: &Rc<ResultSlot>) -> bool {
+    pub(super) fn cancel_wait(&mut self, id: ConnectionId, reply: &Rc<ResultSlot>) -> bool {
         let waiting = self.upgrades.get(&id.slot());
         let waits = waiting.is_some_and(|waiting| Rc::ptr_eq(&waiting.reply, reply));
         waits && self.upgrades.remove(&id.slot()).is_some()
@@ -69,7 +69,7 @@ impl Host {
                 return;
             };
             let waiting = self.upgrades.remove(&id.slot()).expect("just seen");
-            self.shard.give_up_claim(id);
+            self.shard.release_claim(id);
             waiting
                 .reply
                 .set(CommandResult::Failed(CommandError::TimedOut));

@@ -3,7 +3,7 @@
 //! A request with an idempotency key runs as a task of the shard: a repetition gets its response
 //! even if the first connection is gone. All other requests are polled with their connection.
 
-use super::body::{BadBody, read_whole};
+use super::body::{BodyError, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
 use super::response::{self, HttpResponse};
 use super::service::Context;
@@ -88,13 +88,13 @@ async fn ask(
     ran.map_err(|_| Problem::internal().response())
 }
 
-fn problem_of(bad: BadBody) -> Problem {
+fn problem_of(bad: BodyError) -> Problem {
     match bad {
-        BadBody::Broken => Problem::broken_body(),
-        BadBody::TooLarge => Problem::body_too_large(),
-        BadBody::Overloaded => Problem::overloaded(),
-        BadBody::Coding => Problem::unsupported_encoding(),
-        BadBody::NotGzip => Problem::not_gzip(),
+        BodyError::Broken => Problem::broken_body(),
+        BodyError::TooLarge => Problem::body_too_large(),
+        BodyError::Overloaded => Problem::overloaded(),
+        BodyError::Coding => Problem::unsupported_encoding(),
+        BodyError::NotGzip => Problem::not_gzip(),
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) enum RequestBody {
 
 /// The reason why a body was not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum BadBody {
+pub(super) enum BodyError {
     /// The body is incomplete.
     Broken,
     /// The body is longer than `http.body_bytes_max`.
@@ -37,7 +37,7 @@ pub(super) enum BadBody {
     NotGzip,
 }
 
-impl BadBody {
+impl BodyError {
     pub(super) fn response(self) -> HttpResponse {
         match self {
             Self::Broken => response::text(StatusCode::BAD_REQUEST, "request data illegal"),
@@ -53,19 +53,19 @@ impl BadBody {
 ///
 /// # Errors
 ///
-/// A [`BadBody`].
+/// A [`BodyError`].
 pub(super) async fn read_whole<'c>(
     context: &'c Context,
     connection: &ConnectionContext,
     head: &Parts,
     body: Incoming,
-) -> Result<(RequestBody, HeldBytes<'c>), BadBody> {
+) -> Result<(RequestBody, HeldBytes<'c>), BodyError> {
     let declared = head
         .headers
         .get(CONTENT_LENGTH)
         .and_then(|len| len.to_str().ok()?.parse().ok());
     if declared.is_some_and(|len: u64| len > context.body_bytes_max as u64) {
-        return Err(BadBody::TooLarge);
+        return Err(BodyError::TooLarge);
     }
     let coding = Coding::of(&head.headers)?;
     connection.phase.set(HttpPhase::Body);
@@ -79,8 +79,8 @@ pub(super) async fn read_whole<'c>(
         Coding::Gzip => {
             let mut room = context.body_bytes_max;
             let plain = coding::gunzip(body.as_slice(), |bytes| {
-                room = room.checked_sub(bytes).ok_or(BadBody::TooLarge)?;
-                held.add(bytes).then_some(()).ok_or(BadBody::Overloaded)
+                room = room.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
+                held.add(bytes).then_some(()).ok_or(BodyError::Overloaded)
             });
             let plain = plain.await?;
             Ok((RequestBody::Joined(plain), held))
@@ -92,22 +92,22 @@ pub(super) async fn read_whole<'c>(
 ///
 /// # Errors
 ///
-/// A [`BadBody`].
-async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BadBody> {
+/// A [`BodyError`].
+async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BodyError> {
     let mut first: Option<Bytes> = None;
     let mut joined: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Err(BadBody::Broken);
+            return Err(BodyError::Broken);
         };
         let Ok(data) = frame.into_data() else {
             continue;
         };
         if held.bytes + data.len() > held.context.body_bytes_max {
-            return Err(BadBody::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         if !held.add(data.len()) {
-            return Err(BadBody::Overloaded);
+            return Err(BodyError::Overloaded);
         }
         if body.is_end_stream() && first.is_none() {
             return Ok(RequestBody::One(data));

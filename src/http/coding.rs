@@ -1,6 +1,6 @@
 //! Content codings of request bodies (RFC 9110 8.4): gzip or none.
 
-use super::body::BadBody;
+use super::body::BodyError;
 use flate2::read::MultiGzDecoder;
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
@@ -20,8 +20,8 @@ impl Coding {
     ///
     /// # Errors
     ///
-    /// [`BadBody::Coding`] for any other coding, and for several.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, BadBody> {
+    /// [`BodyError::Coding`] for any other coding, and for several.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, BodyError> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let is_gzip = |value: &[u8]| {
             let names: [&[u8]; 2] = [b"gzip", b"x-gzip"]; // equal by RFC 9110 8.4.1.3
@@ -32,7 +32,7 @@ impl Coding {
         match (values.next(), values.next()) {
             (None, _) => Ok(Self::Plain),
             (Some(value), None) if is_gzip(value.as_bytes()) => Ok(Self::Gzip),
-            (Some(_), _) => Err(BadBody::Coding),
+            (Some(_), _) => Err(BodyError::Coding),
         }
     }
 }
@@ -42,11 +42,11 @@ impl Coding {
 ///
 /// # Errors
 ///
-/// [`BadBody::NotGzip`] if the body is not valid gzip, or the error of `grows`.
+/// [`BodyError::NotGzip`] if the body is not valid gzip, or the error of `grows`.
 pub(super) async fn gunzip(
     body: &[u8],
-    mut grows: impl FnMut(usize) -> Result<(), BadBody>,
-) -> Result<Vec<u8>, BadBody> {
+    mut grows: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Vec<u8>, BodyError> {
     let mut plain = Vec::new();
     let mut decoder = MultiGzDecoder::new(body);
     loop {
@@ -57,7 +57,7 @@ pub(super) async fn gunzip(
         match read {
             Ok(0) => return Ok(plain),
             Ok(_) => yield_once().await,
-            Err(_) => return Err(BadBody::NotGzip),
+            Err(_) => return Err(BodyError::NotGzip),
         }
     }
 }
@@ -92,10 +92,10 @@ mod tests {
     }
 
     /// Decodes a body of at most `bytes_max` bytes. Also returns the number of steps.
-    fn gunzip_in_steps(body: &[u8], bytes_max: usize) -> (Result<Vec<u8>, BadBody>, usize) {
+    fn gunzip_in_steps(body: &[u8], bytes_max: usize) -> (Result<Vec<u8>, BodyError>, usize) {
         let mut room = bytes_max;
         let decoding = gunzip(body, |bytes| {
-            room = room.checked_sub(bytes).ok_or(BadBody::TooLarge)?;
+            room = room.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
             Ok(())
         });
         let mut decoding = std::pin::pin!(decoding);
@@ -116,7 +116,7 @@ mod tests {
         let (plain, steps) = gunzip_in_steps(&coded, 1_000_000);
         assert_eq!((plain.map(|it| it.len()), steps), (Ok(1_000_000), 17));
         let (refused, steps) = gunzip_in_steps(&coded, 100_000);
-        assert_eq!((refused, steps), (Err(BadBody::TooLarge), 2));
+        assert_eq!((refused, steps), (Err(BodyError::TooLarge), 2));
         let two = [gzip(b"ab"), gzip(b"cd")].concat();
         assert_eq!(gunzip_in_steps(&two, 4).0, Ok(b"abcd".to_vec()));
         assert_eq!(gunzip_in_steps(&gzip(b""), 0).0, Ok(Vec::new()));
@@ -128,7 +128,7 @@ mod tests {
         let trailed = [&coded[..], b"x"].concat();
         for body in [&b""[..], b"abc", &coded[..coded.len() - 1], &trailed] {
             let (refused, _) = gunzip_in_steps(body, 100);
-            assert_eq!(refused, Err(BadBody::NotGzip), "{body:?}");
+            assert_eq!(refused, Err(BodyError::NotGzip), "{body:?}");
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
             &["gzip, gzip"],
             &["gzip", "gzip"],
         ] {
-            assert_eq!(of(other), Err(BadBody::Coding), "{other:?}");
+            assert_eq!(of(other), Err(BodyError::Coding), "{other:?}");
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct HttpConnection {
     /// Maximum bytes of a head that are held back.
     held_bytes_max: usize,
     /// Whether the peer has taken response bytes since the host's last check.
-    has_moved: bool,
+    has_progress: bool,
     /// The key of the connection in the shard's eviction queues; `None` once it is closing.
     pub(crate) place: Option<EntryKey>,
     /// Whether the connection is in the host's send queue.
@@ -81,14 +81,14 @@ pub(crate) struct Upgraded {
 #[derive(Debug)]
 pub(crate) struct WakeList {
     ids: SegQueue<ConnectionId>,
-    ring: ShardWaker,
+    waker: ShardWaker,
 }
 
 impl WakeList {
-    pub(crate) fn new(ring: ShardWaker) -> Self {
+    pub(crate) fn new(waker: ShardWaker) -> Self {
         Self {
             ids: SegQueue::new(),
-            ring,
+            waker,
         }
     }
 
@@ -116,7 +116,7 @@ impl Wake for WakeFlag {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.list.ids.push(self.id);
-            self.list.ring.ring();
+            self.list.waker.wake();
         }
     }
 }
@@ -186,7 +186,7 @@ impl HttpConnection {
             holds_back_head: true,
             head: HeadReader::default(),
             held_bytes_max: 0,
-            has_moved: false,
+            has_progress: false,
             place: None,
             queued: false,
             paused: false,
@@ -224,7 +224,7 @@ impl HttpConnection {
 
     /// Returns whether the peer has taken response bytes since the last call.
     pub(crate) fn take_has_moved(&mut self) -> bool {
-        std::mem::take(&mut self.has_moved)
+        std::mem::take(&mut self.has_progress)
     }
 
     /// Accepts bytes from the socket. The caller must poll the connection afterwards.
@@ -419,7 +419,7 @@ impl HttpConnection {
         assert!(self.is_sending, "no send to end");
         self.is_sending = false;
         self.sent_bytes += taken;
-        self.has_moved |= taken > 0;
+        self.has_progress |= taken > 0;
         assert!(self.sent_bytes <= self.sending.len());
         if self.sent_bytes == self.sending.len() {
             self.pipe.borrow_mut().complete_send();

@@ -43,9 +43,9 @@ pub(crate) struct EvictionQueues {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct EntryKey(u32);
 
-/// The outcome of [`EvictionQueues::make_room`].
+/// The outcome of [`EvictionQueues::decide_eviction`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Room {
+pub(crate) enum EvictionDecision {
     /// There is room.
     Free,
     /// Evict this connection first.
@@ -63,7 +63,7 @@ pub(crate) struct ConnectionState {
     pub(crate) credit: Option<Credit>,
     /// Whether the peer has taken response bytes since the last update, which moves the connection
     /// to the end of its queue.
-    pub(crate) has_moved: bool,
+    pub(crate) has_progress: bool,
     /// Unread response bytes plus unread input bytes.
     pub(crate) unread_bytes: usize,
 }
@@ -168,7 +168,7 @@ impl EvictionQueues {
             HttpPhase::Idle => Class::Idle,
         };
         let is_last = self.queues[class as usize].last == key.0;
-        let goes_back = state.credit.is_some() || (state.has_moved && class == Class::Unread);
+        let goes_back = state.credit.is_some() || (state.has_progress && class == Class::Unread);
         if entry.class != class || (goes_back && !is_last) {
             self.move_to(key.0, class);
         }
@@ -186,19 +186,19 @@ impl EvictionQueues {
     }
 
     /// Looks for room for one more stranger.
-    pub(crate) fn make_room(&mut self, now: Tick) -> Room {
+    pub(crate) fn decide_eviction(&mut self, now: Tick) -> EvictionDecision {
         let is_full = self.entries.len() >= self.entries_max;
         let has_all_strangers = self.strangers >= self.strangers_max;
         if !is_full && !has_all_strangers {
-            return Room::Free;
+            return EvictionDecision::Free;
         }
         self.expire_health(now);
         let known = (!has_all_strangers).then_some(Class::Known);
         let classes = EVICTED_FOR_STRANGERS.iter().copied().chain(known);
         let mut firsts = classes.map(|class| self.queues[class as usize].first);
         match firsts.find(|&first| first != NONE) {
-            Some(first) => Room::Evict(self.entries[first as usize].id),
-            None => Room::Full,
+            Some(first) => EvictionDecision::Evict(self.entries[first as usize].id),
+            None => EvictionDecision::Full,
         }
     }
 
@@ -350,7 +350,7 @@ mod tests {
         let state = ConnectionState {
             phase,
             credit,
-            has_moved: false,
+            has_progress: false,
             unread_bytes: 0,
         };
         eviction.update(key, &state, Tick(now));
@@ -371,7 +371,7 @@ mod tests {
     ) -> Vec<u32> {
         let mut order = Vec::new();
         eviction.entries_max = 0;
-        while let Room::Evict(id) = eviction.make_room(Tick(0)) {
+        while let EvictionDecision::Evict(id) = eviction.decide_eviction(Tick(0)) {
             let at = keys.iter().position(|(it, _)| *it == id).expect("entered");
             eviction.remove(keys.swap_remove(at).1);
             eviction.invariants();
@@ -403,7 +403,7 @@ mod tests {
         }
         let order = evict_all(&mut eviction, &mut keys);
         assert_eq!(order, [12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3]);
-        assert_eq!(eviction.make_room(Tick(0)), Room::Full);
+        assert_eq!(eviction.decide_eviction(Tick(0)), EvictionDecision::Full);
         assert_eq!(eviction.len(), 2, "those being answered stay");
     }
 
@@ -414,15 +414,22 @@ mod tests {
         let credit = Some(Credit::Authorized);
         file(&mut eviction, known, (HttpPhase::Idle, credit), 0);
         for slot in 1..=6 {
-            assert_eq!(eviction.make_room(Tick(0)), Room::Free, "{slot}");
+            assert_eq!(
+                eviction.decide_eviction(Tick(0)),
+                EvictionDecision::Free,
+                "{slot}"
+            );
             eviction.insert(id(slot));
         }
-        assert_eq!(eviction.make_room(Tick(0)), Room::Evict(id(1)));
+        assert_eq!(
+            eviction.decide_eviction(Tick(0)),
+            EvictionDecision::Evict(id(1))
+        );
         // A stranger that completes an authorized request makes room for another.
         let key = EntryKey(6);
         assert_eq!(eviction.entries[6].id, id(6));
         file(&mut eviction, key, (HttpPhase::Idle, credit), 0);
-        assert_eq!(eviction.make_room(Tick(0)), Room::Free);
+        assert_eq!(eviction.decide_eviction(Tick(0)), EvictionDecision::Free);
         eviction.invariants();
     }
 
@@ -436,7 +443,7 @@ mod tests {
             let key = eviction.insert(id(slot));
             file(&mut eviction, key, (HttpPhase::Response, None), 0);
         }
-        assert_eq!(eviction.make_room(Tick(0)), Room::Full);
+        assert_eq!(eviction.decide_eviction(Tick(0)), EvictionDecision::Full);
     }
 
     #[test]
@@ -448,7 +455,10 @@ mod tests {
             file(&mut eviction, key, (HttpPhase::Response, None), 0);
             file(&mut eviction, key, (HttpPhase::Idle, credit), 0);
         }
-        assert_eq!(eviction.make_room(Tick(0)), Room::Evict(id(1)));
+        assert_eq!(
+            eviction.decide_eviction(Tick(0)),
+            EvictionDecision::Evict(id(1))
+        );
     }
 
     #[test]
@@ -460,17 +470,20 @@ mod tests {
         let idle = eviction.insert(id(1));
         file(&mut eviction, idle, (HttpPhase::Idle, None), 1);
         let ends = Tick(0).after(Ticks::from_ms(HEALTH_COUNTS_FOR_MS));
-        assert_eq!(eviction.make_room(Tick(ends.0 - 1)), Room::Evict(id(1)));
         assert_eq!(
-            eviction.make_room(ends),
-            Room::Evict(id(1)),
+            eviction.decide_eviction(Tick(ends.0 - 1)),
+            EvictionDecision::Evict(id(1))
+        );
+        assert_eq!(
+            eviction.decide_eviction(ends),
+            EvictionDecision::Evict(id(1)),
             "idle for longer"
         );
         eviction.remove(idle);
         eviction.insert(id(2));
         assert_eq!(
-            eviction.make_room(ends),
-            Room::Evict(id(2)),
+            eviction.decide_eviction(ends),
+            EvictionDecision::Evict(id(2)),
             "no whole head"
         );
         eviction.invariants();
@@ -480,16 +493,19 @@ mod tests {
     fn reading_moves_a_connection_behind_those_that_do_not_read() {
         let mut eviction = eviction(1);
         let keys = [0, 1].map(|slot| eviction.insert(id(slot)));
-        for (key, has_moved) in [(keys[0], false), (keys[1], false), (keys[0], true)] {
+        for (key, has_progress) in [(keys[0], false), (keys[1], false), (keys[0], true)] {
             let state = ConnectionState {
                 phase: HttpPhase::Unread,
                 credit: None,
-                has_moved,
+                has_progress,
                 unread_bytes: 1,
             };
             eviction.update(key, &state, Tick(0));
         }
-        assert_eq!(eviction.make_room(Tick(0)), Room::Evict(id(1)));
+        assert_eq!(
+            eviction.decide_eviction(Tick(0)),
+            EvictionDecision::Evict(id(1))
+        );
     }
 
     #[test]
@@ -498,7 +514,7 @@ mod tests {
         let unread = |unread_bytes, credit| ConnectionState {
             phase: HttpPhase::Unread,
             credit,
-            has_moved: false,
+            has_progress: false,
             unread_bytes,
         };
         let keys = [0, 1, 2].map(|slot| eviction.insert(id(slot)));
@@ -541,18 +557,18 @@ mod tests {
                         let state = ConnectionState {
                             phase,
                             credit,
-                            has_moved: prng.chance(1, 2),
+                            has_progress: prng.chance(1, 2),
                             unread_bytes: prng.range(0, 9) as usize,
                         };
                         eviction.update(keys[entry].1, &state, now);
                     }
-                    _ => match eviction.make_room(now) {
-                        Room::Free => keys.push((id(step), eviction.insert(id(step)))),
-                        Room::Evict(id) => {
+                    _ => match eviction.decide_eviction(now) {
+                        EvictionDecision::Free => keys.push((id(step), eviction.insert(id(step)))),
+                        EvictionDecision::Evict(id) => {
                             let at = keys.iter().position(|(it, _)| *it == id);
                             eviction.remove(keys.swap_remove(at.expect("it is in")).1);
                         }
-                        Room::Full => {}
+                        EvictionDecision::Full => {}
                     },
                 }
                 eviction.invariants();

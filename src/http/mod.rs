@@ -24,7 +24,7 @@ mod upgrade;
 
 pub(crate) use body::RequestBody;
 pub(crate) use connection::{HttpConnection, Progress, Upgraded, WakeList};
-pub(crate) use eviction::{ConnectionState, EvictionQueues, Room};
+pub(crate) use eviction::{ConnectionState, EvictionDecision, EvictionQueues};
 pub(crate) use response::{OVERLOADED, TIMED_OUT};
 pub(crate) use route::{HttpRoute, Served, ServedPath};
 pub(crate) use service::{

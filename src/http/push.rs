@@ -1,6 +1,6 @@
 //! Pushes and drops over HTTP on a route's own paths, apart from the server API.
 
-use super::body::{BadBody, RequestBody, read_whole};
+use super::body::{BodyError, RequestBody, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
 use super::response::{self, HttpResponse};
 use super::service::{Context, HttpCommand, has_bearer_secret};
@@ -159,7 +159,7 @@ async fn admitted_body(
         Some(Err(_)) => return Err(response::internal_error()),
     }
     let read = read_whole(context, connection, head, body).await;
-    read.map(|(body, _)| body).map_err(BadBody::response)
+    read.map(|(body, _)| body).map_err(BodyError::response)
 }
 
 /// The challenge for a secret in a header of the operator's choice. Not a scheme of the IANA

@@ -1,9 +1,9 @@
-//! Rejected requests: counters, and log lines at level `debug`.
+//! RejectionKind requests: counters, and log lines at level `debug`.
 
 use super::connection_context::ConnectionContext;
 use super::service::Context;
 use crate::vocabulary::id::ConnectionId;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use hyper::StatusCode;
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ impl Context {
     pub(super) fn reject(
         &self,
         connection: &ConnectionContext,
-        rejected: Rejected,
+        rejected: RejectionKind,
         reason: &'static str,
         status: StatusCode,
         path: &str,
@@ -41,7 +41,7 @@ impl Context {
         if status.as_u16() >= 400 {
             self.reject(
                 connection,
-                Rejected::Request,
+                RejectionKind::Request,
                 reason_of(status),
                 status,
                 path,

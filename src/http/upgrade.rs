@@ -66,7 +66,13 @@ pub(super) async fn response(
             let route = context.handle.routes().get(usize::from(index));
             let path = route.map_or_else(|| head.uri.path(), |route| &route.path);
             let status = response.status();
-            context.reject(connection, metrics::Rejected::Upgrade, reason, status, path);
+            context.reject(
+                connection,
+                metrics::RejectionKind::Upgrade,
+                reason,
+                status,
+                path,
+            );
             response
         }
     }

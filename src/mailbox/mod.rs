@@ -181,9 +181,9 @@ impl Exchange {
 impl Inbox {
     fn wake(&self) {
         if self.flag.take_sleeping()
-            && let Some(ring) = &self.wake_handle
+            && let Some(wake) = &self.wake_handle
         {
-            ring();
+            wake();
         }
     }
 
@@ -207,7 +207,7 @@ pub(crate) struct ShardWaker {
 
 impl ShardWaker {
     /// Wakes the shard, if it sleeps.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         self.exchange.wake(self.shard);
     }
 }

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_arrived_when_the_runtime_looks_again_is_in_time() {
+    fn a_response_that_arrived_during_a_block_is_in_time() {
         run(async || {
             let (read, mut far) = response();
             let blocked = async {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_that_fires_much_too_late_gives_the_time_again() {
+    fn a_very_late_time_out_repeats_the_time() {
         run(async || {
             let (read, mut far) = response();
             let (resumed, at_resume) = mpsc::channel();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_given_up_also_by_a_runtime_that_is_always_late() {
+    fn a_runtime_that_is_always_late_gives_up_too() {
         run(async || {
             assert_eq!(within(TIME, std::future::pending::<()>()).await, None);
             let always_late = async {

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_function_panics_with_may_panic_when_it_is_dropped() {
+    fn a_panic_payload_may_panic_when_dropped() {
         struct Bad;
         impl Drop for Bad {
             fn drop(&mut self) {

@@ -625,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_do_not_see_each_other() {
+    fn namespaces_are_separate() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         assert_eq!(
             channels.join(0, 0, b"room", 9, NamesBudget::UNLIMITED),
@@ -698,7 +698,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_names_that_came_and_went_one_by_one_take_no_memory() {
+    fn a_million_names_one_after_another_take_no_memory() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for number in 0..1_000_000_u32 {
             let name = number.to_le_bytes();
@@ -711,7 +711,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_were_there_at_once_give_their_memory_back_in_whatever_order_they_go() {
+    fn many_names_free_their_memory_in_any_order_of_leaving() {
         let names: Vec<[u8; 4]> = (0..100_000_u32).map(u32::to_le_bytes).collect();
         let slot_of = |name: &[u8; 4]| u32::from(name[0] % 3);
         let orders: [fn(usize, usize) -> usize; 3] = [
@@ -779,7 +779,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_left_takes_no_memory() {
+    fn members_that_left_take_no_memory() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for slot in 0..10_000 {
             channels

@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_gives_its_memory_back() {
+    fn the_table_frees_unused_memory() {
         let mut claims = claims(9);
         for number in 0..100_000_u32 {
             claims.claim(0, &number.to_le_bytes(), session(1), false, usize::MAX);

@@ -22,7 +22,7 @@ use crate::codec::json::Scratch;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use crate::vocabulary::public_id::Tag;
 use crate::vocabulary::time::Tick;
 use rand_chacha::ChaCha12Rng;
@@ -97,7 +97,7 @@ pub struct Shard {
     pub(super) claim_results: VecDeque<ClaimResult>,
     pub(super) ended: VecDeque<SessionId>,
     /// Ended sessions of namespaces that have taps.
-    pub(super) departures: VecDeque<SessionSnapshot>,
+    pub(super) ended_snapshots: VecDeque<SessionSnapshot>,
     pub(super) counts: VecDeque<(CountRequestId, u32)>,
     pub(super) reports: VecDeque<Report>,
     /// Whether `reports` is filled.
@@ -204,7 +204,7 @@ impl Shard {
             host_requests: VecDeque::new(),
             claim_results: VecDeque::new(),
             ended: VecDeque::new(),
-            departures: VecDeque::new(),
+            ended_snapshots: VecDeque::new(),
             counts: VecDeque::new(),
             reports: VecDeque::new(),
             reporting: false,
@@ -281,7 +281,7 @@ impl Shard {
         if self.settings.routes[usize::from(route)].is_tap {
             self.open_tap(id);
         }
-        if self.claimants.has_lost(id) {
+        if self.claimants.was_evicted(id) {
             self.end(id, CloseCause::Replaced);
         }
         SessionId::new(self.id, id)
@@ -344,7 +344,7 @@ impl Shard {
     ///
     /// # Panics
     ///
-    /// If the connection is unknown, or the shard did not ask to close it.
+    /// If the connection is unknown, or the shard did not request its close.
     pub fn handle_closed(&mut self, id: ConnectionId) {
         self.wheel.cancel(id.slot());
         let mut connection = self.connections.remove(id).expect("closed once");
@@ -353,7 +353,7 @@ impl Shard {
             "closed without a close step"
         );
         self.outboxes.clear(&mut connection.outbox);
-        self.give_up_claim(id);
+        self.release_claim(id);
     }
 
     /// Applies the host's response to a request. Does nothing if the session has ended since.
@@ -376,7 +376,7 @@ impl Shard {
                 connection.waiting = false;
                 match user {
                     Some(user) => self.bind(id, user, event.as_bytes()),
-                    None => self.reject(id, Rejected::Token, "unknown"),
+                    None => self.reject(id, RejectionKind::Token, "unknown"),
                 }
             }
             HostResponse::Join {
@@ -459,8 +459,8 @@ impl Shard {
     }
 
     /// Returns the snapshot of the next ended session of a namespace with taps.
-    pub fn poll_departure(&mut self) -> Option<SessionSnapshot> {
-        self.departures.pop_front()
+    pub fn poll_ended_snapshot(&mut self) -> Option<SessionSnapshot> {
+        self.ended_snapshots.pop_front()
     }
 
     /// Returns the next ended session of a route with `observes_ends`.
@@ -633,7 +633,7 @@ mod tests {
         let mut shard = shard();
         let ids: Vec<ConnectionId> = (0..3).map(|_| open_bound(&mut shard)).collect();
         let named = [2, 0, 2, 2, 0].map(|index| SessionId::new(shard.id, ids[index]));
-        let slots = crate::shard::output::slots_here(shard.id, &shard.connections, &named);
+        let slots = crate::shard::output::local_slots(shard.id, &shard.connections, &named);
         assert_eq!(slots[..], [ids[0].slot(), ids[2].slot()]);
         let everyone = Audience::Everyone {
             namespace: 0,

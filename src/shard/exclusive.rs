@@ -62,14 +62,14 @@ enum ClaimState {
     /// The connection holds the user.
     Granted,
     /// The connection was evicted before its upgrade.
-    Lost,
+    Evicted,
 }
 
 impl Claimants {
     /// Returns whether the connection was evicted before its upgrade.
-    pub(super) fn has_lost(&self, id: ConnectionId) -> bool {
+    pub(super) fn was_evicted(&self, id: ConnectionId) -> bool {
         let claimant = self.by_slot.get(&id.slot());
-        claimant.is_some_and(|claimant| claimant.state == ClaimState::Lost)
+        claimant.is_some_and(|claimant| claimant.state == ClaimState::Evicted)
     }
 
     /// Returns the bytes of all claimants.
@@ -140,11 +140,11 @@ impl Shard {
     }
 
     /// Gives up a connection's claim or its exclusive user. Does nothing if it has neither.
-    pub fn give_up_claim(&mut self, id: ConnectionId) {
+    pub fn release_claim(&mut self, id: ConnectionId) {
         let Some(claimant) = self.claimants.remove(id.slot()) else {
             return;
         };
-        if claimant.state != ClaimState::Lost {
+        if claimant.state != ClaimState::Evicted {
             self.send_to_home(ClaimMessage {
                 namespace: claimant.namespace,
                 user: claimant.user,
@@ -282,7 +282,7 @@ impl Shard {
         if phase == Some(Phase::Open) {
             self.end(id, CloseCause::Replaced); // which also gives up the claim
         } else {
-            claimant.state = ClaimState::Lost;
+            claimant.state = ClaimState::Evicted;
             self.send_to_home(ClaimMessage {
                 step: ClaimStep::Release,
                 ..message.clone()

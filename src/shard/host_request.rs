@@ -15,7 +15,7 @@ pub struct HostRequest {
     /// Index of the session's route.
     pub route: u16,
     /// The request itself.
-    pub ask: HostRequestKind,
+    pub kind: HostRequestKind,
 }
 
 /// A call, on its way to its handler. Owns the data of a [`Call`](crate::dialect::Call).

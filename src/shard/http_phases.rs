@@ -80,7 +80,7 @@ impl Shard {
             HttpPhase::Head => Some(CloseCause::HandshakeTimeout),
             HttpPhase::Body => Some(CloseCause::BodyTimeout),
             // The server's response has no limit here, and the last responses have the close grace
-            // (`grace.rs`).
+            // (`close_grace.rs`).
             HttpPhase::Response | HttpPhase::Idle | HttpPhase::Last => None,
             HttpPhase::Unread => {
                 self.counters.responses_unread += 1;

@@ -11,7 +11,7 @@ use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content, Correlation, Data, Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::limits::OUTBOX_BYTES_CEILING;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use crate::ws::{Event, MessageType, OpCode, Payload, encoder};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ impl Shard {
                 self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
                     route: connection.route,
-                    ask: HostRequestKind::Join {
+                    kind: HostRequestKind::Join {
                         channel: channel.into(),
                         correlation,
                     },
@@ -165,7 +165,7 @@ impl Shard {
     /// Counts a denied join.
     pub(super) fn reject_join(&mut self, id: ConnectionId, outcome: &Outcome) {
         if let Outcome::Denied(denial) = outcome {
-            self.reject(id, Rejected::Join, denial.label());
+            self.reject(id, RejectionKind::Join, denial.label());
         }
     }
 
@@ -187,7 +187,7 @@ impl Shard {
         self.host_requests.push_back(HostRequest {
             session: SessionId::new(self.id, id),
             route: connection.route,
-            ask: HostRequestKind::Call(OwnedCall {
+            kind: HostRequestKind::Call(OwnedCall {
                 correlation,
                 from: call.from.into(),
                 data: call.data.map(Bytes::copy_from_slice),
@@ -284,7 +284,7 @@ impl Shard {
     fn identify(&mut self, id: ConnectionId, token: &str, event: &str) {
         let settings = &self.settings;
         if token.len() > settings.token_bytes_max || event.len() > settings.name_bytes_max {
-            self.reject(id, Rejected::Token, "too_long");
+            self.reject(id, RejectionKind::Token, "too_long");
             return;
         }
         let connection = self.connections.get_mut(id).expect("just seen");
@@ -294,13 +294,13 @@ impl Shard {
             TokenLookup::Unverified(user) | TokenLookup::User(user) => {
                 self.bind(id, user, event.as_bytes())
             }
-            TokenLookup::Invalid => self.reject(id, Rejected::Token, "unknown"),
+            TokenLookup::Invalid => self.reject(id, RejectionKind::Token, "unknown"),
             TokenLookup::AskHost => {
                 connection.waiting = true;
                 self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
                     route: connection.route,
-                    ask: HostRequestKind::User {
+                    kind: HostRequestKind::User {
                         token: token.into(),
                         event: event.into(),
                     },
@@ -330,7 +330,7 @@ impl Shard {
             }
             Err(BindError::AlreadyBound) => {}
             Err(BindError::TooManyUsers) => {
-                self.reject(id, Rejected::Token, "too_many_users");
+                self.reject(id, RejectionKind::Token, "too_many_users");
             }
             // No dialect has a message for this.
             Err(BindError::NamesLimit(limit)) => {

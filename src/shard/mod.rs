@@ -8,14 +8,14 @@
 pub mod batches;
 pub mod channels;
 pub mod claims;
+mod close_grace;
+mod closing;
 mod connection;
 pub mod connection_table;
 mod core;
 mod deadlines;
 mod drain;
-mod ends;
 mod exclusive;
-mod grace;
 pub mod hash;
 mod host_request;
 mod http_phases;

@@ -347,7 +347,7 @@ impl Shard {
                 except,
             } => {
                 let slots = slots_of(self.channels.members(namespace, name));
-                let except = slots_here(self.id, sessions, except);
+                let except = local_slots(self.id, sessions, except);
                 if except.is_empty() {
                     fan_out.enqueue_all(sessions, slots);
                 } else {
@@ -361,7 +361,7 @@ impl Shard {
                 }
             }
             Audience::Everyone { namespace, except } => {
-                let except = slots_here(self.id, sessions, except);
+                let except = local_slots(self.id, sessions, except);
                 let routes = &self.settings.routes;
                 let slots = slots_of_everyone(sessions, routes, namespace, &except);
                 self.slots.extend(slots);
@@ -515,7 +515,7 @@ pub(super) fn slots_of_everyone<'s>(
 
 /// Returns the slots of those of `sessions` that are on this shard, sorted and without duplicates.
 /// The order lets [`is_among`] search them by bisection.
-pub(super) fn slots_here(
+pub(super) fn local_slots(
     shard: ShardId,
     connections: &ConnectionTable<Connection>,
     sessions: &[SessionId],

@@ -14,7 +14,7 @@
 //! separate from `output.rs`, which does nothing per session that can be done once.
 
 use super::core::Shard;
-use super::output::{slots_here, slots_of, slots_of_everyone};
+use super::output::{local_slots, slots_of, slots_of_everyone};
 use crate::vocabulary::content::{ChannelName, Content};
 use crate::vocabulary::publication::{Audience, Publication};
 
@@ -97,7 +97,7 @@ impl Shard {
                 Vec::from_iter(self.is_open(id).then(|| id.slot()))
             }
             Audience::Everyone { namespace, except } => {
-                let except = slots_here(self.id, &self.connections, except);
+                let except = local_slots(self.id, &self.connections, except);
                 let routes = &self.settings.routes;
                 slots_of_everyone(&self.connections, routes, namespace, &except).collect()
             }

@@ -7,7 +7,7 @@ use super::connection::Phase;
 use super::core::Shard;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use crate::vocabulary::public_id::PublicId;
 
 /// An event of one connection.
@@ -27,7 +27,7 @@ pub enum ReportedEvent {
     /// The connection has ended.
     Closed(CloseCause),
     /// A request of the client was rejected, for this reason.
-    Rejected(Rejected, &'static str),
+    Rejected(RejectionKind, &'static str),
 }
 
 impl Shard {
@@ -42,7 +42,7 @@ impl Shard {
     }
 
     /// Counts a rejection, and reports it if reporting is on.
-    pub fn reject(&mut self, id: ConnectionId, rejected: Rejected, reason: &'static str) {
+    pub fn reject(&mut self, id: ConnectionId, rejected: RejectionKind, reason: &'static str) {
         self.counters.count_rejection(rejected, reason);
         self.report(id, ReportedEvent::Rejected(rejected, reason));
     }

@@ -678,7 +678,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_do_not_see_each_other() {
+    fn namespaces_are_separate() {
         let mut users = Users::new(HashSeed([1, 2]));
         assert_eq!(
             users.bind(0, 0, b"jack", b"e", (9, NamesBudget::UNLIMITED)),

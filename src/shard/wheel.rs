@@ -5,8 +5,8 @@
 //! timing wheel. Links are indices into one array by slot, so all timers of a shard are two
 //! allocations, without pinning, reference counts or `unsafe`.
 //!
-//! Time is a count of ticks since the shard started (see [`crate::time`]). The wheel
-//! does not read a clock.
+//! Time is a count of ticks since the shard started (see [`crate::time`]). The wheel does not read
+//! a clock.
 
 /// A hierarchical timing wheel over connection slots.
 ///

@@ -35,11 +35,11 @@ pub struct Counters {
 }
 
 /// Numbers of rejections, by kind and reason.
-pub type Rejections = BTreeMap<(Rejected, &'static str), u64>;
+pub type Rejections = BTreeMap<(RejectionKind, &'static str), u64>;
 
 /// The kinds of request that can be rejected.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Rejected {
+pub enum RejectionKind {
     /// An upgrade to a session.
     Upgrade,
     /// A session's join of a channel.
@@ -54,7 +54,7 @@ pub enum Rejected {
     Request,
 }
 
-impl Rejected {
+impl RejectionKind {
     /// Returns the name for logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -76,13 +76,13 @@ impl Counters {
     }
 
     /// Counts a rejection.
-    pub fn count_rejection(&mut self, rejected: Rejected, reason: &'static str) {
+    pub fn count_rejection(&mut self, rejected: RejectionKind, reason: &'static str) {
         *self.rejections.entry((rejected, reason)).or_default() += 1;
     }
 
     /// Returns the numbers of rejections of a kind, by reason.
     #[must_use]
-    pub fn rejections_of(&self, rejected: Rejected) -> BTreeMap<&'static str, u64> {
+    pub fn rejections_of(&self, rejected: RejectionKind) -> BTreeMap<&'static str, u64> {
         let all = self.rejections.iter();
         all.filter(|((what, _), _)| *what == rejected)
             .map(|(&(_, reason), &count)| (reason, count))

@@ -119,7 +119,7 @@ impl IdCipher {
         let uuid = sealed >> (MIDDLE_BITS + LOW_BITS) << HIGH_SHIFT
             | (sealed >> LOW_BITS & MIDDLE_MASK) << MIDDLE_SHIFT
             | sealed & LOW_MASK;
-        PublicId((uuid | MARKS).to_be_bytes())
+        PublicId((uuid | FIXED_BITS).to_be_bytes())
     }
 
     /// Decrypts a public id into a session id and the session's tag.
@@ -130,7 +130,7 @@ impl IdCipher {
     #[must_use]
     pub fn open(&self, id: PublicId) -> Option<(SessionId, Tag)> {
         let uuid = u128::from_be_bytes(id.0);
-        if uuid & MARKS_MASK != MARKS {
+        if uuid & FIXED_BITS_MASK != FIXED_BITS {
             return None;
         }
         let sealed = uuid >> HIGH_SHIFT << (MIDDLE_BITS + LOW_BITS)
@@ -224,12 +224,12 @@ const LOW_MASK: u128 = (1 << LOW_BITS) - 1;
 const MIDDLE_SHIFT: u32 = 64;
 const HIGH_SHIFT: u32 = 80;
 /// Version 4, variant `10`.
-const MARKS: u128 = 0x4 << 76 | 0b10 << 62;
-const MARKS_MASK: u128 = 0xf << 76 | 0b11 << 62;
+const FIXED_BITS: u128 = 0x4 << 76 | 0b10 << 62;
+const FIXED_BITS_MASK: u128 = 0xf << 76 | 0b11 << 62;
 
 const _: () = {
     assert!(2 * HALF_BITS == u64::BITS + TAG_BITS);
-    assert!(2 * HALF_BITS == MARKS_MASK.count_zeros());
+    assert!(2 * HALF_BITS == FIXED_BITS_MASK.count_zeros());
     assert!((ROUNDS - 1) << HALF_BITS >> HALF_BITS == ROUNDS - 1);
 };
 
@@ -273,8 +273,8 @@ mod tests {
                 let opened = cipher.open(forged);
                 assert_ne!(opened, Some((session, tag)));
                 assert!(
-                    opened.is_none() || MARKS_MASK >> bit & 1 == 0,
-                    "bit {bit} is a mark"
+                    opened.is_none() || FIXED_BITS_MASK >> bit & 1 == 0,
+                    "bit {bit} is fixed"
                 );
             }
         }
@@ -335,8 +335,8 @@ mod tests {
         assert!((60.0..62.0).contains(&mean), "{mean} bits on average");
         for (bit, count) in changed_of_bit.into_iter().enumerate() {
             let part = f64::from(count) / f64::from(pairs);
-            if MARKS_MASK >> bit & 1 == 1 {
-                assert_eq!(count, 0, "bit {bit} is a mark");
+            if FIXED_BITS_MASK >> bit & 1 == 1 {
+                assert_eq!(count, 0, "bit {bit} is fixed");
             } else {
                 assert!(
                     (0.45..0.55).contains(&part),
@@ -351,10 +351,14 @@ mod tests {
         let cipher = IdCipher::new([13, 14]);
         let (session, tag) = extremes()[1];
         let id = u128::from_be_bytes(cipher.seal(session, tag).bytes());
-        for marks in 0..64 {
-            let forged = id & !MARKS_MASK | (marks >> 2) << 76 | (marks & 3) << 62;
+        for fixed_bits in 0..64 {
+            let forged = id & !FIXED_BITS_MASK | (fixed_bits >> 2) << 76 | (fixed_bits & 3) << 62;
             let opened = cipher.open(PublicId::from_bytes(forged.to_be_bytes()));
-            assert_eq!(opened.is_some(), marks == 0b01_0010, "marks {marks:b}");
+            assert_eq!(
+                opened.is_some(),
+                fixed_bits == 0b01_0010,
+                "fixed_bits {fixed_bits:b}"
+            );
         }
     }
 
@@ -365,7 +369,7 @@ mod tests {
         let sealed = |session: u128| {
             let sealed = cipher.permute(session << TAG_BITS);
             let uuid = sealed >> 74 << 80 | (sealed >> 62 & 0xfff) << 64 | sealed & LOW_MASK;
-            PublicId::from_bytes((uuid | MARKS).to_be_bytes())
+            PublicId::from_bytes((uuid | FIXED_BITS).to_be_bytes())
         };
         assert_eq!(cipher.open(sealed(u128::from(u32::MAX))), None);
         assert_eq!(cipher.open(sealed(0)), None);

@@ -7,8 +7,7 @@
 //! ```
 //!
 //! Input comes as arguments, output goes into the caller's buffers. This module does not know
-//! sockets, time, dialects or sessions. Close codes and reasons are in
-//! [`crate::close`].
+//! sockets, time, dialects or sessions. Close codes and reasons are in [`crate::close`].
 
 pub mod decoder;
 pub mod encoder;

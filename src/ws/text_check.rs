@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn any_pieces_fail_with_the_first_byte_that_no_text_has_there() {
+    fn any_pieces_fail_at_the_first_invalid_byte() {
         let beginnings = beginnings();
         let (mut whole, mut failed) = (0, 0);
         for seed in 0..1_000 {

@@ -1,5 +1,5 @@
-//! What clients and publishers do: some stay where they are, some move, and all the time there is
-//! talk.
+//! The clients and publishers of the test. Half of the clients stay on their channels, the others
+//! join, leave and reconnect while messages are published.
 
 use crate::codec::{Command, DialectCodec, ServerMessage};
 use crate::model::{Membership, PendingPublication, PublicationLog, Record, Target};
@@ -13,48 +13,50 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Barrier, mpsc};
 
-/// What all of them share.
+/// The state that all clients and publishers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
-    /// Each publishes through the next shard.
+    /// Handles, each of which publishes through the next shard.
     pub(crate) handles: Vec<Handle>,
     pub(crate) log: PublicationLog,
-    /// By connection: its public id, which the embedder has noted.
+    /// The public id of each connection, which the embedder stores when the session opens.
     pub(crate) ids: Arc<[OnceLock<PublicId>]>,
     pub(crate) connections: AtomicUsize,
-    /// Everybody is where they begin.
+    /// Passed when all clients have joined their first channels.
     pub(crate) ready: Barrier,
+    /// The clients that still join and leave.
     pub(crate) movers_left: AtomicUsize,
-    /// Whoever says nothing more, and moves no more, says so here.
+    /// Gets one item from each publisher and from each client when it is done.
     pub(crate) done: mpsc::UnboundedSender<()>,
 }
 
-/// One connection of a client.
+/// A connection of a client.
 struct Connection {
     client: WebSocketClient,
     id: PublicId,
-    /// What came before it knew that it was there.
+    /// Messages that came before the first pong: whether each is text, and its payload.
     early: VecDeque<(bool, Vec<u8>)>,
-    /// Where it is from the start.
+    /// The membership of the channel that the upgrade request names.
     membership: Option<Membership>,
 }
 
-/// One client.
+/// A client.
 struct Client {
     shared: Arc<Shared>,
     codec: DialectCodec,
     index: usize,
     client: WebSocketClient,
-    /// Its public id now.
+    /// The public id of the current session.
     id: PublicId,
+    /// As in [`Connection`].
     early: VecDeque<(bool, Vec<u8>)>,
     asked: u64,
     record: Record,
 }
 
 impl Shared {
-    /// The route through which a target is published to.
+    /// Returns the route whose namespace has the target.
     pub(crate) fn route(&self, handle: usize, target: Target) -> RouteHandle {
         let path = match target.letter() {
             "e" => "/edk",
@@ -66,20 +68,20 @@ impl Shared {
             .expect("it is in the config")
     }
 
-    fn say_done(&self) {
-        self.done.send(()).expect("somebody counts them");
+    fn send_done(&self) {
+        self.done.send(()).expect("the test counts them");
     }
 
     fn is_moving(&self) -> bool {
         self.movers_left.load(Ordering::SeqCst) > 0
     }
 
-    /// Waits until clients have heard most of what was published.
+    /// Waits until at most [`IN_FLIGHT_MAX`] deliveries have not been received.
     async fn wait_for_delivery(&self) {
         let is_behind = || {
             let delivered = self.log.delivered.load(Ordering::SeqCst);
-            let heard = self.log.heard.load(Ordering::SeqCst);
-            delivered > heard + UNHEARD_MAX
+            let received = self.log.received.load(Ordering::SeqCst);
+            delivered > received + IN_FLIGHT_MAX
         };
         while is_behind() {
             tokio::task::yield_now().await;
@@ -87,12 +89,12 @@ impl Shared {
     }
 }
 
-/// Publishes to every channel in turn, through a handle.
+/// Publishes to every channel in turn through a handle.
 pub(crate) async fn publish(shared: Arc<Shared>, publisher: usize) {
     shared.ready.wait().await;
     let mut awaited = VecDeque::new();
     let channels = ["t", "e", "p"].into_iter().flat_map(Target::of);
-    // In bursts, so that messages for the same sessions follow each other closely.
+    // Bursts put several messages for the same session into one turn.
     let bursts: Vec<Target> = channels.flat_map(|channel| [channel; BURST]).collect();
     let mut rounds = 0;
     while rounds < ROUNDS_MIN || shared.is_moving() {
@@ -116,10 +118,10 @@ pub(crate) async fn publish(shared: Arc<Shared>, publisher: usize) {
             .log
             .complete(pushed, pending.await.expect("published"));
     }
-    shared.say_done();
+    shared.send_done();
 }
 
-/// Pushes to users, over HTTP.
+/// Pushes to users by HTTP.
 pub(crate) async fn push(shared: Arc<Shared>, publisher: usize) {
     let mut client = WebSocketClient::connect(shared.address).await;
     shared.ready.wait().await;
@@ -134,20 +136,20 @@ pub(crate) async fn push(shared: Arc<Shared>, publisher: usize) {
             let total = answer.strip_prefix("message sent to ");
             let total = total.and_then(|rest| rest.strip_suffix(" clients"));
             assert_eq!(status, "200", "{answer}");
-            let total = total.expect("the words of the original").parse();
+            let total = total.expect("the response of the original").parse();
             shared.log.complete(pushed, total.expect("a number"));
             shared.wait_for_delivery().await;
         }
     }
-    shared.say_done();
+    shared.send_done();
 }
 
-/// One client from its first connection to the end of its last.
+/// Runs a client from its first connection to the end of its last.
 pub(crate) async fn run_client(
     shared: Arc<Shared>,
     codec: DialectCodec,
     index: usize,
-    sayer: Option<usize>,
+    publisher_index: Option<usize>,
 ) -> Record {
     let mut prng = Prng::from_seed(u64::try_from(index).expect("few"));
     let is_anchor = index.is_multiple_of(2);
@@ -177,24 +179,24 @@ pub(crate) async fn run_client(
     }
     shared.ready.wait().await;
     if is_anchor {
-        if let Some(publisher) = sayer {
+        if let Some(publisher) = publisher_index {
             client.publish_messages(publisher, homes[0]).await;
         }
     } else {
         client.change_channels(&targets, &mut prng).await;
         shared.movers_left.fetch_sub(1, Ordering::SeqCst);
-        shared.say_done();
+        shared.send_done();
     }
     while client.record.ends < crate::SHARDS as u64 {
         client.take().await;
     }
-    shared.say_done();
-    // When the gateway stops, nobody is told who goes.
+    shared.send_done();
+    // A stopping gateway sends no presence messages before the close.
     expect_close(client.client, 1001).await;
     client.record
 }
 
-/// Connects, on a channel from the start where the language has that; returns the stay there too.
+/// Connects. `channel` is joined by the upgrade request, which `projectforge` supports.
 async fn connect(
     shared: &Shared,
     codec: DialectCodec,
@@ -213,7 +215,7 @@ async fn connect(
     let client = WebSocketClient::open(shared.address, &target, &headers).await;
     let mut client = client.expect("the upgrade is granted");
     let told = channel.map(|channel| shared.log.begun(channel));
-    // A pong shows that the embedder has noted the id: nothing is read before.
+    // A pong proves that the embedder has stored the id: no frame is read before.
     client.send(FrameType::Ping, b"").await;
     let mut early = VecDeque::new();
     loop {
@@ -240,7 +242,7 @@ async fn connect(
 }
 
 impl Client {
-    /// Comes to channels and goes from them, hearing a little in between; connects anew on the way.
+    /// Joins and leaves [`MOVES`] channels, receives some messages on each, and reconnects halfway.
     async fn change_channels(&mut self, targets: &[Target], prng: &mut Prng) {
         let mut on: VecDeque<Target> = VecDeque::new();
         for round in 0..MOVES {
@@ -256,7 +258,7 @@ impl Client {
                 self.join(target).await;
             }
             on.push_back(target);
-            self.receive(target, HEARD_PER_MOVE).await;
+            self.receive(target, RECEIVED_PER_MOVE).await;
             if on.len() > 2 {
                 let left = on.pop_front().expect("just seen");
                 self.leave(left).await;
@@ -267,8 +269,8 @@ impl Client {
         }
     }
 
-    /// Ends its session, which is on no channel, begins another and joins a channel there. A client
-    /// of `edk` leaves it to the other to end the first.
+    /// Closes the session, which is on no channel, opens another and joins a channel. In `edk` the
+    /// new session replaces the old one.
     async fn reconnect(&mut self, target: Target) {
         let is_from_start = self.codec == DialectCodec::Projectforge;
         let from_start = is_from_start.then_some(target);
@@ -276,7 +278,7 @@ impl Client {
             self.client
                 .send(FrameType::Close, &1000_u16.to_be_bytes())
                 .await;
-            // What was said before it left may be on its way still.
+            // Earlier messages may still arrive.
             loop {
                 match self.client.next().await {
                     Incoming::Message { is_text, payload } => self.note(is_text, &payload),
@@ -346,7 +348,7 @@ impl Client {
         }
     }
 
-    /// Speaks for a user, and is pushed to as such.
+    /// Binds the session to a user.
     async fn register(&mut self) {
         let mut users = Target::of("u");
         let count = users.len();
@@ -365,17 +367,17 @@ impl Client {
         });
     }
 
-    /// Has its handler publish, a few times.
+    /// Lets the session's handler publish [`MESSAGES_PER_HANDLER`] messages.
     async fn publish_messages(&mut self, publisher: usize, target: Target) {
-        for _ in 0..SAID {
+        for _ in 0..MESSAGES_PER_HANDLER {
             let pushed = self.shared.log.begin(publisher, target);
             let total = self.ask("say", target, &pushed.body()).await;
             self.shared.log.complete(pushed, total);
         }
-        self.shared.say_done();
+        self.shared.send_done();
     }
 
-    /// Asks for something, and waits for the answer.
+    /// Sends a command and returns the number in its reply.
     async fn ask(&mut self, command: &str, target: Target, body: &str) -> u64 {
         self.asked += 1;
         let asked = Command {
@@ -388,22 +390,27 @@ impl Client {
         }
         loop {
             if let Some((id, number)) = self.take().await {
-                assert_eq!(id, self.asked, "one answer for each request");
+                assert_eq!(id, self.asked, "one reply for each command");
                 return number;
             }
         }
     }
 
-    /// Waits until it has heard some more on a channel.
+    /// Waits until `more` further messages have come on a channel.
     async fn receive(&mut self, target: Target, more: usize) {
         let is_there = |pushed: &&PendingPublication| pushed.target == target;
-        let before = self.record.heard.len();
-        while self.record.heard[before..].iter().filter(is_there).count() < more {
+        let before = self.record.received.len();
+        while self.record.received[before..]
+            .iter()
+            .filter(is_there)
+            .count()
+            < more
+        {
             self.take().await;
         }
     }
 
-    /// Takes note of the next message; returns an answer.
+    /// Records the next message. Returns the id and number of a reply, `None` for other messages.
     async fn take(&mut self) -> Option<(u64, u64)> {
         let (is_text, payload) = match self.early.pop_front() {
             Some(early) => early,
@@ -418,16 +425,20 @@ impl Client {
     fn note(&mut self, is_text: bool, payload: &[u8]) -> Option<(u64, u64)> {
         match self.codec.decode(is_text, payload) {
             ServerMessage::Push(pushed) => {
-                self.shared.log.heard.fetch_add(1, Ordering::SeqCst);
-                self.record.heard.push(pushed);
+                self.shared.log.received.fetch_add(1, Ordering::SeqCst);
+                self.record.received.push(pushed);
             }
-            ServerMessage::CloseCause => self.record.ends += 1,
+            ServerMessage::End => self.record.ends += 1,
             ServerMessage::Presence {
                 target,
                 who,
                 connected,
             } => {
-                assert_ne!(who, self.id.to_string(), "nobody is told of themselves");
+                assert_ne!(
+                    who,
+                    self.id.to_string(),
+                    "no session receives its own presence"
+                );
                 self.record.presence.push((target, who, connected));
             }
             ServerMessage::Answer { id, number } => return Some((id, number)),
@@ -436,7 +447,7 @@ impl Client {
     }
 }
 
-/// Waits for a close frame with this code, and for the end behind it.
+/// Waits for a close frame with `code`, and for the end of the connection.
 async fn expect_close(mut client: WebSocketClient, code: u16) {
     let incoming = client.next().await;
     assert!(
@@ -446,16 +457,16 @@ async fn expect_close(mut client: WebSocketClient, code: u16) {
     client.end().await;
 }
 
-/// Times that a mover comes to a channel.
+/// Joins of each moving client.
 const MOVES: usize = 6;
-/// What it hears there before it goes on.
-const HEARD_PER_MOVE: usize = 4;
-/// What each sayer says.
-const SAID: usize = 20;
+/// Messages that a moving client receives on a channel before it goes on.
+const RECEIVED_PER_MOVE: usize = 4;
+/// Messages that each publishing handler publishes.
+const MESSAGES_PER_HANDLER: usize = 20;
 const ROUNDS_MIN: usize = 4;
-/// What a publisher says to one channel before it goes on to the next.
+/// Consecutive messages of a publisher to one channel.
 const BURST: usize = 3;
-/// Publications of one publisher whose totals are awaited at one time.
+/// Publications of one publisher whose totals are pending at a time.
 const AWAITED_MAX: usize = 8;
-/// Messages that may be on their way to clients before publishers wait.
-const UNHEARD_MAX: u64 = 20_000;
+/// Deliveries that may be in flight before publishers wait.
+const IN_FLIGHT_MAX: u64 = 20_000;

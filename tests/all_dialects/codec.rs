@@ -1,12 +1,12 @@
-//! The five languages, as a client speaks them and as a handler of the gateway answers them.
+//! The client side of the five dialects: encoding of commands, decoding of messages.
 //!
 //! ```text
-//!   to join t3 as request 7              wsrv          {"cmd":"join","seqno":"7","data":"t3"}
+//!   command 7: join t3                   wsrv          {"cmd":"join","seqno":"7","data":"t3"}
 //!                                        easyws        listen: t3, then mark: 7
 //!                                        edk           ws.Message { type "join", payload, id }
 //!                                        projectforge  {"channel":"p3","cmd":"join","param":"7"}
-//!                                        wserver       nothing: the embedder does it
-//!   and whatever is asked is answered    "7 1": the request, and what came of it
+//!                                        wserver       no command: the embedder joins
+//!   reply to each command                "7 1": the command's id, and the result
 //! ```
 
 use crate::model::{PendingPublication, Target};
@@ -15,7 +15,7 @@ use campanile::handler::Context;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-/// A language.
+/// A dialect, as its clients encode it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum DialectCodec {
     Wserver,
@@ -25,13 +25,13 @@ pub(crate) enum DialectCodec {
     Projectforge,
 }
 
-/// Something that a client has heard.
+/// A decoded message of the gateway.
 #[derive(Debug)]
 pub(crate) enum ServerMessage {
     Push(PendingPublication),
-    /// Everything that one of the shards had to say before has been said.
-    CloseCause,
-    /// Somebody came to a channel or went.
+    /// The last publication through one of the shards: nothing older follows from that shard.
+    End,
+    /// A session joined or left a channel.
     Presence {
         target: Target,
         who: String,
@@ -43,16 +43,16 @@ pub(crate) enum ServerMessage {
     },
 }
 
-/// What a client asks of the handlers.
+/// A command for the gateway's handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Command {
     pub(crate) id: u64,
     pub(crate) channel: String,
-    /// What is to be said.
+    /// The message to publish.
     pub(crate) body: String,
 }
 
-/// The message of `edk`'s built-in schema, declared anew.
+/// A declaration of the message of `edk`'s built-in schema, independent of the gateway's.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Envelope {
     #[prost(string, tag = "1")]
@@ -72,7 +72,7 @@ impl DialectCodec {
         Self::Projectforge,
     ];
 
-    /// The letter of the targets that its sessions may be on.
+    /// Returns the first letter of the targets in the dialect's namespace.
     pub(crate) fn letter(self) -> &'static str {
         match self {
             Self::Wserver | Self::Wsrv | Self::Easyws => "t",
@@ -91,7 +91,7 @@ impl DialectCodec {
         }
     }
 
-    /// The frames in which something is asked.
+    /// Encodes a command as frames.
     pub(crate) fn encode(self, command: &str, asked: &Command) -> Vec<(FrameType, Vec<u8>)> {
         let Command { id, channel, body } = asked;
         match self {
@@ -128,7 +128,7 @@ impl DialectCodec {
         }
     }
 
-    /// What a handler was asked.
+    /// Decodes the command of a handler's context.
     pub(crate) fn asked(self, cx: &Context) -> Command {
         let text = cx.text().expect("clients say text");
         let mut words = text.splitn(3, ' ').map(str::to_owned);
@@ -163,12 +163,12 @@ impl DialectCodec {
         }
     }
 
-    /// What a message says.
+    /// Decodes a message of the gateway.
     pub(crate) fn decode(self, is_text: bool, payload: &[u8]) -> ServerMessage {
-        // wsrv pushes in binary frames unless it is told otherwise, and answers in the type asked.
+        // wsrv pushes in binary frames by default, and responds in the type of the request.
         assert!(
             self == Self::Wsrv || is_text != (self == Self::Edk),
-            "the type of its language"
+            "the frame type of the dialect"
         );
         let text = || str::from_utf8(payload).expect("text");
         match self {
@@ -201,11 +201,11 @@ impl DialectCodec {
                         connected: message["param"]["connected"].as_bool().expect("a bool"),
                     };
                 }
-                let heard = decode_reply(word("cmd"), word("param"));
-                if let ServerMessage::Push(pushed) = &heard {
+                let received = decode_reply(word("cmd"), word("param"));
+                if let ServerMessage::Push(pushed) = &received {
                     assert_eq!(word("channel"), pushed.target.name());
                 }
-                heard
+                received
             }
         }
     }
@@ -214,7 +214,7 @@ impl DialectCodec {
 fn decode_reply(command: &str, body: &str) -> ServerMessage {
     match command {
         "m" => ServerMessage::Push(PendingPublication::parse(body)),
-        "end" => ServerMessage::CloseCause,
+        "end" => ServerMessage::End,
         "join" | "leave" | "say" | "mark" => {
             let (id, number) = body.split_once(' ').expect("two numbers");
             ServerMessage::Answer {

@@ -1,11 +1,10 @@
-//! All five languages at once: one gateway, two thousand sessions, joins and leaves under load.
+//! Tests of all five dialects at once: one gateway, 2,000 sessions, joins and leaves under load.
 //!
-//! Three of the languages share their channels, the other two have their own. Half of the sessions
-//! stay where they are, the others move from channel to channel and connect anew in between, while
-//! handles, an HTTP client and the handlers of some sessions publish. Nothing may be lost, doubled
-//! or reordered: of each publisher, on each channel, each session hears exactly what was applied
-//! while it was there, and the totals told to the publishers add up to what was heard. How fast it
-//! is does not matter here.
+//! Three dialects share their channels; the other two have their own. Half of the sessions stay on
+//! their channels, the others join, leave and reconnect, while handles, an HTTP client and handlers
+//! of some sessions publish. Nothing may be lost, duplicated or reordered: of each publisher on
+//! each channel, a session receives exactly the messages applied during its membership. The totals
+//! returned to publishers must add up to the number of received messages. Speed is not tested.
 
 use campanile::config::{Config, Route, Schema};
 use campanile::dialect::easyws::Easyws;
@@ -37,7 +36,7 @@ mod model;
 mod ws_client;
 
 #[test]
-fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
+fn nothing_is_lost_duplicated_or_reordered_in_five_dialects() {
     let ids: Arc<[OnceLock<PublicId>]> = (0..CONNECTIONS_MAX).map(|_| OnceLock::new()).collect();
     let builder = Gateway::builder(config());
     let gateway = set_up(builder, &ids).start().expect("the gateway starts");
@@ -45,7 +44,7 @@ fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
     let shared = Arc::new(Shared {
         address: gateway.local_addr(),
         handles: (0..HANDLES).map(|_| gateway.handle()).collect(),
-        log: PublicationLog::new(HANDLES + 1 + SAYERS),
+        log: PublicationLog::new(HANDLES + 1 + HANDLER_PUBLISHERS),
         ids,
         connections: AtomicUsize::new(0),
         ready: Barrier::new(SESSIONS * DialectCodec::ALL.len() + HANDLES + 1),
@@ -65,7 +64,7 @@ fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
                 counted.recv().await.expect("the world keeps the other end");
             }
         };
-        count(SESSIONS / 2 * DialectCodec::ALL.len() + HANDLES + 1 + SAYERS).await;
+        count(SESSIONS / 2 * DialectCodec::ALL.len() + HANDLES + 1 + HANDLER_PUBLISHERS).await;
         end_all(&shared.handles).await;
         count(SESSIONS * DialectCodec::ALL.len()).await;
     });
@@ -81,19 +80,19 @@ fn nothing_is_lost_doubled_or_reordered_among_five_languages() {
         .expect("reported above");
     let records: Vec<(String, Record)> = records.into_iter().flatten().collect();
     end.expect("in time");
-    let (heard, presence) = verify(&shared, &records, &counters);
+    let (received, presence) = verify(&shared, &records, &counters);
     println!(
-        "{} publications, {heard} heard, {presence} comings and goings",
+        "{} publications, {received} received, {presence} presence messages",
         shared.log.count()
     );
     assert!(
-        heard > 100_000 && presence > 10_000,
+        received > 100_000 && presence > 10_000,
         "this tests less than it says"
     );
 }
 
-/// Judges everybody, and what the gateway has counted; returns how much was heard of what was
-/// published, and of who came and went.
+/// Verifies all records and the gateway's counters. Returns the numbers of received messages and
+/// of received presence messages.
 fn verify(shared: &Shared, records: &[(String, Record)], counters: &Counters) -> (usize, usize) {
     assert_eq!(records.len(), SESSIONS * DialectCodec::ALL.len());
     for (name, record) in records {
@@ -101,16 +100,22 @@ fn verify(shared: &Shared, records: &[(String, Record)], counters: &Counters) ->
     }
     model::verify_presence(records);
 
-    let heard: usize = records.iter().map(|(_, record)| record.heard.len()).sum();
+    let received: usize = records
+        .iter()
+        .map(|(_, record)| record.received.len())
+        .sum();
     let delivered = shared.log.delivered.load(Ordering::SeqCst);
-    assert_eq!(delivered, heard as u64, "totals tell what was heard");
+    assert_eq!(
+        delivered, received as u64,
+        "the totals equal the received messages"
+    );
     let presence: usize = records
         .iter()
         .map(|(_, record)| record.presence.len())
         .sum();
 
     let ends = SHARDS * records.len();
-    assert_eq!(counters.deliveries, (heard + presence + ends) as u64);
+    assert_eq!(counters.deliveries, (received + presence + ends) as u64);
     let movers = SESSIONS / 2;
     let opened = SESSIONS * DialectCodec::ALL.len() + movers * DialectCodec::ALL.len();
     assert_eq!(counters.sessions_opened, opened as u64);
@@ -122,10 +127,10 @@ fn verify(shared: &Shared, records: &[(String, Record)], counters: &Counters) ->
     let closed = movers * (DialectCodec::ALL.len() - 1);
     assert_eq!(counters.ended("client_closed"), closed as u64);
     assert_eq!(counters.ended("shutdown"), records.len() as u64);
-    (heard, presence)
+    (received, presence)
 }
 
-/// The clients and publishers of one thread.
+/// Runs the clients and publishers of one thread and returns their records.
 fn run_clients(shared: &Arc<Shared>, thread: usize) -> Vec<(String, Record)> {
     run(async {
         let mut sessions = JoinSet::new();
@@ -139,10 +144,10 @@ fn run_clients(shared: &Arc<Shared>, thread: usize) -> Vec<(String, Record)> {
         for (language, codec) in DialectCodec::ALL.into_iter().enumerate() {
             let mine = (0..SESSIONS).filter(|index| index / 2 % CLIENT_THREADS == thread);
             for index in mine {
-                let is_sayer = codec != DialectCodec::Wserver && index % SAYS_EVERY == 0;
+                let is_sayer = codec != DialectCodec::Wserver && index % PUBLISHES_EVERY == 0;
                 let sayer = is_sayer.then(|| {
-                    let before = (language - 1) * (SESSIONS / SAYS_EVERY);
-                    HANDLES + 1 + before + index / SAYS_EVERY
+                    let before = (language - 1) * (SESSIONS / PUBLISHES_EVERY);
+                    HANDLES + 1 + before + index / PUBLISHES_EVERY
                 });
                 let attending = clients::run_client(Arc::clone(shared), codec, index, sayer);
                 let name = format!("{codec:?} {index}");
@@ -161,8 +166,8 @@ fn run_clients(shared: &Arc<Shared>, thread: usize) -> Vec<(String, Record)> {
     .expect("in time")
 }
 
-/// Tells everybody that all has been said, once through each shard: behind that nothing of what it
-/// had to say before can come.
+/// Publishes an end message to all sessions through each shard. No earlier publication through the
+/// shard can follow it.
 async fn end_all(handles: &[Handle]) {
     for (shard, handle) in handles.iter().take(SHARDS).enumerate() {
         for (path, languages) in [("/wserver", 3), ("/edk", 1), ("/projectforge", 1)] {
@@ -174,7 +179,7 @@ async fn end_all(handles: &[Handle]) {
     }
 }
 
-/// Runs a future with local tasks on this thread; `Err` if it does not end.
+/// Runs a future with local tasks on this thread. `Err` after [`PATIENCE`].
 fn run<T>(future: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -215,8 +220,7 @@ fn config() -> Config {
     config
 }
 
-/// What the program that embeds the gateway does: it notes who is who, and joins, leaves and
-/// publishes for those who ask.
+/// Registers the embedder's handlers. They store public ids; join, leave and publish on command.
 fn set_up(builder: Builder, ids: &Arc<[OnceLock<PublicId>]>) -> Builder {
     let ids = Arc::clone(ids);
     builder.shard(move |setup: &mut Setup| {
@@ -275,15 +279,15 @@ fn answer(id: u64, number: u64) -> Reply {
     Reply::text(format!("{id} {number}"))
 }
 
-/// Of each language.
+/// Number of sessions per dialect.
 const SESSIONS: usize = 400;
 const SHARDS: usize = 2;
 const CLIENT_THREADS: usize = 2;
-/// Publishers that are handles; one more pushes over HTTP.
+/// Number of publishing handles. One more publisher pushes by HTTP.
 const HANDLES: usize = 4;
-/// Of the sessions of a language that has handlers, one in so many has its handler publish.
-const SAYS_EVERY: usize = 40;
-const SAYERS: usize = 4 * SESSIONS / SAYS_EVERY;
+/// In a dialect with handlers, one session of this many has its handler publish.
+const PUBLISHES_EVERY: usize = 40;
+const HANDLER_PUBLISHERS: usize = 4 * SESSIONS / PUBLISHES_EVERY;
 const CONNECTIONS_MAX: usize = 2 * SESSIONS * DialectCodec::ALL.len();
-/// More than anything here takes, unless something never comes.
+/// The timeout of the whole test.
 const PATIENCE: Duration = Duration::from_secs(55);

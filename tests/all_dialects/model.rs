@@ -1,25 +1,24 @@
-//! What was published and heard, and whether that is right.
+//! The log of publications and received messages, and its verification.
 //!
-//! A join counts from when its shard applied it, which is somewhere between the moment when it was
-//! asked for and the moment when the joiner was told. So of each publisher's messages on a channel
-//! a session must hear all that were published after it was told, may hear from the first that had
-//! not been applied everywhere when it asked, and hears no gap in between; and the same with a
-//! leave. Whoever is there for all the time hears everything.
+//! A shard applies a join between the command and the reply. So of each publisher's messages on a
+//! channel a session must receive all that were published after the reply. It may receive those
+//! that were not applied everywhere at the command, from some point on without a gap. The same
+//! holds for a leave. A member for the whole time receives everything.
 //!
 //! ```text
 //!   seq of one publisher    0 .. m ...... n ............. m' ..... n' ...
 //!                           none  a suffix  all of them     a prefix  none
-//!                                 asked told                asked    told
+//!                                command reply           command   reply
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Somewhere that is published to: a channel, or a user.
+/// The audience of a publication: a channel or a user.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Target(pub(crate) usize);
 
-/// One message.
+/// A publication: its publisher, target and sequence number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct PendingPublication {
     pub(crate) publisher: usize,
@@ -27,52 +26,52 @@ pub(crate) struct PendingPublication {
     pub(crate) seq: u32,
 }
 
-/// What each publisher has published to each target.
+/// The publications of each publisher to each target.
 #[derive(Debug)]
 pub(crate) struct PublicationLog {
     publishers: usize,
-    /// So many have been begun.
+    /// Number of publications that were begun.
     begun: Vec<AtomicU32>,
-    /// So many have been applied everywhere.
+    /// Number of publications that all shards have applied.
     applied: Vec<AtomicU32>,
-    /// The sum of their totals.
+    /// Sum of the totals that the gateway returned.
     pub(crate) delivered: AtomicU64,
-    /// How many have been heard, by all.
-    pub(crate) heard: AtomicU64,
+    /// Number of messages that all clients have received.
+    pub(crate) received: AtomicU64,
 }
 
-/// How far each publisher was with one target.
+/// The number of publications of each publisher to one target.
 pub(crate) type Progress = Vec<u32>;
 
-/// A stay on one target.
+/// A membership of one target.
 #[derive(Clone, Debug)]
 pub(crate) struct Membership {
     pub(crate) target: Target,
-    /// What had been applied when it asked to join, and begun when it was told.
+    /// The publications applied at the join command, and those begun at its reply.
     pub(crate) join: (Progress, Progress),
-    /// The same for its leave; `None` if it stayed.
+    /// The same for the leave; `None` without one.
     pub(crate) leave: Option<(Progress, Progress)>,
 }
 
-/// Everything about one client.
+/// The record of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    pub(crate) heard: Vec<PendingPublication>,
+    pub(crate) received: Vec<PendingPublication>,
     pub(crate) memberships: Vec<Membership>,
-    /// Who came to where it was, and went, in order.
+    /// Received presence messages: channel, public id, `true` for a join.
     pub(crate) presence: Vec<(Target, String, bool)>,
-    /// Its own comings and goings, under the id that it had then.
+    /// The client's own joins and leaves, with its public id at that time.
     pub(crate) moves: Vec<(Target, String, bool)>,
-    /// It was there before anybody moved, until the end.
+    /// Whether the client stayed on its channels from before the first move until the end.
     pub(crate) is_anchor: bool,
     pub(crate) ends: u64,
 }
 
-/// So many channels that three languages share, users, channels of `edk` and of `projectforge`.
+/// The numbers of channels of three dialects, users, channels of `edk`, channels of `projectforge`.
 const COUNTS: [(&str, usize); 4] = [("t", 12), ("u", 4), ("e", 6), ("p", 8)];
 
 impl Target {
-    /// The targets whose names begin with this letter.
+    /// Returns the targets whose names begin with `letter`.
     pub(crate) fn of(letter: &str) -> impl ExactSizeIterator<Item = Self> {
         let before = COUNTS.iter().take_while(|(other, _)| *other != letter);
         let start: usize = before.map(|(_, count)| count).sum();
@@ -83,7 +82,7 @@ impl Target {
         (start..start + count).map(Self)
     }
 
-    /// How many there are.
+    /// Returns the number of all targets.
     pub(crate) fn count() -> usize {
         COUNTS.iter().map(|(_, count)| count).sum()
     }
@@ -141,11 +140,11 @@ impl PublicationLog {
             begun: zeros(),
             applied: zeros(),
             delivered: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
+            received: AtomicU64::new(0),
         }
     }
 
-    /// The next message of a publisher; to be called before it is published.
+    /// Returns the next publication of a publisher. Call it before publishing.
     pub(crate) fn begin(&self, publisher: usize, target: Target) -> PendingPublication {
         let seq = self.begun[at(publisher, target)].fetch_add(1, Ordering::SeqCst);
         PendingPublication {
@@ -155,7 +154,7 @@ impl PublicationLog {
         }
     }
 
-    /// A message has been applied everywhere, and was added to so many outboxes.
+    /// Records that all shards have applied a publication, and the `total` that was returned.
     pub(crate) fn complete(&self, pushed: PendingPublication, total: u64) {
         let index = at(pushed.publisher, pushed.target);
         let before = self.applied[index].swap(pushed.seq + 1, Ordering::SeqCst);
@@ -171,7 +170,7 @@ impl PublicationLog {
         self.progress(&self.applied, target)
     }
 
-    /// How many messages there have been.
+    /// Returns the number of publications.
     pub(crate) fn count(&self) -> u64 {
         let begun = self
             .begun
@@ -190,14 +189,16 @@ fn at(publisher: usize, target: Target) -> usize {
     publisher * Target::count() + target.0
 }
 
-/// Judges what one client heard, once everything is over.
+/// Verifies the messages that one client received. Call it after the end of the run.
 pub(crate) fn verify(name: &str, record: &Record, log: &PublicationLog) {
-    let mut heard: BTreeMap<(Target, usize), Vec<u32>> = BTreeMap::new();
-    for pushed in &record.heard {
-        let so_far = heard.entry((pushed.target, pushed.publisher)).or_default();
+    let mut received: BTreeMap<(Target, usize), Vec<u32>> = BTreeMap::new();
+    for pushed in &record.received {
+        let so_far = received
+            .entry((pushed.target, pushed.publisher))
+            .or_default();
         assert!(
             so_far.last().is_none_or(|last| *last < pushed.seq),
-            "{name} heard {pushed:?} after {:?}",
+            "{name} received {pushed:?} after {:?}",
             so_far.last()
         );
         so_far.push(pushed.seq);
@@ -211,22 +212,22 @@ pub(crate) fn verify(name: &str, record: &Record, log: &PublicationLog) {
         let begun = log.begun(target);
         assert_eq!(begun, log.applied(target), "everything was applied");
         for (publisher, &all) in begun.iter().enumerate() {
-            let heard = heard.remove(&(target, publisher)).unwrap_or_default();
+            let received = received.remove(&(target, publisher)).unwrap_or_default();
             let spans: Vec<Span> = memberships
                 .iter()
                 .map(|membership| membership.span(publisher, all))
                 .collect();
             verify_publisher(
                 &format!("{name}, {target:?} of {publisher}"),
-                &heard,
+                &received,
                 &spans,
             );
         }
     }
-    assert!(heard.is_empty());
+    assert!(received.is_empty());
 }
 
-/// One stay, as places in what one publisher said.
+/// A membership as ranges of one publisher's sequence numbers.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     earliest: u32,
@@ -250,19 +251,22 @@ impl Membership {
     }
 }
 
-fn verify_publisher(name: &str, heard: &[u32], spans: &[Span]) {
-    let was_heard = |seq: u32| heard.binary_search(&seq).is_ok();
+fn verify_publisher(name: &str, received: &[u32], spans: &[Span]) {
+    let was_heard = |seq: u32| received.binary_search(&seq).is_ok();
     for (index, span) in spans.iter().enumerate() {
         let missed = (span.from..span.until).find(|&seq| !was_heard(seq));
-        assert_eq!(missed, None, "{name}: lost, {span:?}, heard {heard:?}");
-        // Where two stays may touch, nobody can say to which of them a message belongs.
+        assert_eq!(
+            missed, None,
+            "{name}: lost, {span:?}, received {received:?}"
+        );
+        // If two memberships may touch, a message may belong to either.
         let before = index.checked_sub(1).map_or(0, |index| spans[index].latest);
         let after = spans.get(index + 1).map_or(u32::MAX, |next| next.earliest);
         if before <= span.earliest && span.from <= span.until {
             let flags: Vec<bool> = (span.earliest..span.from).map(was_heard).collect();
             assert!(
                 flags.is_sorted(),
-                "{name}: a gap after its join, {span:?}, heard {heard:?}"
+                "{name}: a gap after its join, {span:?}, received {received:?}"
             );
         }
         if span.latest <= after && span.from <= span.until {
@@ -270,7 +274,7 @@ fn verify_publisher(name: &str, heard: &[u32], spans: &[Span]) {
             let is_prefix = flags.is_sorted_by(|before, after| before >= after);
             assert!(
                 is_prefix,
-                "{name}: a gap before its leave, {span:?}, heard {heard:?}"
+                "{name}: a gap before its leave, {span:?}, received {received:?}"
             );
         }
     }
@@ -278,12 +282,12 @@ fn verify_publisher(name: &str, heard: &[u32], spans: &[Span]) {
         let mut spans = spans.iter();
         spans.any(|span| (span.earliest..span.latest).contains(&seq))
     };
-    let surplus = heard.iter().copied().find(|&seq| !is_due(seq));
+    let surplus = received.iter().copied().find(|&seq| !is_due(seq));
     assert_eq!(surplus, None, "{name}: not there, {spans:?}");
 }
 
-/// Judges who heard of whom: whoever was on a channel all the time heard of each coming and going
-/// of the others there, once and in order.
+/// Verifies presence messages: a member for the whole time received each join and leave of the
+/// others on its channel, once and in order.
 pub(crate) fn verify_presence(records: &[(String, Record)]) {
     let mut moves: BTreeMap<(Target, &str), Vec<bool>> = BTreeMap::new();
     for (_, record) in records {
@@ -297,7 +301,7 @@ pub(crate) fn verify_presence(records: &[(String, Record)]) {
     for (name, record) in records.iter().filter(|(_, record)| record.is_anchor) {
         let mut seen: BTreeMap<(Target, &str), Vec<bool>> = BTreeMap::new();
         for (target, who, connected) in &record.presence {
-            // Others that stay have come while this one did.
+            // Joins of other permanent members may come before or after this one's own.
             if movers.contains(&**who) {
                 seen.entry((*target, who)).or_default().push(*connected);
             }
@@ -314,7 +318,7 @@ pub(crate) fn verify_presence(records: &[(String, Record)]) {
         }
         assert!(
             seen.is_empty(),
-            "{name} heard of others' channels: {seen:?}"
+            "{name} received presence of other channels: {seen:?}"
         );
     }
 }

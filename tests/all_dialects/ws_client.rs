@@ -1,21 +1,19 @@
-//! A WebSocket client of the test's own: one socket, one upgrade, frames in, frames out.
-//!
-//! It answers pings by itself. It knows nothing of languages, and nothing of the gateway's code.
+//! A WebSocket client, independent of the gateway's code. It answers pings by itself.
 
 use campanile_tests::frame::{self, masked};
 use campanile_tests::http::{Response, UPGRADE, post};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
-/// One side of a session.
+/// A client's connection.
 pub(crate) struct WebSocketClient {
     stream: TcpStream,
-    /// What has come and was not read; the first `read` bytes were.
+    /// Received bytes, of which the first `read` are consumed.
     buffer: Vec<u8>,
     read: usize,
 }
 
-/// What comes.
+/// A received message or control frame.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Message { is_text: bool, payload: Vec<u8> },
@@ -23,7 +21,7 @@ pub(crate) enum Incoming {
     Close(Option<u16>),
 }
 
-/// Which type of frame something goes in.
+/// The opcode of a frame to send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FrameType {
     Text = 1,
@@ -34,7 +32,7 @@ pub(crate) enum FrameType {
 }
 
 impl WebSocketClient {
-    /// Connects and sends a request; `None` if the upgrade is refused.
+    /// Connects and upgrades. `None` if the upgrade is rejected.
     pub(crate) async fn open(address: SocketAddr, target: &str, headers: &str) -> Option<Self> {
         let mut wire = Self::connect(address).await;
         let host = format!("Host: {address}\r\n");
@@ -43,7 +41,7 @@ impl WebSocketClient {
         (wire.response().await.status == 101).then_some(wire)
     }
 
-    /// Connects, for requests.
+    /// Connects without an upgrade, for HTTP requests.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await;
         let stream = stream.expect("the gateway listens");
@@ -55,7 +53,7 @@ impl WebSocketClient {
         }
     }
 
-    /// Posts a body, and returns the status and the body of the answer.
+    /// Posts a body, and returns the status and body of the response.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> (String, String) {
         self.write(post(path, "", body).as_bytes()).await;
         let response = self.response().await;
@@ -69,7 +67,7 @@ impl WebSocketClient {
         self.write(&frame).await;
     }
 
-    /// The next thing that comes.
+    /// Waits for the next message or control frame.
     pub(crate) async fn next(&mut self) -> Incoming {
         loop {
             let Some((frame, len)) = frame::parse(self.unread()) else {
@@ -96,7 +94,7 @@ impl WebSocketClient {
         }
     }
 
-    /// Waits for the end of what comes, behind a close frame.
+    /// Waits for the end of the connection, after a close frame.
     pub(crate) async fn end(mut self) {
         assert!(
             self.unread().is_empty(),
@@ -126,7 +124,7 @@ impl WebSocketClient {
         assert!(self.try_fill().await, "the connection ended");
     }
 
-    /// Reads what has come; false if nothing more will.
+    /// Reads once. Returns `false` at the end of the stream.
     async fn try_fill(&mut self) -> bool {
         self.buffer.drain(..self.read);
         self.read = 0;

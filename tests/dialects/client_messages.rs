@@ -1,24 +1,23 @@
-//! What is said to a dialect: noise, messages of every language, and messages that are nearly so.
+//! Random client messages: random bytes, valid messages of every dialect, and damaged ones.
 //!
-//! The messages are written by `serde_json`, by prost or by hand, never by the code under test, and
-//! keep what they say beside their bytes. White space and escapes of JSON are spelled in every way
-//! that JSON allows.
+//! `serde_json`, prost or this file encode the messages, never the code under test. Each message
+//! keeps its contents for comparison. JSON has random white space and escapes.
 
 use crate::Prng;
 use crate::schema::{Custom, Envelope};
 use prost::Message as _;
 use serde_json::{Map, Number, Value};
 
-/// A message of some language, and what it says.
+/// An encoded message and its contents.
 #[derive(Clone, Debug)]
-pub(crate) struct Spoken {
+pub(crate) struct ClientMessage {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) says: Says,
+    pub(crate) contents: Contents,
 }
 
-/// What a message says to those who know its language.
+/// The contents of a message, by dialect.
 #[derive(Clone, Debug)]
-pub(crate) enum Says {
+pub(crate) enum Contents {
     Wsrv {
         command: String,
         id: String,
@@ -42,18 +41,18 @@ pub(crate) enum Says {
     },
 }
 
-/// A message of one of the languages.
-pub(crate) fn spoken(prng: &mut Prng) -> Spoken {
-    let (says, bytes) = match prng.range(0, 5) {
+/// Generates a message of a random dialect.
+pub(crate) fn client_message(prng: &mut Prng) -> ClientMessage {
+    let (contents, bytes) = match prng.range(0, 5) {
         0 => {
             let (command, content) = (command(prng), noise(prng, 40));
             let bytes = [command.as_bytes(), b": ", &content].concat();
-            (Says::Easyws { command, content }, bytes)
+            (Contents::Easyws { command, content }, bytes)
         }
         1 => {
             let envelope = envelope(prng);
             let bytes = envelope.encode_to_vec();
-            (Says::Envelope(envelope), bytes)
+            (Contents::Envelope(envelope), bytes)
         }
         2 => {
             let inner = Custom {
@@ -66,23 +65,23 @@ pub(crate) fn spoken(prng: &mut Prng) -> Spoken {
                 verb: text(prng),
             };
             let bytes = custom.encode_to_vec();
-            (Says::Custom(custom), bytes)
+            (Contents::Custom(custom), bytes)
         }
-        _ => spoken_in_json(prng),
+        _ => json_message(prng),
     };
-    Spoken { bytes, says }
+    ClientMessage { bytes, contents }
 }
 
-fn spoken_in_json(prng: &mut Prng) -> (Says, Vec<u8>) {
+fn json_message(prng: &mut Prng) -> (Contents, Vec<u8>) {
     let (first, second) = (text(prng), text(prng));
     let data = prng.chance(2, 3).then(|| json(prng, 3));
     let mut members: Vec<(&str, Value)> = Vec::new();
-    let says = match prng.range(0, 2) {
+    let contents = match prng.range(0, 2) {
         0 => {
             members.push(("cmd", first.clone().into()));
             members.push(("seqno", second.clone().into()));
             members.extend(data.clone().map(|data| ("data", data)));
-            Says::Wsrv {
+            Contents::Wsrv {
                 command: first,
                 id: second,
                 data,
@@ -97,7 +96,7 @@ fn spoken_in_json(prng: &mut Prng) -> (Says, Vec<u8>) {
             members.push(("channel", first.clone().into()));
             members.push(("cmd", second.clone().into()));
             members.extend(data.clone().map(|data| ("param", data)));
-            Says::Projectforge {
+            Contents::Projectforge {
                 from,
                 channel: first,
                 command: second,
@@ -108,7 +107,7 @@ fn spoken_in_json(prng: &mut Prng) -> (Says, Vec<u8>) {
             let event = format!("e{second}");
             members.push(("token", first.clone().into()));
             members.push(("event", event.clone().into()));
-            Says::Register {
+            Contents::Register {
                 token: first,
                 event,
             }
@@ -116,10 +115,10 @@ fn spoken_in_json(prng: &mut Prng) -> (Says, Vec<u8>) {
     };
     let mut bytes = Vec::new();
     put_object(prng, members.into_iter(), &mut bytes);
-    (says, bytes)
+    (contents, bytes)
 }
 
-/// A message of our own schema.
+/// Generates a message of the built-in schema.
 pub(crate) fn envelope(prng: &mut Prng) -> Envelope {
     Envelope {
         kind: text(prng),
@@ -128,9 +127,9 @@ pub(crate) fn envelope(prng: &mut Prng) -> Envelope {
     }
 }
 
-/// The message with a few bytes changed, cut, doubled or put in.
+/// Returns the message with a few bytes changed, removed, repeated or inserted.
 pub(crate) fn damaged(prng: &mut Prng, message: &[u8]) -> Vec<u8> {
-    const TELLING: &[&[u8]] = &[
+    const SPECIAL_BYTES: &[&[u8]] = &[
         b"\"",
         b"\\",
         b": ",
@@ -164,11 +163,11 @@ pub(crate) fn damaged(prng: &mut Prng, message: &[u8]) -> Vec<u8> {
             2 => message.extend_from_within(at..),
             3 => drop(message.drain(..at)),
             4 => {
-                let other = spoken(prng).bytes;
+                let other = client_message(prng).bytes;
                 message.splice(at.., other);
             }
             _ => {
-                let piece = prng.pick(TELLING.iter().copied()).expect("some");
+                let piece = prng.pick(SPECIAL_BYTES.iter().copied()).expect("some");
                 message.splice(at..at, piece.iter().copied());
             }
         }
@@ -176,13 +175,13 @@ pub(crate) fn damaged(prng: &mut Prng, message: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Bytes that are nothing in particular.
+/// Generates at most `bytes_max` random bytes.
 pub(crate) fn noise(prng: &mut Prng, bytes_max: u32) -> Vec<u8> {
     let byte = |prng: &mut Prng| u8::try_from(prng.range(0, 255)).expect("a byte");
     (0..prng.range(0, bytes_max)).map(|_| byte(prng)).collect()
 }
 
-/// Text of all that is troublesome in some language.
+/// Generates text from words and characters that are special in some dialect.
 pub(crate) fn text(prng: &mut Prng) -> String {
     const WORDS: &[&str] = &[
         "",
@@ -195,7 +194,7 @@ pub(crate) fn text(prng: &mut Prng) -> String {
         "7",
         "null",
     ];
-    const TROUBLE: &[char] = &[
+    const SPECIAL_CHARS: &[char] = &[
         '\0',
         '\u{1}',
         '\u{8}',
@@ -243,13 +242,13 @@ pub(crate) fn text(prng: &mut Prng) -> String {
     let long = if prng.chance(1, 12) { 260 } else { 8 };
     let any = |prng: &mut Prng| match prng.range(0, 2) {
         0 => char::from_u32(prng.range(0x20, 0x7e)).expect("ASCII"),
-        1 => prng.pick(TROUBLE.iter().copied()).expect("some"),
+        1 => prng.pick(SPECIAL_CHARS.iter().copied()).expect("some"),
         _ => char::from_u32(prng.range(0, 0x0010_ffff)).unwrap_or('\u{fffd}'),
     };
     (0..prng.range(0, long)).map(|_| any(prng)).collect()
 }
 
-/// A command that any client of `easyws` can say.
+/// Generates a command of `easyws`.
 pub(crate) fn command(prng: &mut Prng) -> String {
     loop {
         let text = text(prng);
@@ -259,12 +258,12 @@ pub(crate) fn command(prng: &mut Prng) -> String {
     }
 }
 
-/// Whether this can be the command of an `easyws` message (wire.md 4.2).
+/// Returns `true` if `text` is a valid command of `easyws` (wire.md 4.2).
 pub(crate) fn is_command(text: &str) -> bool {
     (1..=254).contains(&text.len()) && !text.contains(": ")
 }
 
-/// A version 4 UUID, in one of its spellings.
+/// Generates a version 4 UUID in one of its text forms.
 pub(crate) fn uuid(prng: &mut Prng) -> String {
     let mut digits = |count: usize| -> String {
         let digit = |_| char::from_digit(prng.range(0, 15), 16).expect("a digit");
@@ -278,7 +277,7 @@ pub(crate) fn uuid(prng: &mut Prng) -> String {
     }
 }
 
-/// A JSON value, so many levels deep at most.
+/// Generates a JSON value of at most `depth` levels.
 pub(crate) fn json(prng: &mut Prng, depth: u32) -> Value {
     match prng.range(0, if depth == 0 { 4 } else { 6 }) {
         0 => Value::Null,
@@ -306,8 +305,8 @@ fn number(prng: &mut Prng) -> Number {
     }
 }
 
-/// A value as JSON, spelled with as much white space and as many escapes as the dice want.
-pub(crate) fn spelled(prng: &mut Prng, value: &Value) -> Vec<u8> {
+/// Serializes a value as JSON with random white space and escapes.
+pub(crate) fn random_json_text(prng: &mut Prng, value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     put_value(prng, value, &mut out);
     out

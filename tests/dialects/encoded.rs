@@ -1,7 +1,7 @@
-//! What messages of the gateway must be, judged by parsers that are not ours.
+//! The expected messages of the gateway, checked with third-party parsers.
 
 use crate::schema::Envelope;
-use crate::server_messages::{Speech, as_json};
+use crate::server_messages::{RandomPublication, as_json};
 use campanile::close::CloseCause;
 use campanile::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
 use campanile::dialect::{Dialect, Options, ReplyAction, Schema};
@@ -9,7 +9,7 @@ use campanile::ws::MessageType;
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
-/// How something must be answered.
+/// The expected reply to a command.
 #[derive(Debug)]
 pub(crate) enum Expected {
     Nothing,
@@ -19,7 +19,7 @@ pub(crate) enum Expected {
     Envelope(Envelope),
 }
 
-/// Whether messages are our own `ws.Message`.
+/// Returns `true` if the schema is the built-in `ws.Message`.
 pub(crate) fn is_builtin(options: &Options) -> bool {
     matches!(options.schema, Schema::Builtin)
 }
@@ -50,26 +50,26 @@ pub(crate) fn check(expected: &Expected, how: ReplyAction, message: &[u8], of: &
 #[track_caller]
 pub(crate) fn check_publication(
     dialect: &dyn Dialect,
-    speech: &Speech,
+    random: &RandomPublication,
     options: &Options,
     kind: MessageType,
     message: &[u8],
 ) {
-    let data = speech.data.borrow();
+    let data = random.data.borrow();
     let shown = message.escape_ascii();
     match dialect.name() {
         "wsrv" => {
             assert_eq!(kind, options.push_kind);
-            check_push(speech, message);
+            check_push(random, message);
         }
         "projectforge" | "tap" => {
             assert_eq!(kind, MessageType::Text);
-            let channel = speech.channel_told();
-            let expected = members(&speech.from, &channel, &speech.event, as_json(data));
+            let channel = random.encoded_channel();
+            let expected = members(&random.from, &channel, &random.event, as_json(data));
             assert_eq!(read_json(message), expected, "{shown}");
         }
         "easyws" => {
-            let expected = [speech.event.as_bytes(), b": ", data.bytes()].concat();
+            let expected = [random.event.as_bytes(), b": ", data.bytes()].concat();
             assert_eq!(
                 (kind, message),
                 (MessageType::Text, &expected[..]),
@@ -78,9 +78,9 @@ pub(crate) fn check_publication(
         }
         "edk" if is_builtin(options) => {
             let expected = Envelope {
-                kind: speech.event.clone(),
+                kind: random.event.clone(),
                 payload: data.bytes().to_vec(),
-                id: speech.correlation.clone(),
+                id: random.correlation.clone(),
             };
             assert_eq!(Envelope::decode(message), Ok(expected), "{shown}");
             assert_eq!(kind, MessageType::Binary);
@@ -99,31 +99,31 @@ pub(crate) fn check_publication(
     }
 }
 
-/// A push of `wsrv` has the members of a response, and a name of its own if it answers nothing.
+/// Checks a push of `wsrv`: it has the members of a response, and a generated sequence number.
 #[track_caller]
-fn check_push(speech: &Speech, message: &[u8]) {
+fn check_push(random: &RandomPublication, message: &[u8]) {
     let mut push = read_json(message);
     let given = push["seqno"].take();
     let given = given.as_str().expect("a name is text");
-    if speech.correlation.is_empty() {
+    if random.correlation.is_empty() {
         let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"$@".contains(&byte);
         assert!(given.len() == 8 && given.bytes().all(is_letter), "{given}");
     } else {
-        assert_eq!(given, speech.correlation);
+        assert_eq!(given, random.correlation);
     }
-    let is_ok = speech.status == 0 && speech.status_text.is_empty();
+    let is_ok = random.status == 0 && random.status_text.is_empty();
     let expected = json!({
-        "cmd": speech.event,
+        "cmd": random.event,
         "seqno": null,
-        "status": speech.status,
-        "msg": if is_ok { "ok" } else { &speech.status_text },
-        "data": as_json(speech.data.borrow()),
+        "status": random.status,
+        "msg": if is_ok { "ok" } else { &random.status_text },
+        "data": as_json(random.data.borrow()),
     });
     assert_eq!(push, expected, "{}", message.escape_ascii());
 }
 
-/// wire.md 3.3.
-pub(crate) fn wsrv_answer(correlation: &Correlation, outcome: &Outcome) -> Expected {
+/// Returns the expected response of `wsrv` (wire.md 3.3).
+pub(crate) fn wsrv_reply(correlation: &Correlation, outcome: &Outcome) -> Expected {
     let or_empty = |data: Data<'_>| match data {
         Data::None => json!({}),
         Data::Json(_) | Data::Text(_) | Data::Bytes(_) => as_json(data),
@@ -148,7 +148,7 @@ pub(crate) fn wsrv_answer(correlation: &Correlation, outcome: &Outcome) -> Expec
     Expected::Json(correlation.kind, answer)
 }
 
-/// What the gateway's own rules say, where a language has no words of its own.
+/// Returns the gateway's text for a denial, for dialects without their own.
 fn denial_text(denial: Denial) -> &'static str {
     match denial {
         Denial::AlreadyJoined => "already on the channel",
@@ -171,7 +171,7 @@ fn failed(failure: &Failure) -> (i64, &str) {
     }
 }
 
-pub(crate) fn projectforge_answer(correlation: &Correlation, outcome: &Outcome) -> Expected {
+pub(crate) fn projectforge_reply(correlation: &Correlation, outcome: &Outcome) -> Expected {
     match outcome {
         Outcome::Replied(reply) => {
             let command = reply.event().unwrap_or(&correlation.command);
@@ -189,13 +189,13 @@ pub(crate) fn projectforge_answer(correlation: &Correlation, outcome: &Outcome) 
     }
 }
 
-/// What a server program may name a message of `easyws` (wire.md 4.5).
+/// Returns `true` if `event` is a valid event of `easyws` (wire.md 4.5).
 pub(crate) fn is_easyws_event(event: &str) -> bool {
     (1..=255).contains(&event.len()) && !event.contains(':') && event != "websocket"
 }
 
-/// wire.md 4.3 and 4.4.
-pub(crate) fn easyws_answer(correlation: &Correlation, outcome: &Outcome) -> Expected {
+/// Returns the expected reply of `easyws` (wire.md 4.3 and 4.4).
+pub(crate) fn easyws_reply(correlation: &Correlation, outcome: &Outcome) -> Expected {
     let complaint = match outcome {
         Outcome::Replied(reply) => {
             let command = reply.event().unwrap_or(&correlation.command);
@@ -217,7 +217,7 @@ pub(crate) fn easyws_answer(correlation: &Correlation, outcome: &Outcome) -> Exp
     )
 }
 
-pub(crate) fn edk_answer(
+pub(crate) fn edk_reply(
     correlation: &Correlation,
     outcome: &Outcome,
     options: &Options,
@@ -249,7 +249,7 @@ pub(crate) fn edk_answer(
     }
 }
 
-/// A message of `projectforge`, which leaves out a sender or channel that it does not name.
+/// Returns a message of `projectforge`. An empty sender or channel is omitted.
 fn members(from: &str, channel: &str, command: &str, param: Value) -> Value {
     let mut members = Map::new();
     for (key, text) in [("from", from), ("channel", channel)] {

@@ -1,13 +1,12 @@
-//! Every dialect is total, and what it says is in its own language.
+//! Property tests of the dialects with random input from fixed seeds.
 //!
-//! Whatever bytes a client sends in whatever type of frame, and whatever is set for its route,
-//! decoding ends with intents or a refusal; whatever an upgrade request says, it is admitted or
-//! turned away. Whatever is published or answered, the message is read by somebody else's parser
-//! (`serde_json`, prost) and has the members that its language gives it, saying what was said.
-//! Where a language is the same in both directions, a dialect understands what it says itself.
+//! - Decoding any bytes in any message type, with any route options, ends with intents or an error.
+//! - Any upgrade request is admitted or rejected.
+//! - Third-party parsers (`serde_json`, prost) read every encoded publication and reply, and find
+//!   the members that the dialect defines with the original contents.
+//! - A dialect with one format for both directions decodes its own messages.
 //!
-//! Everything is drawn from seeds. What a single message of a language looks like, byte for byte,
-//! is for the dialects' own tests and the transcripts.
+//! The exact bytes are tested in the dialects' unit tests and in the transcripts.
 
 use campanile::codec::json::Scratch;
 use campanile::content::{Correlation, Data, Outcome};
@@ -17,12 +16,12 @@ use campanile::dialect::{
 use campanile::public_id::parse_uuid;
 use campanile::ws::MessageType;
 use campanile_tests::prng::Prng;
-use client_messages::{Says, Spoken};
+use client_messages::{ClientMessage, Contents};
 use prost::Message as _;
 use schema::Envelope;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use server_messages::Speech;
+use server_messages::RandomPublication;
 
 mod client_messages;
 mod encoded;
@@ -33,16 +32,16 @@ mod upgrades;
 const KINDS: [MessageType; 2] = [MessageType::Text, MessageType::Binary];
 
 #[test]
-fn any_bytes_are_decoded_or_refused() {
+fn any_bytes_decode_to_intents_or_an_error() {
     let all_options = schema::all_options();
     let (mut accepted, mut refused) = ([0; ALL.len()], [0; ALL.len()]);
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
         let message = match prng.range(0, 3) {
             0 => client_messages::noise(&mut prng, 60),
-            1 => client_messages::spoken(&mut prng).bytes,
+            1 => client_messages::client_message(&mut prng).bytes,
             _ => {
-                let message = client_messages::spoken(&mut prng).bytes;
+                let message = client_messages::client_message(&mut prng).bytes;
                 client_messages::damaged(&mut prng, &message)
             }
         };
@@ -71,7 +70,7 @@ fn any_bytes_are_decoded_or_refused() {
     }
 }
 
-/// What holds for the intents of any message, whatever it says.
+/// Checks the properties of the intents of any message.
 fn check_intents(
     dialect: &dyn Dialect,
     kind: MessageType,
@@ -117,30 +116,30 @@ fn check_intents(
     }
 }
 
-/// A message that was written by others says what they wrote.
+/// Messages of third-party encoders are decoded to the same contents.
 #[test]
-fn what_is_said_in_a_language_is_understood() {
+fn messages_of_third_party_encoders_are_decoded() {
     let all_options = schema::all_options();
     let mut understood = [0; 6];
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
-        let Spoken { bytes, says } = client_messages::spoken(&mut prng);
+        let ClientMessage { bytes, contents } = client_messages::client_message(&mut prng);
         let options = all_options[usize::try_from(seed % 8).expect("small")].clone();
-        // The schema of another message has nothing to say about this one.
-        let is_protobuf = matches!(says, Says::Envelope(_) | Says::Custom(_));
-        let is_foreign = is_protobuf && !knows(&options, &says);
+        // A schema of another message does not apply to this one.
+        let is_protobuf = matches!(contents, Contents::Envelope(_) | Contents::Custom(_));
+        let is_foreign = is_protobuf && !matches_schema(&options, &contents);
         let options = if is_foreign {
             Options::default()
         } else {
             options
         };
-        let (index, name) = match &says {
-            Says::Wsrv { .. } => (0, "wsrv"),
-            Says::Projectforge { .. } => (1, "projectforge"),
-            Says::Easyws { .. } => (2, "easyws"),
-            Says::Envelope(_) => (3, "edk"),
-            Says::Custom(_) => (4, "edk"),
-            Says::Register { .. } => (5, "wserver"),
+        let (index, name) = match &contents {
+            Contents::Wsrv { .. } => (0, "wsrv"),
+            Contents::Projectforge { .. } => (1, "projectforge"),
+            Contents::Easyws { .. } => (2, "easyws"),
+            Contents::Envelope(_) => (3, "edk"),
+            Contents::Custom(_) => (4, "edk"),
+            Contents::Register { .. } => (5, "wserver"),
         };
         let dialect = named(name).expect("it is built in");
         for kind in KINDS {
@@ -150,7 +149,7 @@ fn what_is_said_in_a_language_is_understood() {
                 let [intent] = intents else {
                     panic!("seed {seed}, {name}: {shown}");
                 };
-                understood[index] += i32::from(is_understood(&says, &bytes, &options, intent));
+                understood[index] += i32::from(matches_intent(&contents, &bytes, &options, intent));
             });
         }
     }
@@ -160,19 +159,25 @@ fn what_is_said_in_a_language_is_understood() {
     );
 }
 
-/// Whether a message in Protocol Buffers is one of the schema.
-fn knows(options: &Options, says: &Says) -> bool {
+/// Returns `true` if a Protocol Buffers message belongs to the schema.
+fn matches_schema(options: &Options, contents: &Contents) -> bool {
     matches!(
-        (&options.schema, says),
-        (Schema::Builtin, Says::Envelope(_)) | (Schema::Descriptor(_), Says::Custom(_))
+        (&options.schema, contents),
+        (Schema::Builtin, Contents::Envelope(_)) | (Schema::Descriptor(_), Contents::Custom(_))
     )
 }
 
-/// Compares what was said with what was understood; false if the settings have no use for it.
+/// Compares a message's contents with the decoded intent. Returns `false` if the options exclude
+/// the comparison.
 #[track_caller]
-fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'_>) -> bool {
-    match (says, intent) {
-        (Says::Wsrv { command, id, data }, Intent::Call(call)) => {
+fn matches_intent(
+    contents: &Contents,
+    bytes: &[u8],
+    options: &Options,
+    intent: &Intent<'_>,
+) -> bool {
+    match (contents, intent) {
+        (Contents::Wsrv { command, id, data }, Intent::Call(call)) => {
             assert_eq!((call.command, call.id), (command.as_str(), id.as_str()));
             assert_eq!(
                 call.data
@@ -181,7 +186,7 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
             );
         }
         (
-            Says::Projectforge {
+            Contents::Projectforge {
                 from,
                 channel,
                 command,
@@ -197,29 +202,29 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
                 *data
             );
         }
-        (Says::Easyws { command, content }, Intent::Join { channel, .. }) => {
+        (Contents::Easyws { command, content }, Intent::Join { channel, .. }) => {
             assert_eq!(command, "listen");
             assert_eq!(*channel, str::from_utf8(content).unwrap_or("\u{fffd}"));
         }
-        (Says::Easyws { command, content }, Intent::Call(call)) => {
+        (Contents::Easyws { command, content }, Intent::Call(call)) => {
             assert_eq!(
                 (call.command, call.data.unwrap_or_default()),
                 (&**command, &**content)
             );
             assert_ne!(command, "listen");
         }
-        (Says::Envelope(said), Intent::Call(call)) if encoded::is_builtin(options) => {
+        (Contents::Envelope(said), Intent::Call(call)) if encoded::is_builtin(options) => {
             assert_eq!(
                 (call.command, call.id),
                 (said.kind.as_str(), said.id.as_str())
             );
             assert_eq!(call.data, Some(&said.payload[..]));
         }
-        (Says::Custom(said), Intent::Call(call)) if schema::has_command(options) => {
+        (Contents::Custom(said), Intent::Call(call)) if schema::has_command(options) => {
             assert_eq!((call.command, call.data), (said.verb.as_str(), Some(bytes)));
         }
-        (Says::Envelope(_) | Says::Custom(_), Intent::Call(_)) => return false,
-        (Says::Register { token, event }, Intent::Identify { token: t, event: e }) => {
+        (Contents::Envelope(_) | Contents::Custom(_), Intent::Call(_)) => return false,
+        (Contents::Register { token, event }, Intent::Identify { token: t, event: e }) => {
             assert_eq!((*t, *e), (token.as_str(), event.as_str()));
         }
         (_, other) => panic!("{other:?}"),
@@ -227,9 +232,9 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
     true
 }
 
-/// prost may be stricter, but what it takes for our message we take for the same.
+/// prost may be stricter, but every message that prost decodes must be decoded equally.
 #[test]
-fn what_prost_takes_for_an_envelope_is_one() {
+fn every_envelope_that_prost_decodes_is_decoded() {
     let builtin = schema::all_options()
         .into_iter()
         .find(encoded::is_builtin)
@@ -266,24 +271,24 @@ fn what_prost_takes_for_an_envelope_is_one() {
 }
 
 #[test]
-fn whatever_is_published_is_worded_in_the_language() {
+fn publications_are_encoded_in_the_dialect() {
     let all_options = schema::all_options();
     for seed in 0..6_000 {
         let mut prng = Prng::from_seed(seed);
-        let speech = Speech::roll(&mut prng);
+        let random = RandomPublication::generate(&mut prng);
         for options in &all_options {
             for dialect in ALL {
                 let mut message = b"before".to_vec();
-                let kind = dialect.encode_publication(&speech.publication(), options, &mut message);
+                let kind = dialect.encode_publication(&random.publication(), options, &mut message);
                 let message = message.strip_prefix(b"before").expect("appended");
-                encoded::check_publication(*dialect, &speech, options, kind, message);
+                encoded::check_publication(*dialect, &random, options, kind, message);
             }
         }
     }
 }
 
 #[test]
-fn whatever_becomes_of_a_request_is_answered_in_the_language() {
+fn outcomes_are_encoded_in_the_dialect() {
     let all_options = schema::all_options();
     let mut answered = [0; ALL.len()];
     for seed in 0..6_000 {
@@ -297,7 +302,7 @@ fn whatever_becomes_of_a_request_is_answered_in_the_language() {
             let mut message = b"before".to_vec();
             let how = dialect.encode_outcome(&correlation, &outcome, options, &mut message);
             let message = message.strip_prefix(b"before").expect("appended");
-            check_answer(*dialect, &correlation, &outcome, options, how, message);
+            check_reply(*dialect, &correlation, &outcome, options, how, message);
             answered[index] += i32::from(matches!(how, ReplyAction::Send(_)));
         }
     }
@@ -308,7 +313,7 @@ fn whatever_becomes_of_a_request_is_answered_in_the_language() {
 }
 
 #[track_caller]
-fn check_answer(
+fn check_reply(
     dialect: &dyn Dialect,
     correlation: &Correlation,
     outcome: &Outcome,
@@ -317,17 +322,17 @@ fn check_answer(
     message: &[u8],
 ) {
     let expected = match dialect.name() {
-        "wsrv" => encoded::wsrv_answer(correlation, outcome),
-        "projectforge" => encoded::projectforge_answer(correlation, outcome),
-        "easyws" => encoded::easyws_answer(correlation, outcome),
-        "edk" => encoded::edk_answer(correlation, outcome, options),
+        "wsrv" => encoded::wsrv_reply(correlation, outcome),
+        "projectforge" => encoded::projectforge_reply(correlation, outcome),
+        "easyws" => encoded::easyws_reply(correlation, outcome),
+        "edk" => encoded::edk_reply(correlation, outcome, options),
         _ => encoded::Expected::Nothing,
     };
     encoded::check(&expected, how, message, outcome);
 }
 
 #[test]
-fn whatever_an_easyws_program_may_say_has_a_command() {
+fn every_valid_easyws_event_is_a_command() {
     let easyws = named("easyws").expect("it is built in");
     let mut sayable = 0;
     for seed in 0..5_000 {
@@ -339,14 +344,14 @@ fn whatever_an_easyws_program_may_say_has_a_command() {
     assert!(sayable > 1_000, "{sayable} may be said");
 }
 
-/// A push is, to whoever reads it as a request, a request that says the same.
+/// A publication, decoded as a request, has the same contents.
 #[test]
-fn a_dialect_understands_what_it_says() {
+fn a_dialect_decodes_its_own_publications() {
     let all_options = schema::all_options();
     let mut read = [0; 5];
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
-        let speech = Speech::roll(&mut prng);
+        let random = RandomPublication::generate(&mut prng);
         let options = prng.pick(all_options.iter()).expect("some");
         for (index, name) in ["wsrv", "projectforge", "tap", "easyws", "edk"]
             .iter()
@@ -354,9 +359,9 @@ fn a_dialect_understands_what_it_says() {
         {
             let dialect = named(name).expect("it is built in");
             let mut message = Vec::new();
-            let kind = dialect.encode_publication(&speech.publication(), options, &mut message);
+            let kind = dialect.encode_publication(&random.publication(), options, &mut message);
             decode(dialect, kind, &message, options, |result, intents| {
-                let is_read = is_same(dialect, &speech, options, (result, intents));
+                let is_read = is_same(dialect, &random, options, (result, intents));
                 read[index] += i32::from(is_read);
             });
         }
@@ -364,43 +369,43 @@ fn a_dialect_understands_what_it_says() {
     assert!(read.iter().all(|&count| count > 1_000), "{read:?}");
 }
 
-/// Compares a publication with what its own dialect makes of it; false if they need not agree.
+/// Compares a publication with its decoded form. Returns `false` if they may differ.
 #[track_caller]
 fn is_same(
     dialect: &dyn Dialect,
-    speech: &Speech,
+    random: &RandomPublication,
     options: &Options,
     (result, intents): (Result<(), DecodeError>, &[Intent<'_>]),
 ) -> bool {
-    let data = speech.data.borrow();
-    let channel = speech.channel_told();
-    let is_sender = speech.from.is_empty() || parse_uuid(&speech.from).is_some();
+    let data = random.data.borrow();
+    let channel = random.encoded_channel();
+    let is_sender = random.from.is_empty() || parse_uuid(&random.from).is_some();
     match dialect.name() {
         "wsrv" => {
             let call = only_call(result, intents);
-            assert_eq!(call.command, speech.event);
-            assert!(speech.correlation.is_empty() || call.id == speech.correlation);
+            assert_eq!(call.command, random.event);
+            assert!(random.correlation.is_empty() || call.id == random.correlation);
             assert_eq!(of_call(call), server_messages::as_json(data));
         }
         "projectforge" if is_sender => {
             let call = only_call(result, intents);
-            let expected = (&*speech.event, &*speech.from, &*channel);
+            let expected = (&*random.event, &*random.from, &*channel);
             assert_eq!((call.command, call.from, call.channel), expected);
             assert_eq!(of_call(call), server_messages::as_json(data));
         }
         "tap" if is_sender => assert_eq!((result, intents.len()), (Ok(()), 0)),
-        // A name that is no UUID is an embedder's; the original's own reader would refuse it too.
+        // Only embedders use names that are not UUIDs; the original's decoder rejects them, too.
         "projectforge" | "tap" => assert_eq!(result, Err(DecodeError::Malformed)),
-        "easyws" if client_messages::is_command(&speech.event) && speech.event != "listen" => {
+        "easyws" if client_messages::is_command(&random.event) && random.event != "listen" => {
             let call = only_call(result, intents);
-            assert_eq!(call.command, speech.event);
+            assert_eq!(call.command, random.event);
             assert_eq!(call.data.unwrap_or_default(), data.bytes());
         }
         "edk" if encoded::is_builtin(options) => {
             let call = only_call(result, intents);
             assert_eq!(
                 (call.command, call.id),
-                (&*speech.event, &*speech.correlation)
+                (&*random.event, &*random.correlation)
             );
             assert_eq!(call.data, Some(data.bytes()));
         }
@@ -422,9 +427,9 @@ fn of_call(call: Call<'_>) -> Value {
     server_messages::as_json(Data::Json(call.data.expect("it has data, if only null")))
 }
 
-/// JSON may have come from a client whose text is broken; what goes out is text all the same.
+/// JSON of a client may contain invalid UTF-8; the gateway's output must be valid text.
 #[test]
-fn json_with_broken_text_still_comes_out_as_json() {
+fn json_with_invalid_utf8_is_encoded_as_valid_json() {
     let mut broken = 0;
     for seed in 0..20_000 {
         let mut prng = Prng::from_seed(seed);
@@ -448,14 +453,14 @@ fn json_with_broken_text_still_comes_out_as_json() {
             continue;
         }
         broken += 1;
-        let mut speech = Speech::roll(&mut prng);
-        speech.data = campanile::content::OwnedData::Json(data.into());
+        let mut random = RandomPublication::generate(&mut prng);
+        random.data = campanile::content::OwnedData::Json(data.into());
         for name in ["wsrv", "projectforge", "tap"] {
             let dialect = named(name).expect("it is built in");
             let mut message = Vec::new();
             let options = Options::default();
             assert_eq!(
-                dialect.encode_publication(&speech.publication(), &options, &mut message),
+                dialect.encode_publication(&random.publication(), &options, &mut message),
                 MessageType::Text
             );
             let shown = message.escape_ascii();
@@ -470,7 +475,7 @@ fn json_with_broken_text_still_comes_out_as_json() {
 }
 
 #[test]
-fn who_comes_and_goes_is_announced_in_json() {
+fn presence_is_encoded_as_json() {
     for seed in 0..2_000 {
         let who = client_messages::text(&mut Prng::from_seed(seed));
         for dialect in ALL {

@@ -1,7 +1,7 @@
-//! What gateways have to say: publications and outcomes of every kind, drawn from dice.
+//! Random messages of the gateway: publications and outcomes of every kind.
 
 use crate::Prng;
-use crate::client_messages::{json, noise, spelled, text, uuid};
+use crate::client_messages::{json, noise, random_json_text, text, uuid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use campanile::content::{Content, Correlation, Data, Denial, Failure, Outcome, OwnedData, Reply};
@@ -10,9 +10,9 @@ use campanile::publication::{Audience, OwnedAudience, Publication, PublicationId
 use campanile::ws::MessageType;
 use serde_json::Value;
 
-/// A publication that owns what it says.
+/// A random publication that owns its contents.
 #[derive(Clone, Debug)]
-pub(crate) struct Speech {
+pub(crate) struct RandomPublication {
     pub(crate) event: String,
     pub(crate) data: OwnedData,
     pub(crate) from: String,
@@ -24,8 +24,8 @@ pub(crate) struct Speech {
     pub(crate) nonce: u64,
 }
 
-impl Speech {
-    pub(crate) fn roll(prng: &mut Prng) -> Self {
+impl RandomPublication {
+    pub(crate) fn generate(prng: &mut Prng) -> Self {
         Self {
             event: text(prng),
             data: payload(prng),
@@ -64,8 +64,9 @@ impl Speech {
         }
     }
 
-    /// The channel that its readers are told: the one it names, or else the one it is for.
-    pub(crate) fn channel_told(&self) -> String {
+    /// Returns the channel in the encoded message: the one that the publication names, or else its
+    /// audience.
+    pub(crate) fn encoded_channel(&self) -> String {
         match self.audience.borrow() {
             Audience::Channel { name, .. } if self.channel.is_empty() => {
                 String::from_utf8_lossy(name).into_owned()
@@ -78,7 +79,7 @@ impl Speech {
     }
 }
 
-/// What an answer must repeat.
+/// Generates the correlation that a reply must repeat.
 pub(crate) fn correlation(prng: &mut Prng) -> Correlation {
     Correlation {
         command: text(prng).into(),
@@ -90,8 +91,7 @@ pub(crate) fn correlation(prng: &mut Prng) -> Correlation {
     }
 }
 
-/// What can become of a request. A panic cannot be made from outside; the dialects' own tests have
-/// it.
+/// Generates an outcome, except a panic, which only the dialects' unit tests can construct.
 pub(crate) fn outcome(prng: &mut Prng) -> Outcome {
     match prng.range(0, 10) {
         0 => Outcome::Joined,
@@ -128,7 +128,7 @@ fn reply(prng: &mut Prng) -> Reply {
     }
 }
 
-/// A body of every kind.
+/// Generates message data of any kind.
 pub(crate) fn payload(prng: &mut Prng) -> OwnedData {
     match prng.range(0, 4) {
         0 => OwnedData::None,
@@ -136,12 +136,12 @@ pub(crate) fn payload(prng: &mut Prng) -> OwnedData {
         2 => OwnedData::Bytes(noise(prng, 40).into()),
         _ => {
             let value = json(prng, 4);
-            OwnedData::Json(spelled(prng, &value).into())
+            OwnedData::Json(random_json_text(prng, &value).into())
         }
     }
 }
 
-/// What a body is in a language whose messages are JSON.
+/// Converts message data to JSON as dialects with JSON messages do.
 pub(crate) fn as_json(data: Data<'_>) -> Value {
     match data {
         Data::None => Value::Null,

@@ -1,4 +1,4 @@
-//! Whatever an upgrade request says, it is admitted or turned away, and nothing is made up.
+//! Tests of random upgrade requests: each is admitted or rejected, with values from the request.
 
 use crate::client_messages;
 use crate::schema::all_options;
@@ -6,7 +6,7 @@ use campanile::dialect::{ALL, Credentials, Dialect, InitialChannel, Rejection, U
 use campanile_tests::prng::Prng;
 
 #[test]
-fn any_request_is_admitted_or_turned_away() {
+fn any_request_is_admitted_or_rejected() {
     let all_options = all_options();
     let (mut admitted, mut rejected) = (0, 0);
     for seed in 0..10_000 {
@@ -92,7 +92,8 @@ fn check_credentials(
     }
 }
 
-/// Where every escape is whole and nobody writes a semicolon, the channel is what others read too.
+/// Compares the channel with a third-party parser, if all escapes are valid and there is no
+/// semicolon.
 #[track_caller]
 fn check_channel(query: &str, channel: &InitialChannel<'_>) {
     assert_ne!(*channel, InitialChannel::None);

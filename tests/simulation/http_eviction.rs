@@ -8,7 +8,7 @@ use campanile::config::Config;
 use campanile::host::{Host, Moment, Seeds};
 use campanile::id::ConnectionId;
 use campanile::mailbox::Exchange;
-use campanile::metrics::Rejected;
+use campanile::metrics::RejectionKind;
 use campanile::shard::CloseStep;
 use campanile::shard::hash::HashSeed;
 use campanile::time::{Tick, Ticks};
@@ -301,7 +301,7 @@ fn strangers_keep_out_neither_each_other_nor_those_who_push() {
 
 /// How many connections were turned away for want of a place.
 fn overloads(driver: &HttpDriver) -> Option<u64> {
-    let rejections = driver.host.counters().rejections_of(Rejected::Request);
+    let rejections = driver.host.counters().rejections_of(RejectionKind::Request);
     rejections.get("overloaded").copied()
 }
 

@@ -88,7 +88,7 @@ fn say(
             world.send(client, &masked(*first_octet, &resolve(payload)?, MASK));
         }
         Word::Raw(bytes) => world.send(client, &resolve(bytes)?),
-        Word::CloseCause => world.end(client),
+        Word::End => world.end(client),
         Word::Opened(_) | Word::Answer { .. } => panic!("clients answer nothing"),
     }
     Ok(())
@@ -134,7 +134,7 @@ fn hear(
             ear.is_session = false;
             hear_answer(ear, world, step, *status, body, names)
         }
-        Word::CloseCause => {
+        Word::End => {
             while world.receive(step.client, &mut ear.heard)? {}
             if ear.heard.is_empty() {
                 return Ok(());

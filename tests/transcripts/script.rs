@@ -58,7 +58,7 @@ pub(crate) enum Word {
     /// A frame: its first octet and its payload.
     Frame(u8, Text),
     Raw(Text),
-    CloseCause,
+    End,
 }
 
 impl Script {
@@ -163,7 +163,7 @@ fn parse_word(text: &str, said: bool) -> Option<Word> {
     match kind {
         "open" if !said => Some(Word::Opened(Text::parse(rest)?)),
         "open" if !rest.is_empty() => Some(Word::Open(Text::parse(rest)?)),
-        "end" if rest.is_empty() => Some(Word::CloseCause),
+        "end" if rest.is_empty() => Some(Word::End),
         "text" => frame(0x81),
         "binary" => frame(0x82),
         "ping" => frame(0x89),

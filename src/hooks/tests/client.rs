@@ -472,8 +472,8 @@ fn a_close_needs_no_answer_but_success() {
         for (status, body) in [(200, "whatever"), (204, ""), (202, "[")] {
             let body = |request: ReceivedRequest| request.answer(status, body);
             let closing = client.send(Hook::Close, |_| b"{}".to_vec(), |_| Ok(()));
-            let (told, ()) = tokio::join!(closing, async { body(backend.next().await) });
-            assert_eq!(told, Ok(()));
+            let (result, ()) = tokio::join!(closing, async { body(backend.next().await) });
+            assert_eq!(result, Ok(()));
         }
     });
 }

@@ -255,8 +255,8 @@ fn responses_set_up_and_change_a_session() {
         "values": {"n": 1},
     });
     assert_eq!(hook_request.body["session"], sent);
-    for (key, said) in [("command", "chat"), ("request_id", "s1"), ("channel", "")] {
-        assert_eq!(hook_request.body[key], said);
+    for (key, value) in [("command", "chat"), ("request_id", "s1"), ("channel", "")] {
+        assert_eq!(hook_request.body[key], value);
     }
     assert_eq!(hook_request.body["data"], json!({"t": "hi"}));
     assert_eq!(hook_request.body.get("bytes"), None);

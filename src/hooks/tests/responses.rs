@@ -2,8 +2,8 @@
 
 use crate::dialect::{Dialect, easyws, edk, wsrv};
 use crate::hooks::responses::{
-    Actions, Admitted, Bounds, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX, Target, read_allow,
-    read_message, read_open, read_user,
+    Actions, AdmittedResponse, Bounds, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX, Target,
+    read_allow, read_message, read_open, read_user,
 };
 use crate::vocabulary::content::{Data, Failure, Reply};
 use crate::vocabulary::public_id::PublicId;
@@ -19,7 +19,7 @@ const BOUNDS: Bounds = Bounds {
 
 const ID: &str = "6e4c0cf4-9a5e-4b0c-8a51-0a3a2c7e9d10";
 
-fn admitted(json: &str) -> Admitted {
+fn admitted(json: &str) -> AdmittedResponse {
     match read_open(json.as_bytes(), &BOUNDS) {
         Ok(OpenResponse::Admit(admitted)) => *admitted,
         other => panic!("{json}: {other:?}"),

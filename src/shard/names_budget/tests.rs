@@ -128,7 +128,7 @@ fn counted_bytes_equal_recomputed_sums() {
                 (_, _) => {
                     if let Some(id) = prng.pick(claims.iter().copied()) {
                         claims.retain(|&other| other != id);
-                        shard.give_up_claim(id);
+                        shard.release_claim(id);
                         shard.abort(id, crate::vocabulary::close::CloseCause::Reset);
                     }
                 }
@@ -179,7 +179,7 @@ fn a_session_that_exceeds_its_limit_is_closed_and_its_names_are_removed() {
 }
 
 #[test]
-fn a_join_above_the_limit_is_denied_in_the_session_s_dialect() {
+fn a_join_above_the_limit_is_denied_in_the_sessions_dialect() {
     for (session, shard_max, expected) in [
         (20_000, 1 << 30, NamesLimit::Session),
         (1 << 20, 1 << 20, NamesLimit::Shard),

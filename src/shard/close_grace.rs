@@ -171,7 +171,7 @@ mod tests {
             .1
             .to_vec();
         assert!(sending.len() > 2 * half.len());
-        assert_eq!(publish(shard, id, &half), 0, "it has fallen behind");
+        assert_eq!(publish(shard, id, &half), 0, "the outbox is full");
         (id, sending)
     }
 
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_send_that_took_nothing_goes_before_the_close() {
+    fn frames_that_a_send_did_not_start_are_dropped_before_the_close() {
         let mut shard = shard();
         let (id, sending) = slow_consumer(&mut shard);
         shard.handle_sent(id, u32::try_from(sending.len() / 2).expect("below 4 GiB"));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_begins_the_grace_anew_and_ten_graces_are_all() {
+    fn progress_restarts_the_grace_up_to_ten_graces() {
         let mut shard = shard();
         let (id, _) = slow_consumer(&mut shard);
         let mut ticks = 0;
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_measured_before_more_was_taken_is_forgotten() {
+    fn a_measurement_from_before_progress_is_discarded() {
         let mut shard = shard();
         let (id, _) = slow_consumer(&mut shard);
         for _ in 0..2 {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_answers_of_an_http_connection_are_bounded_with_what_follows() {
+    fn the_last_responses_of_an_http_connection_share_the_total_limit() {
         let mut shard = shard();
         let id = shard.handle_accepted().expect("there is room");
         shard.handle_http_last(id);
@@ -307,6 +307,6 @@ mod tests {
                 shard.handle_unacknowledged(id, left);
             }
         }
-        panic!("it goes on for ever");
+        panic!("the connection never ends");
     }
 }

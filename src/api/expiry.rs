@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 /// A counter of steps, which runs while a response is stored.
 #[derive(Clone, Debug)]
-pub(super) struct Ages(Arc<Shared>);
+pub(super) struct ExpiryClock(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -29,7 +29,7 @@ struct Shared {
     is_counting: AtomicBool,
 }
 
-impl Ages {
+impl ExpiryClock {
     /// Creates a counter. Responses are kept for `ttl`, and at most an eighth longer.
     pub(super) fn new(ttl: Duration) -> Self {
         let steps = u32::try_from(STEPS).expect("there are few");
@@ -58,7 +58,7 @@ impl Ages {
     }
 
     /// Returns whether a response stored at that step has expired.
-    pub(super) fn is_over(&self, stored_at: u64) -> bool {
+    pub(super) fn is_expired(&self, stored_at: u64) -> bool {
         stored_at < oldest(self.0.now.load(Ordering::SeqCst))
     }
 }
@@ -102,21 +102,21 @@ mod tests {
             .enable_all()
             .build();
         runtime.expect("a runtime").block_on(async {
-            let ages = Ages::new(Duration::from_millis(STEPS));
+            let expiry = ExpiryClock::new(Duration::from_millis(STEPS));
             let mut first = 0;
             for _ in 0..2 {
                 let (sender, mut steps) = unbounded_channel();
-                let stored_at = ages.store(move |oldest| {
+                let stored_at = expiry.store(move |oldest| {
                     sender.send(oldest).expect("it is received below");
                 });
                 assert_eq!(stored_at, first);
                 let mut count = 0;
                 while let Some(oldest) = steps.recv().await {
                     count += 1;
-                    let is_over = ages.is_over(stored_at);
+                    let is_over = expiry.is_expired(stored_at);
                     assert!(is_over || oldest <= stored_at, "{oldest} of {stored_at}");
                 }
-                assert!(ages.is_over(stored_at));
+                assert!(expiry.is_expired(stored_at));
                 assert_eq!(count, STEPS + 1);
                 first += count;
             }
@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn without_a_runtime_nothing_is_forgotten() {
-        let ages = Ages::new(Duration::from_millis(STEPS));
-        let stored_at = ages.store(|_| {});
-        assert!(!ages.is_over(stored_at));
+        let expiry = ExpiryClock::new(Duration::from_millis(STEPS));
+        let stored_at = expiry.store(|_| {});
+        assert!(!expiry.is_expired(stored_at));
     }
 }

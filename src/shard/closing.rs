@@ -131,8 +131,8 @@ impl Shard {
         self.leave_channels(id, end);
         self.users.unbind_all(id.slot());
         self.host_bytes.release(id.slot());
-        self.departures.extend(snapshot);
-        self.give_up_claim(id);
+        self.ended_snapshots.extend(snapshot);
+        self.release_claim(id);
         if self.settings.routes[route].observes_ends {
             self.ended.push_back(SessionId::new(self.id, id));
         }

@@ -12,13 +12,13 @@ use std::fmt;
 
 /// The members of one object that have not been taken yet.
 #[derive(Debug)]
-pub(super) struct Members<'b> {
+pub(super) struct JsonObject<'b> {
     found: Vec<(&'static str, &'b RawValue)>,
     /// The prefix of member names in errors: empty, or a position in the body such as `calls[3].`.
     place: String,
 }
 
-impl<'b> Members<'b> {
+impl<'b> JsonObject<'b> {
     /// Parses a body.
     ///
     /// # Errors
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     fn problem(body: &[u8]) -> String {
-        let problem = Members::of_body(body).expect_err("it is not well formed");
+        let problem = JsonObject::of_body(body).expect_err("it is not well formed");
         let json = serde_json::to_value(problem.json()).expect("JSON");
         format!(
             "{} | {}",
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn an_object_has_members_that_are_known_each_once() {
         let body = br#" {"session": 1, "data": [1.0, null], "user": "a\u0062"} "#;
-        let mut members = Members::of_body(body).expect("well formed");
+        let mut members = JsonObject::of_body(body).expect("well formed");
         assert_eq!(members.take("data").map(RawValue::get), Some("[1.0, null]"));
         assert_eq!(members.take("data").map(RawValue::get), None);
         assert_eq!(members.text("user"), Ok(Some("ab".to_owned())));
@@ -399,7 +399,7 @@ mod tests {
             ("null", None),
         ] {
             let body = format!("{{\"code\": {spelled}}}");
-            let mut members = Members::of_body(body.as_bytes()).expect("JSON");
+            let mut members = JsonObject::of_body(body.as_bytes()).expect("JSON");
             assert_eq!(members.number("code").ok().flatten(), expected, "{spelled}");
         }
     }
@@ -407,10 +407,10 @@ mod tests {
     #[test]
     fn a_list_ends_where_there_is_no_room() {
         let body = br#"{"calls": [1, 2]}"#;
-        let mut members = Members::of_body(body).expect("well formed");
+        let mut members = JsonObject::of_body(body).expect("well formed");
         let list = members.list("calls", 2, "limit").expect("two have room");
         assert_eq!(list.expect("it is there").len(), 2);
-        let mut members = Members::of_body(body).expect("well formed");
+        let mut members = JsonObject::of_body(body).expect("well formed");
         let problem = members.list("calls", 1, "limit").expect_err("too many");
         let expected = "calls must be an array of at most 1 (limit)";
         assert_eq!(problem, Problem::of_field("calls", expected));

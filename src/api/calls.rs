@@ -328,11 +328,11 @@ impl Reader<'_> {
     fn message(&self, members: &mut JsonObject<'_>) -> Result<Message, Problem> {
         let event = members.name("event", self.limits.name_bytes_max)?;
         let bytes = members.text("bytes")?;
-        let spoken = MessageDataJson {
+        let json = MessageDataJson {
             data: members.take("data"),
             bytes: bytes.as_deref(),
         };
-        let message = spoken.message(event.unwrap_or_else(|| EVENT.to_owned()));
+        let message = json.message(event.unwrap_or_else(|| EVENT.to_owned()));
         message.map_err(|bad| {
             Problem::of_field(members.field(field_of(bad)), format!("the body {bad}"))
         })

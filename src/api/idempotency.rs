@@ -104,7 +104,7 @@ enum Outcome {
 #[derive(derive_more::Debug)]
 #[debug("Claimed {{ key: {key:?}, .. }}")]
 pub(crate) struct Claimed {
-    answers: ResponseCache,
+    cache: ResponseCache,
     key: RequestKey,
     fingerprint: Fingerprint,
     is_finished: bool,
@@ -156,7 +156,7 @@ impl ResponseCache {
         running.insert(key.clone(), fingerprint);
         drop(running);
         Ok(Claimed {
-            answers: self.clone(),
+            cache: self.clone(),
             key,
             fingerprint,
             is_finished: false,
@@ -225,7 +225,7 @@ impl Claimed {
             answer_bytes_max,
             capacity,
             ..
-        } = self.answers;
+        } = self.cache;
         let body = &answer.body;
         let outcome = if body.len() > answer_bytes_max
             || capacity.weight(&self.key, body.len()) > capacity.units
@@ -238,7 +238,7 @@ impl Claimed {
                 ..answer.clone()
             })
         };
-        self.answers.store(&self.key, self.fingerprint, outcome);
+        self.cache.store(&self.key, self.fingerprint, outcome);
         answer
     }
 }
@@ -247,10 +247,10 @@ impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.is_finished {
             let unknown = Outcome::Response(Problem::internal().response());
-            self.answers.store(&self.key, self.fingerprint, unknown);
+            self.cache.store(&self.key, self.fingerprint, unknown);
         }
         // Only now: the stored response must be visible before the claim ends.
-        self.answers.in_progress().remove(&self.key);
+        self.cache.in_progress().remove(&self.key);
     }
 }
 
@@ -321,7 +321,7 @@ mod tests {
     use super::*;
     use campanile_tests::prng::Prng;
 
-    fn answers(limits: ApiLimits) -> ResponseCache {
+    fn cache(limits: ApiLimits) -> ResponseCache {
         ResponseCache::new(&limits)
     }
 
@@ -344,71 +344,71 @@ mod tests {
     }
 
     #[track_caller]
-    fn rejected(answers: &ResponseCache, key: RequestKey, body: &str) -> u16 {
-        let answer = answers.claim(key, print(body)).expect_err("it is taken");
+    fn rejected(cache: &ResponseCache, key: RequestKey, body: &str) -> u16 {
+        let answer = cache.claim(key, print(body)).expect_err("it is taken");
         assert!(!answer.is_replayed);
         answer.status
     }
 
     #[test]
     fn a_request_is_carried_out_once_and_answered_the_same_again() {
-        let answers = answers(ApiLimits::default());
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-        assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
-        assert_eq!(rejected(&answers, key(0, "k"), "b"), 422);
-        let other = answers.claim(key(1, "k"), print("b")).expect("of another");
+        let cache = cache(ApiLimits::default());
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
+        assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
+        assert_eq!(rejected(&cache, key(0, "k"), "b"), 422);
+        let other = cache.claim(key(1, "k"), print("b")).expect("of another");
         assert_eq!(claimed.store_response(done("1")), done("1"));
-        let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
+        let again = cache.claim(key(0, "k"), print("a")).expect_err("known");
         let expected = ApiResponse {
             is_replayed: true,
             ..done("1")
         };
         assert_eq!(again, expected);
-        assert_eq!(rejected(&answers, key(0, "k"), "b"), 422);
+        assert_eq!(rejected(&cache, key(0, "k"), "b"), 422);
         drop(other.store_response(done("2")));
     }
 
     #[test]
     fn a_failed_request_is_not_stored_and_an_unknown_result_is() {
-        let answers = answers(ApiLimits::default());
+        let cache = cache(ApiLimits::default());
         let busy = Problem::overloaded().response();
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
         assert_eq!(claimed.store_response(busy.clone()), busy);
-        let claimed = answers.claim(key(0, "k"), print("b")).expect("new again");
+        let claimed = cache.claim(key(0, "k"), print("b")).expect("new again");
         drop(claimed);
-        let again = answers.claim(key(0, "k"), print("b")).expect_err("known");
+        let again = cache.claim(key(0, "k"), print("b")).expect_err("known");
         assert_eq!((again.status, again.is_replayed), (500, true));
     }
 
     #[test]
     fn a_response_too_large_to_store_is_remembered_as_given() {
-        let answers = answers(ApiLimits {
+        let cache = cache(ApiLimits {
             idempotency_answer_bytes_max: 1,
             ..ApiLimits::default()
         });
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
         drop(claimed.store_response(done("12")));
-        assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
+        assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
     }
 
     #[test]
     fn the_key_not_used_for_longest_is_forgotten_first() {
-        let answers = answers(ApiLimits {
+        let cache = cache(ApiLimits {
             idempotency_keys_max: 2,
             ..ApiLimits::default()
         });
         for name in ["a", "b"] {
-            let claimed = answers.claim(key(0, name), print("")).expect("it is new");
+            let claimed = cache.claim(key(0, name), print("")).expect("it is new");
             drop(claimed.store_response(done("1")));
-            answers.cache.run_pending_tasks();
+            cache.cache.run_pending_tasks();
         }
-        assert!(answers.claim(key(0, "a"), print("")).is_err());
-        answers.cache.run_pending_tasks();
-        let third = answers.claim(key(0, "c"), print("")).expect("it is new");
+        assert!(cache.claim(key(0, "a"), print("")).is_err());
+        cache.cache.run_pending_tasks();
+        let third = cache.claim(key(0, "c"), print("")).expect("it is new");
         drop(third.store_response(done("1")));
-        answers.cache.run_pending_tasks();
-        assert!(answers.claim(key(0, "a"), print("")).is_err());
-        assert!(answers.claim(key(0, "b"), print("")).is_ok());
+        cache.cache.run_pending_tasks();
+        assert!(cache.claim(key(0, "a"), print("")).is_err());
+        assert!(cache.claim(key(0, "b"), print("")).is_ok());
     }
 
     /// Random responses of random sizes: after each one, the newest that fit are stored, within the
@@ -422,23 +422,23 @@ mod tests {
                 idempotency_bytes_max: 65_536 + prng.below(1 << 20),
                 ..ApiLimits::default()
             };
-            let answers = answers(limits);
+            let cache = cache(limits);
             for index in 0..200 {
                 let name = format!("key {index}");
-                let claimed = answers.claim(key(0, &name), print("")).expect("new");
+                let claimed = cache.claim(key(0, &name), print("")).expect("new");
                 let body = Bytes::from(vec![b'x'; prng.range(0, 70_000) as usize]);
                 let is_kept = body.len() <= 65_536 && body.len() + 2_000 < 65_536;
                 let answer = ApiResponse { body, ..done("") };
                 drop(claimed.store_response(answer.clone()));
-                let again = answers.claim(key(0, &name), print("")).expect_err("known");
+                let again = cache.claim(key(0, &name), print("")).expect_err("known");
                 if is_kept {
                     assert_eq!(again.body, answer.body, "the newest is there");
                 }
-                let entries = answers.cache.iter();
+                let entries = cache.cache.iter();
                 let bytes = entries
                     .map(|(key, it)| (ENTRY_BYTES + key.name.len() + it.body_bytes()) as u64);
                 assert!(bytes.sum::<u64>() <= limits.idempotency_bytes_max);
-                let count = answers.cache.entry_count();
+                let count = cache.cache.entry_count();
                 assert!(count <= limits.idempotency_keys_max.into(), "{count}");
             }
         }
@@ -447,20 +447,20 @@ mod tests {
     /// A response that can never fit is not stored, and its request is not repeated.
     #[test]
     fn an_answer_larger_than_all_that_is_kept_is_remembered_as_given() {
-        let answers = answers(ApiLimits {
+        let cache = cache(ApiLimits {
             idempotency_bytes_max: 65_536,
             idempotency_answer_bytes_max: 1 << 20,
             ..ApiLimits::default()
         });
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
         let body = Bytes::from(vec![b'x'; 65_000]);
         drop(claimed.store_response(ApiResponse { body, ..done("") }));
-        assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
+        assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
     }
 
     #[test]
     fn a_claim_neither_expires_nor_is_evicted_while_its_request_runs() {
-        let answers = answers(ApiLimits {
+        let cache = cache(ApiLimits {
             idempotency_keys_max: 1,
             idempotency_ttl_ms: 64,
             ..ApiLimits::default()
@@ -469,23 +469,23 @@ mod tests {
             .enable_all()
             .build();
         runtime.expect("a runtime").block_on(async {
-            let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-            let other = answers.claim(key(0, "o"), print("")).expect("it is new");
+            let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
+            let other = cache.claim(key(0, "o"), print("")).expect("it is new");
             drop(other.store_response(done("1")));
             // Until a younger response has expired.
-            while let Err(answer) = answers.claim(key(0, "o"), print("")) {
+            while let Err(answer) = cache.claim(key(0, "o"), print("")) {
                 assert!(answer.is_replayed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             for name in ["x", "y", "z"] {
-                let claimed = answers.claim(key(0, name), print("")).expect("it is new");
+                let claimed = cache.claim(key(0, name), print("")).expect("it is new");
                 drop(claimed.store_response(done("1")));
-                answers.cache.run_pending_tasks();
+                cache.cache.run_pending_tasks();
             }
-            assert_eq!(rejected(&answers, key(0, "k"), "a"), 409);
-            assert_eq!(rejected(&answers, key(0, "k"), "b"), 422);
+            assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
+            assert_eq!(rejected(&cache, key(0, "k"), "b"), 422);
             assert_eq!(claimed.store_response(done("1")), done("1"));
-            let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
+            let again = cache.claim(key(0, "k"), print("a")).expect_err("known");
             assert!(again.is_replayed);
         });
     }

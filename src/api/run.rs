@@ -70,14 +70,14 @@ fn response_of(results: &[Result<CallOutcome, Problem>]) -> ApiResponse {
         Failed { error: ProblemJson<'r> },
     }
 
-    let spelled = results.iter().map(|result| match result {
+    let results_json = results.iter().map(|result| match result {
         Ok(done) => ResultJson::Outcome(*done),
         Err(problem) => ResultJson::Failed {
             error: problem.json(),
         },
     });
     let batch = Batch {
-        results: spelled.collect(),
+        results: results_json.collect(),
     };
     let may_be_processed = |result: &Result<CallOutcome, Problem>| match result {
         Ok(_) => true,

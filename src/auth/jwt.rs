@@ -137,7 +137,7 @@ impl JwtVerifier {
             Source::Config(keys) => keys,
             Source::File(shared) => {
                 file = current(shared, now_unix_s);
-                file.held()
+                file.keys()
             }
         };
         let key = keys.choose(&header.alg, header.kid.as_deref())?;
@@ -215,7 +215,7 @@ impl Claims {
     /// Returns whether a claim has this value as [`Rule::Claim`](crate::config::Rule::Claim)
     /// defines it: an equal string, a number or boolean with this spelling, or an array with such
     /// an element. Dots in a name have no special meaning.
-    pub(crate) fn holds(&self, name: &str, value: &str) -> bool {
+    pub(crate) fn has_claim(&self, name: &str, value: &str) -> bool {
         let is_it = |each: &Value| match each {
             Value::String(text) => text == value,
             Value::Number(number) => number.to_string() == value,

@@ -97,7 +97,7 @@ impl KeyFile {
     }
 
     /// Returns the last valid keys.
-    pub(super) fn held(&self) -> &Keys {
+    pub(super) fn keys(&self) -> &Keys {
         &self.keys
     }
 
@@ -149,7 +149,7 @@ impl KeyFile {
             }
         };
         self.seen = Some(stamp);
-        self.is_settled = stamp.is_settled(now_unix_s);
+        self.is_settled = stamp.is_stable(now_unix_s);
         self.unreadable = None;
         if content == self.content {
             return ReloadResult::Unchanged;
@@ -195,7 +195,7 @@ impl Form {
 }
 
 impl Stamp {
-    fn is_settled(self, now_unix_s: u64) -> bool {
+    fn is_stable(self, now_unix_s: u64) -> bool {
         let now_s = i64::try_from(now_unix_s).unwrap_or(i64::MAX);
         now_s.abs_diff(self.modified_s) > SETTLED_AFTER_S
     }
@@ -261,7 +261,7 @@ mod tests {
         let token = signer.sign(&json!({}));
         let (message, signature) = token.rsplit_once('.').expect("it has three parts");
         refresh(file, now_unix_s);
-        let key = file.held().choose("RS256", None);
+        let key = file.keys().choose("RS256", None);
         key.is_ok_and(|key| key.verifies_signature(message, signature))
     }
 

@@ -609,8 +609,8 @@ mod tests {
     #[test]
     fn a_short_secret_is_an_error_that_does_not_show_it() {
         let error = Keys::secret(&Secret::new("hush")).err().expect("refused");
-        let told = error.to_string();
-        assert_eq!(told, "the secret has 4 bytes, HS256 needs at least 32");
+        let text = error.to_string();
+        assert_eq!(text, "the secret has 4 bytes, HS256 needs at least 32");
         assert!(!format!("{error:?}").contains("hush"));
         assert!(Keys::secret(&Secret::new("x".repeat(32))).is_ok());
     }

@@ -118,8 +118,8 @@ impl Work {
             }
         }
         // Only dialects that acknowledge every request can encode success.
-        let is_told = cx.route().dialect().spec().acknowledges;
-        Ok(is_told.then(Reply::ok))
+        let is_acknowledged = cx.route().dialect().spec().acknowledges;
+        Ok(is_acknowledged.then(Reply::ok))
     }
 }
 
@@ -172,11 +172,11 @@ fn publication_of(
     if cx.route().dialect().spec().json_data {
         let address = Address::read(data).ok_or_else(no_channel)?;
         let channel = address.channel.ok_or_else(no_channel)?;
-        let spoken = MessageDataJson {
+        let json = MessageDataJson {
             data: address.data,
             bytes: None,
         };
-        let data = spoken.payload();
+        let data = json.payload();
         let data = data.map_err(|problem| Failure::error(problem.to_string()))?;
         return Ok((channel.into(), data));
     }

@@ -52,10 +52,10 @@ impl Admitter {
         hooks: Option<Rc<HookClient>>,
         tokens: &TokenRule,
     ) -> Option<Self> {
-        let asks = |hooks: &Rc<HookClient>| {
+        let has_hook = |hooks: &Rc<HookClient>| {
             hooks.has_hook(HookKind::Open) || hooks.has_hook(HookKind::Authenticate)
         };
-        let hooks = hooks.filter(asks);
+        let hooks = hooks.filter(has_hook);
         if hooks.is_none() && !is_needed(config, route) {
             return None;
         }
@@ -84,20 +84,20 @@ impl Admitter {
     /// Returns whether upgrade requests need admission. If tokens are in messages, only a hook
     /// does.
     pub(super) fn admits(&self) -> bool {
-        self.asks(HookKind::Open) || !self.reads_messages
+        self.has_hook(HookKind::Open) || !self.reads_messages
     }
 
     /// Returns whether tokens in messages need authentication here.
     pub(super) fn authenticates(&self) -> bool {
         self.reads_messages
             && match &self.identity {
-                Identity::None => self.asks(HookKind::Authenticate),
+                Identity::None => self.has_hook(HookKind::Authenticate),
                 Identity::Jwt(_) => true,
                 Identity::Tokens(_) => false, // the shard looks the token up
             }
     }
 
-    fn asks(&self, kind: HookKind) -> bool {
+    fn has_hook(&self, kind: HookKind) -> bool {
         let hooks = self.hooks.as_ref();
         hooks.is_some_and(|hooks| hooks.has_hook(kind))
     }

@@ -87,7 +87,7 @@ impl Authorizer {
             Rule::Tokens(tokens) => subject.token.is_some_and(|token| is_among(tokens, token)),
             Rule::Claim { name, value } => {
                 let claims = subject.values.get::<Claims>();
-                claims.is_some_and(|claims| claims.holds(name, value))
+                claims.is_some_and(|claims| claims.has_claim(name, value))
             }
             Rule::Hook => match &self.hooks {
                 Some(hooks) => hooks.allows(subject.requester, request).await,

@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn what_is_spelled_is_read_as_what_it_was() {
-        let spell = |data, as_bytes| {
-            let spelled = DataJson::of(data, as_bytes);
-            let (data, bytes) = (spelled.data(), spelled.bytes());
+        let encode = |data, as_bytes| {
+            let json = DataJson::of(data, as_bytes);
+            let (data, bytes) = (json.data(), json.bytes());
             MessageDataJson { data, bytes }
                 .payload()
                 .expect("well spelled")
@@ -171,14 +171,14 @@ mod tests {
             Data::Text("\"\u{7f}\n"),
             Data::Bytes(b"\xff\x00"),
         ] {
-            assert_eq!(spell(data, false), OwnedData::copy(data));
+            assert_eq!(encode(data, false), OwnedData::copy(data));
         }
         assert_eq!(
-            spell(Data::Bytes(b"hi"), false),
+            encode(Data::Bytes(b"hi"), false),
             OwnedData::Text("hi".into())
         );
         let bytes = OwnedData::Bytes(Bytes::from_static(b"hi"));
-        assert_eq!(spell(Data::Bytes(b"hi"), true), bytes);
-        assert_eq!(spell(Data::Text("hi"), true), bytes);
+        assert_eq!(encode(Data::Bytes(b"hi"), true), bytes);
+        assert_eq!(encode(Data::Text("hi"), true), bytes);
     }
 }

@@ -175,7 +175,7 @@ log = "info"
 "#;
 
 const HEALTH_AND_API: &str = r#"
-# Where GET says how the gateway is, for whatever is_tap over it: a path, or "" for nowhere.
+# Where GET says how the gateway is, for whatever watches over it: a path, or "" for nowhere.
 health_path = "/health"
 
 # The server API, under /api/v1/: a backend in any language publishes, pushes, joins, disconnects
@@ -538,7 +538,7 @@ mod tests {
                     ("outbox_bytes_max", "1_048_576"),
                     ("socket_unsent_bytes_max", "131_072"),
                     ("socket_send_buffer_bytes_max", "0"),
-                    ("deferred_bytes_per_session_max", "16_777_216"),
+                    ("held_bytes_per_session_max", "16_777_216"),
                     ("partial_bytes_max", "268_435_456"),
                     ("publication_bytes_max", "268_435_456"),
                     ("batch_bytes_max", "524_288"),

@@ -386,8 +386,8 @@ mod tests {
             kind: MessageType::Text,
         };
         let mut message = Vec::new();
-        let answered = Edk.encode_outcome(&correlation, outcome, &options(schema), &mut message);
-        (answered, message)
+        let action = Edk.encode_outcome(&correlation, outcome, &options(schema), &mut message);
+        (action, message)
     }
 
     fn replied(event: Option<&str>, data: OwnedData) -> Outcome {
@@ -551,8 +551,8 @@ mod tests {
             assert_eq!(encode_outcome(schema, &reply()), (binary, CHAT.to_vec()));
         }
         let hi = || OwnedData::Text("hi".into());
-        let (answered, message) = encode_outcome(Schema::Builtin, &replied(None, hi()));
-        assert_eq!(answered, binary);
+        let (action, message) = encode_outcome(Schema::Builtin, &replied(None, hi()));
+        assert_eq!(action, binary);
         assert_eq!(message, b"\x0a\x04chat\x12\x02hi\x1a\x017");
         let (_, message) = encode_outcome(Schema::Builtin, &replied(Some("said"), hi()));
         assert_eq!(message, b"\x0a\x04said\x12\x02hi\x1a\x017");
@@ -581,8 +581,8 @@ mod tests {
                 }),
                 Outcome::Joined,
             ] {
-                let (answered, _) = encode_outcome(schema.clone(), &outcome);
-                assert_eq!(answered, ReplyAction::Skip, "{outcome:?}");
+                let (action, _) = encode_outcome(schema.clone(), &outcome);
+                assert_eq!(action, ReplyAction::Skip, "{outcome:?}");
             }
         }
     }
@@ -590,8 +590,8 @@ mod tests {
     #[test]
     fn a_denial_is_sent_if_the_schema_has_a_place_for_it() {
         let denied = Outcome::Denied(Denial::NotAuthorized);
-        let (answered, message) = encode_outcome(Schema::Builtin, &denied);
-        assert_eq!(answered, ReplyAction::Send(MessageType::Binary));
+        let (action, message) = encode_outcome(Schema::Builtin, &denied);
+        assert_eq!(action, ReplyAction::Send(MessageType::Binary));
         assert_eq!(message, b"\x0a\x05error\x12\x0enot authorized\x1a\x017");
         for schema in [Schema::Opaque, custom(Some("verb")), custom(None)] {
             assert_eq!(encode_outcome(schema, &denied).0, ReplyAction::Skip);

@@ -278,8 +278,8 @@ mod tests {
             event: None,
             data: OwnedData::Text("hi".into()),
         });
-        let answered =
+        let action =
             Tap.encode_outcome(&correlation, &outcome, &Options::default(), &mut Vec::new());
-        assert_eq!(answered, ReplyAction::Skip);
+        assert_eq!(action, ReplyAction::Skip);
     }
 }

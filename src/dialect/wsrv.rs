@@ -449,8 +449,8 @@ mod tests {
     /// Checks the members after `seqno` in a response.
     #[track_caller]
     fn expect_response(outcome: &Outcome, expected: &str) {
-        let asked = correlation("c", "s", MessageType::Text);
-        let (answer, _) = encode_outcome(&asked, outcome, &Options::default());
+        let correlation = correlation("c", "s", MessageType::Text);
+        let (answer, _) = encode_outcome(&correlation, outcome, &Options::default());
         assert_eq!(answer, format!(r#"{{"cmd":"c","seqno":"s",{expected}}}"#));
     }
 
@@ -566,8 +566,11 @@ mod tests {
                 ..Options::default()
             };
             for kind in [MessageType::Text, MessageType::Binary] {
-                let asked = correlation("c", "s", kind);
-                assert_eq!(encode_outcome(&asked, &Outcome::Silent, &options).1, kind);
+                let correlation = correlation("c", "s", kind);
+                assert_eq!(
+                    encode_outcome(&correlation, &Outcome::Silent, &options).1,
+                    kind
+                );
             }
             assert_eq!(push(Content::default(), 0, &options).1, push_kind);
         }
@@ -575,8 +578,8 @@ mod tests {
 
     #[test]
     fn texts_are_escaped_as_go_escapes_them() {
-        let asked = correlation("<&>\u{7f}/", "\u{8}\n\"\\\u{2028}\u{e9}", MessageType::Text);
-        let (answer, _) = encode_outcome(&asked, &Outcome::Silent, &Options::default());
+        let correlation = correlation("<&>\u{7f}/", "\u{8}\n\"\\\u{2028}\u{e9}", MessageType::Text);
+        let (answer, _) = encode_outcome(&correlation, &Outcome::Silent, &Options::default());
         let expected = concat!(
             r#"{"cmd":"\u003c\u0026\u003e"#,
             "\u{7f}/",
@@ -722,8 +725,8 @@ mod tests {
                 1 => replied(data),
                 _ => failed(status, &text, data, Cause::Chosen),
             };
-            let asked = correlation(&cmd, &seqno, MessageType::Text);
-            let (answer, _) = encode_outcome(&asked, &outcome, &Options::default());
+            let correlation = correlation(&cmd, &seqno, MessageType::Text);
+            let (answer, _) = encode_outcome(&correlation, &outcome, &Options::default());
             expect_whole(&answer, &cmd, &seqno);
         }
     }

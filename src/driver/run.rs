@@ -12,7 +12,7 @@ use super::overload::SpareDescriptor;
 use super::stop::StopFlag;
 use super::stopping::Stopping;
 use super::turn::{self, Steps};
-use super::uring::ring::{Completion, DataRing, Lent, Operation};
+use super::uring::ring::{Completion, DataRing, Operation, SendBytes};
 use super::uring::socket::{Sockets, reset_on_close, shutdown_write, unacknowledged_bytes};
 use super::{IdleFunction, TurnLimits};
 use crate::host::{Host, Moment};
@@ -140,7 +140,7 @@ impl Loop {
                     self.on_receive(now, completion)?;
                 } else if let Some(buffer) = completion.buffer {
                     self.ring.filled(buffer, 0);
-                    self.ring.give_back(buffer);
+                    self.ring.return_buffer(buffer);
                 }
             }
         }
@@ -200,10 +200,10 @@ impl Loop {
             if still_wanted && !self.state.sockets.is_closing(id) {
                 self.host.handle_received(now, id, bytes);
             }
-            self.ring.give_back(buffer);
+            self.ring.return_buffer(buffer);
         } else if let Some(buffer) = completion.buffer {
             self.ring.filled(buffer, 0);
-            self.ring.give_back(buffer);
+            self.ring.return_buffer(buffer);
         }
         assert!(still_wanted, "a slot outlives its operations");
 
@@ -260,7 +260,7 @@ impl Loop {
             while count < most
                 && let Some((id, bytes)) = self.host.poll_send()
             {
-                let bytes = Lent::from(bytes);
+                let bytes = SendBytes::from(bytes);
                 self.send(id, bytes)?;
                 count += 1;
             }
@@ -290,7 +290,7 @@ impl Loop {
 
     /// Submits a send of bytes lent by the host.
     #[inline]
-    fn send(&mut self, id: ConnectionId, bytes: Lent) -> io::Result<()> {
+    fn send(&mut self, id: ConnectionId, bytes: SendBytes) -> io::Result<()> {
         let token = self.state.sockets.begin_send(id);
         // SAFETY: what `Host::poll_send` and `Host::poll_http_send` lend stays where it is until
         // `Host::handle_sent`, which is called when the completion has been taken; and the ring is
@@ -493,7 +493,7 @@ impl Steps for Loop {
             let Some((id, bytes)) = self.host.poll_http_send() else {
                 break;
             };
-            let bytes = Lent::from(bytes);
+            let bytes = SendBytes::from(bytes);
             self.send(id, bytes)?;
         }
         // Sessions that this aborts are closed below.

@@ -250,7 +250,7 @@ fn host_limits(config: &Config) -> HostLimits {
         http_connections_max: config.http.http_connections_max as usize,
         http_in_bytes_max: config.http.http_in_bytes_max as usize,
         http_out_bytes_max: config.http.http_out_bytes_max as usize,
-        deferred_bytes_per_session_max: config.limits.deferred_bytes_per_session_max as usize,
+        held_bytes_per_session_max: config.limits.held_bytes_per_session_max as usize,
         http_unread_bytes_max: config.http.http_unread_bytes_max as usize,
         body_bytes_max: config.http.body_bytes_max as usize,
         pushes_in_flight_max: config.limits.pushes_in_flight_max as usize,
@@ -265,7 +265,7 @@ pub(super) fn handle_core(
     exchange: &Arc<Exchange>,
 ) -> Arc<HandleCore> {
     let routes = config.routes.iter().zip(&settings.shard.routes);
-    let languages = |namespace| {
+    let dialects = |namespace| {
         let of_namespace = routes
             .clone()
             .filter(move |(_, it)| it.namespace == namespace);
@@ -278,7 +278,7 @@ pub(super) fn handle_core(
         namespace: settings.namespace,
         dialect: settings.dialect,
         tokens: settings.tokens.clone(),
-        languages: languages(settings.namespace),
+        dialects: dialects(settings.namespace),
         sessions: AtomicU64::new(0),
     });
     Arc::new(HandleCore {

@@ -64,7 +64,7 @@ pub(crate) struct RouteInfo {
     /// The config's rule that maps tokens to users.
     pub(crate) tokens: TokenRule,
     /// The dialects of all routes of its namespace: a publication reaches sessions of all of them.
-    pub(crate) languages: Box<[&'static dyn Dialect]>,
+    pub(crate) dialects: Box<[&'static dyn Dialect]>,
     /// Sessions opened on the route so far.
     pub(crate) sessions: AtomicU64,
 }
@@ -606,8 +606,8 @@ impl RouteHandle {
     ///
     /// The reason of the first dialect that cannot.
     pub(crate) fn check_event(&self, event: &str) -> Result<(), &'static str> {
-        let mut languages = self.info().languages.iter();
-        languages.try_for_each(|language| language.check_event(event))
+        let mut dialects = self.info().dialects.iter();
+        dialects.try_for_each(|language| language.check_event(event))
     }
 
     pub(crate) fn tokens(&self) -> &TokenRule {

@@ -143,10 +143,10 @@ impl Registry {
         // A validator may see the sessions of any route of its namespace, so all of them are kept.
         let namespaces = &settings.namespaces;
         for (registry, route) in self.routes.iter().zip(&mut settings.routes) {
-            let is_judged = namespaces[usize::from(route.namespace)]
+            let has_validator = namespaces[usize::from(route.namespace)]
                 .iter()
                 .any(|(_, rule)| *rule == ChannelRule::AskHost);
-            route.observes_ends = !route.is_tap && (registry.keeps_sessions() || is_judged);
+            route.observes_ends = !route.is_tap && (registry.keeps_sessions() || has_validator);
         }
         Ok(())
     }

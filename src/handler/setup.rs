@@ -165,8 +165,8 @@ impl Setup {
         let service: Rc<HttpService> = Rc::new(move |request| {
             let future = service(request);
             Box::pin(async move {
-                let answered = future.await.map_err(|error| error.to_string());
-                answered.map(|response| response.map(EmbedderBody::new))
+                let result = future.await.map_err(|error| error.to_string());
+                result.map(|response| response.map(EmbedderBody::new))
             })
         });
         self.registry.http = Some((service, label));
@@ -236,7 +236,7 @@ impl RouteSetup<'_> {
         let Some((info, _)) = self.parts() else {
             return self;
         };
-        let (dialect, habits, path) = (info.dialect, info.dialect.spec(), info.path.clone());
+        let (dialect, spec, path) = (info.dialect, info.dialect.spec(), info.path.clone());
         if let Err(problem) = dialect.check_command(command) {
             self.setup.record_error(format!("{path}: {problem}"));
             return self;
@@ -244,7 +244,7 @@ impl RouteSetup<'_> {
         let registered = self.register(format!("{command:?} of {path}"), erase_handler(handler));
         let (_, registry) = self.parts().expect("just seen");
         let handlers = registry.handlers.entry(command.into()).or_default();
-        if handlers.is_empty() || habits.appends_handlers {
+        if handlers.is_empty() || spec.appends_handlers {
             handlers.push(registered);
         } else {
             self.setup

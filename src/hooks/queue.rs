@@ -35,7 +35,7 @@ pub(super) struct HookQueue {
     answered: AtomicU64,
     /// Hooks without a response, including refused ones.
     failed: AtomicU64,
-    refused: AtomicU64,
+    rejected: AtomicU64,
     /// Hooks dropped before their response: their caller stopped waiting, or the gateway stopped.
     abandoned: AtomicU64,
     /// Whether hooks were refused since the queue last had room. Checked before `overflow`, which
@@ -73,7 +73,7 @@ impl HookQueue {
             begun: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             overflow: watch::Sender::default(),
@@ -98,7 +98,7 @@ impl HookQueue {
             return Ok(permit);
         }
         let Some(_slot) = WaitingSlot::take(self, body_bytes) else {
-            self.note_refused();
+            self.note_rejected();
             return Err(HookError::Busy);
         };
         Ok(self
@@ -109,8 +109,8 @@ impl HookQueue {
     }
 
     /// Counts a refused hook, and logs the first one.
-    fn note_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    fn note_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
         let mut is_first = false;
         self.overflow.send_modify(|overflow| {
             self.is_full.store(true, Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl HookQueue {
                 hook,
                 waiting,
                 waiting_bytes,
-                "the queue of hooks is full, more are refused; check the backend, or raise \
+                "the queue of hooks is full, more are rejected; check the backend, or raise \
                  requests_waiting_max or requests_waiting_bytes_max"
             );
         }
@@ -148,17 +148,17 @@ impl HookQueue {
         if waiting * 2 > waiting_max || waiting_bytes * 2 > bytes_max {
             return;
         }
-        let mut refused = None;
+        let mut rejected = None;
         self.overflow.send_modify(|overflow| {
             self.is_full.store(false, Ordering::Relaxed);
             overflow.is_full = false;
             if std::mem::take(&mut overflow.is_logged) {
-                refused = Some(std::mem::take(&mut overflow.uncounted));
+                rejected = Some(std::mem::take(&mut overflow.uncounted));
             }
         });
-        if let Some(refused) = refused {
+        if let Some(rejected) = rejected {
             let (backend, hook) = (&self.backend, self.hook.as_str());
-            tracing::warn!(backend, hook, refused, "the queue of hooks has room again");
+            tracing::warn!(backend, hook, rejected, "the queue of hooks has room again");
         }
     }
 
@@ -178,7 +178,7 @@ impl HookQueue {
         totals.waiting += self.waiting().0;
         totals.answered += self.answered.load(Ordering::Relaxed);
         totals.failed += self.failed.load(Ordering::Relaxed);
-        totals.refused += self.refused.load(Ordering::Relaxed);
+        totals.rejected += self.rejected.load(Ordering::Relaxed);
         totals.abandoned += self.abandoned.load(Ordering::Relaxed);
     }
 
@@ -193,7 +193,7 @@ impl HookQueue {
             "waiting_bytes": waiting_bytes,
             "answered": totals.answered,
             "failed": totals.failed,
-            "refused": totals.refused,
+            "refused": totals.rejected,
             "abandoned": totals.abandoned,
         });
         (totals != Totals::default()).then(|| (self.hook.as_str(), report))
@@ -205,17 +205,17 @@ impl HookQueue {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let over = count(&self.answered) + count(&self.failed);
         let unanswered = count(&self.begun).saturating_sub(over);
-        let refused = count(&self.refused);
+        let rejected = count(&self.rejected);
         // A client that leaves abandons its own hooks, which is no loss. A `close` hook without a
         // response is a lost event.
         let failed = count(&self.failed);
         let is_loss = self.hook == Hook::Close && unanswered + failed > 0;
-        if refused > 0 || is_loss {
+        if rejected > 0 || is_loss {
             let (backend, hook) = (&self.backend, self.hook.as_str());
             tracing::warn!(
                 backend,
                 hook,
-                refused,
+                rejected,
                 failed,
                 unanswered,
                 "hooks were refused, have failed, or were not answered before the gateway stopped"
@@ -231,7 +231,7 @@ pub(super) struct Totals {
     pub(super) waiting: u64,
     pub(super) answered: u64,
     pub(super) failed: u64,
-    pub(super) refused: u64,
+    pub(super) rejected: u64,
     pub(super) abandoned: u64,
 }
 
@@ -326,7 +326,7 @@ mod tests {
     fn counts(queue: &HookQueue) -> [u64; 3] {
         let mut totals = Totals::default();
         queue.add_to(&mut totals);
-        [totals.in_flight, totals.waiting, totals.refused]
+        [totals.in_flight, totals.waiting, totals.rejected]
     }
 
     #[test]
@@ -372,12 +372,12 @@ mod tests {
         assert!(first.is_ready(), "it does not wait");
         let mut second = pin!(queue.turn(10));
         assert!(second.as_mut().poll(cx).is_pending());
-        let refused = pin!(queue.turn(21)).poll(cx);
-        assert!(matches!(refused, Poll::Ready(Err(HookError::Busy))));
+        let rejected = pin!(queue.turn(21)).poll(cx);
+        assert!(matches!(rejected, Poll::Ready(Err(HookError::Busy))));
         let mut third = pin!(queue.turn(20));
         assert!(third.as_mut().poll(cx).is_pending());
-        let refused = pin!(queue.turn(0)).poll(cx);
-        assert!(matches!(refused, Poll::Ready(Err(HookError::Busy))));
+        let rejected = pin!(queue.turn(0)).poll(cx);
+        assert!(matches!(rejected, Poll::Ready(Err(HookError::Busy))));
         assert_eq!(counts(&queue), [1, 2, 2]);
     }
 
@@ -396,9 +396,9 @@ mod tests {
                 queue.overflow.borrow().uncounted,
             )
         };
-        for refused in 1..=3 {
+        for rejected in 1..=3 {
             assert!(pin!(queue.turn(0)).poll(cx).is_ready());
-            assert_eq!(is_full(), (true, refused));
+            assert_eq!(is_full(), (true, rejected));
         }
         for expected in [(true, 3), (false, 0)] {
             drop(held.replace(Poll::Pending));

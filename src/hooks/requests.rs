@@ -148,13 +148,13 @@ pub(crate) fn authenticate(id: PublicId, route: &RouteHandle, token: &str) -> Ve
 
 /// Returns the body of a `message` request.
 pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
-    let habits = cx.route().dialect().spec();
+    let spec = cx.route().dialect().spec();
     let data = match cx.data() {
         None => Data::None,
-        Some(json) if habits.json_data => Data::Json(json),
+        Some(json) if spec.json_data => Data::Json(json),
         Some(bytes) => Data::Bytes(bytes),
     };
-    let spelled = DataJson::of(data, habits.binary_data);
+    let json = DataJson::of(data, spec.binary_data);
     encode(&MessageRequestJson {
         hook: Hook::Message,
         id,
@@ -164,8 +164,8 @@ pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
         command: cx.command(),
         request_id: cx.request_id(),
         channel: cx.channel(),
-        data: spelled.data(),
-        bytes: spelled.bytes(),
+        data: json.data(),
+        bytes: json.bytes(),
     })
 }
 

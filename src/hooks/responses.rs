@@ -112,29 +112,29 @@ pub(crate) enum Target {
 ///
 /// [`InvalidResponse`] if it is not valid.
 pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenResponse, InvalidResponse> {
-    let answer: OpenJson<'_> = read(json)?;
-    let admits = answer.user.is_some()
-        || answer.profile.is_some()
-        || answer.channels.is_some()
-        || answer.values.is_some()
-        || answer.message.is_some();
-    let refuses = answer.status.is_some() || answer.body.is_some();
-    match answer.admit {
-        true if refuses => {
+    let response: OpenJson<'_> = read(json)?;
+    let admits = response.user.is_some()
+        || response.profile.is_some()
+        || response.channels.is_some()
+        || response.values.is_some()
+        || response.message.is_some();
+    let rejects = response.status.is_some() || response.body.is_some();
+    match response.admit {
+        true if rejects => {
             invalid_response("\"status\" and \"body\" are for a client that is not admitted")
         }
-        true => Ok(OpenResponse::Admit(Box::new(answer.admitted(bounds)?))),
+        true => Ok(OpenResponse::Admit(Box::new(response.admitted(bounds)?))),
         false if admits => {
             invalid_response("a client that is not admitted gets a \"status\" and a \"body\" only")
         }
         false => {
-            let status = answer.status.unwrap_or(403);
+            let status = response.status.unwrap_or(403);
             if !(400..=599).contains(&status) {
                 return invalid_response("\"status\" is not from 400 to 599");
             }
             Ok(OpenResponse::Reject(Rejection::new(
                 status,
-                answer.body.unwrap_or_default(),
+                response.body.unwrap_or_default(),
             )))
         }
     }
@@ -146,11 +146,11 @@ pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenResponse, In
 ///
 /// [`InvalidResponse`] if it is not valid.
 pub(crate) fn read_user(json: &[u8], bounds: &Bounds) -> Result<Option<String>, InvalidResponse> {
-    let answer: UserJson = read(json)?;
-    if let Some(user) = &answer.user {
+    let response: UserJson = read(json)?;
+    if let Some(user) = &response.user {
         bounds.check_name("user", user)?;
     }
-    Ok(answer.user)
+    Ok(response.user)
 }
 
 /// Reads the response to `join`, `publish` or `command`. `true` allows the action.
@@ -159,7 +159,7 @@ pub(crate) fn read_user(json: &[u8], bounds: &Bounds) -> Result<Option<String>, 
 ///
 /// [`InvalidResponse`] if it is not valid.
 pub(crate) fn read_allow(json: &[u8]) -> Result<bool, InvalidResponse> {
-    read(json).map(|answer: AllowJson| answer.allow)
+    read(json).map(|response: AllowJson| response.allow)
 }
 
 /// Reads the response to `message`.
@@ -168,25 +168,25 @@ pub(crate) fn read_allow(json: &[u8]) -> Result<bool, InvalidResponse> {
 ///
 /// [`InvalidResponse`] if it is not valid.
 pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, InvalidResponse> {
-    let answer: MessageResponseJson<'_> = read(json)?;
-    let pushes = answer.push.unwrap_or_default();
+    let response: MessageResponseJson<'_> = read(json)?;
+    let pushes = response.push.unwrap_or_default();
     if pushes.len() > PUSHES_MAX {
         return invalid_response("\"push\" has too many elements");
     }
     let pushes: Result<_, _> = pushes.into_iter().map(|push| push.0.read(bounds)).collect();
-    let response = match (answer.reply, answer.failure) {
+    let outcome = match (response.reply, response.failure) {
         (Some(_), Some(_)) => return invalid_response("has both \"reply\" and \"failure\""),
         (Some(reply), None) => Ok(Some(reply.0.reply(bounds)?)),
         (None, Some(failure)) => Err(failure.0.failure()?),
         (None, None) => Ok(None),
     };
     Ok(Actions {
-        joins: bounds.channels("join", answer.join, JOINS_MAX)?,
-        leaves: bounds.channels("leave", answer.leave, LEAVES_MAX)?,
+        joins: bounds.channels("join", response.join, JOINS_MAX)?,
+        leaves: bounds.channels("leave", response.leave, LEAVES_MAX)?,
         pushes: pushes?,
-        values: bounds.values(answer.values, 0)?,
-        response,
-        close: answer.close.map(|close| close.0.read()).transpose()?,
+        values: bounds.values(response.values, 0)?,
+        response: outcome,
+        close: response.close.map(|close| close.0.read()).transpose()?,
     })
 }
 
@@ -481,7 +481,7 @@ impl InvalidResponse {
 
 fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, InvalidResponse> {
     match serde_json::from_slice(json) {
-        Ok(Object(answer)) => Ok(answer),
+        Ok(Object(response)) => Ok(response),
         Err(error) => Err(truncated(&error)),
     }
 }

@@ -115,9 +115,8 @@ impl HookClient {
     pub(crate) async fn authenticate(&self, token: &str) -> Option<String> {
         let body = |id| requests::authenticate(id, &self.route, token);
         let read = |json: &[u8]| responses::read_user(json, &self.bounds);
-        let answered = self.backend.send(Hook::Authenticate, body, read).await;
-        answered
-            .inspect_err(|error| self.log_failure(Hook::Authenticate, None, None, error))
+        let user = self.backend.send(Hook::Authenticate, body, read).await;
+        user.inspect_err(|error| self.log_failure(Hook::Authenticate, None, None, error))
             .ok()
             .flatten()
     }

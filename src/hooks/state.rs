@@ -146,7 +146,7 @@ impl BackendState {
             "waiting": totals.waiting,
             "answered": totals.answered,
             "failed": totals.failed,
-            "refused": totals.refused,
+            "refused": totals.rejected,
             "abandoned": totals.abandoned,
             "tried_again": self.tried_again.load(Ordering::Relaxed),
             "last_error": standing.last_error,

@@ -121,14 +121,14 @@ impl Host {
         self.begin_work(bytes);
         let label = validator.label;
         let future: LocalFuture<bool> = Box::pin(async move {
-            let verdict = (validator.function)(joining).await;
-            if let Err(failure) = &verdict {
+            let result = (validator.function)(joining).await;
+            if let Err(failure) = &result {
                 tracing::debug!(
                     reason = failure.text(),
                     "a validator denied a join or publish"
                 );
             }
-            verdict.is_ok()
+            result.is_ok()
         });
         self.run(label, future, move |host, allowed| {
             host.end_work(bytes);

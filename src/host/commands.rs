@@ -24,9 +24,9 @@ impl ShardCommands for Host {
     }
 
     fn publish(&mut self, audience: &OwnedAudience, message: &Message, reply: ReplyTo<u64>) {
-        let mut is_answered_here = !reply.is_awaited();
+        let mut is_counted_here = !reply.is_awaited();
         if let OwnedAudience::Session(session) = audience {
-            is_answered_here = true;
+            is_counted_here = true;
             let route = self.shard.route_of(session.connection());
             let route = route.map(|route| &self.settings.routes[usize::from(route)]);
             let checked = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
@@ -35,7 +35,7 @@ impl ShardCommands for Host {
                 return;
             }
         }
-        if is_answered_here {
+        if is_counted_here {
             let reached = self
                 .shard
                 .publish(audience.borrow(), &message.borrow(), None);

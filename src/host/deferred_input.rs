@@ -162,7 +162,7 @@ impl Host {
     fn enforce_deferred_limit(&mut self, id: ConnectionId) {
         let deferred = self.deferred.get(&id.slot());
         let bytes = deferred.map_or(0, DeferredInput::input_bytes);
-        if bytes > self.limits.deferred_bytes_per_session_max {
+        if bytes > self.limits.held_bytes_per_session_max {
             self.close_deferred(id);
         }
     }

@@ -111,7 +111,7 @@ pub struct HostLimits {
     /// Maximum bytes that hyper may write ahead of the socket.
     pub http_out_bytes_max: usize,
     /// Maximum bytes of deferred input of one session. A session with more is closed.
-    pub deferred_bytes_per_session_max: usize,
+    pub held_bytes_per_session_max: usize,
     /// Maximum bytes pending for all HTTP clients that do not read their responses.
     pub http_unread_bytes_max: usize,
     /// Maximum bytes of a request body, inclusive.

@@ -26,12 +26,12 @@ pub(super) async fn serve(
     body: Incoming,
 ) -> HttpResponse {
     let caller = context.api.caller(&head);
-    let answered = ask(context, connection, &head, caller, body).await;
-    let answered = answered.unwrap_or_else(|response| response);
-    if Api::is_authorized(&head, caller, answered.status) {
+    let result = handle(context, connection, &head, caller, body).await;
+    let result = result.unwrap_or_else(|response| response);
+    if Api::is_authorized(&head, caller, result.status) {
         connection.add_credit(Credit::Authorized);
     }
-    let mut response = to_http(answered);
+    let mut response = to_http(result);
     context.api.add_cors(&head, response.headers_mut());
     context.note_response(connection, response.status(), head.uri.path());
     response
@@ -56,7 +56,7 @@ pub(super) async fn health(
     to_http(health.await)
 }
 
-async fn ask(
+async fn handle(
     context: &Context,
     connection: &ConnectionContext,
     head: &Parts,
@@ -99,25 +99,25 @@ fn problem_of(bad: BodyError) -> Problem {
 }
 
 /// Converts a response of the API to an HTTP response.
-fn to_http(answered: ApiResponse) -> HttpResponse {
-    let status = StatusCode::from_u16(answered.status);
-    let mut response = response::text(status.expect("the table has statuses"), answered.body);
+fn to_http(result: ApiResponse) -> HttpResponse {
+    let status = StatusCode::from_u16(result.status);
+    let mut response = response::text(status.expect("the table has statuses"), result.body);
     let headers = response.headers_mut();
-    if answered.status == 204 {
+    if result.status == 204 {
         headers.remove(CONTENT_TYPE);
     } else {
         headers.insert(CONTENT_TYPE, JSON);
     }
-    match answered.status {
+    match result.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, BEARER_CHALLENGE)),
         415 => drop(headers.insert(ACCEPT_ENCODING, response::READ_ENCODINGS)),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         _ => {}
     }
-    if let Some(allow) = answered.allow {
+    if let Some(allow) = result.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
-    if answered.is_replayed {
+    if result.is_replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response

@@ -49,7 +49,7 @@ impl BodyError {
     }
 }
 
-/// Reads and decodes a body. It counts as unfinished until the returned [`HeldBytes`] is dropped.
+/// Reads and decodes a body. It counts as unfinished until the returned [`BufferedBytes`] is dropped.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub(super) async fn read_whole<'c>(
     connection: &ConnectionContext,
     head: &Parts,
     body: Incoming,
-) -> Result<(RequestBody, HeldBytes<'c>), BodyError> {
+) -> Result<(RequestBody, BufferedBytes<'c>), BodyError> {
     let declared = head
         .headers
         .get(CONTENT_LENGTH)
@@ -69,7 +69,7 @@ pub(super) async fn read_whole<'c>(
     }
     let coding = Coding::of(&head.headers)?;
     connection.phase.set(HttpPhase::Body);
-    let mut held = HeldBytes { context, bytes: 0 };
+    let mut held = BufferedBytes { context, bytes: 0 };
     let read = read_body(&mut held, body).await;
     connection.phase.set(HttpPhase::Response);
     let body = read?;
@@ -93,7 +93,10 @@ pub(super) async fn read_whole<'c>(
 /// # Errors
 ///
 /// A [`BodyError`].
-async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BodyError> {
+async fn read_body(
+    held: &mut BufferedBytes<'_>,
+    mut body: Incoming,
+) -> Result<RequestBody, BodyError> {
     let mut first: Option<Bytes> = None;
     let mut joined: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -126,12 +129,12 @@ async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<Reque
 }
 
 /// The bytes that one unfinished body adds to [`Context::bodies_bytes`], until dropped.
-pub(super) struct HeldBytes<'c> {
+pub(super) struct BufferedBytes<'c> {
     context: &'c Context,
     bytes: usize,
 }
 
-impl HeldBytes<'_> {
+impl BufferedBytes<'_> {
     /// Counts more bytes. Returns `false`, and counts nothing, if the limit would be exceeded.
     fn add(&mut self, bytes: usize) -> bool {
         let all = self.context.bodies_bytes.get() + bytes;
@@ -144,7 +147,7 @@ impl HeldBytes<'_> {
     }
 }
 
-impl Drop for HeldBytes<'_> {
+impl Drop for BufferedBytes<'_> {
     fn drop(&mut self) {
         self.context
             .bodies_bytes

@@ -38,7 +38,7 @@ pub(crate) struct HttpConnection {
     holds_back_head: bool,
     head: HeadReader,
     /// Maximum bytes of a head that are held back.
-    held_bytes_max: usize,
+    head_bytes_max: usize,
     /// Whether the peer has taken response bytes since the host's last check.
     has_progress: bool,
     /// The key of the connection in the shard's eviction queues; `None` once it is closing.
@@ -126,7 +126,7 @@ impl HttpConnection {
         id: ConnectionId,
         shard_context: &Rc<Context>,
         list: &Arc<WakeList>,
-        held_bytes_max: usize,
+        head_bytes_max: usize,
         outbound_bytes_max: usize,
     ) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::new(outbound_bytes_max)));
@@ -144,7 +144,7 @@ impl HttpConnection {
             .serve_connection(PipeIo(Rc::clone(&pipe)), service);
         Self {
             hyper: Some(hyper),
-            held_bytes_max,
+            head_bytes_max,
             ..Self::bare(id, pipe, context, list)
         }
     }
@@ -185,7 +185,7 @@ impl HttpConnection {
             is_sending: false,
             holds_back_head: true,
             head: HeadReader::default(),
-            held_bytes_max: 0,
+            head_bytes_max: 0,
             has_progress: false,
             place: None,
             queued: false,
@@ -270,7 +270,7 @@ impl HttpConnection {
     /// Inspects the next head for properties that hyper does not report, if it has arrived.
     fn inspect_head(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
-        let mut state = self.head.inspect(pipe.inbound(), self.held_bytes_max);
+        let mut state = self.head.inspect(pipe.inbound(), self.head_bytes_max);
         if state == HeadState::Wait && pipe.has_ended() {
             // The head can no longer become complete.
             state = HeadState::Pass;

@@ -144,11 +144,11 @@ async fn admitted_body(
     if head.method != Method::POST {
         return Err(response::method_not_allowed("POST"));
     }
-    let verdict = rules.function.map(|rule| {
+    let result = rules.function.map(|rule| {
         let head = RequestHead::new(head);
         context.watch.run(rule.label, || (rule.function)(&head))
     });
-    match verdict {
+    match result {
         Some(Ok(true)) => {}
         None => {
             if let Some(rejection) = rules.rejection(context, head) {

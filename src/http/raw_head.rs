@@ -71,8 +71,8 @@ enum Length {
 }
 
 impl HeadReader {
-    /// Parses all bytes received of a head. At most `held_bytes_max` bytes may be held back.
-    pub(super) fn inspect(&mut self, bytes: &[u8], held_bytes_max: usize) -> HeadState {
+    /// Parses all bytes received of a head. At most `head_bytes_max` bytes may be held back.
+    pub(super) fn inspect(&mut self, bytes: &[u8], head_bytes_max: usize) -> HeadState {
         let begin = match self.begin {
             Some(begin) => begin,
             None => beginning(bytes),
@@ -90,7 +90,7 @@ impl HeadReader {
             }
             self.line = end + 1;
         }
-        if bytes.len() <= held_bytes_max && may_become_head(&bytes[begin..]) {
+        if bytes.len() <= head_bytes_max && may_become_head(&bytes[begin..]) {
             HeadState::Wait
         } else {
             HeadState::Pass
@@ -206,8 +206,8 @@ mod tests {
         }
     }
 
-    fn inspect(bytes: &[u8], held_bytes_max: usize) -> HeadState {
-        HeadReader::default().inspect(bytes, held_bytes_max)
+    fn inspect(bytes: &[u8], head_bytes_max: usize) -> HeadState {
+        HeadReader::default().inspect(bytes, head_bytes_max)
     }
 
     /// The result does not depend on the parts in which a head arrives.

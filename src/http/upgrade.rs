@@ -38,7 +38,7 @@ pub(super) async fn response(
     parameters: Parameters,
 ) -> HttpResponse {
     let head = Rc::new(head);
-    let judged = if connection.offers_upgrade.get() {
+    let result = if connection.offers_upgrade.get() {
         decide(context, connection, index, &head, parameters).await
     } else {
         // An HTTP/1.0 upgrade whose head was not inspected: RFC 9110 7.8 requires to ignore it.
@@ -46,7 +46,7 @@ pub(super) async fn response(
             HandshakeError::NoWebSocketInUpgrade,
         ))
     };
-    match judged {
+    match result {
         Ok(granted) => {
             *connection.upgrade.borrow_mut() = Some(granted);
             let mut response = response::empty(StatusCode::SWITCHING_PROTOCOLS);

@@ -600,10 +600,10 @@ mod tests {
                     receive(client);
                 }
                 claims.invariants();
-                let holding = clients
+                let holders = clients
                     .iter()
                     .filter(|client| client.state == ClientState::Holding);
-                assert!(holding.count() <= 1, "seed {seed}");
+                assert!(holders.count() <= 1, "seed {seed}");
             }
 
             assert!(
@@ -612,11 +612,11 @@ mod tests {
                     .all(|client| client.state != ClientState::Claiming)
             );
             assert_eq!(claims.waiters_count(0, b"jack"), 0);
-            let holding = clients
+            let holders = clients
                 .iter()
                 .position(|client| client.state == ClientState::Holding);
             let holder = claims.holder(0, b"jack");
-            assert_eq!(holder.map(|id| id.connection().index()), holding);
+            assert_eq!(holder.map(|id| id.connection().index()), holders);
             let mut claimed = claimed.into_iter();
             for index in &granted {
                 assert!(

@@ -237,7 +237,7 @@ settings! {
         /// Bytes that came from one session and wait until what it said before is answered.
         /// Its socket is not read meanwhile, so that only what the ring's buffers had can wait; a
         /// session with more is closed with 1009.
-        pub deferred_bytes_per_session_max: u32 = 16 * MIB_32, Allowed::between(64 * KIB, GIB);
+        pub held_bytes_per_session_max: u32 = 16 * MIB_32, Allowed::between(64 * KIB, GIB);
 
         /// Bytes of all unfinished messages, messages that wait, calls at work and request bodies
         /// of a shard together. Above it the session with the largest is closed with 1009, and a

@@ -1,4 +1,4 @@
-//! The fenced blocks of documents: where they are, and what their fences say about them.
+//! The parser of fenced blocks in documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,38 +6,38 @@ use std::path::{Path, PathBuf};
 /// A fenced block.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// File and line of its fence, for whoever has to look.
+    /// File and line of the fence, for error messages.
     pub(crate) place: String,
-    /// The document, from the root of the repository.
+    /// The path of the document from the root of the repository.
     pub(crate) document: String,
     pub(crate) kind: Kind,
     pub(crate) text: String,
 }
 
-/// What a fence says, and so what is done with its block.
+/// The kind of a block, from its fence. It selects the test.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    /// `toml`: a whole config, which passes `campanile check`.
+    /// `toml`: a whole config that passes `campanile check`.
     Config,
-    /// `toml fragment`: the same, once it is completed by what [`super::FRAGMENTS`] has for it.
+    /// `toml fragment`: a config that [`super::FRAGMENTS`] completes.
     Fragment,
-    /// `toml of Cargo.toml`: the dependencies of the program behind it.
+    /// `toml of Cargo.toml`: the dependencies of the program after it.
     Dependencies,
-    /// `json`: JSON values, one behind the other.
+    /// `json`: JSON values, one after the other.
     Json,
     /// `rust`: a whole program, which is run.
     Rust,
-    /// `no_run`, in what the library says of itself: compiled by `cargo test --doc`.
+    /// `no_run`, in the library's documentation: compiled by `cargo test --doc`.
     Doctest,
-    /// `sh`: commands, which succeed.
-    Commands { goes_on: bool },
-    /// `console`: commands behind `$ `, continued behind `> `, each with what it prints.
-    Console { goes_on: bool },
-    /// `sh not run: WHY`: commands for people only; [`super::NOT_RUN`] has all of them.
+    /// `sh`: commands that must succeed.
+    Commands { runs_on: bool },
+    /// `console`: commands after `$ `, continued after `> `, each with its output.
+    Console { runs_on: bool },
+    /// `sh not run: WHY`: commands that are not run, all of which are in [`super::NOT_RUN`].
     NotRun { why: String },
-    /// `text`: a drawing.
+    /// `text`: a diagram.
     Drawing,
-    /// `nginx`, `caddyfile`, `haproxy`: for another program, and tested with that.
+    /// `nginx`, `caddyfile`, `haproxy`: a config of another program, tested with that program.
     Foreign,
 }
 
@@ -50,10 +50,10 @@ impl Kind {
             "json" => Self::Json,
             "rust" => Self::Rust,
             "no_run" => Self::Doctest,
-            "sh" => Self::Commands { goes_on: false },
-            "sh goes on" => Self::Commands { goes_on: true },
-            "console" => Self::Console { goes_on: false },
-            "console goes on" => Self::Console { goes_on: true },
+            "sh" => Self::Commands { runs_on: false },
+            "sh goes on" => Self::Commands { runs_on: true },
+            "console" => Self::Console { runs_on: false },
+            "console goes on" => Self::Console { runs_on: true },
             "text" => Self::Drawing,
             "nginx" | "caddyfile" | "haproxy" => Self::Foreign,
             _ => {
@@ -64,24 +64,24 @@ impl Kind {
     }
 }
 
-/// All blocks of all documents that users read: what is in Markdown at the root and in `docs/`, and
-/// what the examples and the library say of themselves.
+/// Returns all blocks of the user documentation: Markdown files at the root and in `docs/`, and the
+/// module comments of the examples and the library.
 ///
 /// # Panics
 ///
-/// If a fence says what no test knows.
+/// A fence is unknown.
 pub(crate) fn all() -> Vec<Block> {
     let mut all = Vec::new();
     for path in paths() {
         let text = fs::read_to_string(&path).expect("a readable file");
         let name = path.strip_prefix(root()).expect("below the root");
         let found = blocks_of(&name.display().to_string(), &text);
-        all.extend(found.unwrap_or_else(|complaint| panic!("{complaint}")));
+        all.extend(found.unwrap_or_else(|error| panic!("{error}")));
     }
     all
 }
 
-/// Where the documents are.
+/// Returns the paths of the documents.
 fn paths() -> Vec<PathBuf> {
     let mut paths = vec![root().join("src/lib.rs")];
     for (folder, extension) in [("", "md"), ("docs", "md"), ("examples", "rs")] {
@@ -93,7 +93,7 @@ fn paths() -> Vec<PathBuf> {
     paths
 }
 
-/// The blocks of one document; of Rust, those of its module comment.
+/// Returns the blocks of one document. In Rust files only the module comment is parsed.
 pub(crate) fn blocks_of(document: &str, text: &str) -> Result<Vec<Block>, String> {
     let is_rust = Path::new(document).extension().is_some_and(|it| it == "rs");
     let mut blocks = Vec::new();
@@ -130,7 +130,7 @@ pub(crate) fn blocks_of(document: &str, text: &str) -> Result<Vec<Block>, String
     }
 }
 
-/// The repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

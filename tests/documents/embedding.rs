@@ -43,7 +43,7 @@ mod tests {
     use std::net::{SocketAddr, TcpStream};
     use std::process::{Command, Stdio};
 
-    /// The program, in a process that is one of these tests.
+    /// Runs the program; the next test starts this test in its own process.
     #[test]
     #[ignore = "only a part of the next test, which starts it"]
     fn within_this_process() {
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_of_the_readme_serves_until_it_is_told_to_stop() {
+    fn the_program_of_the_readme_serves_until_it_is_stopped() {
         let programs = super::super::of_kind(|kind| *kind == super::super::Kind::Rust);
         let [program] = &programs[..] else {
             panic!("one program, not {programs:?}");
@@ -73,15 +73,15 @@ mod tests {
         command.env("LISTEN", address.to_string());
         let child = command.stdout(Stdio::null()).spawn();
         let mut program = KillOnDrop(child.expect("it can be executed"));
-        let served = super::super::shell::until_ok(PATIENCE, || speak(address));
+        let served = super::super::shell::until_ok(PATIENCE, || join_twice(address));
         assert_eq!(served, Ok(()));
         signal_child(&program, Signal::TERM);
         let status = program.wait().expect("it is our child");
         assert!(status.success(), "{status}");
     }
 
-    /// Joins a room twice; the one who was first is told.
-    fn speak(address: SocketAddr) -> Result<(), String> {
+    /// Joins a channel with two sessions. The first receives the second's join.
+    fn join_twice(address: SocketAddr) -> Result<(), String> {
         let mut members = Vec::new();
         for _ in 0..2 {
             let socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
@@ -89,16 +89,16 @@ mod tests {
             let join = r#"{"cmd":"join","seqno":"1","data":"room"}"#;
             member.send(join.into()).expect("it is open");
             let ok = r#"{"cmd":"join","seqno":"1","status":0,"msg":"ok","data":{}}"#;
-            assert_eq!(hear(&mut member), ok);
+            assert_eq!(read_message(&mut member), ok);
             members.push(member);
         }
-        let told = hear(&mut members[0]);
+        let told = read_message(&mut members[0]);
         assert!(told.starts_with(r#"{"cmd":"joined","#), "{told}");
         Ok(())
     }
 
-    /// The next message but for the news, which are for whoever is there at the start.
-    fn hear(member: &mut Client) -> String {
+    /// Returns the next message, except the messages that the program publishes at its start.
+    fn read_message(member: &mut Client) -> String {
         loop {
             let bytes = member.read().expect("a message comes").into_data();
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn its_dependencies_are_all_that_it_uses_in_our_versions() {
+    fn its_dependencies_are_complete_and_have_our_versions() {
         let blocks = super::super::of_kind(|kind| *kind == super::super::Kind::Dependencies);
         let [block] = &blocks[..] else {
             panic!("one list, not {blocks:?}");

@@ -1,4 +1,4 @@
-//! What docs/hooks.md says of questions and answers, held against a gateway with its config.
+//! Tests of the requests and responses in docs/hooks.md with a gateway that has its config.
 
 use super::blocks::{Block, Kind};
 use super::shell::ports_of;
@@ -9,7 +9,7 @@ use serde_json::{Deserializer, Value, json};
 use std::sync::mpsc::{Receiver, channel};
 
 #[test]
-fn hooks_ask_and_take_what_is_written() {
+fn hooks_match_the_documented_requests_and_responses() {
     let blocks = super::of_kind(|kind| matches!(kind, Kind::Config | Kind::Json));
     let blocks: Vec<&Block> = blocks
         .iter()
@@ -20,12 +20,12 @@ fn hooks_ask_and_take_what_is_written() {
     };
     let admit = values(&answers.text).swap_remove(0);
 
-    // It has nothing to say to messages.
+    // The backend has no actions for messages.
     let (asked, questions) = channel();
     let backend = respond(move |request| {
         let question = request.json();
         let is_open = question["hook"] == "open";
-        // Nobody listens once the test is over.
+        // The receiver is gone after the test's end.
         drop(asked.send(question));
         if is_open {
             admit.to_string()
@@ -48,7 +48,7 @@ fn hooks_ask_and_take_what_is_written() {
         assert_eq!(shape(&next(&questions)), shape(written), "{}", block.place);
     };
     expect(open);
-    let welcome = hear(&mut session);
+    let welcome = read_message(&mut session);
     assert_eq!(
         (&welcome["cmd"], &welcome["data"]),
         (&json!("welcome"), &json!("hi"))
@@ -58,7 +58,7 @@ fn hooks_ask_and_take_what_is_written() {
     expect(message);
 }
 
-/// The values of a JSON block.
+/// Parses the values of a JSON block.
 fn values(text: &str) -> Vec<Value> {
     let values = Deserializer::from_str(text).into_iter();
     values
@@ -66,7 +66,7 @@ fn values(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A question without what differs each time, or depends on the client.
+/// Returns a request with fixed values for members that vary or depend on the client.
 fn shape(question: &Value) -> Value {
     let mut question = question.clone();
     for id in ["/id", "/session/id"] {
@@ -86,7 +86,7 @@ fn next(questions: &Receiver<Value>) -> Value {
     questions.recv_timeout(PATIENCE).expect("a question comes")
 }
 
-fn hear(session: &mut Client) -> Value {
+fn read_message(session: &mut Client) -> Value {
     let bytes = session.read().expect("a message comes").into_data();
     serde_json::from_slice(&bytes).expect("it is JSON")
 }

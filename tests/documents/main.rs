@@ -1,9 +1,8 @@
-//! Every block of every document that users read: configs are checked, commands run and what they
-//! show compared, JSON read, programs compiled and run.
+//! Tests of every block in the user documentation: configs are checked, commands run and their
+//! output compared, JSON parsed, programs compiled and run.
 //!
-//! What a block is stands in its fence ([`blocks::Kind`]); one of which no test knows anything
-//! fails here. The gateway, the examples, Node.js with the package `ws`, and Python are all that
-//! the commands need.
+//! The fence of a block defines its kind ([`blocks::Kind`]); an unknown fence is an error. The
+//! commands need the gateway, the examples, Node.js with the package `ws`, and Python.
 
 mod blocks;
 mod embedding;
@@ -20,7 +19,7 @@ use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-/// What completes each fragment: document, its first line, what stands before it, and behind it.
+/// The completion of each fragment: document, first line, text before it, text after it.
 const FRAGMENTS: &[(&str, &str, &str, &str)] = &[(
     "README.md",
     "join_on_open = [\"global\", \"user:{user}\"]",
@@ -28,7 +27,7 @@ const FRAGMENTS: &[(&str, &str, &str, &str)] = &[(
     "",
 )];
 
-/// Every block that is not run: document, first line and the reason in its fence.
+/// All blocks that are not run: document, first line and the reason in the fence.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     (
         "README.md",
@@ -48,27 +47,27 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// For what is slow to start, beside all other tests.
+/// The timeout of slow starts while other tests run.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The executable under test.
 const GATEWAY: Executable = executable!();
 
-/// The blocks of a kind.
+/// Returns the blocks of a kind.
 fn of_kind(wanted: impl Fn(&Kind) -> bool) -> Vec<Block> {
     let mut all = blocks::all();
     all.retain(|block| wanted(&block.kind));
     all
 }
 
-/// Panics with all complaints, if there are any.
+/// Panics with all errors, if there are any.
 #[track_caller]
-fn none_of(complaints: &[String]) {
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+fn assert_none(errors: &[String]) {
+    assert!(errors.is_empty(), "\n{}\n", errors.join("\n"));
 }
 
-/// What `campanile check` says against a config.
-fn complaint(block: &Block, config: &str) -> Option<String> {
+/// Returns the error of `campanile check` for a config; `None` if it passes.
+fn check_error(block: &Block, config: &str) -> Option<String> {
     let name = block
         .place
         .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
@@ -85,59 +84,59 @@ fn complaint(block: &Block, config: &str) -> Option<String> {
 }
 
 #[test]
-fn every_config_is_one_to_start_with() {
+fn every_config_is_valid() {
     let configs = of_kind(|kind| *kind == Kind::Config);
     assert!(configs.len() >= 2, "{configs:?}");
-    let complaints = configs
+    let errors = configs
         .iter()
-        .filter_map(|block| complaint(block, &block.text));
-    none_of(&complaints.collect::<Vec<_>>());
+        .filter_map(|block| check_error(block, &block.text));
+    assert_none(&errors.collect::<Vec<_>>());
 }
 
 #[test]
-fn every_fragment_is_part_of_one() {
+fn every_fragment_is_part_of_a_valid_config() {
     let mut left: BTreeSet<_> = FRAGMENTS.iter().collect();
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for block in of_kind(|kind| *kind == Kind::Fragment) {
         let first = block.text.lines().next().unwrap_or_default();
         let known = FRAGMENTS
             .iter()
             .find(|it| (it.0, it.1) == (block.document.as_str(), first));
         let Some(known @ (_, _, before, behind)) = known else {
-            complaints.push(format!(
+            errors.push(format!(
                 "{}: FRAGMENTS has nothing to complete it",
                 block.place
             ));
             continue;
         };
         left.remove(known);
-        complaints.extend(complaint(
+        errors.extend(check_error(
             &block,
             &format!("{before}{}{behind}", block.text),
         ));
     }
-    complaints.extend(left.iter().map(|(document, first, ..)| {
+    errors.extend(left.iter().map(|(document, first, ..)| {
         format!("{document} has no fragment that begins with {first:?}")
     }));
-    none_of(&complaints);
+    assert_none(&errors);
 }
 
 #[test]
 fn every_json_block_is_json() {
     let all = of_kind(|kind| *kind == Kind::Json);
     assert!(all.len() >= 3, "{all:?}");
-    let complaints = all.iter().filter_map(|block| {
+    let errors = all.iter().filter_map(|block| {
         let values = serde_json::Deserializer::from_str(&block.text).into_iter();
         let values: Result<Vec<serde_json::Value>, _> = values.collect();
         values
             .err()
             .map(|error| format!("{}: {error}", block.place))
     });
-    none_of(&complaints.collect::<Vec<_>>());
+    assert_none(&errors.collect::<Vec<_>>());
 }
 
 #[test]
-fn every_command_does_and_shows_what_is_written() {
+fn every_command_succeeds_and_prints_what_is_documented() {
     let mut documents: BTreeMap<String, Vec<Block>> = BTreeMap::new();
     for block in blocks::all() {
         documents
@@ -145,7 +144,7 @@ fn every_command_does_and_shows_what_is_written() {
             .or_default()
             .push(block);
     }
-    let complaints: Vec<String> = thread::scope(|scope| {
+    let errors: Vec<String> = thread::scope(|scope| {
         let mut readers = Vec::new();
         for (document, blocks) in &documents {
             readers.push(scope.spawn(|| shell::run(document, blocks, PATIENCE)));
@@ -154,11 +153,11 @@ fn every_command_does_and_shows_what_is_written() {
         let ends = ends.map(|end| end.expect("no reader panics"));
         ends.filter_map(Result::err).collect()
     });
-    none_of(&complaints);
+    assert_none(&errors);
 }
 
 #[test]
-fn what_is_not_run_is_known_with_its_reason() {
+fn every_block_that_is_not_run_is_listed_with_its_reason() {
     let found: Vec<(String, String, String)> = blocks::all()
         .into_iter()
         .filter_map(|block| {

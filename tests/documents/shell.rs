@@ -1,11 +1,10 @@
-//! Runs the commands of a document as somebody would who reads it from its top to its end.
+//! Runs the commands of a document from top to bottom.
 //!
-//! One folder for all of a document's blocks, one shell for each block. What goes on (a server, a
-//! client that listens) goes on until the end of the document; what it has printed is compared
-//! then. A block that fails, or shows something else, is tried again for a while, as a reader would
-//! whose server was not ready yet; and somebody who goes on has a while to show the first line of
-//! what is written, before the next block is begun. Every port of the document is replaced by one
-//! that is free.
+//! All blocks of a document share a folder; each block has its own shell. A block that runs on (a
+//! server, a client that waits) ends with the document, and its output is compared then. A block
+//! that fails or prints something else is repeated for a while, because a server may not be ready
+//! yet. A block that runs on has 3 s to print its first line before the next block begins. Every
+//! port of the document is replaced by a free one.
 
 use super::GATEWAY;
 use super::blocks::{Block, Kind, root};
@@ -20,37 +19,37 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs the shell blocks of one document, trying each again for as long as `patience`. The error
-/// says which failed and how.
+/// Runs the shell blocks of one document and repeats each for at most `patience`. The error names
+/// the failed block and the difference.
 pub(crate) fn run(document: &str, blocks: &[Block], patience: Duration) -> Result<(), String> {
     let mut reader = Reader::new(document, blocks, patience);
     for block in blocks {
-        let (goes_on, script) = if let Kind::Commands { goes_on } = block.kind {
-            (goes_on, Script::of_commands(&block.text))
-        } else if let Kind::Console { goes_on } = block.kind {
-            (goes_on, Script::of_console(&block.text))
+        let (runs_on, script) = if let Kind::Commands { runs_on } = block.kind {
+            (runs_on, Script::of_commands(&block.text))
+        } else if let Kind::Console { runs_on } = block.kind {
+            (runs_on, Script::of_console(&block.text))
         } else {
             continue;
         };
         if matches!(block.kind, Kind::Console { .. }) {
             reader.wait_for_servers(&block.text);
         }
-        if goes_on {
+        if runs_on {
             reader.start(&block.place, script);
         } else {
             reader
                 .run(&script)
-                .map_err(|complaint| format!("{}: {complaint}", block.place))?;
+                .map_err(|error| format!("{}: {error}", block.place))?;
         }
     }
-    reader.look_at_what_went_on()
+    reader.check_blocks_that_ran_on()
 }
 
-/// Commands and what each prints.
+/// Commands and their documented output.
 #[derive(Debug)]
 pub(crate) struct Script {
     commands: Vec<String>,
-    /// For each command; `None` where that is not shown.
+    /// The documented output of each command; `None` if there is none.
     shown: Vec<Option<String>>,
 }
 
@@ -85,14 +84,14 @@ impl Script {
         Self { commands, shown }
     }
 
-    /// For a shell, which marks the end of what each command prints.
+    /// Returns the text for a shell, which prints a mark after each command.
     fn text(&self) -> String {
         let commands = self.commands.iter();
         let marked = commands.map(|command| format!("{command}\nprintf '{MARK}'\n"));
         format!("set -eu\n{}", marked.collect::<String>())
     }
 
-    /// Whether the first line that is shown has been printed, as far as one is.
+    /// Returns `true` if the first documented line has been printed, or if there is none.
     fn has_begun(&self, printed: &str) -> bool {
         let shown = self.shown.first().and_then(Option::as_ref);
         let first = shown
@@ -102,7 +101,7 @@ impl Script {
         printed.starts_with(first)
     }
 
-    /// Compares all that was printed with what is shown.
+    /// Compares the output with the documented one.
     fn check(&self, printed: &str) -> Result<(), String> {
         let mut printed = printed.split(MARK);
         for (command, shown) in self.commands.iter().zip(&self.shown) {
@@ -117,8 +116,8 @@ impl Script {
     }
 }
 
-/// Whether something printed is what is shown. There a line that is `...` stands for any lines or
-/// none, and `...` within a line for anything in it. White space at the ends does not count.
+/// Returns `true` if output matches documented output. There a line `...` matches any number of
+/// lines, and `...` within a line any text. White space at the ends is ignored.
 pub(crate) fn fits(shown: &str, printed: &str) -> bool {
     let lines = |text: &'_ str| -> Vec<String> { text.trim().lines().map(str::to_owned).collect() };
     lines_fit(&lines(shown), &lines(printed))
@@ -154,19 +153,19 @@ fn line_fits(shown: &str, printed: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Whoever reads a document and does what it says.
+/// A reader that runs the blocks of a document.
 struct Reader {
     folder: PathBuf,
-    /// The ports of the document and those that are used for them.
+    /// The ports of the document and their replacements.
     ports: BTreeMap<u16, u16>,
-    going_on: Vec<GoingOn>,
-    /// Groups of processes that commands may have left behind.
+    running: Vec<RunningBlock>,
+    /// Process groups that may contain background processes.
     groups: Vec<Child>,
     shells: usize,
     patience: Duration,
 }
 
-struct GoingOn {
+struct RunningBlock {
     place: String,
     script: Script,
     output: PathBuf,
@@ -193,7 +192,7 @@ impl Reader {
             symlink(instead, bin.join("curl")).expect("it is empty");
         }
 
-        // Held until all are found, so that no two are the same.
+        // Keep all listeners until all ports are found, so that no two are equal.
         let held: Vec<(u16, TcpListener)> = blocks
             .iter()
             .flat_map(|block| ports_of(&block.text))
@@ -209,14 +208,14 @@ impl Reader {
         Self {
             folder,
             ports: ports.collect(),
-            going_on: Vec::new(),
+            running: Vec::new(),
             groups: Vec::new(),
             shells: 0,
             patience,
         }
     }
 
-    /// Starts a shell in a group of its own; returns it and where it prints.
+    /// Starts a shell in its own process group. Returns it and the path of its output.
     fn spawn(&mut self, script: &Script) -> (Child, PathBuf) {
         self.shells += 1;
         let file = |what: &str| self.folder.join(format!("shell-{}.{what}", self.shells));
@@ -249,14 +248,14 @@ impl Reader {
         )
     }
 
-    /// Waits until somebody listens where a block wants to connect. Whoever goes on is not tried
-    /// again, so it must not come too early.
+    /// Waits until the servers of a block's URLs listen. A block that runs on is not repeated, so
+    /// it must not start too early.
     fn wait_for_servers(&self, text: &str) {
         for (at, port) in ports_of(text) {
             let is_url = text[..at].ends_with("://127.0.0.1:");
             let listens = || TcpStream::connect(("127.0.0.1", self.ports[&port]));
             if is_url {
-                // If nobody comes, the block says so.
+                // Without a server the block itself fails.
                 drop(until_ok(self.patience, || {
                     listens().map(drop).map_err(|error| error.to_string())
                 }));
@@ -267,12 +266,12 @@ impl Reader {
     fn start(&mut self, place: &str, script: Script) {
         let (child, output) = self.spawn(&script);
         self.groups.push(child);
-        let it = GoingOn {
+        let it = RunningBlock {
             place: place.to_owned(),
             script,
             output,
         };
-        // It may be one that says something only when it is spoken to.
+        // Some programs print only after input, so a timeout is no error.
         drop(until_ok(FIRST_LINE_WITHIN, || {
             let printed = self.printed(&it.output);
             if it.script.has_begun(&printed) {
@@ -281,35 +280,35 @@ impl Reader {
                 Err(String::new())
             }
         }));
-        self.going_on.push(it);
+        self.running.push(it);
     }
 
-    /// Runs a block until it shows what it should.
+    /// Runs a block until its output matches.
     fn run(&mut self, script: &Script) -> Result<(), String> {
         until_ok(self.patience, || {
             let (child, output) = self.spawn(script);
-            // It is not reaped before the end: until then its group, in which is what it has left
-            // running, has a number that nobody else is given.
+            // The shell is not reaped before the end, so that the number of its process group is
+            // not reused: the group may contain background processes.
             let id = WaitId::Pid(Pid::from_child(&child));
             let ended = waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let status = ended
                 .expect("it is our child")
                 .and_then(|it| it.exit_status());
             let printed = self.printed(&output);
-            let complaints = fs::read_to_string(output.with_extension("err"));
+            let errors = fs::read_to_string(output.with_extension("err"));
             self.groups.push(child);
-            let complaints = complaints.unwrap_or_default();
+            let errors = errors.unwrap_or_default();
             script
                 .check(&printed)
-                .map_err(|wrong| format!("{wrong}\n{complaints}"))?;
+                .map_err(|wrong| format!("{wrong}\n{errors}"))?;
             match status {
                 Some(0) => Ok(()),
-                _ => Err(format!("ends with {status:?}\n{printed}\n{complaints}")),
+                _ => Err(format!("ends with {status:?}\n{printed}\n{errors}")),
             }
         })
     }
 
-    /// What was printed, with the ports of the document.
+    /// Returns the output with the ports of the document.
     fn printed(&self, output: &Path) -> String {
         let printed = fs::read(output).unwrap_or_default();
         let back = self
@@ -323,22 +322,22 @@ impl Reader {
     fn signal_groups(&self, signal: Signal) {
         for child in &self.groups {
             match kill_process_group(Pid::from_child(child), signal) {
-                Ok(()) | Err(_) => {} // all of it has ended
+                Ok(()) | Err(_) => {} // An error means that all have exited.
             }
         }
     }
 
-    fn look_at_what_went_on(self) -> Result<(), String> {
-        for it in &self.going_on {
+    fn check_blocks_that_ran_on(self) -> Result<(), String> {
+        for it in &self.running {
             until_ok(self.patience, || it.script.check(&self.printed(&it.output)))
-                .map_err(|complaint| format!("{}: {complaint}", it.place))?;
+                .map_err(|error| format!("{}: {error}", it.place))?;
         }
         Ok(())
     }
 }
 
 impl Drop for Reader {
-    /// Ends everything that was started: asked to, and after a while made to.
+    /// Stops all processes with SIGTERM, and after a while with SIGKILL.
     fn drop(&mut self) {
         self.signal_groups(Signal::TERM);
         let is_left = |child: &Child| {
@@ -361,11 +360,8 @@ impl Drop for Reader {
     }
 }
 
-/// Tries something until it works, or until nobody would try again.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whoever tries again waits a little"
-)]
+/// Repeats a function until it succeeds or `patience` is over. Returns the last error.
+#[expect(clippy::disallowed_methods, reason = "a test waits between attempts")]
 pub(crate) fn until_ok(
     patience: Duration,
     mut attempt: impl FnMut() -> Result<(), String>,
@@ -379,7 +375,7 @@ pub(crate) fn until_ok(
     }
 }
 
-/// Where in a text the ports of loopback addresses are, and which.
+/// Returns the offsets and numbers of ports of loopback addresses in a text.
 pub(crate) fn ports_of(text: &str) -> Vec<(usize, u16)> {
     let hosts = ["127.0.0.1:", "localhost:", "127.0.0.1\", "];
     let mut found: Vec<(usize, u16)> = hosts
@@ -394,7 +390,7 @@ pub(crate) fn ports_of(text: &str) -> Vec<(usize, u16)> {
     found
 }
 
-/// A text with other ports.
+/// Returns a text with its ports replaced.
 fn with_ports(text: &str, ports: &BTreeMap<u16, u16>) -> String {
     let (mut changed, mut end) = (String::new(), 0);
     for (at, port) in ports_of(text) {
@@ -405,11 +401,11 @@ fn with_ports(text: &str, ports: &BTreeMap<u16, u16>) -> String {
     changed + &text[end..]
 }
 
-/// What no command prints.
+/// The mark between outputs, which no command prints.
 const MARK: &str = "\u{1e}";
-/// For somebody who goes on and would say something at once.
+/// The timeout of the first line of a block that runs on.
 const FIRST_LINE_WITHIN: Duration = Duration::from_secs(3);
-/// For what has been asked to end.
+/// The timeout after SIGTERM.
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(10);
-/// For what goes on, too.
+/// The CPU limit of a shell, also of one that runs on.
 const SHELL_SECONDS_MAX: &str = "300";

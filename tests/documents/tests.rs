@@ -1,10 +1,10 @@
-//! That the reader of documents finds what is wrong with one.
+//! Tests of the document parser and runner: they find errors in documents.
 
 use super::blocks::{Kind, blocks_of};
 use super::shell::{Script, fits, ports_of, run};
 use std::time::Duration;
 
-fn refused(text: &str) -> String {
+fn error_of(text: &str) -> String {
     let blocks = blocks_of("made_up.md", text).expect("its fences are known");
     run("made_up.md", &blocks[..1], Duration::from_millis(300))
         .err()
@@ -12,8 +12,8 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn a_fence_that_no_test_knows_is_an_error() {
-    for (text, complaint) in [
+fn an_unknown_fence_is_an_error() {
+    for (text, error) in [
         (
             "a\n```\nb\n```\n",
             "made_up.md:2: no test knows what a ``` block is",
@@ -28,18 +28,18 @@ fn a_fence_that_no_test_knows_is_an_error() {
         ),
         ("```sh\n", "made_up.md:1: the fence is never closed"),
     ] {
-        let error = blocks_of("made_up.md", text).expect_err(text);
-        assert!(error.contains(complaint), "{error}");
+        let found = blocks_of("made_up.md", text).expect_err(text);
+        assert!(found.contains(error), "{found}");
     }
     let rust = "//! ```sh\n//! true\n//! ```\n\n/// ```\nfn a() {}\n";
     let found = blocks_of("a.rs", rust).expect("only the module comment counts");
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].kind, Kind::Commands { goes_on: false });
+    assert_eq!(found[0].kind, Kind::Commands { runs_on: false });
     assert_eq!(found[0].text, "true\n");
 }
 
 #[test]
-fn what_is_shown_is_compared_command_by_command() {
+fn output_is_compared_per_command() {
     let script = Script::of_console("$ a\n1\n$ b \\\n> c\n$ d\n2\n> 3\n");
     let found = format!("{script:?}");
     let expected = "Script { commands: [\"a\", \"b \\\\\\nc\", \"d\"], \
@@ -72,26 +72,26 @@ fn what_is_shown_is_compared_command_by_command() {
 }
 
 #[test]
-fn commands_that_fail_or_show_something_else_are_errors() {
+fn failed_commands_and_other_output_are_errors() {
     assert_eq!(
-        refused("```console\n$ echo a; echo b\na\nb\n$ true\n```\n"),
+        error_of("```console\n$ echo a; echo b\na\nb\n$ true\n```\n"),
         ""
     );
     assert_eq!(
-        refused("```sh\ntest -x scripts/ws.py # is there\n```\n"),
+        error_of("```sh\ntest -x scripts/ws.py # is there\n```\n"),
         ""
     );
-    let wrong = refused("```console\n$ echo a\nb\n```\n");
+    let wrong = error_of("```console\n$ echo a\nb\n```\n");
     assert!(
         wrong.starts_with("made_up.md:1: echo a\nprints\na\n\nand not\nb\n"),
         "{wrong}"
     );
-    let failed = refused("```sh\nfalse\ntrue\n```\n");
+    let failed = error_of("```sh\nfalse\ntrue\n```\n");
     assert!(
         failed.starts_with("made_up.md:1: ends with Some(1)"),
         "{failed}"
     );
-    let silent = refused("```console goes on\n$ sleep 1000\nready\n```\n");
+    let silent = error_of("```console goes on\n$ sleep 1000\nready\n```\n");
     assert!(
         silent.starts_with("made_up.md:1: sleep 1000\nprints"),
         "{silent}"

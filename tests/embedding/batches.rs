@@ -1,7 +1,7 @@
-//! Calls of a batch of the server API, over several shards: which of them go out together, and that
-//! each sees what those before it did.
+//! Tests of batches of the server API over several shards: which calls run concurrently, and that
+//! each call sees the effects of earlier ones.
 
-use crate::client_messages::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, stop};
 use crate::pushing::pushed;
 use campanile::config::{Config, Http};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::TcpStream;
 
-/// A wsrv gateway with the server API, whose shards have all the time in the world.
+/// Returns the config of a `wsrv` gateway with the server API and long timeouts.
 fn config(shards: u8) -> Config {
     let mut config = Config {
         http: Http {
@@ -42,10 +42,10 @@ fn end_batch(socket: &TcpStream) -> Vec<Value> {
     body["results"].as_array().expect("a list").clone()
 }
 
-/// A member of the connection's own shard hears all of a batch while the other shard, which has yet
-/// to say how many it reached, is held: no publication waits for the one before.
+/// A member on the connection's shard receives all publications of a batch while the other shard is
+/// blocked and returns no counts: no publication waits for an earlier one.
 #[test]
-fn publications_of_a_batch_go_out_together() {
+fn publications_of_a_batch_do_not_wait_for_each_other() {
     const CALLS: usize = 100;
     let hold = Hold::default();
     let held = hold.clone();
@@ -66,7 +66,7 @@ fn publications_of_a_batch_go_out_together() {
     let address = gateway.local_addr();
     let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
     let mut http = connect_to(address, 0);
-    members[1].say(&asked("hold", "1", "{}"));
+    members[1].say(&wsrv_request("hold", "1", "{}"));
     diary.expect(&["holding"]);
 
     let publish = |index| json!({"call": "publish", "channel": "room", "data": format!("{index}")});
@@ -78,7 +78,7 @@ fn publications_of_a_batch_go_out_together() {
     hold.release();
     let everywhere = vec![json!({"delivered": 2}); CALLS];
     assert_eq!(end_batch(&http), everywhere);
-    let silence = answered("hold", "1", -1, "not implement", "{}");
+    let silence = wsrv_response("hold", "1", -1, "not implement", "{}");
     let mut index = 0;
     while index < CALLS {
         let heard = members[1].hear();
@@ -91,7 +91,8 @@ fn publications_of_a_batch_go_out_together() {
     stop(gateway);
 }
 
-/// A gateway of two shards with a session on each, their ids, and a connection to the first.
+/// Starts a gateway with two shards. Returns it, a session on each shard, the sessions' ids, and a
+/// connection to the first shard.
 #[track_caller]
 fn two_members() -> (Gateway, [Client; 2], [String; 2], TcpStream) {
     let gateway = builder(config(2))
@@ -104,17 +105,17 @@ fn two_members() -> (Gateway, [Client; 2], [String; 2], TcpStream) {
     let address = gateway.local_addr();
     let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
     let ids = members.each_mut().map(|member| {
-        member.say(&asked("id", "1", "{}"));
+        member.say(&wsrv_request("id", "1", "{}"));
         pushed(member)
     });
     let http = connect_to(address, 0);
     (gateway, members, ids, http)
 }
 
-/// Sessions of both shards join and leave between publications, and everything that a call sees of
-/// those before it is what it would see if they had been asked one by one.
+/// Sessions of both shards join and leave between publications. Each call has the result that it
+/// would have if the calls were sent one by one.
 #[test]
-fn each_call_of_a_batch_sees_what_those_before_it_did() {
+fn each_call_of_a_batch_sees_the_effects_of_earlier_calls() {
     const ROUNDS: usize = 60;
     let (gateway, mut members, ids, mut http) = two_members();
     let publish = |text: &str| json!({"call": "publish", "channel": "room", "data": text});
@@ -167,7 +168,7 @@ fn each_call_of_a_batch_sees_what_those_before_it_did() {
 }
 
 #[test]
-fn who_is_closed_by_a_batch_hears_nothing_more_of_it() {
+fn a_session_closed_by_a_batch_receives_nothing_after_it() {
     let (gateway, mut members, ids, mut http) = two_members();
     let publish = |text: &str| json!({"call": "publish", "channel": "room", "data": text});
     let of = |call: &str| json!({"call": call, "session": ids[1]});
@@ -192,9 +193,9 @@ fn who_is_closed_by_a_batch_hears_nothing_more_of_it() {
     stop(gateway);
 }
 
-/// As many totals may be under way as there may be pushes, of which a batch takes a part.
+/// The counts of a batch's publications use a part of `pushes_in_flight_max`.
 #[test]
-fn a_batch_is_never_too_much_by_itself() {
+fn a_single_batch_never_exceeds_the_pushes_in_flight() {
     for pushes_in_flight_max in [1, 4, 9] {
         let mut config = config(3);
         config.limits.pushes_in_flight_max = pushes_in_flight_max;

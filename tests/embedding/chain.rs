@@ -1,6 +1,6 @@
-//! What a call goes through: who observes it, middleware, and the handlers of its command.
+//! Tests of the handler chain: observers, middleware, and the handlers of a command.
 
-use crate::client_messages::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{Client, Pen, builder, config, config_of, diary, noting, stop};
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::{Admission, Next, Response};
@@ -12,8 +12,8 @@ use std::pin::Pin;
 
 type Wrapped = Pin<Box<dyn Future<Output = Response>>>;
 
-/// Middleware that writes down what it sees of the request and of the response.
-fn watching(
+/// Returns a middleware that notes the request and the response.
+fn recording(
     pen: &Pen,
     name: &'static str,
 ) -> impl Fn(Context, Next) -> Wrapped + Clone + Send + Sync + 'static {
@@ -43,7 +43,7 @@ fn middleware_wraps_the_rest_and_sees_request_and_response() {
     let handler_pen = pen.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
-        .middleware(watching(&pen, "outer"))
+        .middleware(recording(&pen, "outer"))
         .handle("c", move |cx: Context| {
             let pen = handler_pen.clone();
             async move {
@@ -53,25 +53,25 @@ fn middleware_wraps_the_rest_and_sees_request_and_response() {
         })
         .handle("fails", async |_| Failure::new(7, "no"))
         .handle("says nothing", noting(&pen, "handler"))
-        // The order is that of registration, wherever handlers stand between.
-        .middleware(watching(&pen, "inner"))
+        // The order is that of registration, also with handlers in between.
+        .middleware(recording(&pen, "inner"))
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
 
-    client.say(&asked("c", "1", "5"));
-    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "6"));
+    client.say(&wsrv_request("c", "1", "5"));
+    assert_eq!(client.hear(), wsrv_response("c", "1", 0, "ok", "6"));
     diary.expect(&["outer before c 5", "inner before c 5", "handler"]);
     diary.expect(&["inner after c 6", "outer after c 6"]);
 
-    client.say(&asked("fails", "2", "5"));
-    assert_eq!(client.hear(), answered("fails", "2", 7, "no", "{}"));
+    client.say(&wsrv_request("fails", "2", "5"));
+    assert_eq!(client.hear(), wsrv_response("fails", "2", 7, "no", "{}"));
     diary.expect(&["outer before fails 5", "inner before fails 5"]);
     diary.expect(&["inner after fails: no", "outer after fails: no"]);
 
     for command in ["says nothing", "is not handled"] {
-        client.say(&asked(command, "3", "5"));
-        let silence = answered(command, "3", -1, "not implement", "{}");
+        client.say(&wsrv_request(command, "3", "5"));
+        let silence = wsrv_response(command, "3", -1, "not implement", "{}");
         assert_eq!(client.hear(), silence);
         let [outer, inner] = ["outer", "inner"].map(|name| format!("{name} before {command} 5"));
         diary.expect(&[&outer, &inner]);
@@ -88,18 +88,18 @@ fn middleware_wraps_the_rest_and_sees_request_and_response() {
 }
 
 #[test]
-fn middleware_may_abort_and_its_response_is_the_response() {
+fn middleware_may_respond_without_calling_the_handler() {
     let (pen, diary) = diary();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
-        .middleware(watching(&pen, "outer"))
+        .middleware(recording(&pen, "outer"))
         .middleware(async |cx: Context, next: Next| match cx.request_id() {
             "abort" => Ok(None),
             "refuse" => Err(Failure::new(8, "not you")),
             "answer" => Ok(Some(Reply::text("instead"))),
             _ => next.run(cx).await,
         })
-        .middleware(watching(&pen, "inner"))
+        .middleware(recording(&pen, "inner"))
         .handle("c", noting(&pen, "handler"))
         .start()
         .expect("it starts");
@@ -109,14 +109,14 @@ fn middleware_may_abort_and_its_response_is_the_response() {
         ("refuse", 8, "not you", "{}", ": not you"),
         ("answer", 0, "ok", "\"instead\"", " instead"),
     ] {
-        client.say(&asked("c", seqno, "5"));
-        assert_eq!(client.hear(), answered("c", seqno, status, text, data));
+        client.say(&wsrv_request("c", seqno, "5"));
+        assert_eq!(client.hear(), wsrv_response("c", seqno, status, text, data));
         diary.expect(&["outer before c 5", &format!("outer after c{after}")]);
     }
-    client.say(&asked("c", "go on", "5"));
+    client.say(&wsrv_request("c", "go on", "5"));
     assert_eq!(
         client.hear(),
-        answered("c", "go on", -1, "not implement", "{}")
+        wsrv_response("c", "go on", -1, "not implement", "{}")
     );
     diary.expect(&["outer before c 5", "inner before c 5", "handler"]);
     drop(client);
@@ -154,8 +154,11 @@ fn middleware_may_replace_the_response_and_run_the_rest_again() {
         ("is silent", 0, "ok", "\"something\""),
         ("fails", 0, "ok", "\"healed twice\""),
     ] {
-        client.say(&asked(command, "1", "{}"));
-        assert_eq!(client.hear(), answered(command, "1", status, text, data));
+        client.say(&wsrv_request(command, "1", "{}"));
+        assert_eq!(
+            client.hear(),
+            wsrv_response(command, "1", status, text, data)
+        );
     }
     diary.expect(&["handler", "handler"]);
     drop(client);
@@ -163,7 +166,7 @@ fn middleware_may_replace_the_response_and_run_the_rest_again() {
 }
 
 #[test]
-fn a_second_handler_of_wsrv_runs_behind_the_first_and_its_reply_goes_before() {
+fn a_second_handler_of_wsrv_runs_after_the_first_and_replies_before_it() {
     let (pen, diary) = diary();
     let (first, second) = (pen.clone(), pen);
     let gateway = builder(config_of(1, &Wsrv))
@@ -188,8 +191,8 @@ fn a_second_handler_of_wsrv_runs_behind_the_first_and_its_reply_goes_before() {
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut ask = |data: &str, status, text, reply: &str| {
-        client.say(&asked("c", "1", data));
-        assert_eq!(client.hear(), answered("c", "1", status, text, reply));
+        client.say(&wsrv_request("c", "1", data));
+        assert_eq!(client.hear(), wsrv_response("c", "1", status, text, reply));
     };
     ask("\"\"", 0, "ok", "\"second\"");
     diary.expect(&["first", "second"]);
@@ -203,7 +206,7 @@ fn a_second_handler_of_wsrv_runs_behind_the_first_and_its_reply_goes_before() {
 }
 
 #[test]
-fn the_fallback_handles_what_has_no_handler() {
+fn the_fallback_handles_commands_without_a_handler() {
     let fallback = async |cx: Context| {
         let said = format!("{} {}", cx.command(), cx.text().unwrap_or("nothing"));
         Reply::text(said).with_event("fell")
@@ -230,18 +233,21 @@ fn the_fallback_handles_what_has_no_handler() {
     client.leave();
     let mut client = Client::open(address, "/wsrv");
     client.say("{}");
-    assert_eq!(client.hear(), answered("", "", 0, "ok", "\" nothing\""));
+    assert_eq!(
+        client.hear(),
+        wsrv_response("", "", 0, "ok", "\" nothing\"")
+    );
     client.leave();
     stop(gateway);
 }
 
 #[test]
-fn what_observes_messages_comes_first_and_answers_if_nothing_else_does() {
+fn a_message_observer_runs_first_and_replies_if_no_handler_does() {
     let (pen, diary) = diary();
     let observer = pen.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
-        .middleware(watching(&pen, "middleware"))
+        .middleware(recording(&pen, "middleware"))
         .handle("c", async |_| Reply::text("handler"))
         .on_message(noting(&pen, "one"))
         .on_message(move |cx: Context| {
@@ -256,17 +262,23 @@ fn what_observes_messages_comes_first_and_answers_if_nothing_else_does() {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("c", "1", "5"));
-    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "\"handler\""));
+    client.say(&wsrv_request("c", "1", "5"));
+    assert_eq!(
+        client.hear(),
+        wsrv_response("c", "1", 0, "ok", "\"handler\"")
+    );
     diary.expect(&["one", "two", "middleware before c 5"]);
     diary.expect(&["middleware after c handler"]);
-    client.say(&asked("other", "2", "5"));
-    let expected = answered("other", "2", 0, "ok", "\"observer\"");
+    client.say(&wsrv_request("other", "2", "5"));
+    let expected = wsrv_response("other", "2", 0, "ok", "\"observer\"");
     assert_eq!(client.hear(), expected);
     diary.expect(&["one", "two", "middleware before other 5"]);
     diary.expect(&["middleware after other: nothing"]);
-    client.say(&asked("c", "stop", "5"));
-    assert_eq!(client.hear(), answered("c", "stop", 1, "stopped", "{}"));
+    client.say(&wsrv_request("c", "stop", "5"));
+    assert_eq!(
+        client.hear(),
+        wsrv_response("c", "stop", 1, "stopped", "{}")
+    );
     diary.expect(&["one", "two"]);
     diary.expect_nothing();
     drop(client);
@@ -274,11 +286,11 @@ fn what_observes_messages_comes_first_and_answers_if_nothing_else_does() {
 }
 
 #[test]
-fn a_handler_that_a_session_was_admitted_with_replaces_those_of_the_route() {
+fn a_handler_of_the_admission_replaces_those_of_the_route() {
     let (pen, diary) = diary();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
-        .middleware(watching(&pen, "middleware"))
+        .middleware(recording(&pen, "middleware"))
         .admit(async |upgrade| {
             let Some(name) = upgrade.query("name") else {
                 return Ok(Admission::new());
@@ -299,9 +311,9 @@ fn a_handler_that_a_session_was_admitted_with_replaces_those_of_the_route() {
         ("/x", "d", "fallback"),
     ] {
         let mut client = Client::open(gateway.local_addr(), path);
-        client.say(&asked(command, "1", "5"));
+        client.say(&wsrv_request(command, "1", "5"));
         let data = format!("\"{said}\"");
-        assert_eq!(client.hear(), answered(command, "1", 0, "ok", &data));
+        assert_eq!(client.hear(), wsrv_response(command, "1", 0, "ok", &data));
         diary.expect(&[&format!("middleware before {command} 5")]);
         diary.expect(&[&format!("middleware after {command} {said}")]);
         client.leave();
@@ -310,7 +322,7 @@ fn a_handler_that_a_session_was_admitted_with_replaces_those_of_the_route() {
 }
 
 #[test]
-fn a_handler_sees_everything_of_its_message() {
+fn a_handler_sees_all_parts_of_its_message() {
     let tell = async |cx: Context| {
         let told = format!(
             "{}|{}|{}|{}|{:?}|{:?}|{:?}",
@@ -333,10 +345,10 @@ fn a_handler_sees_everything_of_its_message() {
     let mut wsrv = open("/wsrv");
     wsrv.say_bytes(br#"{"cmd":"c","seqno":"s","data":{"a": 1}}"#);
     let told = r#""c|s|||Binary|Some(8)|Some(\"{\\\"a\\\": 1}\")""#;
-    assert_eq!(wsrv.hear(), answered("c", "s", 0, "ok", told));
+    assert_eq!(wsrv.hear(), wsrv_response("c", "s", 0, "ok", told));
     wsrv.say(r#"{"seqno":"s"}"#);
     let told = r#""|s|||Text|None|None""#;
-    assert_eq!(wsrv.hear(), answered("", "s", 0, "ok", told));
+    assert_eq!(wsrv.hear(), wsrv_response("", "s", 0, "ok", told));
     let mut easyws = open("/easyws");
     easyws.say_bytes(b"c: \xff\xfe");
     assert_eq!(easyws.hear(), "told: c||||Binary|Some(2)|None");
@@ -353,7 +365,7 @@ fn a_handler_sees_everything_of_its_message() {
     stop(gateway);
 }
 
-/// What a handler binds; `garde` checks its values.
+/// A type that a handler binds data to. `garde` validates its values.
 #[derive(Deserialize, Validate)]
 struct Register {
     #[garde(range(max = 99))]
@@ -361,7 +373,7 @@ struct Register {
 }
 
 #[test]
-fn data_are_bound_to_types_and_values_checked_where_the_type_asks_for_it() {
+fn data_are_bound_to_types_and_validated() {
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("typed", async |cx: Context| {
@@ -376,10 +388,10 @@ fn data_are_bound_to_types_and_values_checked_where_the_type_asks_for_it() {
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in ["typed", "valid"] {
-        client.say(&asked(command, "1", r#"{"uid":99}"#));
-        assert_eq!(client.hear(), answered(command, "1", 0, "ok", "99"));
+        client.say(&wsrv_request(command, "1", r#"{"uid":99}"#));
+        assert_eq!(client.hear(), wsrv_response(command, "1", 0, "ok", "99"));
         client.say(&format!(r#"{{"cmd":"{command}","seqno":"1"}}"#));
-        let missing = answered(
+        let missing = wsrv_response(
             command,
             "1",
             999_999_999,
@@ -388,18 +400,18 @@ fn data_are_bound_to_types_and_values_checked_where_the_type_asks_for_it() {
         );
         assert_eq!(client.hear(), missing);
         for zero in ["{}", "null", r#"{"UID":7,"Uid":0}"#] {
-            client.say(&asked(command, "1", zero));
-            assert_eq!(client.hear(), answered(command, "1", 0, "ok", "0"));
+            client.say(&wsrv_request(command, "1", zero));
+            assert_eq!(client.hear(), wsrv_response(command, "1", 0, "ok", "0"));
         }
         for data in [r#"{"uid":"1"}"#, "[]", r#"{"uid":-1}"#, r#"{"uid":1e0}"#] {
-            client.say(&asked(command, "1", data));
+            client.say(&wsrv_request(command, "1", data));
             assert!(client.hear().contains(r#""status":999999999,"#), "{data}");
         }
     }
     let large = r#"{"uid":100}"#;
-    client.say(&asked("typed", "1", large));
-    assert_eq!(client.hear(), answered("typed", "1", 0, "ok", "100"));
-    client.say(&asked("valid", "1", large));
+    client.say(&wsrv_request("typed", "1", large));
+    assert_eq!(client.hear(), wsrv_response("typed", "1", 0, "ok", "100"));
+    client.say(&wsrv_request("valid", "1", large));
     let refused = client.hear();
     assert!(
         refused.contains(r#""status":999999999,"msg":"uid: "#),

@@ -1,18 +1,24 @@
-//! What is said in the languages of the originals, as far as it is needed here.
+//! Encoders of the client messages that these tests send and receive.
 
-/// A request of `wsrv`; the data is JSON.
-pub(crate) fn asked(command: &str, seqno: &str, data: &str) -> String {
+/// Encodes a request of `wsrv`. `data` is JSON.
+pub(crate) fn wsrv_request(command: &str, seqno: &str, data: &str) -> String {
     format!(r#"{{"cmd":"{command}","seqno":"{seqno}","data":{data}}}"#)
 }
 
-/// A response of `wsrv`; the data is JSON.
-pub(crate) fn answered(command: &str, seqno: &str, status: i64, text: &str, data: &str) -> String {
+/// Encodes a response of `wsrv`. `data` is JSON.
+pub(crate) fn wsrv_response(
+    command: &str,
+    seqno: &str,
+    status: i64,
+    text: &str,
+    data: &str,
+) -> String {
     format!(
         r#"{{"cmd":"{command}","seqno":"{seqno}","status":{status},"msg":"{text}","data":{data}}}"#
     )
 }
 
-/// A `ws.Message` of `edk` with this type and payload, of at most 127 bytes each.
+/// Encodes a `ws.Message` of `edk`. Type and payload have at most 127 bytes each.
 pub(crate) fn envelope(kind: &str, payload: &str) -> Vec<u8> {
     let mut message = Vec::new();
     for (tag, text) in [(0x0a, kind), (0x12, payload)] {

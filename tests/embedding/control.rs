@@ -1,6 +1,6 @@
-//! What else a handle does: join and leave, close and drop, list, and say that it cannot.
+//! Tests of handles besides publishing: join, leave, close, drop, lists, and errors.
 
-use crate::client_messages::asked;
+use crate::client_messages::wsrv_request;
 use crate::fixture::{
     Client, Hold, Latch, ReleaseOnDrop, all, builder, config_of, diary, done, in_time, stop,
 };
@@ -16,7 +16,7 @@ fn route_of(gateway: &Gateway) -> RouteHandle {
     gateway.route("/x").expect("it is there")
 }
 
-/// A session on a shard, and its id.
+/// Opens a session on a shard and returns it with its id.
 fn open_one(gateway: &Gateway, shard: usize) -> (Client, PublicId) {
     let before: Vec<PublicId> = ids(&all(route_of(gateway).sessions()));
     let client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
@@ -25,10 +25,10 @@ fn open_one(gateway: &Gateway, shard: usize) -> (Client, PublicId) {
     (client, new.expect("it is listed"))
 }
 
-/// Waits until every shard has heard what the others had to tell by now.
-fn hear_everything(gateway: &Gateway) {
+/// Waits until every shard has processed the messages of the others up to now.
+fn wait_for_mailboxes(gateway: &Gateway) {
     for _ in 0..gateway.shards_count() {
-        // Each handle publishes through the next shard, and its total is from all of them.
+        // Each call publishes through the next shard, and its count needs all shards.
         let route = route_of(gateway);
         assert_eq!(done(route.publish("nobody", Message::new("m"))), Ok(0));
     }
@@ -48,10 +48,10 @@ fn sessions_join_and_leave_channels_by_their_id() {
     let (mut second, second_id) = open_one(&gateway, 1);
     assert_eq!(done(route.join(first_id, "room")), Ok(true));
     assert_eq!(done(route.join(first_id, "room")), Ok(false));
-    // Whoever has joined before is told of later joins, and not the other way round.
-    hear_everything(&gateway);
+    // An earlier member receives later joins, not the reverse.
+    wait_for_mailboxes(&gateway);
     assert_eq!(done(route.join(second_id, "room")), Ok(true));
-    // The others are told, as the language does it, and not the one that joins.
+    // The other members receive the presence message of the dialect, the joining one does not.
     let told = first.hear();
     assert!(told.contains("online-update") && told.contains(&second_id.to_string()));
     second.settle();
@@ -59,7 +59,7 @@ fn sessions_join_and_leave_channels_by_their_id() {
     assert_eq!(done(pushed), Ok(2));
     assert!(first.hear().contains("hello") && second.hear().contains("hello"));
 
-    // One channel of its own, the room, and one more.
+    // The generated channel, the room, and one more.
     assert_eq!(done(route.join(first_id, "hall")), Ok(true));
     let too_many = Err(HandleError::TooManyChannels);
     assert_eq!(done(route.join(first_id, "attic")), too_many);
@@ -89,7 +89,7 @@ fn sessions_join_and_leave_channels_by_their_id() {
 }
 
 #[test]
-fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
+fn a_session_is_closed_with_a_valid_code_and_reason() {
     let gateway = builder(config_of(2, &Wsrv)).start();
     let gateway = gateway.expect("it starts");
     let route = route_of(&gateway);
@@ -121,7 +121,7 @@ fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
 }
 
 #[test]
-fn a_user_is_dropped_whole_or_for_one_event() {
+fn a_user_is_dropped_for_all_events_or_for_one() {
     let gateway = builder(config_of(3, &Wserver)).start();
     let gateway = gateway.expect("it starts");
     let route = route_of(&gateway);
@@ -152,7 +152,7 @@ fn a_user_is_dropped_whole_or_for_one_event() {
     stop(gateway);
 }
 
-/// Two routes; on `/x` there are jack, jill and jack, one on each shard, all in a room.
+/// Starts a gateway with two routes. On `/x` are jack, jill and jack, one per shard, all in a room.
 fn with_three_in_a_room() -> (Gateway, RouteHandle, [Client; 3]) {
     let mut config = config_of(3, &Wsrv);
     config.routes.push(Route::new("/y", &Wsrv));
@@ -175,7 +175,7 @@ fn with_three_in_a_room() -> (Gateway, RouteHandle, [Client; 3]) {
     (gateway, route, clients)
 }
 
-/// The sessions of a route, in the order in which they came.
+/// Returns the sessions of a route, by number.
 fn sessions_of(route: &RouteHandle) -> Vec<SessionInfo> {
     let mut sessions = all(route.sessions());
     sessions.sort_by_key(|session| session.number);
@@ -183,9 +183,9 @@ fn sessions_of(route: &RouteHandle) -> Vec<SessionInfo> {
 }
 
 #[test]
-fn sessions_are_listed_with_what_they_are_and_what_has_gone_through_them() {
+fn sessions_are_listed_with_their_properties_and_counters() {
     let (gateway, route, mut clients) = with_three_in_a_room();
-    let (request, message) = (asked("c", "1", "{}"), Message::text("m", "12345678"));
+    let (request, message) = (wsrv_request("c", "1", "{}"), Message::text("m", "12345678"));
     clients[1].say(&request);
     let response = clients[1].hear();
     assert_eq!(done(route.publish("room", message)), Ok(3));
@@ -218,7 +218,7 @@ fn sessions_are_listed_with_what_they_are_and_what_has_gone_through_them() {
     stop(gateway);
 }
 
-/// The counts of all shards, put together.
+/// Returns the merged counts of all shards.
 fn counts(counts: Gathered<MemberCount>) -> Vec<(String, usize)> {
     let merged = MemberCount::merge(all(counts)).into_iter();
     merged.map(|count| (count.name, count.sessions)).collect()
@@ -266,7 +266,7 @@ fn channels_members_and_users_are_listed_over_all_shards() {
     stop(gateway);
 }
 
-/// Expects that an id is that of no session, whatever is to be done with it.
+/// Asserts that every operation on an id returns `NoSession`.
 #[track_caller]
 fn expect_unknown(gateway: &Gateway, id: PublicId) {
     let (handle, none) = (gateway.handle(), HandleError::NoSession);
@@ -278,14 +278,14 @@ fn expect_unknown(gateway: &Gateway, id: PublicId) {
 }
 
 #[test]
-fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
+fn stale_unknown_and_forged_ids_are_errors() {
     let start = || builder(config_of(3, &Wsrv)).start();
     let (gateway, another) = (start().expect("it starts"), start().expect("it starts"));
     let (client, id) = open_one(&gateway, 1);
     let (foreign_client, foreign) = open_one(&another, 1);
     expect_unknown(&gateway, foreign);
     expect_unknown(&another, id);
-    // Every neighbour of a good one, and what is no id at all.
+    // Every id that differs from a valid one in one bit, and values that are no ids.
     for bit in 0..128_u32 {
         let bytes = u128::from_be_bytes(id.bytes()) ^ (1 << bit);
         expect_unknown(&gateway, PublicId::from_bytes(bytes.to_be_bytes()));
@@ -296,11 +296,11 @@ fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
     assert_eq!(done(pushed), Ok(1));
     client.leave();
     expect_unknown(&gateway, id);
-    // Nor of whoever gets the place of one that has ended.
+    // The id of an ended session is not valid for the next session in its slot.
     let (client, newer) = open_one(&gateway, 1);
     assert_ne!(id, newer);
     expect_unknown(&gateway, id);
-    // Passing over nobody harms nobody.
+    // Excluding unknown ids has no effect.
     let broadcast = route_of(&gateway).broadcast_except(Message::new("e"), &[id, foreign]);
     assert_eq!(done(broadcast), Ok(1));
     drop((client, foreign_client));
@@ -308,7 +308,8 @@ fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
     stop(another);
 }
 
-/// A gateway with one shard that its command `hold` holds, and few commands may wait for it.
+/// Starts a gateway with one shard that the command `hold` blocks. At most `commands_max` commands
+/// may wait for it.
 fn held(commands_max: u32) -> (Gateway, Client, Hold) {
     let hold = Hold::default();
     let held = hold.clone();
@@ -328,13 +329,13 @@ fn held(commands_max: u32) -> (Gateway, Client, Hold) {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("hold", "1", "{}"));
+    client.say(&wsrv_request("hold", "1", "{}"));
     diary.expect(&["holding"]);
     (gateway, client, hold)
 }
 
 #[test]
-fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
+fn a_full_command_queue_is_an_error_and_accepted_commands_run() {
     let (gateway, mut client, hold) = held(16);
     let _release = ReleaseOnDrop(hold.clone());
     let route = route_of(&gateway);
@@ -342,7 +343,7 @@ fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
     let mut taken = Vec::new();
     for index in 0..16 {
         let pending = route.publish("room", message(index));
-        // Whether or not anybody waits, it will be done.
+        // The command runs even if its future is dropped.
         if index % 2 == 0 {
             taken.push(pending);
         }
@@ -373,7 +374,7 @@ fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
 }
 
 #[test]
-fn after_the_gateway_has_stopped_its_handles_say_so() {
+fn handles_of_a_stopped_gateway_return_errors() {
     let gate = Latch::new();
     let (pen, diary) = diary();
     let gateway = builder(config_of(2, &Wsrv))
@@ -388,7 +389,7 @@ fn after_the_gateway_has_stopped_its_handles_say_so() {
         .start()
         .expect("it starts");
     let (mut client, id) = open_one(&gateway, 0);
-    client.say(&asked("c", "1", "{}"));
+    client.say(&wsrv_request("c", "1", "{}"));
     diary.expect(&["at work"]);
     let (handle, route) = (gateway.handle(), route_of(&gateway));
     client.hang_up();
@@ -405,7 +406,7 @@ fn after_the_gateway_has_stopped_its_handles_say_so() {
     assert_eq!(done(route.drop_user("jack", None)), Err(stopped));
     let listed = route.sessions();
     assert_eq!(in_time(move || listed.wait()), Err(stopped));
-    // What is wrong in itself is still wrong.
+    // Invalid arguments still have their own errors.
     let forged = PublicId::from_bytes([0; 16]);
     assert_eq!(done(handle.session(forged)), Err(HandleError::NoSession));
     assert_eq!(

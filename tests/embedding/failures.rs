@@ -1,10 +1,10 @@
-//! What comes of an embedder's errors and panics, wherever they happen: a word in the language, and
-//! nothing for anybody else.
+//! Tests of errors and panics in an embedder's functions: the client gets the dialect's error, and
+//! other sessions are not affected.
 
-use crate::client_messages::{answered, asked, envelope};
+use crate::client_messages::{envelope, wsrv_request, wsrv_response};
 use crate::fixture::{
     Client, Latch, Noted, Pen, all, builder, config, config_of, diary, done, get, noting, post,
-    refusal, stop,
+    rejection, stop,
 };
 use crate::logs;
 use campanile::config::{Config, Route, Schema};
@@ -24,7 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-/// Adds a handler for each way to fail, and one that does not.
+/// Adds a handler for each kind of failure, and one that succeeds.
 fn with_failing_handlers(route: RouteBuilder) -> RouteBuilder {
     route
         .handle("error", async |_| {
@@ -74,21 +74,27 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[test]
-fn wsrv_tells_the_client_how_a_handler_failed_but_not_why_it_panicked() {
+fn wsrv_sends_a_handlers_error_but_not_its_panic_message() {
     let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route).start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in FAILING {
-        client.say(&asked(command, "1", "{}"));
+        client.say(&wsrv_request(command, "1", "{}"));
         let (status, text, data) = match command {
             "error" => (999_999_999, "it broke", "{}"),
             "failure" => (7, "no", "[1]"),
             _ => (999_999_999, "internal error", "{}"),
         };
-        assert_eq!(client.hear(), answered(command, "1", status, text, data));
+        assert_eq!(
+            client.hear(),
+            wsrv_response(command, "1", status, text, data)
+        );
     }
-    client.say(&asked("fine", "2", "{}"));
-    assert_eq!(client.hear(), answered("fine", "2", 0, "ok", "\"fine\""));
+    client.say(&wsrv_request("fine", "2", "{}"));
+    assert_eq!(
+        client.hear(),
+        wsrv_response("fine", "2", 0, "ok", "\"fine\"")
+    );
     drop(client);
     assert_eq!(stop(gateway).sessions_opened, 1);
 }
@@ -115,7 +121,7 @@ fn projectforge_closes_the_session_whose_handler_fails() {
     assert_eq!(counters.ended("handler_failed"), FAILING.len() as u64);
 }
 
-/// What is logged of a handler that failed.
+/// Returns the log message of a failed handler.
 fn logged(command: &str) -> &'static str {
     match command {
         "error" | "failure" => "a handler failed",
@@ -124,7 +130,7 @@ fn logged(command: &str) -> &'static str {
 }
 
 #[test]
-fn easyws_and_edk_say_nothing_of_a_handler_that_failed_but_log_it() {
+fn easyws_and_edk_only_log_a_failed_handler() {
     let log = logs::watch();
     let mut config = config(1);
     config.routes = vec![
@@ -163,7 +169,7 @@ fn easyws_and_edk_say_nothing_of_a_handler_that_failed_but_log_it() {
 }
 
 #[test]
-fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
+fn a_panic_does_not_affect_other_handlers_of_the_shard() {
     let (pen, diary) = diary();
     let gate = Latch::new();
     let wait_gate = gate.clone();
@@ -182,18 +188,18 @@ fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
     for waiting in [&mut client, &mut other] {
-        waiting.say(&asked("wait", "w", "{}"));
+        waiting.say(&wsrv_request("wait", "w", "{}"));
         diary.expect(&["waits"]);
     }
     for _ in 0..10 {
-        client.say(&asked("panic", "p", "{}"));
-        let expected = answered("panic", "p", 999_999_999, "internal error", "{}");
+        client.say(&wsrv_request("panic", "p", "{}"));
+        let expected = wsrv_response("panic", "p", 999_999_999, "internal error", "{}");
         assert_eq!(client.hear(), expected);
     }
     for waiting in [&mut client, &mut other] {
         gate.open();
         gate.open();
-        let expected = answered("wait", "w", 0, "ok", "\"waited\"");
+        let expected = wsrv_response("wait", "w", 0, "ok", "\"waited\"");
         assert_eq!(waiting.hear(), expected);
     }
     drop((client, other));
@@ -201,7 +207,7 @@ fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
 }
 
 #[test]
-fn middleware_and_observers_that_panic_have_failed_the_call() {
+fn a_panic_of_middleware_or_observers_fails_the_call() {
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .on_message(async |cx: Context| assert_ne!(cx.command(), "one", "on purpose"))
@@ -216,18 +222,18 @@ fn middleware_and_observers_that_panic_have_failed_the_call() {
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in ["one", "two", "three"] {
-        client.say(&asked(command, "1", "{}"));
-        let expected = answered(command, "1", 999_999_999, "internal error", "{}");
+        client.say(&wsrv_request(command, "1", "{}"));
+        let expected = wsrv_response(command, "1", 999_999_999, "internal error", "{}");
         assert_eq!(client.hear(), expected);
     }
-    client.say(&asked("four", "2", "{}"));
-    assert_eq!(client.hear(), answered("four", "2", 0, "ok", "{}"));
+    client.say(&wsrv_request("four", "2", "{}"));
+    assert_eq!(client.hear(), wsrv_response("four", "2", 0, "ok", "{}"));
     drop(client);
     stop(gateway);
 }
 
 #[test]
-fn an_upgrade_whose_admission_panics_is_answered_with_500() {
+fn a_panic_of_the_admission_rejects_the_upgrade_with_500() {
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(|upgrade| {
@@ -242,7 +248,7 @@ fn an_upgrade_whose_admission_panics_is_answered_with_500() {
         .start()
         .expect("it starts");
     for path in ["/x?mode=at+once", "/x?mode=later"] {
-        let answer = refusal(gateway.local_addr(), path, &[]);
+        let answer = rejection(gateway.local_addr(), path, &[]);
         assert_eq!(answer, (500, "internal error".to_owned()));
     }
     Client::open(gateway.local_addr(), "/x").leave();
@@ -250,7 +256,7 @@ fn an_upgrade_whose_admission_panics_is_answered_with_500() {
 }
 
 #[test]
-fn whom_a_validator_panics_about_is_not_let_in() {
+fn a_panic_of_a_validator_denies() {
     let mut config = config(1);
     config.routes = [
         Route::new("/easyws", &Easyws),
@@ -274,7 +280,7 @@ fn whom_a_validator_panics_about_is_not_let_in() {
         client.say(&format!("listen: {channel}"));
         assert_eq!(client.hear(), "websocket: not authorized");
         let path = format!("/pf?ch={}", channel.replace(' ', "%20"));
-        let answer = refusal(address, &path, &[]);
+        let answer = rejection(address, &path, &[]);
         assert_eq!(answer, (500, "internal error".to_owned()));
     }
     client.say("listen: open");
@@ -284,7 +290,7 @@ fn whom_a_validator_panics_about_is_not_let_in() {
 }
 
 #[test]
-fn hooks_that_panic_keep_neither_the_others_nor_the_session_from_running() {
+fn a_panic_of_an_observer_affects_no_other_observer_nor_the_session() {
     let (pen, diary) = diary();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
@@ -301,8 +307,8 @@ fn hooks_that_panic_keep_neither_the_others_nor_the_session_from_running() {
     for _ in 0..2 {
         let mut client = Client::open(gateway.local_addr(), "/x");
         diary.expect(&["open"]);
-        client.say(&asked("c", "1", "{}"));
-        assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+        client.say(&wsrv_request("c", "1", "{}"));
+        assert_eq!(client.hear(), wsrv_response("c", "1", 0, "ok", "{}"));
         client.leave();
         diary.expect(&["closed", "a value dropped"]);
     }
@@ -319,9 +325,9 @@ fn admit_with_noted(
     }
 }
 
-/// The order in which values are dropped is nobody's business.
+/// The order of drops is unspecified.
 #[test]
-fn a_value_whose_destructor_panics_hurts_nobody() {
+fn a_panicking_destructor_affects_no_session() {
     let (pen, diary) = diary();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
@@ -342,23 +348,23 @@ fn a_value_whose_destructor_panics_hurts_nobody() {
     let mut other = Client::open(gateway.local_addr(), "/x");
     for _ in 0..2 {
         let mut client = Client::open(gateway.local_addr(), "/x");
-        client.say(&asked("replace", "1", "{}"));
-        let expected = answered("replace", "1", 999_999_999, "internal error", "{}");
+        client.say(&wsrv_request("replace", "1", "{}"));
+        let expected = wsrv_response("replace", "1", 999_999_999, "internal error", "{}");
         assert_eq!(client.hear(), expected);
         client.leave();
         diary.expect(&["dropped"]);
     }
-    other.say(&asked("c", "1", "{}"));
-    assert_eq!(other.hear(), answered("c", "1", 0, "ok", "{}"));
+    other.say(&wsrv_request("c", "1", "{}"));
+    assert_eq!(other.hear(), wsrv_response("c", "1", 0, "ok", "{}"));
     drop(other);
     stop(gateway);
 }
 
 struct SharedBomb(PanicsWhenDropped);
 
-/// An admission is judged before the rest of the request: what it holds may be for nobody.
+/// An admission runs before the request is validated, so its values may not be used.
 #[test]
-fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
+fn an_unused_admission_is_dropped() {
     let (pen, diary) = diary();
     let mut config = config_of(1, &Projectforge);
     config.routes[0].namespace = Some("n".to_owned());
@@ -380,9 +386,9 @@ fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
         .expect("it starts");
     let address = gateway.local_addr();
     let elsewhere = [("Origin", "http://elsewhere")];
-    assert_eq!(refusal(address, "/x", &elsewhere).0, 403);
+    assert_eq!(rejection(address, "/x", &elsewhere).0, 403);
     diary.expect(&["dropped"]);
-    assert_eq!(refusal(address, "/x?ch=closed", &[]).0, 403);
+    assert_eq!(rejection(address, "/x?ch=closed", &[]).0, 403);
     diary.expect(&["dropped"]);
     let no_upgrade = get(&mut connect(address), "/x");
     assert_eq!(no_upgrade.status, 400);
@@ -393,7 +399,7 @@ fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
 }
 
 #[test]
-fn rules_about_requests_that_panic_say_no() {
+fn a_panic_of_a_request_rule_denies() {
     let mut config = config(1);
     config.routes.push(Route::new("/m", &Wsrv));
     let gateway = builder(config)
@@ -408,21 +414,21 @@ fn rules_about_requests_that_panic_say_no() {
     let address = gateway.local_addr();
     let ok = [("X-Ok", "1")];
     let forbidden = (403, "Forbidden\n".to_owned());
-    assert_eq!(refusal(address, "/wsrv", &[]), forbidden);
+    assert_eq!(rejection(address, "/wsrv", &[]), forbidden);
     Client::open_with(address, "/wsrv", &ok).leave();
     let push = r#"{"userId":"u","event":"e","message":"m"}"#;
     assert_eq!(post(address, "/push", &[], push).status, 500);
     assert_eq!(post(address, "/push", &ok, push).status, 200);
-    // It is for nobody, so that the embedder's own service answers.
+    // No route matches, so the embedder's own service responds.
     let answer = get(&mut connect(address), "/m");
     assert_eq!((answer.status, answer.body.as_str()), (200, "0 /m"));
     Client::open(address, "/matched").leave();
     stop(gateway);
 }
 
-/// A stop drops them on the shards' threads, which end the process if they unwind.
+/// A stop drops captured values on the shard threads, which abort the process if they unwind.
 #[test]
-fn what_functions_have_captured_may_panic_when_it_is_dropped() {
+fn captured_values_may_panic_when_dropped() {
     let captured = || Arc::new(PanicsWhenDropped);
     let (token, push, idle, shard) = (captured(), captured(), captured(), captured());
     let (handler, validator) = (captured(), captured());
@@ -447,7 +453,7 @@ fn what_functions_have_captured_may_panic_when_it_is_dropped() {
         .expect("it starts");
     let address = gateway.local_addr();
     let mut client = Client::open(address, "/wsrv");
-    client.say(&asked("x", "1", "{}"));
+    client.say(&wsrv_request("x", "1", "{}"));
     client.hear();
     client.leave();
     let push = r#"{"userId":"u","event":"e","message":"m"}"#;
@@ -455,7 +461,7 @@ fn what_functions_have_captured_may_panic_when_it_is_dropped() {
     stop(gateway);
 }
 
-/// The last of several counts.
+/// The last function replaces earlier ones.
 #[test]
 fn a_builder_has_one_function_of_a_kind_for_all_routes() {
     let gateway = builder(config(1))
@@ -471,7 +477,7 @@ fn a_builder_has_one_function_of_a_kind_for_all_routes() {
 }
 
 #[test]
-fn a_token_that_authentication_panics_about_names_nobody() {
+fn a_panic_of_the_token_function_gives_no_user() {
     let config = Config {
         routes: vec![Route::new("/ws", &Wserver), Route::new("/edk", &Edk)],
         ..config(1)
@@ -502,7 +508,7 @@ fn a_token_that_authentication_panics_about_names_nobody() {
     drop(client);
 
     let bad = [("Sec-WebSocket-Protocol", "bad")];
-    let answer = refusal(address, "/edk", &bad);
+    let answer = rejection(address, "/edk", &bad);
     assert_eq!(answer, (500, "internal error".to_owned()));
     let good = [("Sec-WebSocket-Protocol", "good")];
     Client::open_with(address, "/edk", &good).leave();

@@ -212,7 +212,7 @@ pub(crate) fn post(
 
 /// How an upgrade on `path` is refused.
 #[track_caller]
-pub(crate) fn refusal(address: SocketAddr, path: &str, headers: Headers<'_>) -> (u16, String) {
+pub(crate) fn rejection(address: SocketAddr, path: &str, headers: Headers<'_>) -> (u16, String) {
     let refused = Client::upgrade(connect(address), path, headers).err();
     let answer = refused.expect("the upgrade is refused");
     (answer.status, answer.body)

@@ -1,6 +1,6 @@
 //! What an embedder serves over HTTP beside the gateway's own paths.
 
-use crate::client_messages::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{Client, Latch, ask_to_upgrade, config, diary, get, in_time, post, stop};
 use campanile::{Builder, Context, Gateway, Reply, Setup};
 use campanile_tests::PATIENCE;
@@ -46,8 +46,8 @@ fn with_ok(builder: Builder) -> Builder {
 #[track_caller]
 fn expect_sessions(gateway: &Gateway) {
     let mut client = Client::open(gateway.local_addr(), "/wsrv");
-    client.say(&asked("c", "1", "{}"));
-    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+    client.say(&wsrv_request("c", "1", "{}"));
+    assert_eq!(client.hear(), wsrv_response("c", "1", 0, "ok", "{}"));
     client.leave();
 }
 

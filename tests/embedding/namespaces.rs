@@ -1,7 +1,7 @@
 //! What routes share, and what they do not.
 
-use crate::client_messages::{answered, asked};
-use crate::fixture::{Client, all, builder, config, diary, done, refusal, stop};
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{Client, all, builder, config, diary, done, rejection, stop};
 use campanile::config::{Config, Route};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::projectforge::Projectforge;
@@ -155,9 +155,9 @@ fn the_rule_of_a_channel_holds_for_whoever_joins_in_whatever_language() {
         client.leave();
     }
     let forbidden = (403, "Forbidden\n".to_owned());
-    assert_eq!(refusal(address, "/pf?ch=restricted", &[]), forbidden);
+    assert_eq!(rejection(address, "/pf?ch=restricted", &[]), forbidden);
     diary.expect(&["None None"]);
-    let jill = refusal(address, "/pf?ch=restricted&user=jill", &[]);
+    let jill = rejection(address, "/pf?ch=restricted&user=jill", &[]);
     assert_eq!(jill, forbidden);
     diary.expect(&["Some(\"jill\") None"]);
     Client::open(address, "/pf?ch=restricted&user=jack").leave();
@@ -167,8 +167,8 @@ fn the_rule_of_a_channel_holds_for_whoever_joins_in_whatever_language() {
         Client::open(address, path).leave();
     }
     let mut client = Client::open(address, "/wsrv");
-    client.say(&asked("join", "1", "{}"));
-    assert_eq!(client.hear(), answered("join", "1", 0, "ok", "{}"));
+    client.say(&wsrv_request("join", "1", "{}"));
+    assert_eq!(client.hear(), wsrv_response("join", "1", 0, "ok", "{}"));
     client.leave();
     diary.expect_nothing();
     stop(gateway);

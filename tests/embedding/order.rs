@@ -1,6 +1,6 @@
 //! In which order the handlers and hooks of a session run, and what goes on meanwhile.
 
-use crate::client_messages::{answered, asked, envelope};
+use crate::client_messages::{envelope, wsrv_request, wsrv_response};
 use crate::fixture::{
     Client, Diary, Latch, Pen, all, builder, config, config_of, diary, done, get, noting, stop,
 };
@@ -111,11 +111,11 @@ fn waiting(in_flight_max: u32, gates: &[Latch]) -> (campanile::Gateway, Diary) {
 }
 
 fn wait(gate: usize) -> String {
-    asked("wait", &format!("s{gate}"), &gate.to_string())
+    wsrv_request("wait", &format!("s{gate}"), &gate.to_string())
 }
 
 fn waited(gate: usize) -> String {
-    answered("wait", &format!("s{gate}"), 0, "ok", &gate.to_string())
+    wsrv_response("wait", &format!("s{gate}"), 0, "ok", &gate.to_string())
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn requests_of_wsrv_run_at_once_and_are_answered_as_they_are_ready() {
     let gates = [(); 3].map(|()| Latch::new());
     let (gateway, diary) = waiting(64, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    let now = asked("now", "n", "null");
+    let now = wsrv_request("now", "n", "null");
     client.say_all(&[&wait(0), &wait(1), &now, &wait(2)]);
-    assert_eq!(client.hear(), answered("now", "n", 0, "ok", "{}"));
+    assert_eq!(client.hear(), wsrv_response("now", "n", 0, "ok", "{}"));
     diary.expect_all(&["begins 0", "begins 1", "begins 2"]);
     client.settle();
     for gate in [2, 0, 1] {
@@ -145,8 +145,8 @@ fn a_session_of_wsrv_is_read_no_further_while_its_requests_in_flight_are_at_thei
     client.say_all(&[&wait(0), &wait(1), &wait(2), &wait(3)]);
     diary.expect_all(&["begins 0", "begins 1"]);
     // The bound is a session's own.
-    other.say(&asked("now", "n", "null"));
-    assert_eq!(other.hear(), answered("now", "n", 0, "ok", "{}"));
+    other.say(&wsrv_request("now", "n", "null"));
+    assert_eq!(other.hear(), wsrv_response("now", "n", 0, "ok", "{}"));
     diary.expect_nothing();
     gates[1].open();
     assert_eq!(client.hear(), waited(1));
@@ -281,7 +281,7 @@ fn what_a_session_says_waits_until_it_was_told_that_it_is_open() {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("c", "1", "null"));
+    client.say(&wsrv_request("c", "1", "null"));
     diary.expect(&["opening"]);
     assert_eq!(get(&mut connect(gateway.local_addr()), "/").status, 200);
     diary.expect_nothing();
@@ -370,22 +370,22 @@ fn answers_for_a_session_that_is_gone_reach_nobody_else() {
     let gateway = builder(config(1))
         .route("/easyws")
         .channel_with("room", move |joining| {
-            let asked = join(joining);
+            let pending = join(joining);
             async move {
-                drop(asked.await);
+                drop(pending.await);
                 Ok(())
             }
         })
         .route("/ws")
         .authenticate(move |token| {
-            let asked = user(token);
-            async move { Some(asked.await.into_string()) }
+            let pending = user(token);
+            async move { Some(pending.await.into_string()) }
         })
         .route("/wsrv")
         .handle("c", move |cx| {
-            let asked = handle(cx);
+            let pending = handle(cx);
             async move {
-                drop(asked.await);
+                drop(pending.await);
                 Reply::ok()
             }
         })
@@ -395,7 +395,7 @@ fn answers_for_a_session_that_is_gone_reach_nobody_else() {
     for (path, headers, said) in [
         ("/easyws", cookie, "listen: room".to_owned()),
         ("/ws", &[], r#"{"token":"jack","event":"e"}"#.to_owned()),
-        ("/wsrv", &[], asked("c", "1", "{}")),
+        ("/wsrv", &[], wsrv_request("c", "1", "{}")),
     ] {
         let open = || Client::open_with(gateway.local_addr(), path, headers);
         let mut gone = open();
@@ -447,7 +447,7 @@ fn a_handler_or_hook_may_close_its_own_session() {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/wsrv");
-    let close = asked("close", "1", "{}");
+    let close = wsrv_request("close", "1", "{}");
     client.say_all(&[&close, &close]);
     assert_eq!(client.closing(), (4000, "enough".to_owned()));
     client.end();

@@ -1,6 +1,6 @@
 //! Pushes, from handlers and from outside: whom they reach, in which order, and how many they were.
 
-use crate::client_messages::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{
     Client, Hold, ReleaseOnDrop, all, builder, config, config_of, diary, done, id, stop,
 };
@@ -71,11 +71,14 @@ fn what_a_handler_pushes_precedes_its_response() {
     let (gateway, _, mut members) = three_members();
     let [first, others @ ..] = &mut members;
     for _ in 0..20 {
-        first.say(&asked("everything", "1", "{}"));
+        first.say(&wsrv_request("everything", "1", "{}"));
         for kind in ["session", "channel", "user", "everyone", "id"] {
             assert_eq!(pushed(first), kind);
         }
-        assert_eq!(first.hear(), answered("everything", "1", 0, "ok", "{}"));
+        assert_eq!(
+            first.hear(),
+            wsrv_response("everything", "1", 0, "ok", "{}")
+        );
         for other in &mut *others {
             for kind in ["channel", "user", "everyone", "not heard"] {
                 assert_eq!(pushed(other), kind);
@@ -92,7 +95,7 @@ fn totals_are_right_over_all_shards() {
     let nobody = Client::open(gateway.local_addr(), "/x");
     let message = || Message::text("m", "total");
     for member in &mut members {
-        member.say(&asked("totals", "1", "{}"));
+        member.say(&wsrv_request("totals", "1", "{}"));
         let mut heard = 0;
         let response = loop {
             let said = member.hear();
@@ -101,7 +104,7 @@ fn totals_are_right_over_all_shards() {
             }
             heard += 1;
         };
-        let totals = answered("totals", "1", 0, "ok", "[3,3,4,2,1,0]");
+        let totals = wsrv_response("totals", "1", 0, "ok", "[3,3,4,2,1,0]");
         assert_eq!(response, totals);
         assert!(heard >= 4, "what was counted has come before the response");
     }
@@ -179,9 +182,12 @@ fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() 
         .into();
     for from in 0..3 {
         for to in [(from + 1) % 3, (from + 2) % 3] {
-            let request = asked("tell", "1", &format!("\"{}\"", clients[to].0));
+            let request = wsrv_request("tell", "1", &format!("\"{}\"", clients[to].0));
             clients[from].1.say(&request);
-            assert_eq!(clients[from].1.hear(), answered("tell", "1", 0, "ok", "1"));
+            assert_eq!(
+                clients[from].1.hear(),
+                wsrv_response("tell", "1", 0, "ok", "1")
+            );
             assert_eq!(pushed(&mut clients[to].1), format!("from {}", from + 1));
         }
     }
@@ -287,21 +293,24 @@ fn a_total_that_a_shard_does_not_add_to_in_time_is_not_known() {
     let _release = ReleaseOnDrop(hold.clone());
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", &[]);
     let (mut publisher, mut holder) = (open(0), open(1));
-    holder.say(&asked("hold", "1", "{}"));
+    holder.say(&wsrv_request("hold", "1", "{}"));
     diary.expect(&["holding"]);
-    publisher.say(&asked("publish", "1", "{}"));
+    publisher.say(&wsrv_request("publish", "1", "{}"));
     assert_eq!(pushed(&mut publisher), "late");
     let unknown = r#"{"Err":"timed out, it may have been done"}"#;
-    assert_eq!(publisher.hear(), answered("publish", "1", 0, "ok", unknown));
+    assert_eq!(
+        publisher.hear(),
+        wsrv_response("publish", "1", 0, "ok", unknown)
+    );
     hold.release();
-    let silence = answered("hold", "1", -1, "not implement", "{}");
+    let silence = wsrv_response("hold", "1", -1, "not implement", "{}");
     let mut heard = [holder.hear(), holder.hear()];
     heard.sort_by_key(|said| said != &silence);
     assert_eq!(heard[0], silence);
     assert!(heard[1].contains("late"), "it has been done");
-    publisher.say(&asked("publish", "2", "{}"));
+    publisher.say(&wsrv_request("publish", "2", "{}"));
     assert_eq!(pushed(&mut publisher), "late");
-    let known = answered("publish", "2", 0, "ok", r#"{"Ok":2}"#);
+    let known = wsrv_response("publish", "2", 0, "ok", r#"{"Ok":2}"#);
     assert_eq!(publisher.hear(), known);
     drop((publisher, holder));
     stop(gateway);
@@ -311,11 +320,11 @@ fn a_total_that_a_shard_does_not_add_to_in_time_is_not_known() {
 fn a_handler_that_waits_where_it_should_await_has_panicked_and_holds_nobody_up() {
     let (gateway, _, members) = three_members();
     for mut member in members {
-        member.say(&asked("wait", "1", "{}"));
+        member.say(&wsrv_request("wait", "1", "{}"));
         loop {
             let heard = member.hear();
             if !heard.contains(r#""cmd":"m""#) {
-                let expected = answered("wait", "1", 999_999_999, "internal error", "{}");
+                let expected = wsrv_response("wait", "1", 999_999_999, "internal error", "{}");
                 assert_eq!(heard, expected);
                 break;
             }

@@ -1,7 +1,7 @@
 //! The runtime that handlers live in: timers, sockets, tasks, blocking work, and the watch over
 //! whoever holds a shard.
 
-use crate::client_messages::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{Client, Hold, Latch, ReleaseOnDrop, builder, config_of, diary, get, stop};
 use crate::logs::{self, Log};
 use campanile::config::Config;
@@ -80,13 +80,16 @@ fn a_handler_may_use_timers_and_tasks_and_what_they_do_hurts_nobody() {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("timers", "1", "{}"));
+    client.say(&wsrv_request("timers", "1", "{}"));
     assert_eq!(
         client.hear(),
-        answered("timers", "1", 0, "ok", r#"[true,"slept"]"#)
+        wsrv_response("timers", "1", 0, "ok", r#"[true,"slept"]"#)
     );
-    client.say(&asked("tasks", "1", "{}"));
-    assert_eq!(client.hear(), answered("tasks", "1", 0, "ok", "[2,true]"));
+    client.say(&wsrv_request("tasks", "1", "{}"));
+    assert_eq!(
+        client.hear(),
+        wsrv_response("tasks", "1", 0, "ok", "[2,true]")
+    );
     drop(client);
     stop(gateway);
 }
@@ -124,7 +127,7 @@ fn a_handler_may_talk_to_others_over_sockets_of_tokio() {
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("ask", "1", "\"how?\""));
+    client.say(&wsrv_request("ask", "1", "\"how?\""));
     let (mut peer, _) = listener.accept().expect("the handler connects");
     let mut question = [0; 4];
     peer.read_exact(&mut question).expect("it asks");
@@ -134,9 +137,9 @@ fn a_handler_may_talk_to_others_over_sockets_of_tokio() {
     peer.write_all(b"so").expect("it reads");
     other.settle();
     drop(peer);
-    assert_eq!(client.hear(), answered("ask", "1", 0, "ok", "\"so\""));
+    assert_eq!(client.hear(), wsrv_response("ask", "1", 0, "ok", "\"so\""));
     drop(listener);
-    client.say(&asked("ask", "2", "\"how?\""));
+    client.say(&wsrv_request("ask", "2", "\"how?\""));
     let refused = client.hear();
     assert!(
         refused.contains(r#""status":999999999,"msg":"Connection refused"#),
@@ -172,12 +175,12 @@ fn blocking_work_runs_elsewhere_and_the_shard_goes_on() {
         .expect("it starts");
     let _release = ReleaseOnDrop(hold.clone());
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("block", "1", "{}"));
+    client.say(&wsrv_request("block", "1", "{}"));
     diary.expect(&["blocking"]);
-    client.say(&asked("c", "2", "{}"));
-    assert_eq!(client.hear(), answered("c", "2", 0, "ok", "{}"));
+    client.say(&wsrv_request("c", "2", "{}"));
+    assert_eq!(client.hear(), wsrv_response("c", "2", 0, "ok", "{}"));
     hold.release();
-    assert_eq!(client.hear(), answered("block", "1", 0, "ok", "true"));
+    assert_eq!(client.hear(), wsrv_response("block", "1", 0, "ok", "true"));
     drop(client);
     stop(gateway);
 }

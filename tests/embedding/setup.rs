@@ -1,6 +1,6 @@
 //! What cannot be set up, and is said when the gateway starts; what a setup may make on its shard.
 
-use crate::client_messages::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{Client, builder, config, diary, done, in_time, noting, stop};
 use campanile::config::{Config, Route};
 use campanile::dialect::easyws::Easyws;
@@ -211,15 +211,15 @@ fn a_setup_runs_once_on_the_thread_of_each_shard_and_what_it_makes_stays_there()
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/wsrv", &[]);
     let mut clients = [open(0), open(0), open(1)];
     for (client, name) in clients.iter_mut().zip(["a", "b", "c"]) {
-        client.say(&asked("say", "1", &format!("\"{name}\"")));
-        assert_eq!(client.hear(), answered("say", "1", 0, "ok", "{}"));
+        client.say(&wsrv_request("say", "1", &format!("\"{name}\"")));
+        assert_eq!(client.hear(), wsrv_response("say", "1", 0, "ok", "{}"));
     }
     for (client, list) in clients
         .iter_mut()
         .zip([r#"["a","b"]"#, r#"["a","b"]"#, r#"["c"]"#])
     {
-        client.say(&asked("list", "2", "null"));
-        assert_eq!(client.hear(), answered("list", "2", 0, "ok", list));
+        client.say(&wsrv_request("list", "2", "null"));
+        assert_eq!(client.hear(), wsrv_response("list", "2", 0, "ok", list));
     }
     drop(clients);
     stop(gateway);
@@ -247,7 +247,7 @@ fn setups_run_in_their_order_and_add_up() {
         .expect("it starts");
     diary.expect(&["one", "two"]);
     let mut client = Client::open(gateway.local_addr(), "/wsrv");
-    client.say(&asked("c", "1", "{}"));
+    client.say(&wsrv_request("c", "1", "{}"));
     diary.expect(&["first", "second", "third"]);
     drop(client);
     stop(gateway);

@@ -1,6 +1,6 @@
 //! What a stop waits for, what it does not wait for, and what is left then.
 
-use crate::client_messages::asked;
+use crate::client_messages::wsrv_request;
 use crate::fixture::{
     Client, Hold, LastWords, Latch, Noted, Pen, ReleaseOnDrop, all, builder, config_of, connect_to,
     diary, done, get, in_time,
@@ -95,7 +95,7 @@ fn a_stop_lets_handlers_come_to_their_end() {
     let gate = Latch::new();
     let gateway = waiting(&pen, &gate);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("wait", "1", "{}"));
+    client.say(&wsrv_request("wait", "1", "{}"));
     diary.expect(&["waits"]);
     let stopping = stopping(gateway, PATIENCE);
     assert_eq!(client.closing().0, 1001);
@@ -114,7 +114,7 @@ fn a_stop_does_not_wait_for_handlers_beyond_the_grace() {
     let gateway = waiting(&pen, &gate);
     let mut clients = [0, 0, 1].map(|shard| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
-        client.say(&asked("wait", "1", "{}"));
+        client.say(&wsrv_request("wait", "1", "{}"));
         diary.expect(&["waits"]);
         client
     });
@@ -163,9 +163,9 @@ fn a_stop_does_not_wait_for_blocking_work_beyond_the_grace() {
         .expect("it starts");
     let _release = ReleaseOnDrop(hold);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("block", "1", "{}"));
+    client.say(&wsrv_request("block", "1", "{}"));
     diary.expect(&["blocking"]);
-    client.say(&asked("spawn", "2", "{}"));
+    client.say(&wsrv_request("spawn", "2", "{}"));
     diary.expect(&["spawned"]);
     assert!(client.hear().contains("not implement"));
     client.hang_up();
@@ -200,7 +200,7 @@ fn a_grace_without_end_ends_when_everything_has() {
     let gate = Latch::new();
     let gateway = waiting(&pen, &gate);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("wait", "1", "{}"));
+    client.say(&wsrv_request("wait", "1", "{}"));
     diary.expect(&["waits"]);
     let stopping = stopping(gateway, Duration::MAX);
     assert_eq!(client.closing().0, 1001);
@@ -359,7 +359,7 @@ fn a_stop_goes_on_beside_a_shard_that_is_held() {
     let release = ReleaseOnDrop(hold);
     let mut holding = Client::open_on(gateway.local_addr(), 0, "/x", &[]);
     let mut other = Client::open_on(gateway.local_addr(), 1, "/x", &[]);
-    holding.say(&asked("hold", "1", "{}"));
+    holding.say(&wsrv_request("hold", "1", "{}"));
     diary.expect(&["holds"]);
     let stopping = stopping(gateway, PATIENCE);
     assert_eq!(other.closing().0, 1001);

@@ -1,6 +1,6 @@
 //! What is kept with sessions: for how long, who sees it, and what its destructors may do.
 
-use crate::client_messages::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{
     Client, LastWords, Latch, Noted, all, builder, config, config_of, diary, done, get, id, stop,
 };
@@ -55,8 +55,8 @@ fn values_are_a_sessions_own_and_live_exactly_as_long() {
         .expect("it starts");
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", &[]);
     let count = |client: &mut Client, expected: u32| {
-        client.say(&asked("count", "1", "{}"));
-        let expected = answered("count", "1", 0, "ok", &expected.to_string());
+        client.say(&wsrv_request("count", "1", "{}"));
+        let expected = wsrv_response("count", "1", 0, "ok", &expected.to_string());
         assert_eq!(client.hear(), expected);
     };
     let (mut first, mut second, mut third) = (open(0), open(0), open(1));
@@ -116,14 +116,14 @@ fn a_session_that_is_kept_after_its_end_stands_alone() {
     });
     let gateway = gateway.start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("keep", "1", "{}"));
-    assert_eq!(client.hear(), answered("keep", "1", 0, "ok", "{}"));
+    client.say(&wsrv_request("keep", "1", "{}"));
+    assert_eq!(client.hear(), wsrv_response("keep", "1", 0, "ok", "{}"));
     client.leave();
     diary.expect(&["closed"]);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("look", "1", "{}"));
+    client.say(&wsrv_request("look", "1", "{}"));
     let told = r#"[false,{"Err":"there is no such session"}]"#;
-    assert_eq!(client.hear(), answered("look", "1", 0, "ok", told));
+    assert_eq!(client.hear(), wsrv_response("look", "1", 0, "ok", told));
     diary.expect(&["dropped", "looked"]);
     drop(client);
     stop(gateway);
@@ -141,8 +141,8 @@ fn with_channel(route: RouteBuilder) -> RouteBuilder {
 fn members(gateway: &Gateway) -> [Client; 2] {
     [0, 1].map(|shard| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
-        client.say(&asked("join", "1", "{}"));
-        assert_eq!(client.hear(), answered("join", "1", 0, "ok", "{}"));
+        client.say(&wsrv_request("join", "1", "{}"));
+        assert_eq!(client.hear(), wsrv_response("join", "1", 0, "ok", "{}"));
         client
     })
 }
@@ -233,13 +233,13 @@ fn a_destructor_may_publish_whenever_it_runs() {
     expect_last_words(&mut members);
     // with the value that replaces them, with a panic,
     let mut client = Client::open_on(address, 1, "/x", &[]);
-    client.say(&asked("replace", "1", "{}"));
-    assert_eq!(client.hear(), answered("replace", "1", 0, "ok", "{}"));
+    client.say(&wsrv_request("replace", "1", "{}"));
+    assert_eq!(client.hear(), wsrv_response("replace", "1", 0, "ok", "{}"));
     expect_last_words(&mut members);
     client.say(r#"{"cmd":"panic"}"#);
     expect_last_words(&mut members);
     // and with a handler whose session is gone.
-    client.say(&asked("hold", "1", "{}"));
+    client.say(&wsrv_request("hold", "1", "{}"));
     client.hang_up();
     gate.open();
     expect_last_words(&mut members);
@@ -287,7 +287,7 @@ fn uids(route: &RouteHandle) -> Vec<(PublicId, u64)> {
 }
 
 fn id_of(client: &mut Client) -> PublicId {
-    client.say(&asked("id", "1", "{}"));
+    client.say(&wsrv_request("id", "1", "{}"));
     let heard = client.hear();
     let text = heard.rsplit('"').nth(1).expect("a string at its end");
     id(text)
@@ -302,14 +302,14 @@ fn shared_values_are_seen_from_every_shard_and_those_who_share_can_be_pushed_to(
     let route = gateway.route("/wsrv").expect("it is there");
     assert_eq!(uids(&route), []);
     for newcomer in 0..3 {
-        let register = asked("register", "r", &format!(r#"{{"UID":{newcomer}}}"#));
+        let register = wsrv_request("register", "r", &format!(r#"{{"UID":{newcomer}}}"#));
         clients[newcomer].say(&register);
         for (uid, client) in clients.iter_mut().enumerate().take(newcomer + 1) {
             let heard = client.hear();
             assert!(heard.contains("have_user_register"), "{heard}");
             assert!(heard.ends_with(&format!(r#","data":{uid}}}"#)), "{heard}");
             if uid == newcomer {
-                let response = answered("register", "r", 0, "ok", "{}");
+                let response = wsrv_response("register", "r", 0, "ok", "{}");
                 assert_eq!(client.hear(), response);
             }
         }
@@ -330,8 +330,11 @@ fn shared_values_are_seen_from_every_shard_and_those_who_share_can_be_pushed_to(
     assert!(clients[1].hear().contains(r#""cmd":"odd""#));
     clients[0].settle();
 
-    clients[0].say(&asked("forget", "f", "{}"));
-    assert_eq!(clients[0].hear(), answered("forget", "f", 0, "ok", "{}"));
+    clients[0].say(&wsrv_request("forget", "f", "{}"));
+    assert_eq!(
+        clients[0].hear(),
+        wsrv_response("forget", "f", 0, "ok", "{}")
+    );
     assert_eq!(uids(&route), [(ids[1], 1), (ids[2], 2)]);
     clients.into_iter().for_each(Client::leave);
     assert_eq!(uids(&route), []);

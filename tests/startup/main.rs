@@ -93,7 +93,7 @@ fn the_limits_of_the_process_are_told_at_the_start() {
 #[test]
 fn a_bad_config_is_one_line_for_check_and_for_serving() {
     let allowed = "sessions_max, message_bytes_max, outbox_bytes_max, socket_unsent_bytes_max, \
-        socket_send_buffer_bytes_max, deferred_bytes_per_session_max, partial_bytes_max, \
+        socket_send_buffer_bytes_max, held_bytes_per_session_max, partial_bytes_max, \
         publication_bytes_max, batch_bytes_max, name_bytes_max, token_bytes_max, \
         names_bytes_per_session_max, names_bytes_max, users_per_session_max, \
         channels_per_session_max, commands_max, claims_waiting_max, busy_poll_us, \

@@ -88,7 +88,7 @@ fn localhost_is_served_on_both_of_its_addresses_until_the_stop() {
 }
 
 /// As `without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503` of
-/// `wire/strangers.rs`, on a second listener: it backs off, answers and recovers by itself.
+/// `wire/eviction.rs`, on a second listener: it backs off, answers and recovers by itself.
 #[test]
 fn without_descriptors_newcomers_hear_503_on_both_addresses() {
     let mut command = Command::new("sh");

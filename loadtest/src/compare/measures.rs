@@ -40,7 +40,7 @@ struct OneByOne<'a> {
     /// The figure's key in the command's report.
     figure: &'a str,
     /// Formats a value with its unit.
-    word: fn(f64) -> String,
+    label: fn(f64) -> String,
 }
 
 impl<'a> Bench<'a> {
@@ -79,7 +79,7 @@ impl<'a> Bench<'a> {
                     arguments: &["connect", "--repeat", "1", "--clients"],
                     sessions: self.config.connect_sessions,
                     figure: "storm: server_cpu_ns_per_session",
-                    word: duration,
+                    label: duration,
                 }),
                 Measure::Idle => self.one_by_one(&OneByOne {
                     measure,
@@ -88,7 +88,7 @@ impl<'a> Bench<'a> {
                     arguments: &["idle", "--clients"],
                     sessions: self.config.idle_sessions,
                     figure: "process_bytes_per_session",
-                    word: |bytes| format!("{bytes:.0} bytes"),
+                    label: |bytes| format!("{bytes:.0} bytes"),
                 }),
                 Measure::Shards => self.shards(),
             }
@@ -169,7 +169,7 @@ impl<'a> Bench<'a> {
             for one in [cpu, p50, p99] {
                 row.push(duration(one.value));
                 row.push(interval(one.ratio));
-                row.push(one.against.word().to_owned());
+                row.push(one.against.label().to_owned());
             }
             row.push(format!("{:.0}", 1e9 / cpu.value));
             row.push(duration(client));
@@ -255,7 +255,7 @@ impl<'a> Bench<'a> {
             for one in [p50, p99, cpu] {
                 row.push(duration(one.value));
                 row.push(interval(one.ratio));
-                row.push(one.against.word().to_owned());
+                row.push(one.against.label().to_owned());
             }
             rows.push(row);
             let name = &p50.name;
@@ -296,7 +296,7 @@ impl<'a> Bench<'a> {
             }
         }
         all.retain(|samples| samples.values.len() == self.config.long_rounds);
-        self.add_samples(&what, measure.key, &all, Better::Less, &measure.word);
+        self.add_samples(&what, measure.key, &all, Better::Less, &measure.label);
     }
 
     /// Adds the table of one value per server, relative to the first.
@@ -306,7 +306,7 @@ impl<'a> Bench<'a> {
         key: &str,
         all: &[Samples],
         better: Better,
-        word: &dyn Fn(f64) -> String,
+        label: &dyn Fn(f64) -> String,
     ) {
         let Some(first) = all.first() else {
             return;
@@ -317,8 +317,8 @@ impl<'a> Bench<'a> {
         for one in compared {
             self.report
                 .figure(&format!("{key} {}", one.name), one.value);
-            let (ratio, against) = (interval(one.ratio), one.against.word().to_owned());
-            rows.push(vec![one.name, word(one.value), ratio, against]);
+            let (ratio, against) = (interval(one.ratio), one.against.label().to_owned());
+            rows.push(vec![one.name, label(one.value), ratio, against]);
         }
         self.add_table(
             what,

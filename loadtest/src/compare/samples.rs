@@ -40,7 +40,7 @@ pub(super) enum Against {
 
 impl Against {
     /// Returns the word for tables.
-    pub(super) const fn word(self) -> &'static str {
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Itself => "-",
             Self::Equal => "equal",

@@ -116,8 +116,8 @@ impl Engine {
     ///
     /// As [`Engine::open`].
     pub(crate) fn open_churning(&mut self, members: &[Member], at_a_time: usize) -> Outcome<()> {
-        let by_words = self.setup.protocol.offers(Capability::Membership);
-        let purpose = if by_words {
+        let by_message = self.setup.protocol.offers(Capability::Membership);
+        let purpose = if by_message {
             Purpose::Churn
         } else {
             Purpose::Receive
@@ -127,7 +127,7 @@ impl Engine {
         self.open(members, purpose, at_a_time)?;
         for session in &mut self.sessions[from..] {
             let mut membership_log = Box::<MembershipLog>::default();
-            if !by_words {
+            if !by_message {
                 membership_log.join(requested); // Connecting was the join.
             }
             session.state.membership_log = Some(membership_log);
@@ -177,7 +177,7 @@ impl Engine {
     /// Lets a member leave, or a session that is not a member join. Does nothing while a join or
     /// leave is unconfirmed.
     fn toggle_membership(&mut self, number: usize, now_ns: u64) -> Outcome<()> {
-        let by_words = self.setup.protocol.offers(Capability::Membership);
+        let by_message = self.setup.protocol.offers(Capability::Membership);
         let session = &mut self.sessions[number];
         let group = session.state.member.group;
         let kind = self.setup.protocol.kind();
@@ -193,14 +193,14 @@ impl Engine {
             return Ok(());
         }
         self.membership_changes += 1;
-        let words = if is_away {
+        let message = if is_away {
             self.setup.protocol.join_message(group)
         } else {
             self.setup.protocol.leave_message(group)
         };
-        match words {
-            Some(words) if by_words => {
-                session.enqueue(&words, kind);
+        match message {
+            Some(message) if by_message => {
+                session.enqueue(&message, kind);
                 self.unwritten.push(number);
             }
             _ if is_away => self.reconnect_session(number)?,

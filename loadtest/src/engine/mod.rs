@@ -192,11 +192,11 @@ impl Engine {
     /// The host name does not resolve, or an epoll instance cannot be created.
     pub(crate) fn new(setup: &Setup, shared: &Arc<Shared>, number: usize) -> Outcome<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).attempt("create an epoll instance")?;
-        let bell = EventData::new_u64(WAKE_EVENT);
+        let wake_event = EventData::new_u64(WAKE_EVENT);
         epoll::add(
             &epoll,
             &shared.wake_events[number],
-            bell,
+            wake_event,
             EventFlags::IN | EventFlags::ET,
         )
         .attempt("add an eventfd to epoll")?;

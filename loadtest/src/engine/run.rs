@@ -432,10 +432,10 @@ impl Engine {
     fn send_probes(&mut self, capability: Capability) {
         let protocol = std::sync::Arc::clone(&self.setup.protocol);
         if capability == Capability::Client {
-            let mut has_spoken = vec![false; self.setup.groups.len()];
+            let mut has_published = vec![false; self.setup.groups.len()];
             for (number, session) in self.sessions.iter_mut().enumerate() {
                 let group = session.state.member.group;
-                if !std::mem::replace(&mut has_spoken[group], true)
+                if !std::mem::replace(&mut has_published[group], true)
                     && let Some(probe) = protocol.publish_message(group, PROBE)
                 {
                     session.enqueue(&probe, protocol.kind());

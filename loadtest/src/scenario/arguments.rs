@@ -208,7 +208,7 @@ pub(crate) struct MixedArguments {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FlowArguments {
     #[command(flatten)]
-    pub(crate) crowd: ClientArguments,
+    pub(crate) client: ClientArguments,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
     #[command(flatten)]
@@ -227,7 +227,7 @@ pub(crate) struct ConnectArguments {
     #[arg(long, default_value_t = 3, value_parser = at_least_one)]
     pub(crate) repeat: usize,
     #[command(flatten)]
-    pub(crate) crowd: ClientArguments,
+    pub(crate) client: ClientArguments,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
     #[command(flatten)]
@@ -244,7 +244,7 @@ pub(crate) struct IdleArguments {
     #[arg(long, default_value = "2", value_parser = seconds)]
     pub(crate) settle: f64,
     #[command(flatten)]
-    pub(crate) crowd: ClientArguments,
+    pub(crate) client: ClientArguments,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
     #[command(flatten)]

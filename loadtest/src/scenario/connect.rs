@@ -32,23 +32,23 @@ struct Storm {
 ///
 /// The server cannot be started or reached, or a session cannot be opened.
 pub(crate) fn run(arguments: &ConnectArguments) -> Outcome<bool> {
-    let crowd = &arguments.crowd;
-    let mut environment = Environment::prepare(&arguments.server, crowd, Name::Wserver)?;
+    let client = &arguments.client;
+    let mut environment = Environment::prepare(&arguments.server, client, Name::Wserver)?;
     let mut report = Report::new("connect: many connects and registrations at once");
     environment.describe(&mut report);
-    let groups = crowd.clients; // So that the size of a channel does not affect the cost.
-    let all = members(0, crowd.clients, groups);
-    let mut setup = environment.setup(crowd, sizes(&all, groups), BYTES_MIN);
+    let groups = client.clients; // So that the size of a channel does not affect the cost.
+    let all = members(0, client.clients, groups);
+    let mut setup = environment.setup(client, sizes(&all, groups), BYTES_MIN);
     setup.may_end = true;
 
     let (mut storms, mut returns) = (Vec::new(), Vec::new());
     for _ in 0..arguments.repeat {
-        let mut team = EngineTeam::new(&setup, crowd.threads)?;
+        let mut team = EngineTeam::new(&setup, client.threads)?;
         storms.push(storm(&mut team, &all, arguments.at_a_time, &environment)?);
         let is_ours = environment.gateway.is_some();
         if is_ours {
             restart(&mut environment, &mut team)?;
-            returns.push(storm(&mut team, &all, crowd.clients, &environment)?);
+            returns.push(storm(&mut team, &all, client.clients, &environment)?);
             check_members(&setup, &mut team, &environment, all.len())?;
             // The next repetition begins with a new server without sessions, too.
             restart(&mut environment, &mut team)?;

@@ -69,8 +69,8 @@ pub(crate) fn push(arguments: &PushArguments) -> Outcome<bool> {
     let flow = &arguments.flow;
     let groups = arguments
         .users
-        .unwrap_or(flow.crowd.clients)
-        .min(flow.crowd.clients);
+        .unwrap_or(flow.client.clients)
+        .min(flow.client.clients);
     Flow {
         title: "push: by HTTP to the sessions of users",
         arguments: flow,
@@ -115,7 +115,7 @@ pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
     Flow {
         title,
         arguments: flow,
-        groups: arguments.channels.min(flow.crowd.clients),
+        groups: arguments.channels.min(flow.client.clients),
         mix,
         purpose: Purpose::Receive,
         load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
@@ -134,7 +134,7 @@ pub(crate) fn rpc(arguments: &RpcArguments) -> Outcome<bool> {
     Flow {
         title: "rpc: commands and their replies",
         arguments: flow,
-        groups: flow.crowd.clients,
+        groups: flow.client.clients,
         mix: ASK,
         purpose: Purpose::Command,
         load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
@@ -168,7 +168,7 @@ pub(crate) fn mixed(arguments: &MixedArguments) -> Outcome<bool> {
     Flow {
         title: "mixed: publications and commands",
         arguments: flow,
-        groups: arguments.channels.min(flow.crowd.clients),
+        groups: arguments.channels.min(flow.client.clients),
         mix: Mix { http, client, ask },
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 1000.0)),
@@ -191,7 +191,7 @@ pub(crate) fn churn(arguments: &ChurnArguments) -> Outcome<bool> {
     Flow {
         title: "churn: members join and leave",
         arguments: flow,
-        groups: arguments.channels.min(flow.crowd.clients),
+        groups: arguments.channels.min(flow.client.clients),
         // A client's publication is known to be applied when the client receives it.
         mix: if by_http { HTTP } else { CLIENT },
         purpose: Purpose::Receive,
@@ -242,19 +242,19 @@ fn load_of(load: &LoadArguments, own: Load) -> Load {
 
 impl Flow<'_> {
     fn run(&self, own: Name) -> Outcome<bool> {
-        let crowd = &self.arguments.crowd;
-        let environment = Environment::prepare(&self.arguments.server, crowd, own)?;
+        let client = &self.arguments.client;
+        let environment = Environment::prepare(&self.arguments.server, client, own)?;
         self.check(&environment)?;
         let mut report = Report::new(self.title);
         environment.describe(&mut report);
 
-        let all = members(0, crowd.clients, self.groups);
+        let all = members(0, client.clients, self.groups);
         let mut setup =
-            environment.setup(crowd, sizes(&all, self.groups), self.arguments.load.bytes);
+            environment.setup(client, sizes(&all, self.groups), self.arguments.load.bytes);
         setup.counts_receivers = self.besides == Besides::Nothing;
         setup.keeps_times = matches!(self.besides, Besides::Churn(..));
         setup.client_publishers = self.arguments.load.publishers;
-        let mut team = EngineTeam::new(&setup, crowd.threads)?;
+        let mut team = EngineTeam::new(&setup, client.threads)?;
         self.open(&mut team, &all, &environment, &mut report)?;
 
         let samples = if self.arguments.load.ramp {
@@ -268,7 +268,7 @@ impl Flow<'_> {
             samples
         };
         if !self.arguments.load.ramp {
-            outcome::add_samples(&mut report, &samples, crowd.threads);
+            outcome::add_samples(&mut report, &samples, client.threads);
         }
         self.verify(&mut team, &mut report)?;
         report.deliver(&self.arguments.destination)
@@ -426,18 +426,18 @@ impl Flow<'_> {
             Besides::Nothing => {}
             Besides::Slow(..) => outcome::add_slow(report, &accounts),
             Besides::Churn(sessions, _) => {
-                let judged = membership_check::check(&accounts.sessions, &accounts.published);
-                errors.add(judged.errors);
+                let check = membership_check::check(&accounts.sessions, &accounts.published);
+                errors.add(check.errors);
                 report.row(
                     "churning sessions",
                     format!(
                         "{sessions}, {membership_changes} joins and leaves, {} memberships; \
                          {} messages due",
-                        judged.memberships, judged.expected
+                        check.memberships, check.expected
                     ),
                 );
                 report.figure("moves", membership_changes);
-                report.figure("stays", judged.memberships);
+                report.figure("stays", check.memberships);
             }
         }
         outcome::add_delivery_errors(report, errors);

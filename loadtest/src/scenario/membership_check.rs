@@ -55,11 +55,11 @@ fn check_one<'a>(
         *last = (*last).max(*sequence);
     }
     for one in published {
-        let is_owed = membership_log
+        let must_come = membership_log
             .memberships
             .iter()
             .any(|membership| must_receive(membership, one));
-        membership_check.expected += u64::from(is_owed);
+        membership_check.expected += u64::from(must_come);
         if received.remove(&(one.publisher, one.sequence)) {
             let is_allowed = membership_log
                 .memberships
@@ -67,7 +67,7 @@ fn check_one<'a>(
                 .any(|membership| may_receive(membership, one));
             membership_check.errors.misdelivered += u64::from(!is_allowed);
         } else {
-            membership_check.errors.lost += u64::from(is_owed);
+            membership_check.errors.lost += u64::from(must_come);
         }
     }
     // The rest was published to another group, or never.

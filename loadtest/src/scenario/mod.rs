@@ -44,10 +44,10 @@ impl Environment {
     /// that `campanile` does not serve.
     pub(crate) fn prepare(
         server: &ServerArguments,
-        crowd: &ClientArguments,
+        client: &ClientArguments,
         own: Name,
     ) -> Outcome<Self> {
-        limits::raise_file_limit(crowd.clients + 512)?;
+        limits::raise_file_limit(client.clients + 512)?;
         let name = server.protocol.unwrap_or(own);
         let protocol = name.build(&server.protocol_options());
         let cores = Cores::find()?;
@@ -75,7 +75,7 @@ impl Environment {
                 )));
             }
         }
-        environment.cores.pin_clients(crowd.threads)?;
+        environment.cores.pin_clients(client.threads)?;
         Ok(environment)
     }
 
@@ -90,14 +90,14 @@ impl Environment {
     }
 
     /// Returns the settings of the engines. `groups` has the number of sessions of each group.
-    pub(crate) fn setup(&self, crowd: &ClientArguments, groups: Vec<u32>, bytes: usize) -> Setup {
+    pub(crate) fn setup(&self, client: &ClientArguments, groups: Vec<u32>, bytes: usize) -> Setup {
         Setup {
             target: self.target.clone(),
             protocol: Arc::clone(&self.protocol),
             groups: groups.into(),
             bytes,
             client_publishers: 1,
-            sources: crowd.sources.clone(),
+            sources: client.sources.clone(),
             counts_receivers: true,
             keeps_times: false,
             may_end: false,

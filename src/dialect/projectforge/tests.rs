@@ -74,8 +74,8 @@ fn encode_outcome(channel: &str, outcome: &Outcome) -> (ReplyAction, String) {
     };
     let mut message = Vec::new();
     let options = Options::default();
-    let answered = Projectforge.encode_outcome(&correlation, outcome, &options, &mut message);
-    (answered, String::from_utf8(message).expect("JSON is UTF-8"))
+    let action = Projectforge.encode_outcome(&correlation, outcome, &options, &mut message);
+    (action, String::from_utf8(message).expect("JSON is UTF-8"))
 }
 
 /// Returns `param` as encoded in a message.
@@ -374,8 +374,8 @@ fn a_reply_goes_to_the_channel_that_was_named() {
             data,
         })
     };
-    let (answered, message) = encode_outcome("room", &reply(None, OwnedData::Json("[1]".into())));
-    assert_eq!(answered, ReplyAction::Send(MessageType::Text));
+    let (action, message) = encode_outcome("room", &reply(None, OwnedData::Json("[1]".into())));
+    assert_eq!(action, ReplyAction::Send(MessageType::Text));
     let expected = r#"{
   "channel": "room",
   "cmd": "ping",
@@ -410,8 +410,8 @@ fn a_failure_ends_the_session_and_all_else_is_silent() {
 #[test]
 fn what_the_rules_are_against_is_an_error_of_ours() {
     let denied = Outcome::Denied(Denial::NotJoined);
-    let (answered, message) = encode_outcome("room", &denied);
-    assert_eq!(answered, ReplyAction::Send(MessageType::Text));
+    let (action, message) = encode_outcome("room", &denied);
+    assert_eq!(action, ReplyAction::Send(MessageType::Text));
     let expected = "{\n  \"channel\": \"room\",\n  \"cmd\": \"error\",\n  \"param\": {\n    \
         \"cmd\": \"ping\",\n    \"message\": \"not on the channel\"\n  }\n}";
     assert_eq!(message, expected);

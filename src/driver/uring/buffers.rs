@@ -6,8 +6,8 @@
 //!   ours:     the completion's bytes are read in place                     filled
 //! ```
 //!
-//! A buffer belongs to the kernel from `give_back` to the completion that names it, and to the
-//! process from then to the next `give_back`. Each is offered [`PADDING_BYTES`] shorter than it is.
+//! A buffer belongs to the kernel from `return_buffer` to the completion that names it, and to the
+//! process from then to the next `return_buffer`. Each is offered [`PADDING_BYTES`] shorter than it is.
 
 #![expect(unsafe_code, reason = "memory shared with the kernel")]
 
@@ -79,7 +79,7 @@ impl BufferRing {
             submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)
         }?;
         for id in 0..count {
-            ring.give_back(id);
+            ring.return_buffer(id);
         }
         ring.publish();
         Ok(ring)
@@ -108,7 +108,7 @@ impl BufferRing {
     /// # Panics
     ///
     /// If the kernel has it already.
-    pub(in crate::driver) fn give_back(&mut self, id: u16) {
+    pub(in crate::driver) fn return_buffer(&mut self, id: u16) {
         assert!(
             std::mem::take(&mut self.ours[usize::from(id)]),
             "given back once"

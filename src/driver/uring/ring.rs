@@ -207,7 +207,7 @@ impl DataRing {
     pub(in crate::driver) unsafe fn send(
         &mut self,
         token: SendToken,
-        bytes: Lent,
+        bytes: SendBytes,
     ) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
@@ -250,8 +250,8 @@ impl DataRing {
     }
 
     /// Gives a buffer back to the kernel.
-    pub(in crate::driver) fn give_back(&mut self, buffer: u16) {
-        self.buffers.give_back(buffer);
+    pub(in crate::driver) fn return_buffer(&mut self, buffer: u16) {
+        self.buffers.return_buffer(buffer);
     }
 
     /// Returns whether enough was received that [`DataRing::release_memory`] pays.
@@ -324,12 +324,12 @@ impl Drop for DataRing {
 
 /// Bytes lent to the kernel: address and length.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::driver) struct Lent {
+pub(in crate::driver) struct SendBytes {
     start: *const u8,
     len: u32,
 }
 
-impl From<&[u8]> for Lent {
+impl From<&[u8]> for SendBytes {
     fn from(bytes: &[u8]) -> Self {
         // A send may take fewer bytes anyway; the rest is lent again.
         let len = u32::try_from(bytes.len().min(SEND_BYTES_MAX)).expect("bounded");
@@ -433,7 +433,7 @@ mod tests {
         loop {
             let token = sockets.begin_send(id);
             // SAFETY: `bytes` is changed only after the ring is gone.
-            unsafe { ring.send(token, Lent::from(&bytes[..])) }.expect("there is room");
+            unsafe { ring.send(token, SendBytes::from(&bytes[..])) }.expect("there is room");
             ring.enter().expect("it is submitted");
             // Sends complete until the buffers are full; then one waits for the peer.
             if ring.next_completion().is_none() {

@@ -173,7 +173,7 @@ fn a_delivery_allocates_nothing() {
         for _ in 0..3 {
             assert_eq!(allocations(|| bound_sessions.publish(b"Hello World")), 0);
             let sends = |bound_sessions: &mut BoundSessions| {
-                assert_eq!(bound_sessions.drain(), sessions as u64)
+                assert_eq!(bound_sessions.drain(), sessions as u64);
             };
             assert_eq!(
                 allocations(|| sends(&mut bound_sessions)),
@@ -191,7 +191,7 @@ fn publications_of_one_turn_allocate_nothing_the_second_time() {
     bound_sessions.publish(b"to warm up");
     bound_sessions.drain();
     let publish = |bound_sessions: &mut BoundSessions, count| {
-        (0..count).for_each(|_| bound_sessions.publish(b"Hello World"))
+        (0..count).for_each(|_| bound_sessions.publish(b"Hello World"));
     };
     publish(&mut bound_sessions, 16);
     bound_sessions.drain();

@@ -1,7 +1,7 @@
-//! What a new language takes: this file has one, and nothing else in the gateway knows of it.
+//! Tests of a new dialect that is implemented only in this file.
 //!
-//! It is added to the registry as one more line would add it. Then it is what all others are:
-//! configured, described, served, sent to and pushed to, over real sockets.
+//! It is added to the registry of dialects at run time. Then it is used like the others, over real
+//! sockets: config, description, upgrade, messages and pushes.
 //!
 //! ```text
 //! client                        gateway                     pusher
@@ -32,7 +32,7 @@ use std::time::Duration;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message as Frame, WebSocket};
 
-/// A command, a space, and anything.
+/// A dialect with messages of the form `command data`.
 #[derive(Debug)]
 struct Plain;
 
@@ -138,7 +138,7 @@ fn put(command: &str, data: &[u8], message: &mut Vec<u8>) {
     message.extend_from_slice(data);
 }
 
-/// Adds the language, before anything asks for one.
+/// Adds the dialect once, before the registry is used.
 fn add() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| dialect::add(&Plain));
@@ -164,7 +164,7 @@ const ROUTE: &str = "\
     commands = { echo = 'echo' }\n";
 
 #[test]
-fn it_is_configured_as_it_says() {
+fn a_new_dialect_is_configured_by_its_name() {
     let config = read(ROUTE).expect("valid");
     let route = &config.routes[0];
     assert_eq!(route.dialect.name(), "plain");
@@ -185,7 +185,7 @@ fn it_is_configured_as_it_says() {
 }
 
 #[test]
-fn the_default_config_serves_and_prints_it() {
+fn the_default_config_has_a_route_of_the_new_dialect() {
     add();
     let routes = Config::default().routes;
     let route = routes.iter().find(|it| it.dialect.name() == "plain");
@@ -204,7 +204,7 @@ fn the_default_config_serves_and_prints_it() {
 }
 
 #[test]
-fn it_is_served_sent_to_and_pushed_to() {
+fn sessions_of_a_new_dialect_send_and_receive() {
     let config = read(ROUTE).expect("valid");
     let near = SocketAddr::from(([127, 0, 0, 1], 9));
     let welcome = cli::welcome(&config, &[near], 2);
@@ -250,7 +250,7 @@ fn it_is_served_sent_to_and_pushed_to() {
     assert_eq!(gateway.stop(PATIENCE).sessions_opened, 1);
 }
 
-/// For anything that happens at once unless something is broken.
+/// The timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -259,7 +259,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// A session of a page of `origin`, unless that is empty; an error if it is refused.
+/// Opens a session with an `Origin` header, unless `origin` is empty. `Err` if it is rejected.
 fn upgrade(address: SocketAddr, path: &str, origin: &str) -> Result<WebSocket<TcpStream>, String> {
     let request = format!("ws://{address}{path}").into_client_request();
     let mut request = request.expect("a URL");
@@ -273,7 +273,7 @@ fn upgrade(address: SocketAddr, path: &str, origin: &str) -> Result<WebSocket<Tc
         .map_err(|error| error.to_string())
 }
 
-/// The whole answer to a request.
+/// Sends a request and returns the whole response.
 fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
     let mut socket = connect(address);
     let length = body.len();

@@ -5,7 +5,7 @@
 //! measured.
 
 use campanile_tests::client::{
-    Client, closing, is_open, open, open_as, open_on, read_text, settle,
+    Client, closing, expect_no_message, is_open, open, open_as, open_on, read_text,
 };
 use campanile_tests::http::{LOCAL, Response, get, post, upgrade};
 use campanile_tests::peer::{Peer, push_body, sent_to};
@@ -50,8 +50,8 @@ fn health_says_so_while_everything_else_goes_on() {
         assert_eq!(read_text(&mut before), "hello");
         assert_eq!(read_text(&mut after), "hello");
     }
-    settle(&mut before);
-    settle(&mut after);
+    expect_no_message(&mut before);
+    expect_no_message(&mut after);
 
     let ended = end_at_once(process, Signal::TERM);
     assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.log);
@@ -88,7 +88,7 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
     let push = post("/push", "", &push_body("jack", "e", "late"));
     let (head, rest) = push.split_at(push.len() - 10);
     late.send(head);
-    settle(&mut client);
+    expect_no_message(&mut client);
 
     process.signal(Signal::TERM);
     assert_eq!(closing(&mut client), shutting_down());
@@ -139,7 +139,7 @@ fn pipelined_requests_are_all_answered_before_a_stop_ends_their_connection() {
     let mut client = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
     assert_eq!(health(&mut peer).status, 200);
-    settle(&mut client);
+    expect_no_message(&mut client);
     process.signal(Signal::TERM);
     assert_eq!(closing(&mut client), shutting_down());
 

@@ -2,9 +2,9 @@
 
 use super::chain::{HandlerFn, erase_handler};
 use super::context::Context;
-use super::handle::RouteHandle;
 use super::registry::SessionHandler;
 use super::response::IntoResponse;
+use super::route_handle::RouteHandle;
 use super::session::Session;
 use super::values::Values;
 use hyper::HeaderMap;

@@ -1,8 +1,8 @@
 //! The context of a call: the call, its session, and the actions that a handler can take.
 
 use super::bind::{self, BindError};
-use super::handle::RouteHandle;
 use super::pending::Pending;
+use super::route_handle::RouteHandle;
 use super::session::Session;
 use crate::runtime::panic::{Panicked, guarded};
 use crate::shard::OwnedCall;

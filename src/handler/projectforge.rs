@@ -3,10 +3,10 @@
 pub use super::ansi_html::html;
 
 use super::context::Context;
-use super::handle::RouteHandle;
 use super::handle_error::HandleError;
 use super::pending::Pending;
 use super::response::EncodeError;
+use super::route_handle::RouteHandle;
 use crate::dialect::projectforge::{CLOSE_CONNECTION, OUTPUT};
 use crate::logging::limited;
 use crate::vocabulary::content::{Data, Message, OwnedData};

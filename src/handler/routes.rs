@@ -2,10 +2,11 @@
 //! number of routes share it.
 
 use super::commands::{NamesOf, SessionsOf};
-use super::handle::{Handle, RouteHandle, RouteInfo, check_push};
+use super::handle::Handle;
 use super::handle_error::HandleError;
 use super::pages::{NamePlace, NamesWalk, Page, PageLimits, SessionsWalk, walk};
 use super::pending::Pending;
+use super::route_handle::{RouteHandle, RouteInfo, check_push};
 use super::{ListedName, SessionInfo};
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::Message;

@@ -1,8 +1,8 @@
 //! The embedder's view of a session.
 
 use super::admission::Profile;
-use super::handle::RouteHandle;
 use super::registry::SessionHandler;
+use super::route_handle::RouteHandle;
 use super::values::Values;
 use crate::vocabulary::id::SessionId;
 use crate::vocabulary::public_id::PublicId;

@@ -33,7 +33,7 @@ impl Host {
             } = request;
             match kind {
                 HostRequestKind::User { token, event } => {
-                    self.authenticate_user(session, route, token, event)
+                    self.authenticate_user(session, route, token, event);
                 }
                 HostRequestKind::Join {
                     channel,

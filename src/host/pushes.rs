@@ -57,7 +57,7 @@ impl TotalReceiver {
     fn send(self, total: Result<u64, CommandError>) {
         match self {
             Self::Http(reply) => {
-                reply.set(total.map_or_else(CommandResult::Failed, CommandResult::Total))
+                reply.set(total.map_or_else(CommandResult::Failed, CommandResult::Total));
             }
             Self::Handle(reply) => reply.send(total.map_err(|error| match error {
                 CommandError::TimedOut => HandleError::TimedOut,

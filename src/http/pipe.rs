@@ -263,7 +263,7 @@ impl Write for PipeIo {
 /// Maximum bytes of one read by hyper: those of one receive.
 const READ_BYTES_MAX: usize = 16 << 10;
 
-/// EvictionDecision for hyper's 101, which has about 130 bytes.
+/// Room for hyper's 101, which has about 130 bytes.
 const SWITCHING_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! RejectionKind requests: counters, and log lines at level `debug`.
+//! Rejected requests: counters, and log lines at level `debug`.
 
 use super::connection_context::ConnectionContext;
 use super::service::Context;

@@ -330,7 +330,7 @@ impl Shard {
         match connection.phase {
             // A peer that only shut down its write side still receives the pending bytes.
             Phase::Open if !broken && !connection.outbox.is_empty() => {
-                self.detach(id, CloseCause::Reset)
+                self.detach(id, CloseCause::Reset);
             }
             Phase::Open => self.end(id, CloseCause::Reset),
             Phase::Closing if !broken => {}

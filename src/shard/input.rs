@@ -292,7 +292,7 @@ impl Shard {
         let tokens = &settings.routes[usize::from(connection.route)].tokens;
         match tokens.look_up(token) {
             TokenLookup::Unverified(user) | TokenLookup::User(user) => {
-                self.bind(id, user, event.as_bytes())
+                self.bind(id, user, event.as_bytes());
             }
             TokenLookup::Invalid => self.reject(id, RejectionKind::Token, "unknown"),
             TokenLookup::AskHost => {

@@ -118,7 +118,7 @@ struct FanOut<'s> {
     outboxes: &'s mut Outboxes,
     send_queues: &'s mut SendQueues,
     frames: FrameCache<'s>,
-    route_fan_out: RouteFanOut,
+    current: RouteFanOut,
     reached: u32,
     slow: SmallVec<[u32; 8]>,
 }
@@ -136,17 +136,14 @@ impl FanOut<'_> {
         for slot in slots {
             let session = sessions.get_mut(slot).expect("listed while open");
             let outbox = &mut session.outbox;
-            if u32::from(session.route) != self.route_fan_out.route {
+            if u32::from(session.route) != self.current.route {
                 self.enqueue_slow_path(session, slot);
             } else if outbox.is_idle() {
-                outbox.set_first(self.route_fan_out.frame);
+                outbox.set_first(self.current.frame);
                 self.send_queues.queue_idle(outbox, slot);
                 self.count(session);
-            } else if outbox.try_extend(
-                self.route_fan_out.frame,
-                self.route_fan_out.outbox_bytes_max,
-            ) {
-                self.route_fan_out.merged += 1;
+            } else if outbox.try_extend(self.current.frame, self.current.outbox_bytes_max) {
+                self.current.merged += 1;
                 self.count(session);
             } else {
                 self.enqueue_slow_path(session, slot);
@@ -158,24 +155,24 @@ impl FanOut<'_> {
     /// outbox needs another span.
     #[inline(never)]
     fn enqueue_slow_path(&mut self, session: &mut Connection, slot: u32) {
-        if u32::from(session.route) != self.route_fan_out.route {
+        if u32::from(session.route) != self.current.route {
             self.finish_route();
             let route = &self.settings.routes[usize::from(session.route)];
             let encoded = self.frames.of(route, &mut self.outboxes.batches);
-            self.route_fan_out = RouteFanOut::new(session.route, route, encoded);
+            self.current = RouteFanOut::new(session.route, route, encoded);
         }
         let RouteFanOut {
             frame,
             outbox_bytes_max,
             ..
-        } = self.route_fan_out;
+        } = self.current;
         let outbox = &mut session.outbox;
         match self
             .outboxes
             .push_unretained(outbox, frame, outbox_bytes_max)
         {
             Ok(Pushed::NeedsReference) => {}
-            Ok(Pushed::Merged) => self.route_fan_out.merged += 1,
+            Ok(Pushed::Merged) => self.current.merged += 1,
             Err(OutboxFullError) => {
                 self.slow.push(slot);
                 return;
@@ -187,9 +184,9 @@ impl FanOut<'_> {
 
     #[inline]
     fn count(&mut self, session: &mut Connection) {
-        self.route_fan_out.enqueued += 1;
+        self.current.enqueued += 1;
         session.messages_sent = session.messages_sent.wrapping_add(1);
-        session.bytes_sent += u64::from(self.route_fan_out.payload_len);
+        session.bytes_sent += u64::from(self.current.payload_len);
     }
 
     /// Adds the references of this route's outboxes to the batch, all at once.
@@ -199,7 +196,7 @@ impl FanOut<'_> {
             enqueued,
             merged,
             ..
-        } = std::mem::replace(&mut self.route_fan_out, RouteFanOut::NONE);
+        } = std::mem::replace(&mut self.current, RouteFanOut::NONE);
         if enqueued > 0 {
             let batches = &mut self.outboxes.batches;
             batches.retain_many(frame.batch, enqueued - merged);
@@ -326,7 +323,7 @@ impl Shard {
                 publication: tapped.as_ref().unwrap_or(publication),
                 encoded: SmallVec::new(),
             },
-            route_fan_out: RouteFanOut::NONE,
+            current: RouteFanOut::NONE,
             reached: 0,
             slow: SmallVec::new(),
         };
@@ -397,7 +394,7 @@ impl Shard {
                 publication,
                 encoded: SmallVec::new(),
             },
-            route_fan_out: RouteFanOut::NONE,
+            current: RouteFanOut::NONE,
             reached: 0,
             slow: SmallVec::new(),
         };

@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 
 /// A connection of a client.
 struct Connection {
-    client: WebSocketClient,
+    socket: WebSocketClient,
     id: PublicId,
     /// Messages that came before the first pong: whether each is text, and its payload.
     early: VecDeque<(bool, Vec<u8>)>,
@@ -46,7 +46,7 @@ struct Client {
     shared: Arc<Shared>,
     codec: DialectCodec,
     index: usize,
-    client: WebSocketClient,
+    socket: WebSocketClient,
     /// The public id of the current session.
     id: PublicId,
     /// As in [`Connection`].
@@ -161,7 +161,7 @@ pub(crate) async fn run_client(
         shared: Arc::clone(&shared),
         codec,
         index,
-        client: begun.client,
+        socket: begun.socket,
         id: begun.id,
         early: begun.early,
         asked: 0,
@@ -192,7 +192,7 @@ pub(crate) async fn run_client(
     }
     shared.send_done();
     // A stopping gateway sends no presence messages before the close.
-    expect_close(client.client, 1001).await;
+    expect_close(client.socket, 1001).await;
     client.record
 }
 
@@ -234,7 +234,7 @@ async fn connect(
             leave: None,
         });
     Connection {
-        client,
+        socket: client,
         id,
         early,
         membership,
@@ -275,12 +275,12 @@ impl Client {
         let is_from_start = self.codec == DialectCodec::Projectforge;
         let from_start = is_from_start.then_some(target);
         if self.codec != DialectCodec::Edk {
-            self.client
+            self.socket
                 .send(FrameType::Close, &1000_u16.to_be_bytes())
                 .await;
             // Earlier messages may still arrive.
             loop {
-                match self.client.next().await {
+                match self.socket.next().await {
                     Incoming::Message { is_text, payload } => self.note(is_text, &payload),
                     Incoming::Close(Some(1000)) => break,
                     other @ (Incoming::Pong | Incoming::Close(_)) => panic!("{other:?}"),
@@ -289,7 +289,7 @@ impl Client {
         }
         assert!(self.early.is_empty());
         let anew = connect(&self.shared, self.codec, self.index, from_start).await;
-        let before = std::mem::replace(&mut self.client, anew.client);
+        let before = std::mem::replace(&mut self.socket, anew.socket);
         (self.id, self.early) = (anew.id, anew.early);
         if self.codec == DialectCodec::Edk {
             expect_close(before, 4001).await;
@@ -355,9 +355,9 @@ impl Client {
         let target = users.nth(self.index / 2 % count).expect("one of them");
         let (asked, user) = (self.shared.log.applied(target), target.name());
         let register = format!(r#"{{"token":"{user}","event":"m"}}"#);
-        self.client.send(FrameType::Text, register.as_bytes()).await;
-        self.client.send(FrameType::Ping, b"").await;
-        let incoming = self.client.next().await;
+        self.socket.send(FrameType::Text, register.as_bytes()).await;
+        self.socket.send(FrameType::Ping, b"").await;
+        let incoming = self.socket.next().await;
         assert!(matches!(incoming, Incoming::Pong), "{incoming:?}");
         let told = self.shared.log.begun(target);
         self.record.memberships.push(Membership {
@@ -386,7 +386,7 @@ impl Client {
             body: body.to_owned(),
         };
         for (kind, payload) in self.codec.encode(command, &asked) {
-            self.client.send(kind, &payload).await;
+            self.socket.send(kind, &payload).await;
         }
         loop {
             if let Some((id, number)) = self.take().await {
@@ -414,7 +414,7 @@ impl Client {
     async fn take(&mut self) -> Option<(u64, u64)> {
         let (is_text, payload) = match self.early.pop_front() {
             Some(early) => early,
-            None => match self.client.next().await {
+            None => match self.socket.next().await {
                 Incoming::Message { is_text, payload } => (is_text, payload),
                 other @ (Incoming::Pong | Incoming::Close(_)) => panic!("{other:?}"),
             },
@@ -448,18 +448,18 @@ impl Client {
 }
 
 /// Waits for a close frame with `code`, and for the end of the connection.
-async fn expect_close(mut client: WebSocketClient, code: u16) {
-    let incoming = client.next().await;
+async fn expect_close(mut socket: WebSocketClient, code: u16) {
+    let incoming = socket.next().await;
     assert!(
         matches!(incoming, Incoming::Close(Some(sent)) if sent == code),
         "{incoming:?}, not {code}"
     );
-    client.end().await;
+    socket.end().await;
 }
 
-/// Joins of each moving client.
+/// Joins of each moving socket.
 const MOVES: usize = 6;
-/// Messages that a moving client receives on a channel before it goes on.
+/// Messages that a moving socket receives on a channel before it goes on.
 const RECEIVED_PER_MOVE: usize = 4;
 /// Messages that each publishing handler publishes.
 const MESSAGES_PER_HANDLER: usize = 20;

@@ -2,7 +2,7 @@
 
 use crate::GATEWAY;
 use crate::http::Http;
-use campanile_tests::client::{Client, open, open_as, read_text, settle};
+use campanile_tests::client::{Client, expect_no_message, open, open_as, read_text};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -61,14 +61,14 @@ fn a_publication_reaches_the_members_of_a_channel_in_every_dialect() {
     let except = id_of(&mut http, "/ws");
     let publish = json!({"channel": "room", "data": "x", "except": [except]}).to_string();
     assert_eq!(http.done("publish", &publish), json!({"delivered": 2}));
-    settle(ws);
+    expect_no_message(ws);
 
     let leave = json!({"session": except, "channel": "room"}).to_string();
     assert_eq!(http.done("leave", &leave), json!({"left": true}));
     assert_eq!(http.done("leave", &leave), json!({"left": false}));
     let elsewhere = r#"{"channel": "nobody's"}"#;
     assert_eq!(http.done("publish", elsewhere), json!({"delivered": 0}));
-    settle(ws);
+    expect_no_message(ws);
 }
 
 /// wire.md 5.5: in debug mode the original's client ignores messages without a channel.
@@ -167,7 +167,7 @@ fn a_namespace_of_several_routes_is_reached_once() {
         for text in expected {
             assert_eq!(read_text(client), *text);
         }
-        settle(client);
+        expect_no_message(client);
     }
 }
 
@@ -200,7 +200,7 @@ fn a_push_reaches_a_user_by_event_or_one_session() {
     elsewhere["route"] = "/wsrv".into();
     let response = http.post("push", &elsewhere.to_string());
     assert_eq!(response.error(), "404 no_session");
-    settle(&mut jack);
+    expect_no_message(&mut jack);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn check_errors(cases: &[(&str, &str, &str)]) {
         let body = body.replace("ID", "00000000-0000-4000-8000-000000000000");
         assert_eq!(http.post(call, &body).error(), *expected, "{call} {body}");
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_batch_runs_in_order_and_returns_a_result_per_call() {
         assert_eq!(done, expected);
         assert_eq!(read_text(&mut client), format!("{round}"));
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
     assert_eq!(
         http.done("batch", r#"{"calls": []}"#),
         json!({"results": []})
@@ -459,5 +459,5 @@ fn a_batch_with_one_invalid_call_does_nothing() {
     let many = format!("{{\"calls\": [{good}, {good}, {good}, {good}]}}");
     assert_eq!(http.post("batch", &many).error(), "400 bad_request calls");
     assert_eq!(http.post("batch", "{}").error(), "400 bad_request calls");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }

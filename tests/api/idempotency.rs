@@ -2,7 +2,7 @@
 
 use crate::GATEWAY;
 use crate::http::{ApiResponse, Http};
-use campanile_tests::client::{open_as, read_text, settle};
+use campanile_tests::client::{expect_no_message, open_as, read_text};
 use campanile_tests::process::{pause, resume};
 use serde_json::json;
 use std::thread;
@@ -42,7 +42,7 @@ fn a_repeated_request_gets_the_stored_response() {
         (read_text(&mut client), read_text(&mut client)),
         ("1".into(), "3".into())
     );
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn an_error_before_processing_is_not_stored() {
         let response = push(&mut http, bad, "2");
         assert_eq!(response.error(), "400 bad_request Idempotency-Key", "{bad}");
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_key_on_several_shards_at_once_is_processed_once() {
         .collect();
     heard.sort_unstable();
     assert!(heard.into_iter().eq(0..ROUNDS));
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 /// The purpose of keys: the response was lost, and the client sends the request again.
@@ -124,7 +124,7 @@ fn a_request_of_a_closed_connection_is_processed_and_its_response_stored() {
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
         assert_eq!((again.status, again.body), (200, json!({"delivered": 1})));
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 /// A request that arrived before the response expired gets the stored response.
@@ -145,12 +145,12 @@ fn a_pause_of_the_process_does_not_expire_a_response() {
     resume(&process.child);
     assert_eq!(http.response().header("idempotent-replayed"), Some("true"));
     assert_eq!(read_text(&mut client), "1");
-    settle(&mut client);
+    expect_no_message(&mut client);
     // Later the stored response expires.
     while push(&mut http, key, "1")
         .header("idempotent-replayed")
         .is_some()
     {}
     assert_eq!(read_text(&mut client), "1");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }

@@ -7,7 +7,7 @@ mod http;
 mod idempotency;
 mod lists;
 
-use campanile_tests::client::{open, open_as, settle};
+use campanile_tests::client::{expect_no_message, open, open_as};
 use campanile_tests::executable;
 use campanile_tests::process::Executable;
 use http::Http;
@@ -158,7 +158,7 @@ fn health_reports_a_stopping_gateway() {
     // A response on another connection proves that the shard has read the earlier bytes.
     let mut other = Http::connect(process.address);
     assert_eq!(other.request("GET", "/health", "", "").status, 200);
-    settle(&mut session);
+    expect_no_message(&mut session);
     process.signal(Signal::TERM);
     let close = session
         .read()
@@ -172,7 +172,7 @@ fn health_reports_a_stopping_gateway() {
     assert!(process.wait().status.success());
 }
 
-/// The gateway treats bodies as the OpenAPI document describes: a missing required member is an
+/// The gateway treats bodies as the `OpenAPI` document describes: a missing required member is an
 /// error, described members are accepted, others are errors.
 #[test]
 fn bodies_have_the_members_that_the_document_describes() {

@@ -13,7 +13,7 @@ fn error_of(text: &str) -> String {
 
 #[test]
 fn an_unknown_fence_is_an_error() {
-    for (text, error) in [
+    for (text, expected) in [
         (
             "a\n```\nb\n```\n",
             "made_up.md:2: no test knows what a ``` block is",
@@ -29,7 +29,7 @@ fn an_unknown_fence_is_an_error() {
         ("```sh\n", "made_up.md:1: the fence is never closed"),
     ] {
         let found = blocks_of("made_up.md", text).expect_err(text);
-        assert!(found.contains(error), "{found}");
+        assert!(found.contains(expected), "{found}");
     }
     let rust = "//! ```sh\n//! true\n//! ```\n\n/// ```\nfn a() {}\n";
     let found = blocks_of("a.rs", rust).expect("only the module comment counts");

@@ -2,7 +2,7 @@
 
 use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{
-    Client, Latch, all, ask_to_upgrade, builder, config, config_of, diary, done, get, post,
+    Client, Latch, all, ask_to_upgrade, builder, config, config_of, done, event_log, get, post,
     rejection, stop,
 };
 use campanile::config::{Config, Origin, Route, Tokens};
@@ -165,16 +165,16 @@ fn an_admission_sets_user_profile_channels_and_values() {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/wsrv?name=jack");
-    client.say(&wsrv_request("who", "1", "{}"));
+    client.send(&wsrv_request("who", "1", "{}"));
     let who = r#"["jack",null,"Jack",{"mode":"dark","theme":"x"},"jack",7]"#;
-    assert_eq!(client.hear(), wsrv_response("who", "1", 0, "ok", who));
+    assert_eq!(client.receive(), wsrv_response("who", "1", 0, "ok", who));
     let route = gateway.route("/wsrv").expect("it is there");
     for channel in ["one", "two"] {
         assert_eq!(all(route.members(channel)).len(), 1);
     }
     let pushed = route.push_user("jack", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(1));
-    assert!(client.hear().contains("hello"));
+    assert!(client.receive().contains("hello"));
     client.leave();
 
     // A session with admitted channels gets no generated one; the channel of the query comes first.
@@ -192,15 +192,15 @@ fn an_admission_sets_user_profile_channels_and_values() {
 #[test]
 fn an_admission_may_wait_without_blocking_the_shard() {
     let gate = Latch::new();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let admit_gate = gate.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |upgrade: Upgrade| {
-            let (pen, gate) = (pen.clone(), admit_gate.clone());
+            let (recorder, gate) = (recorder.clone(), admit_gate.clone());
             async move {
                 if upgrade.query("slow").is_some() {
-                    pen.note("waits");
+                    recorder.note("waits");
                     gate.pass().await;
                 }
                 Ok(Admission::new())
@@ -210,12 +210,12 @@ fn an_admission_may_wait_without_blocking_the_shard() {
         .expect("it starts");
     let mut slow = connect(gateway.local_addr());
     ask_to_upgrade(&mut slow, "/x?slow", &[]);
-    diary.expect(&["waits"]);
+    event_log.expect(&["waits"]);
     Client::open(gateway.local_addr(), "/x").leave();
     // A client that disconnects while the admission waits.
     let mut gone = connect(gateway.local_addr());
     ask_to_upgrade(&mut gone, "/x?slow", &[]);
-    diary.expect(&["waits"]);
+    event_log.expect(&["waits"]);
     drop(gone);
     gate.open();
     gate.open();
@@ -227,7 +227,7 @@ fn an_admission_may_wait_without_blocking_the_shard() {
 
 #[test]
 fn an_admission_timeout_is_rejected_with_503() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
     let admit_gate = gate.clone();
     let mut config = config_of(1, &Wsrv);
@@ -236,7 +236,7 @@ fn an_admission_timeout_is_rejected_with_503() {
         .route("/x")
         .admit(move |_| {
             let (late, gate) = (
-                crate::fixture::Noted("late", pen.clone()),
+                crate::fixture::RecordsDrop("late", recorder.clone()),
                 admit_gate.clone(),
             );
             async move {
@@ -249,7 +249,7 @@ fn an_admission_timeout_is_rejected_with_503() {
     let (status, _) = rejection(gateway.local_addr(), "/x", &[]);
     assert_eq!(status, 503);
     gate.open();
-    diary.expect(&["late"]);
+    event_log.expect(&["late"]);
     assert_eq!(stop(gateway).sessions_opened, 0);
 }
 
@@ -283,9 +283,9 @@ fn a_matcher_replaces_the_path_of_a_route() {
         ("/p/1", "a", "/p/{x}"),
     ] {
         let mut client = Client::open_with(address, path, &[("X-Mode", mode)]);
-        client.say(&wsrv_request("where", "1", "{}"));
+        client.send(&wsrv_request("where", "1", "{}"));
         let expected = wsrv_response("where", "1", 0, "ok", &format!("\"{route}\""));
-        assert_eq!(client.hear(), expected);
+        assert_eq!(client.receive(), expected);
         client.leave();
     }
     // The route's own path is not served.
@@ -328,11 +328,11 @@ fn an_origin_function_replaces_the_rule() {
 
 #[test]
 fn handlers_and_validators_see_the_token() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let validate = move |joining: Joining| {
         let (user, token) = (joining.user.clone(), joining.token.clone());
         let of_session = joining.session.as_ref().map(Session::number);
-        pen.note(format!(
+        recorder.note(format!(
             "{} {user:?} {token:?} {of_session:?}",
             joining.channel
         ));
@@ -359,15 +359,15 @@ fn handlers_and_validators_see_the_token() {
     for (token, verdict) in [("valid", None), ("bad", Some("websocket: not authorized"))] {
         let cookie = format!("auth={token}");
         let mut client = Client::open_with(address, "/easyws", &[("Cookie", &cookie)]);
-        assert_eq!(client.hear(), format!("open: {token}"));
-        client.say("token: x");
-        assert_eq!(client.hear(), format!("token: {token}"));
-        client.say("listen: restricted");
+        assert_eq!(client.receive(), format!("open: {token}"));
+        client.send("token: x");
+        assert_eq!(client.receive(), format!("token: {token}"));
+        client.send("listen: restricted");
         if let Some(verdict) = verdict {
-            assert_eq!(client.hear(), verdict);
+            assert_eq!(client.receive(), verdict);
         }
-        client.settle();
-        let noted = diary.next();
+        client.expect_no_message();
+        let noted = event_log.next();
         assert!(
             noted.starts_with(&format!(r#"restricted None Some("{token}") Some("#)),
             "{noted}"
@@ -376,9 +376,9 @@ fn handlers_and_validators_see_the_token() {
     }
     let user = [("x-user-id", "u"), ("Sec-WebSocket-Protocol", "bare")];
     let mut client = Client::open_with(address, "/edk", &user);
-    client.say_bytes(&crate::client_messages::envelope("token", "x"));
+    client.send_bytes(&crate::client_messages::envelope("token", "x"));
     let expected = crate::client_messages::envelope("token", "bare");
-    assert_eq!(client.hear().as_bytes(), expected);
+    assert_eq!(client.receive().as_bytes(), expected);
     client.leave();
     stop(gateway);
 }
@@ -458,8 +458,8 @@ fn the_validation_of_a_wserver_token_may_wait() {
         .expect("it starts");
     let users = |path, token: &str| {
         let mut client = Client::open(gateway.local_addr(), path);
-        client.say(&format!(r#"{{"token":"{token}","event":"e"}}"#));
-        client.settle();
+        client.send(&format!(r#"{{"token":"{token}","event":"e"}}"#));
+        client.expect_no_message();
         let route = gateway.route(path).expect("it is there");
         let users: Vec<String> = all(route.users()).into_iter().map(|it| it.name).collect();
         client.leave();
@@ -501,22 +501,22 @@ fn pushes_are_authorized_per_route_or_for_all_routes() {
 
 #[test]
 fn messages_before_the_admission_are_handled_after_it() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
     let admit_gate = gate.clone();
-    let noting = pen.clone();
+    let recording_handler = recorder.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |_| {
-            let (pen, gate) = (noting.clone(), admit_gate.clone());
+            let (recorder, gate) = (recording_handler.clone(), admit_gate.clone());
             async move {
-                pen.note("waits");
+                recorder.note("waits");
                 gate.pass().await;
                 Ok(Admission::new())
             }
         })
         .on_open(move |_| {
-            pen.note("open");
+            recorder.note("open");
             async {}
         })
         .handle("c", async |_| Reply::ok())
@@ -524,16 +524,16 @@ fn messages_before_the_admission_are_handled_after_it() {
         .expect("it starts");
     let mut socket = connect(gateway.local_addr());
     ask_to_upgrade(&mut socket, "/x", &[]);
-    diary.expect(&["waits"]);
+    event_log.expect(&["waits"]);
     let request = wsrv_request("c", "1", "{}");
     let frame = masked(TEXT, request.as_bytes(), [0; 4]);
     socket.write_all(&frame).expect("it reads");
-    diary.expect_nothing();
+    event_log.expect_nothing();
     gate.open();
-    diary.expect(&["open"]);
+    event_log.expect(&["open"]);
     assert_eq!(HttpResponse::take(&socket).status, 101);
     let mut client = Client(WebSocket::from_raw_socket(socket, Role::Client, None));
-    assert_eq!(client.hear(), wsrv_response("c", "1", 0, "ok", "{}"));
+    assert_eq!(client.receive(), wsrv_response("c", "1", 0, "ok", "{}"));
     client.leave();
     stop(gateway);
 }

@@ -2,7 +2,9 @@
 //! each call sees the effects of earlier ones.
 
 use crate::client_messages::{wsrv_request, wsrv_response};
-use crate::fixture::{Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, stop};
+use crate::fixture::{
+    Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, event_log, stop,
+};
 use crate::pushing::pushed;
 use campanile::config::{Config, Http};
 use campanile::dialect::wsrv::Wsrv;
@@ -49,13 +51,13 @@ fn publications_of_a_batch_do_not_wait_for_each_other() {
     const CALLS: usize = 100;
     let hold = Hold::default();
     let held = hold.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config(2))
         .route("/x")
         .handle("hold", move |_| {
-            let (pen, hold) = (pen.clone(), held.clone());
+            let (recorder, hold) = (recorder.clone(), held.clone());
             async move {
-                pen.note("holding");
+                recorder.note("holding");
                 hold.wait();
             }
         })
@@ -66,8 +68,8 @@ fn publications_of_a_batch_do_not_wait_for_each_other() {
     let address = gateway.local_addr();
     let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
     let mut http = connect_to(address, 0);
-    members[1].say(&wsrv_request("hold", "1", "{}"));
-    diary.expect(&["holding"]);
+    members[1].send(&wsrv_request("hold", "1", "{}"));
+    event_log.expect(&["holding"]);
 
     let publish = |index| json!({"call": "publish", "channel": "room", "data": format!("{index}")});
     let calls: Vec<Value> = (0..CALLS).map(publish).collect();
@@ -81,7 +83,7 @@ fn publications_of_a_batch_do_not_wait_for_each_other() {
     let silence = wsrv_response("hold", "1", -1, "not implement", "{}");
     let mut index = 0;
     while index < CALLS {
-        let heard = members[1].hear();
+        let heard = members[1].receive();
         if heard != silence {
             assert!(heard.contains(&format!(r#""data":"{index}""#)), "{heard}");
             index += 1;
@@ -105,7 +107,7 @@ fn two_members() -> (Gateway, [Client; 2], [String; 2], TcpStream) {
     let address = gateway.local_addr();
     let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
     let ids = members.each_mut().map(|member| {
-        member.say(&wsrv_request("id", "1", "{}"));
+        member.send(&wsrv_request("id", "1", "{}"));
         pushed(member)
     });
     let http = connect_to(address, 0);
@@ -162,7 +164,7 @@ fn each_call_of_a_batch_sees_the_effects_of_earlier_calls() {
             }
         }
     }
-    members[1].settle();
+    members[1].expect_no_message();
     drop((members, http));
     stop(gateway);
 }

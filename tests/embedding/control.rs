@@ -2,7 +2,7 @@
 
 use crate::client_messages::wsrv_request;
 use crate::fixture::{
-    Client, Hold, Latch, ReleaseOnDrop, all, builder, config_of, diary, done, in_time, stop,
+    Client, Hold, Latch, ReleaseOnDrop, all, builder, config_of, done, event_log, in_time, stop,
 };
 use campanile::config::Route;
 use campanile::dialect::projectforge::Projectforge;
@@ -52,12 +52,12 @@ fn sessions_join_and_leave_channels_by_their_id() {
     wait_for_mailboxes(&gateway);
     assert_eq!(done(route.join(second_id, "room")), Ok(true));
     // The other members receive the presence message of the dialect, the joining one does not.
-    let told = first.hear();
+    let told = first.receive();
     assert!(told.contains("online-update") && told.contains(&second_id.to_string()));
-    second.settle();
+    second.expect_no_message();
     let pushed = route.publish("room", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(2));
-    assert!(first.hear().contains("hello") && second.hear().contains("hello"));
+    assert!(first.receive().contains("hello") && second.receive().contains("hello"));
 
     // The generated channel, the room, and one more.
     assert_eq!(done(route.join(first_id, "hall")), Ok(true));
@@ -70,12 +70,12 @@ fn sessions_join_and_leave_channels_by_their_id() {
     assert_eq!(done(route.leave(second_id, "hall")), Ok(false));
     assert_eq!(done(route.leave(second_id, "room")), Ok(true));
     assert_eq!(done(route.leave(second_id, "room")), Ok(false));
-    let told = first.hear();
+    let told = first.receive();
     assert!(told.contains("online-update") && told.contains("false"));
-    first.settle();
+    first.expect_no_message();
     let pushed = route.publish("room", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(1));
-    second.settle();
+    second.expect_no_message();
 
     let own: Vec<String> = all(route.sessions())
         .into_iter()
@@ -113,7 +113,7 @@ fn a_session_is_closed_with_a_valid_code_and_reason() {
     let too_long = "\u{e9}".repeat(62);
     let closed = done(route.close(id, 1000, too_long));
     assert_eq!(closed, Err(HandleError::BadClose));
-    client.settle();
+    client.expect_no_message();
     assert_eq!(done(route.close(id, 3000, "")), Ok(()));
     assert_eq!(client.closing(), (3000, String::new()));
     client.end();
@@ -127,8 +127,8 @@ fn a_user_is_dropped_for_all_events_or_for_one() {
     let route = route_of(&gateway);
     let open = |shard, user: &str, event: &str| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
-        client.say(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
-        client.settle();
+        client.send(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
+        client.expect_no_message();
         client
     };
     let mut jacks = [
@@ -141,13 +141,13 @@ fn a_user_is_dropped_for_all_events_or_for_one() {
     assert_eq!(done(route.drop_user("jack", Some("c"))), Ok(0));
     assert_eq!(done(route.drop_user("jack", Some("b"))), Ok(2));
     let dropped = (1000, "dropped by the server".to_owned());
-    jacks[0].settle();
+    jacks[0].expect_no_message();
     for jack in &mut jacks[1..] {
         assert_eq!(jack.closing(), dropped);
     }
     assert_eq!(done(route.drop_user("jack", None)), Ok(1));
     assert_eq!(jacks[0].closing(), dropped);
-    jill.settle();
+    jill.expect_no_message();
     drop((jacks, jill));
     stop(gateway);
 }
@@ -186,10 +186,10 @@ fn sessions_of(route: &RouteHandle) -> Vec<SessionInfo> {
 fn sessions_are_listed_with_their_properties_and_counters() {
     let (gateway, route, mut clients) = with_three_in_a_room();
     let (request, message) = (wsrv_request("c", "1", "{}"), Message::text("m", "12345678"));
-    clients[1].say(&request);
-    let response = clients[1].hear();
+    clients[1].send(&request);
+    let response = clients[1].receive();
     assert_eq!(done(route.publish("room", message)), Ok(3));
-    let push = clients[1].hear();
+    let push = clients[1].receive();
     let joined = gateway.handle().join(sessions_of(&route)[1].id, "hall");
     assert_eq!(done(joined), Ok(true));
 
@@ -313,15 +313,15 @@ fn stale_unknown_and_forged_ids_are_errors() {
 fn held(commands_max: u32) -> (Gateway, Client, Hold) {
     let hold = Hold::default();
     let held = hold.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let mut config = config_of(1, &Wsrv);
     config.limits.commands_max = commands_max;
     let gateway = builder(config)
         .route("/x")
         .handle("hold", move |_| {
-            let (pen, hold) = (pen.clone(), held.clone());
+            let (recorder, hold) = (recorder.clone(), held.clone());
             async move {
-                pen.note("holding");
+                recorder.note("holding");
                 hold.wait();
             }
         })
@@ -329,8 +329,8 @@ fn held(commands_max: u32) -> (Gateway, Client, Hold) {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&wsrv_request("hold", "1", "{}"));
-    diary.expect(&["holding"]);
+    client.send(&wsrv_request("hold", "1", "{}"));
+    event_log.expect(&["holding"]);
     (gateway, client, hold)
 }
 
@@ -359,15 +359,15 @@ fn a_full_command_queue_is_an_error_and_accepted_commands_run() {
         assert_eq!(done(pending), Ok(1));
     }
     for index in 0..16 {
-        let heard = client.hear();
+        let heard = client.receive();
         assert!(
             heard.ends_with(&format!(r#""data":"{index}"}}"#)),
             "{heard}"
         );
     }
-    let silence = client.hear();
+    let silence = client.receive();
     assert!(silence.contains("not implement"), "{silence}");
-    client.settle();
+    client.expect_no_message();
     assert_eq!(done(route.publish("room", message(17))), Ok(1));
     drop(client);
     stop(gateway);
@@ -376,23 +376,23 @@ fn a_full_command_queue_is_an_error_and_accepted_commands_run() {
 #[test]
 fn handles_of_a_stopped_gateway_return_errors() {
     let gate = Latch::new();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("c", move |_: Context| {
-            let (pen, gate) = (pen.clone(), gate.clone());
+            let (recorder, gate) = (recorder.clone(), gate.clone());
             async move {
-                pen.note("at work");
+                recorder.note("at work");
                 gate.pass().await;
             }
         })
         .start()
         .expect("it starts");
     let (mut client, id) = open_one(&gateway, 0);
-    client.say(&wsrv_request("c", "1", "{}"));
-    diary.expect(&["at work"]);
+    client.send(&wsrv_request("c", "1", "{}"));
+    event_log.expect(&["at work"]);
     let (handle, route) = (gateway.handle(), route_of(&gateway));
-    client.hang_up();
+    client.abort();
     in_time(move || gateway.stop(std::time::Duration::ZERO));
     let stopped = HandleError::Stopped;
     let message = || Message::new("e");

@@ -3,8 +3,8 @@
 
 use crate::client_messages::envelope;
 use crate::fixture::{
-    Client, Hold, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect_to, diary, done,
-    stop,
+    Client, Hold, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect_to, done,
+    event_log, stop,
 };
 use campanile::config::{Config, Schema};
 use campanile::dialect::edk::Edk;
@@ -50,8 +50,8 @@ fn encoded(text: &str) -> String {
 
 #[test]
 fn a_new_session_replaces_the_old_one() {
-    let (pen, diary) = diary();
-    let (opening, closing) = (pen.clone(), pen);
+    let (recorder, event_log) = event_log();
+    let (opening, closing) = (recorder.clone(), recorder);
     let gateway = builder(exclusive(3))
         .route("/x")
         .on_open(move |session| {
@@ -65,7 +65,7 @@ fn a_new_session_replaces_the_old_one() {
     let gateway = gateway.start().expect("it starts");
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", JACK);
     let mut present = open(0);
-    diary.expect(&["open 1"]);
+    event_log.expect(&["open 1"]);
     // From each shard to the others and to itself.
     for (number, shard) in (2..).zip([1, 2, 0, 2, 2, 1, 1, 0, 0]) {
         let newcomer = open(shard);
@@ -73,21 +73,21 @@ fn a_new_session_replaces_the_old_one() {
         let replaced = (4001, "replaced by a new connection".to_owned());
         assert_eq!(old.closing(), replaced);
         let closed = format!("closed {} Some(\"jack\")", number - 1);
-        diary.expect_all(&[&format!("open {number}"), &closed]);
+        event_log.expect_all(&[&format!("open {number}"), &closed]);
         // Neither the close handshake nor the end of the old session unbinds the new one.
         assert_eq!(push(&gateway, "before"), 1);
         old.end();
         assert_eq!(push(&gateway, "after"), 1);
         assert_eq!(
-            [present.hear(), present.hear()],
+            [present.receive(), present.receive()],
             [encoded("before"), encoded("after")]
         );
-        present.settle();
+        present.expect_no_message();
     }
     let users = all(route_of(&gateway).users());
     assert_eq!((users.len(), users[0].sessions), (1, 1));
     present.leave();
-    diary.expect(&["closed 10 Some(\"jack\")"]);
+    event_log.expect(&["closed 10 Some(\"jack\")"]);
     assert_eq!(push(&gateway, "nobody"), 0);
     // The user is free again.
     open(1).leave();
@@ -113,7 +113,7 @@ fn with_reject_a_new_session_gets_409_and_the_old_one_stays() {
         let jill = [("x-user-id", "jill"), ("Sec-WebSocket-Protocol", "token")];
         Client::open_with(address, "/x", &jill).leave();
         assert_eq!(push(&gateway, "still"), 1);
-        assert_eq!(present.hear(), encoded("still"));
+        assert_eq!(present.receive(), encoded("still"));
         present.leave();
         // The next session is admitted as soon as it has ended.
     }
@@ -227,7 +227,7 @@ fn a_user_never_has_two_sessions() {
     // Afterwards the user can connect again.
     let mut client = Client::open_with(gateway.local_addr(), "/x", JACK);
     assert_eq!(push(&gateway, "last"), 1);
-    assert_eq!(client.hear(), encoded("last"));
+    assert_eq!(client.receive(), encoded("last"));
     client.leave();
     assert!(all(route_of(&gateway).users()).is_empty());
     let counters = stop(gateway);
@@ -287,11 +287,11 @@ struct Held {
 fn held(config: Config, newcomers: usize) -> Held {
     let release = ReleaseOnDrop(Hold::default());
     let hold = release.0.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config)
         .route("/x")
         .handle("hold", move |_: Context| {
-            pen.note("holding");
+            recorder.note("holding");
             hold.wait();
             async {}
         });
@@ -299,8 +299,8 @@ fn held(config: Config, newcomers: usize) -> Held {
     let address = gateway.local_addr();
     let mut old = USERS.map(|user| Client::open_on(address, 0, "/x", &headers(user)));
     let newcomers = (0..newcomers).map(|_| connect_to(address, 1)).collect();
-    old[0].say_bytes(&envelope("hold", ""));
-    diary.expect(&["holding"]);
+    old[0].send_bytes(&envelope("hold", ""));
+    event_log.expect(&["holding"]);
     Held {
         gateway,
         old: old.into(),
@@ -336,7 +336,7 @@ fn a_claim_waits_for_the_old_session_and_ends_with_503_at_the_timeout() {
         assert_eq!(old.closing().0, 4001);
         let route = route_of(&held.gateway);
         assert_eq!(done(route.push_user(user, message("next"))), Ok(1));
-        assert_eq!(next.hear(), encoded("next"));
+        assert_eq!(next.receive(), encoded("next"));
         next.leave();
     }
     drop((held.old, held.newcomers));
@@ -356,7 +356,7 @@ fn a_waiting_claim_is_granted_when_the_old_session_has_ended() {
         let route = route_of(&held.gateway);
         assert_eq!(done(route.push_user(user, message("m"))), Ok(1));
         let mut client = Client(WebSocket::from_raw_socket(socket, Role::Client, None));
-        assert_eq!(client.hear(), encoded("m"));
+        assert_eq!(client.receive(), encoded("m"));
         client.leave();
     }
     stop(held.gateway);

@@ -3,8 +3,8 @@
 
 use crate::client_messages::{envelope, wsrv_request, wsrv_response};
 use crate::fixture::{
-    Client, Latch, Noted, Pen, all, builder, config, config_of, diary, done, get, noting, post,
-    rejection, stop,
+    Client, Latch, Recorder, RecordsDrop, all, builder, config, config_of, done, event_log, get,
+    post, recording_handler, rejection, stop,
 };
 use crate::logs;
 use campanile::config::{Config, Route, Schema};
@@ -79,20 +79,20 @@ fn wsrv_sends_a_handlers_error_but_not_its_panic_message() {
     let gateway = with_failing_handlers(route).start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in FAILING {
-        client.say(&wsrv_request(command, "1", "{}"));
+        client.send(&wsrv_request(command, "1", "{}"));
         let (status, text, data) = match command {
             "error" => (999_999_999, "it broke", "{}"),
             "failure" => (7, "no", "[1]"),
             _ => (999_999_999, "internal error", "{}"),
         };
         assert_eq!(
-            client.hear(),
+            client.receive(),
             wsrv_response(command, "1", status, text, data)
         );
     }
-    client.say(&wsrv_request("fine", "2", "{}"));
+    client.send(&wsrv_request("fine", "2", "{}"));
     assert_eq!(
-        client.hear(),
+        client.receive(),
         wsrv_response("fine", "2", 0, "ok", "\"fine\"")
     );
     drop(client);
@@ -101,21 +101,21 @@ fn wsrv_sends_a_handlers_error_but_not_its_panic_message() {
 
 #[test]
 fn projectforge_closes_the_session_whose_handler_fails() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let route = builder(config_of(1, &Projectforge)).route("/x");
-    let route = with_failing_handlers(route).on_close(noting(&pen, "closed"));
+    let route = with_failing_handlers(route).on_close(recording_handler(&recorder, "closed"));
     let gateway = route.start().expect("it starts");
     let mut other = Client::open(gateway.local_addr(), "/x");
     for command in FAILING {
         let mut client = Client::open(gateway.local_addr(), "/x");
-        client.say(&format!(r#"{{"cmd":"{command}"}}"#));
+        client.send(&format!(r#"{{"cmd":"{command}"}}"#));
         let reason = "message handling failed".to_owned();
         assert_eq!(client.closing(), (1011, reason), "{command}");
         client.end();
-        diary.expect(&["closed"]);
+        event_log.expect(&["closed"]);
     }
-    other.say(r#"{"cmd":"fine"}"#);
-    assert!(other.hear().contains("fine"));
+    other.send(r#"{"cmd":"fine"}"#);
+    assert!(other.receive().contains("fine"));
     drop(other);
     let counters = stop(gateway);
     assert_eq!(counters.ended("handler_failed"), FAILING.len() as u64);
@@ -146,23 +146,23 @@ fn easyws_and_edk_only_log_a_failed_handler() {
     let address = gateway.local_addr();
     let mut client = Client::open_with(address, "/text", &[("Cookie", "auth=")]);
     for command in FAILING {
-        client.say(&format!("{command}: x"));
-        client.settle();
+        client.send(&format!("{command}: x"));
+        client.expect_no_message();
         log.expect(&[logged(command), &format!("\"{command}\" of /text")]);
     }
-    client.say("fine: x");
-    assert_eq!(client.hear(), "fine: fine");
+    client.send("fine: x");
+    assert_eq!(client.receive(), "fine: fine");
     client.leave();
 
     let user = [("x-user-id", "u"), ("Sec-WebSocket-Protocol", "token")];
     let mut client = Client::open_with(address, "/bytes", &user);
     for command in FAILING {
-        client.say_bytes(&envelope(command, "x"));
-        client.settle();
+        client.send_bytes(&envelope(command, "x"));
+        client.expect_no_message();
         log.expect(&[logged(command), &format!("\"{command}\" of /bytes")]);
     }
-    client.say_bytes(&envelope("fine", "x"));
-    assert_eq!(client.hear().as_bytes(), envelope("fine", "fine"));
+    client.send_bytes(&envelope("fine", "x"));
+    assert_eq!(client.receive().as_bytes(), envelope("fine", "fine"));
     client.leave();
     let counters = stop(gateway);
     assert_eq!(counters.ended("client_closed"), 2);
@@ -170,15 +170,15 @@ fn easyws_and_edk_only_log_a_failed_handler() {
 
 #[test]
 fn a_panic_does_not_affect_other_handlers_of_the_shard() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
     let wait_gate = gate.clone();
     let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route)
         .handle("wait", move |_| {
-            let (pen, gate) = (pen.clone(), wait_gate.clone());
+            let (recorder, gate) = (recorder.clone(), wait_gate.clone());
             async move {
-                pen.note("waits");
+                recorder.note("waits");
                 gate.pass().await;
                 Reply::text("waited")
             }
@@ -188,19 +188,19 @@ fn a_panic_does_not_affect_other_handlers_of_the_shard() {
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
     for waiting in [&mut client, &mut other] {
-        waiting.say(&wsrv_request("wait", "w", "{}"));
-        diary.expect(&["waits"]);
+        waiting.send(&wsrv_request("wait", "w", "{}"));
+        event_log.expect(&["waits"]);
     }
     for _ in 0..10 {
-        client.say(&wsrv_request("panic", "p", "{}"));
+        client.send(&wsrv_request("panic", "p", "{}"));
         let expected = wsrv_response("panic", "p", 999_999_999, "internal error", "{}");
-        assert_eq!(client.hear(), expected);
+        assert_eq!(client.receive(), expected);
     }
     for waiting in [&mut client, &mut other] {
         gate.open();
         gate.open();
         let expected = wsrv_response("wait", "w", 0, "ok", "\"waited\"");
-        assert_eq!(waiting.hear(), expected);
+        assert_eq!(waiting.receive(), expected);
     }
     drop((client, other));
     stop(gateway);
@@ -222,12 +222,12 @@ fn a_panic_of_middleware_or_observers_fails_the_call() {
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in ["one", "two", "three"] {
-        client.say(&wsrv_request(command, "1", "{}"));
+        client.send(&wsrv_request(command, "1", "{}"));
         let expected = wsrv_response(command, "1", 999_999_999, "internal error", "{}");
-        assert_eq!(client.hear(), expected);
+        assert_eq!(client.receive(), expected);
     }
-    client.say(&wsrv_request("four", "2", "{}"));
-    assert_eq!(client.hear(), wsrv_response("four", "2", 0, "ok", "{}"));
+    client.send(&wsrv_request("four", "2", "{}"));
+    assert_eq!(client.receive(), wsrv_response("four", "2", 0, "ok", "{}"));
     drop(client);
     stop(gateway);
 }
@@ -277,50 +277,50 @@ fn a_panic_of_a_validator_denies() {
     let address = gateway.local_addr();
     let mut client = Client::open_with(address, "/easyws", &[("Cookie", "auth=")]);
     for channel in ["at once", "later"] {
-        client.say(&format!("listen: {channel}"));
-        assert_eq!(client.hear(), "websocket: not authorized");
+        client.send(&format!("listen: {channel}"));
+        assert_eq!(client.receive(), "websocket: not authorized");
         let path = format!("/pf?ch={}", channel.replace(' ', "%20"));
         let answer = rejection(address, &path, &[]);
         assert_eq!(answer, (500, "internal error".to_owned()));
     }
-    client.say("listen: open");
-    client.settle();
+    client.send("listen: open");
+    client.expect_no_message();
     client.leave();
     stop(gateway);
 }
 
 #[test]
 fn a_panic_of_an_observer_affects_no_other_observer_nor_the_session() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
-        .admit(admit_with_noted(&pen))
+        .admit(admit_with_noted(&recorder))
         .on_open(|_| panic_with::<Ready<()>>("on purpose"))
         .on_open(async |_| panic_with("on purpose"))
-        .on_open(noting(&pen, "open"))
+        .on_open(recording_handler(&recorder, "open"))
         .on_close(|_| panic_with::<Ready<()>>("on purpose"))
         .on_close(async |_| panic_with("on purpose"))
-        .on_close(noting(&pen, "closed"))
+        .on_close(recording_handler(&recorder, "closed"))
         .handle("c", async |_| Reply::ok())
         .start()
         .expect("it starts");
     for _ in 0..2 {
         let mut client = Client::open(gateway.local_addr(), "/x");
-        diary.expect(&["open"]);
-        client.say(&wsrv_request("c", "1", "{}"));
-        assert_eq!(client.hear(), wsrv_response("c", "1", 0, "ok", "{}"));
+        event_log.expect(&["open"]);
+        client.send(&wsrv_request("c", "1", "{}"));
+        assert_eq!(client.receive(), wsrv_response("c", "1", 0, "ok", "{}"));
         client.leave();
-        diary.expect(&["closed", "a value dropped"]);
+        event_log.expect(&["closed", "a value dropped"]);
     }
     stop(gateway);
 }
 
 fn admit_with_noted(
-    pen: &Pen,
+    recorder: &Recorder,
 ) -> impl Fn(Upgrade) -> Ready<Result<Admission, Rejection>> + Clone + Send + Sync + 'static {
-    let pen = pen.clone();
+    let recorder = recorder.clone();
     move |_| {
-        let noted = Noted("a value dropped", pen.clone());
+        let noted = RecordsDrop("a value dropped", recorder.clone());
         ready(Ok(Admission::new().value(noted)))
     }
 }
@@ -328,11 +328,11 @@ fn admit_with_noted(
 /// The order of drops is unspecified.
 #[test]
 fn a_panicking_destructor_affects_no_session() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |_| {
-            let noted = Noted("dropped", pen.clone());
+            let noted = RecordsDrop("dropped", recorder.clone());
             async {
                 let admission = Admission::new().value(PanicsWhenDropped).value(noted);
                 Ok(admission.share(SharedBomb(PanicsWhenDropped)))
@@ -348,14 +348,14 @@ fn a_panicking_destructor_affects_no_session() {
     let mut other = Client::open(gateway.local_addr(), "/x");
     for _ in 0..2 {
         let mut client = Client::open(gateway.local_addr(), "/x");
-        client.say(&wsrv_request("replace", "1", "{}"));
+        client.send(&wsrv_request("replace", "1", "{}"));
         let expected = wsrv_response("replace", "1", 999_999_999, "internal error", "{}");
-        assert_eq!(client.hear(), expected);
+        assert_eq!(client.receive(), expected);
         client.leave();
-        diary.expect(&["dropped"]);
+        event_log.expect(&["dropped"]);
     }
-    other.say(&wsrv_request("c", "1", "{}"));
-    assert_eq!(other.hear(), wsrv_response("c", "1", 0, "ok", "{}"));
+    other.send(&wsrv_request("c", "1", "{}"));
+    assert_eq!(other.receive(), wsrv_response("c", "1", 0, "ok", "{}"));
     drop(other);
     stop(gateway);
 }
@@ -365,13 +365,13 @@ struct SharedBomb(PanicsWhenDropped);
 /// An admission runs before the request is validated, so its values may not be used.
 #[test]
 fn an_unused_admission_is_dropped() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let mut config = config_of(1, &Projectforge);
     config.routes[0].namespace = Some("n".to_owned());
     let gateway = builder(config)
         .route("/x")
         .admit(move |_| {
-            let noted = Noted("dropped", pen.clone());
+            let noted = RecordsDrop("dropped", recorder.clone());
             let captured = PanicsWhenDropped;
             async {
                 let admission = Admission::new().value(noted).value(PanicsWhenDropped);
@@ -387,14 +387,14 @@ fn an_unused_admission_is_dropped() {
     let address = gateway.local_addr();
     let elsewhere = [("Origin", "http://elsewhere")];
     assert_eq!(rejection(address, "/x", &elsewhere).0, 403);
-    diary.expect(&["dropped"]);
+    event_log.expect(&["dropped"]);
     assert_eq!(rejection(address, "/x?ch=closed", &[]).0, 403);
-    diary.expect(&["dropped"]);
+    event_log.expect(&["dropped"]);
     let no_upgrade = get(&mut connect(address), "/x");
     assert_eq!(no_upgrade.status, 400);
-    diary.expect(&["dropped"]);
+    event_log.expect(&["dropped"]);
     Client::open(address, "/x").leave();
-    diary.expect(&["dropped"]);
+    event_log.expect(&["dropped"]);
     stop(gateway);
 }
 
@@ -453,8 +453,8 @@ fn captured_values_may_panic_when_dropped() {
         .expect("it starts");
     let address = gateway.local_addr();
     let mut client = Client::open(address, "/wsrv");
-    client.say(&wsrv_request("x", "1", "{}"));
-    client.hear();
+    client.send(&wsrv_request("x", "1", "{}"));
+    client.receive();
     client.leave();
     let push = r#"{"userId":"u","event":"e","message":"m"}"#;
     assert_eq!(post(address, "/push", &[], push).status, 200);
@@ -496,15 +496,15 @@ fn a_panic_of_the_token_function_gives_no_user() {
     let address = gateway.local_addr();
     let mut client = Client::open(address, "/ws");
     for token in ["bad", "good"] {
-        client.say(&format!(r#"{{"token":"{token}","event":"e"}}"#));
+        client.send(&format!(r#"{{"token":"{token}","event":"e"}}"#));
     }
-    client.settle();
+    client.expect_no_message();
     let route = gateway.route("/ws").expect("it is there");
     let names: Vec<String> = all(route.users()).into_iter().map(|it| it.name).collect();
     assert_eq!(names, ["GOOD"]);
     let pushed = route.push_user("GOOD", Message::text("e", "hello"));
     assert_eq!(done(pushed), Ok(1));
-    assert_eq!(client.hear(), "hello");
+    assert_eq!(client.receive(), "hello");
     drop(client);
 
     let bad = [("Sec-WebSocket-Protocol", "bad")];

@@ -1,8 +1,7 @@
-//! What every test stands on: a config, clients, raw HTTP, and means to watch and hold handlers.
+//! The fixture of the tests: configs, clients, raw HTTP, and tools to observe and block handlers.
 //!
-//! Every wait is for something that comes at once unless something is broken, and ends after
-//! [`PATIENCE`]. A client can be put on the shard that a test wants: the HTTP service of
-//! [`builder`] tells a connection where it is, and the connection is upgraded then.
+//! Every wait ends after [`PATIENCE`]. A test can select the shard of a client: the HTTP service of
+//! [`builder`] returns the shard of a connection, and [`connect_to`] connects until it is right.
 
 use campanile::config::{Config, Route};
 use campanile::dialect::Dialect;
@@ -28,13 +27,13 @@ use tokio::sync::Semaphore;
 use tungstenite::protocol::Role;
 use tungstenite::{Bytes, Message as Frame, WebSocket};
 
-/// A config with a port of the kernel's choice, the default routes and so many shards.
+/// Returns a config with a free port, the default routes and `shards` shards.
 pub(crate) fn config(shards: u8) -> Config {
     Config {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         shards: NonZeroU8::new(shards),
         pin: false,
-        // All tests are one process, and their lines count together.
+        // All tests share a process, so their log lines are counted together.
         logging: Logging {
             lines_per_place_max: 1_000_000,
             ..Logging::default()
@@ -43,7 +42,7 @@ pub(crate) fn config(shards: u8) -> Config {
     }
 }
 
-/// [`config`] with a single route, `/x`.
+/// Returns [`config`] with a single route, `/x`.
 pub(crate) fn config_of(shards: u8, dialect: &'static dyn Dialect) -> Config {
     Config {
         routes: vec![Route::new("/x", dialect)],
@@ -51,7 +50,7 @@ pub(crate) fn config_of(shards: u8, dialect: &'static dyn Dialect) -> Config {
     }
 }
 
-/// A gateway that tells connections on which shard they are.
+/// Returns a builder whose HTTP service responds with the connection's shard.
 pub(crate) fn builder(config: Config) -> Builder {
     Gateway::builder(config).shard(|setup| {
         let shard = setup.shard_index();
@@ -63,26 +62,26 @@ pub(crate) fn builder(config: Config) -> Builder {
     })
 }
 
-/// A session, or a connection that may become one.
+/// A client's session.
 pub(crate) struct Client(pub(crate) WebSocket<TcpStream>);
 
-/// Headers of a request: names and values.
+/// The headers of a request: names and values.
 pub(crate) type Headers<'h> = &'h [(&'h str, &'h str)];
 
 impl Client {
-    /// A session on `path`.
+    /// Opens a session on `path`.
     #[track_caller]
     pub(crate) fn open(address: SocketAddr, path: &str) -> Self {
         Self::open_with(address, path, &[])
     }
 
-    /// A session on `path`, whose request has headers.
+    /// Opens a session on `path` with headers.
     #[track_caller]
     pub(crate) fn open_with(address: SocketAddr, path: &str, headers: Headers<'_>) -> Self {
         Self::upgrade(connect(address), path, headers).expect("the upgrade is granted")
     }
 
-    /// A session on `path`, on a shard of the test's choice; the gateway is one of [`builder`].
+    /// Opens a session on `path` on a given shard of a gateway of [`builder`].
     #[track_caller]
     pub(crate) fn open_on(
         address: SocketAddr,
@@ -94,7 +93,7 @@ impl Client {
         Self::upgrade(socket, path, headers).expect("the upgrade is granted")
     }
 
-    /// Makes a session of a connection, or returns how it was refused.
+    /// Upgrades a connection. `Err` is the response that rejects it.
     pub(crate) fn upgrade(
         mut socket: TcpStream,
         path: &str,
@@ -109,50 +108,50 @@ impl Client {
         Ok(Self(socket))
     }
 
-    /// Sends one message.
+    /// Sends a text message.
     #[track_caller]
-    pub(crate) fn say(&mut self, text: &str) {
-        self.say_all(&[text]);
+    pub(crate) fn send(&mut self, text: &str) {
+        self.send_all(&[text]);
     }
 
-    /// Sends messages in one piece.
+    /// Sends several text messages in one write.
     #[track_caller]
-    pub(crate) fn say_all(&mut self, texts: &[&str]) {
+    pub(crate) fn send_all(&mut self, texts: &[&str]) {
         for text in texts {
             self.0.write(Frame::text(*text)).expect("there is room");
         }
         self.0.flush().expect("the gateway reads");
     }
 
-    /// Sends one message of bytes.
+    /// Sends a binary message.
     #[track_caller]
-    pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         let frame = Frame::Binary(Bytes::copy_from_slice(bytes));
         self.0.send(frame).expect("the gateway reads");
     }
 
-    /// The next message, of either type.
+    /// Returns the next message, text or binary.
     #[track_caller]
-    pub(crate) fn hear(&mut self) -> String {
+    pub(crate) fn receive(&mut self) -> String {
         let frame = self.0.read().expect("a message comes");
         assert!(frame.is_text() || frame.is_binary(), "{frame:?}");
         let bytes = frame.into_data();
         String::from_utf8(bytes.to_vec()).expect("all that is said here is text")
     }
 
-    /// Shows that nothing has come: the next thing is the answer to a ping.
+    /// Sends a ping and asserts that the next frame is its pong: no message is pending.
     #[track_caller]
-    pub(crate) fn settle(&mut self) {
-        client::settle(&mut self.0);
+    pub(crate) fn expect_no_message(&mut self) {
+        client::expect_no_message(&mut self.0);
     }
 
-    /// The next thing is a close frame: its code and reason.
+    /// Returns code and reason of the next frame, which must be a close frame.
     #[track_caller]
     pub(crate) fn closing(&mut self) -> (u16, String) {
         client::closing(&mut self.0)
     }
 
-    /// Whether a ping is answered; if not, the session is closed because the gateway stops.
+    /// Sends a ping. Returns `false` if the session is closed because the gateway stops.
     #[track_caller]
     pub(crate) fn is_open(&mut self) -> bool {
         client::is_open(&mut self.0)
@@ -170,14 +169,14 @@ impl Client {
         self.end();
     }
 
-    /// Ends the connection without a word.
-    pub(crate) fn hang_up(self) {
+    /// Ends the connection without a close frame.
+    pub(crate) fn abort(self) {
         // It may have been closed already.
         drop(self.0.get_ref().shutdown(Shutdown::Both));
     }
 }
 
-/// A connection on a shard of the test's choice; the gateway is one of [`builder`].
+/// Connects to a given shard of a gateway of [`builder`].
 #[track_caller]
 pub(crate) fn connect_to(address: SocketAddr, shard: usize) -> TcpStream {
     let wanted = format!("{shard} /shard");
@@ -190,7 +189,7 @@ pub(crate) fn connect_to(address: SocketAddr, shard: usize) -> TcpStream {
     panic!("the kernel gives shard {shard} no connection");
 }
 
-/// Asks for a page, and returns the answer.
+/// Sends a GET request and returns the response.
 #[track_caller]
 pub(crate) fn get(socket: &mut TcpStream, path: &str) -> HttpResponse {
     socket
@@ -199,7 +198,7 @@ pub(crate) fn get(socket: &mut TcpStream, path: &str) -> HttpResponse {
     HttpResponse::take(socket)
 }
 
-/// Posts a body, and returns the answer.
+/// Posts a body and returns the response.
 #[track_caller]
 pub(crate) fn post(
     address: SocketAddr,
@@ -210,7 +209,7 @@ pub(crate) fn post(
     ask(address, http::post(path, &lines(headers), body))
 }
 
-/// How an upgrade on `path` is refused.
+/// Returns status and body of a rejected upgrade on `path`.
 #[track_caller]
 pub(crate) fn rejection(address: SocketAddr, path: &str, headers: Headers<'_>) -> (u16, String) {
     let refused = Client::upgrade(connect(address), path, headers).err();
@@ -234,35 +233,35 @@ fn lines(headers: Headers<'_>) -> String {
     lines
 }
 
-/// Writes down what happens in handlers, on whatever thread; [`Diary`] reads it.
+/// Records events in handlers on any thread. [`EventLog`] reads them.
 #[derive(Clone)]
-pub(crate) struct Pen(Sender<String>);
+pub(crate) struct Recorder(Sender<String>);
 
-/// What was written down, in order.
-pub(crate) struct Diary(Receiver<String>);
+/// The recorded events, in order.
+pub(crate) struct EventLog(Receiver<String>);
 
-/// A new diary.
-pub(crate) fn diary() -> (Pen, Diary) {
+/// Creates a recorder and its log.
+pub(crate) fn event_log() -> (Recorder, EventLog) {
     let (sender, receiver) = channel();
-    (Pen(sender), Diary(receiver))
+    (Recorder(sender), EventLog(receiver))
 }
 
-impl Pen {
+impl Recorder {
     pub(crate) fn note(&self, what: impl Into<String>) {
-        // Whoever has read enough is gone.
+        // The log may have been dropped.
         drop(self.0.send(what.into()));
     }
 }
 
-impl Diary {
-    /// The next thing that happens.
+impl EventLog {
+    /// Waits for the next event.
     #[track_caller]
     pub(crate) fn next(&self) -> String {
         let next = self.0.recv_timeout(PATIENCE);
         next.expect("something happens")
     }
 
-    /// The next things that happen are these, in this order.
+    /// Asserts that the next events are these, in this order.
     #[track_caller]
     pub(crate) fn expect(&self, happened: &[&str]) {
         for expected in happened {
@@ -270,7 +269,7 @@ impl Diary {
         }
     }
 
-    /// The next things that happen are these, in whatever order.
+    /// Asserts that the next events are these, in any order.
     #[track_caller]
     pub(crate) fn expect_all(&self, happened: &[&str]) {
         let mut found: Vec<String> = happened.iter().map(|_| self.next()).collect();
@@ -280,26 +279,26 @@ impl Diary {
         assert_eq!(found, expected);
     }
 
-    /// Nothing has happened that was not looked at.
+    /// Asserts that no further event was recorded.
     #[track_caller]
     pub(crate) fn expect_nothing(&self) {
         assert_eq!(self.0.try_recv().ok(), None);
     }
 }
 
-/// A handler or hook that only writes something down.
-pub(crate) fn noting<T: 'static>(
-    pen: &Pen,
+/// Returns a handler or observer that only records `what`.
+pub(crate) fn recording_handler<T: 'static>(
+    recorder: &Recorder,
     what: &'static str,
 ) -> impl Fn(T) -> Ready<()> + Clone + Send + Sync + 'static {
-    let pen = pen.clone();
+    let recorder = recorder.clone();
     move |_| {
-        pen.note(what);
+        recorder.note(what);
         ready(())
     }
 }
 
-/// What handlers wait at, without holding their shard.
+/// A latch that handlers wait at without blocking their shard.
 #[derive(Clone)]
 pub(crate) struct Latch(Arc<Semaphore>);
 
@@ -308,7 +307,7 @@ impl Latch {
         Self(Arc::new(Semaphore::new(0)))
     }
 
-    /// Lets one handler pass.
+    /// Releases one handler.
     pub(crate) fn open(&self) {
         self.0.add_permits(1);
     }
@@ -319,7 +318,7 @@ impl Latch {
     }
 }
 
-/// What a handler waits for while it holds its shard.
+/// A wait that blocks the shard of its handler.
 #[derive(Clone, Default)]
 pub(crate) struct Hold(Arc<OnceLock<()>>);
 
@@ -339,67 +338,67 @@ impl Drop for ReleaseOnDrop {
     }
 }
 
-/// Releases a hold when its test ends, however it does.
+/// Releases a hold when its test ends or panics.
 pub(crate) struct ReleaseOnDrop(pub(crate) Hold);
 
-/// Writes down that it was dropped.
-pub(crate) struct Noted(pub(crate) &'static str, pub(crate) Pen);
+/// A value that records its drop.
+pub(crate) struct RecordsDrop(pub(crate) &'static str, pub(crate) Recorder);
 
-impl Drop for Noted {
+impl Drop for RecordsDrop {
     fn drop(&mut self) {
         self.1.note(self.0);
     }
 }
 
-/// Publishes to a channel when it is dropped.
-pub(crate) struct LastWords {
+/// A value that publishes to a channel when it is dropped.
+pub(crate) struct PublishOnDrop {
     pub(crate) route: RouteHandle,
     pub(crate) channel: &'static str,
 }
 
-impl Drop for LastWords {
+impl Drop for PublishOnDrop {
     fn drop(&mut self) {
         let message = Message::text("last", "words");
         drop(self.route.publish(self.channel, message));
     }
 }
 
-/// The id that a client was told.
+/// Parses a public id that a client has received.
 #[track_caller]
 pub(crate) fn id(text: &str) -> PublicId {
     text.parse().expect("a public id")
 }
 
-/// Stops a gateway whose clients are gone, or at least no longer wait for anything.
+/// Stops a gateway whose clients have disconnected or wait for nothing.
 #[track_caller]
 pub(crate) fn stop(gateway: Gateway) -> Counters {
     in_time(move || gateway.stop(PATIENCE))
 }
 
-/// What comes of something, which is waited for as a thread does that may block.
+/// Waits for the result of a pending operation, as a thread that may block.
 #[track_caller]
 pub(crate) fn done<T: Send + 'static>(pending: Pending<T>) -> Result<T, HandleError> {
     in_time(move || pending.wait())
 }
 
-/// What every shard has looked up.
+/// Waits for the items of all shards.
 #[track_caller]
 pub(crate) fn all<T: Send + 'static>(gathered: Gathered<T>) -> Vec<T> {
     in_time(move || gathered.wait()).expect("the gateway runs")
 }
 
-/// Does something that ends in time unless something is broken.
+/// Runs `work` on a thread and waits at most [`PATIENCE`] for its result.
 #[track_caller]
 pub(crate) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = channel();
     let thread = std::thread::Builder::new().name("in time".to_owned());
     let spawned = thread.spawn(move || {
-        // Whoever has given up waiting needs it no more.
+        // The receiver is gone after a timeout.
         drop(sender.send(work()));
     });
     spawned.expect("a thread");
     receiver.recv_timeout(PATIENCE).expect("it ends in time")
 }
 
-/// With two shards, the odds that none of so many connections is on one of them are 1 to 2^255.
+/// The limit of attempts. With two shards, all miss one shard with a probability of 2^-255.
 const CONNECTS_MAX: usize = 256;

@@ -1,8 +1,9 @@
-//! In which order the handlers and hooks of a session run, and what goes on meanwhile.
+//! Tests of the order of a session's handlers and observers.
 
 use crate::client_messages::{envelope, wsrv_request, wsrv_response};
 use crate::fixture::{
-    Client, Diary, Latch, Pen, all, builder, config, config_of, diary, done, get, noting, stop,
+    Client, EventLog, Latch, Recorder, all, builder, config, config_of, done, event_log, get,
+    recording_handler, stop,
 };
 use campanile::config::{Route, Schema};
 use campanile::dialect::easyws::Easyws;
@@ -15,58 +16,58 @@ use campanile::{Builder, Context, Message, Reply, Session};
 use campanile_tests::net::connect;
 use std::pin::Pin;
 
-/// A gateway whose command `slow` waits at a gate, and whose command `fast` does not. Both write
-/// down when they begin and end, with the number of their session.
-fn slow_and_fast(builder: Builder, path: &str, pen: &Pen, gate: &Latch) -> Builder {
-    let (slow_pen, fast_pen, gate) = (pen.clone(), pen.clone(), gate.clone());
+/// Adds the commands `slow`, which waits at a latch, and `fast`, which does not. Both record their
+/// begin and end with the number of their session.
+fn slow_and_fast(builder: Builder, path: &str, recorder: &Recorder, gate: &Latch) -> Builder {
+    let (slow_recorder, fast_recorder, gate) = (recorder.clone(), recorder.clone(), gate.clone());
     let slow = move |cx: Context| {
-        let (pen, gate) = (slow_pen.clone(), gate.clone());
+        let (recorder, gate) = (slow_recorder.clone(), gate.clone());
         async move {
-            pen.note(format!("slow begins {}", cx.session().number()));
+            recorder.note(format!("slow begins {}", cx.session().number()));
             gate.pass().await;
-            pen.note(format!("slow ends {}", cx.session().number()));
+            recorder.note(format!("slow ends {}", cx.session().number()));
         }
     };
     let fast = move |cx: Context| {
-        let pen = fast_pen.clone();
-        async move { pen.note(format!("fast {}", cx.session().number())) }
+        let recorder = fast_recorder.clone();
+        async move { recorder.note(format!("fast {}", cx.session().number())) }
     };
     let route = builder.route(path).handle("slow", slow);
     route.handle("fast", fast).done()
 }
 
-/// What is said in a language to have a command handled.
-type Words = fn(&str) -> Vec<u8>;
+/// Encodes a command in a dialect.
+type Encode = fn(&str) -> Vec<u8>;
 
 #[track_caller]
-fn expect_order(route: Route, words: Words, headers: &[&[(&str, &str)]; 3]) {
+fn expect_order(route: Route, encode: Encode, headers: &[&[(&str, &str)]; 3]) {
     let mut config = config(2);
     config.routes = vec![route];
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
-    let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);
+    let gateway = slow_and_fast(builder(config), "/x", &recorder, &gate);
     let gateway = gateway.start().expect("it starts");
     let address = gateway.local_addr();
     let open = |shard, index: usize| Client::open_on(address, shard, "/x", headers[index]);
     let (mut first, mut second, mut third) = (open(0, 0), open(0, 1), open(1, 2));
 
     for command in ["slow", "fast", "slow", "fast"] {
-        first.say_bytes(&words(command));
+        first.send_bytes(&encode(command));
     }
-    diary.expect(&["slow begins 1"]);
-    // Whatever the first one's shard has read of it before this has been handled, or waits.
-    second.say_bytes(&words("fast"));
-    diary.expect(&["fast 2"]);
-    third.say_bytes(&words("fast"));
-    diary.expect(&["fast 3"]);
+    event_log.expect(&["slow begins 1"]);
+    // After this reply, the shard has read the first session's messages; they wait.
+    second.send_bytes(&encode("fast"));
+    event_log.expect(&["fast 2"]);
+    third.send_bytes(&encode("fast"));
+    event_log.expect(&["fast 3"]);
     gate.open();
-    diary.expect(&["slow ends 1", "fast 1", "slow begins 1"]);
-    second.say_bytes(&words("fast"));
-    diary.expect(&["fast 2"]);
+    event_log.expect(&["slow ends 1", "fast 1", "slow begins 1"]);
+    second.send_bytes(&encode("fast"));
+    event_log.expect(&["fast 2"]);
     gate.open();
-    diary.expect(&["slow ends 1", "fast 1"]);
-    first.settle();
-    diary.expect_nothing();
+    event_log.expect(&["slow ends 1", "fast 1"]);
+    first.expect_no_message();
+    event_log.expect_nothing();
     drop((first, second, third));
     stop(gateway);
 }
@@ -90,24 +91,25 @@ fn handlers_of_one_session_run_in_the_order_of_its_messages() {
     expect_order(route, edk, &[&users[0], &users[1], &users[2]]);
 }
 
-/// A `wsrv` gateway on one shard whose command `wait` waits at the gate that its data names.
-fn waiting(in_flight_max: u32, gates: &[Latch]) -> (campanile::Gateway, Diary) {
+/// Starts a `wsrv` gateway with one shard. Its command `wait` waits at the latch that its data
+/// names.
+fn waiting(in_flight_max: u32, gates: &[Latch]) -> (campanile::Gateway, EventLog) {
     let mut config = config_of(1, &Wsrv);
     config.routes[0].limits.requests_in_flight_max = in_flight_max;
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gates = gates.to_vec();
     let wait = move |cx: Context| {
-        let (pen, gates) = (pen.clone(), gates.clone());
+        let (recorder, gates) = (recorder.clone(), gates.clone());
         async move {
             let gate: usize = cx.bind().expect("the index of a gate");
-            pen.note(format!("begins {gate}"));
+            recorder.note(format!("begins {gate}"));
             gates[gate].pass().await;
             Reply::json(&gate)
         }
     };
     let builder = builder(config).route("/x").handle("wait", wait);
     let builder = builder.handle("now", |_| async { Reply::ok() });
-    (builder.start().expect("it starts"), diary)
+    (builder.start().expect("it starts"), event_log)
 }
 
 fn wait(gate: usize) -> String {
@@ -119,70 +121,70 @@ fn waited(gate: usize) -> String {
 }
 
 #[test]
-fn requests_of_wsrv_run_at_once_and_are_answered_as_they_are_ready() {
+fn requests_of_wsrv_run_concurrently_and_respond_when_ready() {
     let gates = [(); 3].map(|()| Latch::new());
-    let (gateway, diary) = waiting(64, &gates);
+    let (gateway, event_log) = waiting(64, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let now = wsrv_request("now", "n", "null");
-    client.say_all(&[&wait(0), &wait(1), &now, &wait(2)]);
-    assert_eq!(client.hear(), wsrv_response("now", "n", 0, "ok", "{}"));
-    diary.expect_all(&["begins 0", "begins 1", "begins 2"]);
-    client.settle();
+    client.send_all(&[&wait(0), &wait(1), &now, &wait(2)]);
+    assert_eq!(client.receive(), wsrv_response("now", "n", 0, "ok", "{}"));
+    event_log.expect_all(&["begins 0", "begins 1", "begins 2"]);
+    client.expect_no_message();
     for gate in [2, 0, 1] {
         gates[gate].open();
-        assert_eq!(client.hear(), waited(gate));
+        assert_eq!(client.receive(), waited(gate));
     }
     drop(client);
     stop(gateway);
 }
 
 #[test]
-fn a_session_of_wsrv_is_read_no_further_while_its_requests_in_flight_are_at_their_bound() {
+fn reading_of_a_wsrv_session_pauses_at_the_limit_of_requests_in_flight() {
     let gates = [(); 4].map(|()| Latch::new());
-    let (gateway, diary) = waiting(2, &gates);
+    let (gateway, event_log) = waiting(2, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&wait(0), &wait(1), &wait(2), &wait(3)]);
-    diary.expect_all(&["begins 0", "begins 1"]);
-    // The bound is a session's own.
-    other.say(&wsrv_request("now", "n", "null"));
-    assert_eq!(other.hear(), wsrv_response("now", "n", 0, "ok", "{}"));
-    diary.expect_nothing();
+    client.send_all(&[&wait(0), &wait(1), &wait(2), &wait(3)]);
+    event_log.expect_all(&["begins 0", "begins 1"]);
+    // The limit is per session.
+    other.send(&wsrv_request("now", "n", "null"));
+    assert_eq!(other.receive(), wsrv_response("now", "n", 0, "ok", "{}"));
+    event_log.expect_nothing();
     gates[1].open();
-    assert_eq!(client.hear(), waited(1));
-    diary.expect(&["begins 2"]);
-    other.settle();
-    diary.expect_nothing();
+    assert_eq!(client.receive(), waited(1));
+    event_log.expect(&["begins 2"]);
+    other.expect_no_message();
+    event_log.expect_nothing();
     gates[0].open();
-    assert_eq!(client.hear(), waited(0));
-    diary.expect(&["begins 3"]);
+    assert_eq!(client.receive(), waited(0));
+    event_log.expect(&["begins 3"]);
     gates[3].open();
-    assert_eq!(client.hear(), waited(3));
+    assert_eq!(client.receive(), waited(3));
     gates[2].open();
-    assert_eq!(client.hear(), waited(2));
-    client.settle();
+    assert_eq!(client.receive(), waited(2));
+    client.expect_no_message();
     drop((client, other));
     stop(gateway);
 }
 
 #[test]
-fn sixty_four_requests_of_a_session_are_in_flight_unless_the_route_says_otherwise() {
+fn the_default_limit_of_requests_in_flight_is_64() {
     let gates = [(); 65].map(|()| Latch::new());
     let unchanged = Route::new("/x", &Wsrv).limits;
-    let (gateway, diary) = waiting(unchanged.requests_in_flight_max, &gates);
+    let (gateway, event_log) = waiting(unchanged.requests_in_flight_max, &gates);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let requests: Vec<String> = (0..65).map(wait).collect();
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
-    client.say_all(&requests);
+    client.send_all(&requests);
     for gate in 0..64 {
-        diary.expect(&[&format!("begins {gate}")]);
+        event_log.expect(&[&format!("begins {gate}")]);
     }
     let mut other = Client::open(gateway.local_addr(), "/x");
-    other.settle();
-    diary.expect_nothing();
+    other.expect_no_message();
+    event_log.expect_nothing();
     gates[63].open();
-    assert_eq!(client.hear(), waited(63));
-    diary.expect(&["begins 64"]);
+    assert_eq!(client.receive(), waited(63));
+    event_log.expect(&["begins 64"]);
     for gate in &gates {
         gate.open();
     }
@@ -191,51 +193,51 @@ fn sixty_four_requests_of_a_session_are_in_flight_unless_the_route_says_otherwis
 }
 
 #[test]
-fn what_a_session_says_waits_for_its_validator() {
-    let (pen, diary) = diary();
+fn messages_wait_for_the_validator() {
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
-    let (judge_pen, judge_gate) = (pen.clone(), gate.clone());
+    let (judge_pen, judge_gate) = (recorder.clone(), gate.clone());
     let gateway = builder(config_of(1, &Easyws))
         .route("/x")
         .channel_with("room", move |_| {
-            let (pen, gate) = (judge_pen.clone(), judge_gate.clone());
+            let (recorder, gate) = (judge_pen.clone(), judge_gate.clone());
             async move {
-                pen.note("judging");
+                recorder.note("judging");
                 gate.pass().await;
-                pen.note("judged");
+                recorder.note("judged");
                 Ok(())
             }
         })
-        .handle("say", noting(&pen, "said"))
+        .handle("say", recording_handler(&recorder, "said"))
         .start()
         .expect("it starts");
     let cookie = [("Cookie", "auth=valid")];
     let mut client = Client::open_with(gateway.local_addr(), "/x", &cookie);
     let mut other = Client::open_with(gateway.local_addr(), "/x", &cookie);
-    client.say_all(&["listen: room", "say: x"]);
-    diary.expect(&["judging"]);
-    other.settle();
-    other.say("say: y");
-    diary.expect(&["said"]);
+    client.send_all(&["listen: room", "say: x"]);
+    event_log.expect(&["judging"]);
+    other.expect_no_message();
+    other.send("say: y");
+    event_log.expect(&["said"]);
     gate.open();
-    diary.expect(&["judged", "said"]);
+    event_log.expect(&["judged", "said"]);
     drop((client, other));
     stop(gateway);
 }
 
 #[test]
-fn what_a_session_says_waits_for_the_user_of_its_token() {
-    let (pen, diary) = diary();
+fn messages_wait_for_the_user_of_the_token() {
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
     let hook_gate = gate.clone();
     let gateway = builder(config_of(1, &Wserver))
         .route("/x")
         .authenticate(move |token| {
-            let (pen, gate) = (pen.clone(), hook_gate.clone());
+            let (recorder, gate) = (recorder.clone(), hook_gate.clone());
             async move {
-                pen.note(format!("asks {token}"));
+                recorder.note(format!("asks {token}"));
                 gate.pass().await;
-                pen.note(format!("knows {token}"));
+                recorder.note(format!("knows {token}"));
                 Some(token.to_uppercase())
             }
         })
@@ -243,14 +245,14 @@ fn what_a_session_says_waits_for_the_user_of_its_token() {
         .expect("it starts");
     let register = |token| format!(r#"{{"token":"{token}","event":"e"}}"#);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&register("a"), &register("b")]);
-    diary.expect(&["asks a"]);
-    Client::open(gateway.local_addr(), "/x").settle();
+    client.send_all(&[&register("a"), &register("b")]);
+    event_log.expect(&["asks a"]);
+    Client::open(gateway.local_addr(), "/x").expect_no_message();
     gate.open();
-    diary.expect(&["knows a", "asks b"]);
+    event_log.expect(&["knows a", "asks b"]);
     gate.open();
-    diary.expect(&["knows b"]);
-    client.settle();
+    event_log.expect(&["knows b"]);
+    client.expect_no_message();
     let route = gateway.route("/x").expect("it is there");
     let users = all(route.users()).into_iter();
     let mut names: Vec<String> = users.map(|user| user.name).collect();
@@ -261,111 +263,111 @@ fn what_a_session_says_waits_for_the_user_of_its_token() {
 }
 
 #[test]
-fn what_a_session_says_waits_until_it_was_told_that_it_is_open() {
-    let (pen, diary) = diary();
+fn messages_wait_for_on_open() {
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
     let open_gate = gate.clone();
-    let open_pen = pen.clone();
+    let open_pen = recorder.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .on_open(move |_| {
-            let (pen, gate) = (open_pen.clone(), open_gate.clone());
+            let (recorder, gate) = (open_pen.clone(), open_gate.clone());
             async move {
-                pen.note("opening");
+                recorder.note("opening");
                 gate.pass().await;
-                pen.note("open");
+                recorder.note("open");
             }
         })
-        .on_open(noting(&pen, "open, too"))
-        .handle("c", noting(&pen, "said"))
+        .on_open(recording_handler(&recorder, "open, too"))
+        .handle("c", recording_handler(&recorder, "said"))
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&wsrv_request("c", "1", "null"));
-    diary.expect(&["opening"]);
+    client.send(&wsrv_request("c", "1", "null"));
+    event_log.expect(&["opening"]);
     assert_eq!(get(&mut connect(gateway.local_addr()), "/").status, 200);
-    diary.expect_nothing();
+    event_log.expect_nothing();
     gate.open();
-    diary.expect(&["open", "open, too", "said"]);
+    event_log.expect(&["open", "open, too", "said"]);
     drop(client);
     stop(gateway);
 }
 
 #[test]
-fn an_end_is_told_when_everything_that_was_said_before_has_been_handled() {
-    let (pen, diary) = diary();
+fn on_close_runs_after_all_earlier_messages() {
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
-    let gateway = slow_and_fast(builder(config_of(1, &Projectforge)), "/x", &pen, &gate);
+    let gateway = slow_and_fast(builder(config_of(1, &Projectforge)), "/x", &recorder, &gate);
     let gateway = gateway.route("/x").on_close(move |session| {
-        let pen = pen.clone();
+        let recorder = recorder.clone();
         async move {
             assert!(!session.is_open());
-            pen.note(format!("end {}", session.number()));
+            recorder.note(format!("end {}", session.number()));
         }
     });
     let gateway = gateway.start().expect("it starts");
     let [slow, fast] = ["slow", "fast"].map(|command| format!(r#"{{"cmd":"{command}"}}"#));
 
-    // Whether they take their leave,
+    // A client that sends a close frame,
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&slow, &fast]);
+    client.send_all(&[&slow, &fast]);
     drop(client.0.close(None));
     client.0.flush().expect("the gateway reads");
-    diary.expect(&["slow begins 1"]);
+    event_log.expect(&["slow begins 1"]);
     gate.open();
-    diary.expect(&["slow ends 1", "fast 1", "end 1"]);
+    event_log.expect(&["slow ends 1", "fast 1", "end 1"]);
     client.end();
 
-    // only stop talking,
+    // a client that shuts down its write side,
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&slow, &fast]);
-    diary.expect(&["slow begins 2"]);
-    client.hang_up();
+    client.send_all(&[&slow, &fast]);
+    event_log.expect(&["slow begins 2"]);
+    client.abort();
     gate.open();
-    diary.expect(&["slow ends 2", "fast 2", "end 2"]);
+    event_log.expect(&["slow ends 2", "fast 2", "end 2"]);
 
-    // or are closed while a handler is at work, whose end is waited for.
+    // and a session that is closed while a handler runs, which is waited for.
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&slow);
-    diary.expect(&["slow begins 3"]);
+    client.send(&slow);
+    event_log.expect(&["slow begins 3"]);
     let route = gateway.route("/x").expect("it is there");
     let sessions = all(route.sessions());
     let closed = route.close(sessions[0].id, 4000, "enough");
     assert_eq!(done(closed), Ok(()));
     assert_eq!(client.closing(), (4000, "enough".to_owned()));
-    diary.expect_nothing();
+    event_log.expect_nothing();
     gate.open();
-    diary.expect(&["slow ends 3", "end 3"]);
+    event_log.expect(&["slow ends 3", "end 3"]);
     drop(client);
     stop(gateway);
 }
 
-/// Something that writes down that it was asked, waits at a gate, and writes down that it answers.
-fn asking<T: 'static>(
-    pen: &Pen,
+/// Returns a function that records its call, waits at a latch, and records its return.
+fn slow_function<T: 'static>(
+    recorder: &Recorder,
     gate: &Latch,
 ) -> impl Fn(T) -> Pin<Box<dyn Future<Output = T>>> + Clone + Send + Sync + 'static {
-    let (pen, gate) = (pen.clone(), gate.clone());
+    let (recorder, gate) = (recorder.clone(), gate.clone());
     move |question| {
-        let (pen, gate) = (pen.clone(), gate.clone());
+        let (recorder, gate) = (recorder.clone(), gate.clone());
         Box::pin(async move {
-            pen.note("asked");
+            recorder.note("asked");
             gate.pass().await;
-            pen.note("answers");
+            recorder.note("answers");
             question
         })
     }
 }
 
-/// Whoever comes then has the place of the one that is gone.
+/// The next session reuses the slot of the ended one.
 #[test]
-fn answers_for_a_session_that_is_gone_reach_nobody_else() {
-    let (pen, diary) = diary();
+fn replies_to_an_ended_session_reach_no_other() {
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
     let (handle, join, user) = (
-        asking::<Context>(&pen, &gate),
-        asking::<Joining>(&pen, &gate),
-        asking::<Box<str>>(&pen, &gate),
+        slow_function::<Context>(&recorder, &gate),
+        slow_function::<Joining>(&recorder, &gate),
+        slow_function::<Box<str>>(&recorder, &gate),
     );
     let gateway = builder(config(1))
         .route("/easyws")
@@ -399,8 +401,8 @@ fn answers_for_a_session_that_is_gone_reach_nobody_else() {
     ] {
         let open = || Client::open_with(gateway.local_addr(), path, headers);
         let mut gone = open();
-        gone.say(&said);
-        diary.expect(&["asked"]);
+        gone.send(&said);
+        event_log.expect(&["asked"]);
         let route = gateway.route(path).expect("it is there");
         let id = all(route.sessions())[0].id;
         assert_eq!(done(route.close(id, 4000, "")), Ok(()));
@@ -408,9 +410,9 @@ fn answers_for_a_session_that_is_gone_reach_nobody_else() {
         gone.end();
         let mut others: Vec<Client> = (0..4).map(|_| open()).collect();
         gate.open();
-        diary.expect(&["answers"]);
+        event_log.expect(&["answers"]);
         for other in &mut others {
-            other.settle();
+            other.expect_no_message();
         }
         assert_eq!(done(route.publish("room", Message::new("m"))), Ok(0));
         assert_eq!(done(route.push_user("jack", Message::new("m"))), Ok(0));
@@ -422,8 +424,8 @@ fn answers_for_a_session_that_is_gone_reach_nobody_else() {
 }
 
 #[test]
-fn a_handler_or_hook_may_close_its_own_session() {
-    let (pen, diary) = diary();
+fn a_handler_or_observer_may_close_its_own_session() {
+    let (recorder, event_log) = event_log();
     let close = async |cx: Context| {
         let closed = cx.close(4000, "enough").await;
         let again = cx.close(4000, "enough").await;
@@ -436,52 +438,52 @@ fn a_handler_or_hook_may_close_its_own_session() {
     let gateway = builder(config(1))
         .route("/wsrv")
         .handle("close", close)
-        .on_close(noting(&pen, "closed"))
+        .on_close(recording_handler(&recorder, "closed"))
         .route("/projectforge")
         .on_open(async |session: Session| {
             let closed = session.route().close(session.id(), 4001, "not today");
             assert_eq!(closed.await, Ok(()));
         })
-        .handle("c", noting(&pen, "not heard"))
-        .on_close(noting(&pen, "closed"))
+        .handle("c", recording_handler(&recorder, "not heard"))
+        .on_close(recording_handler(&recorder, "closed"))
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/wsrv");
     let close = wsrv_request("close", "1", "{}");
-    client.say_all(&[&close, &close]);
+    client.send_all(&[&close, &close]);
     assert_eq!(client.closing(), (4000, "enough".to_owned()));
     client.end();
-    diary.expect(&["closed"]);
+    event_log.expect(&["closed"]);
     let mut client = Client::open(gateway.local_addr(), "/projectforge");
-    client.say(r#"{"cmd":"c"}"#);
+    client.send(r#"{"cmd":"c"}"#);
     assert_eq!(client.closing(), (4001, "not today".to_owned()));
     client.end();
-    diary.expect(&["closed"]);
-    diary.expect_nothing();
+    event_log.expect(&["closed"]);
+    event_log.expect_nothing();
     stop(gateway);
 }
 
-/// The socket of a session whose messages wait is not read. When it is closed, that must not keep
-/// its connection for as long as a client may take to answer.
+/// The socket of a session with waiting messages is not read. When the session is closed, its
+/// connection must not stay open until the timeout of the close handshake.
 #[test]
-fn a_session_that_is_closed_while_its_messages_wait_is_gone_when_its_handler_is() {
-    let (pen, diary) = diary();
+fn a_closed_session_with_waiting_messages_ends_with_its_handler() {
+    let (recorder, event_log) = event_log();
     let gate = Latch::new();
     let mut config = config_of(1, &Projectforge);
     config.heartbeat.close_grace_ms = 600_000;
-    let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);
+    let gateway = slow_and_fast(builder(config), "/x", &recorder, &gate);
     let gateway = gateway.start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     let [slow, fast] = ["slow", "fast"].map(|command| format!(r#"{{"cmd":"{command}"}}"#));
-    client.say_all(&[&slow, &fast]);
-    diary.expect(&["slow begins 1"]);
+    client.send_all(&[&slow, &fast]);
+    event_log.expect(&["slow begins 1"]);
     let route = gateway.route("/x").expect("it is there");
     let id = all(route.sessions())[0].id;
     assert_eq!(done(route.close(id, 4000, "")), Ok(()));
     assert_eq!(client.closing().0, 4000);
     client.end();
     gate.open();
-    diary.expect(&["slow ends 1"]);
+    event_log.expect(&["slow ends 1"]);
     assert_eq!(stop(gateway).ended("closed"), 1);
-    diary.expect_nothing();
+    event_log.expect_nothing();
 }

@@ -1,4 +1,4 @@
-//! Who may push, drop, tap, use the server API and name a user without a key.
+//! Tests of requests without a key: push, drop, tap, server API, user header.
 
 use crate::{GATEWAY, PUSH};
 use campanile_tests::http::{LOCAL, request, upgrade};
@@ -8,15 +8,15 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-/// A push, a drop, a call, a list and a tap, each with the key that guards it.
+/// A config with routes for a push, a drop, an API call, a list and a tap.
 const CONFIG: &str = "\
     [[routes]]\npath = '/ws'\ndialect = 'wserver'\npush_path = '/push'\ndrop_path = '/drop'\n\
     [[routes]]\npath = '/edk'\ndialect = 'edk'\n\
     [[routes]]\npath = '/pf'\ndialect = 'projectforge'\ntap_path = '/tap'\n\
     origin = 'any'\n";
 
-/// What each of them answers to this version, target prefix and header lines; the key that a 403
-/// must name comes with it.
+/// Returns the status of each request with a given HTTP version, target prefix and header lines.
+/// The body of a 403 must name the config key that guards the path.
 #[track_caller]
 fn statuses(address: SocketAddr, version: &str, prefix: &str, headers: &[&str]) -> Vec<u16> {
     let start = |method: &str, path: &str| format!("{method} {prefix}{path} {version}");
@@ -56,7 +56,7 @@ const SERVED: [u16; 5] = [200, 200, 200, 200, 101];
 const FORBIDDEN: [u16; 5] = [403; 5];
 
 #[test]
-fn without_a_key_only_requests_that_this_machine_makes_for_itself_are_served() {
+fn without_a_key_only_direct_local_requests_are_served() {
     let process = GATEWAY.start(Some(CONFIG));
     let served = |headers: &[&str]| statuses(process.address, "HTTP/1.1", "", headers);
     for headers in [
@@ -65,14 +65,14 @@ fn without_a_key_only_requests_that_this_machine_makes_for_itself_are_served() {
         &["Host: [::1]"],
         &["Host: app.localhost:3000"],
         &["Host: [::ffff:127.0.0.1]:80"],
-        // A page of this machine, on whatever port.
+        // A page of this machine, on any port.
         &[LOCAL, "Origin: http://localhost:3000"],
         &[LOCAL, "Content-Type: text/plain"],
     ] {
         assert_eq!(served(headers), SERVED, "{headers:?}");
     }
     for headers in [
-        // A name that its owner has made resolve to this machine, with its own page.
+        // DNS rebinding: a foreign name that resolves to this machine, with its own page.
         &["Host: evil.example:8080"][..],
         &[
             "Host: evil.example:8080",
@@ -81,7 +81,7 @@ fn without_a_key_only_requests_that_this_machine_makes_for_itself_are_served() {
         &["Host: gateway"],
         &["Host: 10.0.0.1"],
         &["Host: 127.0.0.1.nip.io"],
-        // A page of another host in a browser here, which needs no leave to post text.
+        // A page of another host in a local browser; posting text needs no preflight.
         &[
             LOCAL,
             "Origin: https://evil.example",
@@ -98,19 +98,19 @@ fn without_a_key_only_requests_that_this_machine_makes_for_itself_are_served() {
     ] {
         assert_eq!(served(headers), FORBIDDEN, "{headers:?}");
     }
-    // nginx, unless it is told otherwise.
+    // The default of nginx.
     let old = statuses(process.address, "HTTP/1.0", "", &[LOCAL]);
     assert_eq!(old, FORBIDDEN);
-    // The authority of a target goes before Host.
+    // The authority of an absolute target has priority over Host.
     let absolute =
         |target: &str, host: &str| statuses(process.address, "HTTP/1.1", target, &[host]);
     assert_eq!(absolute("http://evil.example", LOCAL), FORBIDDEN);
     assert_eq!(absolute("http://localhost", "Host: evil.example"), SERVED);
 }
 
-/// A proxy that leaves no trace cannot be seen, so the config can close what it would open.
+/// A proxy that adds no header cannot be detected, so the config can disable keyless access.
 #[test]
-fn a_gateway_that_is_not_open_serves_nobody_without_a_key() {
+fn with_api_open_false_every_request_needs_a_key() {
     let closed = format!("api.open = false\n{CONFIG}");
     let process = GATEWAY.start(Some(&closed));
     assert_eq!(
@@ -150,7 +150,7 @@ fn a_gateway_that_is_not_open_serves_nobody_without_a_key() {
 }
 
 #[test]
-fn an_insecure_gateway_trusts_everybody_and_says_so() {
+fn an_insecure_gateway_accepts_all_and_warns() {
     let mut command = GATEWAY.command(Some(CONFIG));
     command
         .arg("--insecure")
@@ -193,7 +193,7 @@ fn an_insecure_gateway_trusts_everybody_and_says_so() {
 }
 
 #[test]
-fn a_header_that_names_the_user_is_believed_of_this_machine_or_where_the_config_says_so() {
+fn the_user_header_is_trusted_locally_or_by_config() {
     let edk = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
     let status = |process: &Process, headers: &[&str]| {
         let headers = [headers, &["x-user-id: jack", TOKEN]].concat();
@@ -222,14 +222,14 @@ fn a_header_that_names_the_user_is_believed_of_this_machine_or_where_the_config_
     );
     let process = GATEWAY.start(Some(&format!("{edk}trust_user_header = true")));
     assert_eq!(status(&process, &proxied), 101);
-    // With a table it is no proof, only something that may not contradict the token.
+    // With a table of tokens the header proves nothing; it must only agree with the token.
     let table = format!("{edk}tokens = {{ token = 'jack' }}");
     let process = GATEWAY.start(Some(&table));
     assert_eq!(status(&process, &proxied), 101);
 }
 
 #[test]
-fn health_tells_strangers_less() {
+fn health_shows_less_to_remote_clients() {
     let process = GATEWAY.start(Some(CONFIG));
     for (headers, tells_all) in [(&[LOCAL][..], true), (&[LOCAL, "Via: 1.1 a"], false)] {
         let health = ask(
@@ -246,7 +246,7 @@ fn health_tells_strangers_less() {
 }
 
 #[test]
-fn checking_a_config_warns_of_what_can_be_guessed_or_stolen() {
+fn checking_a_config_warns_of_weak_and_unprotected_secrets() {
     let text = "api.keys = ['short']\n\
         [[routes]]\npath = '/a'\ndialect = 'easyws'\norigin = 'any'\n";
     let mut check = Command::new(GATEWAY.path);

@@ -1,5 +1,5 @@
-//! What the log says: ends and rejections one by one at `debug`, summed up at `info`, and no more
-//! of what others cause than there may be; as JSON, with values of their types.
+//! Tests of the contents of the log: at `debug` each end and rejection, at `info` sums, limited
+//! lines caused by clients, and typed values in JSON.
 
 use crate::GATEWAY;
 use crate::fixture::serve;
@@ -46,7 +46,7 @@ hooks = { backend = "app", on = ["message"] }
 const SECRET: &str = "Authorization: Bearer hush\r\n";
 const SUMMARY: &str = "counts of ended sessions, rejections and failed hooks";
 
-/// The next line with this message, with all others in between.
+/// Returns the next line with this message for which `what` holds.
 #[track_caller]
 fn find(log: &Receiver<String>, message: &str, what: impl Fn(&Value) -> bool) -> Value {
     let mut before = Vec::new();
@@ -73,7 +73,7 @@ fn address_of(client: &Client) -> SocketAddr {
     client.get_ref().local_addr().expect("connected")
 }
 
-/// Asserts what every line about a session has.
+/// Asserts the fields that every line about a session has.
 #[track_caller]
 fn is_about(line: &Value, route: &str, address: SocketAddr) {
     assert_eq!(line["route"], route, "{line}");
@@ -83,7 +83,7 @@ fn is_about(line: &Value, route: &str, address: SocketAddr) {
 }
 
 #[test]
-fn what_is_no_request_is_a_line_too() {
+fn an_invalid_request_is_a_line_at_debug() {
     let (reader, stderr) = pipe().expect("two descriptors");
     let served = serve(CONFIG, &["--log", "debug,json"], stderr);
     let mut stranger = TcpStream::connect(served.address).expect("it listens");
@@ -201,7 +201,7 @@ fn ends_are_lines(log: &Receiver<String>, address: SocketAddr, mut chat: Client)
 }
 
 #[test]
-fn at_info_what_others_cause_is_summed_up_while_there_is_anything() {
+fn at_info_ends_and_rejections_are_summed_up_periodically() {
     let (reader, stderr) = pipe().expect("two descriptors");
     let served = serve(CONFIG, &["--log", "json"], stderr);
     let log = lines(reader);
@@ -235,8 +235,8 @@ fn at_info_what_others_cause_is_summed_up_while_there_is_anything() {
             assert!(*sum <= most, "{pointer}: {line}");
         }
     }
-    // Nothing has come since, so nothing is said; the totals stand in the last line.
-    served.stops_in_order(Vec::new());
+    // Without new events there is no line; the last line has the totals.
+    served.expect_stop(Vec::new());
     let mut last = Value::Null;
     while let Ok(line) = log.recv_timeout(PATIENCE) {
         last = parsed(&line);
@@ -249,7 +249,7 @@ fn at_info_what_others_cause_is_summed_up_while_there_is_anything() {
 }
 
 #[test]
-fn what_is_less_important_than_the_level_is_not_said() {
+fn lines_below_the_level_are_not_logged() {
     let mut command = GATEWAY.command(None);
     command.args(["--log", "error,json"]);
     let process = Process::start(command);
@@ -262,7 +262,7 @@ fn what_is_less_important_than_the_level_is_not_said() {
 }
 
 #[test]
-fn a_flood_from_one_client_is_few_lines_and_a_count() {
+fn many_errors_of_one_client_are_few_lines_and_a_count() {
     const FAILED: &str = "a hook has failed";
     const COUNT: u64 = 200;
     let (reader, stderr) = pipe().expect("two descriptors");

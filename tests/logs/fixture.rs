@@ -1,7 +1,7 @@
-//! A gateway whose standard error is the test's to choose, strangers, and lines to wait for.
+//! The fixture of the tests: a gateway with a chosen standard error, clients, and waits for lines.
 
 use crate::GATEWAY;
-use campanile_tests::client::{Client, closing, open, settle};
+use campanile_tests::client::{Client, closing, expect_no_message, open};
 use campanile_tests::net::{connect, free_address};
 use campanile_tests::process::{KillOnDrop, read_address, signal_child};
 use campanile_tests::{PATIENCE, wait_for};
@@ -11,11 +11,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-/// A gateway that serves; killed when dropped.
+/// A running gateway. Dropping it kills the process.
 pub(crate) struct Served {
     child: KillOnDrop,
     pub(crate) address: SocketAddr,
-    /// Kept open: somebody who goes away is another story.
+    /// Kept open, so that standard output has a reader.
     _output: Option<BufReader<ChildStdout>>,
 }
 
@@ -34,10 +34,9 @@ pub(crate) fn serve(config: &str, flags: &[&str], stderr: impl Into<Stdio>) -> S
     }
 }
 
-/// The same for one whose standard output is the test's to choose too, so that it says nowhere
-/// where it listens.
+/// Starts the executable with a chosen standard output, on an address that is selected before.
 #[track_caller]
-pub(crate) fn serve_saying_nothing(stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Served {
+pub(crate) fn serve_with_stdout(stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Served {
     let address = free_address();
     let mut command = Command::new(GATEWAY.path);
     command.args(["--shards", "2", "--listen", &address.to_string()]);
@@ -57,37 +56,37 @@ fn spawn(mut command: Command, stdout: Stdio, stderr: Stdio) -> KillOnDrop {
 }
 
 impl Served {
-    /// Strangers that send something which is no request: each is a line at `debug`.
-    pub(crate) fn strangers(&self, count: usize) {
+    /// Sends `count` invalid requests on separate connections. Each causes a line at `debug`.
+    pub(crate) fn send_invalid_requests(&self, count: usize) {
         for _ in 0..count {
             let mut peer = connect(self.address);
             peer.write_all(b"nonsense\r\n\r\n").expect("it reads");
-            // Until it has been answered and closed; a reset is as good.
+            // Read the response until the connection ends, also by a reset.
             drop(peer.read_to_end(&mut Vec::new()));
         }
     }
 
-    /// Sessions enough for every shard to have some, each of which is answered.
+    /// Opens enough sessions for every shard and asserts that each gets a pong.
     pub(crate) fn sessions(&self) -> Vec<Client> {
         let mut clients: Vec<Client> = (0..16).map(|_| open(self.address, "/ws")).collect();
-        clients.iter_mut().for_each(settle);
+        clients.iter_mut().for_each(expect_no_message);
         clients
     }
 
-    /// Asks it to stop: every session hears so, and it ends well.
+    /// Stops the gateway with SIGTERM. Asserts that every session gets code 1001 and the exit is 0.
     #[track_caller]
-    pub(crate) fn stops_in_order(self, clients: Vec<Client>) {
+    pub(crate) fn expect_stop(self, clients: Vec<Client>) {
         signal_child(&self.child, Signal::TERM);
         for mut client in clients {
             assert_eq!(closing(&mut client).0, 1001);
-            // The answer to it.
+            // Send the reply to the close frame.
             while client.read().is_ok() {}
         }
         assert_eq!(self.child.wait_for_end().code(), Some(0));
     }
 }
 
-/// Waits for a line with all of these parts.
+/// Waits for a line that contains all `parts`.
 #[track_caller]
 pub(crate) fn expect(lines: &Receiver<String>, parts: &[&str]) -> String {
     let mut before = Vec::new();

@@ -1,4 +1,4 @@
-//! The log of the executable: nobody is hurt where it cannot be written, and it says what it must.
+//! Tests of the executable's log: its contents, and output that cannot be written.
 
 mod broken_output;
 mod contents;

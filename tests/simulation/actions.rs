@@ -1,4 +1,4 @@
-//! What the dice have clients and the embedder do.
+//! Random actions of clients and the embedder.
 
 use crate::client::{Client, ClientKind};
 use crate::scenario::{CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, FILLERS, USERS, event_of, user_name};
@@ -7,36 +7,37 @@ use crate::simulator::{Link, Simulator};
 use campanile::handler::{Message, Pending};
 use campanile::public_id::PublicId;
 
-/// What is being done about one session; one thing at a time.
+/// The pending action on a session. Each session has at most one.
 #[derive(Debug)]
 pub(crate) enum PendingAction {
-    /// The embedder puts it on a channel, or takes it off.
+    /// The embedder joins the session to a channel.
     Join(&'static str, Pending<bool>),
+    /// The embedder removes the session from a channel.
     Leave(&'static str, Pending<bool>),
-    /// The embedder closes it.
+    /// The embedder closes the session.
     Close(Pending<()>),
-    /// Its client has asked to be on a channel, and then said a mark.
+    /// The client has sent a join and then a mark.
     Listen {
         channel: &'static str,
-        /// How long the log was then.
+        /// The length of the shard's log at that time.
         from: usize,
         mark: usize,
-        /// How long the log was when the mark was reached.
+        /// The length of the log when the mark was handled; `None` before.
         to: Option<usize>,
     },
 }
 
-/// A publication whose total is awaited.
+/// A publication with a pending count.
 #[derive(Debug)]
 pub(crate) struct PendingTotal {
     pub(crate) id: usize,
-    /// Which shard was asked.
+    /// The shard of the publishing handle.
     pub(crate) shard: usize,
     pub(crate) pending: Pending<u64>,
 }
 
 impl Simulator {
-    /// A client connects.
+    /// Connects a client.
     pub(crate) fn connect_client(&mut self, shard: usize) {
         let pushers = self.links.iter().filter(|it| it.client.is_pusher());
         let pushers = pushers.count();
@@ -66,7 +67,7 @@ impl Simulator {
         }
     }
 
-    /// A client says something.
+    /// Lets a client send a random message.
     pub(crate) fn act(&mut self, link: usize) {
         if self.is_witness(link) || self.links[link].has_ended {
             return;
@@ -78,7 +79,7 @@ impl Simulator {
         }
         match (client.kind, dice) {
             (ClientKind::Pusher, _) => self.ask(link, dice),
-            // It may be refused, and then frames are no requests.
+            // Wait for the response: after a rejection, frames would be invalid requests.
             (ClientKind::Edk { .. }, _) if !client.is_upgraded => {
                 if client.is_answered() {
                     client.upgrade();
@@ -93,7 +94,7 @@ impl Simulator {
         }
     }
 
-    /// A pusher asks for something.
+    /// Lets a pusher send a random request.
     fn ask(&mut self, link: usize, dice: u32) {
         let user = self.random_below(USERS);
         let is_long = self.prng.chance(1, 4);
@@ -106,7 +107,7 @@ impl Simulator {
             client.drop_user(&format!("d{}", user % 2), ["x", ""][user / 2 % 2]);
             return;
         }
-        // Several at once are pipelined.
+        // Several requests are pipelined.
         for _ in 0..=dice % 4 {
             client.push(self.pushes.len(), &user_name(user), event_of(user), padding);
             self.pushes.push(PublicationRecord {
@@ -121,7 +122,7 @@ impl Simulator {
         }
     }
 
-    /// A client of `wserver` says something.
+    /// Lets a client of `wserver` send a registration or part of one.
     fn register(&mut self, link: usize, dice: u32) {
         let (user, cut) = (self.random_below(USERS), self.random_below(60));
         let client = &mut self.links[link].client;
@@ -134,7 +135,7 @@ impl Simulator {
         }
     }
 
-    /// A client of `easyws` says something.
+    /// Lets a client of `easyws` send a random command.
     fn command(&mut self, link: usize, dice: u32) {
         let channel = CHANNELS[self.random_below(CHANNELS.len())];
         let how = ["go", "wait", "others", "drop"][self.random_below(4)];
@@ -175,7 +176,7 @@ impl Simulator {
         }
     }
 
-    /// A client stalls, goes on, ends or vanishes.
+    /// Lets a client stall, continue, close or abort.
     pub(crate) fn misbehave(&mut self, link: usize) {
         if !self.scenario.has_faults || self.is_witness(link) {
             return;
@@ -191,7 +192,7 @@ impl Simulator {
         link.has_ended |= link.has_reset;
     }
 
-    /// The embedder does something.
+    /// Starts a random action of the embedder.
     pub(crate) fn start_action(&mut self) {
         let dice = self.prng.range(0, 99);
         let link = self.some_session().unwrap_or(0);
@@ -208,7 +209,7 @@ impl Simulator {
         }
     }
 
-    /// The embedder puts a session on a channel, or takes it off.
+    /// Lets the embedder join a session to a channel or remove it.
     fn move_session(&mut self, link: usize, id: PublicId, dice: u32) {
         let all: Vec<&'static str> = CHANNELS.into_iter().chain(FILLERS).collect();
         let channel = all[self.random_below(all.len())];
@@ -221,18 +222,18 @@ impl Simulator {
         });
     }
 
-    /// The embedder publishes; to this link, if to one session.
+    /// Lets the embedder publish. A publication to one session goes to `link`.
     fn publish(&mut self, link: usize) {
         let shard = self.random_below(self.scenario.shards);
         let alone = self.links[link]
             .public_id
             .filter(|_| self.prng.chance(1, 4));
-        let asked = if alone.is_some() {
+        let requests = if alone.is_some() {
             self.links[link].shard
         } else {
             shard
         };
-        let busy = self.pending_totals.iter().filter(|it| it.shard == asked);
+        let busy = self.pending_totals.iter().filter(|it| it.shard == requests);
         if busy.count() >= AWAITED_MAX {
             return;
         }
@@ -266,10 +267,10 @@ impl Simulator {
         }
         let mut fate = PublicationState::Unknown;
         if alone.is_none() && self.prng.chance(1, 3) {
-            drop(pending); // and nobody waits for its total
+            drop(pending); // The count is not awaited.
             fate = PublicationState::Accepted;
         } else {
-            let shard = asked;
+            let shard = requests;
             self.pending_totals
                 .push(PendingTotal { id, shard, pending });
         }
@@ -281,7 +282,7 @@ impl Simulator {
         });
     }
 
-    /// None, or a few sessions whose public ids are known.
+    /// Returns no sessions, or a few with known public ids.
     fn few_links(&mut self) -> (Vec<usize>, Vec<PublicId>) {
         let count = if self.prng.chance(1, 4) { 2 } else { 0 };
         let mut chosen = Vec::new();
@@ -292,7 +293,7 @@ impl Simulator {
         chosen.into_iter().unzip()
     }
 
-    /// Somebody to push to, and the event, if any.
+    /// Returns a random user to push to, and an event or `None`.
     fn user(&mut self) -> (String, Option<&'static str>) {
         let user = self.random_below(USERS + EXCLUSIVE.len());
         let (name, event) = match user.checked_sub(USERS) {
@@ -303,5 +304,5 @@ impl Simulator {
     }
 }
 
-/// Totals of one shard that are awaited at one time.
+/// The maximum of pending counts per shard.
 const AWAITED_MAX: usize = 6;

@@ -1,13 +1,13 @@
-//! What simulated clients say, and what they understand of what they hear.
+//! Simulated clients: encoders of their messages, decoders of what they receive.
 //!
-//! A client is a pair of byte streams. It knows the wire and nothing of the gateway: frames and
-//! answers are read by the parsers that all tests share.
+//! A client is a pair of byte streams. It does not use the gateway's code: the parsers of
+//! `campanile_tests` decode frames and responses.
 
 use campanile_tests::frame::{self, BINARY, CLOSE, Frame, PING, PONG, TEXT, masked};
 use campanile_tests::http::{Response, UPGRADE, post};
 use std::collections::VecDeque;
 
-/// Who a client is.
+/// The kind of a client.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum ClientKind {
     /// Pushes and drops over HTTP.
@@ -16,29 +16,29 @@ pub(crate) enum ClientKind {
     Wserver,
     Easyws,
     Projectforge,
-    /// Is shown what those of the line above say.
+    /// A tap of the `projectforge` route.
     Tap,
-    /// One of those who want to be this user's only session.
+    /// A session of an exclusive user.
     Edk {
         user: &'static str,
         yields: bool,
     },
 }
 
-/// What a session's client says, as far as the model cares.
+/// A sent message that affects the model.
 #[derive(Clone, Debug)]
 pub(crate) enum SentMessage {
     Register { user: String, event: String },
     Else,
 }
 
-/// One request of a pusher.
+/// A request of a pusher.
 #[derive(Clone, Debug)]
 pub(crate) struct SentRequest {
-    /// Where in the stream the request ends.
+    /// The offset of the request's end in the stream.
     pub(crate) end: u64,
     pub(crate) what: Request,
-    /// The tick of the shard when the request's last byte was handed over.
+    /// The shard's tick when it received the request's last byte; `None` before.
     pub(crate) arrived: Option<u32>,
 }
 
@@ -53,11 +53,11 @@ pub(crate) enum Request {
 pub(crate) struct ReceivedResponse {
     pub(crate) status: u16,
     pub(crate) body: String,
-    /// The tick of the shard when the answer was heard.
+    /// The shard's tick when the response was received.
     pub(crate) received: u32,
 }
 
-/// A client of either kind: what is only for the other stays empty.
+/// A client of any kind. Fields of other kinds stay empty.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     pub(crate) kind: ClientKind,
@@ -66,25 +66,25 @@ pub(crate) struct Client {
     /// Sent, and not yet carried to the gateway.
     pub(crate) outgoing: VecDeque<u8>,
     /// Bytes ever said.
-    said: u64,
+    sent_bytes: u64,
     /// Where what was said ends, in the order of saying it.
     pub(crate) frames: VecDeque<(u64, SentMessage)>,
-    pub(crate) asked: Vec<SentRequest>,
-    pub(crate) answered: Vec<ReceivedResponse>,
+    pub(crate) requests: Vec<SentRequest>,
+    pub(crate) responses: Vec<ReceivedResponse>,
     incoming: Vec<u8>,
-    /// The numbers of the publications heard.
+    /// The ids of received publications.
     pub(crate) received: Vec<usize>,
-    /// What else a client of `easyws` has heard, commands and all, and nobody has looked at.
+    /// Other messages received by a client of `easyws`, not yet processed.
     pub(crate) other_messages: VecDeque<String>,
-    /// What it was told last about something that cannot be.
+    /// The text of the last denial.
     pub(crate) last_denial: Option<String>,
     pub(crate) is_upgraded: bool,
-    /// The close frame heard: its code, if it had one, and its reason.
+    /// The received close frame: its code, if any, and its reason.
     pub(crate) close: Option<(Option<u16>, String)>,
     pub(crate) sent_close: bool,
-    /// Never answers a ping.
+    /// Whether the client never sends pongs.
     pub(crate) ignores_pings: bool,
-    /// Pings heard and not yet answered.
+    /// Number of pings without a pong.
     pub(crate) pings: u32,
 }
 
@@ -105,7 +105,7 @@ impl Client {
         self.kind == ClientKind::Pusher
     }
 
-    /// Asks to be a session.
+    /// Sends the upgrade request.
     pub(crate) fn upgrade(&mut self) {
         let token = &self.token;
         let (path, credentials) = match self.kind {
@@ -121,21 +121,21 @@ impl Client {
             }
         };
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}{credentials}\r\n");
-        self.ask_for(head.as_bytes(), Request::Upgrade);
+        self.send_request(head.as_bytes(), Request::Upgrade);
     }
 
-    /// Whether everything that was asked over HTTP has been answered.
+    /// Returns `true` if every HTTP request has a response.
     pub(crate) fn is_answered(&self) -> bool {
-        self.asked.len() == self.answered.len()
+        self.requests.len() == self.responses.len()
     }
 
-    /// Asks to be on a channel, then to be told when that has been looked at.
+    /// Sends a join, then a mark that shows when the join has been handled.
     pub(crate) fn listen(&mut self, channel: &str, mark: usize) {
         self.send_frame(TEXT, format!("listen: {channel}").as_bytes());
         self.send_frame(TEXT, format!("mark: {mark}").as_bytes());
     }
 
-    /// Has its handler publish.
+    /// Sends the command whose handler publishes.
     pub(crate) fn command_publish(&mut self, id: usize, channel: &str, how: &str, padding: usize) {
         let text = format!("say: {id} {channel} {how} {}", "x".repeat(padding));
         self.send_frame(TEXT, text.as_bytes());
@@ -151,26 +151,26 @@ impl Client {
             self.send_frame(PING, b"between two fragments");
             self.send_frame(FIN, rest);
         }
-        let said = SentMessage::Register {
+        let sent_bytes = SentMessage::Register {
             user: user.to_owned(),
             event: event.to_owned(),
         };
-        self.frames.push_back((self.said, said));
+        self.frames.push_back((self.sent_bytes, sent_bytes));
     }
 
-    /// The path under which it is in one of a few rooms from the start.
+    /// Returns the path of the upgrade, which joins one of a few channels.
     fn room(&self) -> &'static str {
         const ROOMS: [&str; 3] = ["/projectforge?ch=a", "/projectforge?ch=b", "/projectforge"];
         let last = self.token.bytes().last().expect("everybody has one");
         ROOMS[usize::from(last) % ROOMS.len()]
     }
 
-    /// A message of `projectforge`, to nobody in particular.
+    /// Sends a message of `projectforge` without a handler.
     pub(crate) fn send_ignored(&mut self) {
         self.send_frame(TEXT, br#"{"channel":"a","cmd":"murmur","param":[1,2,3]}"#);
     }
 
-    /// A message of `edk` that says nothing, and that nobody handles.
+    /// Sends an empty message of `edk`, which has no handler.
     pub(crate) fn send_empty(&mut self) {
         self.send_frame(BINARY, b"");
     }
@@ -178,7 +178,7 @@ impl Client {
     pub(crate) fn send_chat(&mut self) {
         self.send_frame(TEXT, b"no register message");
         self.send_frame(PING, b"and a ping");
-        self.frames.push_back((self.said, SentMessage::Else));
+        self.frames.push_back((self.sent_bytes, SentMessage::Else));
     }
 
     pub(crate) fn pong(&mut self) {
@@ -196,15 +196,15 @@ impl Client {
     pub(crate) fn push(&mut self, id: usize, user: &str, event: &str, padding: usize) {
         let message = format!("{id} {}", "x".repeat(padding));
         let body = format!(r#"{{"userId":"{user}","event":"{event}","message":"{message}"}}"#);
-        self.ask("/push", &body, Request::Push { id });
+        self.request("/push", &body, Request::Push { id });
     }
 
     pub(crate) fn drop_user(&mut self, user: &str, event: &str) {
         let body = format!(r#"{{"userId":"{user}","event":"{event}"}}"#);
-        self.ask("/drop", &body, Request::Drop);
+        self.request("/drop", &body, Request::Drop);
     }
 
-    /// Hears bytes of the gateway.
+    /// Receives bytes of the gateway and parses them.
     pub(crate) fn receive(&mut self, bytes: &[u8], tick: u32) {
         self.incoming.extend_from_slice(bytes);
         while let Some(taken) = self.parse(tick) {
@@ -212,36 +212,36 @@ impl Client {
         }
     }
 
-    /// Whether half a frame or half an answer has been heard.
+    /// Returns `true` if an incomplete frame or response has been received.
     pub(crate) fn is_within(&self) -> bool {
         !self.incoming.is_empty()
     }
 
-    fn ask(&mut self, path: &str, body: &str, what: Request) {
-        self.ask_for(post(path, "", body).as_bytes(), what);
+    fn request(&mut self, path: &str, body: &str, what: Request) {
+        self.send_request(post(path, "", body).as_bytes(), what);
     }
 
-    fn ask_for(&mut self, request: &[u8], what: Request) {
-        self.say(request);
-        self.asked.push(SentRequest {
-            end: self.said,
+    fn send_request(&mut self, request: &[u8], what: Request) {
+        self.send(request);
+        self.requests.push(SentRequest {
+            end: self.sent_bytes,
             what,
             arrived: None,
         });
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         self.outgoing.extend(bytes);
-        self.said += bytes.len() as u64;
+        self.sent_bytes += bytes.len() as u64;
     }
 
     fn send_frame(&mut self, first: u8, payload: &[u8]) {
         let len = u8::try_from(payload.len()).expect("clients say little");
         let frame = masked(first, payload, [len, 7, 201, first]);
-        self.say(&frame);
+        self.send(&frame);
     }
 
-    /// Understands the first thing heard; `None` if it is not there to its end.
+    /// Parses the first frame or response and returns its length; `None` if it is incomplete.
     fn parse(&mut self, tick: u32) -> Option<usize> {
         if self.is_pusher() || !self.is_upgraded {
             self.parse_response(tick)
@@ -253,7 +253,7 @@ impl Client {
     fn parse_response(&mut self, tick: u32) -> Option<usize> {
         let (response, len) = Response::parse(&self.incoming)?;
         self.is_upgraded |= response.status == 101;
-        self.answered.push(ReceivedResponse {
+        self.responses.push(ReceivedResponse {
             status: response.status,
             body: response.body,
             received: tick,
@@ -293,18 +293,20 @@ impl Client {
     }
 
     fn parse_text(&mut self, text: &str) {
-        let said = match (self.kind, text.strip_prefix("push: ")) {
+        let sent_bytes = match (self.kind, text.strip_prefix("push: ")) {
             (ClientKind::Easyws, None) => return self.other_messages.push_back(text.to_owned()),
-            // Who hears what of them is for other tests to see.
+            // Other tests check their messages.
             (ClientKind::Projectforge | ClientKind::Tap, _) => return,
-            (ClientKind::Easyws, Some(said)) => said,
+            (ClientKind::Easyws, Some(sent_bytes)) => sent_bytes,
             (ClientKind::Pusher | ClientKind::Wserver | ClientKind::Edk { .. }, _) => text,
         };
-        let (id, padding) = said.split_once(' ').expect("a push begins with its number");
+        let (id, padding) = sent_bytes
+            .split_once(' ')
+            .expect("a push begins with its number");
         assert!(padding.bytes().all(|byte| byte == b'x'));
         self.received.push(id.parse().expect("a number"));
     }
 }
 
-/// A frame is the last of its message.
+/// The FIN bit of a frame.
 const FIN: u8 = 0x80;

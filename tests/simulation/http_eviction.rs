@@ -1,7 +1,7 @@
-//! One host and its HTTP connections: who is evicted for whom, what waits, and who is told what.
+//! Tests of a host's HTTP connections: eviction, limits, timeouts and statuses.
 //!
-//! A street plays the driver for one host. It takes all answers of a connection, unless its client
-//! does not read, and closes sockets as soon as nothing of them is under way.
+//! [`HttpDriver`] replaces the driver of one host. It reads all responses of a connection, unless
+//! its client does not read, and closes sockets that have no operations in flight.
 
 use crate::embedder::Embedder;
 use campanile::config::Config;
@@ -15,7 +15,7 @@ use campanile::time::{Tick, Ticks};
 use campanile_tests::http;
 use std::collections::BTreeMap;
 
-/// A host, and the far ends of its connections.
+/// A host, and the peers of its connections.
 struct HttpDriver {
     host: Host,
     _embedder: Embedder,
@@ -23,13 +23,13 @@ struct HttpDriver {
     peers: BTreeMap<ConnectionId, Peer>,
 }
 
-/// The far end of a connection.
+/// The peer of a connection.
 #[derive(Default)]
 struct Peer {
-    /// It takes no answers.
-    is_deaf: bool,
-    heard: Vec<u8>,
-    flying: Option<Vec<u8>>,
+    /// Whether the peer reads no responses.
+    ignores_responses: bool,
+    received: Vec<u8>,
+    in_flight: Option<Vec<u8>>,
     is_read: bool,
     ends: Vec<CloseStep>,
     is_closed: bool,
@@ -40,7 +40,7 @@ impl HttpDriver {
         Self::on(config, 1)
     }
 
-    /// The first of so many shards; the others do nothing.
+    /// Creates the host of the first of `shards` shards. The others do not run.
     fn on(config: Config, shards: usize) -> Self {
         let exchange = Exchange::simulated(shards, 64, u64::MAX, 64);
         let embedder = Embedder::new(config, false, &exchange);
@@ -56,7 +56,7 @@ impl HttpDriver {
         }
     }
 
-    /// The present, as the host is told it.
+    /// Sets the host's clock and returns the current time.
     fn moment(&mut self) -> Moment {
         self.host.set_time(self.now)
     }
@@ -72,50 +72,50 @@ impl HttpDriver {
         id
     }
 
-    /// A connection that has said this.
-    fn connect_saying(&mut self, text: &str) -> ConnectionId {
+    /// Opens a connection and sends `text`.
+    fn connect_and_send(&mut self, text: &str) -> ConnectionId {
         let id = self.connect();
-        self.say(id, text);
+        self.send(id, text);
         id
     }
 
-    /// A connection that takes none of its answers and has said this.
-    fn connect_deaf(&mut self, text: &str) -> ConnectionId {
+    /// Opens a connection that reads no responses and sends `text`.
+    fn connect_without_reading(&mut self, text: &str) -> ConnectionId {
         let id = self.connect();
-        self.peer(id).is_deaf = true;
-        self.say(id, text);
+        self.peer(id).ignores_responses = true;
+        self.send(id, text);
         id
     }
 
-    fn say(&mut self, id: ConnectionId, text: &str) {
+    fn send(&mut self, id: ConnectionId, text: &str) {
         let mut bytes = text.as_bytes().to_vec();
         let now = self.moment();
         self.host.handle_received(&now, id, &mut bytes);
-        self.work();
+        self.run_until_idle();
     }
 
-    /// Says something on a connection that is there already, and returns the status of the answer.
-    fn ask(&mut self, id: ConnectionId, text: &str) -> u16 {
-        let before = self.peer(id).heard.len();
-        self.say(id, text);
-        let heard = String::from_utf8_lossy(&self.peer(id).heard[before..]).into_owned();
-        let status = heard.strip_prefix("HTTP/1.1 ").expect("an answer");
+    /// Sends a request on an existing connection and returns the status of its response.
+    fn request(&mut self, id: ConnectionId, text: &str) -> u16 {
+        let before = self.peer(id).received.len();
+        self.send(id, text);
+        let received = String::from_utf8_lossy(&self.peer(id).received[before..]).into_owned();
+        let status = received.strip_prefix("HTTP/1.1 ").expect("an answer");
         status[..3].parse().expect("a status")
     }
 
-    fn pass(&mut self, ms: u32) {
+    fn advance_ms(&mut self, ms: u32) {
         let until = self.now.after(Ticks::from_ms(ms));
         while self.now < until {
-            // A leap would be taken for a pause of the process.
+            // The host would treat a larger step as a pause of the process.
             self.now.0 += 1;
             let now = self.moment();
             self.host.fire_deadlines(&now);
-            self.work();
+            self.run_until_idle();
         }
     }
 
-    /// Lets the host do all that it can.
-    fn work(&mut self) {
+    /// Runs the host until it has no work.
+    fn run_until_idle(&mut self) {
         loop {
             let now = self.moment();
             let mut has_worked = self.host.handle_arrivals(&now) > 0;
@@ -123,7 +123,7 @@ impl HttpDriver {
             while let Some((id, bytes)) = self.host.poll_send() {
                 has_worked = true;
                 let bytes = bytes.to_vec();
-                self.peer(id).heard.extend(&bytes);
+                self.peer(id).received.extend(&bytes);
                 let taken = u32::try_from(bytes.len()).expect("short");
                 self.host.handle_sent(&now, id, taken);
             }
@@ -131,11 +131,11 @@ impl HttpDriver {
                 has_worked = true;
                 let bytes = bytes.to_vec();
                 let peer = self.peer(id);
-                assert!(peer.flying.is_none() && peer.ends.is_empty());
-                if peer.is_deaf {
-                    peer.flying = Some(bytes);
+                assert!(peer.in_flight.is_none() && peer.ends.is_empty());
+                if peer.ignores_responses {
+                    peer.in_flight = Some(bytes);
                 } else {
-                    peer.heard.extend(&bytes);
+                    peer.received.extend(&bytes);
                     let taken = u32::try_from(bytes.len()).expect("short");
                     self.host.handle_sent(&now, id, taken);
                 }
@@ -146,15 +146,15 @@ impl HttpDriver {
             while let Some((id, step)) = self.host.poll_close() {
                 has_worked = true;
                 if step == CloseStep::Measure {
-                    let bytes = self.peer(id).flying.as_ref().map_or(0, Vec::len);
+                    let bytes = self.peer(id).in_flight.as_ref().map_or(0, Vec::len);
                     let bytes = u32::try_from(bytes).expect("few");
                     self.host.handle_unacknowledged(id, bytes);
                     continue;
                 }
                 self.peer(id).ends.push(step);
                 if step != CloseStep::Shutdown {
-                    // What is under way is cancelled first.
-                    if self.peer(id).flying.take().is_some() {
+                    // Operations in flight are cancelled first.
+                    if self.peer(id).in_flight.take().is_some() {
                         self.host.handle_sent(&now, id, 0);
                     }
                     self.host.handle_closed(&now, id);
@@ -168,28 +168,28 @@ impl HttpDriver {
         }
     }
 
-    /// Lets a deaf peer take all that is on its way to it, and whatever follows that.
-    fn listen(&mut self, id: ConnectionId) {
+    /// Lets a peer that did not read read everything from now on.
+    fn start_reading(&mut self, id: ConnectionId) {
         let now = self.moment();
         let peer = self.peer(id);
-        peer.is_deaf = false;
-        if let Some(bytes) = peer.flying.take() {
-            peer.heard.extend(&bytes);
+        peer.ignores_responses = false;
+        if let Some(bytes) = peer.in_flight.take() {
+            peer.received.extend(&bytes);
             let taken = u32::try_from(bytes.len()).expect("short");
             self.host.handle_sent(&now, id, taken);
         }
-        self.work();
+        self.run_until_idle();
     }
 
     fn peer(&mut self, id: ConnectionId) -> &mut Peer {
         self.peers.get_mut(&id).expect("connected")
     }
 
-    fn heard(&mut self, id: ConnectionId) -> String {
-        String::from_utf8_lossy(&self.peer(id).heard).into_owned()
+    fn received(&mut self, id: ConnectionId) -> String {
+        String::from_utf8_lossy(&self.peer(id).received).into_owned()
     }
 
-    /// The ends of its connection so far.
+    /// Returns the close steps of a connection so far.
     fn ends(&mut self, id: ConnectionId) -> Vec<CloseStep> {
         self.peer(id).ends.clone()
     }
@@ -206,51 +206,55 @@ fn push() -> String {
 fn config(http_connections_max: u32) -> Config {
     let mut config = Config::default();
     config.http.http_connections_max = http_connections_max;
-    // Without it, /health counts no sessions, which would take a runtime with timers.
+    // With the API, /health would count sessions, which needs a runtime with timers.
     config.api.enabled = Some(false);
     config
 }
 
-/// Whatever room the answers before it have left: an upgrade's 101 is in the pipe as a whole.
+/// The 101 of an upgrade is sent whole, however full the output buffer is.
 #[test]
-fn an_upgrade_behind_answers_that_fill_the_pipe_is_granted() {
+fn an_upgrade_after_responses_that_fill_the_buffer_is_admitted() {
     const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut driver = HttpDriver::new(config(16));
-    let client = driver.connect_saying(NOWHERE);
-    let answer_bytes = driver.heard(client).len();
+    let client = driver.connect_and_send(NOWHERE);
+    let answer_bytes = driver.received(client).len();
     let answers = 4_096_usize.div_ceil(answer_bytes);
     for room in 1..300 {
         let mut config = config(16);
         let bytes_max = answers * answer_bytes + room;
         config.http.http_out_bytes_max = u32::try_from(bytes_max).expect("few");
         let mut driver = HttpDriver::new(config);
-        let client = driver.connect_saying(&(NOWHERE.repeat(answers) + &upgrade()));
-        let heard = driver.heard(client);
+        let client = driver.connect_and_send(&(NOWHERE.repeat(answers) + &upgrade()));
+        let received = driver.received(client);
         let granted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade";
-        assert!(heard.contains(granted), "{room}: {heard}");
+        assert!(received.contains(granted), "{room}: {received}");
     }
 }
 
 #[test]
-fn newcomers_evict_class_after_class_and_in_each_the_oldest() {
+fn new_connections_evict_by_class_and_age() {
     let mut driver = HttpDriver::new(config(16));
     let push = push();
-    let known = [(); 3].map(|()| driver.connect_saying(&push));
-    let health = driver.connect_saying(HEALTH);
-    let idle = [(); 2].map(|()| driver.connect_saying(NOTHING));
-    let unread = [(); 2].map(|()| driver.connect_deaf(NOTHING));
-    let bodies = [(); 2].map(|()| driver.connect_saying(HALF_BODY));
-    let heads = [(); 2].map(|()| driver.connect_saying("G"));
+    let known = [(); 3].map(|()| driver.connect_and_send(&push));
+    let health = driver.connect_and_send(HEALTH);
+    let idle = [(); 2].map(|()| driver.connect_and_send(NOTHING));
+    let unread = [(); 2].map(|()| driver.connect_without_reading(NOTHING));
+    let bodies = [(); 2].map(|()| driver.connect_and_send(HALF_BODY));
+    let heads = [(); 2].map(|()| driver.connect_and_send("G"));
     let silent = driver.connect();
-    // The first of the known is known for a newer request than the others.
-    assert_eq!(driver.ask(known[0], &push), 200);
+    // The first authenticated connection has the most recent request.
+    assert_eq!(driver.request(known[0], &push), 200);
 
-    // Newcomers make themselves known, so that nothing but the number of all is reached.
+    // New connections authenticate, so that only the limit of all connections is reached.
     let mut newcomers = Vec::new();
     let mut gone = Vec::new();
     while gone.len() < 12 {
         let newcomer = driver.connect();
-        assert_eq!(driver.ask(newcomer, &push), 200, "all of them are served");
+        assert_eq!(
+            driver.request(newcomer, &push),
+            200,
+            "all of them are served"
+        );
         newcomers.push(newcomer);
         let before = gone.clone();
         let closed = driver.peers.iter().filter(|(_, peer)| peer.is_closed);
@@ -279,52 +283,55 @@ fn newcomers_evict_class_after_class_and_in_each_the_oldest() {
 }
 
 #[test]
-fn strangers_keep_out_neither_each_other_nor_those_who_push() {
+fn unauthenticated_connections_do_not_keep_others_out() {
     let mut driver = HttpDriver::new(config(8));
     let push = push();
-    let known = [(); 2].map(|()| driver.connect_saying(&push));
-    let strangers: Vec<ConnectionId> = (0..50).map(|_| driver.connect_saying("G")).collect();
+    let known = [(); 2].map(|()| driver.connect_and_send(&push));
+    let strangers: Vec<ConnectionId> = (0..50).map(|_| driver.connect_and_send("G")).collect();
     let open = |driver: &mut HttpDriver| {
         let open = strangers.iter().filter(|&id| !driver.peers[id].is_closed);
         open.copied().collect::<Vec<_>>()
     };
     assert_eq!(open(&mut driver), strangers[44..], "the six newest");
     for id in known {
-        assert_eq!(driver.ask(id, &push), 200);
+        assert_eq!(driver.request(id, &push), 200);
     }
     let newcomer = driver.connect();
-    assert_eq!(driver.ask(newcomer, HEALTH), 200);
+    assert_eq!(driver.request(newcomer, HEALTH), 200);
     let newcomer = driver.connect();
-    assert_eq!(driver.ask(newcomer, &upgrade()), 101);
+    assert_eq!(driver.request(newcomer, &upgrade()), 101);
     assert_eq!(open(&mut driver).len(), 4);
 }
 
-/// How many connections were turned away for want of a place.
+/// Returns the number of connections rejected as overloaded.
 fn overloads(driver: &HttpDriver) -> Option<u64> {
     let rejections = driver.host.counters().rejections_of(RejectionKind::Request);
     rejections.get("overloaded").copied()
 }
 
 #[test]
-fn whoever_is_being_answered_is_not_evicted_and_the_newcomer_hears_503() {
-    // The other shard never says how many it has reached.
+fn a_connection_with_a_request_in_progress_is_not_evicted_and_the_new_one_gets_503() {
+    // The other shard never returns its count.
     let mut driver = HttpDriver::on(config(4), 2);
     let push = push();
-    let working: Vec<ConnectionId> = (0..3).map(|_| driver.connect_saying(&push)).collect();
+    let working: Vec<ConnectionId> = (0..3).map(|_| driver.connect_and_send(&push)).collect();
     let rejected = driver.connect();
-    assert_eq!(driver.ask(rejected, "G"), 503);
+    assert_eq!(driver.request(rejected, "G"), 503);
     assert_eq!(driver.ends(rejected), [CloseStep::Shutdown]);
-    assert!(driver.heard(rejected).contains("\r\nRetry-After: 1\r\n"));
+    assert!(driver.received(rejected).contains("\r\nRetry-After: 1\r\n"));
     assert_eq!(overloads(&driver), Some(1));
-    driver.pass(Config::default().http.push_timeout_ms);
+    driver.advance_ms(Config::default().http.push_timeout_ms);
     for id in working {
-        assert!(driver.heard(id).starts_with("HTTP/1.1 503 "), "in its turn");
+        assert!(
+            driver.received(id).starts_with("HTTP/1.1 503 "),
+            "in its turn"
+        );
         assert_eq!(driver.ends(id), []);
     }
 }
 
 #[test]
-fn a_wrong_secret_makes_nobody_known() {
+fn a_wrong_secret_does_not_authenticate() {
     let mut config = config(4);
     let secret = campanile::config::Secret::new("right");
     config.routes[0].push_auth = campanile::config::PushAuth::Bearer { secret };
@@ -334,111 +341,118 @@ fn a_wrong_secret_makes_nobody_known() {
         push().replacen("POST /push HTTP/1.1\r\n", &head, 1)
     };
     let right = driver.connect();
-    assert_eq!(driver.ask(right, &with("right")), 200);
+    assert_eq!(driver.request(right, &with("right")), 200);
     let stranger = driver.connect();
-    assert_eq!(driver.ask(stranger, &with("wrong")), 401);
+    assert_eq!(driver.request(stranger, &with("wrong")), 401);
     for _ in 0..4 {
         let newcomer = driver.connect();
-        assert_eq!(driver.ask(newcomer, NOTHING), 404);
+        assert_eq!(driver.request(newcomer, NOTHING), 404);
     }
     assert!(!driver.peer(right).is_closed);
     assert!(!driver.ends(stranger).is_empty());
 }
 
 #[test]
-fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
+fn an_incomplete_request_gets_408_and_an_idle_connection_no_response() {
     let mut config = config(8);
     config.heartbeat.handshake_timeout_ms = 10_000;
     config.http.body_timeout_ms = 10_000;
     config.http.keep_alive_timeout_ms = 10_000;
     let mut driver = HttpDriver::new(config);
     let told = [
-        driver.connect_saying("G"),
-        driver.connect_saying(HALF_BODY),
-        driver.connect_saying(&(push() + "GET / HT")),
+        driver.connect_and_send("G"),
+        driver.connect_and_send(HALF_BODY),
+        driver.connect_and_send(&(push() + "GET / HT")),
     ];
-    let untold = [driver.connect(), driver.connect_saying(NOTHING)];
-    let before = untold.map(|id| driver.heard(id));
-    driver.pass(9_000);
-    // A byte now and then gains nothing.
+    let untold = [driver.connect(), driver.connect_and_send(NOTHING)];
+    let before = untold.map(|id| driver.received(id));
+    driver.advance_ms(9_000);
+    // Single bytes do not extend the timeout.
     for id in &told[..2] {
-        driver.say(*id, " ");
+        driver.send(*id, " ");
     }
     for id in told {
         assert_eq!(driver.ends(id), []);
     }
-    driver.pass(2_000);
+    driver.advance_ms(2_000);
     for id in told {
-        let heard = driver.heard(id);
-        let at = heard.find("HTTP/1.1 408 Request Timeout\r\n");
-        let answer = &heard[at.expect("it is told")..];
+        let received = driver.received(id);
+        let at = received.find("HTTP/1.1 408 Request Timeout\r\n");
+        let answer = &received[at.expect("it is told")..];
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
         assert_eq!(driver.ends(id), [CloseStep::Shutdown]);
     }
     for (id, before) in untold.into_iter().zip(before) {
-        assert_eq!(driver.heard(id), before);
+        assert_eq!(driver.received(id), before);
         assert_eq!(driver.ends(id), [CloseStep::Finish]);
     }
 }
 
 #[test]
-fn answers_that_nobody_reads_are_given_up_and_those_that_are_read_slowly_are_not() {
+fn unread_responses_time_out_and_slowly_read_ones_do_not() {
     let mut driver = HttpDriver::new(config(8));
     let send_timeout_ms = Config::default().http.send_timeout_ms;
-    let deaf = driver.connect_deaf(&push());
-    let slow = driver.connect_deaf(&push().repeat(3));
-    driver.pass(send_timeout_ms - 1_000);
-    // It takes a byte.
-    let mut bytes = driver.peer(slow).flying.take().expect("on its way");
-    driver.peer(slow).heard.extend(bytes.drain(..1));
+    let deaf = driver.connect_without_reading(&push());
+    let slow = driver.connect_without_reading(&push().repeat(3));
+    driver.advance_ms(send_timeout_ms - 1_000);
+    // The peer reads one byte.
+    let mut bytes = driver.peer(slow).in_flight.take().expect("on its way");
+    driver.peer(slow).received.extend(bytes.drain(..1));
     let now = driver.moment();
     driver.host.handle_sent(&now, slow, 1);
-    driver.work();
-    driver.pass(2_000);
+    driver.run_until_idle();
+    driver.advance_ms(2_000);
     assert_eq!(driver.ends(deaf), [CloseStep::Reset]);
     assert_eq!(driver.ends(slow), []);
     assert_eq!(driver.host.counters().responses_unread, 1);
-    driver.listen(slow);
-    assert_eq!(driver.heard(slow).matches("HTTP/1.1 200 ").count(), 3);
+    driver.start_reading(slow);
+    assert_eq!(driver.received(slow).matches("HTTP/1.1 200 ").count(), 3);
 }
 
 #[test]
-fn requests_wait_while_so_many_answers_are_unread() {
+fn requests_wait_at_the_limit_of_unread_responses() {
     const REQUESTS: usize = 2_000;
     let mut config = config(8);
     config.http.http_out_bytes_max = 4_096;
     let mut driver = HttpDriver::new(config);
     let push = push();
-    let deaf = driver.connect_deaf(&push);
-    let bytes_of_one = driver.peer(deaf).flying.as_ref().expect("its answer").len();
+    let deaf = driver.connect_without_reading(&push);
+    let bytes_of_one = driver
+        .peer(deaf)
+        .in_flight
+        .as_ref()
+        .expect("its answer")
+        .len();
     for _ in 1..REQUESTS {
-        driver.say(deaf, &push);
+        driver.send(deaf, &push);
     }
     let done = driver.host.counters().publications;
     let answers_max = 4_096 / bytes_of_one as u64 + 2;
     assert!(done <= answers_max, "{done} were carried out");
     assert!(!driver.peer(deaf).is_read, "nothing more is received");
 
-    driver.listen(deaf);
+    driver.start_reading(deaf);
     assert_eq!(driver.host.counters().publications, REQUESTS as u64);
     assert_eq!(
-        driver.heard(deaf).matches("HTTP/1.1 200 ").count(),
+        driver.received(deaf).matches("HTTP/1.1 200 ").count(),
         REQUESTS
     );
     assert!(driver.peer(deaf).is_read);
 }
 
 #[test]
-fn strangers_who_do_not_read_hold_no_more_than_they_may_together() {
+fn unread_responses_of_unauthenticated_connections_are_limited_together() {
     let mut config = config(64);
     config.http.http_unread_bytes_max = 65_536;
     let mut driver = HttpDriver::new(config);
     let page = "GET /playground/ws HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let deaf: Vec<ConnectionId> = (0..40).map(|_| driver.connect_deaf(page)).collect();
+    let deaf: Vec<ConnectionId> = (0..40)
+        .map(|_| driver.connect_without_reading(page))
+        .collect();
     let held = |driver: &HttpDriver| -> usize {
         let peers = driver.peers.values();
         peers
-            .filter_map(|peer| Some(peer.flying.as_ref()?.len()))
+            .filter_map(|peer| Some(peer.in_flight.as_ref()?.len()))
             .sum()
     };
     assert!(held(&driver) <= 65_536);

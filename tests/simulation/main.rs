@@ -1,10 +1,10 @@
-//! Whole gateways in one thread, without a kernel or a clock, driven by dice.
+//! Simulation tests: whole gateways in one thread, without kernel or clock, with random events.
 //!
-//! One seed is one run, byte for byte. A failure names its seed; `CAMPANILE_SEED=n` runs that one
-//! alone. What is checked is the guarantee that ARCHITECTURE.md gives for deliveries: a join counts
-//! from when its shard applied it, one publisher's publications are applied in their order on every
-//! shard, and a total is the number of outboxes that the publication was added to. The driver, its
-//! ring and its sleep are not here: `tests/wire` and `tests/sleep_loom.rs` look at those.
+//! A seed determines a run byte for byte. A failure names its seed; `CAMPANILE_SEED=n` runs that
+//! seed only. The tests check the delivery guarantee of ARCHITECTURE.md: a join counts from its
+//! application by the shard, every shard applies a publisher's publications in their order, and a
+//! count is the number of outboxes to which a publication was enqueued. The driver is tested in
+//! `tests/wire` and `tests/sleep_loom.rs`.
 
 use campanile_tests::prng::Prng;
 use model::Coverage;
@@ -23,9 +23,9 @@ mod session_history;
 mod simulator;
 mod turns;
 
-/// Everything at once: short sends, stalled and vanishing clients, drops, leaps of time.
+/// All faults at once: short sends, stalled and aborting clients, drops, leaps of time.
 #[test]
-fn every_session_hears_what_its_shard_applied_while_it_listened() {
+fn every_session_receives_what_its_shard_applied_during_its_membership() {
     let all = run_seeds(0..FAULTY_SEEDS, faulty);
     println!("{all:?}");
     for (count, what) in [
@@ -46,10 +46,11 @@ fn every_session_hears_what_its_shard_applied_while_it_listened() {
     }
 }
 
-/// Mailboxes of one slot and pushes both ways: nobody waits for ever, every total is right. Only a
-/// push that a quiet spell finds waiting may time out, which the model holds to its time.
+/// With mailboxes of one slot and publications in both directions, no publication blocks forever
+/// and every count is right. A publication that waits during a long pause may time out; the model
+/// checks the time.
 #[test]
-fn mailboxes_of_one_slot_lose_nothing_and_block_nobody() {
+fn mailboxes_of_one_slot_neither_lose_nor_block() {
     let all = run_seeds(1_000..1_000 + SMALL_MAILBOXES_SEEDS, small_mailboxes);
     println!("{all:?}");
     assert!(all.blocked_steps > 0 && all.busy > 0 && all.totals > 0);
@@ -57,9 +58,9 @@ fn mailboxes_of_one_slot_lose_nothing_and_block_nobody() {
     assert_eq!((all.slow, all.dropped), (0, 0));
 }
 
-/// Channels, an embedder and users with one session each, over several shards.
+/// Channels, an embedder and exclusive users over several shards.
 #[test]
-fn channels_and_exclusive_users_are_what_they_are_said_to_be() {
+fn channels_and_exclusive_users_agree_with_the_model() {
     let all = run_seeds(2_000..2_000 + CHANNELS_SEEDS, channels_and_users);
     println!("{all:?}");
     for (count, what) in [
@@ -85,10 +86,10 @@ fn channels_and_exclusive_users_are_what_they_are_said_to_be() {
     }
 }
 
-/// Long quiets between events: no deadline comes before its time, whatever the clock of a shard
-/// showed when it fell asleep.
+/// With long pauses between events, no deadline fires early, whatever the shard's clock was when it
+/// began to sleep.
 #[test]
-fn a_long_quiet_has_no_deadline_fire_early() {
+fn no_deadline_fires_early_after_a_long_pause() {
     let quiet = |prng: &mut Prng| Scenario {
         is_quiet: true,
         ..faulty(prng)
@@ -97,9 +98,9 @@ fn a_long_quiet_has_no_deadline_fire_early() {
     assert!(all.idle > 0 && all.delivered > 0);
 }
 
-/// Sessions that are told of each other, and taps, end in every way; nobody watches then.
+/// After the end of all sessions with presence and all taps, no state of them remains.
 #[test]
-fn whoever_watches_has_stopped_when_it_is_gone() {
+fn no_tap_remains_after_its_end() {
     let all = run_all(3_000..3_000 + TAPS_SEEDS, taps, run_taps);
     println!("{all:?}");
     assert!(all.delivered > 0 && all.slow > 0 && all.blocked_steps > 0);
@@ -219,7 +220,7 @@ fn run(seed: u64, scenario: Scenario) -> Coverage {
     for _ in 0..simulator.scenario.steps {
         simulator.step();
     }
-    simulator.settle();
+    simulator.run_until_idle();
     for host in &simulator.hosts {
         assert!(!host.is_blocked() && !host.has_arrivals() && !host.wants_to_send());
     }
@@ -241,7 +242,7 @@ fn run_taps(seed: u64, scenario: Scenario) -> Coverage {
     for _ in 0..simulator.scenario.steps {
         simulator.step();
     }
-    simulator.settle();
+    simulator.run_until_idle();
     simulator.check_unwatched();
     let coverage = model::count(&simulator);
     simulator.stop();
@@ -252,7 +253,7 @@ fn run_taps(seed: u64, scenario: Scenario) -> Coverage {
 }
 
 const FAULTY_SEEDS: u64 = 300;
-/// Among them one that fails if the clock is read after events are handled: 16.
+/// Seed 16 of these fails if the clock is read after events are handled.
 const QUIET_SEEDS: u64 = 24;
 const SMALL_MAILBOXES_SEEDS: u64 = 60;
 const CHANNELS_SEEDS: u64 = 120;

@@ -1,9 +1,9 @@
-//! What must have come of a world: one log of applications per shard, and who was listening when.
+//! The model of a simulation: verification of deliveries against a log per shard.
 //!
-//! The log of a shard is what its witness heard. A session must have heard exactly what the log has
-//! for its users, its channels and everyone from where it joined to where it ended, in that order.
-//! Where something happened within a step that applied several publications, any place within that
-//! step is right.
+//! The log of a shard is the sequence of publications that its witness session received. A session
+//! must have received exactly the log's entries for its users, its channels and broadcasts, from
+//! its join to its end, in order. If a join happened in a step that applied several publications,
+//! any position within the step is right.
 
 use crate::client::{ClientKind, ReceivedResponse, Request, SentRequest};
 use crate::scenario::{
@@ -15,7 +15,7 @@ use crate::session_history::{
 use crate::simulator::{Link, Simulator};
 use std::collections::BTreeMap;
 
-/// What happened in a world, for a test that wants to see that enough did.
+/// Counts of events in a simulation, so that tests can assert that enough happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Coverage {
     pub(crate) delivered: u64,
@@ -27,12 +27,13 @@ pub(crate) struct Coverage {
     pub(crate) idle: u64,
     pub(crate) copied: u64,
     pub(crate) blocked_steps: u64,
-    /// Publications to channels that sessions heard, and to them alone.
+    /// Received publications to channels.
     pub(crate) on_channels: u64,
+    /// Received publications to single sessions.
     pub(crate) direct: u64,
-    /// Times that a session came to a channel or went.
+    /// Joins and leaves.
     pub(crate) membership_changes: u64,
-    /// What became of those who wanted to be a user's only session.
+    /// Claims of exclusive users, by result.
     pub(crate) granted: u64,
     pub(crate) replaced: u64,
     pub(crate) taken: u64,
@@ -62,13 +63,13 @@ impl Coverage {
     }
 }
 
-/// The log of one shard: the numbers of the publications, and where each stands.
+/// The log of one shard: the ids of its publications, and the position of each.
 struct Log<'w> {
     ids: &'w [usize],
     places: BTreeMap<usize, usize>,
 }
 
-/// Judges a world that has come to rest.
+/// Verifies an idle simulation.
 pub(crate) fn verify(simulator: &Simulator) -> Coverage {
     let logs: Vec<Log<'_>> = (0..simulator.scenario.shards)
         .map(|shard| {
@@ -113,7 +114,7 @@ pub(crate) fn verify(simulator: &Simulator) -> Coverage {
     coverage
 }
 
-/// Judges a session that has just begun to end: no deadline comes before its time.
+/// Verifies a session that has just begun to end: no deadline fired early.
 pub(crate) fn verify_end(link: &Link, labels: &[&str], scenario: &Scenario) {
     let (label, since, timeout) = match labels {
         ["idle_timeout"] => ("silent", link.input_at, IDLE_TIMEOUT),
@@ -131,7 +132,7 @@ pub(crate) fn verify_end(link: &Link, labels: &[&str], scenario: &Scenario) {
     );
 }
 
-/// Judges a connection that is being closed: no deadline comes before its time.
+/// Verifies a connection that is being closed: no deadline fired early.
 pub(crate) fn verify_finish(link: &Link, now: u32, scenario: &Scenario) {
     if link.knows_end {
         return;
@@ -139,14 +140,14 @@ pub(crate) fn verify_finish(link: &Link, now: u32, scenario: &Scenario) {
     if let Some(ended) = &link.history.ended {
         let is_cut = |label: &&str| ["slow_consumer", "reset"].contains(label);
         let waited = now - link.ended_at;
-        // Where batches hold too much, those who are behind are cut at any time.
+        // Above the limit of publication bytes, slow sessions are aborted at any time.
         let may_be_relieved = scenario.publication_bytes < PUBLICATION_BYTES_AMPLE;
         assert!(
             waited >= CLOSE_GRACE || may_be_relieved || ended.labels.iter().any(is_cut),
             "closing for {waited} of {CLOSE_GRACE} ticks, and cut: {:?}",
             ended.labels
         );
-    } else if link.client.answered.is_empty() && link.history.opened.is_none() {
+    } else if link.client.responses.is_empty() && link.history.opened.is_none() {
         let (waited, timeout) = (now - link.connected_at, scenario.handshake_timeout);
         assert!(
             waited >= timeout,
@@ -155,7 +156,7 @@ pub(crate) fn verify_finish(link: &Link, now: u32, scenario: &Scenario) {
     }
 }
 
-/// What hosts have counted.
+/// Returns the counts of the hosts.
 pub(crate) fn count(simulator: &Simulator) -> Coverage {
     let mut coverage = Coverage::default();
     count_hosts(simulator, &mut coverage);
@@ -237,8 +238,8 @@ fn verify_session(at: usize, simulator: &Simulator, log: &Log<'_>, coverage: &mu
     coverage.on_channels += received.iter().filter(is_on_channel).count() as u64;
 }
 
-/// Up to which place of the log a session must have heard everything that was for it; `None` if
-/// some of it may have been on its way when the connection was cut.
+/// Returns the position in the log up to which a session must have received everything; `None` if
+/// messages may have been in flight when the connection was aborted.
 fn expected(at: usize, simulator: &Simulator, history: &SessionHistory) -> Option<usize> {
     let link = &simulator.links[at];
     let client = &link.client;
@@ -286,9 +287,8 @@ fn expected(at: usize, simulator: &Simulator, history: &SessionHistory) -> Optio
     }
 }
 
-/// Compares what a session heard with the log: what was not for it, it did not hear; and it heard
-/// everything that was, up to the last thing that it heard. Returns the first that it is owed
-/// beyond.
+/// Compares a session's messages with the log: it has received no message of others, and all of its
+/// own up to the last received one. Returns the position of the next one that is missing.
 fn check_places(
     at: usize,
     simulator: &Simulator,
@@ -313,7 +313,7 @@ fn check_places(
     None
 }
 
-/// Of what was said on a channel within a window: whether a session heard it.
+/// Returns for each publication to a channel within a window whether the session received it.
 fn flags(
     simulator: &Simulator,
     log: &Log<'_>,
@@ -335,7 +335,7 @@ fn flags(
         .collect()
 }
 
-/// Whether a session that ended under this label may have been sent this code.
+/// Returns `true` if a session that ended with this label may have received this close code.
 fn is_code_of(label: &str, code: Option<u16>) -> bool {
     match label {
         "dropped" | "client_closed" => code == Some(1000),
@@ -347,7 +347,7 @@ fn is_code_of(label: &str, code: Option<u16>) -> bool {
     }
 }
 
-/// What one publisher asked in an order is applied in that order on every shard.
+/// Verifies that every shard applied each publisher's publications in their order.
 fn verify_order(simulator: &Simulator, logs: &[Log<'_>]) {
     for log in logs {
         let mut last: BTreeMap<Publisher, usize> = BTreeMap::new();
@@ -361,8 +361,8 @@ fn verify_order(simulator: &Simulator, logs: &[Log<'_>]) {
     }
 }
 
-/// What was accepted is applied everywhere, what was refused nowhere, and of what nobody has said
-/// anything, all shards think the same.
+/// Verifies that accepted publications are applied on all shards, failed ones on none, and others on
+/// all or none.
 fn verify_states(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverage) {
     for (id, push) in simulator.pushes.iter().enumerate() {
         if matches!(push.target, Target::Session(_)) || matches!(push.by, Publisher::Pusher(_)) {
@@ -398,28 +398,28 @@ fn verify_states(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverag
 
 fn verify_responses(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverage) {
     let (mut dropped, mut all_drops_known) = (0, true);
-    for (asked, answered, at) in simulator.requests() {
+    for (requests, responses, at) in simulator.requests() {
         let link = &simulator.links[at];
-        let Some(answered) = answered else {
+        let Some(responses) = responses else {
             let may_miss = link.has_ended || link.is_closed;
             assert!(may_miss, "a request on link {at} was never answered");
-            all_drops_known &= !matches!(asked.what, Request::Drop);
+            all_drops_known &= !matches!(requests.what, Request::Drop);
             continue;
         };
-        if matches!(asked.what, Request::Upgrade) {
-            verify_upgrade(asked, answered, at, simulator, coverage);
+        if matches!(requests.what, Request::Upgrade) {
+            verify_upgrade(requests, responses, at, simulator, coverage);
             continue;
         }
-        // Its last bytes came too late, or never.
-        let is_late = answered.status == 408;
-        let is_busy = answered.status == 503 && answered.body.starts_with("too busy");
-        if answered.status == 503 && !is_busy {
-            assert!(answered.body.starts_with("timed out"), "{answered:?}");
-            let waited = waited(asked, answered);
+        // The last bytes of the request came too late, or never.
+        let is_late = responses.status == 408;
+        let is_busy = responses.status == 503 && responses.body.starts_with("too busy");
+        if responses.status == 503 && !is_busy {
+            assert!(responses.body.starts_with("timed out"), "{responses:?}");
+            let waited = waited(requests, responses);
             assert!(waited >= PUSH_TIMEOUT, "timed out after {waited} ticks");
             coverage.timed_out += 1;
         }
-        match asked.what {
+        match requests.what {
             Request::Push { id } => {
                 let applied = logs
                     .iter()
@@ -430,14 +430,14 @@ fn verify_responses(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Cove
                 } else {
                     assert_eq!(applied, logs.len(), "{id} was not applied everywhere");
                 }
-                if answered.status == 200 {
-                    let total = number_in(&answered.body, "message sent to ", " clients");
+                if responses.status == 200 {
+                    let total = number_in(&responses.body, "message sent to ", " clients");
                     verify_total(id, total, simulator, logs);
                     coverage.totals += 1;
                 }
             }
-            Request::Drop if answered.status == 200 => {
-                dropped += number_in(&answered.body, "dropped ", " connections");
+            Request::Drop if responses.status == 200 => {
+                dropped += number_in(&responses.body, "dropped ", " connections");
             }
             Request::Drop => all_drops_known &= is_busy || is_late,
             Request::Upgrade => {}
@@ -465,18 +465,18 @@ fn verify_responses(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Cove
     assert!(!all_drops_known || dropped == coverage.dropped);
 }
 
-/// Who wants to be a user's only session is let in, or told why not.
+/// Verifies the response to an upgrade of an exclusive user.
 fn verify_upgrade(
-    asked: &SentRequest,
-    answered: &ReceivedResponse,
+    requests: &SentRequest,
+    responses: &ReceivedResponse,
     at: usize,
     simulator: &Simulator,
     coverage: &mut Coverage,
 ) {
     let link = &simulator.links[at];
-    if answered.status == 408 {
-        // Its head came in pieces, and the last of them late.
-        let waited = answered.received - link.connected_at;
+    if responses.status == 408 {
+        // The request's head came in pieces, the last of them late.
+        let waited = responses.received - link.connected_at;
         assert!(
             waited >= simulator.scenario.handshake_timeout,
             "timed out after {waited} ticks"
@@ -484,30 +484,31 @@ fn verify_upgrade(
         return;
     }
     let ClientKind::Edk { yields, .. } = link.client.kind else {
-        assert_eq!(answered.status, 101, "{answered:?}");
+        assert_eq!(responses.status, 101, "{responses:?}");
         return;
     };
-    match (answered.status, answered.body.as_str()) {
+    match (responses.status, responses.body.as_str()) {
         (101, _) => coverage.granted += 1,
         (409, "the user is connected already\n") if yields => coverage.taken += 1,
         (503, "too many of one user\n") if !yields => coverage.crowded += 1,
         (503, "timed out, try again\n") => {
-            let waited = waited(asked, answered);
+            let waited = waited(requests, responses);
             assert!(
                 waited >= simulator.scenario.handshake_timeout,
                 "timed out after {waited} ticks"
             );
             coverage.claims_timed_out += 1;
         }
-        _ => panic!("{answered:?}"),
+        _ => panic!("{responses:?}"),
     }
 }
 
-fn waited(asked: &SentRequest, answered: &ReceivedResponse) -> u32 {
-    answered.received - asked.arrived.expect("answered, so it arrived")
+fn waited(requests: &SentRequest, responses: &ReceivedResponse) -> u32 {
+    responses.received - requests.arrived.expect("answered, so it arrived")
 }
 
-/// A total is the sum, over all shards, of the sessions that the publication was added to.
+/// Verifies that a count is the number of sessions on all shards to which the publication was
+/// enqueued.
 fn verify_total(id: usize, total: u64, simulator: &Simulator, logs: &[Log<'_>]) {
     let (mut least, mut most) = (0, 0);
     for (index, link) in simulator.links.iter().enumerate() {

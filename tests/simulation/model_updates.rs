@@ -1,4 +1,4 @@
-//! How the model learns what each step of a host, and of its tasks, has changed.
+//! Updates of the model after each step of a host or its tasks.
 
 use crate::actions::{PendingAction, PendingTotal};
 use crate::client::SentMessage;
@@ -11,7 +11,7 @@ use campanile::handler::{HandleError, Message};
 use campanile::host::Host;
 
 impl Simulator {
-    /// Checks a host and tells the model what its last step has changed.
+    /// Checks a host's invariants and updates the model with the changes of its last step.
     pub(crate) fn after(&mut self, shard: usize) {
         self.hosts[shard].invariants();
         let before = self.applied[shard];
@@ -70,7 +70,7 @@ impl Simulator {
         }
     }
 
-    /// Lets the embedder's tasks run, and hears what they report.
+    /// Runs the embedder's tasks and processes their reports.
     pub(crate) fn run_tasks(&mut self, turns: u32) {
         self.embedder.run_tasks(turns);
         while let Some(report) = self.embedder.poll_report() {
@@ -93,7 +93,7 @@ impl Simulator {
         }
     }
 
-    /// Hears what has become of publications that one shard was asked for.
+    /// Records the results of publications through one shard.
     fn collect_totals(&mut self, shard: usize) {
         let mut pending_totals = std::mem::take(&mut self.pending_totals);
         pending_totals.retain_mut(|it| {
@@ -133,7 +133,7 @@ impl Simulator {
         };
     }
 
-    /// Hears what has become of errands about the sessions of one shard.
+    /// Polls the pending actions on sessions of one shard.
     fn poll_actions(&mut self, shard: usize, before: usize) {
         let now = self.applied[shard];
         for link in self.links.iter_mut().filter(|link| link.shard == shard) {
@@ -179,7 +179,7 @@ impl Simulator {
         }
     }
 
-    /// Hears what a client of `easyws` was told about what it asked.
+    /// Processes the replies that a client of `easyws` has received.
     fn read_messages(link: &mut Link, pushes: &mut [PublicationRecord]) {
         while let Some(text) = link.client.other_messages.pop_front() {
             match text.split_once(": ").expect("a command and its content") {
@@ -190,14 +190,14 @@ impl Simulator {
                 }
                 ("websocket", "command not supported by server") => {}
                 ("websocket", last_denial) => {
-                    link.client.last_denial = Some(last_denial.to_owned())
+                    link.client.last_denial = Some(last_denial.to_owned());
                 }
                 _ => panic!("{text}"),
             }
         }
     }
 
-    /// A client has heard that what it asked for before this mark is done.
+    /// Completes a join whose mark the client has received.
     fn finish_listening(link: &mut Link, received: &str) {
         let Some(PendingAction::Listen {
             channel,
@@ -218,7 +218,7 @@ impl Simulator {
         }
     }
 
-    /// All is at rest: what has been asked for has been done, or its session has ended.
+    /// Asserts, in an idle simulation, that all actions are done or their sessions have ended.
     pub(crate) fn finish_action(&mut self) {
         assert!(
             self.pending_totals.is_empty(),
@@ -242,13 +242,13 @@ impl Simulator {
         }
     }
 
-    /// Has every client but the witnesses leave, and sees that what is said then is shown to nobody
-    /// and that nothing is left of where they were.
+    /// Disconnects all clients except the witnesses. Asserts that later messages reach no tap and
+    /// that no channel or user remains.
     pub(crate) fn check_unwatched(&mut self) {
         for link in &mut self.links[self.scenario.shards..] {
             link.has_ended = true;
         }
-        self.settle();
+        self.run_until_idle();
         let route = self.embedder.room();
         let mut channels = route.channels();
         let counts = |simulator: &Self| -> Vec<u64> {
@@ -257,7 +257,7 @@ impl Simulator {
         };
         let mut before = counts(self);
         drop(route.publish("a", Message::text("anybody", "there")));
-        self.settle();
+        self.run_until_idle();
         for count in &mut before {
             *count += 1;
         }
@@ -270,7 +270,7 @@ impl Simulator {
         assert_eq!(left, Ok(Vec::new()));
     }
 
-    /// In no moment are two sessions one exclusive user's.
+    /// Asserts that no exclusive user has two sessions.
     fn check_exclusive(&self) {
         for user in EXCLUSIVE {
             let is_its = |link: &&Link| {
@@ -285,7 +285,8 @@ impl Simulator {
     }
 }
 
-/// What a client of `easyws` must be told if it asks to be on a channel (wire.md 4.3).
+/// Returns the denial that a client of `easyws` must get for a join (wire.md 4.3); `None` if the
+/// join is allowed.
 fn expected_denial(link: &Link, channel: &str) -> Option<&'static str> {
     if channel == CHANNELS[3] {
         Some("channel does not exist")

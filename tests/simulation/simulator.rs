@@ -141,7 +141,7 @@ impl Simulator {
             }
             simulator.connect(shard, witness);
         }
-        simulator.settle();
+        simulator.run_until_idle();
         if simulator.scenario.has_channels {
             simulator.connect_witnesses();
         }
@@ -151,14 +151,14 @@ impl Simulator {
     /// Puts every witness on every channel.
     fn connect_witnesses(&mut self) {
         let mut sessions = self.embedder.sessions();
-        self.settle();
+        self.run_until_idle();
         let sessions = embedder::poll(&mut sessions).expect("all hosts have looked");
         for session in sessions.expect("nothing is in the way") {
             for channel in CHANNELS {
                 drop(self.embedder.route(0).join(session.id, channel));
             }
         }
-        self.settle();
+        self.run_until_idle();
         for witness in &mut self.links {
             for channel in CHANNELS {
                 witness.history.change(channel, 0..0, true);
@@ -167,7 +167,7 @@ impl Simulator {
         for arrival in 0..16 {
             self.connect_client(arrival % self.scenario.shards);
         }
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Does one thing, chosen by the dice.
@@ -231,7 +231,7 @@ impl Simulator {
     }
 
     /// Lets everything happen that is going to happen, without time passing.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn run_until_idle(&mut self) {
         for round in 0.. {
             assert!(round < SETTLING_ROUNDS_MAX, "it never comes to rest");
             let mut moved = false;
@@ -267,12 +267,12 @@ impl Simulator {
             link.has_ended = true;
             link.has_reset |= is_rude;
         }
-        self.settle();
+        self.run_until_idle();
         let witnesses = self.scenario.shards;
         let route = self.embedder.route(0);
         let (mut channels, mut users) = (route.channels(), route.users());
         let mut sessions = route.gateway().sessions_count();
-        self.settle();
+        self.run_until_idle();
         let count = embedder::poll(&mut sessions).expect("all hosts have looked");
         assert_eq!(
             count.expect("counted").into_iter().sum::<usize>(),
@@ -295,13 +295,13 @@ impl Simulator {
             let (shard, link) = (self.random_below(self.scenario.shards), self.links.len());
             let kind = ClientKind::Edk { user, yields: true };
             self.connect(shard, Client::new(kind, format!("t{link}")));
-            self.settle();
+            self.run_until_idle();
             assert!(
                 self.links[link].client.is_upgraded,
                 "{user} is claimed by nobody"
             );
             self.links[link].has_ended = true;
-            self.settle();
+            self.run_until_idle();
         }
     }
 
@@ -408,9 +408,9 @@ impl Simulator {
             let mut chunk: Vec<u8> = link.client.outgoing.drain(..len).collect();
             link.delivered += len as u64;
             link.input_at = self.now;
-            for asked in &mut link.client.asked {
-                if asked.end <= link.delivered && asked.arrived.is_none() {
-                    asked.arrived = Some(self.now);
+            for requests in &mut link.client.requests {
+                if requests.end <= link.delivered && requests.arrived.is_none() {
+                    requests.arrived = Some(self.now);
                 }
             }
             host.handle_received(now, id, &mut chunk);
@@ -554,10 +554,10 @@ impl Simulator {
         self.links.iter().enumerate().flat_map(|(at, link)| {
             let client = &link.client;
             client
-                .asked
+                .requests
                 .iter()
                 .enumerate()
-                .map(move |(index, asked)| (asked, client.answered.get(index), at))
+                .map(move |(index, requests)| (requests, client.responses.get(index), at))
         })
     }
 
@@ -567,13 +567,18 @@ impl Simulator {
     ///
     /// If it was not pushed so.
     pub(crate) fn answer_to(&self, push: usize) -> Option<&ReceivedResponse> {
-        let wanted = |asked: &SentRequest| matches!(asked.what, Request::Push { id } if id == push);
+        let wanted =
+            |requests: &SentRequest| matches!(requests.what, Request::Push { id } if id == push);
         let Publisher::Pusher(link) = self.pushes[push].by else {
             panic!("{push} was not pushed over HTTP");
         };
         let client = &self.links[link].client;
-        let index = client.asked.iter().position(wanted).expect("it was asked");
-        client.answered.get(index)
+        let index = client
+            .requests
+            .iter()
+            .position(wanted)
+            .expect("it was asked");
+        client.responses.get(index)
     }
 }
 

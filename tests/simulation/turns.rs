@@ -94,22 +94,22 @@ impl Simulator {
             self.after(shard);
         }
         // What was accepted before is on its way, and is delivered before the first session closes.
-        self.settle();
+        self.run_until_idle();
         for shard in 0..self.hosts.len() {
             self.hosts[shard].drain_over(DRAIN);
             self.after(shard);
         }
         for _ in 0..DRAIN.0 {
             self.now += 1;
-            self.settle();
+            self.run_until_idle();
         }
         for shard in 0..self.hosts.len() {
             self.hosts[shard].close_idle();
             self.after(shard);
         }
-        self.settle();
+        self.run_until_idle();
         self.now += CLOSE_GRACE + 2;
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Runs a turn that has one event, without sending.
@@ -176,7 +176,7 @@ impl Simulator {
     /// Everything is done, and nothing happens for up to minutes, in which shards wake up for their
     /// deadlines alone.
     pub(crate) fn sleep_long(&mut self) {
-        self.settle();
+        self.run_until_idle();
         let until = self.now + self.prng.range(1, QUIET_MAX);
         for wakes in 0.. {
             assert!(wakes < WAKES_MAX, "a shard wakes up for nothing");
@@ -194,7 +194,7 @@ impl Simulator {
             }
             if moved {
                 self.show_witnesses_alive();
-                self.settle();
+                self.run_until_idle();
             }
         }
         self.now = until;

@@ -95,7 +95,7 @@ impl SimulatedWorld {
         for client in self.clients.iter_mut().flatten() {
             client.said_end = true;
         }
-        self.settle();
+        self.run_until_idle();
         for host in &self.hosts {
             host.invariants();
             assert_eq!(host.connections_count(), 0, "a connection never ends");
@@ -123,7 +123,7 @@ impl SimulatedWorld {
     }
 
     /// Lets everybody work until nobody has anything to do.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         let mut idle_rounds = 0;
         while idle_rounds < IDLE_ROUNDS_MAX {
             if self.let_hosts_work() {
@@ -255,7 +255,7 @@ impl World for SimulatedWorld {
     }
 
     fn receive(&mut self, client: usize, into: &mut Vec<u8>) -> Result<bool, String> {
-        self.settle();
+        self.run_until_idle();
         let client = self.client(client);
         if !client.inward.is_empty() {
             into.append(&mut client.inward);
@@ -268,7 +268,7 @@ impl World for SimulatedWorld {
     }
 
     fn pass(&mut self, ms: u32) -> Result<(), String> {
-        self.settle();
+        self.run_until_idle();
         let until = self.now.after(Ticks::from_ms(ms));
         while self.now < until {
             // Nothing happens before the first deadline.
@@ -281,7 +281,7 @@ impl World for SimulatedWorld {
                 host.fire_deadlines(&now);
             }
             drop(entered);
-            self.settle();
+            self.run_until_idle();
         }
         Ok(())
     }

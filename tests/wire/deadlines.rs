@@ -8,7 +8,7 @@
 use super::read_close;
 use crate::GATEWAY;
 use campanile_tests::backend::respond;
-use campanile_tests::client::{Client, open, open_as, open_with, read_text, settle};
+use campanile_tests::client::{Client, expect_no_message, open, open_as, open_with, read_text};
 use campanile_tests::http::{self};
 use campanile_tests::peer::{Peer, push_body, sent_to};
 use campanile_tests::process::{Ended, Process, pause, resume};
@@ -35,7 +35,7 @@ fn a_first_connection_has_its_handshake_timeout() {
             peer.send(b"\r\n\r\n");
             assert_eq!(peer.response().status, 200);
             be_quiet();
-            settle(&mut open(address, "/echo"));
+            expect_no_message(&mut open(address, "/echo"));
         },
     );
 }
@@ -145,7 +145,7 @@ fn a_users_only_session_is_claimed_in_time() {
             for _ in 0..3 {
                 be_quiet();
                 let mut next = open_edk(address, "jack");
-                settle(&mut next);
+                expect_no_message(&mut next);
                 if let Some(mut before) = before.replace(next) {
                     assert_eq!(read_close(&mut before).0, 4001);
                 }
@@ -168,7 +168,7 @@ fn an_upgrade_that_a_backend_decides_about_has_its_time() {
         |_, address| {
             for _ in 0..2 {
                 be_quiet();
-                settle(&mut open(address, "/wsrv"));
+                expect_no_message(&mut open(address, "/wsrv"));
             }
         },
     );
@@ -206,7 +206,7 @@ fn a_call_with_a_key_is_done_once() {
                 );
             }
             assert_eq!(read_text(&mut client), "m");
-            settle(&mut client);
+            expect_no_message(&mut client);
         },
     );
 }

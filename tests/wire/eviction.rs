@@ -1,7 +1,7 @@
 //! Strangers that hold connections, on purpose or not, and those who must be served all the same.
 
 use crate::GATEWAY;
-use campanile_tests::client::{Client, open, open_as, open_on, read_text, settle};
+use campanile_tests::client::{Client, expect_no_message, open, open_as, open_on, read_text};
 use campanile_tests::http::post;
 use campanile_tests::net::connect_slowly;
 use campanile_tests::peer::{Peer, push_body, sent_to};
@@ -30,7 +30,7 @@ fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_g
             peer.send(HEALTH);
             assert_eq!(peer.response().status, 200, "{crowd}");
         }
-        settle(&mut open(address, "/ws"));
+        expect_no_message(&mut open(address, "/ws"));
     };
     serves_all("nobody");
 
@@ -88,7 +88,7 @@ fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
     for peer in [&mut silent, &mut idle] {
         assert_eq!(peer.rest(), b"");
     }
-    settle(&mut session);
+    expect_no_message(&mut session);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_connection_that_reads_none_of_its_answers_is_reset() {
     let mut rest = Vec::new();
     let read = deaf.read_to_end(&mut rest).expect_err("it was reset");
     assert_eq!(read.kind(), ErrorKind::ConnectionReset);
-    settle(&mut session);
+    expect_no_message(&mut session);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn requests_behind_unread_answers_are_done_once_those_are_read() {
     let writing = writing.spawn(move || writer.write_all(&PAGE.repeat(REQUESTS)));
     let writing = writing.expect("a thread");
     // Others are served meanwhile.
-    settle(&mut open(address, "/ws"));
+    expect_no_message(&mut open(address, "/ws"));
     let mut peer = Peer::connect(address);
     peer.send(PAGE);
     let page = peer.response();
@@ -191,7 +191,7 @@ fn the_limit_of_sessions_is_logged_when_it_is_reached_and_when_it_is_left() {
         assert!(refused.contains("503"), "{refused}");
     }
     for client in &mut clients {
-        settle(client);
+        expect_no_message(client);
     }
     drop(clients);
     let log = process.stop().log;

@@ -2,7 +2,9 @@
 
 use super::read_close;
 use crate::GATEWAY;
-use campanile_tests::client::{Client, open, open_as, open_on, read_text, register, settle};
+use campanile_tests::client::{
+    Client, expect_no_message, open, open_as, open_on, read_text, register,
+};
 use campanile_tests::http::{LOCAL, upgrade};
 use campanile_tests::peer::{Peer, push_body, sent_to};
 use rustix::process::Signal;
@@ -67,7 +69,7 @@ fn a_body_of_the_limit_is_read_and_a_longer_one_is_not() {
     let expected = (413, "request body too large");
     assert_eq!(peer.response().status_and_body(), expected);
     assert_eq!(peer.rest(), b"");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
     assert_eq!(u16::from(close.code), 1008);
     assert_eq!(close.reason.as_str(), "too slow");
     assert!(next < index, "something was owed");
-    settle(&mut fast);
+    expect_no_message(&mut fast);
     drop((slow, fast));
     let log = process.stop().log;
     assert!(log.contains(r#""slow_consumer": 1"#), "{log}");
@@ -156,7 +158,7 @@ fn a_stop_does_not_wait_for_who_does_not_answer() {
     let mut deaf = open(process.address, "/ws");
     let mut half_a_request = Peer::connect(process.address);
     half_a_request.send(b"POST /push HTTP/1.1\r\nContent-Length: 9\r\n\r\n{");
-    settle(&mut deaf);
+    expect_no_message(&mut deaf);
     let ended = process.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     assert!(ended.log.contains(r#""shutdown": 1"#), "{}", ended.log);
@@ -175,7 +177,7 @@ fn who_does_not_register_in_time_is_closed() {
     let expected = (1008, "registration timeout".to_owned());
     assert_eq!(read_close(&mut silent), expected);
     assert_eq!(read_close(&mut stammering), expected);
-    settle(&mut registered);
+    expect_no_message(&mut registered);
     drop((registered, silent, stammering));
     let log = process.stop().log;
     assert!(log.contains(r#""registration_timeout": 2"#), "{log}");
@@ -235,7 +237,7 @@ fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
     assert_eq!(late.rest(), b"", "and closed");
     drop(late);
     for client in &mut clients {
-        settle(client);
+        expect_no_message(client);
     }
     // Room is made when somebody has gone; the gateway may see the newcomer first.
     clients.pop();
@@ -250,7 +252,7 @@ fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
             Err(refusal) => assert!(refusal.contains("503"), "{refusal}"),
         }
     }
-    settle(&mut found.expect("there is room now"));
+    expect_no_message(&mut found.expect("there is room now"));
 }
 
 const TRIES_MAX: usize = 10_000;

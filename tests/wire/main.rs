@@ -15,7 +15,9 @@ mod names;
 mod send_buffers;
 mod slow_readers;
 
-use campanile_tests::client::{Client, closing, open, open_as, read_text, register, settle};
+use campanile_tests::client::{
+    Client, closing, expect_no_message, open, open_as, read_text, register,
+};
 use campanile_tests::executable;
 use campanile_tests::frame::{PING, TEXT, masked};
 use campanile_tests::http::{LOCAL, SWITCHING, post, upgrade};
@@ -74,7 +76,7 @@ fn pushes_reach_every_session_of_their_user_and_no_other() {
             );
             next_rounds[pusher] += 1;
         }
-        settle(client);
+        expect_no_message(client);
     }
 }
 
@@ -103,7 +105,7 @@ fn parallel_pushes_to_one_client_lose_nothing() {
             list.push(index.parse().expect("a number"));
         }
     });
-    settle(&mut client);
+    expect_no_message(&mut client);
     let expected: Vec<usize> = (0..PUSHES_COUNT).collect();
     assert_eq!(received.len(), 8);
     for list in received.values() {
@@ -124,7 +126,7 @@ fn a_session_speaks_for_several_users_and_its_first_event_of_each_counts() {
     assert_eq!(peer.push("jill", "two", "for jill"), sent_to(1));
     assert_eq!(read_text(&mut client), "for jack");
     assert_eq!(read_text(&mut client), "for jill");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
         assert_eq!(read_close(client), expected);
     }
     for client in &mut kept {
-        settle(client);
+        expect_no_message(client);
     }
     drop((dropped_first, dropped_then, kept));
     let log = process.stop().log;
@@ -205,11 +207,11 @@ fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
     let bearer = "Authorization: Bearer s3cret\r\n";
     assert_eq!(post("/push", bearer), (200, sent_to(1)));
     assert_eq!(read_text(&mut jack), "m");
-    settle(&mut other);
+    expect_no_message(&mut other);
     assert_eq!(post("/other/push", "x-api-key: k3y\r\n"), (200, sent_to(1)));
     assert_eq!(read_text(&mut other), "m");
-    settle(&mut jack);
-    settle(&mut nobody);
+    expect_no_message(&mut jack);
+    expect_no_message(&mut nobody);
 }
 
 #[test]
@@ -228,7 +230,7 @@ fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
         let mut peer = Peer::connect(process.address);
         peer.send(&said[..cut]);
         // Time for the gateway to see the first part alone.
-        settle(&mut pacer);
+        expect_no_message(&mut pacer);
         peer.send(&said[cut..]);
         peers.push(peer);
     }

@@ -2,7 +2,7 @@
 
 use super::{MASK, read_close};
 use crate::GATEWAY;
-use campanile_tests::client::{open, settle};
+use campanile_tests::client::{expect_no_message, open};
 use campanile_tests::frame::masked;
 use std::io::Write as _;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -43,7 +43,7 @@ fn a_message_that_trickles_is_closed_when_its_time_is_over() {
         assert_eq!(read_close(&mut client), expected);
         drop(enough);
         trickle.join().expect("it ends well");
-        settle(&mut beside);
+        expect_no_message(&mut beside);
         drop((client, beside));
         let log = process.stop().log;
         assert!(log.contains(r#""message_timeout": 1"#), "{log}");

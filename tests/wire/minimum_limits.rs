@@ -2,7 +2,7 @@
 //! rings. It must be slower, and may refuse, but loses and miscounts nothing.
 
 use crate::GATEWAY;
-use campanile_tests::client::{open_as, read_text, settle};
+use campanile_tests::client::{expect_no_message, open_as, read_text};
 use campanile_tests::http::{Response, post};
 use campanile_tests::peer::{Peer, push_body, sent_to};
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ fn push_and_receive(config: &str) {
                 .or_default()
                 .push(text);
         }
-        settle(client);
+        expect_no_message(client);
         for (pusher, expected) in pushed.iter().enumerate() {
             let got = received.remove(&pusher).unwrap_or_default();
             assert_eq!(

@@ -2,7 +2,7 @@
 //! session ends that cannot be told, and that all of it is forgotten.
 
 use crate::GATEWAY;
-use campanile_tests::client::{Client, open, open_as, read_text, register, settle};
+use campanile_tests::client::{Client, expect_no_message, open, open_as, read_text, register};
 use campanile_tests::http::{LOCAL, Response, upgrade};
 use campanile_tests::peer::{Peer, sent_to};
 use tungstenite::Message;
@@ -56,7 +56,7 @@ fn hundreds_of_channels_are_for_everybody_by_default() {
     for number in 0..500 {
         assert_eq!(ask(&mut client, "join", &format!("room {number}")), "ok");
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_channel_too_many_is_refused_in_words_and_one_left_makes_room() {
     // Longer than names may be: there is no such channel.
     let longer = "x".repeat(1_001);
     assert_eq!(ask(&mut client, "join", &longer), "no channel is named");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
         "no room for another name"
     );
     for client in &mut kept {
-        settle(client);
+        expect_no_message(client);
     }
     kept.pop()
         .expect("some were let in")
@@ -175,7 +175,7 @@ fn a_token_is_a_user_up_to_its_own_bound_and_a_longer_one_is_nobody() {
     assert_eq!(read_text(&mut client), "m");
     assert_eq!(peer.push(&format!("{token}t"), "e", "m"), sent_to(0));
     assert_eq!(peer.push("jack", &"e".repeat(1_025), "m"), sent_to(0));
-    settle(&mut client);
+    expect_no_message(&mut client);
 
     for (bytes, expected) in [(8_192, 101), (8_193, 401)] {
         let mut peer = Peer::connect(process.address);

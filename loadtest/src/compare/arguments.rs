@@ -22,7 +22,7 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// Rounds of the measures fanout, rpc, half_load and shards
+    /// Rounds of the short measures: all but those of --long-rounds
     #[arg(long, value_parser = at_least_one)]
     pub(crate) rounds: Option<usize>,
 

@@ -395,7 +395,7 @@ impl Engine {
         };
         self.next_source += 1;
         let pipe = Pipe::connect(self.address, source, receive_buffer)?;
-        // Edge-triggered: one read per arrival, without a second one that own_receipts EAGAIN.
+        // Edge-triggered: one read per arrival, without a second one that returns EAGAIN.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&self.epoll, pipe.stream(), EventData::new_u64(data), flags)
             .attempt("add a socket to epoll")?;

@@ -112,7 +112,7 @@ impl Pipe {
 
     /// Writes as much as the socket accepts; the rest waits for the next event.
     ///
-    /// A write error discards the buffer and is not reported: the next read own_receipts the end.
+    /// A write error discards the buffer and is not reported: the next read returns the end.
     pub(super) fn flush(&mut self) {
         if !self.is_connected {
             return;

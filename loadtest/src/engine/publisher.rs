@@ -164,7 +164,7 @@ impl Publisher {
                     });
                 }
                 PublishResult::Accepted | PublishResult::Reached(_) => {
-                    context.counters.succeeded += 1
+                    context.counters.succeeded += 1;
                 }
                 PublishResult::Failed => context.counters.record_error(|| {
                     let body = &response.body[..response.body.len().min(200)];

@@ -61,7 +61,7 @@ impl Phase {
 }
 
 impl Engine {
-    /// Runs a phase and own_receipts its counters.
+    /// Runs a phase and returns its counters.
     ///
     /// # Errors
     ///

@@ -250,7 +250,7 @@ impl Session {
         let fed = frames.feed(bytes, &mut |event| match event {
             Event::Message(payload) => {
                 protocol.read(rest, payload, &mut |message| {
-                    state.handle(&message, out, context)
+                    state.handle(&message, out, context);
                 });
             }
             Event::Ping(payload) => {
@@ -364,7 +364,7 @@ impl State {
     ) {
         match message {
             ServerMessage::Greeting if self.stage == Stage::Greeting => {
-                self.send_join(out, context)
+                self.send_join(out, context);
             }
             ServerMessage::Joined if self.stage == Stage::Joining => self.stage = Stage::Open,
             ServerMessage::Joined | ServerMessage::Left => {

@@ -109,7 +109,7 @@ impl Protocol for Pusher {
             Some(b"pusher:connection_established") => sink(ServerMessage::Greeting),
             Some(b"pusher_internal:subscription_succeeded") => sink(ServerMessage::Joined),
             Some(b"pusher:ping") => {
-                sink(ServerMessage::Ping(br#"{"event":"pusher:pong","data":{}}"#))
+                sink(ServerMessage::Ping(br#"{"event":"pusher:pong","data":{}}"#));
             }
             Some(b"pusher:error" | b"pusher:subscription_error") => {
                 sink(ServerMessage::Error(

@@ -140,7 +140,7 @@ fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
         (
             "half a body",
             |request| {
-                request.write_and_close("HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"allo")
+                request.write_and_close("HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"allo");
             },
             true,
         ),
@@ -153,7 +153,7 @@ fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
         (
             "a redirect",
             |request| {
-                request.write("HTTP/1.1 307 X\r\nLocation: /hooks\r\nContent-Length: 0\r\n\r\n")
+                request.write("HTTP/1.1 307 X\r\nLocation: /hooks\r\nContent-Length: 0\r\n\r\n");
             },
             false,
         ),

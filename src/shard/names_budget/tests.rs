@@ -118,7 +118,7 @@ fn counted_bytes_equal_recomputed_sums() {
                 (13..=14, Some(id)) => drop(shard.leave_channel(id, &text(&mut prng))),
                 (15, Some(id)) => shard.count_host_bytes(id, prng.range(0, 2_000) as usize),
                 (16, Some(id)) => {
-                    shard.close_session(id, crate::vocabulary::close::CloseCause::Dropped)
+                    shard.close_session(id, crate::vocabulary::close::CloseCause::Dropped);
                 }
                 (17, _) => {
                     let id = shard.handle_accepted().expect("there is room");

@@ -57,12 +57,12 @@ pub fn open_as(address: SocketAddr, token: &str, event: &str) -> Client {
 pub fn register(client: &mut Client, token: &str, event: &str) {
     let text = format!(r#"{{"token":"{token}","event":"{event}"}}"#);
     client.send(Message::text(text)).expect("the gateway reads");
-    settle(client);
+    expect_no_message(client);
 }
 
 /// Shows that nothing has come: the next thing is the answer to a ping.
 #[track_caller]
-pub fn settle(client: &mut Client) {
+pub fn expect_no_message(client: &mut Client) {
     let payload = Bytes::from_static(b"settle");
     let ping = Message::Ping(payload.clone());
     client.send(ping).expect("the gateway reads");

@@ -34,12 +34,12 @@ fn a_million_names_leave_nothing_behind() {
 }
 
 #[test]
-fn hooks_decide_in_every_language() {
+fn hooks_decide_in_every_dialect() {
     check("hooks.mjs");
 }
 
 #[test]
-fn tokens_are_checked_in_every_language() {
+fn tokens_are_checked_in_every_dialect() {
     check("auth.mjs");
 }
 

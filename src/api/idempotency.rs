@@ -446,7 +446,7 @@ mod tests {
 
     /// A response that can never fit is not stored, and its request is not repeated.
     #[test]
-    fn an_answer_larger_than_all_that_is_kept_is_remembered_as_given() {
+    fn a_response_larger_than_the_cache_is_stored_as_given() {
         let cache = cache(ApiLimits {
             idempotency_bytes_max: 65_536,
             idempotency_answer_bytes_max: 1 << 20,

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_is_described_and_every_answer_has_a_code() {
+    fn every_code_is_described_and_every_response_has_a_code() {
         let document = read(&Config::default());
         let schemas = &document["components"]["schemas"];
         let code = &schemas["Error"]["properties"]["error"]["properties"]["code"];

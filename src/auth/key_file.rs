@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_file_is_not_read_again() {
+    fn a_stable_file_is_not_read_again() {
         let [old, _] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_reads_a_settled_file_and_returns_the_result() {
+    fn a_reload_reads_a_stable_file_and_returns_the_result() {
         let [old, new] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_schema_is_the_one_spoken() {
+    fn the_published_schema_is_the_one_used() {
         for field in ["string type = 1;", "bytes payload = 2;", "string id = 3;"] {
             assert!(SCHEMA.contains(field), "{field}");
         }

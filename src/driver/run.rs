@@ -347,7 +347,7 @@ impl Loop {
         let mut now = Instant::now();
         let slice_ends = until.min(now + BUSY_POLL_SLICE);
         while now < slice_ends {
-            for _ in 0..SPINS_PER_LOOK {
+            for _ in 0..SPINS_PER_CHECK {
                 std::hint::spin_loop();
             }
             if self.has_work() {
@@ -537,4 +537,4 @@ const TURNS_PER_YIELD: u32 = 32;
 /// Length of one busy poll, after which timers and tasks get their turn.
 const BUSY_POLL_SLICE: Duration = Duration::from_micros(50);
 /// Spin-loop hints between two checks for work.
-const SPINS_PER_LOOK: u32 = 16;
+const SPINS_PER_CHECK: u32 = 16;

@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_counted_until_the_queue_is_half_empty() {
+    fn what_is_rejected_is_counted_until_the_queue_is_half_empty() {
         let queue = queue(1, 4, 1 << 20);
         let cx = &mut Context::from_waker(Waker::noop());
         let mut held = Some(pin!(queue.turn(0)).poll(cx));

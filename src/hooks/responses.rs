@@ -30,7 +30,7 @@ const ERROR_BYTES_MAX: usize = 200;
 
 /// The limits that a response must respect.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct HookLimits {
     /// Maximum bytes of the name of a user, an event or a channel.
     pub(crate) name_bytes_max: usize,
     /// Maximum bytes kept with one session: its values as JSON, and the texts of its profile.
@@ -111,7 +111,7 @@ pub(crate) enum Target {
 /// # Errors
 ///
 /// [`InvalidResponse`] if it is not valid.
-pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenResponse, InvalidResponse> {
+pub(crate) fn read_open(json: &[u8], limits: &HookLimits) -> Result<OpenResponse, InvalidResponse> {
     let response: OpenJson<'_> = read(json)?;
     let admits = response.user.is_some()
         || response.profile.is_some()
@@ -123,7 +123,7 @@ pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenResponse, In
         true if rejects => {
             invalid_response("\"status\" and \"body\" are for a client that is not admitted")
         }
-        true => Ok(OpenResponse::Admit(Box::new(response.admitted(bounds)?))),
+        true => Ok(OpenResponse::Admit(Box::new(response.admitted(limits)?))),
         false if admits => {
             invalid_response("a client that is not admitted gets a \"status\" and a \"body\" only")
         }
@@ -145,10 +145,13 @@ pub(crate) fn read_open(json: &[u8], bounds: &Bounds) -> Result<OpenResponse, In
 /// # Errors
 ///
 /// [`InvalidResponse`] if it is not valid.
-pub(crate) fn read_user(json: &[u8], bounds: &Bounds) -> Result<Option<String>, InvalidResponse> {
+pub(crate) fn read_user(
+    json: &[u8],
+    limits: &HookLimits,
+) -> Result<Option<String>, InvalidResponse> {
     let response: UserJson = read(json)?;
     if let Some(user) = &response.user {
-        bounds.check_name("user", user)?;
+        limits.check_name("user", user)?;
     }
     Ok(response.user)
 }
@@ -167,24 +170,24 @@ pub(crate) fn read_allow(json: &[u8]) -> Result<bool, InvalidResponse> {
 /// # Errors
 ///
 /// [`InvalidResponse`] if it is not valid.
-pub(crate) fn read_message(json: &[u8], bounds: &Bounds) -> Result<Actions, InvalidResponse> {
+pub(crate) fn read_message(json: &[u8], limits: &HookLimits) -> Result<Actions, InvalidResponse> {
     let response: MessageResponseJson<'_> = read(json)?;
     let pushes = response.push.unwrap_or_default();
     if pushes.len() > PUSHES_MAX {
         return invalid_response("\"push\" has too many elements");
     }
-    let pushes: Result<_, _> = pushes.into_iter().map(|push| push.0.read(bounds)).collect();
+    let pushes: Result<_, _> = pushes.into_iter().map(|push| push.0.read(limits)).collect();
     let outcome = match (response.reply, response.failure) {
         (Some(_), Some(_)) => return invalid_response("has both \"reply\" and \"failure\""),
-        (Some(reply), None) => Ok(Some(reply.0.reply(bounds)?)),
+        (Some(reply), None) => Ok(Some(reply.0.reply(limits)?)),
         (None, Some(failure)) => Err(failure.0.failure()?),
         (None, None) => Ok(None),
     };
     Ok(Actions {
-        joins: bounds.channels("join", response.join, JOINS_MAX)?,
-        leaves: bounds.channels("leave", response.leave, LEAVES_MAX)?,
+        joins: limits.channels("join", response.join, JOINS_MAX)?,
+        leaves: limits.channels("leave", response.leave, LEAVES_MAX)?,
         pushes: pushes?,
-        values: bounds.values(response.values, 0)?,
+        values: limits.values(response.values, 0)?,
         response: outcome,
         close: response.close.map(|close| close.0.read()).transpose()?,
     })
@@ -299,31 +302,31 @@ struct CloseJson {
 }
 
 impl OpenJson<'_> {
-    fn admitted(self, bounds: &Bounds) -> Result<AdmittedResponse, InvalidResponse> {
+    fn admitted(self, limits: &HookLimits) -> Result<AdmittedResponse, InvalidResponse> {
         if let Some(user) = &self.user {
-            bounds.check_name("user", user)?;
+            limits.check_name("user", user)?;
         }
         let profile = self.profile.map(|Object(profile)| Profile {
             name: profile.name,
             fields: profile.fields.unwrap_or_default(),
         });
         let profile = profile.unwrap_or_default();
-        if profile.name.len() > bounds.name_bytes_max {
+        if profile.name.len() > limits.name_bytes_max {
             return invalid_response("the name of \"profile\" is too long");
         }
         let fields = profile.fields.iter();
         let profile_bytes = fields.map(|(name, value)| name.len() + value.len()).sum();
-        let channels = bounds.channels("channels", self.channels, JOINS_MAX)?;
+        let channels = limits.channels("channels", self.channels, JOINS_MAX)?;
         let distinct: BTreeSet<&Box<str>> = channels.iter().collect();
-        if distinct.len() > bounds.channels_max {
+        if distinct.len() > limits.channels_max {
             return invalid_response("\"channels\" has more channels than a session may be on");
         }
         Ok(AdmittedResponse {
             user: self.user.map(Into::into),
             profile,
             channels,
-            values: bounds.values(self.values, profile_bytes)?,
-            message: self.message.map(|it| it.0.message(bounds)).transpose()?,
+            values: limits.values(self.values, profile_bytes)?,
+            message: self.message.map(|it| it.0.message(limits)).transpose()?,
         })
     }
 }
@@ -336,17 +339,17 @@ impl BodyJson<'_> {
         }
     }
 
-    fn message(self, bounds: &Bounds) -> Result<Message, InvalidResponse> {
+    fn message(self, limits: &HookLimits) -> Result<Message, InvalidResponse> {
         let event = self.event.as_deref().unwrap_or_default();
-        bounds.check_event(event)?;
+        limits.check_event(event)?;
         self.data_json()
             .message(event)
             .map_err(|bad| truncated(&bad))
     }
 
-    fn reply(self, bounds: &Bounds) -> Result<Reply, InvalidResponse> {
+    fn reply(self, limits: &HookLimits) -> Result<Reply, InvalidResponse> {
         if let Some(event) = &self.event {
-            bounds.check_event(event)?;
+            limits.check_event(event)?;
         }
         let data = self.data_json().payload().map_err(|bad| truncated(&bad))?;
         Ok(Reply {
@@ -372,14 +375,14 @@ impl FailureJson<'_> {
 }
 
 impl PushJson<'_> {
-    fn read(self, bounds: &Bounds) -> Result<Push, InvalidResponse> {
+    fn read(self, limits: &HookLimits) -> Result<Push, InvalidResponse> {
         let to = match (self.channel, self.user, self.session, self.everyone) {
             (Some(channel), None, None, None) => {
-                bounds.check_name("channel", &channel)?;
+                limits.check_name("channel", &channel)?;
                 Target::Channel(channel.into())
             }
             (None, Some(user), None, None) => {
-                bounds.check_name("user", &user)?;
+                limits.check_name("user", &user)?;
                 Target::User(user.into())
             }
             (None, None, Some(session), None) => match session.parse() {
@@ -402,7 +405,7 @@ impl PushJson<'_> {
         Ok(Push {
             to,
             // A publication to a channel names that channel instead.
-            message: body.message(bounds)?.on_own_channel(),
+            message: body.message(limits)?.on_own_channel(),
             except_sender,
         })
     }
@@ -418,7 +421,7 @@ impl CloseJson {
     }
 }
 
-impl Bounds {
+impl HookLimits {
     fn check_name(&self, what: &str, name: &str) -> Result<(), InvalidResponse> {
         match name.len() {
             0 => Err(InvalidResponse(format!("a {what} is empty"))),

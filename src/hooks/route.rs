@@ -3,7 +3,7 @@
 use super::HookError;
 use super::client::{BackendClient, ShardBackends};
 use super::requests::{self, AccessRequest, Hook, Requester};
-use super::responses::{self, Actions, Bounds, OpenResponse, Push, Target};
+use super::responses::{self, Actions, HookLimits, OpenResponse, Push, Target};
 use super::values::{FirstMessage, HookValues};
 use crate::config::{Config, HookKind, Hooks, OnFailure, Route};
 use crate::dialect::Rejection;
@@ -25,7 +25,7 @@ pub(crate) struct HookClient {
     backend: Rc<BackendClient>,
     hooks: Hooks,
     route: RouteHandle,
-    bounds: Bounds,
+    limits: HookLimits,
 }
 
 impl HookClient {
@@ -44,7 +44,7 @@ impl HookClient {
         let hooks = route.hooks.clone()?;
         let backend = backends.find(&hooks.backend);
         let backend = backend.expect("a valid config has every backend that its routes name");
-        let bounds = Bounds {
+        let limits = HookLimits {
             name_bytes_max: handle.gateway().name_bytes_max(),
             values_bytes_max: backend.limits().values_bytes_max as usize,
             channels_max: config.limits.channels_per_session_max as usize,
@@ -54,7 +54,7 @@ impl HookClient {
             backend,
             hooks,
             route: handle,
-            bounds,
+            limits,
         }))
     }
 
@@ -77,7 +77,7 @@ impl HookClient {
         claims: Option<&serde_json::Map<String, serde_json::Value>>,
     ) -> Result<Admission, Rejection> {
         let body = |id| requests::open(id, upgrade, token, user, claims);
-        let read = |json: &[u8]| responses::read_open(json, &self.bounds);
+        let read = |json: &[u8]| responses::read_open(json, &self.limits);
         let admitted = match self.backend.send(Hook::Open, body, read).await {
             Ok(OpenResponse::Admit(admitted)) => *admitted,
             Ok(OpenResponse::Reject(rejection)) => return Err(rejection),
@@ -114,7 +114,7 @@ impl HookClient {
     /// the hook fails.
     pub(crate) async fn authenticate(&self, token: &str) -> Option<String> {
         let body = |id| requests::authenticate(id, &self.route, token);
-        let read = |json: &[u8]| responses::read_user(json, &self.bounds);
+        let read = |json: &[u8]| responses::read_user(json, &self.limits);
         let user = self.backend.send(Hook::Authenticate, body, read).await;
         user.inspect_err(|error| self.log_failure(Hook::Authenticate, None, None, error))
             .ok()
@@ -126,7 +126,7 @@ impl HookClient {
     /// them.
     pub(crate) async fn message(&self, cx: Context) -> Response {
         let body = |id| requests::message(id, &cx);
-        let read = |json: &[u8]| responses::read_message(json, &self.bounds);
+        let read = |json: &[u8]| responses::read_message(json, &self.limits);
         let actions = match self.backend.send(Hook::Message, body, read).await {
             Ok(actions) => actions,
             Err(error) => {
@@ -233,7 +233,7 @@ impl HookClient {
         };
         let mut channels: BTreeSet<&str> = info.channels.iter().map(String::as_str).collect();
         channels.extend(joins.iter().map(|channel| &**channel));
-        channels.len() <= self.bounds.channels_max
+        channels.len() <= self.limits.channels_max
     }
 
     /// Applies the actions of a response in order and returns the response to the call.
@@ -257,7 +257,7 @@ impl HookClient {
         match (failed_actions.0, actions.response) {
             (Some(error), _) => Err(Failure::error(error.to_string())),
             // In a dialect with a response for each request, an empty reply reports success.
-            (None, Ok(None)) if self.bounds.dialect.spec().concurrent => Ok(Some(Reply::ok())),
+            (None, Ok(None)) if self.limits.dialect.spec().concurrent => Ok(Some(Reply::ok())),
             (None, response) => response,
         }
     }

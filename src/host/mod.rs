@@ -358,7 +358,7 @@ impl Host {
         count
     }
 
-    /// Handles messages of other shards; returns their number, at most [`ARRIVALS_PER_LOOK_MAX`].
+    /// Handles messages of other shards; returns their number, at most [`ARRIVALS_PER_PASS_MAX`].
     fn handle_messages(&mut self) -> usize {
         let mut count = 0;
         while count < ARRIVALS_PER_PASS_MAX {

@@ -205,11 +205,11 @@ impl Host {
             http.paused = pause;
             self.readings.push_back((id, !pause));
         }
-        self.bound_unread();
+        self.enforce_unread_limit();
     }
 
     /// Evicts connections while clients that do not read hold too many bytes together.
-    fn bound_unread(&mut self) {
+    fn enforce_unread_limit(&mut self) {
         while let Some(id) = self.eviction.first_over_unread_max() {
             self.evict(id);
         }

@@ -61,13 +61,13 @@ pub(crate) struct ReceivedResponse {
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     pub(crate) kind: ClientKind,
-    /// What it shows where its language has a place for it; one for each client.
+    /// The token of the upgrade request, unique per client.
     pub(crate) token: String,
-    /// Sent, and not yet carried to the gateway.
+    /// Sent bytes that the gateway has not received yet.
     pub(crate) outgoing: VecDeque<u8>,
-    /// Bytes ever said.
+    /// Number of bytes ever sent.
     sent_bytes: u64,
-    /// Where what was said ends, in the order of saying it.
+    /// Sent messages in order, with the offsets of their ends.
     pub(crate) frames: VecDeque<(u64, SentMessage)>,
     pub(crate) requests: Vec<SentRequest>,
     pub(crate) responses: Vec<ReceivedResponse>,

@@ -226,7 +226,7 @@ fn run(seed: u64, scenario: Scenario) -> Coverage {
     }
     let coverage = model::verify(&simulator);
     if simulator.scenario.has_channels {
-        simulator.leave();
+        simulator.disconnect_all();
         model::verify(&simulator);
     }
     simulator.stop();

@@ -361,8 +361,8 @@ fn verify_order(simulator: &Simulator, logs: &[Log<'_>]) {
     }
 }
 
-/// Verifies that accepted publications are applied on all shards, failed ones on none, and others on
-/// all or none.
+/// Verifies that accepted publications are applied on all shards, failed ones on none, and others
+/// on all or none.
 fn verify_states(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverage) {
     for (id, push) in simulator.pushes.iter().enumerate() {
         if matches!(push.target, Target::Session(_)) || matches!(push.by, Publisher::Pusher(_)) {
@@ -445,7 +445,7 @@ fn verify_responses(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Cove
         coverage.busy += u64::from(is_busy);
     }
     for (id, push) in simulator.pushes.iter().enumerate() {
-        if matches!(push.by, Publisher::Pusher(_)) && simulator.answer_to(id).is_none() {
+        if matches!(push.by, Publisher::Pusher(_)) && simulator.response_to(id).is_none() {
             let applied = logs
                 .iter()
                 .filter(|log| log.places.contains_key(&id))

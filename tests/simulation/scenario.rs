@@ -1,10 +1,10 @@
-//! What a simulated world is like, and the config that its gateway runs with.
+//! Scenarios of the simulation: parameters, and the config of the gateway.
 
 use campanile::config::{Config, Route};
 use campanile::dialect::edk::Edk;
 use campanile::time::TICK_MS;
 
-/// What a world is like.
+/// The parameters of a simulation.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) shards: usize,
@@ -19,13 +19,13 @@ pub(crate) struct Scenario {
     pub(crate) steps: u32,
     pub(crate) sessions: usize,
     pub(crate) pushers: usize,
-    /// Whether clients stall, vanish and are dropped, and time leaps.
+    /// Whether clients stall, abort and are dropped, and time leaps.
     pub(crate) has_faults: bool,
-    /// Whether there are channels, users with one session each, and an embedder.
+    /// Whether there are channels, exclusive users and an embedder.
     pub(crate) has_channels: bool,
-    /// Whether nothing happens for minutes, often.
+    /// Whether there are frequent pauses of minutes.
     pub(crate) is_quiet: bool,
-    /// Whether there is nobody but sessions that are told of each other, and taps.
+    /// Whether there are only sessions with presence, and taps.
     pub(crate) has_taps: bool,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn config(scenario: &Scenario) -> Config {
         config.routes.push(yields);
     }
     for route in &mut config.routes {
-        // The model knows what clients and handlers do, and no program of the config's.
+        // The model does not cover commands and channels of the config.
         route.commands.clear();
         route.channels.clear();
         route.join_on_open.clear();
@@ -75,27 +75,27 @@ pub(crate) fn user_name(user: usize) -> String {
     format!("u{user}")
 }
 
-/// The event under which a user is pushed to; a registration for another one hears nothing.
+/// Returns the event of pushes to a user. A registration for another event receives nothing.
 pub(crate) fn event_of(user: usize) -> &'static str {
     ["even", "odd"][user % 2]
 }
 
-/// Users that are pushed to; `d0` and `d1`, who are dropped, are not among them.
+/// The number of users that are pushed to, without `d0` and `d1`, which are dropped.
 pub(crate) const USERS: usize = 5;
-/// Users who have one session each.
+/// The users with at most one session.
 pub(crate) const EXCLUSIVE: [&str; 2] = ["x0", "x1"];
-/// What somebody hears who registers for one of them as for any user.
+/// The event of pushes to exclusive users, for registrations in `wserver`.
 pub(crate) const EXCLUSIVE_EVENT: &str = "x";
-/// What is published to: anyone may listen to the first two, some to the third, and only the
-/// embedder puts sessions on the fourth.
+/// The channels that are published to. All clients may join the first two, some the third; only the
+/// embedder joins sessions to the fourth.
 pub(crate) const CHANNELS: [&str; 4] = ["open", "free", "asked", "made"];
-/// Channels on which nothing is said, to have too many of.
+/// Channels without publications, to reach the limit of channels.
 pub(crate) const FILLERS: [&str; 2] = ["full0", "full1"];
-/// As many channels as a session may be on.
+/// The limit of channels per session.
 pub(crate) const CHANNELS_MAX: usize = 4;
-/// More than all batches of a simulated shard ever hold.
+/// A limit of publication bytes that no simulated shard reaches.
 pub(crate) const PUBLICATION_BYTES_AMPLE: u64 = 256 << 20;
-/// In ticks.
+/// In ticks, like the next two.
 pub(crate) const IDLE_TIMEOUT: u32 = 400;
 pub(crate) const CLOSE_GRACE: u32 = 50;
 pub(crate) const PUSH_TIMEOUT: u32 = 60;

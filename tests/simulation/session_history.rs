@@ -1,20 +1,20 @@
-//! What is known of one session: since when it hears what, and until when.
+//! The history of a session in the model: its memberships, users, opening and end.
 //!
-//! Places are lengths of its shard's log. Where several things happened within one step, any place
-//! within that step is right: such a stretch is a [`Window`].
+//! Positions are lengths of the shard's log. If several things happened in one step, any position
+//! within the step is right: a [`Window`].
 
 use crate::scenario::CHANNELS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// Something happened before one of these places of a log.
+/// The possible positions of an event in a log.
 pub(crate) type Window = Range<usize>;
 
-/// One publication that was asked for.
+/// The record of a publication.
 #[derive(Clone, Debug)]
 pub(crate) struct PublicationRecord {
     pub(crate) target: Target,
-    /// Links that are passed over.
+    /// Links that are excluded.
     pub(crate) except: Vec<usize>,
     pub(crate) by: Publisher,
     pub(crate) fate: PublicationState,
@@ -25,77 +25,77 @@ pub(crate) struct PublicationRecord {
 pub(crate) enum Target {
     User {
         name: String,
-        /// `None`: whatever it registered for.
+        /// The event; `None` for all events.
         event: Option<&'static str>,
     },
     Channel(&'static str),
     Everyone,
-    /// One session, by its link. It is in no log.
+    /// A single session, by its link. Such publications are in no log.
     Session(usize),
 }
 
-/// Who asked for it. What one of them asks to one channel or user is applied in its order.
+/// The publisher. Its publications to one channel or user are applied in its order.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Publisher {
-    /// Over HTTP, by this link.
+    /// An HTTP client, by its link.
     Pusher(usize),
-    /// The handler of this link's messages.
+    /// The handler of a session, by its link.
     Session(usize),
-    /// A handle, through this shard.
+    /// A handle that publishes through this shard.
     Handle(usize),
 }
 
-/// What has become of a publication that was not asked for over HTTP, as far as is known.
+/// The known state of a publication that was not sent by HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum PublicationState {
-    /// Nobody has said.
+    /// The result is unknown.
     Unknown,
-    /// It will be applied everywhere, if it has not been.
+    /// All shards apply it sooner or later.
     Accepted,
-    /// It has been applied everywhere, and was added to so many outboxes.
+    /// All shards have applied it and enqueued it to this many sessions.
     Counted(u64),
-    /// It was refused.
+    /// It failed.
     Rejected,
-    /// Its total has not come in time.
+    /// Its count has timed out.
     TimedOut,
 }
 
-/// What is known of one session.
+/// The history of a session.
 #[derive(Debug, Default)]
 pub(crate) struct SessionHistory {
-    /// By user: the event of the first registration, and how long the log was then.
+    /// By user: the event of the first registration, and its position.
     registered: BTreeMap<String, (String, usize)>,
-    /// The user whose only session it is.
+    /// The exclusive user of the session.
     pub(crate) exclusive: Option<&'static str>,
     pub(crate) opened: Option<Window>,
     pub(crate) ended: Option<Ended>,
     pub(crate) ended_before_open: Vec<&'static str>,
-    /// By channel: when it came and went, in order.
+    /// By channel: joins and leaves, in order.
     membership_changes: BTreeMap<&'static str, Vec<MembershipChange>>,
-    /// Where it is now.
+    /// The current channels.
     channels: BTreeSet<&'static str>,
-    /// What was said to it alone, and added to its outbox.
+    /// Publications to this session alone that were enqueued.
     pub(crate) direct: Vec<usize>,
 }
 
-/// It came to a channel, or went.
+/// A join or a leave.
 #[derive(Clone, Debug)]
 pub(crate) struct MembershipChange {
     pub(crate) window: Window,
-    /// `None`: nobody knows whether it came.
+    /// `true` for a join; `None` for a join with an unknown result.
     pub(crate) is_on: Option<bool>,
 }
 
-/// Where a session ended: how long the log was before and after that step, and what was counted.
+/// The end of a session: its window, and the counted causes.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) window: Window,
     pub(crate) labels: Vec<&'static str>,
-    /// Nothing but publications of the log can have filled an outbox.
+    /// Whether only publications of the log can have filled the outbox.
     pub(crate) is_plain: bool,
 }
 
-/// What a wish to be on a channel must have come to.
+/// The expected result of a join.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ExpectedJoin {
     Now,
@@ -104,14 +104,14 @@ pub(crate) enum ExpectedJoin {
 }
 
 impl SessionHistory {
-    /// A registration was read; the first for a user counts.
+    /// Records a registration. Only the first for a user counts.
     pub(crate) fn register(&mut self, user: String, event: String, applied: usize) {
         if !user.is_empty() {
             self.registered.entry(user).or_insert((event, applied));
         }
     }
 
-    /// What must come of it if it asks to be on this channel.
+    /// Returns the expected result of a join.
     pub(crate) fn expected_join(&self, channel: &str) -> ExpectedJoin {
         if self.channels.contains(channel) {
             ExpectedJoin::Before
@@ -126,7 +126,7 @@ impl SessionHistory {
         self.channels.contains(channel)
     }
 
-    /// It came to a channel, or went, somewhere in this window.
+    /// Records a join or leave in a window.
     pub(crate) fn change(&mut self, channel: &'static str, window: Window, is_on: bool) {
         let changed = if is_on {
             self.channels.insert(channel)
@@ -142,7 +142,7 @@ impl SessionHistory {
             .push(change);
     }
 
-    /// It asked to be on a channel at this place, and nobody knows what came of that.
+    /// Records a join with an unknown result from a position on.
     pub(crate) fn note_unknown_join(&mut self, channel: &'static str, from: usize) {
         let change = MembershipChange {
             window: from..from,
@@ -154,8 +154,8 @@ impl SessionHistory {
             .push(change);
     }
 
-    /// Whether a publication at this place of the log was for this session; `None` if that is not
-    /// known.
+    /// Returns `true` if a publication at a position of the log reaches the session; `None` if that
+    /// is unknown.
     pub(crate) fn reaches(&self, link: usize, push: &PublicationRecord, at: usize) -> Option<bool> {
         let opened = match &self.opened {
             Some(opened) if at >= opened.end => Some(true),
@@ -186,7 +186,7 @@ impl SessionHistory {
         }
     }
 
-    /// When it came to a channel, and went.
+    /// Returns the joins and leaves of a channel.
     pub(crate) fn membership_changes(&self, channel: &str) -> &[MembershipChange] {
         self.membership_changes
             .get(channel)

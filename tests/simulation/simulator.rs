@@ -1,9 +1,9 @@
-//! Hosts, clients, and a network and a clock between them that do whatever is allowed.
+//! The simulator: hosts and clients with a simulated network and clock.
 //!
-//! The world plays the driver: it carries chunks of bytes of any length, takes less of a send than
-//! was lent, delays messages between shards, and asserts what a driver relies on: no send for a
-//! connection that has one or is to be closed. After every step the host's invariants are checked
-//! and the model is told what has changed.
+//! It replaces the driver: it delivers chunks of bytes of any length, completes sends partially,
+//! delays messages between shards, and asserts the driver's assumption that a connection with a
+//! send or a pending close gets no further send. After every step it checks the host's invariants
+//! and updates the model.
 
 use crate::Prng;
 use crate::actions::{PendingAction, PendingTotal};
@@ -25,39 +25,41 @@ use campanile::shard::hash::HashSeed;
 use campanile::time::Tick;
 use std::collections::BTreeMap;
 
-/// One socket, and both of its ends.
+/// A connection with both ends.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) shard: usize,
     pub(crate) id: ConnectionId,
     pub(crate) client: Client,
     pub(crate) history: SessionHistory,
-    /// Its public id, once the embedder knows it.
+    /// The public id, once the embedder has reported it.
     pub(crate) public_id: Option<PublicId>,
-    /// What is being done about its channels.
+    /// The pending action on the session.
     pub(crate) pending_action: Option<PendingAction>,
-    /// Bytes handed to the host.
+    /// Number of bytes delivered to the host.
     pub(crate) delivered: u64,
-    /// When it connected, and when something last came from its client.
+    /// Tick of the connect.
     pub(crate) connected_at: u32,
+    /// Tick of the last input.
     pub(crate) input_at: u32,
-    /// When its session opened, and when that began to end.
+    /// Tick at which the session opened.
     pub(crate) opened_at: u32,
+    /// Tick at which the session began to end.
     pub(crate) ended_at: u32,
-    /// What is being sent, as it was lent.
+    /// The bytes of the send in flight.
     in_flight_bytes: Option<Vec<u8>>,
     is_reading: bool,
-    /// The client takes nothing.
+    /// Whether the client reads nothing.
     pub(crate) is_stalled: bool,
-    /// The client has said that it will say nothing more.
+    /// Whether the client has shut down its write side.
     pub(crate) has_ended: bool,
     pub(crate) has_reset: bool,
-    /// The host knows of the end.
+    /// Whether the host has been told of the client's end.
     pub(crate) knows_end: bool,
     pub(crate) is_shut: bool,
     is_finishing: bool,
     pub(crate) is_closed: bool,
-    /// The connection was closed before the client had taken what it was owed.
+    /// Whether the connection was closed before the client had read all pending bytes.
     pub(crate) was_aborted: bool,
 }
 
@@ -68,29 +70,31 @@ pub(crate) struct Simulator {
     pub(crate) hosts: Vec<Host>,
     pub(crate) embedder: Embedder,
     pub(crate) now: u32,
-    /// By shard: until when deadlines were fired.
+    /// By shard: the tick up to which deadlines were fired.
     pub(crate) fired_at: Vec<u32>,
     pub(crate) links: Vec<Link>,
     pub(crate) by_id: Vec<BTreeMap<ConnectionId, usize>>,
-    /// By shard: publications in its log so far, and those since the last flush.
+    /// By shard: number of publications in its log.
     pub(crate) applied: Vec<usize>,
+    /// By shard: number of publications since the last flush.
     pub(crate) since_flush: Vec<usize>,
-    /// By shard: publications to one session, which are in no log.
+    /// By shard: number of publications to single sessions, which are in no log.
     pub(crate) applied_direct: Vec<usize>,
     pub(crate) ends: Vec<BTreeMap<&'static str, u64>>,
     pub(crate) pushes: Vec<PublicationRecord>,
-    /// Publications whose totals are awaited.
+    /// Publications with pending counts.
     pub(crate) pending_totals: Vec<PendingTotal>,
-    /// A shard that is behind with what others tell it, once in a while.
+    /// A shard that reads its mailbox late, if any.
     pub(crate) lagging: Option<usize>,
-    /// Marks that clients have said.
+    /// Number of marks that clients have sent.
     pub(crate) marks: usize,
     pub(crate) blocked_steps: u64,
     pub(crate) is_stopping: bool,
 }
 
 impl Simulator {
-    /// Shards with one witness each: a session that listens to every user and takes everything.
+    /// Creates the shards, each with a witness: a session that receives all publications and reads
+    /// everything at once.
     pub(crate) fn new(seed: u64, scenario: Scenario) -> Self {
         let mut prng = Prng::from_seed(seed);
         let config = config(&scenario);
@@ -148,7 +152,7 @@ impl Simulator {
         simulator
     }
 
-    /// Puts every witness on every channel.
+    /// Joins every witness to every channel.
     fn connect_witnesses(&mut self) {
         let mut sessions = self.embedder.sessions();
         self.run_until_idle();
@@ -170,7 +174,7 @@ impl Simulator {
         self.run_until_idle();
     }
 
-    /// Does one thing, chosen by the dice.
+    /// Runs one random event.
     pub(crate) fn step(&mut self) {
         let shard = self.random_below(self.scenario.shards);
         let mut link = self.random_below(self.links.len());
@@ -217,7 +221,7 @@ impl Simulator {
             95 if self.scenario.is_quiet && self.prng.chance(1, 8) => self.pause(),
             94..=96 => self.pass_time(shard),
             97 if self.scenario.has_channels => self.lagging = Some(shard),
-            // In a lively world sessions live long enough to come and go.
+            // With channels, fewer faults: sessions must live long enough to join and leave.
             _ if self.scenario.has_channels && self.prng.chance(2, 3) => {}
             _ => self.misbehave(link),
         }
@@ -230,7 +234,7 @@ impl Simulator {
         }
     }
 
-    /// Lets everything happen that is going to happen, without time passing.
+    /// Runs all events until none is left, without advancing the clock.
     pub(crate) fn run_until_idle(&mut self) {
         for round in 0.. {
             assert!(round < SETTLING_ROUNDS_MAX, "it never comes to rest");
@@ -246,7 +250,7 @@ impl Simulator {
                 self.links[link].is_stalled = false;
                 moved |= self.turn_for(Event::Input(link));
                 moved |= self.turn_for(Event::Sent(link));
-                moved |= self.answer_end(link);
+                moved |= self.complete_close(link);
                 moved |= self.turn_for(Event::Closed(link));
                 if self.links[link].client.pings > 0 && !self.links[link].client.ignores_pings {
                     self.links[link].client.pong();
@@ -259,8 +263,8 @@ impl Simulator {
         self.finish_action();
     }
 
-    /// Has every client but the witnesses leave, and sees that nothing is left of them.
-    pub(crate) fn leave(&mut self) {
+    /// Disconnects all clients except the witnesses, and asserts that nothing of them remains.
+    pub(crate) fn disconnect_all(&mut self) {
         for link in self.scenario.shards..self.links.len() {
             let is_rude = self.prng.chance(1, 2);
             let link = &mut self.links[link];
@@ -290,7 +294,7 @@ impl Simulator {
                 "{left:?}"
             );
         }
-        // Whoever yields to a claim that somebody has left behind is turned away.
+        // A claim that remained would reject these upgrades.
         for user in EXCLUSIVE {
             let (shard, link) = (self.random_below(self.scenario.shards), self.links.len());
             let kind = ClientKind::Edk { user, yields: true };
@@ -305,8 +309,8 @@ impl Simulator {
         }
     }
 
-    /// One of the sessions that the embedder knows and that are open, if there is one; rather one
-    /// about which nothing is being done.
+    /// Returns a random open session with a known public id, preferably without a pending action;
+    /// `None` if there is none.
     pub(crate) fn some_session(&mut self) -> Option<usize> {
         let is_open = |&at: &usize| {
             let link = &self.links[at];
@@ -324,7 +328,7 @@ impl Simulator {
         self.prng.range(0, sides - 1) as usize
     }
 
-    /// A client connects.
+    /// Connects a client.
     pub(crate) fn connect(&mut self, shard: usize, client: Client) {
         self.turn(shard, Some(Event::Connect(Box::new(client))), None);
     }
@@ -364,17 +368,17 @@ impl Simulator {
         self.after(shard);
     }
 
-    /// How many publications are in the log of a shard.
+    /// Returns the number of publications in the log of a shard.
     pub(crate) fn applied(&self, shard: usize) -> usize {
         self.applied[shard]
     }
 
-    /// Whether the link is that of a witness: those were first.
+    /// Returns `true` for a witness. The witnesses have the first links.
     pub(crate) fn is_witness(&self, link: usize) -> bool {
         link < self.scenario.shards
     }
 
-    /// Carries something to the host: bytes, or the end of them. Whether there was anything.
+    /// Delivers bytes or the end of the stream to the host. Returns `false` if there was nothing.
     pub(crate) fn deliver(&mut self, now: &Moment, at: usize) -> bool {
         let link = &mut self.links[at];
         let (shard, id) = (link.shard, link.id);
@@ -389,9 +393,9 @@ impl Simulator {
             self.after(shard);
             return true;
         }
-        // While the host is blocked the driver holds back what sessions say; a witness lives on.
-        let is_held = host.is_session(id) && host.is_blocked() && at >= self.scenario.shards;
-        if !link.is_reading || is_held {
+        // While the host is blocked, the driver defers input of sessions; witnesses are exempt.
+        let is_deferred = host.is_session(id) && host.is_blocked() && at >= self.scenario.shards;
+        if !link.is_reading || is_deferred {
             return false;
         }
         let len = link.client.outgoing.len();
@@ -414,7 +418,7 @@ impl Simulator {
                 }
             }
             host.handle_received(now, id, &mut chunk);
-            // What somebody said last and the end may come together.
+            // The last bytes and the end may arrive together.
             if link.has_ended && link.client.outgoing.is_empty() && self.prng.chance(1, 2) {
                 link.knows_end = true;
                 host.handle_hangup(now, id, false);
@@ -429,7 +433,7 @@ impl Simulator {
         true
     }
 
-    /// Ends the send under way, if there is one that can end. Whether it did.
+    /// Completes the send in flight if possible. Returns `true` if it did.
     pub(crate) fn complete_send(&mut self, now: &Moment, at: usize) -> bool {
         let link = &mut self.links[at];
         let (shard, id) = (link.shard, link.id);
@@ -461,7 +465,8 @@ impl Simulator {
         true
     }
 
-    /// Tells the other shards, sends, and does what the host wants done. Whether it wanted much.
+    /// Posts to the other shards, sends, and executes the host's requests. Returns `true` if there
+    /// was work.
     pub(crate) fn flush(&mut self, shard: usize, sends: u32) -> bool {
         let mut moved = false;
         if sends == u32::MAX {
@@ -473,7 +478,7 @@ impl Simulator {
                 break;
             };
             let at = self.by_id[shard][&id];
-            self.links[at].fly(bytes);
+            self.links[at].begin_send(bytes);
             moved = true;
         }
         for _ in 0..sends {
@@ -481,7 +486,7 @@ impl Simulator {
                 break;
             };
             let at = self.by_id[shard][&id];
-            self.links[at].fly(bytes);
+            self.links[at].begin_send(bytes);
             moved = true;
         }
         while let Some((id, is_on)) = self.hosts[shard].poll_reading() {
@@ -498,7 +503,7 @@ impl Simulator {
                     link.is_shut = true;
                 }
                 CloseStep::Measure => {
-                    // What a client has not taken waits in its socket.
+                    // Bytes that a client has not read are in its socket.
                     let bytes = u32::try_from(unread).expect("an outbox counts in u32");
                     self.hosts[shard].handle_unacknowledged(id, bytes);
                 }
@@ -513,7 +518,7 @@ impl Simulator {
             }
             moved = true;
         }
-        // A witness takes everything as soon as it can, and is never slow.
+        // A witness reads everything at once and is never slow.
         let now = self.hosts[shard].set_time(Tick(self.now));
         self.complete_send(&now, shard);
         self.hosts[shard].enforce_publication_limit();
@@ -521,8 +526,8 @@ impl Simulator {
         moved
     }
 
-    /// Ends a client's side once it has seen the other's end.
-    fn answer_end(&mut self, at: usize) -> bool {
+    /// Ends the client's side after it has received a close frame or the end of the stream.
+    fn complete_close(&mut self, at: usize) -> bool {
         let link = &mut self.links[at];
         if link.client.close.is_some() && !link.client.sent_close && !link.has_ended {
             link.client.send_close(1000);
@@ -533,7 +538,7 @@ impl Simulator {
         ends
     }
 
-    /// Closes a socket that the host is done with, once nothing of it is under way.
+    /// Closes a socket that the host has released, once no operation is in flight.
     pub(crate) fn close(&mut self, now: &Moment, at: usize) -> bool {
         let link = &mut self.links[at];
         if !link.is_finishing || link.is_closed || link.in_flight_bytes.is_some() {
@@ -547,7 +552,7 @@ impl Simulator {
         true
     }
 
-    /// Every request with its answer, if it has one, and the link it was asked on.
+    /// Returns every request with its response, if any, and its link.
     pub(crate) fn requests(
         &self,
     ) -> impl Iterator<Item = (&SentRequest, Option<&ReceivedResponse>, usize)> {
@@ -561,12 +566,12 @@ impl Simulator {
         })
     }
 
-    /// The answer to the request that pushed a publication over HTTP, if it has come.
+    /// Returns the response to the HTTP request of a publication; `None` before it comes.
     ///
     /// # Panics
     ///
-    /// If it was not pushed so.
-    pub(crate) fn answer_to(&self, push: usize) -> Option<&ReceivedResponse> {
+    /// The publication was not sent by HTTP.
+    pub(crate) fn response_to(&self, push: usize) -> Option<&ReceivedResponse> {
         let wanted =
             |requests: &SentRequest| matches!(requests.what, Request::Push { id } if id == push);
         let Publisher::Pusher(link) = self.pushes[push].by else {
@@ -583,7 +588,7 @@ impl Simulator {
 }
 
 impl Link {
-    fn fly(&mut self, bytes: &[u8]) {
+    fn begin_send(&mut self, bytes: &[u8]) {
         assert!(!bytes.is_empty());
         assert!(self.in_flight_bytes.is_none(), "one send at a time");
         assert!(!self.is_shut, "a send behind the end");
@@ -593,6 +598,6 @@ impl Link {
 }
 
 const PUBLICATIONS_PER_FLUSH_MAX: usize = 4;
-/// Enough for any task to come to where it waits for a host.
+/// Enough turns for every task to reach a wait for a host.
 const TURNS_OF_ALL_TASKS: u32 = 30;
 const SETTLING_ROUNDS_MAX: u32 = 20_000;

@@ -1,7 +1,7 @@
-//! Turns of simulated shards, and the time that passes between them.
+//! Turns of simulated shards, and the clock.
 //!
-//! A turn is that of the driver's loop ([`campanile::driver::turn`]): a shard wakes up for one
-//! event or a deadline, is told the time, handles the event, and fires what is due.
+//! A turn is that of the driver's loop ([`campanile::driver::turn`]): a shard wakes up for an event
+//! or a deadline, reads the clock, handles the event, and fires due deadlines.
 
 use crate::client::Client;
 use crate::scenario::CLOSE_GRACE;
@@ -11,21 +11,21 @@ use campanile::host::{Host, Moment};
 use campanile::time::{Tick, Ticks};
 use std::convert::Infallible;
 
-/// What a shard wakes up for.
+/// An event that wakes a shard.
 #[derive(Debug)]
 pub(crate) enum Event {
     Connect(Box<Client>),
-    /// Something came from a link's client, or its end.
+    /// Bytes or the end of the stream from a link's client.
     Input(usize),
-    /// A link's send is over.
+    /// The completion of a link's send.
     Sent(usize),
-    /// A link's socket is closed.
+    /// The close of a link's socket.
     Closed(usize),
     /// Mailbox messages, commands and woken requests of a shard.
     Arrivals(usize),
 }
 
-/// One turn of one shard.
+/// A turn of a shard.
 struct Turn<'w> {
     simulator: &'w mut Simulator,
     shard: usize,
@@ -68,7 +68,7 @@ impl Steps for Turn<'_> {
 
     fn fire_deadlines(&mut self, until: &Moment) -> Result<(), Infallible> {
         self.simulator.hosts[self.shard].fire_deadlines(until);
-        // Without time passing nothing was due.
+        // If the clock has not advanced, nothing was due.
         if std::mem::replace(&mut self.simulator.fired_at[self.shard], self.simulator.now)
             < self.simulator.now
         {
@@ -86,14 +86,14 @@ impl Steps for Turn<'_> {
 }
 
 impl Simulator {
-    /// Stops every host, and lets the time pass that unwilling clients get.
+    /// Stops every host, and advances the clock over the close grace.
     pub(crate) fn stop(&mut self) {
         self.is_stopping = true;
         for shard in 0..self.hosts.len() {
             self.hosts[shard].begin_stop();
             self.after(shard);
         }
-        // What was accepted before is on its way, and is delivered before the first session closes.
+        // Publications that were accepted before are delivered before the first session closes.
         self.run_until_idle();
         for shard in 0..self.hosts.len() {
             self.hosts[shard].drain_over(DRAIN);
@@ -112,7 +112,7 @@ impl Simulator {
         self.run_until_idle();
     }
 
-    /// Runs a turn that has one event, without sending.
+    /// Runs a turn with one event, without sending.
     pub(crate) fn turn_for(&mut self, event: Event) -> bool {
         let shard = match event {
             Event::Input(link) | Event::Sent(link) | Event::Closed(link) => self.links[link].shard,
@@ -122,8 +122,8 @@ impl Simulator {
         self.turn(shard, Some(event), None)
     }
 
-    /// Runs a turn of a shard, which wakes up for `event`, if there is one, and sends at most
-    /// `sends` each of sessions' bytes and HTTP responses, or nothing. Whether something happened.
+    /// Runs a turn of a shard with an optional event. It starts at most `sends` sends of sessions
+    /// and as many of HTTP responses, none for `None`. Returns `true` if something happened.
     pub(crate) fn turn(&mut self, shard: usize, event: Option<Event>, sends: Option<u32>) -> bool {
         let mut steps = Turn {
             simulator: self,
@@ -138,9 +138,9 @@ impl Simulator {
         }
     }
 
-    /// Time passes while shards are busy: their turns come late.
+    /// Advances the clock while shards are busy, so that their turns come late.
     pub(crate) fn pass_time(&mut self, shard: usize) {
-        // What waits for a shard that is behind waits for long.
+        // Leap more often while a shard lags, so that its messages wait long.
         let often = if self.lagging.is_some() { 2 } else { 12 };
         let leap = self.scenario.has_faults && self.prng.chance(1, often);
         self.now += if leap {
@@ -156,7 +156,7 @@ impl Simulator {
         self.show_witnesses_alive();
     }
 
-    /// The process is stopped for a while, and goes on: that ends nobody.
+    /// Simulates a pause of the process (SIGSTOP). No session may end by it.
     pub(crate) fn pause(&mut self) {
         let began = self.now;
         self.now += self.prng.range(1, QUIET_MAX);
@@ -173,8 +173,7 @@ impl Simulator {
         self.show_witnesses_alive();
     }
 
-    /// Everything is done, and nothing happens for up to minutes, in which shards wake up for their
-    /// deadlines alone.
+    /// Runs until idle, then simulates up to 5 minutes in which shards wake up for deadlines only.
     pub(crate) fn sleep_long(&mut self) {
         self.run_until_idle();
         let until = self.now + self.prng.range(1, QUIET_MAX);
@@ -200,7 +199,7 @@ impl Simulator {
         self.now = until;
     }
 
-    /// Witnesses give a sign of life.
+    /// Sends a pong from every witness, so that its session is not idle.
     fn show_witnesses_alive(&mut self) {
         for witness in 0..self.hosts.len() {
             self.links[witness].client.pong();
@@ -209,12 +208,12 @@ impl Simulator {
     }
 }
 
-/// A shard that is called so much too late knows that it was paused: about a second.
+/// The lateness, in ticks, from which a shard assumes a pause of the process: about 1 s.
 const PAUSE_MIN: u32 = 16;
 const LEAP_MAX: u32 = 150;
-/// Five minutes.
+/// 5 minutes in ticks.
 const QUIET_MAX: u32 = 300_000 / 64;
 const WAKES_MAX: u32 = 100_000;
 
-/// How long sessions are being closed at a stop.
+/// The time over which a stop closes sessions.
 const DRAIN: Ticks = Ticks(8);

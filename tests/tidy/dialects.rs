@@ -1,15 +1,14 @@
-//! The rule that languages have their places, and the little that must be known of Rust for it:
-//! where its comments, strings and identifiers are.
+//! The rule about the places of dialects, with a small lexer of Rust for comments, strings and
+//! identifiers.
 
-use crate::{Complaints, Source};
+use crate::{Errors, Source};
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// What differs between languages is in `src/dialect/`, and what an embedder has of one alone is in
-/// its file in `src/handler/`. Other code names none: in no identifier, and not as a whole string.
-/// Tests may.
-pub(crate) fn dialects_have_their_places(file: &Source<'_>) -> Complaints {
+/// Code of single dialects is in `src/dialect/`, and the embedder's part in a file of the dialect
+/// in `src/handler/`. Other code except tests must not name a dialect in an identifier or a string.
+pub(crate) fn dialects_have_their_places(file: &Source<'_>) -> Errors {
     let name = file.name;
     let is_place = !name.starts_with("src/") || name.starts_with("src/dialect/");
     if is_place || name.contains("/tests/") || name.ends_with("/tests.rs") {
@@ -20,7 +19,7 @@ pub(crate) fn dialects_have_their_places(file: &Source<'_>) -> Complaints {
     let code = file.text.split("\n#[cfg(test)]\nmod ").next();
     let words = words(code.expect("split yields at least one part"));
     let named = words.iter().filter_map(|word| {
-        let language = LANGUAGES.iter().find(|language| word.names(language))?;
+        let language = DIALECTS.iter().find(|language| word.names(language))?;
         let is_declared = own == Some("mod") && word.before.ends_with("mod ");
         let is_foreign = own != Some(language) && !is_declared;
         let line = word.before.matches('\n').count() + 1;
@@ -29,8 +28,8 @@ pub(crate) fn dialects_have_their_places(file: &Source<'_>) -> Complaints {
     named.collect()
 }
 
-/// The languages in the registry.
-static LANGUAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
+/// The dialects in the registry.
+static DIALECTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let registry = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dialect/mod.rs");
     let registry = fs::read_to_string(registry).expect("a readable registry");
     let entries = registry
@@ -52,7 +51,7 @@ struct Word<'s> {
 
 impl Word<'_> {
     fn names(&self, language: &str) -> bool {
-        // These are an action of the config and what watches a route, too.
+        // These names have other meanings, too: an action of the config, and taps of routes.
         let is_ordinary = ["echo", "tap"].contains(&language);
         let is_in_path = self.before.ends_with("dialect::") || self.after.starts_with("::");
         match (self.is_string, is_ordinary) {
@@ -63,7 +62,7 @@ impl Word<'_> {
     }
 }
 
-/// The identifiers and strings of a source, but for those in comments.
+/// Returns the identifiers and strings of a source, without comments.
 fn words(text: &str) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     let mut at = 0;
@@ -84,14 +83,14 @@ fn words(text: &str) -> Vec<Word<'_>> {
     words
 }
 
-/// How a source goes on: bytes to skip, bytes of a word, and bytes that end it.
+/// Returns the next token as lengths in bytes: to skip, of the word, of its end.
 fn lex(rest: &str) -> (usize, usize, usize) {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let to = |end: &str, from: usize| rest[from..].find(end).unwrap_or(rest.len() - from);
     if rest.starts_with("//") {
         (to("\n", 0), 0, 0)
     } else if rest.starts_with("'\\") {
-        // The letter behind the backslash may be a quote itself.
+        // The character after the backslash may be a quote.
         (3 + to("'", 3) + 1, 0, 0)
     } else if rest.starts_with('\'') && rest.as_bytes().get(2) == Some(&b'\'') {
         (3, 0, 0)
@@ -113,7 +112,7 @@ fn lex(rest: &str) -> (usize, usize, usize) {
     }
 }
 
-/// The words that an identifier is made of, in lower case and with `_` between them.
+/// Splits an identifier into its words, in lower case and separated by `_`.
 fn parts(identifier: &str) -> String {
     let mut parts = String::new();
     for letter in identifier.chars() {

@@ -1,31 +1,39 @@
-//! Where a transcript happens: something that clients can connect to.
+//! Targets of transcripts: gateways that clients can connect to.
 
 use campanile_tests::net::connect;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-/// Moves octets between the clients of a transcript and a gateway.
-pub(crate) trait World {
-    /// Sends octets; connects before if this client has not.
+/// A gateway as the clients of a transcript see it.
+pub(crate) trait Target {
+    /// Sends octets. Connects the client first if necessary.
     fn send(&mut self, client: usize, bytes: &[u8]);
 
-    /// Sends nothing more.
+    /// Shuts down the client's write side.
     fn end(&mut self, client: usize);
 
-    /// Waits for what comes and appends it. `Ok(false)`: nothing more will come.
+    /// Waits for octets and appends them. `Ok(false)` at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Nothing arrives.
     fn receive(&mut self, client: usize, into: &mut Vec<u8>) -> Result<bool, String>;
 
-    /// Lets time pass, in milliseconds; an error where nobody can.
+    /// Advances the clock by `ms` milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// The target has no simulated clock.
     fn pass(&mut self, ms: u32) -> Result<(), String>;
 }
 
-/// A gateway that runs, over TCP.
-pub(crate) struct RealWorld {
+/// A running gateway, over TCP.
+pub(crate) struct RealTarget {
     address: SocketAddr,
     sockets: Vec<Option<TcpStream>>,
 }
 
-impl RealWorld {
+impl RealTarget {
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self {
             address,
@@ -42,9 +50,9 @@ impl RealWorld {
     }
 }
 
-impl World for RealWorld {
+impl Target for RealTarget {
     fn send(&mut self, client: usize, bytes: &[u8]) {
-        // The gateway may have closed already; what it said then is what counts.
+        // The gateway may have closed already; its last bytes are compared.
         drop(self.socket(client).write_all(bytes));
     }
 

@@ -1,9 +1,9 @@
-//! Every deadline, in real time against the executable, after a quiet spell longer than itself.
+//! Tests of every deadline in real time, after an idle period that is longer than the deadline.
 //!
-//! A shard that nothing wakes sleeps for as long as nothing is due, so its clock is old when
-//! something comes. What comes must be dated with the time at which it came: no deadline that
-//! begins then may end at once. Each test makes its deadline short in the config, stays quiet for
-//! longer, and then does what users do; with one shard and with two.
+//! A shard without events sleeps until the next deadline, so its clock is old when an event comes.
+//! The event must be handled with the current time: a deadline that begins then must not fire at
+//! once. Each test configures a short deadline, stays idle for longer, and then acts as a client;
+//! with one shard and with two.
 
 use super::read_close;
 use crate::GATEWAY;
@@ -20,7 +20,7 @@ use tungstenite::Message;
 
 /// The deadline of each test, in milliseconds.
 const DEADLINE_MS: u32 = 600;
-/// Longer than the deadline and than what an idle shard does by itself.
+/// The idle period, longer than the deadline and than the periodic work of an idle shard.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[test]
@@ -28,13 +28,13 @@ fn a_first_connection_has_its_handshake_timeout() {
     each(
         |ms| format!("[heartbeat]\nhandshake_timeout_ms = {ms}\n"),
         |_, address| {
-            be_quiet();
+            stay_idle();
             let mut peer = Peer::connect(address);
-            be_far_away();
+            wait_for_network();
             peer.send(b"GET /health HTTP/1.1\r\nHost: x");
             peer.send(b"\r\n\r\n");
             assert_eq!(peer.response().status, 200);
-            be_quiet();
+            stay_idle();
             expect_no_message(&mut open(address, "/echo"));
         },
     );
@@ -47,11 +47,11 @@ fn a_request_on_a_kept_connection_has_its_body_timeout() {
         |_, address| {
             let mut peer = Peer::connect(address);
             assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
-            be_quiet();
+            stay_idle();
             let request = http::post("/push", "", &push_body("jack", "e", "m"));
             let (head, body) = request.split_at(request.len() - 20);
             peer.send(head);
-            be_far_away();
+            wait_for_network();
             peer.send(body);
             assert_eq!(peer.response().body, sent_to(0));
         },
@@ -59,11 +59,11 @@ fn a_request_on_a_kept_connection_has_its_body_timeout() {
 }
 
 #[test]
-fn a_connection_is_kept_for_its_time() {
+fn a_keep_alive_connection_has_its_timeout() {
     each(
         |ms| format!("[http]\nkeep_alive_timeout_ms = {ms}\n"),
         |_, address| {
-            be_quiet();
+            stay_idle();
             let mut peer = Peer::connect(address);
             assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
             assert_eq!(peer.push("jack", "e", "m"), sent_to(0));
@@ -76,9 +76,9 @@ fn a_session_that_has_just_opened_is_not_idle() {
     each(
         |ms| format!("{WSRV}idle_timeout_ms = {ms}\n"),
         |_, address| {
-            be_quiet();
+            stay_idle();
             let mut client = open(address, "/wsrv");
-            // A heartbeat in time, over and over, keeps it.
+            // Heartbeats in time keep the session open.
             for seqno in 0..6 {
                 pass(Duration::from_millis(u64::from(DEADLINE_MS) / 3));
                 assert_eq!(call(&mut client, seqno), seqno);
@@ -92,7 +92,7 @@ fn a_session_that_has_just_opened_is_not_pinged() {
     each(
         |ms| format!("{ECHO}ping_interval_ms = {ms}\n"),
         |_, address| {
-            be_quiet();
+            stay_idle();
             let mut client = open(address, "/echo");
             client.send(Message::text("first")).expect("it is read");
             let first = client.read().expect("something comes");
@@ -104,11 +104,11 @@ fn a_session_that_has_just_opened_is_not_pinged() {
 }
 
 #[test]
-fn a_session_has_its_time_to_register() {
+fn a_session_has_its_registration_timeout() {
     each(
         |ms| format!("{WSERVER}registration_timeout_ms = {ms}\n"),
         |_, address| {
-            be_quiet();
+            stay_idle();
             let mut client = open_as(address, "jack", "e");
             assert_eq!(Peer::connect(address).push("jack", "e", "m"), sent_to(1));
             assert_eq!(read_text(&mut client), "m");
@@ -117,13 +117,13 @@ fn a_session_has_its_time_to_register() {
 }
 
 #[test]
-fn pushes_to_shards_that_sleep_do_not_time_out() {
+fn pushes_to_sleeping_shards_do_not_time_out() {
     each(
         |ms| format!("[http]\npush_timeout_ms = {ms}\n{WSERVER}"),
         |_, address| {
             let mut clients: Vec<Client> = (0..6).map(|_| open_as(address, "jack", "e")).collect();
             for message in ["one", "two"] {
-                be_quiet();
+                stay_idle();
                 let total = Peer::connect(address).push("jack", "e", message);
                 assert_eq!(total, sent_to(clients.len()));
             }
@@ -136,14 +136,14 @@ fn pushes_to_shards_that_sleep_do_not_time_out() {
 }
 
 #[test]
-fn a_users_only_session_is_claimed_in_time() {
+fn the_claim_of_an_exclusive_user_has_its_timeout() {
     let edk = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
     each(
         |ms| format!("[heartbeat]\nhandshake_timeout_ms = {ms}\n{edk}"),
         |_, address| {
             let mut before: Option<Client> = None;
             for _ in 0..3 {
-                be_quiet();
+                stay_idle();
                 let mut next = open_edk(address, "jack");
                 expect_no_message(&mut next);
                 if let Some(mut before) = before.replace(next) {
@@ -155,7 +155,7 @@ fn a_users_only_session_is_claimed_in_time() {
 }
 
 #[test]
-fn an_upgrade_that_a_backend_decides_about_has_its_time() {
+fn the_upgrade_hook_has_its_timeout() {
     let url = backend();
     each(
         |ms| {
@@ -167,7 +167,7 @@ fn an_upgrade_that_a_backend_decides_about_has_its_time() {
         },
         |_, address| {
             for _ in 0..2 {
-                be_quiet();
+                stay_idle();
                 expect_no_message(&mut open(address, "/wsrv"));
             }
         },
@@ -175,12 +175,12 @@ fn an_upgrade_that_a_backend_decides_about_has_its_time() {
 }
 
 #[test]
-fn a_client_has_its_time_to_answer_a_close() {
+fn a_client_has_its_timeout_for_the_close_handshake() {
     each(
         |ms| format!("[heartbeat]\nclose_grace_ms = {ms}\n"),
         |_, address| {
             let mut client = open_as(address, "jack", "e");
-            be_quiet();
+            stay_idle();
             let drop_jack = r#"{"userId":"jack"}"#;
             let dropped = Peer::connect(address).post("/drop", "", drop_jack);
             assert_eq!(dropped.body, "dropped 1 connections");
@@ -190,11 +190,11 @@ fn a_client_has_its_time_to_answer_a_close() {
 }
 
 #[test]
-fn a_call_with_a_key_is_done_once() {
+fn an_idempotency_key_is_valid_for_its_time() {
     each(
         |ms| format!("[api]\nidempotency_ttl_ms = {}\n", 60 * ms),
         |_, address| {
-            be_quiet();
+            stay_idle();
             let mut client = open_as(address, "jack", "e");
             let mut peer = Peer::connect(address);
             let body = r#"{"user":"jack","event":"e","data":"m"}"#;
@@ -212,12 +212,12 @@ fn a_call_with_a_key_is_done_once() {
 }
 
 #[test]
-fn a_stop_after_a_quiet_spell_says_goodbye() {
+fn a_stop_after_an_idle_period_closes_with_1001() {
     each_process(
         |ms| format!("shutdown_grace_ms = {ms}\n[heartbeat]\nclose_grace_ms = {ms}\n"),
         |process| {
             let mut client = open(process.address, "/echo");
-            be_quiet();
+            stay_idle();
             process.signal(Signal::TERM);
             assert_eq!(read_close(&mut client).0, 1001);
             process.wait()
@@ -225,7 +225,7 @@ fn a_stop_after_a_quiet_spell_says_goodbye() {
     );
 }
 
-/// The process is paused while it stops: clients have their time to answer all the same.
+/// If the process is paused during a stop, clients have the full time for the close handshake.
 #[test]
 fn a_pause_is_not_part_of_the_shutdown_grace() {
     each_process(
@@ -236,14 +236,14 @@ fn a_pause_is_not_part_of_the_shutdown_grace() {
             let close = client.read().expect("a close frame comes");
             assert!(close.is_close(), "{close:?}");
             pause(&process.child);
-            be_quiet();
-            be_quiet();
+            stay_idle();
+            stay_idle();
             resume(&process.child);
-            be_far_away();
-            // A connection that is closed answers with a reset.
+            wait_for_network();
+            // A closed connection would respond with a reset.
             let mut socket = client.get_ref();
             socket.write_all(b"late").expect("nothing has come yet");
-            be_far_away();
+            wait_for_network();
             assert!(socket.take_error().expect("a socket").is_none());
             let end = client.read().expect_err("nothing comes behind it");
             assert!(matches!(end, tungstenite::Error::ConnectionClosed), "{end}");
@@ -252,9 +252,9 @@ fn a_pause_is_not_part_of_the_shutdown_grace() {
     );
 }
 
-/// The process is stopped for longer than any session may be silent: all of them live on.
+/// After a pause of the process that is longer than the idle timeout all sessions stay open.
 #[test]
-fn a_pause_of_the_process_ends_nobody() {
+fn a_pause_of_the_process_ends_no_session() {
     each(
         |ms| {
             format!(
@@ -267,10 +267,10 @@ fn a_pause_of_the_process_ends_nobody() {
             let mut silent: Vec<Client> = (0..50).map(|_| open(address, "/echo")).collect();
             let mut callers: Vec<Client> = (0..50).map(|_| open(address, "/wsrv")).collect();
             pause(&process.child);
-            be_quiet();
-            be_quiet();
+            stay_idle();
+            stay_idle();
             resume(&process.child);
-            // Each has its time again, and answers what it is asked.
+            // Each session has the full timeout again, and answers the ping.
             for client in &mut silent {
                 let asked = client.read().expect("it is asked, not closed");
                 assert!(matches!(asked, Message::Ping(_)), "{asked:?}");
@@ -283,8 +283,7 @@ fn a_pause_of_the_process_ends_nobody() {
     );
 }
 
-/// Runs a test against a gateway with one shard and with two, each with a config for its deadline,
-/// and stops it.
+/// Runs a test with one shard and with two, with a config for its deadline, and stops the gateway.
 #[track_caller]
 fn each(config: impl Fn(u32) -> String, test: impl Fn(&Process, SocketAddr)) {
     each_process(config, |process| {
@@ -293,7 +292,7 @@ fn each(config: impl Fn(u32) -> String, test: impl Fn(&Process, SocketAddr)) {
     });
 }
 
-/// [`each`] for a test that stops the gateway itself.
+/// Like [`each`], for a test that stops the gateway itself.
 #[track_caller]
 fn each_process(config: impl Fn(u32) -> String, test: impl Fn(Process) -> Ended) {
     for shards in [1, 2] {
@@ -303,12 +302,12 @@ fn each_process(config: impl Fn(u32) -> String, test: impl Fn(Process) -> Ended)
     }
 }
 
-fn be_quiet() {
+fn stay_idle() {
     pass(QUIET);
 }
 
-/// What a client says next takes a while to come, well within any deadline.
-fn be_far_away() {
+/// Waits for a network delay, well within any deadline.
+fn wait_for_network() {
     pass(Duration::from_millis(50));
 }
 
@@ -320,7 +319,7 @@ fn pass(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Calls `echo` with a number, and returns what is answered.
+/// Sends the command `echo` with a number and returns the number in the reply.
 fn call(client: &mut Client, number: u32) -> u32 {
     let request = format!(r#"{{"cmd":"echo","seqno":"{number}","data":{number}}}"#);
     client.send(Message::text(request)).expect("it is read");
@@ -339,7 +338,7 @@ fn open_edk(address: SocketAddr, user: &str) -> Client {
     open_with(address, "/edk", &headers)
 }
 
-/// The URL of a backend that admits everybody.
+/// Starts a backend that admits all clients and returns its URL.
 fn backend() -> String {
     let address = respond(|_| r#"{"admit":true}"#.to_owned());
     format!("http://{address}/")

@@ -1,4 +1,4 @@
-//! Strangers that hold connections, on purpose or not, and those who must be served all the same.
+//! Tests of eviction: unauthenticated connections that stay open must not keep others out.
 
 use crate::GATEWAY;
 use campanile_tests::client::{Client, expect_no_message, open, open_as, open_on, read_text};
@@ -11,9 +11,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-/// Three crowds, each several times as large as what the shards may have, and a fourth of them all.
+/// Three groups of connections, each several times the limit of all shards, and a fourth mixed one.
 #[test]
-fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_gateway() {
+fn unauthenticated_connections_keep_out_neither_clients_nor_backends_nor_operators() {
     let process = GATEWAY.start(Some(
         "[http]\nhttp_connections_max = 16\nhttp_out_bytes_max = 4096",
     ));
@@ -42,11 +42,11 @@ fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_g
     ];
     let mut strangers = Vec::new();
     for (crowd, words) in crowds {
-        strangers.extend((0..CROWD).map(|_| stranger(address, words)));
+        strangers.extend((0..CROWD).map(|_| unauthenticated_connection(address, words)));
         serves_all(crowd);
     }
     for index in 0..CROWD {
-        strangers.push(stranger(address, crowds[index % 3].1));
+        strangers.push(unauthenticated_connection(address, crowds[index % 3].1));
     }
     serves_all("all of them");
     drop(strangers);
@@ -54,7 +54,7 @@ fn strangers_shut_out_neither_clients_nor_backends_nor_whoever_looks_after_the_g
 }
 
 #[test]
-fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
+fn an_incomplete_request_gets_408_and_an_idle_connection_no_response() {
     let process = GATEWAY.start(Some(
         "[heartbeat]\nhandshake_timeout_ms = 200\n\
          [http]\nbody_timeout_ms = 200\nkeep_alive_timeout_ms = 200",
@@ -92,11 +92,11 @@ fn half_a_request_is_answered_with_408_and_silence_with_nothing() {
 }
 
 #[test]
-fn a_connection_that_reads_none_of_its_answers_is_reset() {
+fn a_connection_that_reads_no_responses_is_reset() {
     let process = GATEWAY.start(Some("[http]\nsend_timeout_ms = 200"));
     let mut session = open(process.address, "/ws");
-    let mut deaf = stranger(process.address, &PAGE.repeat(1500));
-    // What is on its way is more than both sockets hold, so it cannot have been sent.
+    let mut deaf = unauthenticated_connection(process.address, &PAGE.repeat(1500));
+    // The response is larger than both sockets' buffers, so it cannot have been sent completely.
     let reset = PollFlags::ERR | PollFlags::HUP;
     let mut wait = [PollFd::new(&deaf, PollFlags::empty())];
     let patience = Timespec {
@@ -112,11 +112,11 @@ fn a_connection_that_reads_none_of_its_answers_is_reset() {
 }
 
 #[test]
-fn requests_behind_unread_answers_are_done_once_those_are_read() {
+fn requests_after_unread_responses_wait_until_those_are_read() {
     const REQUESTS: usize = 2_000;
     let process = GATEWAY.start(Some("[http]\nhttp_out_bytes_max = 4096"));
     let address = process.address;
-    let deaf = stranger(address, b"");
+    let deaf = unauthenticated_connection(address, b"");
     let mut writer = deaf.try_clone().expect("a second handle");
     let writing = std::thread::Builder::new().name("writing".to_owned());
     let writing = writing.spawn(move || writer.write_all(&PAGE.repeat(REQUESTS)));
@@ -135,13 +135,13 @@ fn requests_behind_unread_answers_are_done_once_those_are_read() {
 }
 
 #[test]
-fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
+fn without_descriptors_open_sessions_are_served_and_new_connections_get_503() {
     let limits = "limits.sessions_max = 64\nheartbeat.handshake_timeout_ms = 600_000";
     let config = GATEWAY.config_file(limits);
     let mut command = Command::new("sh");
     let path = GATEWAY.path;
     command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", path]);
-    // A second shard may take the descriptor with which the first turns somebody away.
+    // A second shard could take the descriptor with which the first rejects a connection.
     command.args(["--listen", "127.0.0.1:0", "--shards", "1", "--config"]);
     command.arg(config);
     let process = Process::start(command);
@@ -151,7 +151,7 @@ fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
     assert_eq!(pusher.push("jack", "e", "before"), sent_to(1));
     assert_eq!(read_text(&mut client), "before");
 
-    // More than it can have.
+    // More connections than there are descriptors.
     let crowd: Vec<Peer> = (0..400).map(|_| Peer::connect(address)).collect();
     for _ in 0..10 {
         assert_eq!(pusher.push("jack", "e", "m"), sent_to(1));
@@ -180,12 +180,12 @@ fn without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503() {
 }
 
 #[test]
-fn the_limit_of_sessions_is_logged_when_it_is_reached_and_when_it_is_left() {
+fn the_limit_of_sessions_is_logged_when_reached_and_when_left() {
     let process = GATEWAY.start(Some("[limits]\nsessions_max = 8"));
     let address = process.address;
     let mut clients: Vec<Client> = (0..8).map(|_| open(address, "/ws")).collect();
     for _ in 0..3 {
-        // One more or less changes nothing.
+        // Further rejections are not logged.
         let socket = TcpStream::connect(address).expect("it listens");
         let refused = open_on(socket, "/ws").expect_err("there are too many");
         assert!(refused.contains("503"), "{refused}");
@@ -200,8 +200,8 @@ fn the_limit_of_sessions_is_logged_when_it_is_reached_and_when_it_is_left() {
     assert_eq!(count("below the limit of sessions again"), 1, "{log}");
 }
 
-/// A connection with small buffers that has said this, as far as anybody reads it.
-fn stranger(address: SocketAddr, words: &[u8]) -> TcpStream {
+/// Opens a connection with small buffers and sends `words` without waiting for a reader.
+fn unauthenticated_connection(address: SocketAddr, words: &[u8]) -> TcpStream {
     let mut stream = connect_slowly(address);
     stream.set_nonblocking(true).expect("a socket");
     // It may be evicted, or read no further, before all of it is written.
@@ -210,7 +210,7 @@ fn stranger(address: SocketAddr, words: &[u8]) -> TcpStream {
     stream
 }
 
-/// Of strangers in one crowd: four for each connection that all shards may have.
+/// The number of connections in a group: four times the limit of all shards.
 const CROWD: usize = 4 * 4 * 16;
 const TRIES_MAX: usize = 10_000;
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";

@@ -1,4 +1,4 @@
-//! What happens at every bound: sizes, time-outs, numbers of connections, the end of the process.
+//! Tests of every limit: sizes, timeouts, numbers of connections, stop of the process.
 
 use super::read_close;
 use crate::GATEWAY;
@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use tungstenite::Message;
 
 #[test]
-fn a_message_of_the_default_limit_is_read_and_a_longer_one_closes() {
+fn a_message_at_the_default_limit_is_accepted_and_a_longer_one_closes() {
     const MESSAGE_BYTES_MAX: usize = 16 << 20;
     let process = GATEWAY.start(None);
     let mut client = open(process.address, "/echo");
@@ -35,7 +35,7 @@ fn a_message_of_the_default_limit_is_read_and_a_longer_one_closes() {
 }
 
 #[test]
-fn a_message_of_a_routes_own_limit_is_read_and_a_longer_one_closes() {
+fn a_message_at_a_routes_own_limit_is_accepted_and_a_longer_one_closes() {
     let process = GATEWAY.start(Some(
         "[[routes]]\npath = '/echo'\ndialect = 'echo'\nmessage_bytes_max = 1000",
     ));
@@ -50,7 +50,7 @@ fn a_message_of_a_routes_own_limit_is_read_and_a_longer_one_closes() {
 }
 
 #[test]
-fn a_body_of_the_limit_is_read_and_a_longer_one_is_not() {
+fn a_body_at_the_limit_is_accepted_and_a_longer_one_is_an_error() {
     const BODY_BYTES_MAX: usize = 16 << 20;
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
@@ -97,7 +97,7 @@ fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
         assert_eq!(told, sent_to(2));
         assert!(index < 10_000, "300 MB are in no socket");
     }
-    // What the kernel had taken is still there, in order, and then it is told.
+    // The bytes in the kernel's buffers come in order, then the close frame.
     let mut next = 0;
     let close = loop {
         let message = slow.read().expect("a close comes in the end");
@@ -116,9 +116,9 @@ fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
     assert!(log.contains(r#""slow_consumer": 1"#), "{log}");
 }
 
-/// The times are so long that only an end in order is quick enough.
+/// The timeouts are so long that the test ends in time only with complete close handshakes.
 #[test]
-fn a_stop_says_goodbye_to_every_session() {
+fn a_stop_closes_every_session() {
     let process = GATEWAY.start(Some(
         "shutdown_grace_ms = 600_000\n[heartbeat]\nclose_grace_ms = 600_000",
     ));
@@ -132,7 +132,7 @@ fn a_stop_says_goodbye_to_every_session() {
         assert_eq!(read_close(client), expected);
     }
     drop(clients);
-    // As soon as there is no session left.
+    // Other connections end when the last session has ended.
     assert_eq!(peer.rest(), b"", "a connection between two requests ends");
     assert_eq!(silent.rest(), b"", "and one before its first");
     drop((peer, silent));
@@ -151,7 +151,7 @@ fn a_stop_says_goodbye_to_every_session() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_who_does_not_answer() {
+fn a_stop_does_not_wait_for_unresponsive_clients() {
     let process = GATEWAY.start(Some(
         "shutdown_grace_ms = 300\n[heartbeat]\nclose_grace_ms = 600_000",
     ));
@@ -165,7 +165,7 @@ fn a_stop_does_not_wait_for_who_does_not_answer() {
 }
 
 #[test]
-fn who_does_not_register_in_time_is_closed() {
+fn a_session_without_a_registration_in_time_is_closed() {
     let process = GATEWAY.start(Some(
         "[[routes]]\npath = '/ws'\ndialect = 'wserver'\nregistration_timeout_ms = 100",
     ));
@@ -184,7 +184,7 @@ fn who_does_not_register_in_time_is_closed() {
 }
 
 #[test]
-fn who_is_silent_for_too_long_is_closed() {
+fn an_idle_session_is_closed() {
     let process = GATEWAY.start(Some("[heartbeat]\nidle_timeout_ms = 200"));
     let mut silent = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
@@ -195,9 +195,9 @@ fn who_is_silent_for_too_long_is_closed() {
     assert!(log.contains(r#""idle_timeout": 1"#), "{log}");
 }
 
-/// Six pings take longer than the idle time-out, so that the pongs must have counted.
+/// Six pings take longer than the idle timeout, so the pongs must have counted.
 #[test]
-fn who_answers_pings_stays() {
+fn a_session_that_sends_pongs_stays_open() {
     let process = GATEWAY.start(Some(
         "[heartbeat]\nping_interval_ms = 200\nidle_timeout_ms = 1000",
     ));
@@ -210,7 +210,7 @@ fn who_answers_pings_stays() {
     }
     let mut peer = Peer::connect(process.address);
     assert_eq!(peer.push("jack", "e", "m"), sent_to(1));
-    // Until now it has read nothing and answered nothing.
+    // Until now the client has read nothing and sent no pong.
     let message = deaf.read().expect("what it was sent is still there");
     assert!(message.is_ping(), "{message:?}");
     let close = loop {
@@ -224,7 +224,7 @@ fn who_answers_pings_stays() {
 }
 
 #[test]
-fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
+fn above_the_limit_of_sessions_an_upgrade_is_rejected_with_503() {
     let process = GATEWAY.start(Some("[limits]\nsessions_max = 8"));
     let mut clients: Vec<Client> = (0..8).map(|_| open(process.address, "/ws")).collect();
     let mut late = Peer::connect(process.address);
@@ -239,7 +239,7 @@ fn beyond_the_limit_of_sessions_an_upgrade_is_answered_with_503() {
     for client in &mut clients {
         expect_no_message(client);
     }
-    // Room is made when somebody has gone; the gateway may see the newcomer first.
+    // A slot is free after a session has ended; the gateway may see the new connection first.
     clients.pop();
     let mut found = None;
     for _ in 0..TRIES_MAX {

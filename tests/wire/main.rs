@@ -1,8 +1,8 @@
-//! The real executable spoken to by strangers: tungstenite's WebSocket client and raw sockets.
+//! Tests of the executable over real sockets: tungstenite's WebSocket client and raw TCP.
 //!
-//! What one conversation looks like is for the transcripts; here are crowds, limits, time-outs,
-//! signals and bytes that come in the wrong moment. Every test has a gateway of its own. No
-//! time is measured: where something has to come, it is waited for, and only `quiet` sleeps.
+//! They cover many clients, limits, timeouts, signals and unusual arrival of bytes; the transcripts
+//! cover the protocols. Every test has its own gateway. Tests wait for events and measure no time;
+//! only `deadlines` sleeps.
 
 mod deadlines;
 mod eviction;
@@ -80,7 +80,7 @@ fn pushes_reach_every_session_of_their_user_and_no_other() {
     }
 }
 
-/// The original lost 320 of these 2400 messages, and the pushers' connections with them.
+/// The original lost 320 of these 2,400 messages and closed the pushers' connections.
 #[test]
 fn parallel_pushes_to_one_client_lose_nothing() {
     const PUSHES_COUNT: usize = 300;
@@ -114,7 +114,7 @@ fn parallel_pushes_to_one_client_lose_nothing() {
 }
 
 #[test]
-fn a_session_speaks_for_several_users_and_its_first_event_of_each_counts() {
+fn a_session_may_be_bound_to_several_users_with_its_first_event_of_each() {
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "one");
     register(&mut client, "jack", "two");
@@ -162,7 +162,7 @@ fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
 }
 
 #[test]
-fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
+fn pushes_need_the_secret_and_registrations_a_known_token() {
     let process = GATEWAY.start(Some(
         r#"
         [[routes]]
@@ -189,7 +189,7 @@ fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
     let mut peer = Peer::connect(process.address);
     let body = push_body("jack", "e", "m");
     let mut post = |path: &str, headers: &str| {
-        // Whoever is refused unread may find the connection closed.
+        // After an error before the body the connection is closed.
         let answer = peer.post(path, headers, &body);
         if answer.status == 401 {
             assert_eq!(answer.body, "");
@@ -215,7 +215,7 @@ fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
 }
 
 #[test]
-fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
+fn bytes_after_the_upgrade_request_are_not_lost() {
     let process = GATEWAY.start(None);
     let mut pacer = open(process.address, "/echo");
     let said = [
@@ -229,7 +229,7 @@ fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
     for cut in 1..=said.len() {
         let mut peer = Peer::connect(process.address);
         peer.send(&said[..cut]);
-        // Time for the gateway to see the first part alone.
+        // Give the gateway time to handle the first part.
         expect_no_message(&mut pacer);
         peer.send(&said[cut..]);
         peers.push(peer);
@@ -251,7 +251,7 @@ fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
     }
 }
 
-/// One enter of the kernel hands over a few completions only; the others must not be forgotten.
+/// One `io_uring_enter` returns only some of the completions; the others must be handled, too.
 #[test]
 fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
     let process = GATEWAY.start_on(1, None);
@@ -272,7 +272,7 @@ fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
 }
 
 #[test]
-fn pipelined_pushes_are_answered_in_order() {
+fn pipelined_pushes_get_responses_in_order() {
     let process = GATEWAY.start(None);
     let mut clients: Vec<(usize, Client)> = Vec::new();
     for user in 0..4 {
@@ -301,7 +301,7 @@ fn pipelined_pushes_are_answered_in_order() {
 }
 
 #[test]
-fn who_sends_nothing_more_is_still_answered() {
+fn a_client_that_shuts_down_its_write_side_gets_its_response() {
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
@@ -317,7 +317,7 @@ fn who_sends_nothing_more_is_still_answered() {
     assert_eq!(peer.rest(), b"");
 }
 
-/// The code and reason of the close frame that comes next. It is answered, and the end awaited.
+/// Returns code and reason of the next frame, a close frame. Replies to it and waits for the end.
 #[track_caller]
 fn read_close(client: &mut Client) -> (u16, String) {
     let close = closing(client);

@@ -1,5 +1,5 @@
-//! A gateway with hardly any room: mailboxes of one message, four receive buffers, the smallest
-//! rings. It must be slower, and may refuse, but loses and miscounts nothing.
+//! Tests with minimum limits: mailboxes of one message, four receive buffers, the smallest rings.
+//! The gateway may be slow and return errors, but must not lose messages or miscount.
 
 use crate::GATEWAY;
 use campanile_tests::client::{expect_no_message, open_as, read_text};
@@ -8,7 +8,7 @@ use campanile_tests::peer::{Peer, push_body, sent_to};
 use std::collections::BTreeMap;
 use std::thread;
 
-const CRAMPED: &str = "[limits]\n\
+const MINIMUM_LIMITS: &str = "[limits]\n\
     mailbox_messages_max = 1\n\
     sends_per_enter_max = 3\n\
     sends_per_turn_max = 5\n\
@@ -22,17 +22,17 @@ const CRAMPED: &str = "[limits]\n\
 const SESSIONS: usize = 24;
 const PUSHERS: usize = 8;
 
-/// Four shards on as few cores as there are, none of which sleeps while there was work lately.
-const AWAKE: &str = "limits.busy_poll_us = 1_000_000\n";
+/// A config with busy polling, so that shards do not sleep after recent work.
+const BUSY_POLL: &str = "limits.busy_poll_us = 1_000_000\n";
 
 #[test]
-fn with_hardly_any_room_every_total_is_right_and_nothing_is_lost() {
-    push_and_receive(CRAMPED);
+fn with_minimum_limits_counts_are_right_and_nothing_is_lost() {
+    push_and_receive(MINIMUM_LIMITS);
 }
 
 #[test]
-fn shards_that_do_not_sleep_lose_and_miscount_nothing_either() {
-    push_and_receive(AWAKE);
+fn with_busy_polling_counts_are_right_and_nothing_is_lost() {
+    push_and_receive(BUSY_POLL);
 }
 
 fn push_and_receive(config: &str) {
@@ -75,7 +75,7 @@ fn push_and_receive(config: &str) {
     assert!(process.stop().status.success());
 }
 
-/// Pushes in runs of sixteen; returns what was accepted. What was refused was refused whole.
+/// Pushes 16 messages at a time and returns the accepted ones. An error has no effect.
 fn push_pipelined(mut peer: Peer, pusher: usize) -> Vec<String> {
     let mut accepted = Vec::new();
     for round in 0..20 {

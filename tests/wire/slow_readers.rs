@@ -1,7 +1,6 @@
-//! Peers that read slowly or not at all: what they are told, and how long they may take to end.
+//! Tests of peers that read slowly or not at all: what they receive, and when they are closed.
 //!
-//! A slow reader is one that pauses: those pauses are the only sleeps here, and no test asserts how
-//! long anything took.
+//! A slow reader sleeps between reads; there are no other sleeps, and no test measures time.
 
 use crate::GATEWAY;
 use campanile_tests::client::{Client, open_as, open_on, register};
@@ -13,10 +12,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// Two mebibytes in one frame; reading them takes longer than one grace.
+/// One frame of 2 MiB; reading it takes longer than one close grace.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "whoever reads slowly pauses")]
-fn a_slow_reader_gets_the_frame_that_was_begun_and_then_the_close() {
+fn a_slow_reader_gets_the_begun_frame_and_then_the_close() {
     let process = GATEWAY.start_on(
         1,
         Some(
@@ -46,7 +45,7 @@ fn a_slow_reader_gets_the_frame_that_was_begun_and_then_the_close() {
 }
 
 #[test]
-fn whoever_trickles_is_gone_when_all_graces_are_over() {
+fn a_peer_that_reads_single_bytes_is_closed_after_all_graces() {
     let process = GATEWAY.start_on(
         1,
         Some(
@@ -89,7 +88,7 @@ fn whoever_trickles_is_gone_when_all_graces_are_over() {
         }),
         ("a half-closed peer with answers", |address| {
             let socket = connect_slowly(address);
-            // More answers than all buffers hold, and fewer requests than are read ahead.
+            // More responses than fit into all buffers, fewer requests than are read ahead.
             let asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_800);
             (&socket).write_all(&asked).expect("there is room");
             socket.shutdown(Shutdown::Write).expect("it is open");
@@ -98,18 +97,18 @@ fn whoever_trickles_is_gone_when_all_graces_are_over() {
     ];
     thread::scope(|scope| {
         for (what, ending) in endings {
-            scope.spawn(move || trickle_until_the_end(what, ending(address)));
+            scope.spawn(move || read_single_bytes_until_closed(what, ending(address)));
         }
     });
 }
 
-/// Reads a byte at a time and sends one, both with pauses, until the gateway has closed.
+/// Reads and sends single bytes with pauses until the gateway has closed the connection.
 #[expect(clippy::disallowed_methods, reason = "whoever reads slowly pauses")]
-fn trickle_until_the_end(what: &str, mut socket: TcpStream) {
+fn read_single_bytes_until_closed(what: &str, mut socket: TcpStream) {
     socket.set_nonblocking(true).expect("a socket");
     let mut octet = [0];
     for _ in 0..TRICKLES_MAX {
-        // Neither the rest of what is there nor the end of the gateway's sending is its close.
+        // Neither buffered bytes nor the end of the stream mean that the connection is closed.
         drop(socket.read(&mut octet));
         let sent = socket.write(&[0x80]);
         let is_reset = socket.take_error().expect("a socket").is_some();
@@ -128,12 +127,12 @@ fn trickle_until_the_end(what: &str, mut socket: TcpStream) {
     panic!("{what}: it is still there");
 }
 
-/// Whether the kernel has no connection any more behind a socket.
+/// Returns `true` if the kernel has closed the connection of a socket.
 fn is_closed(socket: &TcpStream) -> bool {
     socket.peer_addr().is_err()
 }
 
-/// A session that reads into the smallest of buffers.
+/// Opens a session with the smallest receive buffer.
 #[track_caller]
 fn slow_session(address: SocketAddr, user: &str) -> Client {
     let mut client = open_on(connect_slowly(address), "/ws").expect("granted");
@@ -141,7 +140,7 @@ fn slow_session(address: SocketAddr, user: &str) -> Client {
     client
 }
 
-/// Opens a connection and makes the gateway begin to end it.
+/// A function that opens a connection and makes the gateway begin to close it.
 type Ending = fn(SocketAddr) -> TcpStream;
 
 const CLOSE: &[u8] = b"\x88\x0a\x03\xf0too slow";

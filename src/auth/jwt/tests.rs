@@ -255,7 +255,7 @@ fn a_key_takes_its_one_algorithm_only() {
 }
 
 #[test]
-fn a_token_of_another_key_is_refused() {
+fn a_token_of_another_key_is_rejected() {
     let others = [
         Signer::secret(b"another secret, of 32 bytes or more"),
         Signer::rsa("rsa-other"),
@@ -271,7 +271,7 @@ fn a_token_of_another_key_is_refused() {
 }
 
 #[test]
-fn a_token_whose_parts_were_swapped_or_changed_is_refused() {
+fn a_token_whose_parts_were_swapped_or_changed_is_rejected() {
     for (keys, signer) in each_kind() {
         let verifier = verifier(keys);
         let [jack, jill] = ["jack", "jill"].map(|user| signer.sign(&with("sub", user)));

@@ -374,7 +374,7 @@ fn waiting_for_a_turn_is_part_of_the_time() {
 }
 
 #[test]
-fn a_longer_answer_than_may_be_is_not_read_to_its_end() {
+fn a_longer_response_than_may_be_is_not_read_to_its_end() {
     let mut backend = TestBackend::start();
     let mut config = config(backend.url());
     config.limits.answer_bytes_max = 1_024;
@@ -466,7 +466,7 @@ fn a_dropped_hook_frees_its_place() {
 }
 
 #[test]
-fn a_close_needs_no_answer_but_success() {
+fn a_close_needs_no_response_but_success() {
     let mut backend = TestBackend::start();
     run(config(backend.url()), async |client, _| {
         for (status, body) in [(200, "whatever"), (204, ""), (202, "[")] {

@@ -2,7 +2,7 @@
 
 use crate::dialect::{Dialect, easyws, edk, wsrv};
 use crate::hooks::responses::{
-    Actions, AdmittedResponse, Bounds, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX, Target,
+    Actions, AdmittedResponse, HookLimits, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX, Target,
     read_allow, read_message, read_open, read_user,
 };
 use crate::vocabulary::content::{Data, Failure, Reply};
@@ -10,7 +10,7 @@ use crate::vocabulary::public_id::PublicId;
 use campanile_tests::prng::Prng;
 use std::fmt::Debug;
 
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: HookLimits = HookLimits {
     name_bytes_max: 16,
     values_bytes_max: 32,
     channels_max: 3,
@@ -40,7 +40,7 @@ fn actions(json: &str) -> Actions {
 /// Expects an invalid response whose error text contains these words.
 #[track_caller]
 fn expect_invalid<T: Debug>(
-    read: impl Fn(&[u8], &Bounds) -> Result<T, crate::hooks::responses::InvalidResponse>,
+    read: impl Fn(&[u8], &HookLimits) -> Result<T, crate::hooks::responses::InvalidResponse>,
     cases: &[(&str, &str)],
 ) {
     for (json, words) in cases {
@@ -206,7 +206,7 @@ fn a_token_names_a_user_or_none() {
 fn only_true_allows() {
     assert_eq!(read_allow(br#"{"allow":true}"#), Ok(true));
     assert_eq!(read_allow(br#"{"allow":false}"#), Ok(false));
-    let read = |json: &[u8], _: &Bounds| read_allow(json);
+    let read = |json: &[u8], _: &HookLimits| read_allow(json);
     let invalid = [
         ("{}", "allow"),
         ("true", "object"),
@@ -356,8 +356,8 @@ fn a_message_response_with_one_wrong_member_is_invalid() {
 #[test]
 fn events_must_be_valid_in_the_dialect() {
     let read = |dialect: &'static dyn Dialect, json: &str| {
-        let bounds = Bounds { dialect, ..BOUNDS };
-        read_message(json.as_bytes(), &bounds).is_ok()
+        let limits = HookLimits { dialect, ..BOUNDS };
+        read_message(json.as_bytes(), &limits).is_ok()
     };
     let unnamed = r#"{"push":[{"everyone":true,"data":"x"}]}"#;
     assert!(read(&edk::Edk, unnamed) && !read(&easyws::Easyws, unnamed));

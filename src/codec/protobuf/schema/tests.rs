@@ -155,7 +155,7 @@ fn messages_nest_to_the_limit_and_no_deeper() {
 }
 
 #[test]
-fn messages_are_judged_as_prost_reflect_judges_them() {
+fn messages_are_validated_as_prost_reflect_judges_them() {
     let (ours, theirs) = (schema(PLAIN, Some("word")), descriptor(PLAIN));
     let (mut prng, mut read, mut wrong_types) = (Prng::from_seed(1), 0, 0);
     for _ in 0..20_000 {

@@ -17,14 +17,14 @@
 //! shard that sleeps once. loom also accepts `Relaxed` instead of `Release` and `AcqRel`; that is
 //! correct, because the fences alone order the accesses.
 
-use campanile::mailbox::sleep::{Memory, SleepFlag};
+use campanile::mailbox::sleep::{Atomics, SleepFlag};
 use loom::model::Builder;
 use loom::sync::Notify;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use loom::thread;
 use std::sync::Arc;
 
-/// loom's atomics, with the orderings of `campanile::mailbox::sleep::Machine`.
+/// loom's atomics, with the orderings of `campanile::mailbox::sleep::StdAtomics`.
 #[derive(Debug)]
 struct Exact;
 
@@ -38,7 +38,7 @@ struct Swapping;
 
 macro_rules! memory {
     ($name:ident, $store:ident, $fence:ident) => {
-        impl Memory for $name {
+        impl Atomics for $name {
             type Flag = AtomicBool;
 
             fn flag() -> AtomicBool {
@@ -65,13 +65,13 @@ memory!(WeaklyFenced, store, AcqRel);
 memory!(Swapping, swap, SeqCst);
 
 /// The parts of a shard that take part in sleeping: the flag, the mailbox, the notification.
-struct Shard<M: Memory> {
+struct Shard<M: Atomics> {
     flag: SleepFlag<M>,
     pushed: AtomicUsize,
     bell: Notify,
 }
 
-impl<M: Memory> Shard<M> {
+impl<M: Atomics> Shard<M> {
     /// Pushes and wakes the shard if it sleeps.
     fn push(&self) {
         self.pushed.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +103,7 @@ impl<M: Memory> Shard<M> {
 }
 
 /// Runs a shard against two threads that each push once.
-fn model<M: Memory + 'static>(push: fn(&Shard<M>), sleep: fn(&Shard<M>))
+fn model<M: Atomics + 'static>(push: fn(&Shard<M>), sleep: fn(&Shard<M>))
 where
     M::Flag: Send + Sync,
 {

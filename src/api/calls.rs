@@ -1,7 +1,7 @@
 //! Calls of the API, parsed and checked completely before any of them runs.
 //!
 //! ```text
-//!   body --> members --> Call, with its routes found and its event checked --> run.rs
+//!   body --> members --> ApiCall, with its routes found and its event checked --> run.rs
 //! ```
 //!
 //! This module does not depend on HTTP.
@@ -20,7 +20,7 @@ use std::str::FromStr;
 
 /// A kind of call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     Publish,
     Push,
     Broadcast,
@@ -32,14 +32,14 @@ pub(super) enum Kind {
 /// The calls of one request.
 #[derive(Debug)]
 pub(crate) struct CallRequest {
-    pub(super) calls: Vec<Call>,
+    pub(super) calls: Vec<ApiCall>,
     /// Whether the request is a batch, whose response has a result for each call.
     pub(super) is_batch: bool,
 }
 
 /// One checked call.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct ApiCall {
     pub(super) action: CallAction,
     /// The route that the call's session must be of; `None` if the call names none.
     pub(super) on: Option<RouteHandle>,
@@ -93,7 +93,7 @@ struct Reader<'a> {
     limits: &'a RequestLimits,
 }
 
-impl Kind {
+impl CallKind {
     pub(super) const ALL: [Self; 6] = [
         Self::Publish,
         Self::Push,
@@ -116,7 +116,7 @@ impl Kind {
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for CallKind {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {
@@ -132,7 +132,7 @@ impl CallRequest {
     ///
     /// The first [`Problem`].
     pub(super) fn one(
-        kind: Kind,
+        kind: CallKind,
         body: &[u8],
         handle: &Handle,
         limits: &RequestLimits,
@@ -166,7 +166,7 @@ impl CallRequest {
             let word = members.text("call")?;
             let word = word.ok_or_else(|| members.problem("call", IS_MISSING))?;
             let kind = word.parse().map_err(|()| {
-                let words = Kind::ALL.map(Kind::as_str).join(", ");
+                let words = CallKind::ALL.map(CallKind::as_str).join(", ");
                 members.problem("call", &format!("must be one of {words}"))
             })?;
             reader.call(kind, members)
@@ -179,7 +179,7 @@ impl CallRequest {
 }
 
 impl Reader<'_> {
-    fn call(&self, kind: Kind, mut members: JsonObject<'_>) -> Result<Call, Problem> {
+    fn call(&self, kind: CallKind, mut members: JsonObject<'_>) -> Result<ApiCall, Problem> {
         let on = self.route(&mut members)?;
         let routes = match &on {
             Some(route) => route.alone(),
@@ -187,7 +187,7 @@ impl Reader<'_> {
         };
         let has_content = members.has_any(&["event", "data", "bytes"]);
         let (action, is_of_session) = match kind {
-            Kind::Publish => {
+            CallKind::Publish => {
                 let channel = self.channel(&mut members)?;
                 let message = self.message(&mut members)?;
                 let except = self.except(&mut members)?;
@@ -199,7 +199,7 @@ impl Reader<'_> {
                 };
                 (action, false)
             }
-            Kind::Broadcast => {
+            CallKind::Broadcast => {
                 let message = self.message_on_channel(&mut members)?;
                 let except = self.except(&mut members)?;
                 let action = CallAction::Broadcast {
@@ -209,28 +209,28 @@ impl Reader<'_> {
                 };
                 (action, false)
             }
-            Kind::Push => self.push(&mut members, routes)?,
-            Kind::Join | Kind::Leave => {
+            CallKind::Push => self.push(&mut members, routes)?,
+            CallKind::Join | CallKind::Leave => {
                 let session = session(&mut members)?;
                 let channel = self.channel(&mut members)?;
-                let action = if kind == Kind::Join {
+                let action = if kind == CallKind::Join {
                     CallAction::Join { session, channel }
                 } else {
                     CallAction::Leave { session, channel }
                 };
                 (action, true)
             }
-            Kind::Disconnect => self.disconnect(&mut members, routes)?,
+            CallKind::Disconnect => self.disconnect(&mut members, routes)?,
         };
         members.end(kind.as_str())?;
-        if kind == Kind::Broadcast && !has_content {
+        if kind == CallKind::Broadcast && !has_content {
             return Err(members.problem("data", NO_CONTENT));
         }
         action
             .check_event(on.as_ref())
             .map_err(|why| members.problem("event", why))?;
         let on = on.filter(|_| is_of_session);
-        Ok(Call { action, on })
+        Ok(ApiCall { action, on })
     }
 
     fn push(
@@ -382,14 +382,14 @@ fn session(members: &mut JsonObject<'_>) -> Result<PublicId, Problem> {
 /// about `call` is more helpful for an element like `{"publish": {..}}`.
 fn without_call(element: &RawValue, index: usize, found: Problem) -> Problem {
     #[derive(Deserialize)]
-    struct Named<'j> {
+    struct NamedObject<'j> {
         #[serde(borrow)]
         call: Option<&'j RawValue>,
     }
 
     let named = serde_json::from_str(element.get());
-    if named.is_ok_and(|named: Named<'_>| named.call.is_none()) {
-        let names = Kind::ALL.map(Kind::as_str).join(", ");
+    if named.is_ok_and(|named: NamedObject<'_>| named.call.is_none()) {
+        let names = CallKind::ALL.map(CallKind::as_str).join(", ");
         let message = format!("call {IS_MISSING}, which is one of {names}");
         Problem::of_field(format!("calls[{index}].call"), message)
     } else {

@@ -36,7 +36,7 @@ struct More {
     /// `None` if the shards are too busy to count.
     sessions: Option<usize>,
     backends: Vec<Value>,
-    limits: Limits,
+    limits: HealthLimits,
 }
 
 /// Limits of the process. `http_connections_max` is that of one shard.
@@ -45,18 +45,18 @@ struct More {
     clippy::struct_field_names,
     reason = "they are the names of the limits in the report"
 )]
-struct Limits {
+struct HealthLimits {
     sessions_max: usize,
     http_connections_max: usize,
     open_files_max: usize,
 }
 
 #[derive(Serialize)]
-struct Stopping {
+struct HealthStopping {
     status: &'static str,
 }
 
-impl From<ProcessLimits> for Limits {
+impl From<ProcessLimits> for HealthLimits {
     fn from(limits: ProcessLimits) -> Self {
         Self {
             sessions_max: limits.sessions_max,
@@ -76,7 +76,7 @@ impl Api {
     ) -> ApiResponse {
         if is_stopping {
             let status = "stopping";
-            return ApiResponse::new(503, &Stopping { status });
+            return ApiResponse::new(503, &HealthStopping { status });
         }
         let backends = (self.backends)();
         let is_down = |backend: &Value| backend["state"] == "down";
@@ -96,7 +96,7 @@ impl Api {
             Some(More {
                 sessions: counts.map(|counts| counts.into_iter().sum()),
                 backends,
-                limits: Limits::from(self.process_limits),
+                limits: HealthLimits::from(self.process_limits),
             })
         } else {
             None

@@ -89,21 +89,21 @@ pub(super) struct Fingerprint(u128);
 #[derive(Clone)]
 struct StoredResponse {
     fingerprint: Fingerprint,
-    outcome: Outcome,
+    outcome: StoredOutcome,
     /// The step of [`ExpiryClock`] at which the response was stored.
     stored_at: u64,
 }
 
 #[derive(Clone)]
-enum Outcome {
+enum StoredOutcome {
     Response(ApiResponse),
     TooLarge,
 }
 
 /// A claimed idempotency key. Its owner processes the request and stores the response.
 #[derive(derive_more::Debug)]
-#[debug("Claimed {{ key: {key:?}, .. }}")]
-pub(crate) struct Claimed {
+#[debug("ClaimedKey {{ key: {key:?}, .. }}")]
+pub(crate) struct ClaimedKey {
     cache: ResponseCache,
     key: RequestKey,
     fingerprint: Fingerprint,
@@ -140,7 +140,7 @@ impl ResponseCache {
         &self,
         key: RequestKey,
         fingerprint: Fingerprint,
-    ) -> Result<Claimed, ApiResponse> {
+    ) -> Result<ClaimedKey, ApiResponse> {
         let mut running = self.in_progress();
         match running.get(&key) {
             Some(before) if *before == fingerprint => {
@@ -155,7 +155,7 @@ impl ResponseCache {
         }
         running.insert(key.clone(), fingerprint);
         drop(running);
-        Ok(Claimed {
+        Ok(ClaimedKey {
             cache: self.clone(),
             key,
             fingerprint,
@@ -173,7 +173,7 @@ impl ResponseCache {
         (!self.expiry.is_expired(remembered.stored_at)).then_some(remembered)
     }
 
-    fn store(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: Outcome) {
+    fn store(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: StoredOutcome) {
         let cache = self.cache.clone();
         let stored_at = self.expiry.store(move |oldest| {
             let is_over = move |_: &RequestKey, it: &StoredResponse| it.stored_at < oldest;
@@ -195,8 +195,8 @@ impl ResponseCache {
 impl StoredResponse {
     fn body_bytes(&self) -> usize {
         match &self.outcome {
-            Outcome::TooLarge => 0,
-            Outcome::Response(answer) => answer.body.len(),
+            StoredOutcome::TooLarge => 0,
+            StoredOutcome::Response(answer) => answer.body.len(),
         }
     }
 
@@ -204,8 +204,8 @@ impl StoredResponse {
     fn response_to(self, fingerprint: Fingerprint) -> ApiResponse {
         match self.outcome {
             _ if self.fingerprint != fingerprint => error_response(Code::KeyReused, KEY_REUSED),
-            Outcome::TooLarge => error_response(Code::AnswerNotKept, ANSWER_NOT_KEPT),
-            Outcome::Response(answer) => ApiResponse {
+            StoredOutcome::TooLarge => error_response(Code::AnswerNotKept, ANSWER_NOT_KEPT),
+            StoredOutcome::Response(answer) => ApiResponse {
                 is_replayed: true,
                 ..answer
             },
@@ -213,7 +213,7 @@ impl StoredResponse {
     }
 }
 
-impl Claimed {
+impl ClaimedKey {
     /// Stores the response to the processed request and returns it. Stores nothing if nothing was
     /// done.
     pub(super) fn store_response(mut self, answer: ApiResponse) -> ApiResponse {
@@ -230,9 +230,9 @@ impl Claimed {
         let outcome = if body.len() > answer_bytes_max
             || capacity.weight(&self.key, body.len()) > capacity.units
         {
-            Outcome::TooLarge
+            StoredOutcome::TooLarge
         } else {
-            Outcome::Response(ApiResponse {
+            StoredOutcome::Response(ApiResponse {
                 // A copy has no unused capacity.
                 body: Bytes::copy_from_slice(body),
                 ..answer.clone()
@@ -243,10 +243,10 @@ impl Claimed {
     }
 }
 
-impl Drop for Claimed {
+impl Drop for ClaimedKey {
     fn drop(&mut self) {
         if !self.is_finished {
-            let unknown = Outcome::Response(Problem::internal().response());
+            let unknown = StoredOutcome::Response(Problem::internal().response());
             self.cache.store(&self.key, self.fingerprint, unknown);
         }
         // Only now: the stored response must be visible before the claim ends.

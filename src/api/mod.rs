@@ -23,10 +23,10 @@ mod problem;
 mod response;
 mod run;
 
-use self::calls::{CallRequest, Kind};
+use self::calls::{CallKind, CallRequest};
 use self::cors::Cors;
 pub(crate) use self::health::BackendReport;
-pub(crate) use self::idempotency::Claimed;
+pub(crate) use self::idempotency::ClaimedKey;
 use self::idempotency::{Fingerprint, RequestKey, ResponseCache};
 use self::lists::Lookup;
 use self::problem::Code;
@@ -107,7 +107,7 @@ pub(crate) enum Started {
 #[derive(Debug)]
 pub(crate) struct Post {
     /// The kind of call; `None` for a batch.
-    kind: Option<Kind>,
+    kind: Option<CallKind>,
     key: Option<RequestKey>,
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct Task {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Place<'p> {
     Document,
-    Call(Kind),
+    Call(CallKind),
     Batch,
     Sessions,
     Session(&'p str),
@@ -282,7 +282,7 @@ impl Api {
     /// # Errors
     ///
     /// The response to send without running the task.
-    pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<Claimed>, ApiResponse> {
+    pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<ClaimedKey>, ApiResponse> {
         match task.key.take() {
             None => Ok(None),
             Some((key, fingerprint)) => self.answers.claim(key, fingerprint).map(Some),
@@ -293,7 +293,7 @@ impl Api {
     pub(crate) async fn execute(
         &self,
         task: Task,
-        claimed: Option<Claimed>,
+        claimed: Option<ClaimedKey>,
         handle: &Handle,
     ) -> ApiResponse {
         let response = task.request.run(handle, &self.limits).await;
@@ -305,7 +305,7 @@ impl Api {
 
     /// Returns the response to a request that does not run because the gateway is stopping.
     /// Releases its idempotency key.
-    pub(crate) fn stopping_response(claimed: Option<Claimed>) -> ApiResponse {
+    pub(crate) fn stopping_response(claimed: Option<ClaimedKey>) -> ApiResponse {
         let response = Problem::from(HandleError::Stopping).response();
         match claimed {
             Some(claimed) => claimed.store_response(response),
@@ -384,12 +384,12 @@ impl<'p> Place<'p> {
     #[cfg(test)]
     const ALL: &'static [Place<'static>] = &[
         Place::Document,
-        Place::Call(Kind::Publish),
-        Place::Call(Kind::Push),
-        Place::Call(Kind::Broadcast),
-        Place::Call(Kind::Join),
-        Place::Call(Kind::Leave),
-        Place::Call(Kind::Disconnect),
+        Place::Call(CallKind::Publish),
+        Place::Call(CallKind::Push),
+        Place::Call(CallKind::Broadcast),
+        Place::Call(CallKind::Join),
+        Place::Call(CallKind::Leave),
+        Place::Call(CallKind::Disconnect),
         Place::Batch,
         Place::Sessions,
         Place::Session("{id}"),
@@ -501,7 +501,10 @@ mod tests {
             assert_eq!(Place::find(nowhere), None, "{nowhere}");
         }
         // Segments are decoded once. An encoded slash is part of a name.
-        assert_eq!(Place::find("pub%6Cish"), Some(Place::Call(Kind::Publish)));
+        assert_eq!(
+            Place::find("pub%6Cish"),
+            Some(Place::Call(CallKind::Publish))
+        );
         let members = Place::find("%63hannels/a%2Fb/members");
         assert_eq!(members, Some(Place::JsonObject("a%2Fb")));
         assert_eq!(Place::find("pub%256Cish"), None);

@@ -3,7 +3,7 @@
 //! The config sets the limits, whether keys are required, and the path of the health report. The
 //! schema of a call within a batch is that of the call alone plus its member `call`.
 
-use super::calls::Kind;
+use super::calls::CallKind;
 use crate::config::Config;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -48,7 +48,7 @@ pub(super) fn document(config: &Config) -> Bytes {
 /// Adds the schemas of calls within a batch.
 fn add_calls(schemas: &mut Map<String, Value>) {
     let mut all = Vec::new();
-    for kind in Kind::ALL {
+    for kind in CallKind::ALL {
         let word = kind.as_str();
         let name = word[..1].to_uppercase() + &word[1..];
         let mut call = schemas[&name].clone();

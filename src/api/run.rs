@@ -19,7 +19,7 @@
 //! alone never fails as too busy.
 
 use super::RequestLimits;
-use super::calls::{Call, CallAction, CallRequest};
+use super::calls::{ApiCall, CallAction, CallRequest};
 use super::problem::{Code, Problem, ProblemJson};
 use super::response::ApiResponse;
 use crate::handler::{Handle, HandleError, RouteHandle};
@@ -91,7 +91,7 @@ fn response_of(results: &[Result<CallOutcome, Problem>]) -> ApiResponse {
 
 /// Runs calls and returns their results in the same order.
 async fn run_all(
-    calls: Vec<Call>,
+    calls: Vec<ApiCall>,
     handle: &Handle,
     limits: &RequestLimits,
 ) -> Vec<Result<CallOutcome, Problem>> {
@@ -324,7 +324,7 @@ impl CallAction {
     }
 }
 
-impl Call {
+impl ApiCall {
     /// Runs a single call.
     ///
     /// # Errors

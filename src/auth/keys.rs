@@ -39,12 +39,12 @@ pub(super) enum Keys {
     /// The key for every token, with any `kid`.
     One(Key),
     /// Keys selected by `kid` and algorithm. No two keys have both in common.
-    Set(Vec<Named>),
+    Set(Vec<NamedKey>),
 }
 
 /// A key of a set and its `kid`.
 #[derive(Clone)]
-pub(super) struct Named {
+pub(super) struct NamedKey {
     kid: Option<Box<str>>,
     key: Key,
 }
@@ -138,10 +138,10 @@ impl Keys {
             let count = listed.len();
             return Err(format!("has {count} keys, at most {KEYS_MAX} are allowed"));
         }
-        let (mut usable, mut unusable) = (Vec::<Named>::new(), Vec::new());
+        let (mut usable, mut unusable) = (Vec::<NamedKey>::new(), Vec::new());
         for (index, jwk) in listed.iter().enumerate() {
-            let is_new = |key: &Named| !usable.iter().any(|other| other.is_like(key));
-            let key = Named::from_jwk(jwk).and_then(|key| {
+            let is_new = |key: &NamedKey| !usable.iter().any(|other| other.is_like(key));
+            let key = NamedKey::from_jwk(jwk).and_then(|key| {
                 let twin = "has the kid and the algorithm of another".to_owned();
                 is_new(&key).then_some(key).ok_or(twin)
             });
@@ -184,7 +184,7 @@ impl Keys {
     }
 }
 
-impl Named {
+impl NamedKey {
     /// Parses a JWK (RFC 7517).
     ///
     /// # Errors

@@ -153,7 +153,7 @@ impl Dialect for Wsrv {
             Outcome::Joined | Outcome::Denied(Denial::AlreadyJoined) => (STATUS_OK, TEXT_OK, EMPTY),
             Outcome::Denied(denial) => (STATUS_REJECTED, denial.as_str(), EMPTY),
         };
-        let response = Response {
+        let response = ResponseMessage {
             cmd: &correlation.command,
             seqno: &correlation.id,
             status,
@@ -177,7 +177,7 @@ impl Dialect for Wsrv {
         } else {
             content.correlation
         };
-        let push = Response {
+        let push = ResponseMessage {
             cmd: content.event,
             seqno,
             status: content.status,
@@ -191,7 +191,7 @@ impl Dialect for Wsrv {
 
 /// A response or a push, with its members in the order of encoding.
 #[derive(Debug)]
-struct Response<'r> {
+struct ResponseMessage<'r> {
     cmd: &'r str,
     seqno: &'r str,
     status: i64,
@@ -200,7 +200,7 @@ struct Response<'r> {
     data: Data<'r>,
 }
 
-impl Response<'_> {
+impl ResponseMessage<'_> {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"cmd\":");
         put_string_go(self.cmd, out);

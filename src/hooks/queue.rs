@@ -56,9 +56,9 @@ struct Overflow {
     uncounted: u64,
 }
 
-/// A running hook. If it is dropped before [`Progress::end`], it counts as abandoned.
+/// A running hook. If it is dropped before [`RunningHook::end`], it counts as abandoned.
 #[derive(Debug)]
-pub(super) struct Progress<'q>(Option<&'q HookQueue>);
+pub(super) struct RunningHook<'q>(Option<&'q HookQueue>);
 
 impl HookQueue {
     pub(super) fn new(backend: &str, hook: Hook, limits: &BackendLimits) -> Self {
@@ -81,9 +81,9 @@ impl HookQueue {
     }
 
     /// Counts the begin of a hook.
-    pub(super) fn begin(&self) -> Progress<'_> {
+    pub(super) fn begin(&self) -> RunningHook<'_> {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        Progress(Some(self))
+        RunningHook(Some(self))
     }
 
     /// Waits until a hook with a body of `body_bytes` bytes may be sent, in FIFO order. The permit
@@ -235,7 +235,7 @@ pub(super) struct Totals {
     pub(super) abandoned: u64,
 }
 
-impl Progress<'_> {
+impl RunningHook<'_> {
     /// Counts the end of the hook, with a response or without one.
     pub(super) fn end(mut self, is_answered: bool) {
         let queue = self.0.take().expect("a hook ends once");
@@ -248,7 +248,7 @@ impl Progress<'_> {
     }
 }
 
-impl Drop for Progress<'_> {
+impl Drop for RunningHook<'_> {
     fn drop(&mut self) {
         if let Some(queue) = self.0 {
             queue.abandoned.fetch_add(1, Ordering::Relaxed);

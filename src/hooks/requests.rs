@@ -160,7 +160,7 @@ pub(crate) fn message(id: PublicId, cx: &Context) -> Vec<u8> {
         id,
         route: cx.route().path(),
         dialect: cx.route().dialect().name(),
-        session: SessionJson::of(cx.session()),
+        session: HookSessionJson::of(cx.session()),
         command: cx.command(),
         request_id: cx.request_id(),
         channel: cx.channel(),
@@ -178,7 +178,7 @@ pub(crate) fn access(
 ) -> Vec<u8> {
     let (session, user, token) = match requester {
         Requester::Session(session) => (
-            Some(SessionJson::of(session)),
+            Some(HookSessionJson::of(session)),
             session.user(),
             session.token(),
         ),
@@ -208,7 +208,7 @@ pub(crate) fn close(id: PublicId, session: &Session) -> Vec<u8> {
         id,
         route: session.route().path(),
         dialect: session.route().dialect().name(),
-        session: SessionJson::of(session),
+        session: HookSessionJson::of(session),
     })
 }
 
@@ -252,7 +252,7 @@ struct MessageRequestJson<'a> {
     id: PublicId,
     route: &'a str,
     dialect: &'a str,
-    session: SessionJson<'a>,
+    session: HookSessionJson<'a>,
     command: &'a str,
     request_id: &'a str,
     channel: &'a str,
@@ -269,7 +269,7 @@ struct AccessRequestJson<'a> {
     id: PublicId,
     route: &'a str,
     dialect: &'a str,
-    session: Option<SessionJson<'a>>,
+    session: Option<HookSessionJson<'a>>,
     user: Option<&'a str>,
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,12 +285,12 @@ struct CloseRequestJson<'a> {
     id: PublicId,
     route: &'a str,
     dialect: &'a str,
-    session: SessionJson<'a>,
+    session: HookSessionJson<'a>,
 }
 
 /// The JSON form of a session.
 #[derive(Serialize)]
-struct SessionJson<'a> {
+struct HookSessionJson<'a> {
     #[serde(serialize_with = "as_text")]
     id: PublicId,
     number: u64,
@@ -300,7 +300,7 @@ struct SessionJson<'a> {
     values: HookValues,
 }
 
-impl<'a> SessionJson<'a> {
+impl<'a> HookSessionJson<'a> {
     fn of(session: &'a Session) -> Self {
         let profile = session.profile();
         Self {

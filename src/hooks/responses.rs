@@ -68,7 +68,7 @@ pub(crate) struct AdmittedResponse {
 pub(crate) struct Actions {
     pub(crate) joins: Vec<Box<str>>,
     pub(crate) leaves: Vec<Box<str>>,
-    pub(crate) pushes: Vec<Push>,
+    pub(crate) pushes: Vec<PushAction>,
     pub(crate) values: Option<HookValues>,
     /// The result of the call; `Ok(None)` sends no reply.
     pub(crate) response: Result<Option<Reply>, Failure>,
@@ -91,15 +91,15 @@ impl Default for Actions {
 
 /// One message to push.
 #[derive(Debug)]
-pub(crate) struct Push {
-    pub(crate) to: Target,
+pub(crate) struct PushAction {
+    pub(crate) to: PushTarget,
     pub(crate) message: Message,
     pub(crate) except_sender: bool,
 }
 
 /// The audience of a pushed message.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Target {
+pub(crate) enum PushTarget {
     Channel(Box<str>),
     User(Box<str>),
     Session(PublicId),
@@ -375,21 +375,21 @@ impl FailureJson<'_> {
 }
 
 impl PushJson<'_> {
-    fn read(self, limits: &HookLimits) -> Result<Push, InvalidResponse> {
+    fn read(self, limits: &HookLimits) -> Result<PushAction, InvalidResponse> {
         let to = match (self.channel, self.user, self.session, self.everyone) {
             (Some(channel), None, None, None) => {
                 limits.check_name("channel", &channel)?;
-                Target::Channel(channel.into())
+                PushTarget::Channel(channel.into())
             }
             (None, Some(user), None, None) => {
                 limits.check_name("user", &user)?;
-                Target::User(user.into())
+                PushTarget::User(user.into())
             }
             (None, None, Some(session), None) => match session.parse() {
-                Ok(id) => Target::Session(id),
+                Ok(id) => PushTarget::Session(id),
                 Err(_) => return invalid_response("a \"session\" is not a session id"),
             },
-            (None, None, None, Some(true)) => Target::Everyone,
+            (None, None, None, Some(true)) => PushTarget::Everyone,
             _ => {
                 return invalid_response(
                     "a \"push\" needs exactly one of channel, user, session and everyone",
@@ -397,12 +397,12 @@ impl PushJson<'_> {
             }
         };
         let except_sender = self.except_sender.unwrap_or(false);
-        if except_sender && matches!(to, Target::User(_) | Target::Session(_)) {
+        if except_sender && matches!(to, PushTarget::User(_) | PushTarget::Session(_)) {
             return invalid_response("\"except_sender\" is only for a channel or everyone");
         }
         let (event, data, bytes) = (self.event, self.data, self.bytes);
         let body = BodyJson { event, data, bytes };
-        Ok(Push {
+        Ok(PushAction {
             to,
             // A publication to a channel names that channel instead.
             message: body.message(limits)?.on_own_channel(),

@@ -3,7 +3,7 @@
 use super::HookError;
 use super::client::{BackendClient, ShardBackends};
 use super::requests::{self, AccessRequest, Hook, Requester};
-use super::responses::{self, Actions, HookLimits, OpenResponse, Push, Target};
+use super::responses::{self, Actions, HookLimits, OpenResponse, PushAction, PushTarget};
 use super::values::{FirstMessage, HookValues};
 use crate::config::{Config, HookKind, Hooks, OnFailure, Route};
 use crate::dialect::Rejection;
@@ -214,12 +214,12 @@ impl HookClient {
     }
 
     /// Returns whether the dialects of all possible receivers can encode these pushes.
-    fn can_encode_all(&self, pushes: &[Push]) -> bool {
+    fn can_encode_all(&self, pushes: &[PushAction]) -> bool {
         pushes.iter().all(|push| match push.to {
-            Target::Channel(_) | Target::User(_) | Target::Everyone => {
+            PushTarget::Channel(_) | PushTarget::User(_) | PushTarget::Everyone => {
                 self.route.check_event(&push.message.event).is_ok()
             }
-            Target::Session(_) => true, // checked on the session's shard
+            PushTarget::Session(_) => true, // checked on the session's shard
         })
     }
 
@@ -262,14 +262,14 @@ impl HookClient {
         }
     }
 
-    fn push(&self, cx: &Context, push: Push) -> Pending<u64> {
+    fn push(&self, cx: &Context, push: PushAction) -> Pending<u64> {
         let sender = [cx.session_id()];
         let except = if push.except_sender { &sender[..] } else { &[] };
         match push.to {
-            Target::Channel(name) => self.route.publish_except(name, push.message, except),
-            Target::Everyone => self.route.broadcast_except(push.message, except),
-            Target::User(user) => self.route.push_user(user, push.message),
-            Target::Session(id) => self.route.push_session(id, push.message),
+            PushTarget::Channel(name) => self.route.publish_except(name, push.message, except),
+            PushTarget::Everyone => self.route.broadcast_except(push.message, except),
+            PushTarget::User(user) => self.route.push_user(user, push.message),
+            PushTarget::Session(id) => self.route.push_session(id, push.message),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::auth::Keyless;
 use crate::codec::json::Scratch;
 use crate::handler::{Handle, HandleCore, Registry, SessionState, Watch};
 use crate::http::{
-    Context, EvictionQueues, HttpConnection, HttpRoute, ResultSlot, ServedPath, UpgradeRules,
+    EvictionQueues, HttpConnection, HttpContext, HttpRoute, ResultSlot, ServedPath, UpgradeRules,
     WakeList,
 };
 use crate::mailbox::{MailboxEndpoint, ShardWaker};
@@ -74,7 +74,7 @@ pub struct Host {
     /// By slot: the HTTP state of a connection, while it has one.
     http: Vec<Option<Box<HttpConnection>>>,
     eviction: EvictionQueues,
-    context: Rc<Context>,
+    context: Rc<HttpContext>,
     limits: HostLimits,
     wakes: Arc<WakeList>,
     /// HTTP connections with bytes to send.
@@ -557,10 +557,10 @@ impl Host {
 }
 
 /// Creates the context that the HTTP requests of a host share.
-fn context_of(parts: &HostParts, registry: Registry, watch: Watch) -> Context {
+fn context_of(parts: &HostParts, registry: Registry, watch: Watch) -> HttpContext {
     let settings = &parts.settings;
     let paths = settings.paths.iter();
-    Context {
+    HttpContext {
         routes: paths.map(|path| HttpRoute::new(path, &registry)).collect(),
         settings: Arc::clone(&settings.shard),
         registry: Rc::new(registry),

@@ -1,7 +1,7 @@
 //! Upgrade requests that wait for a decision: an exclusive user's claim, or an embedder's function.
 
 use super::{Host, WaitingUpgrade};
-use crate::http::{Claim, CommandError, CommandResult, ResultSlot};
+use crate::http::{CommandError, CommandResult, ResultSlot, UserClaim};
 use crate::shard::ClaimResult;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 impl Host {
     /// Claims an exclusive user for an upgrade request.
-    pub(super) fn claim(&mut self, claim: Claim, reply: &Rc<ResultSlot>) {
-        let Claim {
+    pub(super) fn claim(&mut self, claim: UserClaim, reply: &Rc<ResultSlot>) {
+        let UserClaim {
             id,
             namespace,
             user,

@@ -6,7 +6,7 @@
 use super::body::{BodyError, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
 use super::response::{self, HttpResponse};
-use super::service::Context;
+use super::service::HttpContext;
 use crate::api::{Api, ApiResponse, Caller, Problem, Started};
 use crate::auth::BEARER_CHALLENGE;
 use crate::handler::Label;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// Serves a request to the API.
 pub(super) async fn serve(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     head: Parts,
     body: Incoming,
@@ -39,7 +39,7 @@ pub(super) async fn serve(
 
 /// Serves the health report.
 pub(super) async fn health(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     head: &Parts,
 ) -> HttpResponse {
@@ -57,7 +57,7 @@ pub(super) async fn health(
 }
 
 async fn handle(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     head: &Parts,
     caller: Caller,

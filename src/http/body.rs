@@ -6,7 +6,7 @@
 use super::coding::{self, Coding};
 use super::connection_context::ConnectionContext;
 use super::response::{self, HttpResponse};
-use super::service::Context;
+use super::service::HttpContext;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -49,13 +49,14 @@ impl BodyError {
     }
 }
 
-/// Reads and decodes a body. It counts as unfinished until the returned [`BufferedBytes`] is dropped.
+/// Reads and decodes a body. It counts as unfinished until the returned
+/// [`BufferedBytes`] is dropped.
 ///
 /// # Errors
 ///
 /// A [`BodyError`].
 pub(super) async fn read_whole<'c>(
-    context: &'c Context,
+    context: &'c HttpContext,
     connection: &ConnectionContext,
     head: &Parts,
     body: Incoming,
@@ -128,9 +129,9 @@ async fn read_body(
     }
 }
 
-/// The bytes that one unfinished body adds to [`Context::bodies_bytes`], until dropped.
+/// The bytes that one unfinished body adds to [`HttpContext::bodies_bytes`], until dropped.
 pub(super) struct BufferedBytes<'c> {
-    context: &'c Context,
+    context: &'c HttpContext,
     bytes: usize,
 }
 

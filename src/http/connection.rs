@@ -5,7 +5,7 @@ use super::connection_context::{ConnectionContext, Credit};
 use super::eviction::EntryKey;
 use super::pipe::{InputLimit, Pipe, PipeIo};
 use super::raw_head::{self, HeadReader, HeadState};
-use super::service::Context;
+use super::service::HttpContext;
 use crate::handler::Admitted;
 use crate::mailbox::ShardWaker;
 use crate::shard::HttpPhase;
@@ -124,7 +124,7 @@ impl Wake for WakeFlag {
 impl HttpConnection {
     pub(crate) fn new(
         id: ConnectionId,
-        shard_context: &Rc<Context>,
+        shard_context: &Rc<HttpContext>,
         list: &Arc<WakeList>,
         head_bytes_max: usize,
         outbound_bytes_max: usize,

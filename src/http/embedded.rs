@@ -2,7 +2,7 @@
 
 use super::connection_context::ConnectionContext;
 use super::response::{self, HttpResponse};
-use super::service::Context;
+use super::service::HttpContext;
 use crate::handler::{EmbedderBody, LocalFuture};
 use crate::logging::limited;
 use crate::shard::HttpPhase;
@@ -64,7 +64,7 @@ impl Drop for OutgoingBody {
 /// Passes a request to the embedder's service. A request with a body must be answered within
 /// `body_timeout_ms`: only the embedder sees whether the body still arrives.
 pub(super) async fn serve(
-    context: &Context,
+    context: &HttpContext,
     connection: &Rc<ConnectionContext>,
     request: Request<Incoming>,
 ) -> HttpResponse {

@@ -1,7 +1,7 @@
 //! HTTP on the gateway's port: upgrades, pushes, drops, the server API and the embedder's service.
 //!
 //! hyper parses requests and writes responses. It reads and writes memory (`pipe`), never a socket.
-//! Only the host may call the shard, so a request enqueues its command ([`Context::http_commands`])
+//! Only the host may call the shard, so a request enqueues its command ([`HttpContext::http_commands`])
 //! and waits for the result.
 
 mod api;
@@ -28,8 +28,8 @@ pub(crate) use eviction::{ConnectionState, EvictionDecision, EvictionQueues};
 pub(crate) use response::{OVERLOADED, TIMED_OUT};
 pub(crate) use route::{HttpRoute, Served, ServedPath};
 pub(crate) use service::{
-    Claim, CommandError, CommandResult, Context, HttpCommand, QueuedCommand, ResultSlot, TapRule,
-    UpgradeRules,
+    CommandError, CommandResult, HttpCommand, HttpContext, QueuedCommand, ResultSlot, TapRule,
+    UpgradeRules, UserClaim,
 };
 
 use service::Service;

@@ -3,7 +3,7 @@
 use super::body::{BodyError, RequestBody, read_whole};
 use super::connection_context::{ConnectionContext, Credit};
 use super::response::{self, HttpResponse};
-use super::service::{Context, HttpCommand, has_bearer_secret};
+use super::service::{HttpCommand, HttpContext, has_bearer_secret};
 use crate::auth::BEARER_CHALLENGE;
 use crate::config::PushAuth;
 use crate::dialect::DropRequest;
@@ -23,7 +23,7 @@ struct PushRules<'c> {
 
 impl PushRules<'_> {
     /// Returns the response that rejects an unauthorized request; `None` if it is authorized.
-    fn rejection(&self, context: &Context, head: &Parts) -> Option<HttpResponse> {
+    fn rejection(&self, context: &HttpContext, head: &Parts) -> Option<HttpResponse> {
         let (is_authorized, challenge) = match self.auth {
             PushAuth::None => {
                 let why = context.keyless.decide(head).err()?;
@@ -54,7 +54,7 @@ impl PushRules<'_> {
     }
 }
 
-impl Context {
+impl HttpContext {
     fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
         PushRules {
             route: index,
@@ -75,7 +75,7 @@ pub(super) enum PushOrDrop {
 
 /// Serves a push to users of a route, or a drop of them.
 pub(super) async fn push_or_drop(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     (operation, index, auth): (PushOrDrop, u16, &PushAuth),
     head: &Parts,
@@ -88,7 +88,7 @@ pub(super) async fn push_or_drop(
 }
 
 async fn response_to(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     (operation, rules): (PushOrDrop, &PushRules<'_>),
     head: &Parts,
@@ -135,7 +135,7 @@ async fn response_to(
 ///
 /// The response that rejects it.
 async fn admitted_body(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     rules: &PushRules<'_>,
     head: &Parts,

@@ -1,13 +1,13 @@
 //! Rejected requests: counters, and log lines at level `debug`.
 
 use super::connection_context::ConnectionContext;
-use super::service::Context;
+use super::service::HttpContext;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::RejectionKind;
 use hyper::StatusCode;
 use std::net::SocketAddr;
 
-impl Context {
+impl HttpContext {
     /// Counts a rejected request or upgrade of a connection and logs it. `path` is the route's
     /// path, or the request's if there is no route.
     pub(super) fn reject(
@@ -30,7 +30,7 @@ impl Context {
         );
     }
 
-    /// Calls [`Context::reject`] if a response's status is that of a rejection. The status
+    /// Calls [`HttpContext::reject`] if a response's status is that of a rejection. The status
     /// determines the reason.
     pub(super) fn note_response(
         &self,

@@ -36,8 +36,8 @@ use std::task::{Poll, Waker};
 
 /// The state shared by all requests of one shard.
 #[derive(derive_more::Debug)]
-#[debug("Context {{ .. }}")]
-pub(crate) struct Context {
+#[debug("HttpContext {{ .. }}")]
+pub(crate) struct HttpContext {
     pub(crate) routes: Vec<HttpRoute>,
     pub(crate) settings: Arc<ShardSettings>,
     pub(crate) registry: Rc<Registry>,
@@ -100,14 +100,14 @@ pub(crate) enum HttpCommand {
         body: RequestBody,
     },
     Drop(DropTarget),
-    Claim(Claim),
+    Claim(UserClaim),
     /// Run this future as a task. With a connection, limit it to the time of the handshake.
     Run(Label, LocalFuture<()>, Option<ConnectionId>),
 }
 
 /// A claim to be the only session of an exclusive user.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct UserClaim {
     pub(crate) id: ConnectionId,
     pub(crate) namespace: u16,
     pub(crate) user: Box<str>,
@@ -165,7 +165,7 @@ pub(crate) struct GrantedUpgrade {
 /// The hyper service of one connection.
 #[derive(Debug)]
 pub(super) struct Service {
-    pub(super) context: Rc<Context>,
+    pub(super) context: Rc<HttpContext>,
     pub(super) connection: Rc<ConnectionContext>,
 }
 
@@ -198,7 +198,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
 /// Checks the head of a request and serves it with the HTTP version that the client sent.
 async fn serve_one(
-    context: &Context,
+    context: &HttpContext,
     connection: &Rc<ConnectionContext>,
     request: Request<Incoming>,
 ) -> HttpResponse {
@@ -235,7 +235,7 @@ async fn serve_one(
 }
 
 async fn serve(
-    context: &Context,
+    context: &HttpContext,
     connection: &Rc<ConnectionContext>,
     head: Parts,
     body: Incoming,
@@ -266,7 +266,7 @@ async fn serve(
     }
 }
 
-impl Context {
+impl HttpContext {
     /// Returns the route for a request: the one with this exact path, else the API, else a matching
     /// pattern, else an embedder's matcher. `None` if there is none.
     fn find(&self, head: &Parts) -> Option<(&HttpRoute, Parameters)> {
@@ -382,7 +382,7 @@ pub(super) fn has_bearer_secret(headers: &hyper::HeaderMap, secret: &Secret) -> 
     bearer(headers).is_some_and(|shown| secret.matches(shown))
 }
 
-impl Context {
+impl HttpContext {
     /// Enqueues a command for the host and waits for its result.
     pub(super) async fn execute(&self, command: HttpCommand) -> CommandResult {
         let reply = Rc::new(ResultSlot::default());

@@ -5,13 +5,14 @@
 //!   token, user, channel     or the config's tokens     (ws/handshake.rs)      user is exclusive
 //! ```
 
-use super::Claim;
+use super::UserClaim;
 use super::connection_context::ConnectionContext;
 use super::rejections::reason_of;
 use super::response::{self, HttpResponse};
 use super::route::Parameters;
 use super::service::{
-    self, CommandError, CommandResult, Context, GrantedUpgrade, HttpCommand, TapRule, UpgradeRules,
+    self, CommandError, CommandResult, GrantedUpgrade, HttpCommand, HttpContext, TapRule,
+    UpgradeRules,
 };
 use crate::auth::host_of;
 use crate::config::Origin;
@@ -31,7 +32,7 @@ use std::rc::Rc;
 /// Serves an upgrade request. hyper's own 101 is discarded (see `HttpConnection::poll`); it only
 /// ends hyper's part of the connection.
 pub(super) async fn response(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     index: u16,
     head: Parts,
@@ -112,7 +113,7 @@ impl RejectedUpgrade {
 }
 
 async fn decide(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     index: u16,
     head: &Rc<Parts>,
@@ -205,7 +206,7 @@ fn admit_to_tap(rule: &TapRule, head: &Parts) -> Result<(), Box<RejectedUpgrade>
 /// # Errors
 ///
 /// The rejection if there are too many sessions, or the gateway is stopping.
-fn check_room(context: &Context) -> Result<(), Box<RejectedUpgrade>> {
+fn check_room(context: &HttpContext) -> Result<(), Box<RejectedUpgrade>> {
     if !context.is_full.get() {
         return Ok(());
     }
@@ -228,7 +229,7 @@ fn check_room(context: &Context) -> Result<(), Box<RejectedUpgrade>> {
 ///
 /// The rejection if the client may not join the channel that it names.
 async fn resolve_channels(
-    context: &Context,
+    context: &HttpContext,
     id: ConnectionId,
     index: u16,
     credentials: Credentials<'_>,
@@ -265,7 +266,7 @@ async fn resolve_channels(
 ///
 /// The rejection.
 async fn admit(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     index: u16,
     head: &Rc<Parts>,
@@ -360,7 +361,7 @@ fn resolve_user(
     }
 }
 
-fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
+fn origin_passes(context: &HttpContext, index: u16, head: &Parts) -> bool {
     let registry = &context.registry.routes[usize::from(index)];
     if let Some(rule) = &registry.origin {
         return context.matches_head(rule, head);
@@ -386,7 +387,7 @@ fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
 ///
 /// The rejection if the claim fails.
 async fn claim(
-    context: &Context,
+    context: &HttpContext,
     connection: &ConnectionContext,
     route: &RouteSettings,
     admission: &Admission,
@@ -396,7 +397,7 @@ async fn claim(
         let response = response::rejection(&route.dialect.rejection());
         return Err(RejectedUpgrade::with_reason("user", response));
     }
-    let claim = Claim {
+    let claim = UserClaim {
         id: connection.id,
         namespace: route.namespace,
         user,
@@ -430,7 +431,7 @@ async fn claim(
 ///
 /// The rejection if it may not.
 async fn may_join(
-    context: &Context,
+    context: &HttpContext,
     id: ConnectionId,
     index: u16,
     admission: &Admission,

@@ -14,7 +14,7 @@
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// The atomic operations of a [`SleepFlag`]: the machine's, or a model checker's.
-pub trait Memory {
+pub trait Atomics {
     /// An atomic boolean.
     type Flag;
     /// Creates a flag with the value `false`.
@@ -29,9 +29,9 @@ pub trait Memory {
 
 /// The machine's atomics.
 #[derive(Debug)]
-pub struct Machine;
+pub struct StdAtomics;
 
-impl Memory for Machine {
+impl Atomics for StdAtomics {
     type Flag = AtomicBool;
 
     fn flag() -> AtomicBool {
@@ -53,11 +53,11 @@ impl Memory for Machine {
 
 /// A flag of one shard: whether it sleeps or is about to.
 #[derive(Debug)]
-pub struct SleepFlag<M: Memory = Machine> {
+pub struct SleepFlag<M: Atomics = StdAtomics> {
     sleeping: M::Flag,
 }
 
-impl<M: Memory> SleepFlag<M> {
+impl<M: Atomics> SleepFlag<M> {
     /// Creates the flag of an awake shard.
     #[must_use]
     pub fn new() -> Self {
@@ -86,7 +86,7 @@ impl<M: Memory> SleepFlag<M> {
     }
 }
 
-impl<M: Memory> Default for SleepFlag<M> {
+impl<M: Atomics> Default for SleepFlag<M> {
     fn default() -> Self {
         Self::new()
     }

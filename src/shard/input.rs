@@ -5,7 +5,7 @@ use super::core::Shard;
 use super::host_request::{HostRequest, HostRequestKind, OwnedCall};
 use super::outbox::HEADROOM_BYTES;
 use super::settings::{JoinDecision, TokenLookup};
-use super::users::BindError;
+use super::users::BindUserError;
 use crate::dialect::{Call, Intent, Intents, OnInvalid, ReplyAction};
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content, Correlation, Data, Denial, Outcome};
@@ -328,12 +328,12 @@ impl Shard {
                 let connection = self.connections.get_mut(id).expect("it is open");
                 connection.registered = true;
             }
-            Err(BindError::AlreadyBound) => {}
-            Err(BindError::TooManyUsers) => {
+            Err(BindUserError::AlreadyBound) => {}
+            Err(BindUserError::TooManyUsers) => {
                 self.reject(id, RejectionKind::Token, "too_many_users");
             }
             // No dialect has a message for this.
-            Err(BindError::NamesLimit(limit)) => {
+            Err(BindUserError::NamesLimit(limit)) => {
                 self.end(id, limit.close_cause());
             }
         }

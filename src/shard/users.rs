@@ -147,25 +147,25 @@ impl Users {
         user: &[u8],
         event: &[u8],
         (users_max, budget): (u32, NamesBudget),
-    ) -> Result<(), BindError> {
+    ) -> Result<(), BindUserError> {
         let known = self.find_user(namespace, user);
         let (mut count, mut last) = (0, NONE);
         for (index, binding) in self.bindings_of(slot) {
             if Some(self.interests[binding.interest as usize].user.slot()) == known {
-                return Err(BindError::AlreadyBound);
+                return Err(BindUserError::AlreadyBound);
             }
             count += 1;
             last = index;
         }
         if count >= users_max {
-            return Err(BindError::TooManyUsers);
+            return Err(BindUserError::TooManyUsers);
         }
         let interest = self.find_interest(namespace, user, event);
         let bytes = bytes_of_binding(user, event);
         let known_bytes = self.known_bytes(known.map(|_| user), interest.is_some(), event);
         budget
             .check(bytes, bytes - known_bytes)
-            .map_err(BindError::NamesLimit)?;
+            .map_err(BindUserError::NamesLimit)?;
 
         let user_index = known.unwrap_or_else(|| self.add_user(namespace, user));
         let interest = interest.unwrap_or_else(|| self.add_interest(user_index, event));
@@ -533,7 +533,7 @@ impl Users {
 
 /// The reason why a session was not bound to a user.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum BindError {
+pub enum BindUserError {
     /// The session is bound to the user already; the first event stays.
     AlreadyBound,
     /// The session is bound to the maximum number of users.
@@ -603,8 +603,8 @@ mod tests {
                     let event = prng.pick(EVENTS.into_iter()).expect("four events");
                     let held = model.iter().filter(|(s, ..)| *s == slot).count();
                     let expected = match bound {
-                        true => Err(BindError::AlreadyBound),
-                        false if held >= 3 => Err(BindError::TooManyUsers),
+                        true => Err(BindUserError::AlreadyBound),
+                        false if held >= 3 => Err(BindUserError::TooManyUsers),
                         false => Ok(()),
                     };
                     assert_eq!(

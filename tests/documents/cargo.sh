@@ -1,24 +1,24 @@
 #!/bin/bash
-# What `cargo` and `campanile` are while the commands of a document are run: programs that are built
-# already, on a port of the test's instead of the default one.
+# Stands in for `cargo` and `campanile` when the commands of a document are run: starts programs
+# that are already built, on the test's port instead of the default one.
 #
 # usage: campanile [ARGUMENT...]
 #        cargo run [--release] [--example NAME] [-- ARGUMENT...]
 #
-# PROGRAM is the gateway, EXAMPLES the folder of the examples, LISTEN where whatever is not told
-# otherwise is to listen.
+# Environment: PROGRAM is the gateway's executable, EXAMPLES the folder of the built examples,
+# LISTEN the address for commands without --listen or `listen` in their config.
 set -euo pipefail
 
 program=$PROGRAM
 if [ "$(basename "$0")" = cargo ]; then
-    [ "$1" = run ] || { echo "$0: only cargo run is known here" >&2; exit 2; }
+    [ "$1" = run ] || { echo "$0: only cargo run is supported" >&2; exit 2; }
     shift
     while [ $# -gt 0 ]; do
         case $1 in
             --release) shift ;;
             --example) program=$EXAMPLES/$2; shift 2 ;;
             --) shift; break ;;
-            *) echo "$0: what is $1?" >&2; exit 2 ;;
+            *) echo "$0: unknown argument $1" >&2; exit 2 ;;
         esac
     done
 fi

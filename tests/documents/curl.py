@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""As much of curl as the documents use, for machines that have none.
+"""Stands in for curl with the options that the documents use.
 
 usage: curl [-X METHOD] [-H 'NAME: VALUE']... [-d BODY] URL
 """
@@ -25,12 +25,12 @@ def main():
         name, _, value = header.partition(":")
         request.add_header(name, value.strip())
     try:
-        answer = urllib.request.urlopen(request, timeout=SECONDS_MAX)
+        response = urllib.request.urlopen(request, timeout=SECONDS_MAX)
     except urllib.error.HTTPError as error:
-        answer = error
+        response = error
     except OSError as error:
         sys.exit(f"curl: {error}")
-    sys.stdout.buffer.write(answer.read())
+    sys.stdout.buffer.write(response.read())
 
 
 main()

@@ -5,12 +5,12 @@
 
 import assert from "node:assert/strict";
 
-const PATIENCE_MS = 15_000;
+const TIMEOUT_MS = 15_000;
 
 // A socket that has opened, or one that was refused.
 export class Client {
   #messages = [];
-  #waiting = null;
+  #wake = null;
 
   constructor(socket) {
     this.socket = socket;
@@ -27,15 +27,15 @@ export class Client {
     });
     socket.addEventListener("message", ({ data }) => {
       this.#messages.push(typeof data === "string" ? data : Buffer.from(data));
-      this.#waiting?.();
+      this.#wake?.();
     });
   }
 
   // The next message: text as a string, binary as a Buffer.
   async next() {
     if (this.#messages.length === 0) {
-      await within("a message", new Promise((resolve) => (this.#waiting = resolve)));
-      this.#waiting = null;
+      await withTimeout("a message", new Promise((resolve) => (this.#wake = resolve)));
+      this.#wake = null;
     }
     return this.#messages.shift();
   }
@@ -64,7 +64,7 @@ export class Client {
   // Closes, and sees the code come back without a reason and nothing left unread.
   async close(code = 1000) {
     this.socket.close(code, "not echoed");
-    const event = await within("a close", this.closed);
+    const event = await withTimeout("a close", this.closed);
     assert.deepEqual(event, { code, reason: "", wasClean: true });
     assert.deepEqual(this.#messages, []);
   }
@@ -73,23 +73,23 @@ export class Client {
 // Waits until a socket is open.
 export async function open(socket) {
   const client = new Client(socket);
-  await within("an open socket", client.opened);
+  await withTimeout("an open socket", client.opened);
   assert.equal(socket.extensions, "", "no extension is agreed on");
   return client;
 }
 
 // How a built-in WebSocket is refused: without any detail, as in a browser. Whether `close`
 // follows `error` differs from one version of Node.js to the next.
-export async function refused(socket) {
+export async function expectRejection(socket) {
   const client = new Client(socket);
-  const isInTime = (error) => !error.message.endsWith("does not come");
-  await assert.rejects(within("a refusal", client.opened), isInTime);
+  const isNoTimeout = (error) => !error.message.endsWith("does not come");
+  await assert.rejects(withTimeout("a refusal", client.opened), isNoTimeout);
   assert.notEqual(socket.readyState, WebSocket.OPEN);
 }
 
 // How a `ws` socket is refused: the status and the body.
-export async function answered(socket) {
-  const answer = new Promise((resolve, reject) => {
+export async function rejection(socket) {
+  const rejected = new Promise((resolve, reject) => {
     socket.on("open", () => reject(new Error("it was let in")));
     socket.on("unexpected-response", (request, response) => {
       let body = "";
@@ -100,16 +100,16 @@ export async function answered(socket) {
       });
     });
   });
-  return within("an answer", answer);
+  return withTimeout("an answer", rejected);
 }
 
-export async function within(what, promise) {
+export async function withTimeout(what, promise) {
   let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} does not come`)), PATIENCE_MS);
+  const timeout = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} does not come`)), TIMEOUT_MS);
   });
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([promise, timeout]);
   } finally {
     clearTimeout(timer);
   }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { WebSocket as Ws } from "ws";
-import { base, done, open, within } from "./client.mjs";
+import { base, done, open, withTimeout } from "./client.mjs";
 
 const url = `${base}/echo`;
 for (const Socket of [WebSocket, Ws]) {
@@ -22,18 +22,18 @@ for (const Socket of [WebSocket, Ws]) {
   // Without a code there is none to come back.
   const silent = await open(new Socket(url));
   silent.socket.close();
-  const { code, wasClean } = await within("a close", silent.closed);
+  const { code, wasClean } = await withTimeout("a close", silent.closed);
   assert.deepEqual({ code, wasClean }, { code: 1005, wasClean: true });
 }
 
 const { socket } = await open(new Ws(url));
 const pong = once(socket, "pong");
 socket.ping("are you there?");
-assert.equal((await within("a pong", pong))[0].toString(), "are you there?");
+assert.equal((await withTimeout("a pong", pong))[0].toString(), "are you there?");
 const message = once(socket, "message");
 for (const part of ["a", "b"]) socket.send(part, { fin: false });
 socket.ping();
 socket.send("c", { fin: true });
-assert.equal((await within("a message", message))[0].toString(), "abc");
+assert.equal((await withTimeout("a message", message))[0].toString(), "abc");
 socket.terminate();
 done();

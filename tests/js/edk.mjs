@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
 import { WebSocket as Ws } from "ws";
-import { Client, answered, base, done, open, refused, within } from "./client.mjs";
+import { Client, rejection, base, done, open, expectRejection, withTimeout } from "./client.mjs";
 
 const schema = await protobuf.load(fileURLToPath(new URL("ws.proto", import.meta.url)));
 const Message = schema.lookupType("ws.Message");
@@ -18,7 +18,7 @@ async function read(client) {
   return { type, payload: Buffer.from(payload).toString(), id };
 }
 
-async function echoes(client, id) {
+async function expectEcho(client, id) {
   client.send(encode({ type: "echo", payload: bytes("hi"), id }));
   assert.deepEqual(await read(client), { type: "echo", payload: "hi", id });
 }
@@ -32,8 +32,8 @@ assert.equal(
 // As in a browser: the token is the subprotocol, and names the user.
 const first = await open(new WebSocket(`${base}/edk`, ["token-of-jack"]));
 assert.equal(first.socket.protocol, "token-of-jack");
-await echoes(first, "1");
-await echoes(first, "");
+await expectEcho(first, "1");
+await expectEcho(first, "");
 
 // What is no message, or nobody's, is passed over; a text frame is as good as a binary one.
 first.send(Uint8Array.of(0x0a, 4, 0x63));
@@ -54,17 +54,17 @@ assert.deepEqual(await read(first), news);
 // One connection for each user: the newcomer replaces the old one, which hears why. One that comes
 // back at once replaces the newcomer in turn.
 const replaced = { code: 4001, reason: "replaced by a new connection", wasClean: true };
-const back = new Promise((resolve, reject) => {
+const reconnected = new Promise((resolve, reject) => {
   first.socket.addEventListener("close", ({ code }) => {
     if (code !== 4001) return reject(new Error(`closed with ${code}`));
     open(new WebSocket(`${base}/edk`, ["token-of-jack"])).then(resolve, reject);
   });
 });
 const second = await open(new WebSocket(`${base}/edk`, ["token-of-jack"]));
-assert.deepEqual(await within("a close", first.closed), replaced);
-const current = await within("a reconnect", back);
-assert.deepEqual(await within("a close", second.closed), replaced);
-await echoes(current, "4");
+assert.deepEqual(await withTimeout("a close", first.closed), replaced);
+const third = await withTimeout("a reconnect", reconnected);
+assert.deepEqual(await withTimeout("a close", second.closed), replaced);
+await expectEcho(third, "4");
 
 // Whoever comes from elsewhere reaches him, and only where he is now.
 const jill = await open(
@@ -72,28 +72,28 @@ const jill = await open(
 );
 assert.equal(jill.socket.protocol, "token-of-jill");
 notify(jill);
-assert.deepEqual(await read(current), news);
-await echoes(jill, "5");
-await current.close();
+assert.deepEqual(await read(third), news);
+await expectEcho(jill, "5");
+await third.close();
 await jill.close(4321);
 
 // Who is not let in.
-await refused(new WebSocket(`${base}/edk`, ["token-of-nobody"]));
+await expectRejection(new WebSocket(`${base}/edk`, ["token-of-nobody"]));
 const headers = { "x-user-id": "jill" };
 const unauthorized = [401, "invalid token\n"];
-assert.deepEqual(await answered(new Ws(`${base}/edk`, "token-of-nobody")), unauthorized);
-assert.deepEqual(await answered(new Ws(`${base}/edk`, "token-of-jack", { headers })), unauthorized);
-assert.deepEqual(await answered(new Ws(`${base}/edk`)), [401, "missing token\n"]);
+assert.deepEqual(await rejection(new Ws(`${base}/edk`, "token-of-nobody")), unauthorized);
+assert.deepEqual(await rejection(new Ws(`${base}/edk`, "token-of-jack", { headers })), unauthorized);
+assert.deepEqual(await rejection(new Ws(`${base}/edk`)), [401, "missing token\n"]);
 
 // Where newcomers are kicked out, the old connection does not notice.
 const old = await open(new WebSocket(`${base}/edk-first`, ["token-of-jack"]));
 const taken = [409, "the user is connected already\n"];
-assert.deepEqual(await answered(new Ws(`${base}/edk-first`, "token-of-jack")), taken);
-await refused(new WebSocket(`${base}/edk-first`, ["token-of-jack"]));
-await echoes(old, "6");
+assert.deepEqual(await rejection(new Ws(`${base}/edk-first`, "token-of-jack")), taken);
+await expectRejection(new WebSocket(`${base}/edk-first`, ["token-of-jack"]));
+await expectEcho(old, "6");
 await old.close();
 const next = new Client(new WebSocket(`${base}/edk-first`, ["token-of-jack"]));
-await within("an open socket", next.opened);
+await withTimeout("an open socket", next.opened);
 await next.close();
 
 done();

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { WebSocket as Ws } from "ws";
-import { answered, base, done, open, within } from "./client.mjs";
+import { rejection, base, done, open, withTimeout } from "./client.mjs";
 
 const url = `${base}/example/socket`;
 
@@ -57,13 +57,13 @@ for (const Socket of [WebSocket, Ws]) {
   // What is not understood ends the connection, and says so.
   const bad = await open(new Socket(url));
   bad.send('{"cmd":"a","cmd":"b"}');
-  const { code, wasClean } = await within("a close", bad.closed);
+  const { code, wasClean } = await withTimeout("a close", bad.closed);
   assert.deepEqual({ code, wasClean }, { code: 1007, wasClean: true });
 }
 
 // Pages from elsewhere are not let in.
 const elsewhere = { origin: "http://elsewhere.example" };
-assert.deepEqual(await answered(new Ws(url, elsewhere)), [403, "Forbidden\n"]);
+assert.deepEqual(await rejection(new Ws(url, elsewhere)), [403, "Forbidden\n"]);
 const here = await open(new Ws(url, { origin: base.replace("ws:", "http:") }));
 await here.close();
 done();

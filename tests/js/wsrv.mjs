@@ -63,13 +63,13 @@ for (const Socket of [WebSocket, Ws]) {
   // Many at once, each answered once.
   const wanted = Array.from({ length: 500 }, (_, index) => String(index));
   for (const seqno of wanted) client.send(request("sum", seqno, { a: 0, b: Number(seqno) }));
-  const seen = [];
+  const received = [];
   for (const _ of wanted) {
     const { seqno, data } = await client.nextJson();
     assert.equal(String(data), seqno);
-    seen.push(seqno);
+    received.push(seqno);
   }
-  assert.deepEqual(seen.sort(), wanted.sort());
+  assert.deepEqual(received.sort(), wanted.sort());
   await client.close();
 
   const texts = await open(new Socket(`${base}/wsrv-text`));

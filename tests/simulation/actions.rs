@@ -1,9 +1,10 @@
 //! Random actions of clients and the embedder.
 
 use crate::client::{Client, ClientKind};
+use crate::link::Link;
 use crate::scenario::{CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, FILLERS, USERS, event_of, user_name};
 use crate::session_history::{PublicationRecord, PublicationState, Publisher, Target};
-use crate::simulator::{Link, Simulator};
+use crate::simulator::Simulator;
 use campanile::handler::{Message, Pending};
 use campanile::public_id::PublicId;
 

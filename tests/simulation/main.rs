@@ -16,6 +16,7 @@ mod actions;
 mod client;
 mod embedder;
 mod http_eviction;
+mod link;
 mod model;
 mod model_updates;
 mod scenario;

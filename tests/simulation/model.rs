@@ -6,13 +6,14 @@
 //! any position within the step is right.
 
 use crate::client::{ClientKind, ReceivedResponse, Request, SentRequest};
+use crate::link::Link;
 use crate::scenario::{
     CHANNELS, CLOSE_GRACE, IDLE_TIMEOUT, PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT, Scenario,
 };
 use crate::session_history::{
     PublicationRecord, PublicationState, Publisher, SessionHistory, Target, Window,
 };
-use crate::simulator::{Link, Simulator};
+use crate::simulator::Simulator;
 use std::collections::BTreeMap;
 
 /// Counts of events in a simulation, so that tests can assert that enough happened.

@@ -3,10 +3,11 @@
 use crate::actions::{PendingAction, PendingTotal};
 use crate::client::SentMessage;
 use crate::embedder::{Report, may_listen, poll};
+use crate::link::Link;
 use crate::model;
 use crate::scenario::{CHANNELS, EXCLUSIVE};
 use crate::session_history::{Ended, ExpectedJoin, PublicationRecord, PublicationState, Target};
-use crate::simulator::{Link, Simulator};
+use crate::simulator::Simulator;
 use campanile::handler::{HandleError, Message};
 use campanile::host::Host;
 

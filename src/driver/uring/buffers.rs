@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A buffer belongs to the kernel from `return_buffer` to the completion that names it, and to the
-//! process from then to the next `return_buffer`. Each is offered [`PADDING_BYTES`] shorter than it is.
+//! process from then to the next `return_buffer`. Each is offered [`PADDING_BYTES`] shorter than
+//! it is.
 
 #![expect(unsafe_code, reason = "memory shared with the kernel")]
 

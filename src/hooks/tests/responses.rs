@@ -2,8 +2,8 @@
 
 use crate::dialect::{Dialect, easyws, edk, wsrv};
 use crate::hooks::responses::{
-    Actions, AdmittedResponse, HookLimits, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX, Target,
-    read_allow, read_message, read_open, read_user,
+    Actions, AdmittedResponse, HookLimits, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX,
+    PushTarget, read_allow, read_message, read_open, read_user,
 };
 use crate::vocabulary::content::{Data, Failure, Reply};
 use crate::vocabulary::public_id::PublicId;
@@ -261,10 +261,10 @@ fn all_actions_of_a_message_are_read() {
     assert_eq!(
         pushes,
         [
-            (&Target::Channel("c".into()), "e", Data::Text("t"), true),
-            (&Target::User("u".into()), "", Data::Bytes(b"\0"), false),
-            (&Target::Session(id), "", Data::Json(b"[1]"), false),
-            (&Target::Everyone, "", Data::None, false),
+            (&PushTarget::Channel("c".into()), "e", Data::Text("t"), true),
+            (&PushTarget::User("u".into()), "", Data::Bytes(b"\0"), false),
+            (&PushTarget::Session(id), "", Data::Json(b"[1]"), false),
+            (&PushTarget::Everyone, "", Data::None, false),
         ]
     );
 

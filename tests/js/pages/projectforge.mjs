@@ -2,7 +2,7 @@
 // form and a list, and Node's own WebSocket. A member of its channel sees what it says.
 
 import assert from "node:assert/strict";
-import { base, done, open, within } from "../client.mjs";
+import { base, done, open, withTimeout } from "../client.mjs";
 
 const page = await (await fetch(`${base.replace("ws:", "http:")}/example`)).text();
 const script = page.match(/<script>(.*)<\/script>/s)[1];
@@ -14,7 +14,7 @@ function queue() {
   return {
     push: (item) => { items.push(item); wake(); },
     next: async (what) => {
-      while (items.length === 0) await within(what, new Promise((resolve) => (wake = resolve)));
+      while (items.length === 0) await withTimeout(what, new Promise((resolve) => (wake = resolve)));
       return items.shift();
     },
   };
@@ -36,15 +36,15 @@ const document = { createElement: () => ({}), getElementById: (id) => elements[i
 const location = { search: "?ch=a%26b", protocol: "http:", host: new URL(base).host };
 
 const member = await open(new WebSocket(`${base}/example/socket?ch=a%26b`));
-const heard = async () => {
+const received = async () => {
   const { cmd, param } = await member.nextJson();
   return [cmd, param.text];
 };
 new Function("document", "location", "WebSocket", script)(document, location, Socket);
 const first = await sockets.next("a socket");
 assert.match(await shown.next("a line"), /^pong at 20/);
-assert.deepEqual(await heard(), ["online-update", undefined]);
-assert.deepEqual(await heard(), ["pong", undefined]);
+assert.deepEqual(await received(), ["online-update", undefined]);
+assert.deepEqual(await received(), ["pong", undefined]);
 
 // White space around a text is cut off, and where nothing is left nothing is sent.
 const submit = (text) => {
@@ -57,7 +57,7 @@ submit(" \t");
 submit("");
 submit("  hi there ");
 assert.equal(input.value, "");
-assert.deepEqual(await heard(), ["chat", "hi there"]);
+assert.deepEqual(await received(), ["chat", "hi there"]);
 assert.equal(await shown.next("a line"), "Guest: hi there");
 
 // What is written while there is no connection stays in the box until there is one again.
@@ -68,11 +68,11 @@ assert.equal(input.value, "later");
 const second = await sockets.next("a second socket");
 assert.notEqual(second, first);
 assert.match(await shown.next("a line"), /^pong at 20/);
-assert.deepEqual(await heard(), ["online-update", undefined]);
-assert.deepEqual(await heard(), ["online-update", undefined]);
-assert.deepEqual(await heard(), ["pong", undefined]);
+assert.deepEqual(await received(), ["online-update", undefined]);
+assert.deepEqual(await received(), ["online-update", undefined]);
+assert.deepEqual(await received(), ["pong", undefined]);
 submit(input.value);
-assert.deepEqual(await heard(), ["chat", "later"]);
+assert.deepEqual(await received(), ["chat", "later"]);
 
 await member.close();
 done();

@@ -1,15 +1,15 @@
 // The backend slow, down, restarted, answering nonsense, answering late; and what clients hear.
 
 import assert from "node:assert/strict";
-import { Backend, Gateway, backendTable, done } from "./world.mjs";
+import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const held = [];
 let next = () => ({ reply: { data: "up" } });
-const answers = {
+const responses = {
   open: ({ user }) => ({ admit: true, user: user ?? "jack" }),
   message: (asked, response) => next(asked, response),
 };
-let backend = await Backend.start(answers);
+let backend = await Backend.start(responses);
 const port = backend.port;
 const limits = [
   "timeout_ms = 1_000",
@@ -38,7 +38,7 @@ const cookie = { headers: { cookie: "auth=x" } };
 const user = (name) => ({ headers: { "x-user-id": name }, protocols: ["t"] });
 const wsrv = await gateway.connect("/wsrv");
 const request = (cmd, seqno = "1") => JSON.stringify({ cmd, seqno });
-const ask = async (cmd) => {
+const call = async (cmd) => {
   wsrv.send(request(cmd));
   const { status, msg, data } = await wsrv.nextJson();
   return status === 0 ? data : [status, msg];
@@ -49,7 +49,7 @@ const health = async () => {
   return [body.status, body.backends[0].name, body.backends[0].state];
 };
 const unavailable = [999_999_999, "backend unavailable"];
-assert.equal(await ask("a"), "up");
+assert.equal(await call("a"), "up");
 assert.deepEqual(await health(), ["ok", "app", "up"]);
 
 // Nonsense of every kind fails the message and nothing else; a message is never asked twice.
@@ -70,20 +70,20 @@ for (const nonsense of [
   302,
 ]) {
   next = () => nonsense;
-  const before = backend.of("message").length;
-  assert.deepEqual(await ask("a"), unavailable, String(nonsense));
-  assert.equal(backend.of("message").length, before + 1);
+  const before = backend.requestsOf("message").length;
+  assert.deepEqual(await call("a"), unavailable, String(nonsense));
+  assert.equal(backend.requestsOf("message").length, before + 1);
   assert.deepEqual(await health(), ["degraded", "app", "down"]);
 }
 next = (asked, response) => void response.socket.destroy();
-assert.deepEqual(await ask("a"), unavailable);
+assert.deepEqual(await call("a"), unavailable);
 next = () => ({ reply: { data: "up" } });
-assert.equal(await ask("a"), "up");
+assert.equal(await call("a"), "up");
 assert.deepEqual(await health(), ["ok", "app", "up"]);
 
 // A slow backend holds up only those that ask it, and is asked no more than so much at once.
 next = (asked, response) => void held.push(response);
-const asked = backend.of("message").length;
+const asked = backend.requestsOf("message").length;
 for (const seqno of ["a", "b", "c", "d"]) wsrv.send(request("slow", seqno));
 // Two are being answered, one waits for its turn, and the fourth is too many.
 const tooMany = await wsrv.nextJson();
@@ -91,20 +91,20 @@ assert.deepEqual([tooMany.status, tooMany.msg], unavailable);
 const echo = await gateway.request("GET", "/health");
 assert.equal(echo.body.backends[0].in_flight, 2);
 assert.equal(echo.body.backends[0].waiting, 1);
-await backend.until("message", asked + 2);
-assert.equal(backend.of("message").length, asked + 2);
+await backend.waitForRequests("message", asked + 2);
+assert.equal(backend.requestsOf("message").length, asked + 2);
 const release = (response) => response.writeHead(200).end('{"reply":{"data":"late"}}');
 release(held.shift());
-await backend.until("message", asked + 3);
+await backend.waitForRequests("message", asked + 3);
 for (const response of held.splice(0)) release(response);
 for (let count = 0; count < 3; count += 1) assert.equal((await wsrv.nextJson()).data, "late");
 
 // An answer that comes too late is that of nobody.
 next = (asked, response) => void held.push(response);
-assert.deepEqual(await ask("late"), unavailable);
+assert.deepEqual(await call("late"), unavailable);
 release(held.shift());
 next = () => ({ reply: { data: "next" } });
-assert.equal(await ask("a"), "next");
+assert.equal(await call("a"), "next");
 
 // Down: each language says what it can.
 const [strict, easy, forge, edk] = [
@@ -114,13 +114,13 @@ const [strict, easy, forge, edk] = [
   await gateway.connect("/edk", user("ann")),
 ];
 await backend.stop();
-assert.deepEqual(await ask("a"), unavailable);
+assert.deepEqual(await call("a"), unavailable);
 assert.deepEqual(await health(), ["degraded", "app", "down"]);
 const unable = [503, "the backend does not answer, try again\n"];
-assert.deepEqual(await gateway.refused("/wsrv"), unable);
-assert.deepEqual(await gateway.refused("/easyws", cookie), unable);
-assert.deepEqual(await gateway.refused("/projectforge?ch=x"), unable);
-assert.deepEqual(await gateway.refused("/edk", user("bob")), unable);
+assert.deepEqual(await gateway.rejection("/wsrv"), unable);
+assert.deepEqual(await gateway.rejection("/easyws", cookie), unable);
+assert.deepEqual(await gateway.rejection("/projectforge?ch=x"), unable);
+assert.deepEqual(await gateway.rejection("/edk", user("bob")), unable);
 strict.send(request("a"));
 assert.deepEqual(await strict.closed, {
   code: 1013,
@@ -137,9 +137,9 @@ const before = 2 + (await failed());
 while ((await failed()) < before);
 
 // Up again, on the same port: the sessions that stayed are served as before.
-backend = await Backend.start(answers, port);
+backend = await Backend.start(responses, port);
 next = () => ({ reply: { data: "again" } });
-assert.equal(await ask("a"), "again");
+assert.equal(await call("a"), "again");
 easy.send("b: x");
 assert.equal(await easy.next(), "b: again");
 edk.send(Buffer.from("0a00", "hex"));

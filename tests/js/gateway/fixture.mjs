@@ -12,7 +12,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { WebSocket as Ws } from "ws";
-import { Client, open, within } from "../client.mjs";
+import { Client, open, withTimeout } from "../client.mjs";
 
 const [executable, folder] = process.argv.slice(2);
 const scratch = mkdtempSync(join(folder, "world-"));
@@ -57,24 +57,24 @@ export class Gateway {
     gateway.child = spawn(executable, args, { stdio: ["ignore", "pipe", "pipe"] });
     children.add(gateway.child);
     gateway.log = "";
-    gateway.said = "";
+    gateway.output = "";
     gateway.child.stderr.setEncoding("utf8").on("data", (text) => (gateway.log += text));
-    gateway.ended = new Promise((resolve) => gateway.child.on("close", resolve));
+    gateway.exited = new Promise((resolve) => gateway.child.on("close", resolve));
     const ready = new Promise((resolve, reject) => {
       gateway.child.stdout.setEncoding("utf8").on("data", (text) => {
-        gateway.said += text;
-        const found = /is ready on (\S+)/.exec(gateway.said);
-        if (found && gateway.said.includes("\n  ")) resolve(found[1]);
+        gateway.output += text;
+        const found = /is ready on (\S+)/.exec(gateway.output);
+        if (found && gateway.output.includes("\n  ")) resolve(found[1]);
       });
-      gateway.ended.then((code) => reject(new Error(`ended with ${code}: ${gateway.log}`)));
+      gateway.exited.then((code) => reject(new Error(`ended with ${code}: ${gateway.log}`)));
     });
-    gateway.host = await within("a gateway that serves", ready);
+    gateway.host = await withTimeout("a gateway that serves", ready);
     return gateway;
   }
 
   // A request over HTTP: status, headers and body, which is parsed where it is JSON.
   async request(method, path, body, headers = {}) {
-    const answer = await within(
+    const answer = await withTimeout(
       `an answer to ${method} ${path}`,
       fetch(`http://${this.host}${path}`, {
         method,
@@ -107,7 +107,7 @@ export class Gateway {
   }
 
   // How an upgrade is refused: status and body.
-  async refused(path, { headers, protocols } = {}) {
+  async rejection(path, { headers, protocols } = {}) {
     const socket = new Ws(`ws://${this.host}${path}`, protocols ?? [], { headers });
     const answer = new Promise((resolve, reject) => {
       socket.on("open", () => reject(new Error(`${path} let it in`)));
@@ -121,12 +121,12 @@ export class Gateway {
         });
       });
     });
-    return within("a refusal", answer);
+    return withTimeout("a refusal", answer);
   }
 
   async stop() {
     this.child.kill("SIGTERM");
-    const code = await within("the gateway's end", this.ended);
+    const code = await withTimeout("the gateway's end", this.exited);
     children.delete(this.child);
     assert.equal(code, 0, this.log);
   }
@@ -135,11 +135,11 @@ export class Gateway {
 // A backend. `answers` maps a hook's name to a function of what is asked, which returns the JSON of
 // the answer, a number (a status without a body) or a function of the response.
 export class Backend {
-  static async start(answers = {}, port = 0) {
+  static async start(responses = {}, port = 0) {
     const backend = new Backend();
-    backend.answers = answers;
-    backend.asked = [];
-    backend.waiting = [];
+    backend.responses = responses;
+    backend.requests = [];
+    backend.waiters = [];
     backend.sockets = new Set();
     backend.server = createServer((request, response) => backend.#answer(request, response));
     backend.server.on("connection", (socket) => {
@@ -166,9 +166,9 @@ export class Backend {
     assert.equal(request.headers["content-type"], "application/json");
     assert.equal(request.headers["campanile-hook"], asked.hook);
     assert.equal(request.headers["campanile-hook-id"], asked.id);
-    this.asked.push({ ...asked, headers: request.headers });
-    this.waiting.splice(0).forEach((wake) => wake());
-    const answer = await (this.answers[asked.hook] ?? (() => 204))(asked, response);
+    this.requests.push({ ...asked, headers: request.headers });
+    this.waiters.splice(0).forEach((wake) => wake());
+    const answer = await (this.responses[asked.hook] ?? (() => 204))(asked, response);
     if (answer === undefined) return; // it has been seen to
     if (typeof answer === "number") {
       response.writeHead(answer).end();
@@ -182,13 +182,13 @@ export class Backend {
 
   // What was asked by hooks of this name so far.
   of(hook) {
-    return this.asked.filter((asked) => asked.hook === hook);
+    return this.requests.filter((asked) => asked.hook === hook);
   }
 
   // Waits until so many hooks of this name have been asked.
   async until(hook, count) {
     while (this.of(hook).length < count) {
-      await within(`hook ${hook}`, new Promise((wake) => this.waiting.push(wake)));
+      await withTimeout(`hook ${hook}`, new Promise((wake) => this.waiters.push(wake)));
     }
     return this.of(hook);
   }
@@ -207,7 +207,7 @@ export function backendTable(backend, more = "") {
   return `[[backends]]\nname = "app"\nurl = "${backend.url}"\n${more}\n`;
 }
 
-export { Client, open, within };
+export { Client, open, withTimeout };
 
 // Told to whoever started the script, who believes no exit status alone.
 export function done() {

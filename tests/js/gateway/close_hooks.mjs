@@ -1,7 +1,7 @@
 // The end of a session is told when everything else that was asked about it has been answered.
 
 import assert from "node:assert/strict";
-import { Backend, Gateway, backendTable, done } from "./world.mjs";
+import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const held = [];
 const hold = (asked, response) => void held.push(response);
@@ -34,9 +34,9 @@ const cases = [
   ["join", await gateway.connect("/easyws", cookie), "listen: asked", '{"allow":true}'],
   ["authenticate", await gateway.connect("/ws"), '{"token":"t","event":"e"}', '{"user":"jill"}'],
 ];
-for (const [index, [hook, client, message, answer]] of cases.entries()) {
+for (const [index, [hook, client, message, response]] of cases.entries()) {
   client.send(message);
-  await backend.until(hook, 1);
+  await backend.waitForRequests(hook, 1);
   const route = index === 0 ? "/easyws" : "/ws";
   const { body } = await gateway.request("GET", `/api/v1/sessions?route=${route}`);
   await gateway.call("disconnect", { session: body.items[0].id, code: 4001 });
@@ -44,10 +44,10 @@ for (const [index, [hook, client, message, answer]] of cases.entries()) {
   // Whatever the shard had to tell at that end, it has told before this is answered.
   other.send(JSON.stringify({ cmd: "x", seqno: String(index) }));
   assert.equal((await other.nextJson()).seqno, String(index));
-  assert.equal(backend.of("close").length, index, `${hook} is still to be answered`);
-  held.shift().writeHead(200).end(answer);
-  const told = await backend.until("close", index + 1);
-  assert.equal(told[index].route, route);
+  assert.equal(backend.requestsOf("close").length, index, `${hook} is still to be answered`);
+  held.shift().writeHead(200).end(response);
+  const closed = await backend.waitForRequests("close", index + 1);
+  assert.equal(closed[index].route, route);
 }
 other.socket.terminate();
 await gateway.stop();

@@ -2,32 +2,32 @@
 // everything is done in the order of its messages.
 
 import assert from "node:assert/strict";
-import { Backend, Gateway, backendTable, done } from "./world.mjs";
+import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const SESSIONS = 1_000;
 const STEPS = 6;
 // A linear congruential generator, so that every run is the same.
 let state = 12_345;
-const dice = (sides) => {
+const random = (sides) => {
   state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
   return (state >>> 16) % sides;
 };
-const late = [];
+const delayed = [];
 // Ends all waiting after so many turns of the event loop.
-const soon = (turns) =>
+const releaseAfter = (turns) =>
   setImmediate(() => {
-    if (turns > 0) soon(turns - 1);
-    else late.splice(0).forEach((resolve) => resolve());
+    if (turns > 0) releaseAfter(turns - 1);
+    else delayed.splice(0).forEach((resolve) => resolve());
   });
 const backend = await Backend.start({
   open: ({ request }) => ({ admit: true, user: new URLSearchParams(request.query).get("n") }),
   message: async ({ command, channel, data }) => {
-    if (dice(4) === 0) {
+    if (random(4) === 0) {
       // It waits until others have been answered, or until there are none.
-      soon(3);
-      await new Promise((resolve) => late.push(resolve));
-    } else if (late.length > 8) {
-      late.splice(dice(late.length), 1)[0]();
+      releaseAfter(3);
+      await new Promise((resolve) => delayed.push(resolve));
+    } else if (delayed.length > 8) {
+      delayed.splice(random(delayed.length), 1)[0]();
     }
     const step = data?.step;
     if (command === "join")
@@ -59,7 +59,7 @@ hooks = { backend = "app", on = ["open", "message", "close"] }
 );
 
 // Every session has a channel of its own and one that it shares with nine others.
-async function live(n) {
+async function runSession(n) {
   const client = await gateway.connect(`/forge?ch=own-${n}&n=${n}`);
   for (let step = 0; step < STEPS; step += 1) {
     const cmd = step % 2 === 0 ? "join" : "leave";
@@ -83,17 +83,17 @@ async function live(n) {
   await client.close();
 }
 for (let first = 0; first < SESSIONS; first += 250) {
-  const crowd = Array.from({ length: 250 }, (_, index) => live(first + index));
-  await Promise.all(crowd);
+  const sessions = Array.from({ length: 250 }, (_, index) => runSession(first + index));
+  await Promise.all(sessions);
 }
 // Each was asked about, and told of, once.
-const users = (await backend.until("close", SESSIONS)).map((asked) => Number(asked.session.user));
+const users = (await backend.waitForRequests("close", SESSIONS)).map((request) => Number(request.session.user));
 assert.deepEqual(
   users.sort((a, b) => a - b),
   Array.from({ length: SESSIONS }, (_, n) => n),
 );
-assert.equal(backend.of("open").length, SESSIONS);
-assert.equal(backend.of("message").length, SESSIONS * STEPS);
+assert.equal(backend.requestsOf("open").length, SESSIONS);
+assert.equal(backend.requestsOf("message").length, SESSIONS * STEPS);
 for (const { body } of [await gateway.request("GET", "/api/v1/channels")])
   assert.deepEqual(body.items, []);
 await gateway.stop();

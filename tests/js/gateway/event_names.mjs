@@ -1,7 +1,7 @@
 // What is published in a namespace of several languages has an event that each has words for.
 
 import assert from "node:assert/strict";
-import { Backend, Gateway, backendTable, done } from "./world.mjs";
+import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const push = (to) => ({ join: ["hall"], push: [{ ...to, event: "a:b", data: "x" }] });
 const backend = await Backend.start({ message: ({ data }) => push(data) });
@@ -32,8 +32,8 @@ for (const [call, body] of [
   ["broadcast", { event: "a:b", data: "x" }],
   ["push", { user: "ann", event: "a:b", data: "x" }],
 ]) {
-  const { status, body: answer } = await gateway.request("POST", `/api/v1/${call}`, body);
-  assert.deepEqual([status, answer.error], [
+  const { status, body: problem } = await gateway.request("POST", `/api/v1/${call}`, body);
+  assert.deepEqual([status, problem.error], [
     400,
     { code: "bad_request", message: colon, field: "event" },
   ]);

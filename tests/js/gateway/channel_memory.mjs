@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { Gateway, done } from "./world.mjs";
+import { Gateway, done } from "./fixture.mjs";
 
 const NAMES = 1_000_000;
 const NAMES_PER_BATCH = 500;
@@ -25,7 +25,7 @@ const client = await gateway.connect("/wsrv");
 const [{ id }] = (await gateway.request("GET", "/api/v1/sessions")).body.items;
 
 // Each name is some 40 bytes, so that all of them together would be seen.
-const rounds = async (names) => {
+const joinAndLeave = async (names) => {
   for (let first = 0; first < names; first += NAMES_PER_BATCH) {
     const calls = [];
     for (let n = first; n < first + NAMES_PER_BATCH; n += 1) {
@@ -43,7 +43,7 @@ const memory = () => {
 };
 // Memory is collected when a shard has been idle for a second: what is there when it has not
 // changed for two.
-const settled = async () => {
+const stableMemory = async () => {
   let [last, polls] = [memory(), 0];
   for (let count = 0; polls < 20 && count < 300; count += 1) {
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -53,10 +53,10 @@ const settled = async () => {
   }
   return last;
 };
-await rounds(20_000);
-const before = await settled();
-await rounds(NAMES);
-const after = await settled();
+await joinAndLeave(20_000);
+const before = await stableMemory();
+await joinAndLeave(NAMES);
+const after = await stableMemory();
 assert.ok(after <= before * 1.1, `${before} kB before, ${after} kB after`);
 assert.deepEqual((await gateway.request("GET", "/api/v1/channels?route=/wsrv")).body.items, []);
 await client.close();

@@ -120,7 +120,7 @@ pub(crate) struct Task {
 
 /// A resource of the API, by its path. Names of parameters serve documentation only.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place<'p> {
+enum Endpoint<'p> {
     Document,
     Call(CallKind),
     Batch,
@@ -180,13 +180,13 @@ impl Api {
         handle: &Handle,
     ) -> Result<Started, ApiResponse> {
         let path = path_within(head.uri.path()).unwrap_or_default();
-        let place = Place::find(path);
+        let place = Endpoint::find(path);
         // Browsers send preflights without a key.
         if self.cors.is_preflight(head) {
             return Ok(Started::Response(ApiResponse::empty(204)));
         }
         let caller = match caller {
-            _ if place == Some(Place::Document) => 0,
+            _ if place == Some(Endpoint::Document) => 0,
             Caller::Key(index) => index,
             Caller::Anyone => 0,
             Caller::Unknown => {
@@ -222,12 +222,12 @@ impl Api {
             Caller::Anyone => (200..300).contains(&status),
             Caller::Unknown | Caller::NotLocalError(_) => false,
         };
-        is_known && !matches!(Place::find(path), None | Some(Place::Document))
+        is_known && !matches!(Endpoint::find(path), None | Some(Endpoint::Document))
     }
 
     fn begin_at(
         &self,
-        place: Place<'_>,
+        place: Endpoint<'_>,
         caller: usize,
         head: &Parts,
         handle: &Handle,
@@ -239,18 +239,18 @@ impl Api {
             Ok(Started::Post(Post { kind, key }))
         };
         let lookup = match place {
-            Place::Document => {
+            Endpoint::Document => {
                 lists::query_error(query)?;
                 let document = ApiResponse::of_json(200, self.document.clone());
                 return Ok(Started::Response(document));
             }
-            Place::Call(kind) => return post(Some(kind)),
-            Place::Batch => return post(None),
-            Place::Sessions => Lookup::sessions(query, handle, limits),
-            Place::Session(id) => Lookup::session(id, query),
-            Place::Channels => Lookup::channels(query, handle, limits),
-            Place::JsonObject(channel) => Lookup::members(channel, query, handle, limits),
-            Place::Users => Lookup::users(query, handle, limits),
+            Endpoint::Call(kind) => return post(Some(kind)),
+            Endpoint::Batch => return post(None),
+            Endpoint::Sessions => Lookup::sessions(query, handle, limits),
+            Endpoint::Session(id) => Lookup::session(id, query),
+            Endpoint::Channels => Lookup::channels(query, handle, limits),
+            Endpoint::JsonObject(channel) => Lookup::members(channel, query, handle, limits),
+            Endpoint::Users => Lookup::users(query, handle, limits),
         };
         lookup.map(Started::Lookup)
     }
@@ -353,7 +353,7 @@ fn part(limit: u32) -> usize {
     usize::try_from(limit / 4).unwrap_or(usize::MAX).max(1)
 }
 
-impl<'p> Place<'p> {
+impl<'p> Endpoint<'p> {
     /// Returns the resource of a path relative to [`ROOT`]; `None` if there is none. The path is
     /// split before it is percent-decoded, so that an encoded slash is part of a name.
     fn find(path: &'p str) -> Option<Self> {
@@ -382,20 +382,20 @@ impl<'p> Place<'p> {
 
     /// All resources, with the parameter names of the description.
     #[cfg(test)]
-    const ALL: &'static [Place<'static>] = &[
-        Place::Document,
-        Place::Call(CallKind::Publish),
-        Place::Call(CallKind::Push),
-        Place::Call(CallKind::Broadcast),
-        Place::Call(CallKind::Join),
-        Place::Call(CallKind::Leave),
-        Place::Call(CallKind::Disconnect),
-        Place::Batch,
-        Place::Sessions,
-        Place::Session("{id}"),
-        Place::Channels,
-        Place::JsonObject("{name}"),
-        Place::Users,
+    const ALL: &'static [Endpoint<'static>] = &[
+        Endpoint::Document,
+        Endpoint::Call(CallKind::Publish),
+        Endpoint::Call(CallKind::Push),
+        Endpoint::Call(CallKind::Broadcast),
+        Endpoint::Call(CallKind::Join),
+        Endpoint::Call(CallKind::Leave),
+        Endpoint::Call(CallKind::Disconnect),
+        Endpoint::Batch,
+        Endpoint::Sessions,
+        Endpoint::Session("{id}"),
+        Endpoint::Channels,
+        Endpoint::JsonObject("{name}"),
+        Endpoint::Users,
     ];
 
     /// Returns the path relative to [`ROOT`].
@@ -474,10 +474,10 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_one_place_or_to_none() {
-        for place in Place::ALL {
-            assert_eq!(Place::find(&place.path()), Some(*place));
+        for place in Endpoint::ALL {
+            assert_eq!(Endpoint::find(&place.path()), Some(*place));
             assert_eq!(
-                Place::find(&format!("{}/", place.path())),
+                Endpoint::find(&format!("{}/", place.path())),
                 None,
                 "{place:?}"
             );
@@ -498,16 +498,16 @@ mod tests {
             "%ff",
             "sessions%2Fa",
         ] {
-            assert_eq!(Place::find(nowhere), None, "{nowhere}");
+            assert_eq!(Endpoint::find(nowhere), None, "{nowhere}");
         }
         // Segments are decoded once. An encoded slash is part of a name.
         assert_eq!(
-            Place::find("pub%6Cish"),
-            Some(Place::Call(CallKind::Publish))
+            Endpoint::find("pub%6Cish"),
+            Some(Endpoint::Call(CallKind::Publish))
         );
-        let members = Place::find("%63hannels/a%2Fb/members");
-        assert_eq!(members, Some(Place::JsonObject("a%2Fb")));
-        assert_eq!(Place::find("pub%256Cish"), None);
+        let members = Endpoint::find("%63hannels/a%2Fb/members");
+        assert_eq!(members, Some(Endpoint::JsonObject("a%2Fb")));
+        assert_eq!(Endpoint::find("pub%256Cish"), None);
         for path in ["/api/v1/users", "/%61pi/v1/users", "/api/%76%31/users"] {
             assert_eq!(path_within(path), Some("users"), "{path}");
         }

@@ -71,7 +71,7 @@ const HEALTH_PATH: &str = "/health";
 #[cfg(test)]
 mod tests {
     use super::super::problem::Code;
-    use super::super::{Place, ROOT};
+    use super::super::{Endpoint, ROOT};
     use super::*;
     use crate::config::Secret;
 
@@ -88,7 +88,7 @@ mod tests {
                 described.push((path.clone(), method.to_uppercase()));
             }
         }
-        let mut served: Vec<(String, String)> = Place::ALL
+        let mut served: Vec<(String, String)> = Endpoint::ALL
             .iter()
             .map(|place| {
                 (

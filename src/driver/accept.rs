@@ -2,7 +2,7 @@
 
 use super::errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
 use super::run::Loop;
-use super::turn::Steps;
+use super::turn::TurnSteps;
 use super::uring::ring::Completion;
 use super::uring::socket::peer_address;
 use crate::host::Moment;

@@ -11,7 +11,7 @@ use super::errno::{ECANCELED, ENOBUFS};
 use super::overload::SpareDescriptor;
 use super::stop::StopFlag;
 use super::stopping::Stopping;
-use super::turn::{self, Steps};
+use super::turn::{self, TurnSteps};
 use super::uring::ring::{Completion, DataRing, Operation, SendBytes};
 use super::uring::socket::{Sockets, reset_on_close, shutdown_write, unacknowledged_bytes};
 use super::{IdleFunction, TurnLimits};
@@ -440,7 +440,7 @@ impl Loop {
     }
 }
 
-impl Steps for Loop {
+impl TurnSteps for Loop {
     type Error = io::Error;
 
     fn look(&mut self) -> io::Result<()> {

@@ -7,12 +7,12 @@
 //!
 //! The clock is read after each look and before its events are handled, so that no event is dated
 //! with a time from before a sleep. Deadlines fire last: input that arrived before a deadline
-//! counts. This file uses no kernel and no clock: both are behind [`Steps`].
+//! counts. This file uses no kernel and no clock: both are behind [`TurnSteps`].
 
 use crate::host::Moment;
 
 /// The steps of a turn.
-pub trait Steps {
+pub trait TurnSteps {
     /// The error that ends a turn.
     type Error;
 
@@ -53,7 +53,7 @@ pub trait Steps {
 /// # Errors
 ///
 /// The first error of a step.
-pub fn turn<S: Steps>(steps: &mut S, looks_max: u32) -> Result<(), S::Error> {
+pub fn turn<S: TurnSteps>(steps: &mut S, looks_max: u32) -> Result<(), S::Error> {
     // If events keep arriving, only those before the first look are surely all handled.
     let (mut until, mut handled) = look(steps)?;
     for _ in 1..looks_max {
@@ -75,7 +75,7 @@ pub fn turn<S: Steps>(steps: &mut S, looks_max: u32) -> Result<(), S::Error> {
 /// # Errors
 ///
 /// The first error of a step.
-pub fn look<S: Steps>(steps: &mut S) -> Result<(Moment, usize), S::Error> {
+pub fn look<S: TurnSteps>(steps: &mut S) -> Result<(Moment, usize), S::Error> {
     steps.look()?;
     let now = steps.read_clock();
     let handled = steps.handle(&now)?;

@@ -1,8 +1,8 @@
 //! HTTP on the gateway's port: upgrades, pushes, drops, the server API and the embedder's service.
 //!
 //! hyper parses requests and writes responses. It reads and writes memory (`pipe`), never a socket.
-//! Only the host may call the shard, so a request enqueues its command ([`HttpContext::http_commands`])
-//! and waits for the result.
+//! Only the host may call the shard, so a request enqueues its command
+//! ([`HttpContext::http_commands`]) and waits for the result.
 
 mod api;
 mod body;

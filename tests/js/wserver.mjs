@@ -1,4 +1,4 @@
-// The dialect wserver, spoken by Node's built-in WebSocket and by `ws`, with pushes by fetch.
+// The dialect wserver with Node's built-in WebSocket and `ws`; fetch sends the pushes.
 
 import assert from "node:assert/strict";
 import { WebSocket as Ws } from "ws";
@@ -13,7 +13,7 @@ async function post(path, body) {
 const push = (userId, event, message) => post("/push", { userId, event, message });
 const sent = (count) => [200, `message sent to ${count} clients`];
 
-// Registering is never answered, so it is repeated until the push finds the session.
+// Registers and pushes until the push finds the session: a registration has no response.
 async function waitUntilRegistered(client, user, event, count) {
   client.send(JSON.stringify({ token: user, event }));
   let result;
@@ -36,12 +36,12 @@ for (const Socket of [WebSocket, Ws]) {
   assert.deepEqual(await push("Jack", "topic1", message), sent(0));
   assert.deepEqual(await push("jack", "topic1", ""), [400, "request data illegal"]);
 
-  // The first event wins; another user is added.
+  // A session keeps its first event; a second registration adds a user.
   client.send(JSON.stringify({ token: "jack", event: "topic2" }));
   await waitUntilRegistered(client, "jill", "topic2", 1);
   assert.deepEqual(await push("jack", "topic2", message), sent(0));
 
-  // Two connections of one user, and eight pushers at once: nothing is lost.
+  // Two sessions of one user and eight concurrent pushes: no message is lost.
   const other = await open(new Socket(`${base}/ws`));
   other.send(JSON.stringify({ Token: "jack", Event: "topic1" }));
   let both;
@@ -62,14 +62,14 @@ for (const Socket of [WebSocket, Ws]) {
     assert.deepEqual(received.sort(), [...texts].sort());
   }
 
-  // A close is answered, unlike in the original; a drop says that it was one.
+  // Unlike in the original, a close frame is echoed, and a drop closes with 1000.
   await client.close();
   assert.deepEqual(await push("jill", "topic2", "gone?"), sent(0));
   assert.deepEqual(await post("/drop", { userId: "jack", event: "" }), [
     200,
     "dropped 1 connections",
   ]);
-  const { code, wasClean } = await withTimeout("a close", other.closed);
+  const { code, wasClean } = await withTimeout("close", other.closed);
   assert.deepEqual({ code, wasClean }, { code: 1000, wasClean: true });
 }
 done();

@@ -6,7 +6,7 @@
 use crate::client::Client;
 use crate::scenario::CLOSE_GRACE;
 use crate::simulator::Simulator;
-use campanile::driver::turn::{self, Steps};
+use campanile::driver::turn::{self, TurnSteps};
 use campanile::host::{Host, Moment};
 use campanile::time::{Tick, Ticks};
 use std::convert::Infallible;
@@ -34,7 +34,7 @@ struct Turn<'w> {
     moved: bool,
 }
 
-impl Steps for Turn<'_> {
+impl TurnSteps for Turn<'_> {
     type Error = Infallible;
 
     fn look(&mut self) -> Result<(), Infallible> {

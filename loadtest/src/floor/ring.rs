@@ -71,9 +71,9 @@ impl BareLoop {
                 self.ring.enter(1)?;
                 while let Some((what, result)) = self.ring.next_completion() {
                     match what {
-                        What::Sent => check_length(result, self.responses.len())?,
-                        What::Received if result == self.ring.inbound_bytes() => awaited -= 1,
-                        What::Received => return Ok(()), // The client has disconnected.
+                        Operation::Sent => check_length(result, self.responses.len())?,
+                        Operation::Received if result == self.ring.inbound_bytes() => awaited -= 1,
+                        Operation::Received => return Ok(()), // The client has disconnected.
                     }
                 }
             }
@@ -115,7 +115,7 @@ fn check_length(sent: usize, bytes: usize) -> Outcome<()> {
 
 /// The operation of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum Operation {
     Received,
     Sent,
 }
@@ -237,12 +237,12 @@ impl Ring {
     }
 
     /// Returns the next completion and its number of bytes, 0 for a failed operation.
-    fn next_completion(&mut self) -> Option<(What, usize)> {
+    fn next_completion(&mut self) -> Option<(Operation, usize)> {
         let completion = self.uring.completion().next()?;
         let what = if completion.user_data() == RECEIVED {
-            What::Received
+            Operation::Received
         } else {
-            What::Sent
+            Operation::Sent
         };
         Some((what, usize::try_from(completion.result()).unwrap_or(0)))
     }

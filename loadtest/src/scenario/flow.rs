@@ -26,12 +26,12 @@ struct Flow<'a> {
     mix: Mix,
     purpose: Purpose,
     load: Load,
-    besides: Besides,
+    background: Background,
 }
 
 /// The additional sessions of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Besides {
+enum Background {
     /// No additional sessions.
     Nothing,
     /// Slow sessions: their number and pace.
@@ -78,7 +78,7 @@ pub(crate) fn push(arguments: &PushArguments) -> Outcome<bool> {
         mix: HTTP,
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 1000.0)),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wserver)
 }
@@ -119,7 +119,7 @@ pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
         mix,
         purpose: Purpose::Receive,
         load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wsrv)
 }
@@ -138,7 +138,7 @@ pub(crate) fn rpc(arguments: &RpcArguments) -> Outcome<bool> {
         mix: ASK,
         purpose: Purpose::Command,
         load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wsrv)
 }
@@ -172,7 +172,7 @@ pub(crate) fn mixed(arguments: &MixedArguments) -> Outcome<bool> {
         mix: Mix { http, client, ask },
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 1000.0)),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wsrv)
 }
@@ -196,7 +196,7 @@ pub(crate) fn churn(arguments: &ChurnArguments) -> Outcome<bool> {
         mix: if by_http { HTTP } else { CLIENT },
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 200.0)),
-        besides: Besides::Churn(arguments.wanderers, arguments.moves),
+        background: Background::Churn(arguments.wanderers, arguments.moves),
     }
     .run(Name::Wserver)
 }
@@ -219,7 +219,7 @@ pub(crate) fn slow(arguments: &SlowArguments) -> Outcome<bool> {
         mix: HTTP,
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 200.0)),
-        besides: Besides::Slow(arguments.slow, pace),
+        background: Background::Slow(arguments.slow, pace),
     }
     .run(Name::Wserver)
 }
@@ -251,8 +251,8 @@ impl Flow<'_> {
         let all = members(0, client.clients, self.groups);
         let mut setup =
             environment.setup(client, sizes(&all, self.groups), self.arguments.load.bytes);
-        setup.counts_receivers = self.besides == Besides::Nothing;
-        setup.keeps_times = matches!(self.besides, Besides::Churn(..));
+        setup.counts_receivers = self.background == Background::Nothing;
+        setup.keeps_times = matches!(self.background, Background::Churn(..));
         setup.client_publishers = self.arguments.load.publishers;
         let mut team = EngineTeam::new(&setup, client.threads)?;
         self.open(&mut team, &all, &environment, &mut report)?;
@@ -316,10 +316,10 @@ impl Flow<'_> {
             |_| (),
         )?;
         let more = |sessions| members(all.len(), sessions, self.groups);
-        match self.besides {
-            Besides::Nothing => {}
-            Besides::Slow(sessions, pace) => team.first().open_paced(&more(sessions), pace)?,
-            Besides::Churn(sessions, _) => {
+        match self.background {
+            Background::Nothing => {}
+            Background::Slow(sessions, pace) => team.first().open_paced(&more(sessions), pace)?,
+            Background::Churn(sessions, _) => {
                 let more = more(sessions);
                 team.all(
                     |number, engine| {
@@ -362,14 +362,14 @@ impl Flow<'_> {
             mix: self.mix,
             warm_up_s: arguments.warm_up,
             measured_s: arguments.seconds,
-            patience_s: match self.besides {
-                Besides::Nothing => 3.0,
-                Besides::Slow(..) | Besides::Churn(..) => 1.0,
+            patience_s: match self.background {
+                Background::Nothing => 3.0,
+                Background::Slow(..) | Background::Churn(..) => 1.0,
             },
             seed: arguments.seed.wrapping_add(repetition),
-            moves: match self.besides {
-                Besides::Churn(_, moves) => moves,
-                Besides::Nothing | Besides::Slow(..) => 0.0,
+            moves: match self.background {
+                Background::Churn(_, moves) => moves,
+                Background::Nothing | Background::Slow(..) => 0.0,
             },
             is_shown: true,
         }
@@ -416,16 +416,16 @@ impl Flow<'_> {
     }
 
     fn verify(&self, team: &mut EngineTeam, report: &mut Report) -> Outcome<()> {
-        if matches!(self.besides, Besides::Slow(..)) {
+        if matches!(self.background, Background::Slow(..)) {
             team.all(|_, engine| engine.catch_up(), |_| ())?;
         }
         let membership_changes = team.membership_changes();
         let accounts = team.accounts();
         let mut errors = accounts.errors();
-        match self.besides {
-            Besides::Nothing => {}
-            Besides::Slow(..) => outcome::add_slow(report, &accounts),
-            Besides::Churn(sessions, _) => {
+        match self.background {
+            Background::Nothing => {}
+            Background::Slow(..) => outcome::add_slow(report, &accounts),
+            Background::Churn(sessions, _) => {
                 let check = membership_check::check(&accounts.sessions, &accounts.published);
                 errors.add(check.errors);
                 report.row(

@@ -1,7 +1,7 @@
 //! Tests of the executable with a config, a backend in Node.js, and third-party clients.
 //!
 //! Each script in `tests/js/gateway` starts the executable with its own config and a backend that
-//! responds to hooks, and prints `done` at its end. `world.mjs` has their shared functions.
+//! responds to hooks, and prints `done` at its end. `fixture.mjs` has their shared functions.
 
 use campanile_tests::node;
 use campanile_tests::process::Executable;
@@ -29,8 +29,8 @@ fn backends_push_list_and_disconnect() {
 }
 
 #[test]
-fn a_million_names_leave_nothing_behind() {
-    check("names.mjs");
+fn the_memory_of_a_million_left_channels_is_reclaimed() {
+    check("channel_memory.mjs");
 }
 
 #[test]
@@ -45,20 +45,20 @@ fn tokens_are_checked_in_every_dialect() {
 
 #[test]
 fn a_slow_or_failed_backend_delays_only_its_own_sessions() {
-    check("down.mjs");
+    check("backend_failures.mjs");
 }
 
 #[test]
 fn a_thousand_sessions_under_hooks_stay_in_order() {
-    check("order.mjs");
+    check("message_order.mjs");
 }
 
 #[test]
 fn the_close_hook_of_a_session_is_the_last() {
-    check("ends.mjs");
+    check("close_hooks.mjs");
 }
 
 #[test]
 fn publications_are_encoded_in_every_receiving_dialect() {
-    check("languages.mjs");
+    check("event_names.mjs");
 }

@@ -50,14 +50,14 @@ pub(crate) const ROOT: &str = "/api/v1/";
 
 /// The API of a process, shared by all its shards.
 #[derive(Clone, derive_more::Debug)]
-#[debug("Api {{ is_served: {is_served:?}, answers: {answers:?}, .. }}")]
+#[debug("Api {{ is_served: {is_served:?}, answers: {responses:?}, .. }}")]
 pub(crate) struct Api {
     is_served: bool,
     keys: Arc<[Secret]>,
     keyless: Keyless,
     cors: Cors,
     limits: RequestLimits,
-    answers: ResponseCache,
+    responses: ResponseCache,
     /// The hash key of request fingerprints.
     hash_key: [u64; 2],
     document: Bytes,
@@ -148,7 +148,7 @@ impl Api {
                     .min(part(config.limits.commands_max)),
                 commands_at_once: part(config.limits.commands_max),
             },
-            answers: ResponseCache::new(&config.api.limits),
+            responses: ResponseCache::new(&config.api.limits),
             hash_key: [0; 2],
             document: openapi::document(config),
             backends: Arc::new(Vec::new),
@@ -285,7 +285,7 @@ impl Api {
     pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<ClaimedKey>, ApiResponse> {
         match task.key.take() {
             None => Ok(None),
-            Some((key, fingerprint)) => self.answers.claim(key, fingerprint).map(Some),
+            Some((key, fingerprint)) => self.responses.claim(key, fingerprint).map(Some),
         }
     }
 

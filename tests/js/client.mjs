@@ -62,7 +62,7 @@ export class Client {
     this.socket.send(message);
   }
 
-  // Closes. Asserts that the gateway echoes the code without the reason and that no message is left.
+  // Closes. Asserts that the gateway echoes the code without the reason and no message is unread.
   async close(code = 1000) {
     this.socket.close(code, "not echoed");
     const event = await withTimeout("close", this.closed);
@@ -79,8 +79,8 @@ export async function open(socket) {
   return client;
 }
 
-// Asserts that the upgrade of a built-in WebSocket is rejected. As in a browser, there is no detail.
-// Only some versions of Node.js emit `close` after `error`, so `close` is not awaited.
+// Asserts that the upgrade of a built-in WebSocket is rejected. As in a browser, the error has no
+// details. Only some versions of Node.js emit `close` after `error`, so `close` is not awaited.
 export async function expectRejection(socket) {
   const client = new Client(socket);
   const isNoTimeout = (error) => !error.message.startsWith("timeout: ");

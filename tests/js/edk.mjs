@@ -82,7 +82,8 @@ await expectRejection(new WebSocket(`${base}/edk`, ["token-of-nobody"]));
 const headers = { "x-user-id": "jill" };
 const unauthorized = [401, "invalid token\n"];
 assert.deepEqual(await rejection(new Ws(`${base}/edk`, "token-of-nobody")), unauthorized);
-assert.deepEqual(await rejection(new Ws(`${base}/edk`, "token-of-jack", { headers })), unauthorized);
+const mismatch = new Ws(`${base}/edk`, "token-of-jack", { headers });
+assert.deepEqual(await rejection(mismatch), unauthorized);
 assert.deepEqual(await rejection(new Ws(`${base}/edk`)), [401, "missing token\n"]);
 
 // With `kick_out_new_user_conn` the new session is rejected and the old one is not affected.

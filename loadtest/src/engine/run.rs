@@ -30,7 +30,7 @@ pub(crate) enum Load {
 pub(crate) struct Mix {
     pub(crate) http: u32,
     pub(crate) client: u32,
-    pub(crate) ask: u32,
+    pub(crate) command: u32,
 }
 
 /// A phase of a run. Times are nanoseconds of the monotonic clock.
@@ -170,11 +170,15 @@ impl Engine {
 
     /// Sends the next publication or command, of a kind that `phase.mix` selects.
     fn publish(&mut self, phase: &Phase, due_ns: u64, slot: u16, prng: &mut SplitMix) {
-        let Mix { http, client, ask } = phase.mix;
-        let drawn = match http + client + ask {
+        let Mix {
+            http,
+            client,
+            command,
+        } = phase.mix;
+        let drawn = match http + client + command {
             0 => return,
             // Only one kind has a share: no random number is needed.
-            total if total == http.max(client).max(ask) => 0,
+            total if total == http.max(client).max(command) => 0,
             total => u32::try_from(prng.below(index(total))).unwrap_or(0),
         };
         if drawn < http {

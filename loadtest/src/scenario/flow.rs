@@ -44,19 +44,19 @@ enum Background {
 pub(crate) const HTTP: Mix = Mix {
     http: 1,
     client: 0,
-    ask: 0,
+    command: 0,
 };
 /// Publications by clients only.
 pub(crate) const CLIENT: Mix = Mix {
     http: 0,
     client: 1,
-    ask: 0,
+    command: 0,
 };
 /// Commands only.
 pub(crate) const ASK: Mix = Mix {
     http: 0,
     client: 0,
-    ask: 1,
+    command: 1,
 };
 
 /// Runs `loadtest push`. Returns `false` if the report contains an error.
@@ -150,17 +150,17 @@ pub(crate) fn rpc(arguments: &RpcArguments) -> Outcome<bool> {
 /// As [`push`].
 pub(crate) fn mixed(arguments: &MixedArguments) -> Outcome<bool> {
     let flow = &arguments.flow;
-    let (http, client, ask) = (arguments.http, arguments.client, arguments.rpc);
+    let (http, client, command) = (arguments.http, arguments.client, arguments.rpc);
     if http
         .checked_add(client)
-        .and_then(|sum| sum.checked_add(ask))
+        .and_then(|sum| sum.checked_add(command))
         .is_none_or(|sum| sum == 0)
     {
         return Err(Failure::new(
             "the sum of the weights --http, --client and --rpc must be from 1 to 4294967295",
         ));
     }
-    if ask > 0 && flow.server.protocol == Some(Name::Nats) {
+    if command > 0 && flow.server.protocol == Some(Name::Nats) {
         return Err(Failure::new(
             "the protocol nats has no replies besides publications: use --rpc 0",
         ));
@@ -169,7 +169,11 @@ pub(crate) fn mixed(arguments: &MixedArguments) -> Outcome<bool> {
         title: "mixed: publications and commands",
         arguments: flow,
         groups: arguments.channels.min(flow.client.clients),
-        mix: Mix { http, client, ask },
+        mix: Mix {
+            http,
+            client,
+            command,
+        },
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 1000.0)),
         background: Background::Nothing,
@@ -275,11 +279,15 @@ impl Flow<'_> {
     }
 
     fn check(&self, environment: &Environment) -> Outcome<()> {
-        let Mix { http, client, ask } = self.mix;
+        let Mix {
+            http,
+            client,
+            command,
+        } = self.mix;
         for (weight, capability) in [
             (http, Capability::Http),
             (client, Capability::Client),
-            (ask, Capability::Command),
+            (command, Capability::Command),
         ] {
             if weight > 0 {
                 environment.must_offer(capability)?;

@@ -19,11 +19,11 @@ pub(crate) enum Event<'a> {
 ///
 /// # Invariant
 ///
-/// `cut` is empty or the beginning of exactly one frame.
+/// `partial` is empty or the beginning of exactly one frame.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     /// The received bytes of an incomplete frame.
-    cut: Vec<u8>,
+    partial: Vec<u8>,
     /// The received fragments of an incomplete message; `None` between messages.
     fragments: Option<Vec<u8>>,
 }
@@ -39,28 +39,28 @@ impl Frames {
         mut bytes: &[u8],
         each: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), &'static str> {
-        while !self.cut.is_empty() && !bytes.is_empty() {
-            let Some(head) = Head::read(&self.cut)? else {
-                self.cut.push(bytes[0]);
+        while !self.partial.is_empty() && !bytes.is_empty() {
+            let Some(head) = Head::read(&self.partial)? else {
+                self.partial.push(bytes[0]);
                 bytes = &bytes[1..];
                 continue;
             };
-            let lacking = head.frame_bytes() - self.cut.len();
+            let lacking = head.frame_bytes() - self.partial.len();
             let (now, later) = bytes.split_at(lacking.min(bytes.len()));
-            self.cut.extend_from_slice(now);
+            self.partial.extend_from_slice(now);
             bytes = later;
             if now.len() == lacking {
-                let frame = std::mem::take(&mut self.cut);
+                let frame = std::mem::take(&mut self.partial);
                 self.take(head, &frame[head.bytes..], each)?;
-                self.cut = frame; // Keep the allocation for the next split frame.
-                self.cut.clear();
+                self.partial = frame; // Keep the allocation for the next split frame.
+                self.partial.clear();
             }
         }
         // A frame without payload is complete with its head, which the loop does not notice.
-        if let Some(head) = Head::read(&self.cut)?
-            && head.frame_bytes() == self.cut.len()
+        if let Some(head) = Head::read(&self.partial)?
+            && head.frame_bytes() == self.partial.len()
         {
-            let frame = std::mem::take(&mut self.cut);
+            let frame = std::mem::take(&mut self.partial);
             self.take(head, &frame[head.bytes..], each)?;
         }
         while let Some(head) = Head::read(bytes)? {
@@ -70,10 +70,10 @@ impl Frames {
             self.take(head, &frame[head.bytes..], each)?;
             bytes = rest;
         }
-        if bytes.len() > SMALL && self.cut.capacity() > LARGE {
-            self.cut = Vec::new();
+        if bytes.len() > SMALL && self.partial.capacity() > LARGE {
+            self.partial = Vec::new();
         }
-        self.cut.extend_from_slice(bytes);
+        self.partial.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -218,10 +218,10 @@ const LARGE: usize = 64 * 1024;
 mod tests {
     use super::*;
 
-    fn events(stream: &[u8], cut: usize) -> Result<Vec<String>, &'static str> {
+    fn events(stream: &[u8], partial: usize) -> Result<Vec<String>, &'static str> {
         let mut frames = Frames::default();
         let mut all = Vec::new();
-        for piece in stream.chunks(cut) {
+        for piece in stream.chunks(partial) {
             frames.feed(piece, &mut |event| all.push(format!("{event:?}")))?;
         }
         Ok(all)
@@ -246,8 +246,12 @@ mod tests {
         assert_eq!(whole.len(), 7 * 2 + 2 + 2);
         assert_eq!(whole[15], format!("{:?}", Event::Message(b"abcd")));
         assert_eq!(whole[16..], ["Close(Some(1000))", "Close(None)"]);
-        for cut in [1, 2, 3, 5, 7, 64, 125, 127, 1000, 65_536, 65_537] {
-            assert_eq!(events(&stream, cut).as_ref(), Ok(&whole), "cut into {cut}");
+        for partial in [1, 2, 3, 5, 7, 64, 125, 127, 1000, 65_536, 65_537] {
+            assert_eq!(
+                events(&stream, partial).as_ref(),
+                Ok(&whole),
+                "cut into {partial}"
+            );
         }
     }
 
@@ -304,10 +308,10 @@ mod tests {
                 }
             }
             put_plain(CLOSE, &[0x03, 0xe8], &mut stream);
-            let cut = 1 + prng.below(5000);
-            let mut own = events(&stream, cut).expect("well formed");
+            let partial = 1 + prng.below(5000);
+            let mut own = events(&stream, partial).expect("well formed");
             assert_eq!(own.pop().as_deref(), Some("Close(Some(1000))"));
-            assert_eq!(own, second_opinion(&stream), "cut into {cut}");
+            assert_eq!(own, second_opinion(&stream), "cut into {partial}");
         }
     }
 

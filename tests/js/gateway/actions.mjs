@@ -1,5 +1,5 @@
-// The default config alone: two strangers chat in every language that has words for it, and what
-// is pushed from outside arrives as each language says it.
+// The default config: two clients chat in every dialect that supports it, and pushes of the server
+// API arrive in each dialect's form.
 
 import assert from "node:assert/strict";
 import protobuf from "protobufjs";
@@ -7,7 +7,7 @@ import { Gateway, done } from "./fixture.mjs";
 
 const gateway = await Gateway.startPlain();
 
-// wsrv: every command is answered; a publication reaches the sender too, before its answer.
+// wsrv: every command has a response; a publication reaches the sender too, before its response.
 {
   const [ann, bob] = [await gateway.connect("/wsrv"), await gateway.connect("/wsrv")];
   const call = async (client, cmd, data) => {
@@ -52,7 +52,7 @@ const gateway = await Gateway.startPlain();
   await bob.close();
 }
 
-// easyws: success is silent, what the rules are against is said as the original says it.
+// easyws: success has no reply; denials have the original's texts.
 {
   const cookie = { headers: { cookie: "auth=x" } };
   const [ann, bob] = [
@@ -81,7 +81,7 @@ const gateway = await Gateway.startPlain();
   await bob.close();
 }
 
-// projectforge: the channel stands in the URL and in each message.
+// projectforge: the channel is in the URL and in each message.
 {
   const ann = await gateway.connect("/projectforge?ch=room");
   const bob = await gateway.connect("/projectforge?ch=room");
@@ -113,7 +113,7 @@ const gateway = await Gateway.startPlain();
   await ann.close();
 }
 
-// edk: every message goes to everybody, as the bytes that it is.
+// edk: every message is published to all sessions unchanged.
 {
   const as = (user) => ({ headers: { "x-user-id": user }, protocols: ["token"] });
   const [ann, bob] = [
@@ -136,7 +136,7 @@ const gateway = await Gateway.startPlain();
   await bob.close();
 }
 
-// wserver: its clients only register; the text goes to whoever registered for the event.
+// wserver: clients only register; a push goes to the sessions of its user and event.
 {
   const jack = await gateway.connect("/ws");
   jack.send(JSON.stringify({ token: "jack", event: "topic1" }));
@@ -156,7 +156,7 @@ const gateway = await Gateway.startPlain();
   await jack.close();
 }
 
-// Without keys, this machine may use the API, and no page of somebody else's in its browser.
+// Without API keys, loopback requests are allowed, except from pages of another origin.
 for (const [origin, status] of [
   [`http://${gateway.host}`, 200],
   ["http://a.example", 403],

@@ -1,5 +1,5 @@
-// The server API, and what clients of other languages see of it: calls, batches, pages, keys. What
-// is wrong with calls is looked at by tests/api.
+// The server API and its effects on clients of several dialects: calls, batches, pages, keys.
+// tests/api checks invalid calls.
 
 import assert from "node:assert/strict";
 import { Gateway, done } from "./fixture.mjs";
@@ -42,7 +42,7 @@ const ok = async (name, body, headers) => {
   assert.equal(status, 200, JSON.stringify(result));
   return result;
 };
-// Keys: any of them, in either header, and nothing else.
+// Each key is accepted in both headers; other keys are rejected.
 for (const headers of [
   { authorization: "Bearer old-key" },
   { authorization: "bearer new-key" },
@@ -58,7 +58,7 @@ for (const headers of [{}, { authorization: "Bearer no" }, { "x-api-key": "new-k
 const document = (await get("openapi.json", {})).body;
 assert.equal(document.openapi, "3.1.0");
 
-// Paths and methods; every one that the document has is there, and no other.
+// The document's paths and methods exist, and no others.
 for (const [path, methods] of Object.entries(document.paths)) {
   for (const method of ["GET", "POST", "DELETE"]) {
     const real = path.replace("{id}", crypto.randomUUID()).replace("{name}", "x");
@@ -66,7 +66,8 @@ for (const [path, methods] of Object.entries(document.paths)) {
     const { status, headers } = await gateway.request(method, real, body, key);
     const isDocumented = method.toLowerCase() in methods;
     assert.equal(status === 405, !isDocumented, `${method} ${path}: ${status}`);
-    if (!isDocumented) assert.ok(headers.get("allow").includes(Object.keys(methods)[0].toUpperCase()));
+    const first = Object.keys(methods)[0].toUpperCase();
+    if (!isDocumented) assert.ok(headers.get("allow").includes(first));
   }
 }
 for (const path of ["", "no", "sessions/", "sessions/a/b", "channels/a", "publish/x"]) {
@@ -76,7 +77,7 @@ assert.equal((await get(`channels/${"x".repeat(9_000)}/members`)).status, 400);
 
 const unknown = "00000000-0000-4000-8000-000000000000";
 
-// Each call, and what clients see of it.
+// Each call and the messages that clients receive.
 const jack = await gateway.connect("/wsrv?token=of-jack");
 const forge = await gateway.connect("/forge?ch=room");
 const { items } = (await get("sessions?route=/wsrv")).body;
@@ -119,7 +120,7 @@ for (const query of ["limit=0", "limit=1001", "limit=x", "what=1", "after=x"]) {
 assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: true });
 assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: false });
 
-// A batch is done in order, each call to its end before the next.
+// The calls of a batch are done one after the other.
 const batch = (calls) => post("batch", { calls });
 const done3 = await batch([
   { call: "push", user: "jack", data: 1 },
@@ -132,7 +133,7 @@ assert.deepEqual([results[0], results[2]], [{ delivered: 1 }, { delivered: 1 }])
 assert.equal(results[1].error.code, "no_session");
 assert.deepEqual([(await jack.nextJson()).data, (await jack.nextJson()).data], [1, 2]);
 
-// What is sent again under its key is done once, also at the same time and on any shard.
+// Requests with the same idempotency key are done once, also concurrently and on other shards.
 const pushWithKey = (body, name, headers) =>
   post("push", body, { "idempotency-key": name, connection: "close", ...headers });
 const first = await pushWithKey({ user: "jack", data: "once" }, "k1");
@@ -149,7 +150,7 @@ const race = await Promise.all(
   Array.from({ length: 40 }, () => pushWithKey({ user: "jack", data: "raced" }, "k2")),
 );
 for (const { status } of race) assert.ok(status === 200 || status === 409, String(status));
-// What was refused may be tried again; another API key has keys of its own.
+// The key of an invalid request is free again; idempotency keys are separate per API key.
 assert.equal((await pushWithKey({ user: "" }, "k3")).status, 400);
 assert.equal((await pushWithKey({ user: "jack", data: "tried" }, "k3")).status, 200);
 const old = { authorization: "Bearer old-key" };
@@ -158,7 +159,7 @@ const received = [];
 while (received.length < 4) received.push((await jack.nextJson()).data);
 assert.deepEqual(received, ["once", "raced", "tried", "mine"]);
 
-// Ends.
+// Disconnects.
 assert.deepEqual(await ok("disconnect", { user: "nobody" }), { disconnected: 0 });
 assert.deepEqual(await ok("disconnect", { session: id, code: 4000, reason: "bye" }), {
   disconnected: 1,
@@ -171,7 +172,7 @@ assert.deepEqual(await ok("disconnect", { user: "jill", event: "f" }), { disconn
 assert.deepEqual(await ok("disconnect", { user: "jill", event: "e" }), { disconnected: 1 });
 await ws.closed;
 
-// Pages: every session once, in no more requests than it takes.
+// Pages: every session once, in as many requests as the limit requires.
 const crowd = [];
 for (let count = 0; count < 1_250; count += 250) {
   crowd.push(
@@ -193,7 +194,7 @@ for (const [path, count] of [
   assert.deepEqual([found.size, pages], [count, 4], path);
 }
 
-// Health: everything only for those who show a key.
+// Health: the details require a key.
 const health = (headers) => gateway.request("GET", "/health", undefined, headers);
 assert.deepEqual(Object.keys((await health({})).body), ["status", "version", "shards"]);
 const whole = (await health(key)).body;

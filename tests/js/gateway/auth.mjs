@@ -1,4 +1,4 @@
-// JSON Web Tokens made by node:crypto, in every place and language where one can be shown.
+// JSON Web Tokens made by node:crypto, in every dialect and every place of a request.
 
 import assert from "node:assert/strict";
 import { createHmac, createSign, generateKeyPairSync } from "node:crypto";
@@ -80,13 +80,13 @@ const mine = { ...good, iss: "me", aud: ["us", "you"] };
 await expectSession(query("/hs", token("HS256", secret, mine)));
 const invalid = {
   none: token("none", "", mine),
-  "None, spelled so": token("None", "", mine),
+  "None, capitalized": token("None", "", mine),
   "another secret": token("HS256", `${secret}x`, mine),
   "no issuer": token("HS256", secret, { ...mine, iss: undefined }),
   "another issuer": token("HS256", secret, { ...mine, iss: "they" }),
   "another audience": token("HS256", secret, { ...mine, aud: "us" }),
   expired: token("HS256", secret, { ...mine, exp: now - 1 }),
-  "without an end": token("HS256", secret, { ...mine, exp: undefined }),
+  "no expiry": token("HS256", secret, { ...mine, exp: undefined }),
   "not yet": token("HS256", secret, { ...mine, nbf: now + 3600 }),
   "no user": token("HS256", secret, { ...mine, sub: undefined }),
   "an empty user": token("HS256", secret, { ...mine, sub: "" }),
@@ -97,9 +97,9 @@ const invalid = {
 for (const [what, text] of Object.entries(invalid)) {
   assert.equal((await gateway.rejection(query("/hs", text)))[0], 401, what);
 }
-assert.equal((await gateway.rejection("/hs"))[0], 401, "none is shown");
+assert.equal((await gateway.rejection("/hs"))[0], 401, "no token");
 
-// RS256 from a PEM file; the key's text is no secret, and the first place that has a token counts.
+// RS256 from a PEM file: its text is not an HS256 secret. The first place with a token is used.
 const rs = token("RS256", rsa.privateKey);
 await expectSession("/rs", { headers: { cookie: `session=${rs}` } });
 await expectSession("/rs", { headers: { "x-token": rs } });
@@ -125,7 +125,7 @@ for (const [what, text] of Object.entries({
 const wrongFirst = { headers: { cookie: "session=x", authorization: `Bearer ${rs}` } };
 assert.equal((await gateway.rejection("/rs", wrongFirst))[0], 401);
 
-// A set of keys, which changes: the old key is good for nothing at once.
+// A JWKS file that is replaced: the old keys are invalid at once.
 const forge = (text) => `/jwks?ch=x${text ? `&token=${text}` : ""}`;
 const keyed = (alg, key, kid, claims) => token(alg, key, claims, { kid });
 const late = { ...good, exp: now - 5 };
@@ -144,12 +144,12 @@ const next = file("next.json", JSON.stringify({ keys: [jwk(other.publicKey, "o")
 renameSync(next, jwksFile);
 await expectSession(forge(keyed("RS256", other.privateKey, "o")));
 assert.equal((await gateway.rejection(forge(keyed("RS256", rsa.privateKey, "r"))))[0], 401);
-// What is broken is not taken: the keys that were there go on.
+// An invalid file is ignored; the previous keys stay.
 writeFileSync(jwksFile, "{");
 await expectSession(forge(keyed("RS256", other.privateKey, "o")));
 writeFileSync(jwksFile, JSON.stringify({ keys: [jwk(other.publicKey, "o")] }));
 
-// edk: the user is the token's, and a header may not say otherwise.
+// edk: the token determines the user; a header with another user is rejected.
 const edk = keyed("RS256", other.privateKey, "o");
 const protocols = [edk];
 await expectSession("/edk", { protocols });
@@ -160,7 +160,7 @@ assert.equal(
 );
 assert.equal((await gateway.rejection("/edk", { protocols: ["x"] }))[0], 401);
 
-// easyws in its cookie, wserver in its registration.
+// easyws: in the cookie. wserver: in the registration.
 const hs = token("HS256", secret);
 await expectSession("/easyws", { headers: { cookie: `auth=${hs}` } });
 const wrong = { headers: { cookie: `auth=${token("HS256", `${secret}x`)}` } };

@@ -1,4 +1,4 @@
-// The backend slow, down, restarted, answering nonsense, answering late; and what clients hear.
+// Slow, stopped and restarted backends, invalid and late responses, and what clients receive then.
 
 import assert from "node:assert/strict";
 import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
@@ -7,7 +7,7 @@ const held = [];
 let next = () => ({ reply: { data: "up" } });
 const responses = {
   open: ({ user }) => ({ admit: true, user: user ?? "jack" }),
-  message: (asked, response) => next(asked, response),
+  message: (hook, response) => next(hook, response),
 };
 let backend = await Backend.start(responses);
 const port = backend.port;
@@ -52,8 +52,8 @@ const unavailable = [999_999_999, "backend unavailable"];
 assert.equal(await call("a"), "up");
 assert.deepEqual(await health(), ["ok", "app", "up"]);
 
-// Nonsense of every kind fails the message and nothing else; a message is never asked twice.
-for (const nonsense of [
+// An invalid response fails only its message; a message hook is never retried.
+for (const invalid of [
   "{",
   "[]",
   '{"reply":{"data":1},"failure":{"status":1,"message":"x"}}',
@@ -69,44 +69,44 @@ for (const nonsense of [
   500,
   302,
 ]) {
-  next = () => nonsense;
+  next = () => invalid;
   const before = backend.requestsOf("message").length;
-  assert.deepEqual(await call("a"), unavailable, String(nonsense));
+  assert.deepEqual(await call("a"), unavailable, String(invalid));
   assert.equal(backend.requestsOf("message").length, before + 1);
   assert.deepEqual(await health(), ["degraded", "app", "down"]);
 }
-next = (asked, response) => void response.socket.destroy();
+next = (_, response) => void response.socket.destroy();
 assert.deepEqual(await call("a"), unavailable);
 next = () => ({ reply: { data: "up" } });
 assert.equal(await call("a"), "up");
 assert.deepEqual(await health(), ["ok", "app", "up"]);
 
-// A slow backend holds up only those that ask it, and is asked no more than so much at once.
-next = (asked, response) => void held.push(response);
-const asked = backend.requestsOf("message").length;
+// A slow backend delays only its own callers, and its concurrent requests are limited.
+next = (_, response) => void held.push(response);
+const earlier = backend.requestsOf("message").length;
 for (const seqno of ["a", "b", "c", "d"]) wsrv.send(request("slow", seqno));
-// Two are being answered, one waits for its turn, and the fourth is too many.
+// Two are in flight, one waits, and the fourth exceeds requests_waiting_max.
 const tooMany = await wsrv.nextJson();
 assert.deepEqual([tooMany.status, tooMany.msg], unavailable);
-const echo = await gateway.request("GET", "/health");
-assert.equal(echo.body.backends[0].in_flight, 2);
-assert.equal(echo.body.backends[0].waiting, 1);
-await backend.waitForRequests("message", asked + 2);
-assert.equal(backend.requestsOf("message").length, asked + 2);
+const { body } = await gateway.request("GET", "/health");
+assert.equal(body.backends[0].in_flight, 2);
+assert.equal(body.backends[0].waiting, 1);
+await backend.waitForRequests("message", earlier + 2);
+assert.equal(backend.requestsOf("message").length, earlier + 2);
 const release = (response) => response.writeHead(200).end('{"reply":{"data":"late"}}');
 release(held.shift());
-await backend.waitForRequests("message", asked + 3);
+await backend.waitForRequests("message", earlier + 3);
 for (const response of held.splice(0)) release(response);
 for (let count = 0; count < 3; count += 1) assert.equal((await wsrv.nextJson()).data, "late");
 
-// An answer that comes too late is that of nobody.
-next = (asked, response) => void held.push(response);
+// A response after the timeout is dropped.
+next = (_, response) => void held.push(response);
 assert.deepEqual(await call("late"), unavailable);
 release(held.shift());
 next = () => ({ reply: { data: "next" } });
 assert.equal(await call("a"), "next");
 
-// Down: each language says what it can.
+// Stopped: each dialect reports the failure as it can.
 const [strict, easy, forge, edk] = [
   await gateway.connect("/strict"),
   await gateway.connect("/easyws", cookie),
@@ -131,12 +131,12 @@ forge.send(JSON.stringify({ cmd: "a" }));
 assert.deepEqual((await forge.closed).code, 1011);
 easy.send("a: x");
 edk.send(Buffer.from("0a00", "hex"));
-// Each is tried again, and given up before the backend is back.
+// Wait until the requests of `easy` and `edk` have failed for good, before the backend is back.
 const failed = async () => (await gateway.request("GET", "/health")).body.backends[0].failed;
 const before = 2 + (await failed());
 while ((await failed()) < before);
 
-// Up again, on the same port: the sessions that stayed are served as before.
+// Started again on the same port: the remaining sessions are served.
 backend = await Backend.start(responses, port);
 next = () => ({ reply: { data: "again" } });
 assert.equal(await call("a"), "again");

@@ -1,4 +1,4 @@
-// A million channels, one after the other: joined, left, and forgotten with their names.
+// The memory of a million channels that are joined and left is reclaimed, names included.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -24,7 +24,7 @@ name = "room*"
 const client = await gateway.connect("/wsrv");
 const [{ id }] = (await gateway.request("GET", "/api/v1/sessions")).body.items;
 
-// Each name is some 40 bytes, so that all of them together would be seen.
+// Names are about 40 bytes long, so leaked names would show in the memory.
 const joinAndLeave = async (names) => {
   for (let first = 0; first < names; first += NAMES_PER_BATCH) {
     const calls = [];
@@ -41,8 +41,8 @@ const memory = () => {
   const status = readFileSync(`/proc/${gateway.child.pid}/status`, "utf8");
   return Number(/RssAnon:\s+(\d+) kB/.exec(status)[1]);
 };
-// Memory is collected when a shard has been idle for a second: what is there when it has not
-// changed for two.
+// Returns the anonymous memory in kB once it has not changed for two seconds: a shard reclaims
+// memory after one idle second.
 const stableMemory = async () => {
   let [last, polls] = [memory(), 0];
   for (let count = 0; polls < 20 && count < 300; count += 1) {

@@ -1,10 +1,10 @@
-// The end of a session is told when everything else that was asked about it has been answered.
+// The close hook of a session is sent after the responses of its other hooks.
 
 import assert from "node:assert/strict";
 import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const held = [];
-const hold = (asked, response) => void held.push(response);
+const hold = (_, response) => void held.push(response);
 const backend = await Backend.start({ join: hold, authenticate: hold, message: () => ({}) });
 const gateway = await Gateway.start(
   `
@@ -14,7 +14,7 @@ path = "/easyws"
 dialect = "easyws"
 hooks = { backend = "app", on = ["close"] }
 [[routes.channels]]
-name = "asked"
+name = "checked"
 join = "hook"
 [[routes]]
 path = "/ws"
@@ -31,7 +31,7 @@ hooks = { backend = "app", on = ["message"] }
 const other = await gateway.connect("/wsrv");
 const cookie = { headers: { cookie: "auth=t" } };
 const cases = [
-  ["join", await gateway.connect("/easyws", cookie), "listen: asked", '{"allow":true}'],
+  ["join", await gateway.connect("/easyws", cookie), "listen: checked", '{"allow":true}'],
   ["authenticate", await gateway.connect("/ws"), '{"token":"t","event":"e"}', '{"user":"jill"}'],
 ];
 for (const [index, [hook, client, message, response]] of cases.entries()) {
@@ -41,10 +41,10 @@ for (const [index, [hook, client, message, response]] of cases.entries()) {
   const { body } = await gateway.request("GET", `/api/v1/sessions?route=${route}`);
   await gateway.call("disconnect", { session: body.items[0].id, code: 4001 });
   assert.equal((await client.closed).code, 4001);
-  // Whatever the shard had to tell at that end, it has told before this is answered.
+  // A close hook of this end would have been sent before the response to this later message.
   other.send(JSON.stringify({ cmd: "x", seqno: String(index) }));
   assert.equal((await other.nextJson()).seqno, String(index));
-  assert.equal(backend.requestsOf("close").length, index, `${hook} is still to be answered`);
+  assert.equal(backend.requestsOf("close").length, index, `${hook} is pending`);
   held.shift().writeHead(200).end(response);
   const closed = await backend.waitForRequests("close", index + 1);
   assert.equal(closed[index].route, route);

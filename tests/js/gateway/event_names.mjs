@@ -1,4 +1,4 @@
-// What is published in a namespace of several languages has an event that each has words for.
+// The event of a publication must be valid in every dialect of its namespace: easyws has no `:`.
 
 import assert from "node:assert/strict";
 import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
@@ -43,7 +43,7 @@ for (const to of [{ channel: "room" }, { everyone: true }, { user: "ann" }]) {
   const { seqno, msg } = await client.nextJson();
   assert.deepEqual([seqno, msg], ["q", "backend unavailable"]);
 }
-// Nothing of it was done anywhere.
+// No part of the calls was done.
 assert.deepEqual((await gateway.request("GET", "/api/v1/channels?prefix=hall")).body.items, []);
 assert.equal((await gateway.call("publish", { ...publish, event: "ab" })).delivered, 1);
 assert.equal(await easy.next(), "ab: x");

@@ -1,10 +1,10 @@
-// A world of one gateway, the real executable, and one backend, in this process.
+// Shared by the scripts of this folder: a gateway (the executable) and a backend in this process.
 //
-// usage of every script beside this one: node SCRIPT.mjs PATH-OF-CAMPANILE FOLDER
+// usage of every other script here: node SCRIPT.mjs PATH-OF-CAMPANILE FOLDER
 //
-// The backend is plain node:http: it answers hooks by the functions it was given, and remembers
-// what it was asked. Everything listens on loopback, on ports of the kernel's choice, and ends with
-// the script. Nothing sleeps; whatever does not come within PATIENCE_MS is an error.
+// The backend is a node:http server. It responds to hooks with the given functions and records the
+// requests. Everything listens on free loopback ports and ends with the script. Nothing sleeps; an
+// event that does not occur within TIMEOUT_MS is an error.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -15,24 +15,25 @@ import { WebSocket as Ws } from "ws";
 import { Client, open, withTimeout } from "../client.mjs";
 
 const [executable, folder] = process.argv.slice(2);
-const scratch = mkdtempSync(join(folder, "world-"));
+const scratch = mkdtempSync(join(folder, "fixture-"));
 const children = new Set();
 
-// Whatever ends this process ends the gateways with it.
+// Kill the gateways when this process exits.
 process.on("exit", () => {
   for (const child of children) child.kill("SIGKILL");
 });
 process.on("SIGTERM", () => process.exit(1));
 
-// A file in a folder of the script's own.
+// Writes a file into a temporary folder of this script and returns its path.
 export function file(name, text) {
   const path = join(scratch, name);
   writeFileSync(path, text);
   return path;
 }
 
-// A gateway with this config, in TOML, once it serves. `flags` may change the number of shards.
+// A gateway process.
 export class Gateway {
+  // Starts a gateway with a config in TOML and waits until it is ready.
   static async start(config, flags = ["--shards", "2"]) {
     const path = file(`campanile-${children.size}.toml`, config);
     const args = [
@@ -47,7 +48,7 @@ export class Gateway {
     return Gateway.#spawn(args);
   }
 
-  // With no config at all.
+  // Starts a gateway without a config file.
   static async startPlain(flags = ["--shards", "2"]) {
     return Gateway.#spawn(["--listen", "127.0.0.1:0", "--log", "warn", ...flags]);
   }
@@ -66,16 +67,16 @@ export class Gateway {
         const found = /is ready on (\S+)/.exec(gateway.output);
         if (found && gateway.output.includes("\n  ")) resolve(found[1]);
       });
-      gateway.exited.then((code) => reject(new Error(`ended with ${code}: ${gateway.log}`)));
+      gateway.exited.then((code) => reject(new Error(`exit status ${code}: ${gateway.log}`)));
     });
-    gateway.host = await withTimeout("a gateway that serves", ready);
+    gateway.host = await withTimeout("ready line", ready);
     return gateway;
   }
 
-  // A request over HTTP: status, headers and body, which is parsed where it is JSON.
+  // Sends an HTTP request. Returns status, headers and body; a JSON body is parsed.
   async request(method, path, body, headers = {}) {
-    const answer = await withTimeout(
-      `an answer to ${method} ${path}`,
+    const response = await withTimeout(
+      `response to ${method} ${path}`,
       fetch(`http://${this.host}${path}`, {
         method,
         headers: {
@@ -85,32 +86,32 @@ export class Gateway {
         body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
       }),
     );
-    const text = await answer.text();
-    const isJson = (answer.headers.get("content-type") ?? "").includes("json");
+    const text = await response.text();
+    const isJson = (response.headers.get("content-type") ?? "").includes("json");
     return {
-      status: answer.status,
-      headers: answer.headers,
+      status: response.status,
+      headers: response.headers,
       body: isJson ? JSON.parse(text) : text,
     };
   }
 
-  // What the server API says to a call that must be done.
+  // Calls the server API, asserts status 200 and returns the body.
   async call(name, body, headers) {
-    const { status, body: answer } = await this.request("POST", `/api/v1/${name}`, body, headers);
-    assert.equal(status, 200, `${name}: ${JSON.stringify(answer)}`);
-    return answer;
+    const { status, body: result } = await this.request("POST", `/api/v1/${name}`, body, headers);
+    assert.equal(status, 200, `${name}: ${JSON.stringify(result)}`);
+    return result;
   }
 
-  // A client by the package `ws`, which can set headers and protocols.
+  // Connects with the package `ws`, which can set headers and subprotocols.
   async connect(path, { headers, protocols } = {}) {
     return open(new Ws(`ws://${this.host}${path}`, protocols ?? [], { headers }));
   }
 
-  // How an upgrade is refused: status and body.
+  // Returns the status and body with which an upgrade is rejected.
   async rejection(path, { headers, protocols } = {}) {
     const socket = new Ws(`ws://${this.host}${path}`, protocols ?? [], { headers });
-    const answer = new Promise((resolve, reject) => {
-      socket.on("open", () => reject(new Error(`${path} let it in`)));
+    const rejected = new Promise((resolve, reject) => {
+      socket.on("open", () => reject(new Error(`${path}: the upgrade was accepted`)));
       socket.on("error", reject);
       socket.on("unexpected-response", (request, response) => {
         let body = "";
@@ -121,27 +122,30 @@ export class Gateway {
         });
       });
     });
-    return withTimeout("a refusal", answer);
+    return withTimeout("rejection", rejected);
   }
 
+  // Stops the gateway and asserts exit status 0.
   async stop() {
     this.child.kill("SIGTERM");
-    const code = await withTimeout("the gateway's end", this.exited);
+    const code = await withTimeout("exit of the gateway", this.exited);
     children.delete(this.child);
     assert.equal(code, 0, this.log);
   }
 }
 
-// A backend. `answers` maps a hook's name to a function of what is asked, which returns the JSON of
-// the answer, a number (a status without a body) or a function of the response.
+// A backend that responds to hooks and records the requests in `requests`.
 export class Backend {
+  // Starts a backend. `responses` maps a hook's name to a function of the hook request and the
+  // node:http response. It returns an object or the text of the JSON body, a status without a body,
+  // or `undefined` if it uses the response itself. Hooks without a function get 204.
   static async start(responses = {}, port = 0) {
     const backend = new Backend();
     backend.responses = responses;
     backend.requests = [];
     backend.waiters = [];
     backend.sockets = new Set();
-    backend.server = createServer((request, response) => backend.#answer(request, response));
+    backend.server = createServer((request, response) => backend.#respond(request, response));
     backend.server.on("connection", (socket) => {
       backend.sockets.add(socket);
       socket.on("close", () => backend.sockets.delete(socket));
@@ -158,42 +162,42 @@ export class Backend {
     return `http://127.0.0.1:${this.port}/hooks`;
   }
 
-  async #answer(request, response) {
+  async #respond(request, response) {
     let text = "";
     for await (const part of request.setEncoding("utf8")) text += part;
-    const asked = JSON.parse(text);
+    const call = JSON.parse(text);
     assert.equal(request.method, "POST");
     assert.equal(request.headers["content-type"], "application/json");
-    assert.equal(request.headers["campanile-hook"], asked.hook);
-    assert.equal(request.headers["campanile-hook-id"], asked.id);
-    this.requests.push({ ...asked, headers: request.headers });
+    assert.equal(request.headers["campanile-hook"], call.hook);
+    assert.equal(request.headers["campanile-hook-id"], call.id);
+    this.requests.push({ ...call, headers: request.headers });
     this.waiters.splice(0).forEach((wake) => wake());
-    const answer = await (this.responses[asked.hook] ?? (() => 204))(asked, response);
-    if (answer === undefined) return; // it has been seen to
-    if (typeof answer === "number") {
-      response.writeHead(answer).end();
-    } else if (typeof answer === "string") {
-      response.writeHead(200, { "content-type": "application/json" }).end(answer);
+    const result = await (this.responses[call.hook] ?? (() => 204))(call, response);
+    if (result === undefined) return;
+    if (typeof result === "number") {
+      response.writeHead(result).end();
+    } else if (typeof result === "string") {
+      response.writeHead(200, { "content-type": "application/json" }).end(result);
     } else {
       response.writeHead(200, { "content-type": "application/json" });
-      response.end(JSON.stringify(answer));
+      response.end(JSON.stringify(result));
     }
   }
 
-  // What was asked by hooks of this name so far.
-  of(hook) {
-    return this.requests.filter((asked) => asked.hook === hook);
+  // Returns the requests of a hook so far.
+  requestsOf(hook) {
+    return this.requests.filter((request) => request.hook === hook);
   }
 
-  // Waits until so many hooks of this name have been asked.
-  async until(hook, count) {
-    while (this.of(hook).length < count) {
+  // Waits until there are at least `count` requests of a hook and returns them.
+  async waitForRequests(hook, count) {
+    while (this.requestsOf(hook).length < count) {
       await withTimeout(`hook ${hook}`, new Promise((wake) => this.waiters.push(wake)));
     }
-    return this.of(hook);
+    return this.requestsOf(hook);
   }
 
-  // Ends with all its connections.
+  // Stops the backend and closes all its connections.
   async stop() {
     const closed = new Promise((resolve) => this.server.close(resolve));
     this.server.closeAllConnections();
@@ -202,14 +206,14 @@ export class Backend {
   }
 }
 
-// A `[[backends]]` table and a `hooks` line for it.
+// Returns a `[[backends]]` table for a backend, named `app`; `more` has further lines.
 export function backendTable(backend, more = "") {
   return `[[backends]]\nname = "app"\nurl = "${backend.url}"\n${more}\n`;
 }
 
 export { Client, open, withTimeout };
 
-// Told to whoever started the script, who believes no exit status alone.
+// Prints `done` and exits. The Rust test requires it as well as exit status 0.
 export function done() {
   console.log("done");
   process.exit(0);

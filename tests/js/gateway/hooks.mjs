@@ -1,4 +1,4 @@
-// Hooks in every language: open, authenticate, message, close, first messages, values, refusals.
+// Hooks in every dialect: open, authenticate, message, close, first messages, values, rejections.
 
 import assert from "node:assert/strict";
 import protobuf from "protobufjs";
@@ -93,7 +93,7 @@ push_path = "/push"
 hooks = { backend = "app", on = ["authenticate", "close"] }
 `);
 
-// Refusals, with the backend's words or the gateway's.
+// Rejections with the backend's status and body, or with the default.
 assert.deepEqual(await gateway.rejection("/wsrv?mode=teapot"), [418, "short and stout"]);
 assert.equal((await gateway.rejection("/wsrv?mode=no"))[0], 403);
 
@@ -123,12 +123,12 @@ assert.deepEqual(await call("who"), {
   fields: { route: "/wsrv" },
   values: { visits: 3 },
 });
-// What an answer asks for is done in order, and pushes come before the reply.
+// The actions of a response are done in order, and pushes are sent before the reply.
 client.send(JSON.stringify({ cmd: "all", seqno: "q" }));
 const seen = [];
 while (seen.length < 4) seen.push((await client.nextJson()).data);
 assert.deepEqual(seen, ["hall", 1, 2, "done"]);
-// An answer that is wrong anywhere is not used at all.
+// No action of a response with an invalid part is done.
 assert.deepEqual(await call("bad"), [999_999_999, "backend unavailable", {}]);
 const { body } = await gateway.request(
   "GET",
@@ -159,7 +159,7 @@ assert.deepEqual(await forge.nextJson(), { channel: "x", cmd: "sum", param: 9 })
 forge.send(JSON.stringify({ cmd: "fail" }));
 assert.equal((await forge.closed).code, 1011);
 
-// edk: by type with our schema, all bytes without one
+// edk: with the built-in schema and without a schema
 const edk = await gateway.connect("/edk", { protocols: ["tok"] });
 assert.equal(edk.socket.protocol, "tok");
 const schema = protobuf.parse(readFileSync(new URL("../ws.proto", import.meta.url), "utf8"));
@@ -190,22 +190,22 @@ assert.equal(backend.requestsOf("authenticate").length, 2);
 await ws.close();
 await backend.waitForRequests("close", 5);
 
-// What a session does not begin on, because it would be too much, is in the log.
-const narrow = await Gateway.start(
+// Channels beyond `channels_per_session_max` are not joined at the start, which is logged.
+const limited = await Gateway.start(
   `
 limits.channels_per_session_max = 2
 ${backendTable(backend)}
 ${route("wsrv", 'push_frame = "text"\njoin_on_open = ["one", "two"]')}`,
 );
-const full = await narrow.connect("/wsrv?mode=hello");
+const full = await limited.connect("/wsrv?mode=hello");
 await full.next();
-const { items } = (await narrow.request("GET", "/api/v1/sessions")).body;
+const { items } = (await limited.request("GET", "/api/v1/sessions")).body;
 assert.deepEqual(items[0].channels, ["room", "one"]);
 full.socket.terminate();
-await narrow.stop();
-assert.match(narrow.log, /more than it may be on path="\/wsrv" channel="two"/);
+await limited.stop();
+assert.match(limited.log, /more channels than channels_per_session_max path="\/wsrv" channel="two"/);
 
-// Every hook has a name of its own.
+// Every hook request has its own id.
 const ids = backend.requests.map((request) => request.id);
 assert.equal(new Set(ids).size, ids.length);
 await gateway.stop();

@@ -1,19 +1,19 @@
-// A thousand sessions join and leave under hooks, whose answers come in any order: for each session
-// everything is done in the order of its messages.
+// A thousand sessions join and leave with hooks that respond in random order: the messages of each
+// session are still handled in order.
 
 import assert from "node:assert/strict";
 import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const SESSIONS = 1_000;
 const STEPS = 6;
-// A linear congruential generator, so that every run is the same.
+// A linear congruential generator makes runs reproducible.
 let state = 12_345;
 const random = (sides) => {
   state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
   return (state >>> 16) % sides;
 };
 const delayed = [];
-// Ends all waiting after so many turns of the event loop.
+// Releases all delayed responses after `turns` turns of the event loop.
 const releaseAfter = (turns) =>
   setImmediate(() => {
     if (turns > 0) releaseAfter(turns - 1);
@@ -23,7 +23,7 @@ const backend = await Backend.start({
   open: ({ request }) => ({ admit: true, user: new URLSearchParams(request.query).get("n") }),
   message: async ({ command, channel, data }) => {
     if (random(4) === 0) {
-      // It waits until others have been answered, or until there are none.
+      // Delay the response until others have been sent or three turns have passed.
       releaseAfter(3);
       await new Promise((resolve) => delayed.push(resolve));
     } else if (delayed.length > 8) {
@@ -36,7 +36,7 @@ const backend = await Backend.start({
         push: [{ channel, event: "joined", data: { step } }],
         reply: { data: step },
       };
-    // Whoever has left is not told by the channel any more.
+    // This push is not delivered to the session itself, which has left by then.
     return {
       push: [{ channel, event: "left", data: { step } }],
       leave: [channel],
@@ -58,7 +58,7 @@ hooks = { backend = "app", on = ["open", "message", "close"] }
   ["--shards", "4"],
 );
 
-// Every session has a channel of its own and one that it shares with nine others.
+// Runs one session: joins and leaves its own channel and checks replies and pushes.
 async function runSession(n) {
   const client = await gateway.connect(`/forge?ch=own-${n}&n=${n}`);
   for (let step = 0; step < STEPS; step += 1) {
@@ -86,8 +86,9 @@ for (let first = 0; first < SESSIONS; first += 250) {
   const sessions = Array.from({ length: 250 }, (_, index) => runSession(first + index));
   await Promise.all(sessions);
 }
-// Each was asked about, and told of, once.
-const users = (await backend.waitForRequests("close", SESSIONS)).map((request) => Number(request.session.user));
+// Each session had one open and one close hook, and each message one hook.
+const closes = await backend.waitForRequests("close", SESSIONS);
+const users = closes.map((request) => Number(request.session.user));
 assert.deepEqual(
   users.sort((a, b) => a - b),
   Array.from({ length: SESSIONS }, (_, n) => n),

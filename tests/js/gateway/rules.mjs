@@ -1,4 +1,4 @@
-// Who may join and publish, by each kind of rule, and the channels that a session is put on.
+// Access rules of every kind for joins, publications and commands, and channels joined on open.
 
 import assert from "node:assert/strict";
 import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
@@ -101,12 +101,12 @@ const call = async (client, cmd, data) => {
 const ok = {};
 const denied = "not authorized";
 
-// Who is where from the start, whatever the rule of the channel.
+// `join_on_open` ignores the channel's rule.
 assert.deepEqual(await members("global"), ["ann", "bob", "nobody"]);
 assert.deepEqual(await members("user:ann"), ["ann"]);
 
 const cases = [
-  // channel, then what ann, bob and a stranger are told
+  // channel, then the results for ann, bob and a session without a user
   ["open-1", ok, ok, ok],
   ["undeclared", ok, ok, ok],
   ["closed", denied, denied, denied],
@@ -125,7 +125,7 @@ assert.equal(backend.requestsOf("join").length, 6);
 const { session } = backend.requestsOf("join")[0];
 assert.deepEqual([session.user, session.values], ["ann", {}]);
 
-// Publishing: one must be on the channel, and its rule must let one.
+// Publications: the session must be on the channel and its rule must allow it.
 const publish = (client, channel) => call(client, "publish", { channel, data: "x" });
 assert.deepEqual(await publish(ann, "open-1"), ok);
 assert.equal(await publish(ann, "closed"), "not on the channel");
@@ -139,7 +139,7 @@ assert.equal(await publish(eve, "global"), denied);
 assert.equal(await publish(ann, ""), "no channel is named");
 assert.equal(await call(ann, "publish", ["open-1", "x"]), "no channel is named");
 
-// Commands: their own rules, constant answers, fixed channels, everyone but the sender.
+// Commands: their own rules, constant replies, fixed channels, publications to the others.
 assert.deepEqual(await call(ann, "known"), { ok: true });
 assert.equal(await call(eve, "known"), denied);
 assert.equal(await call(ann, "never"), denied);
@@ -158,7 +158,7 @@ for (;;) {
   }
 }
 
-// The rules hold in whatever language one asks.
+// The rules hold in every dialect.
 const cookie = (token) => ({ headers: { cookie: `auth=${token}` } });
 const easy = await gateway.connect("/easyws", cookie("of-bob"));
 easy.send("listen: user:ann");
@@ -177,12 +177,12 @@ assert.equal(status, 403);
 const forge = await gateway.connect("/projectforge?ch=open-2");
 assert.deepEqual(await members("open-2"), ["nobody"]);
 
-// A wrong token is refused, none lets one in as nobody.
+// A wrong token is rejected; without a token the session has no user.
 assert.equal((await gateway.rejection("/wsrv?token=wrong"))[0], 401);
 const bearer = await gateway.connect("/wsrv", { headers: { authorization: "bearer of-ann" } });
 assert.deepEqual(await call(bearer, "known"), { ok: true });
 
-// A rule looks at the token that is shown also where no token names a user.
+// Rules also see the token on routes where tokens name no user.
 const [shown, hidden] = [await gateway.connect("/shown?t=of-ann"), await gateway.connect("/shown")];
 assert.deepEqual(await call(shown, "join", "tokens-2"), ok);
 assert.equal(await call(hidden, "join", "tokens-2"), denied);
@@ -192,7 +192,7 @@ assert.equal(backend.requestsOf("join").at(-1).token, "of-ann");
 const guest = await gateway.connect("/projectforge?ch=tokens&token=of-ann");
 assert.equal((await gateway.rejection("/projectforge?ch=tokens&token=of-bob"))[0], 403);
 
-// What was declared by its name is there before anyone, what fits a pattern is not.
+// Channels declared by name are listed without members, patterns are not listed.
 const { body } = await gateway.request("GET", "/api/v1/channels?route=/wsrv");
 const listed = Object.fromEntries(body.items.map((item) => [item.name, item.sessions]));
 assert.equal(listed.closed, 0);

@@ -44,7 +44,7 @@ impl StopSignals {
         let shared = Arc::clone(&reload);
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || watch(signals, &sender, &shared))?;
+            .spawn(move || run(signals, &sender, &shared))?;
         Ok(Self { stop, reload })
     }
 
@@ -62,7 +62,7 @@ impl StopSignals {
     }
 }
 
-fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
+fn run(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
     let mut is_stopping = false;
     for signal in signals.forever() {
         if signal == SIGHUP {

@@ -62,7 +62,7 @@ impl Watchdog {
             .spawn(move || {
                 let mut logged = vec![0; shared.slots.len()];
                 while ended.recv_timeout(shared.stall) == Err(RecvTimeoutError::Timeout) {
-                    shared.look(&mut logged);
+                    shared.check(&mut logged);
                 }
             });
         self.running = Some((end, thread.map_err(StartError::Thread)?));
@@ -82,7 +82,7 @@ impl SharedWatch {
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"
     )]
-    fn look(&self, logged: &mut [u64]) {
+    fn check(&self, logged: &mut [u64]) {
         let now = Instant::now().duration_since(self.began);
         for (shard, (slot, logged)) in self.slots.iter().zip(logged).enumerate() {
             let Some(running) = slot.running() else {

@@ -33,7 +33,7 @@ impl DeferredInput {
 
     /// Frees the bytes that were read, once they are at least half. So each byte read moves at most
     /// one other byte.
-    fn forget_read(&mut self) {
+    fn discard_read(&mut self) {
         if self.read * 2 >= self.bytes.len() {
             self.bytes.drain(..self.read);
             self.bytes.shrink_to(2 * self.bytes.len());
@@ -98,12 +98,12 @@ impl Host {
         if at < bytes.len() {
             self.deferred_bytes -= deferred.input_bytes();
             (deferred.bytes, deferred.read) = (bytes, at);
-            deferred.forget_read();
+            deferred.discard_read();
             self.deferred_bytes += deferred.input_bytes();
             return;
         }
         let ended = deferred.ended;
-        self.forget_deferred(id);
+        self.remove_deferred(id);
         if ended {
             self.shard.handle_hangup(id, false);
             self.process_ended_sessions();
@@ -125,7 +125,7 @@ impl Host {
         all.len()
     }
 
-    pub(super) fn forget_deferred(&mut self, id: ConnectionId) {
+    pub(super) fn remove_deferred(&mut self, id: ConnectionId) {
         if let Some(deferred) = self.deferred.remove(&id.slot()) {
             self.deferred_bytes -= deferred.input_bytes();
         }
@@ -169,7 +169,7 @@ impl Host {
 
     fn close_deferred(&mut self, id: ConnectionId) {
         self.shard.close_session(id, CloseCause::PartialBytes);
-        self.forget_deferred(id);
+        self.remove_deferred(id);
         self.readings.push_back((id, true)); // to see the end of its stream
         self.process_ended_sessions();
     }

@@ -324,10 +324,10 @@ impl Host {
 
     /// Frees a connection whose socket is closed and has no operation left.
     pub fn handle_closed(&mut self, _now: &Moment, id: ConnectionId) {
-        self.forget_http(id);
+        self.remove_http(id);
         self.shrank = true;
         self.log_reports();
-        self.forget_deferred(id);
+        self.remove_deferred(id);
         self.upgrades.remove(&id.slot());
         self.http_ends.remove(&id.slot());
         self.shard.handle_closed(id);

@@ -190,7 +190,7 @@ impl Host {
 
     pub(super) fn complete_push(&mut self, index: u32, total: u64) {
         let pending = self.pushes.remove(index as usize);
-        self.forget_completed();
+        self.remove_completed();
         if let Some(reply) = pending.reply {
             reply.send(Ok(u64::from(pending.here) + total));
         }
@@ -219,7 +219,7 @@ impl Host {
     }
 
     /// Drops the deadlines of completed totals at the front of the queue.
-    fn forget_completed(&mut self) {
+    fn remove_completed(&mut self) {
         while let Some(&(since, index)) = self.pushes_order.front() {
             let pending = self.pushes.get(index as usize);
             if pending.is_some_and(|pending| pending.since == since) {

@@ -96,13 +96,13 @@ impl Host {
             if http.paused {
                 self.readings.push_back((id, true));
             }
-            self.forget_http(id);
+            self.remove_http(id);
             self.shrank = true;
         }
     }
 
     /// Frees a connection's HTTP state, if it has one.
-    pub(super) fn forget_http(&mut self, id: ConnectionId) {
+    pub(super) fn remove_http(&mut self, id: ConnectionId) {
         if let Some(http) = self.http[id.index()].take()
             && let Some(place) = http.place
         {

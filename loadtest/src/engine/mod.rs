@@ -342,7 +342,7 @@ impl Engine {
     }
 
     /// Aborts and removes all sessions and resets the counters.
-    pub(crate) fn forget_sessions(&mut self) {
+    pub(crate) fn drop_sessions(&mut self) {
         self.sessions.clear();
         self.unwritten.clear();
         self.churning.clear();

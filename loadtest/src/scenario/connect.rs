@@ -124,7 +124,7 @@ fn restart(environment: &mut Environment, team: &mut EngineTeam) -> Outcome<()> 
     team.all(|_, engine| engine.wait_until_ended(), |_| ())?;
     team.all(
         |_, engine| {
-            engine.forget_sessions();
+            engine.drop_sessions();
             Ok(())
         },
         |_| (),

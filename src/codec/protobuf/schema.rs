@@ -243,7 +243,7 @@ impl<'a> Reading<'a> {
         depth: u32,
     ) -> Result<(), ProtobufError> {
         if depth == 0 {
-            self.forget_command(field.number);
+            self.clear_command(field.number);
         }
         match (field.form, value) {
             (Form::Varint, Value::Varint)
@@ -276,7 +276,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn forget_command(&mut self, number: u32) {
+    fn clear_command(&mut self, number: u32) {
         if let Some(command) = self.schema.command.as_deref()
             && command.choices.contains(&number)
         {

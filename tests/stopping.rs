@@ -374,7 +374,7 @@ fn sighup_during_start_and_stop_is_harmless() {
     command.args([&pid_file, &fifo]);
     let starting = in_background(move || Process::start(command));
 
-    // When the config is read, the signal handlers are installed.
+    // The signal handlers are installed before the config is read.
     let mut config = File::options().write(true).open(&fifo).expect("it is read");
     let pid = fs::read_to_string(&pid_file).expect("written before");
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw);

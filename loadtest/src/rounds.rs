@@ -129,7 +129,7 @@ pub(crate) struct Round {
     pub(crate) client_ns: u64,
     pub(crate) p50_ns: f64,
     pub(crate) p99_ns: f64,
-    /// Whether the server processed publications about as fast as they were due.
+    /// True if the server processed publications about as fast as they were due.
     pub(crate) keeps_up: bool,
     /// The share of the round (0 to 1) in which the client was runnable but waited for a CPU.
     pub(crate) waiting: f64,

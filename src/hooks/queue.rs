@@ -158,7 +158,12 @@ impl HookQueue {
         });
         if let Some(rejected) = rejected {
             let (backend, hook) = (&self.backend, self.hook.as_str());
-            tracing::warn!(backend, hook, rejected, "the queue of hooks has room again");
+            tracing::warn!(
+                backend,
+                hook,
+                refused = rejected,
+                "the queue of hooks has room again"
+            );
         }
     }
 
@@ -215,7 +220,7 @@ impl HookQueue {
             tracing::warn!(
                 backend,
                 hook,
-                rejected,
+                refused = rejected,
                 failed,
                 unanswered,
                 "hooks were refused, have failed, or were not answered before the gateway stopped"

@@ -87,7 +87,7 @@ fn nothing_is_lost_duplicated_or_reordered_in_five_dialects() {
     );
     assert!(
         received > 100_000 && presence > 10_000,
-        "this tests less than it says"
+        "the test covers too little"
     );
 }
 

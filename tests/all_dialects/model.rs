@@ -62,7 +62,7 @@ pub(crate) struct Record {
     pub(crate) presence: Vec<(Target, String, bool)>,
     /// The client's own joins and leaves, with its public id at that time.
     pub(crate) moves: Vec<(Target, String, bool)>,
-    /// Whether the client stayed on its channels from before the first move until the end.
+    /// True if the client stayed on its channels from before the first move until the end.
     pub(crate) is_anchor: bool,
     pub(crate) ends: u64,
 }

@@ -162,7 +162,7 @@ fn health_reports_a_stopping_gateway() {
     process.signal(Signal::TERM);
     let close = session
         .read()
-        .expect("the shard says so when it begins to stop");
+        .expect("the shard reports that it begins to stop");
     assert!(close.is_close(), "{close}");
     http.send(b"Host: localhost\r\n\r\n");
     let response = http.response();

@@ -262,7 +262,7 @@ fn check_shares(
             got[push] += 1;
         }
     }
-    assert!(got.iter().sum::<u64>() > 0, "somebody was there");
+    assert!(got.iter().sum::<u64>() > 0, "a push found the user");
     for (push, (got, reached)) in got.iter().zip(reached).enumerate() {
         assert!(got <= reached, "{push}: {got} of {reached}");
     }

@@ -136,7 +136,7 @@ impl Client {
         let frame = self.0.read().expect("a message comes");
         assert!(frame.is_text() || frame.is_binary(), "{frame:?}");
         let bytes = frame.into_data();
-        String::from_utf8(bytes.to_vec()).expect("all that is said here is text")
+        String::from_utf8(bytes.to_vec()).expect("messages of these tests are text")
     }
 
     /// Sends a ping and asserts that the next frame is its pong: no message is pending.

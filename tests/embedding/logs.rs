@@ -21,7 +21,7 @@ pub(crate) fn watch() -> Log {
             .with_ansi(false)
             .with_writer(move || Lines(lines.clone()))
             .try_init();
-        set.expect("nobody else in this process does so");
+        set.expect("this process has no other subscriber");
         sender
     });
     Log(lines.subscribe().into())

@@ -41,7 +41,7 @@ fn every_example_is_listed_and_documents_its_address() {
         let help = Command::new(executable(name)).arg("--help").output();
         let help = help.expect("the example can be executed").stdout;
         let help = String::from_utf8(help).expect("help is text");
-        let line = format!("--listen <LISTEN>      Where to listen [default: {address}]");
+        let line = format!("--listen <LISTEN>      Address to listen on [default: {address}]");
         let words =
             |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
         let (help, line) = (words(&help).join(" "), words(&line).join(" "));

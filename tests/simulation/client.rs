@@ -82,7 +82,7 @@ pub(crate) struct Client {
     /// The received close frame: its code, if any, and its reason.
     pub(crate) close: Option<(Option<u16>, String)>,
     pub(crate) sent_close: bool,
-    /// Whether the client never sends pongs.
+    /// True if the client never sends pongs.
     pub(crate) ignores_pings: bool,
     /// Number of pings without a pong.
     pub(crate) pings: u32,

@@ -26,7 +26,7 @@ struct HttpDriver {
 /// The peer of a connection.
 #[derive(Default)]
 struct Peer {
-    /// Whether the peer reads no responses.
+    /// True if the peer reads no responses.
     ignores_responses: bool,
     received: Vec<u8>,
     in_flight: Option<Vec<u8>>,

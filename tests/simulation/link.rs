@@ -30,17 +30,17 @@ pub(crate) struct Link {
     /// The bytes of the send in flight.
     pub(crate) in_flight_bytes: Option<Vec<u8>>,
     pub(crate) is_reading: bool,
-    /// Whether the client reads nothing.
+    /// True if the client reads nothing.
     pub(crate) is_stalled: bool,
-    /// Whether the client has shut down its write side.
+    /// True if the client has shut down its write side.
     pub(crate) has_ended: bool,
     pub(crate) has_reset: bool,
-    /// Whether the host has been told of the client's end.
+    /// True if the host has been told of the client's end.
     pub(crate) knows_end: bool,
     pub(crate) is_shut: bool,
     pub(crate) is_finishing: bool,
     pub(crate) is_closed: bool,
-    /// Whether the connection was closed before the client had read all pending bytes.
+    /// True if the connection was closed before the client had read all pending bytes.
     pub(crate) was_aborted: bool,
 }
 

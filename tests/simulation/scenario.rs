@@ -19,13 +19,13 @@ pub(crate) struct Scenario {
     pub(crate) steps: u32,
     pub(crate) sessions: usize,
     pub(crate) pushers: usize,
-    /// Whether clients stall, abort and are dropped, and time leaps.
+    /// True if clients stall, abort and are dropped, and time leaps.
     pub(crate) has_faults: bool,
-    /// Whether there are channels, exclusive users and an embedder.
+    /// True if there are channels, exclusive users and an embedder.
     pub(crate) has_channels: bool,
-    /// Whether there are frequent pauses of minutes.
+    /// True if there are frequent pauses of minutes.
     pub(crate) is_quiet: bool,
-    /// Whether there are only sessions with presence, and taps.
+    /// True if there are only sessions with presence, and taps.
     pub(crate) has_taps: bool,
 }
 

@@ -91,7 +91,7 @@ pub(crate) struct MembershipChange {
 pub(crate) struct Ended {
     pub(crate) window: Window,
     pub(crate) labels: Vec<&'static str>,
-    /// Whether only publications of the log can have filled the outbox.
+    /// True if only publications of the log can have filled the outbox.
     pub(crate) is_plain: bool,
 }
 

@@ -87,7 +87,7 @@ fn localhost_is_served_on_both_of_its_addresses_until_the_stop() {
     }
 }
 
-/// As `without_descriptors_those_who_are_there_are_served_and_newcomers_receive_503` of
+/// As `without_descriptors_open_sessions_are_served_and_new_connections_get_503` of
 /// `wire/eviction.rs`, on a second listener: it backs off, answers and recovers by itself.
 #[test]
 fn without_descriptors_new_connections_get_503_on_both_addresses() {

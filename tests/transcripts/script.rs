@@ -8,7 +8,7 @@ pub(crate) struct Script {
     pub(crate) name: String,
     /// The config in TOML, with [`PLAIN`] if the transcript has no routes.
     pub(crate) config: String,
-    /// Whether the gateway needs the handlers of `fixture.rs`.
+    /// True if the gateway needs the handlers of `fixture.rs`.
     pub(crate) wants_handlers: bool,
     /// The names of the clients, in the order of their first steps.
     pub(crate) clients: Vec<String>,

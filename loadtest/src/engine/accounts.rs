@@ -14,7 +14,7 @@ use crate::protocol::Member;
 pub(crate) struct SessionAccount {
     pub(crate) member: Member,
     pub(crate) pace: Pace,
-    /// How the session ended; `None` if it is still open.
+    /// The end of the session; `None` if it is still open.
     pub(crate) end: Option<EndCause>,
     pub(crate) membership_log: Option<Box<MembershipLog>>,
     check: DeliveryCheck,

@@ -61,11 +61,11 @@ pub(crate) struct Setup {
     pub(crate) client_publishers: usize,
     /// Local addresses to connect from, in turn; if empty, the kernel chooses.
     pub(crate) sources: Vec<Ipv4Addr>,
-    /// Whether the receivers that a response reports must equal the group's size.
+    /// True if the receivers that a response reports must equal the group's size.
     pub(crate) counts_receivers: bool,
-    /// Whether the times of publications are kept, because members join and leave.
+    /// True if the times of publications are kept, because members join and leave.
     pub(crate) keeps_times: bool,
-    /// Whether the end of a session is no error.
+    /// True if the end of a session is no error.
     pub(crate) may_end: bool,
 }
 

@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::failure::{Attempt as _, Outcome};
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EndCause {
     /// The server sent a close frame with this code; `None` if the frame has no code.

@@ -25,7 +25,7 @@ pub(super) struct Publisher {
     in_flight: VecDeque<Request>,
     /// Number of messages sent to each group.
     pub(super) sent: Vec<u32>,
-    /// Whether a response announced that the server closes the connection.
+    /// True if a response announced that the server closes the connection.
     is_closing: bool,
 }
 

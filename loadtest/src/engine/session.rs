@@ -92,9 +92,9 @@ pub(super) struct State {
     pub(super) messages_sent: u32,
     /// Number of commands that the session sent.
     pub(super) commands_sent: u32,
-    /// Whether the session has received a probe.
+    /// True if the session has received a probe.
     pub(super) is_probed: bool,
-    /// How the session ended. Before `Stage::Ended`, the code of a received close frame.
+    /// The end of the session. Before `Stage::Ended`, the code of a received close frame.
     pub(super) end: Option<EndCause>,
     /// The session's memberships, if it joins and leaves during the run.
     pub(super) membership_log: Option<Box<MembershipLog>>,

@@ -77,11 +77,11 @@ pub(crate) enum Capability {
 /// The steps from the upgrade to the membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opening {
-    /// Whether the client must wait for the server's first message ([`ServerMessage::Greeting`]).
+    /// True if the client must wait for the server's first message ([`ServerMessage::Greeting`]).
     pub(crate) has_greeting: bool,
     /// The message that joins; `None` if connecting does.
     pub(crate) message: Option<Vec<u8>>,
-    /// Whether the server confirms `message` ([`ServerMessage::Joined`]).
+    /// True if the server confirms `message` ([`ServerMessage::Joined`]).
     pub(crate) is_confirmed: bool,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Report {
     charts: Vec<Chart>,
     warnings: Vec<String>,
     errors: Vec<String>,
-    /// Whether there are no errors.
+    /// True if there are no errors.
     is_clean: bool,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     pub(crate) patience_s: f64,
     pub(crate) seed: u64,
     pub(crate) moves: f64,
-    /// Whether progress is shown.
+    /// True if progress is shown.
     pub(crate) is_shown: bool,
 }
 

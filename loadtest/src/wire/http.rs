@@ -16,7 +16,7 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// The body, without chunk headers.
     pub(crate) body: Vec<u8>,
-    /// Whether the server closes the connection after the response.
+    /// True if the server closes the connection after the response.
     pub(crate) is_last: bool,
 }
 

@@ -117,7 +117,7 @@ fn calls_during_a_stop_are_errors_without_effect() {
     // Queries are served.
     assert_eq!(sessions(&mut next()), Vec::<String>::new());
     let idle = next();
-    TcpStream::connect(address).expect_err("nobody listens any more");
+    TcpStream::connect(address).expect_err("the gateway has stopped");
 
     drop((client, late));
     assert_eq!(
@@ -177,10 +177,10 @@ fn accepted_messages_are_delivered_before_the_close() {
                         assert_eq!(answer.body, NOTHING_DELIVERED);
                         break;
                     }
-                    assert_eq!(answer.body, sent_to(CLIENTS), "to all or to nobody");
+                    assert_eq!(answer.body, sent_to(CLIENTS), "to all or to none");
                     accepted.push(message);
                     if number == 20 {
-                        started.send(()).expect("somebody waits for it");
+                        started.send(()).expect("the receiver waits");
                     }
                 }
                 accepted
@@ -192,13 +192,13 @@ fn accepted_messages_are_delivered_before_the_close() {
         .drain(..)
         .map(|mut client| {
             in_background(move || {
-                let mut heard = Vec::new();
+                let mut received = Vec::new();
                 loop {
                     let message = client.read().expect("a close comes in the end");
                     if message.is_close() {
-                        return (client, heard);
+                        return (client, received);
                     }
-                    heard.push(message.into_text().expect("a text").to_string());
+                    received.push(message.into_text().expect("a text").to_string());
                 }
             })
         })
@@ -210,9 +210,9 @@ fn accepted_messages_are_delivered_before_the_close() {
     let accepted = pushers.into_iter().map(|it| it.join().expect("it ends"));
     let accepted: BTreeSet<String> = accepted.flatten().collect();
     for reader in readers {
-        let (client, heard) = reader.join().expect("it ends");
-        assert_eq!(heard.len(), accepted.len(), "each once");
-        assert_eq!(heard.into_iter().collect::<BTreeSet<_>>(), accepted);
+        let (client, received) = reader.join().expect("it ends");
+        assert_eq!(received.len(), accepted.len(), "each once");
+        assert_eq!(received.into_iter().collect::<BTreeSet<_>>(), accepted);
         drop(client);
     }
     let ended = process.wait();
@@ -385,7 +385,7 @@ fn sighup_during_start_and_stop_is_harmless() {
 
     let status = fs::read_to_string(format!("/proc/{}/status", process.child.id()));
     let status = status.expect("it runs");
-    assert!(ignores(&status, 13), "SIGPIPE hurts nobody: {status}");
+    assert!(ignores(&status, 13), "SIGPIPE is not ignored: {status}");
     let mut client = open(process.address, "/ws");
     process.signal(Signal::TERM);
     assert_eq!(closing(&mut client), shutting_down());

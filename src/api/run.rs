@@ -59,7 +59,7 @@ impl CallRequest {
 /// Returns the response to a batch.
 fn response_of(results: &[Result<CallOutcome, Problem>]) -> ApiResponse {
     #[derive(Serialize)]
-    struct Batch<'r> {
+    struct CallBatch<'r> {
         results: Vec<ResultJson<'r>>,
     }
 
@@ -76,7 +76,7 @@ fn response_of(results: &[Result<CallOutcome, Problem>]) -> ApiResponse {
             error: problem.json(),
         },
     });
-    let batch = Batch {
+    let batch = CallBatch {
         results: results_json.collect(),
     };
     let may_be_processed = |result: &Result<CallOutcome, Problem>| match result {

@@ -34,13 +34,13 @@ pub(crate) struct Builtin {
 
 /// An error in the files that a config names.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub(crate) enum BuiltinError {
     /// A key file or secret cannot be used.
     #[error("route {path}: {problem}")]
     Keys { path: String, problem: String },
     /// A backend cannot be used.
     #[error(transparent)]
-    Backends(#[from] hooks::OpenError),
+    Backends(#[from] hooks::BackendsError),
 }
 
 impl Builtin {
@@ -48,15 +48,15 @@ impl Builtin {
     ///
     /// # Errors
     ///
-    /// An [`OpenError`] for the first route or backend that cannot be used.
-    pub(crate) fn open(config: &Config) -> Result<Self, OpenError> {
+    /// An [`BuiltinError`] for the first route or backend that cannot be used.
+    pub(crate) fn open(config: &Config) -> Result<Self, BuiltinError> {
         let verifier = |route: &Route| {
             let Some(jwt) = &route.jwt else {
                 return Ok(None);
             };
             match JwtVerifier::open(jwt, &config.limits) {
                 Ok(verifier) => Ok(Some(Arc::new(verifier))),
-                Err(error) => Err(OpenError::Keys {
+                Err(error) => Err(BuiltinError::Keys {
                     path: route.path.clone(),
                     problem: error.to_string(),
                 }),

@@ -57,14 +57,14 @@ impl From<ShardStartError> for Error {
     }
 }
 
-impl From<builtin::OpenError> for Error {
-    fn from(error: builtin::OpenError) -> Self {
+impl From<builtin::BuiltinError> for Error {
+    fn from(error: builtin::BuiltinError) -> Self {
         match error {
-            builtin::OpenError::Keys { path, problem } => Self::Keys { path, problem },
-            builtin::OpenError::Backends(hooks::OpenError::Backend { name, problem }) => {
+            builtin::BuiltinError::Keys { path, problem } => Self::Keys { path, problem },
+            builtin::BuiltinError::Backends(hooks::BackendsError::Backend { name, problem }) => {
                 Self::Backend { name, problem }
             }
-            builtin::OpenError::Backends(hooks::OpenError::Random(error)) => {
+            builtin::BuiltinError::Backends(hooks::BackendsError::Random(error)) => {
                 Self::Start(StartError::Thread(error))
             }
         }

@@ -19,11 +19,11 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub struct Context {
     session: Session,
-    call: Rc<Call>,
+    call: Rc<CallState>,
 }
 
 /// The state shared by all clones of a call's context.
-struct Call {
+struct CallState {
     request: OwnedCall,
     close_request: RefCell<Option<CloseRequest>>,
 }
@@ -34,7 +34,7 @@ pub(crate) type CloseRequest = (u16, Box<str>);
 impl Context {
     pub(crate) fn new(session: Session, request: OwnedCall) -> Self {
         let close_request = RefCell::default();
-        let call = Rc::new(Call {
+        let call = Rc::new(CallState {
             request,
             close_request,
         });

@@ -9,7 +9,7 @@ use super::connect::ConnectTimeout;
 use super::requests::Hook;
 use super::responses::InvalidResponse;
 use super::state::BackendState;
-use super::{HookError, OpenError};
+use super::{BackendsError, HookError};
 use crate::config::{Backend, Config};
 use crate::logging::limited;
 use crate::runtime::deadline::within;
@@ -83,19 +83,19 @@ impl Backends {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Backend`] if a backend can never be used, [`OpenError::Random`] if the kernel
+    /// [`BackendsError::Backend`] if a backend can never be used, [`BackendsError::Random`] if the kernel
     /// has no random numbers.
-    pub(crate) fn open(config: &Config) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn open(config: &Config) -> Result<Arc<Self>, BackendsError> {
         let open = |backend| {
-            OpenBackend::open(backend).map_err(|problem| OpenError::Backend {
+            OpenBackend::open(backend).map_err(|problem| BackendsError::Backend {
                 name: backend.name.clone(),
                 problem,
             })
         };
-        let all: Result<Vec<_>, OpenError> = config.backends.iter().map(open).collect();
+        let all: Result<Vec<_>, BackendsError> = config.backends.iter().map(open).collect();
         Ok(Arc::new(Self {
             all: all?.into_iter().map(Arc::new).collect(),
-            seed: random_bytes().map_err(OpenError::Random)?,
+            seed: random_bytes().map_err(BackendsError::Random)?,
         }))
     }
 
@@ -127,13 +127,13 @@ impl Backends {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Backend`] if a client that could be created by [`Backends::open`] now cannot.
-    pub(crate) fn on_shard(&self, shard_index: usize) -> Result<Rc<ShardBackends>, OpenError> {
+    /// [`BackendsError::Backend`] if a client that could be created by [`Backends::open`] now cannot.
+    pub(crate) fn on_shard(&self, shard_index: usize) -> Result<Rc<ShardBackends>, BackendsError> {
         let mut random = ChaCha12Rng::from_seed(self.seed);
         random.set_stream(shard_index as u64);
         let ids = Rc::new(HookIds(RefCell::new(random)));
         let client = |backend: &Arc<OpenBackend>| {
-            let http = backend.client().map_err(|problem| OpenError::Backend {
+            let http = backend.client().map_err(|problem| BackendsError::Backend {
                 name: backend.state.name().to_owned(),
                 problem,
             })?;
@@ -143,7 +143,7 @@ impl Backends {
                 ids: Rc::clone(&ids),
             }))
         };
-        let all: Result<Vec<_>, OpenError> = self.all.iter().map(client).collect();
+        let all: Result<Vec<_>, BackendsError> = self.all.iter().map(client).collect();
         Ok(Rc::new(ShardBackends(all?)))
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 
 /// An error that makes backends unusable from the start.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub(crate) enum BackendsError {
     /// The settings or files of this backend are not valid.
     #[error("backend {name}: {problem}")]
     Backend { name: String, problem: String },

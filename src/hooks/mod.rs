@@ -24,6 +24,6 @@ mod tests;
 mod values;
 
 pub(crate) use self::client::Backends;
-pub(crate) use self::error::{HookError, OpenError};
+pub(crate) use self::error::{BackendsError, HookError};
 pub(crate) use self::requests::{AccessRequest, Requester};
 pub(crate) use self::route::HookClient;

@@ -51,7 +51,7 @@ struct Client {
     id: PublicId,
     /// As in [`Connection`].
     early: VecDeque<(bool, Vec<u8>)>,
-    asked: u64,
+    commands: u64,
     record: Record,
 }
 
@@ -164,7 +164,7 @@ pub(crate) async fn run_client(
         socket: begun.socket,
         id: begun.id,
         early: begun.early,
-        asked: 0,
+        commands: 0,
         record: Record::default(),
     };
     client.record.is_anchor = is_anchor;
@@ -206,7 +206,7 @@ async fn connect(
     let number = shared.connections.fetch_add(1, Ordering::SeqCst);
     let wanted = channel.map(|channel| format!("&ch={}", channel.name()));
     let target = format!("{}?n={number}{}", codec.path(), wanted.unwrap_or_default());
-    let asked = channel.map(|channel| shared.log.applied(channel));
+    let requested = channel.map(|channel| shared.log.applied(channel));
     let headers = match codec {
         DialectCodec::Easyws => "Cookie: auth=x\r\n".to_owned(),
         DialectCodec::Edk => format!("X-User-Id: user{index}\r\nSec-WebSocket-Protocol: token\r\n"),
@@ -214,7 +214,7 @@ async fn connect(
     };
     let client = WebSocketClient::open(shared.address, &target, &headers).await;
     let mut client = client.expect("the upgrade is granted");
-    let told = channel.map(|channel| shared.log.begun(channel));
+    let confirmed = channel.map(|channel| shared.log.begun(channel));
     // A pong proves that the embedder has stored the id: no frame is read before.
     client.send(FrameType::Ping, b"").await;
     let mut early = VecDeque::new();
@@ -227,7 +227,7 @@ async fn connect(
     }
     let id = *shared.ids[number].get().expect("noted when it opened");
     let membership = channel
-        .zip(asked.zip(told))
+        .zip(requested.zip(confirmed))
         .map(|(target, join)| Membership {
             target,
             join,
@@ -306,38 +306,38 @@ impl Client {
     }
 
     async fn join(&mut self, target: Target) {
-        let asked = self.shared.log.applied(target);
+        let requested = self.shared.log.applied(target);
         let joined = if self.codec == DialectCodec::Wserver {
             let route = self.shared.route(0, target);
             let joined = route.join(self.id, target.name()).await;
             u64::from(joined.expect("the session is there"))
         } else {
-            self.ask("join", target, "").await
+            self.call("join", target, "").await
         };
-        let told = self.shared.log.begun(target);
+        let confirmed = self.shared.log.begun(target);
         assert_eq!(joined, 1, "it was not there");
         self.record.memberships.push(Membership {
             target,
-            join: (asked, told),
+            join: (requested, confirmed),
             leave: None,
         });
         self.note_move(target, true);
     }
 
     async fn leave(&mut self, target: Target) {
-        let asked = self.shared.log.applied(target);
+        let requested = self.shared.log.applied(target);
         let left = if self.codec == DialectCodec::Wserver {
             let route = self.shared.route(0, target);
             let left = route.leave(self.id, target.name()).await;
             u64::from(left.expect("the session is there"))
         } else {
-            self.ask("leave", target, "").await
+            self.call("leave", target, "").await
         };
-        let told = self.shared.log.begun(target);
+        let confirmed = self.shared.log.begun(target);
         assert_eq!(left, 1, "it was there");
         let mut memberships = self.record.memberships.iter_mut().rev();
         let membership = memberships.find(|it| it.target == target && it.leave.is_none());
-        membership.expect("it was there").leave = Some((asked, told));
+        membership.expect("it was there").leave = Some((requested, confirmed));
         self.note_move(target, false);
     }
 
@@ -353,16 +353,16 @@ impl Client {
         let mut users = Target::of("u");
         let count = users.len();
         let target = users.nth(self.index / 2 % count).expect("one of them");
-        let (asked, user) = (self.shared.log.applied(target), target.name());
+        let (requested, user) = (self.shared.log.applied(target), target.name());
         let register = format!(r#"{{"token":"{user}","event":"m"}}"#);
         self.socket.send(FrameType::Text, register.as_bytes()).await;
         self.socket.send(FrameType::Ping, b"").await;
         let incoming = self.socket.next().await;
         assert!(matches!(incoming, Incoming::Pong), "{incoming:?}");
-        let told = self.shared.log.begun(target);
+        let confirmed = self.shared.log.begun(target);
         self.record.memberships.push(Membership {
             target,
-            join: (asked, told),
+            join: (requested, confirmed),
             leave: None,
         });
     }
@@ -371,26 +371,26 @@ impl Client {
     async fn publish_messages(&mut self, publisher: usize, target: Target) {
         for _ in 0..MESSAGES_PER_HANDLER {
             let pushed = self.shared.log.begin(publisher, target);
-            let total = self.ask("say", target, &pushed.body()).await;
+            let total = self.call("say", target, &pushed.body()).await;
             self.shared.log.complete(pushed, total);
         }
         self.shared.send_done();
     }
 
     /// Sends a command and returns the number in its reply.
-    async fn ask(&mut self, command: &str, target: Target, body: &str) -> u64 {
-        self.asked += 1;
-        let asked = Command {
-            id: self.asked,
+    async fn call(&mut self, name: &str, target: Target, body: &str) -> u64 {
+        self.commands += 1;
+        let command = Command {
+            id: self.commands,
             channel: target.name(),
             body: body.to_owned(),
         };
-        for (kind, payload) in self.codec.encode(command, &asked) {
+        for (kind, payload) in self.codec.encode(name, &command) {
             self.socket.send(kind, &payload).await;
         }
         loop {
             if let Some((id, number)) = self.take().await {
-                assert_eq!(id, self.asked, "one reply for each command");
+                assert_eq!(id, self.commands, "one reply for each command");
                 return number;
             }
         }

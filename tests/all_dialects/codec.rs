@@ -92,16 +92,16 @@ impl DialectCodec {
     }
 
     /// Encodes a command as frames.
-    pub(crate) fn encode(self, command: &str, asked: &Command) -> Vec<(FrameType, Vec<u8>)> {
-        let Command { id, channel, body } = asked;
+    pub(crate) fn encode(self, name: &str, command: &Command) -> Vec<(FrameType, Vec<u8>)> {
+        let Command { id, channel, body } = command;
         match self {
-            Self::Wserver => panic!("it has no words for that"),
+            Self::Wserver => panic!("wserver has no commands"),
             Self::Wsrv => {
                 let data = json!({ "channel": channel, "body": body });
-                let request = json!({ "cmd": command, "seqno": id.to_string(), "data": data });
+                let request = json!({ "cmd": name, "seqno": id.to_string(), "data": data });
                 vec![(FrameType::Text, request.to_string().into_bytes())]
             }
-            Self::Easyws if command == "join" => {
+            Self::Easyws if name == "join" => {
                 let listen = format!("listen: {channel}");
                 let mark = format!("mark: {id}  ");
                 [listen, mark]
@@ -109,12 +109,12 @@ impl DialectCodec {
                     .into()
             }
             Self::Easyws => {
-                let text = format!("{command}: {id} {channel} {body}");
+                let text = format!("{name}: {id} {channel} {body}");
                 vec![(FrameType::Text, text.into_bytes())]
             }
             Self::Edk => {
                 let envelope = Envelope {
-                    kind: command.to_owned(),
+                    kind: name.to_owned(),
                     payload: format!("{channel} {body}").into_bytes(),
                     id: id.to_string(),
                 };
@@ -122,15 +122,15 @@ impl DialectCodec {
             }
             Self::Projectforge => {
                 let param = json!({ "id": id, "body": body });
-                let message = json!({ "channel": channel, "cmd": command, "param": param });
+                let message = json!({ "channel": channel, "cmd": name, "param": param });
                 vec![(FrameType::Text, message.to_string().into_bytes())]
             }
         }
     }
 
     /// Decodes the command of a handler's context.
-    pub(crate) fn asked(self, cx: &Context) -> Command {
-        let text = cx.text().expect("clients say text");
+    pub(crate) fn decode_command(self, cx: &Context) -> Command {
+        let text = cx.text().expect("clients send text");
         let mut words = text.splitn(3, ' ').map(str::to_owned);
         let mut word = || words.next().unwrap_or_default();
         let read = |key: &str| {

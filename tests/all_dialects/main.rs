@@ -246,7 +246,7 @@ fn set_up(builder: Builder, ids: &Arc<[OnceLock<PublicId>]>) -> Builder {
             }
             if codec == DialectCodec::Easyws {
                 route.handle("mark", move |cx: Context| async move {
-                    let Command { id, .. } = codec.asked(&cx);
+                    let Command { id, .. } = codec.decode_command(&cx);
                     answer(id, 1)
                 });
                 for channel in Target::of("t") {
@@ -258,19 +258,19 @@ fn set_up(builder: Builder, ids: &Arc<[OnceLock<PublicId>]>) -> Builder {
 }
 
 async fn join(cx: Context, codec: DialectCodec) -> Result<Reply, HandleError> {
-    let Command { id, channel, .. } = codec.asked(&cx);
+    let Command { id, channel, .. } = codec.decode_command(&cx);
     let joined = cx.join(channel).await?;
     Ok(answer(id, u64::from(joined)))
 }
 
 async fn leave(cx: Context, codec: DialectCodec) -> Result<Reply, HandleError> {
-    let Command { id, channel, .. } = codec.asked(&cx);
+    let Command { id, channel, .. } = codec.decode_command(&cx);
     let left = cx.leave(channel).await?;
     Ok(answer(id, u64::from(left)))
 }
 
 async fn say(cx: Context, codec: DialectCodec) -> Result<Reply, HandleError> {
-    let Command { id, channel, body } = codec.asked(&cx);
+    let Command { id, channel, body } = codec.decode_command(&cx);
     let total = cx.publish(channel, Message::text("m", body)).await?;
     Ok(answer(id, total))
 }

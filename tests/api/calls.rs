@@ -44,14 +44,14 @@ fn a_publication_reaches_the_members_of_a_channel_in_every_dialect() {
     assert_eq!(http.done("publish", publish), json!({"delivered": 3}));
     let [ws, wsrv, forge] = &mut clients;
     assert_eq!(read_text(ws), r#"{"n": 1e2}"#);
-    let heard = read_json(wsrv);
+    let received = read_json(wsrv);
     assert_eq!(
-        (&heard["cmd"], &heard["data"]),
+        (&received["cmd"], &received["data"]),
         (&json!("chat"), &json!({"n": 1e2}))
     );
-    let heard = read_json(forge);
+    let received = read_json(forge);
     assert_eq!(
-        (&heard["channel"], &heard["cmd"]),
+        (&received["channel"], &received["cmd"]),
         (&json!("room"), &json!("chat"))
     );
 
@@ -392,12 +392,12 @@ fn a_batch_runs_in_order_and_returns_a_result_per_call() {
     for round in 0..20 {
         let publish = |data: String| json!({"call": "publish", "channel": "c", "data": data});
         let calls = json!({"calls": [
-            publish("nobody is there".to_owned()),
+            publish("no member".to_owned()),
             {"call": "join", "session": session, "channel": "c"},
             publish(format!("{round}")),
             {"call": "push", "session": gone},
             {"call": "leave", "session": session, "channel": "c"},
-            publish("nobody is there".to_owned()),
+            publish("no member".to_owned()),
         ]});
         let mut done = http.done("batch", &calls.to_string());
         let error = done["results"][3].take();

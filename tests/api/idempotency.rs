@@ -89,11 +89,11 @@ fn a_key_on_several_shards_at_once_is_processed_once() {
             });
         }
     });
-    let mut heard: Vec<usize> = (0..ROUNDS)
+    let mut received: Vec<usize> = (0..ROUNDS)
         .map(|_| read_text(&mut client).parse().expect("a number"))
         .collect();
-    heard.sort_unstable();
-    assert!(heard.into_iter().eq(0..ROUNDS));
+    received.sort_unstable();
+    assert!(received.into_iter().eq(0..ROUNDS));
     expect_no_message(&mut client);
 }
 

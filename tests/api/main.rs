@@ -124,11 +124,11 @@ fn health_shows_details_only_with_a_key() {
     more["sessions"] = 1.into();
     more["backends"] = json!([]);
     more["limits"] = json!({"sessions_max": 9, "http_connections_max": 7});
-    let mut told = http.request("GET", "/health", "X-Api-Key: k\r\n", "").body;
-    let limits = told["limits"].as_object_mut().expect("members");
+    let mut health = http.request("GET", "/health", "X-Api-Key: k\r\n", "").body;
+    let limits = health["limits"].as_object_mut().expect("members");
     let open_files_max = limits.remove("open_files_max").and_then(|it| it.as_u64());
     assert!(open_files_max > Some(9), "more than there may be sessions");
-    assert_eq!(told, more);
+    assert_eq!(health, more);
     let head = http.request("HEAD", "/health", "", "");
     assert_eq!((head.status, head.body), (200, Value::Null));
     let post = http.request("POST", "/health", "", "");

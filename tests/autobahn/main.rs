@@ -171,7 +171,7 @@ fn check(lines: &str, answers: &[&[u8]], ending: Ending, error: Option<&str>) {
         ANSWER_WAIT
     };
     let outcome = thread::scope(|scope| {
-        scope.spawn(|| answer_unasked(&listener, answers, ending));
+        scope.spawn(|| send_unrequested(&listener, answers, ending));
         replay(&cases[0], address, wait)
     });
     match (outcome, error) {
@@ -181,7 +181,7 @@ fn check(lines: &str, answers: &[&[u8]], ending: Ending, error: Option<&str>) {
     }
 }
 
-fn answer_unasked(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
+fn send_unrequested(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
     let (mut stream, _) = listener.accept().expect("the replay connects");
     let mut request = BufReader::new(stream.try_clone().expect("a descriptor is free"));
     let mut line = String::new();
@@ -192,9 +192,9 @@ fn answer_unasked(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
             .expect("the replay sends a request");
     }
     let response = format!("HTTP/1.1 101 Welcome\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
-    let said = [response.as_bytes(), &answers.concat()].concat();
+    let octets = [response.as_bytes(), &answers.concat()].concat();
     stream
-        .write_all(&said)
+        .write_all(&octets)
         .expect("the replay is there to read");
 
     match ending {

@@ -95,7 +95,7 @@ pub(crate) fn check_publication(
             };
             assert_eq!((kind, message), (expected, data.bytes()));
         }
-        other => panic!("{other} is not judged here"),
+        other => panic!("{other} has no check here"),
     }
 }
 

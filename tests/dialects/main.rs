@@ -79,7 +79,7 @@ fn check_intents(
     intents: &[Intent<'_>],
 ) {
     let name = dialect.name();
-    assert!(intents.len() <= 1, "one message asks for one thing");
+    assert!(intents.len() <= 1, "one message is one intent");
     let is_whole = name == "wsrv" || (name == "projectforge" && !options.lenient);
     if is_whole && !intents.is_empty() && !message.is_empty() {
         let json = serde_json::from_slice::<IgnoredAny>(message);
@@ -91,7 +91,7 @@ fn check_intents(
             Intent::Identify { event, .. } => {
                 assert!(
                     name == "wserver" && !event.is_empty(),
-                    "nobody listens to that"
+                    "there is no handler"
                 );
             }
             Intent::Reply { payload, .. } => assert_eq!((name, payload), ("echo", message)),
@@ -213,15 +213,18 @@ fn matches_intent(
             );
             assert_ne!(command, "listen");
         }
-        (Contents::Envelope(said), Intent::Call(call)) if encoded::is_builtin(options) => {
+        (Contents::Envelope(envelope), Intent::Call(call)) if encoded::is_builtin(options) => {
             assert_eq!(
                 (call.command, call.id),
-                (said.kind.as_str(), said.id.as_str())
+                (envelope.kind.as_str(), envelope.id.as_str())
             );
-            assert_eq!(call.data, Some(&said.payload[..]));
+            assert_eq!(call.data, Some(&envelope.payload[..]));
         }
-        (Contents::Custom(said), Intent::Call(call)) if schema::has_command(options) => {
-            assert_eq!((call.command, call.data), (said.verb.as_str(), Some(bytes)));
+        (Contents::Custom(custom), Intent::Call(call)) if schema::has_command(options) => {
+            assert_eq!(
+                (call.command, call.data),
+                (custom.verb.as_str(), Some(bytes))
+            );
         }
         (Contents::Envelope(_) | Contents::Custom(_), Intent::Call(_)) => return false,
         (Contents::Register { token, event }, Intent::Identify { token: t, event: e }) => {
@@ -334,14 +337,14 @@ fn check_reply(
 #[test]
 fn every_valid_easyws_event_is_a_command() {
     let easyws = named("easyws").expect("it is built in");
-    let mut sayable = 0;
+    let mut valid = 0;
     for seed in 0..5_000 {
         let event = client_messages::text(&mut Prng::from_seed(seed));
-        let is_sayable = easyws.check_event(&event).is_ok();
-        assert_eq!(is_sayable, encoded::is_easyws_event(&event), "{event:?}");
-        sayable += i32::from(is_sayable);
+        let is_valid = easyws.check_event(&event).is_ok();
+        assert_eq!(is_valid, encoded::is_easyws_event(&event), "{event:?}");
+        valid += i32::from(is_valid);
     }
-    assert!(sayable > 1_000, "{sayable} may be said");
+    assert!(valid > 1_000, "{valid} valid events");
 }
 
 /// A publication, decoded as a request, has the same contents.

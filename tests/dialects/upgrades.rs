@@ -88,7 +88,11 @@ fn check_credentials(
             assert_eq!(rest, Credentials::default());
             check_channel(request.query.unwrap_or_default(), channel);
         }
-        _ => assert_eq!(*credentials, Credentials::default(), "it asks for nothing"),
+        _ => assert_eq!(
+            *credentials,
+            Credentials::default(),
+            "no credentials are requested"
+        ),
     }
 }
 

@@ -92,8 +92,8 @@ mod tests {
             assert_eq!(read_message(&mut member), ok);
             members.push(member);
         }
-        let told = read_message(&mut members[0]);
-        assert!(told.starts_with(r#"{"cmd":"joined","#), "{told}");
+        let received = read_message(&mut members[0]);
+        assert!(received.starts_with(r#"{"cmd":"joined","#), "{received}");
         Ok(())
     }
 

@@ -32,7 +32,7 @@ fn only(routes: Vec<Route>) -> Config {
 async fn describe(upgrade: Upgrade) -> Result<Admission, Rejection> {
     let head = upgrade.head();
     let header = head.header("x-TEST").map(String::from_utf8_lossy);
-    let told = format!(
+    let text = format!(
         "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {}",
         head.method(),
         head.path(),
@@ -46,7 +46,7 @@ async fn describe(upgrade: Upgrade) -> Result<Admission, Rejection> {
         upgrade.route().path(),
     );
     let claimed = upgrade.claimed_user().map(|user| format!(" as {user}"));
-    Err(Rejection::new(418, told + &claimed.unwrap_or_default()))
+    Err(Rejection::new(418, text + &claimed.unwrap_or_default()))
 }
 
 #[test]
@@ -64,13 +64,13 @@ fn an_admission_sees_the_whole_request() {
         builder = builder.route(&route.path).admit(describe).done();
     }
     let gateway = builder.start().expect("it starts");
-    let told = |path, headers| {
-        let (status, told) = rejection(gateway.local_addr(), path, headers);
+    let description_of = |path, headers| {
+        let (status, body) = rejection(gateway.local_addr(), path, headers);
         assert_eq!(status, 418);
-        told
+        body
     };
     assert_eq!(
-        told(
+        description_of(
             "/rooms/main?a=b&q=x%20y&q=z",
             &[("X-Test", "one"), ("x-test", "two")]
         ),
@@ -79,21 +79,21 @@ fn an_admission_sees_the_whole_request() {
             + "/rooms/main"
     );
     assert_eq!(
-        told("/rooms/hall", &[("Cookie", "auth=secret")]),
+        description_of("/rooms/hall", &[("Cookie", "auth=secret")]),
         r#"GET /rooms/hall None None None Some("hall") None Some("secret") None /rooms/{room}"#
     );
     assert_eq!(
-        told("/rooms/a/b/c?ch=d", &[]),
+        description_of("/rooms/a/b/c?ch=d", &[]),
         r#"GET /rooms/a/b/c Some("ch=d") None None Some("a") Some("b/c") None Some("d") "#
             .to_owned()
             + "/rooms/{room}/{*rest}"
     );
     assert_eq!(
-        told("/edk?q", &[("Sec-WebSocket-Protocol", "token")]),
+        description_of("/edk?q", &[("Sec-WebSocket-Protocol", "token")]),
         r#"GET /edk Some("q") Some("") None None None Some("token") None /edk"#
     );
     let user = [("x-user-id", "jack"), ("Sec-WebSocket-Protocol", "t")];
-    assert!(told("/edk", &user).ends_with(r#"Some("t") None /edk as jack"#));
+    assert!(description_of("/edk", &user).ends_with(r#"Some("t") None /edk as jack"#));
     let elsewhere = get(&mut connect(gateway.local_addr()), "/rooms");
     assert_eq!(elsewhere.status, 200, "the embedder's own service answers");
     stop(gateway);
@@ -339,7 +339,7 @@ fn handlers_and_validators_see_the_token() {
         async move {
             match token.as_deref() {
                 Some("valid") => Ok(()),
-                _ => Err(Failure::error("not told to anybody")),
+                _ => Err(Failure::error("not sent to the client")),
             }
         }
     };
@@ -356,15 +356,15 @@ fn handlers_and_validators_see_the_token() {
         .start()
         .expect("it starts");
     let address = gateway.local_addr();
-    for (token, verdict) in [("valid", None), ("bad", Some("websocket: not authorized"))] {
+    for (token, expected) in [("valid", None), ("bad", Some("websocket: not authorized"))] {
         let cookie = format!("auth={token}");
         let mut client = Client::open_with(address, "/easyws", &[("Cookie", &cookie)]);
         assert_eq!(client.receive(), format!("open: {token}"));
         client.send("token: x");
         assert_eq!(client.receive(), format!("token: {token}"));
         client.send("listen: restricted");
-        if let Some(verdict) = verdict {
-            assert_eq!(client.receive(), verdict);
+        if let Some(expected) = expected {
+            assert_eq!(client.receive(), expected);
         }
         client.expect_no_message();
         let noted = event_log.next();

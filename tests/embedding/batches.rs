@@ -83,9 +83,12 @@ fn publications_of_a_batch_do_not_wait_for_each_other() {
     let silence = wsrv_response("hold", "1", -1, "not implement", "{}");
     let mut index = 0;
     while index < CALLS {
-        let heard = members[1].receive();
-        if heard != silence {
-            assert!(heard.contains(&format!(r#""data":"{index}""#)), "{heard}");
+        let received = members[1].receive();
+        if received != silence {
+            assert!(
+                received.contains(&format!(r#""data":"{index}""#)),
+                "{received}"
+            );
             index += 1;
         }
     }

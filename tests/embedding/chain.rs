@@ -54,7 +54,7 @@ fn middleware_wraps_the_rest_and_sees_request_and_response() {
             }
         })
         .handle("fails", async |_| Failure::new(7, "no"))
-        .handle("says nothing", recording_handler(&recorder, "handler"))
+        .handle("no reply", recording_handler(&recorder, "handler"))
         // The order is that of registration, also with handlers in between.
         .middleware(recording(&recorder, "inner"))
         .start()
@@ -71,13 +71,13 @@ fn middleware_wraps_the_rest_and_sees_request_and_response() {
     event_log.expect(&["outer before fails 5", "inner before fails 5"]);
     event_log.expect(&["inner after fails: no", "outer after fails: no"]);
 
-    for command in ["says nothing", "is not handled"] {
+    for command in ["no reply", "is not handled"] {
         client.send(&wsrv_request(command, "3", "5"));
         let silence = wsrv_response(command, "3", -1, "not implement", "{}");
         assert_eq!(client.receive(), silence);
         let [outer, inner] = ["outer", "inner"].map(|name| format!("{name} before {command} 5"));
         event_log.expect(&[&outer, &inner]);
-        if command == "says nothing" {
+        if command == "no reply" {
             event_log.expect(&["handler"]);
         }
         let [outer, inner] =
@@ -216,8 +216,8 @@ fn a_second_handler_of_wsrv_runs_after_the_first_and_replies_before_it() {
 #[test]
 fn the_fallback_handles_commands_without_a_handler() {
     let fallback = async |cx: Context| {
-        let said = format!("{} {}", cx.command(), cx.text().unwrap_or("nothing"));
-        Reply::text(said).with_event("fell")
+        let text = format!("{} {}", cx.command(), cx.text().unwrap_or("nothing"));
+        Reply::text(text).with_event("fell")
     };
     let gateway = builder(config(1))
         .route("/easyws")
@@ -229,13 +229,13 @@ fn the_fallback_handles_commands_without_a_handler() {
         .expect("it starts");
     let address = gateway.local_addr();
     let mut client = Client::open_with(address, "/easyws", &[("Cookie", "auth=")]);
-    for (said, answer) in [
+    for (message, answer) in [
         ("known: x", "known: known"),
         ("other: x", "fell: other x"),
         ("other: ", "fell: other nothing"),
         ("no command", "fell:  no command"),
     ] {
-        client.send(said);
+        client.send(message);
         assert_eq!(client.receive(), answer);
     }
     client.leave();
@@ -312,7 +312,7 @@ fn a_handler_of_the_admission_replaces_those_of_the_route() {
         .fallback(async |_| Reply::text("fallback"))
         .start()
         .expect("it starts");
-    for (path, command, said) in [
+    for (path, command, reply) in [
         ("/x?name=jack", "c", "jack handles c"),
         ("/x?name=jack", "d", "jack handles d"),
         ("/x", "c", "route"),
@@ -320,13 +320,13 @@ fn a_handler_of_the_admission_replaces_those_of_the_route() {
     ] {
         let mut client = Client::open(gateway.local_addr(), path);
         client.send(&wsrv_request(command, "1", "5"));
-        let data = format!("\"{said}\"");
+        let data = format!("\"{reply}\"");
         assert_eq!(
             client.receive(),
             wsrv_response(command, "1", 0, "ok", &data)
         );
         event_log.expect(&[&format!("middleware before {command} 5")]);
-        event_log.expect(&[&format!("middleware after {command} {said}")]);
+        event_log.expect(&[&format!("middleware after {command} {reply}")]);
         client.leave();
     }
     stop(gateway);
@@ -334,8 +334,8 @@ fn a_handler_of_the_admission_replaces_those_of_the_route() {
 
 #[test]
 fn a_handler_sees_all_parts_of_its_message() {
-    let tell = async |cx: Context| {
-        let told = format!(
+    let describe = async |cx: Context| {
+        let text = format!(
             "{}|{}|{}|{}|{:?}|{:?}|{:?}",
             cx.command(),
             cx.request_id(),
@@ -345,31 +345,31 @@ fn a_handler_sees_all_parts_of_its_message() {
             cx.data().map(<[u8]>::len),
             cx.text(),
         );
-        Reply::text(told).with_event("told")
+        Reply::text(text).with_event("described")
     };
     let mut builder = builder(config(1));
     for path in ["/wsrv", "/easyws", "/projectforge"] {
-        builder = builder.route(path).fallback(tell).done();
+        builder = builder.route(path).fallback(describe).done();
     }
     let gateway = builder.start().expect("it starts");
     let open = |path| Client::open_with(gateway.local_addr(), path, &[("Cookie", "auth=")]);
     let mut wsrv = open("/wsrv");
     wsrv.send_bytes(br#"{"cmd":"c","seqno":"s","data":{"a": 1}}"#);
-    let told = r#""c|s|||Binary|Some(8)|Some(\"{\\\"a\\\": 1}\")""#;
-    assert_eq!(wsrv.receive(), wsrv_response("c", "s", 0, "ok", told));
+    let text = r#""c|s|||Binary|Some(8)|Some(\"{\\\"a\\\": 1}\")""#;
+    assert_eq!(wsrv.receive(), wsrv_response("c", "s", 0, "ok", text));
     wsrv.send(r#"{"seqno":"s"}"#);
-    let told = r#""|s|||Text|None|None""#;
-    assert_eq!(wsrv.receive(), wsrv_response("", "s", 0, "ok", told));
+    let text = r#""|s|||Text|None|None""#;
+    assert_eq!(wsrv.receive(), wsrv_response("", "s", 0, "ok", text));
     let mut easyws = open("/easyws");
     easyws.send_bytes(b"c: \xff\xfe");
-    assert_eq!(easyws.receive(), "told: c||||Binary|Some(2)|None");
+    assert_eq!(easyws.receive(), "described: c||||Binary|Some(2)|None");
     let mut forge = open("/projectforge");
     let from = "82ad4c6d-fc95-41e5-8589-b37a56cdfc0d";
     forge.send(&format!(
         r#"{{"from":"{from}","channel":"r","cmd":"c","param":[1]}}"#
     ));
-    let told = format!(r#""c||r|{from}|Text|Some(3)|Some(\"[1]\")""#);
-    assert!(forge.receive().contains(&told));
+    let text = format!(r#""c||r|{from}|Text|Some(3)|Some(\"[1]\")""#);
+    assert!(forge.receive().contains(&text));
     for client in [wsrv, easyws, forge] {
         client.leave();
     }

@@ -52,8 +52,8 @@ fn sessions_join_and_leave_channels_by_their_id() {
     wait_for_mailboxes(&gateway);
     assert_eq!(done(route.join(second_id, "room")), Ok(true));
     // The other members receive the presence message of the dialect, the joining one does not.
-    let told = first.receive();
-    assert!(told.contains("online-update") && told.contains(&second_id.to_string()));
+    let received = first.receive();
+    assert!(received.contains("online-update") && received.contains(&second_id.to_string()));
     second.expect_no_message();
     let pushed = route.publish("room", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(2));
@@ -70,8 +70,8 @@ fn sessions_join_and_leave_channels_by_their_id() {
     assert_eq!(done(route.leave(second_id, "hall")), Ok(false));
     assert_eq!(done(route.leave(second_id, "room")), Ok(true));
     assert_eq!(done(route.leave(second_id, "room")), Ok(false));
-    let told = first.receive();
-    assert!(told.contains("online-update") && told.contains("false"));
+    let received = first.receive();
+    assert!(received.contains("online-update") && received.contains("false"));
     first.expect_no_message();
     let pushed = route.publish("room", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(1));
@@ -359,10 +359,10 @@ fn a_full_command_queue_is_an_error_and_accepted_commands_run() {
         assert_eq!(done(pending), Ok(1));
     }
     for index in 0..16 {
-        let heard = client.receive();
+        let received = client.receive();
         assert!(
-            heard.ends_with(&format!(r#""data":"{index}"}}"#)),
-            "{heard}"
+            received.ends_with(&format!(r#""data":"{index}"}}"#)),
+            "{received}"
         );
     }
     let silence = client.receive();

@@ -107,8 +107,8 @@ fn with_reject_a_new_session_gets_409_and_the_old_one_stays() {
         for other in [0, 1, 2] {
             let newcomer = Client::upgrade(connect_to(address, other), "/x", JACK);
             let answer = newcomer.err().expect("the upgrade is refused");
-            let told = (answer.status, answer.body.as_str());
-            assert_eq!(told, (409, "the user is connected already\n"));
+            let status_and_body = (answer.status, answer.body.as_str());
+            assert_eq!(status_and_body, (409, "the user is connected already\n"));
         }
         let jill = [("x-user-id", "jill"), ("Sec-WebSocket-Protocol", "token")];
         Client::open_with(address, "/x", &jill).leave();
@@ -179,7 +179,7 @@ fn contend(gateway: &Gateway, token: &str, pushes_max: usize) -> Vec<usize> {
 fn a_user_never_has_two_sessions() {
     const CONTENDERS: usize = 6;
     const ROUNDS: usize = 60;
-    let (told, numbers) = channel();
+    let (sender, numbers) = channel();
     let opened = Arc::new(AtomicU64::new(0));
     let opening = Arc::clone(&opened);
     let gateway = builder(exclusive(3))
@@ -191,7 +191,7 @@ fn a_user_never_has_two_sessions() {
         .on_close(move |session| {
             let token = session.token().unwrap_or_default().to_owned();
             // The receiver exists until the end.
-            drop(told.send((token, session.number())));
+            drop(sender.send((token, session.number())));
             async {}
         });
     let gateway = gateway.start().expect("it starts");
@@ -320,8 +320,8 @@ fn a_claim_waits_for_the_old_session_and_ends_with_503_at_the_timeout() {
     // For users with their home on either shard.
     for socket in &mut held.newcomers {
         let answer = HttpResponse::take(socket);
-        let told = (answer.status, answer.body.as_str());
-        assert_eq!(told, (503, "timed out, try again\n"));
+        let status_and_body = (answer.status, answer.body.as_str());
+        assert_eq!(status_and_body, (503, "timed out, try again\n"));
     }
     held.release.0.release();
     // The user can connect again, whether or not the old session was closed before the timeout.

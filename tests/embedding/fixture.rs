@@ -56,8 +56,8 @@ pub(crate) fn builder(config: Config) -> Builder {
         let shard = setup.shard_index();
         setup.http(move |request: Request<_>| async move {
             let path = request.uri().path();
-            let told = format!("{shard} {path}");
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(told))))
+            let body = format!("{shard} {path}");
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body))))
         });
     })
 }

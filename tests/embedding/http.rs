@@ -70,8 +70,8 @@ fn a_service_gets_requests_for_other_paths() {
             .await
             .expect("the client sends it")
             .to_bytes();
-        let told = format!("{} {} {header:?} {body:?}", head.method, head.uri);
-        Ok::<_, Infallible>(text(201, told))
+        let description = format!("{} {} {header:?} {body:?}", head.method, head.uri);
+        Ok::<_, Infallible>(text(201, description))
     });
     let address = gateway.local_addr();
     let answer = post(address, "/any/path?q=1", &[("X-Test", "yes")], "a body");
@@ -174,7 +174,7 @@ fn bodies_are_streamed_in_both_directions() {
                     let data = frame.expect("it comes").into_data().expect("data");
                     recorder.note(String::from_utf8_lossy(&data));
                 }
-                let made = made.lock().await.take().expect("asked once");
+                let made = made.lock().await.take().expect("called once");
                 Ok::<_, Infallible>(Response::new(Pieces(made)))
             }
         });

@@ -180,13 +180,13 @@ fn a_channel_declared_on_one_route_can_be_joined_on_another() {
         .route("/pf")
         .channel("room")
         .channel_with("restricted", async |_| Err(Failure::error("nobody")))
-        .channel_with("judged", async |_| Ok(()))
+        .channel_with("validated", async |_| Ok(()))
         .start()
         .expect("it starts");
     let mut client = Client::open_with(gateway.local_addr(), "/easyws", COOKIE);
     client.send("listen: restricted");
     assert_eq!(client.receive(), "websocket: not authorized");
-    for channel in ["room", "judged"] {
+    for channel in ["room", "validated"] {
         let listen = format!("listen: {channel}");
         client.send(&listen);
         client.expect_no_message();

@@ -196,15 +196,15 @@ fn the_default_limit_of_requests_in_flight_is_64() {
 fn messages_wait_for_the_validator() {
     let (recorder, event_log) = event_log();
     let gate = Latch::new();
-    let (judge_pen, judge_gate) = (recorder.clone(), gate.clone());
+    let (validator_recorder, validator_gate) = (recorder.clone(), gate.clone());
     let gateway = builder(config_of(1, &Easyws))
         .route("/x")
         .channel_with("room", move |_| {
-            let (recorder, gate) = (judge_pen.clone(), judge_gate.clone());
+            let (recorder, gate) = (validator_recorder.clone(), validator_gate.clone());
             async move {
-                recorder.note("judging");
+                recorder.note("validating");
                 gate.pass().await;
-                recorder.note("judged");
+                recorder.note("validated");
                 Ok(())
             }
         })
@@ -215,12 +215,12 @@ fn messages_wait_for_the_validator() {
     let mut client = Client::open_with(gateway.local_addr(), "/x", &cookie);
     let mut other = Client::open_with(gateway.local_addr(), "/x", &cookie);
     client.send_all(&["listen: room", "say: x"]);
-    event_log.expect(&["judging"]);
+    event_log.expect(&["validating"]);
     other.expect_no_message();
     other.send("say: y");
     event_log.expect(&["said"]);
     gate.open();
-    event_log.expect(&["judged", "said"]);
+    event_log.expect(&["validated", "said"]);
     drop((client, other));
     stop(gateway);
 }
@@ -235,7 +235,7 @@ fn messages_wait_for_the_user_of_the_token() {
         .authenticate(move |token| {
             let (recorder, gate) = (recorder.clone(), hook_gate.clone());
             async move {
-                recorder.note(format!("asks {token}"));
+                recorder.note(format!("authenticates {token}"));
                 gate.pass().await;
                 recorder.note(format!("knows {token}"));
                 Some(token.to_uppercase())
@@ -246,7 +246,7 @@ fn messages_wait_for_the_user_of_the_token() {
     let register = |token| format!(r#"{{"token":"{token}","event":"e"}}"#);
     let mut client = Client::open(gateway.local_addr(), "/x");
     client.send_all(&[&register("a"), &register("b")]);
-    event_log.expect(&["asks a"]);
+    event_log.expect(&["authenticates a"]);
     Client::open(gateway.local_addr(), "/x").expect_no_message();
     gate.open();
     event_log.expect(&["knows a", "asks b"]);
@@ -394,14 +394,14 @@ fn replies_to_an_ended_session_reach_no_other() {
         .start()
         .expect("it starts");
     let cookie: &[(&str, &str)] = &[("Cookie", "auth=")];
-    for (path, headers, said) in [
+    for (path, headers, message) in [
         ("/easyws", cookie, "listen: room".to_owned()),
         ("/ws", &[], r#"{"token":"jack","event":"e"}"#.to_owned()),
         ("/wsrv", &[], wsrv_request("c", "1", "{}")),
     ] {
         let open = || Client::open_with(gateway.local_addr(), path, headers);
         let mut gone = open();
-        gone.send(&said);
+        gone.send(&message);
         event_log.expect(&["asked"]);
         let route = gateway.route(path).expect("it is there");
         let id = all(route.sessions())[0].id;
@@ -433,7 +433,7 @@ fn a_handler_or_observer_may_close_its_own_session() {
         assert_eq!((closed, again), (Ok(()), Err(HandleError::NoSession)));
         assert_eq!(pushed, Err(HandleError::NoSession));
         assert!(!cx.session().is_open());
-        Reply::text("nobody hears it")
+        Reply::text("not delivered")
     };
     let gateway = builder(config(1))
         .route("/wsrv")
@@ -444,7 +444,7 @@ fn a_handler_or_observer_may_close_its_own_session() {
             let closed = session.route().close(session.id(), 4001, "not today");
             assert_eq!(closed.await, Ok(()));
         })
-        .handle("c", recording_handler(&recorder, "not heard"))
+        .handle("c", recording_handler(&recorder, "not called"))
         .on_close(recording_handler(&recorder, "closed"))
         .start()
         .expect("it starts");

@@ -29,7 +29,7 @@ fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
             cx.route().push_user("jack", Message::text("m", "user"));
             cx.route().broadcast(Message::text("m", "everyone"));
             let own = cx.session_id();
-            cx.publish_to_others("room", Message::text("m", "not heard"));
+            cx.publish_to_others("room", Message::text("m", "not to the sender"));
             cx.route().push_session(own, Message::text("m", "id"));
             Reply::ok()
         })
@@ -61,8 +61,8 @@ fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
 /// Returns the text of the next push.
 #[track_caller]
 pub(crate) fn pushed(client: &mut Client) -> String {
-    let heard = client.receive();
-    let (_, data) = heard.rsplit_once(r#""data":""#).expect(&heard);
+    let received = client.receive();
+    let (_, data) = received.rsplit_once(r#""data":""#).expect(&received);
     data.trim_end_matches("\"}").to_owned()
 }
 
@@ -80,7 +80,7 @@ fn pushes_of_a_handler_precede_its_response() {
             wsrv_response("everything", "1", 0, "ok", "{}")
         );
         for other in &mut *others {
-            for kind in ["channel", "user", "everyone", "not heard"] {
+            for kind in ["channel", "user", "everyone", "not to the sender"] {
                 assert_eq!(pushed(other), kind);
             }
         }
@@ -92,21 +92,21 @@ fn pushes_of_a_handler_precede_its_response() {
 #[test]
 fn counts_include_all_shards() {
     let (gateway, route, mut members) = three_members();
-    let nobody = Client::open(gateway.local_addr(), "/x");
+    let other = Client::open(gateway.local_addr(), "/x");
     let message = || Message::text("m", "total");
     for member in &mut members {
         member.send(&wsrv_request("totals", "1", "{}"));
-        let mut heard = 0;
+        let mut received = 0;
         let response = loop {
-            let said = member.receive();
-            if !said.contains(r#""cmd":"m""#) {
-                break said;
+            let message = member.receive();
+            if !message.contains(r#""cmd":"m""#) {
+                break message;
             }
-            heard += 1;
+            received += 1;
         };
         let totals = wsrv_response("totals", "1", 0, "ok", "[3,3,4,2,1,0]");
         assert_eq!(response, totals);
-        assert!(heard >= 4, "what was counted has come before the response");
+        assert!(received >= 4, "counted messages come before the response");
     }
     assert_eq!(done(route.publish("room", message())), Ok(3));
     assert_eq!(done(route.push_user("jack", message())), Ok(3));
@@ -117,7 +117,7 @@ fn counts_include_all_shards() {
     assert_eq!(done(but_one), Ok(1));
     let but_all = route.broadcast_except(message(), &sessions);
     assert_eq!(done(but_all), Ok(1));
-    drop((members, nobody));
+    drop((members, other));
     stop(gateway);
 }
 
@@ -145,8 +145,8 @@ fn publications_of_many_threads_arrive_once_and_in_each_threads_order() {
     for member in &mut members {
         let mut next = [0; THREADS as usize];
         for _ in 0..THREADS * ROUNDS {
-            let heard = pushed(member);
-            let (thread, round) = heard.split_once(' ').expect("two numbers");
+            let received = pushed(member);
+            let (thread, round) = received.split_once(' ').expect("two numbers");
             let thread: usize = thread.parse().expect("a number");
             assert_eq!(round, next[thread].to_string(), "of {thread}");
             next[thread] += 1;
@@ -159,16 +159,16 @@ fn publications_of_many_threads_arrive_once_and_in_each_threads_order() {
 
 #[test]
 fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() {
-    let tell = async |cx: Context| {
+    let push = async |cx: Context| {
         let to: String = cx.bind()?;
         let message = Message::text("m", format!("from {}", cx.session().number()));
-        let told = cx.route().push_session(id(&to), message).await?;
-        Reply::json(&told).map_err(Failure::from)
+        let count = cx.route().push_session(id(&to), message).await?;
+        Reply::json(&count).map_err(Failure::from)
     };
     let (recorder, event_log) = event_log();
     let gateway = builder(config(3))
         .route("/wsrv")
-        .handle("tell", tell)
+        .handle("push", push)
         .on_open(move |session| {
             recorder.note(session.id().to_string());
             async {}
@@ -182,11 +182,11 @@ fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() 
         .into();
     for from in 0..3 {
         for to in [(from + 1) % 3, (from + 2) % 3] {
-            let request = wsrv_request("tell", "1", &format!("\"{}\"", clients[to].0));
+            let request = wsrv_request("push", "1", &format!("\"{}\"", clients[to].0));
             clients[from].1.send(&request);
             assert_eq!(
                 clients[from].1.receive(),
-                wsrv_response("tell", "1", 0, "ok", "1")
+                wsrv_response("push", "1", 0, "ok", "1")
             );
             assert_eq!(pushed(&mut clients[to].1), format!("from {}", from + 1));
         }
@@ -194,11 +194,11 @@ fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() 
     let handle = gateway.handle();
     for (id_text, client) in &mut clients {
         let (handle, id) = (handle.clone(), id(id_text));
-        let told = crate::fixture::in_time(move || {
+        let count = crate::fixture::in_time(move || {
             let pending = handle.push_session(id, Message::text("m", "from outside"));
             pending.wait()
         });
-        assert_eq!(told, Ok(1));
+        assert_eq!(count, Ok(1));
         assert_eq!(pushed(client), "from outside");
     }
     for (_, client) in clients {
@@ -248,8 +248,8 @@ fn a_user_is_reached_for_all_events_or_for_one() {
     assert_eq!(done(nobody), Ok(0));
     assert_eq!([a.receive(), a.receive()], ["one", "two"]);
     assert_eq!(b.receive(), "one");
-    let heard = [(); 3].map(|()| pushed(&mut admitted));
-    assert_eq!(heard, ["one", "two", "three"]);
+    let received = [(); 3].map(|()| pushed(&mut admitted));
+    assert_eq!(received, ["one", "two", "three"]);
     for client in [&mut a, &mut b, &mut jill, &mut elsewhere, &mut admitted] {
         client.expect_no_message();
     }
@@ -304,10 +304,10 @@ fn a_count_without_a_shards_part_times_out() {
     );
     hold.release();
     let silence = wsrv_response("hold", "1", -1, "not implement", "{}");
-    let mut heard = [holder.receive(), holder.receive()];
-    heard.sort_by_key(|said| said != &silence);
-    assert_eq!(heard[0], silence);
-    assert!(heard[1].contains("late"), "it has been done");
+    let mut received = [holder.receive(), holder.receive()];
+    received.sort_by_key(|message| message != &silence);
+    assert_eq!(received[0], silence);
+    assert!(received[1].contains("late"), "it has been done");
     publisher.send(&wsrv_request("publish", "2", "{}"));
     assert_eq!(pushed(&mut publisher), "late");
     let known = wsrv_response("publish", "2", 0, "ok", r#"{"Ok":2}"#);
@@ -322,10 +322,10 @@ fn a_blocking_wait_in_a_handler_panics() {
     for mut member in members {
         member.send(&wsrv_request("wait", "1", "{}"));
         loop {
-            let heard = member.receive();
-            if !heard.contains(r#""cmd":"m""#) {
+            let received = member.receive();
+            if !received.contains(r#""cmd":"m""#) {
                 let expected = wsrv_response("wait", "1", 999_999_999, "internal error", "{}");
-                assert_eq!(heard, expected);
+                assert_eq!(received, expected);
                 break;
             }
         }

@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 fn a_setup_may_spawn_tasks_and_timers_that_publish() {
     let gateway = builder(config_of(2, &Wsrv)).shard(|setup| {
         let shard = setup.shard_index();
-        let said: Rc<RefCell<u32>> = Rc::default();
+        let ticks_count: Rc<RefCell<u32>> = Rc::default();
         let mut route = setup.route("/x");
         route.admit(async |_| Ok(Admission::new().join("ticks")));
         let handle = route.handle_of_route();
@@ -35,7 +35,7 @@ fn a_setup_may_spawn_tasks_and_timers_that_publish() {
             let mut ticks = tokio::time::interval(Duration::from_millis(1));
             loop {
                 ticks.tick().await;
-                *said.borrow_mut() += 1;
+                *ticks_count.borrow_mut() += 1;
                 let message = Message::text(format!("shard {shard}"), "tick");
                 // It fails after the gateway has stopped.
                 drop(handle.publish("ticks", message));
@@ -44,11 +44,11 @@ fn a_setup_may_spawn_tasks_and_timers_that_publish() {
     });
     let gateway = gateway.start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    let mut heard = [0, 0];
-    while heard.iter().any(|&count| count < 3) {
-        let said = client.receive();
-        for (shard, count) in heard.iter_mut().enumerate() {
-            *count += u32::from(said.contains(&format!("shard {shard}")));
+    let mut counts = [0, 0];
+    while counts.iter().any(|&count| count < 3) {
+        let message = client.receive();
+        for (shard, count) in counts.iter_mut().enumerate() {
+            *count += u32::from(message.contains(&format!("shard {shard}")));
         }
     }
     drop(client);
@@ -67,7 +67,7 @@ fn a_handler_may_use_timers_and_tasks() {
                 "slept"
             };
             let chosen = tokio::select! {
-                told = slept => told,
+                text = slept => text,
                 () = std::future::pending() => "never",
             };
             Reply::json(&(timed.is_err(), chosen))
@@ -76,8 +76,8 @@ fn a_handler_may_use_timers_and_tasks() {
             let number = Rc::new(cx.session().number());
             let task = tokio::task::spawn_local(async move { *number + 1 });
             let panicking = tokio::task::spawn_local(async { panic!("on purpose") });
-            let told = (task.await.ok(), panicking.await.is_err());
-            Reply::json(&told)
+            let results = (task.await.ok(), panicking.await.is_err());
+            Reply::json(&results)
         })
         .start()
         .expect("it starts");
@@ -132,7 +132,7 @@ fn a_handler_may_use_tokio_sockets() {
     client.send(&wsrv_request("ask", "1", "\"how?\""));
     let (mut peer, _) = listener.accept().expect("the handler connects");
     let mut question = [0; 4];
-    peer.read_exact(&mut question).expect("it asks");
+    peer.read_exact(&mut question).expect("a request arrives");
     assert_eq!(&question, b"how?");
     // While it waits, others are served.
     other.expect_no_message();

@@ -192,13 +192,13 @@ fn a_setup_runs_once_on_the_thread_of_each_shard_with_local_state() {
         recorder.note(format!("{shard} {}", thread.name().unwrap_or_default()));
         // These values are not `Send`.
         let seen: Rc<RefCell<Vec<String>>> = Rc::default();
-        let heard = Rc::clone(&seen);
+        let received = Rc::clone(&seen);
         let mut route = setup.route("/wsrv");
         route.handle("say", move |cx: Context| {
-            let (heard, thread) = (Rc::clone(&heard), thread.clone());
+            let (received, thread) = (Rc::clone(&received), thread.clone());
             async move {
                 assert_eq!(std::thread::current().id(), thread.id());
-                heard.borrow_mut().push(cx.bind()?);
+                received.borrow_mut().push(cx.bind()?);
                 assert_eq!(std::thread::current().id(), thread.id());
                 Ok::<_, campanile::Failure>(Reply::ok())
             }

@@ -50,7 +50,7 @@ fn waiting(recorder: &Recorder, gate: &Latch) -> Gateway {
             async move {
                 kept.1.note("waits");
                 gate.pass().await;
-                kept.1.note("goes on");
+                kept.1.note("continues");
                 drop(last);
             }
         })
@@ -103,7 +103,7 @@ fn a_stop_waits_for_running_handlers() {
     event_log.expect_nothing();
     gate.open();
     stopped(stopping);
-    event_log.expect(&["goes on", "dropped", "closed 1"]);
+    event_log.expect(&["continues", "dropped", "closed 1"]);
     event_log.expect_nothing();
 }
 
@@ -207,7 +207,7 @@ fn a_stop_with_unlimited_grace_ends_with_the_last_session() {
     client.end();
     gate.open();
     stopped(stopping);
-    event_log.expect(&["goes on", "dropped", "closed 1"]);
+    event_log.expect(&["continues", "dropped", "closed 1"]);
 }
 
 /// A cancellation that is lost before the kernel is detected, counted and repeated.

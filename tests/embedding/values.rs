@@ -127,8 +127,11 @@ fn a_session_handle_is_usable_after_the_end() {
     event_log.expect(&["closed"]);
     let mut client = Client::open(gateway.local_addr(), "/x");
     client.send(&wsrv_request("look", "1", "{}"));
-    let told = r#"[false,{"Err":"there is no such session"}]"#;
-    assert_eq!(client.receive(), wsrv_response("look", "1", 0, "ok", told));
+    let expected = r#"[false,{"Err":"there is no such session"}]"#;
+    assert_eq!(
+        client.receive(),
+        wsrv_response("look", "1", 0, "ok", expected)
+    );
     event_log.expect(&["dropped", "looked"]);
     drop(client);
     stop(gateway);
@@ -156,9 +159,9 @@ fn members(gateway: &Gateway) -> [Client; 2] {
 #[track_caller]
 fn expect_published_on_drop(members: &mut [Client; 2]) {
     for member in members {
-        let heard = member.receive();
-        assert!(heard.starts_with(r#"{"cmd":"last","#), "{heard}");
-        assert!(heard.ends_with(r#","data":"words"}"#), "{heard}");
+        let received = member.receive();
+        assert!(received.starts_with(r#"{"cmd":"last","#), "{received}");
+        assert!(received.ends_with(r#","data":"words"}"#), "{received}");
         member.expect_no_message();
     }
 }
@@ -296,8 +299,8 @@ fn uids(route: &RouteHandle) -> Vec<(PublicId, u64)> {
 
 fn id_of(client: &mut Client) -> PublicId {
     client.send(&wsrv_request("id", "1", "{}"));
-    let heard = client.receive();
-    let text = heard.rsplit('"').nth(1).expect("a string at its end");
+    let received = client.receive();
+    let text = received.rsplit('"').nth(1).expect("a string at its end");
     id(text)
 }
 
@@ -313,9 +316,12 @@ fn shared_values_are_visible_on_every_shard_and_their_sessions_can_be_pushed_to(
         let register = wsrv_request("register", "r", &format!(r#"{{"UID":{newcomer}}}"#));
         clients[newcomer].send(&register);
         for (uid, client) in clients.iter_mut().enumerate().take(newcomer + 1) {
-            let heard = client.receive();
-            assert!(heard.contains("have_user_register"), "{heard}");
-            assert!(heard.ends_with(&format!(r#","data":{uid}}}"#)), "{heard}");
+            let received = client.receive();
+            assert!(received.contains("have_user_register"), "{received}");
+            assert!(
+                received.ends_with(&format!(r#","data":{uid}}}"#)),
+                "{received}"
+            );
             if uid == newcomer {
                 let response = wsrv_response("register", "r", 0, "ok", "{}");
                 assert_eq!(client.receive(), response);

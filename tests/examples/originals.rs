@@ -46,8 +46,8 @@ fn edk_logs_messages_and_disconnects() {
     let mut first = open_with(example.address, "/ws", &jack);
     let chat: &[u8] = b"\x0a\x04chat\x12\x02hi";
     first.send(Message::binary(chat)).expect("it reads");
-    let said = example.expect_log("user 42: message:");
-    assert!(said.ends_with(r#"user 42: message: type:"chat" payload:"hi""#));
+    let line = example.expect_log("user 42: message:");
+    assert!(line.ends_with(r#"user 42: message: type:"chat" payload:"hi""#));
 
     let mut second = open_with(example.address, "/ws", &jack);
     let replaced = "replaced by a new connection".to_owned();
@@ -162,7 +162,7 @@ fn easyws_welcomes_thanks_and_pushes_to_one_session() {
     assert_eq!(read_text(&mut first), direct);
 
     // An admitted session cannot log in again.
-    for (client, verdict) in [
+    for (client, expected) in [
         (&mut first, "websocket: not authorized"),
         (&mut second, "websocket: already listening"),
     ] {
@@ -170,7 +170,7 @@ fn easyws_welcomes_thanks_and_pushes_to_one_session() {
         send(client, "listen: restricted");
         let mut words = std::iter::repeat_with(|| read_text(client));
         let about_it = words.find(|text| text.starts_with("websocket: "));
-        assert_eq!(about_it.as_deref(), Some(verdict));
+        assert_eq!(about_it.as_deref(), Some(expected));
     }
 
     let refusal = try_open(connect(example.address), "/ws", &[]).expect_err("no cookie");

@@ -62,9 +62,9 @@ fn a_chat_sends_joins_leaves_and_messages() {
             &mut bob,
             &json!({"channel": "lobby", "cmd": "say", "param": param}),
         );
-        let said = json!(["lobby", "said", {"name": "bob", "text": text}]);
-        assert_eq!(read_chat(&mut ann), said);
-        assert_eq!(read_chat(&mut bob), said);
+        let expected = json!(["lobby", "said", {"name": "bob", "text": text}]);
+        assert_eq!(read_chat(&mut ann), expected);
+        assert_eq!(read_chat(&mut bob), expected);
     }
 
     let garden = json!({"room": "garden"});
@@ -288,12 +288,12 @@ fn notifications_reach_their_users_with_a_matching_level() {
     let jacks = ["warn: b", "warn: c", "critical: d", "critical: e"];
     let other_jacks = ["critical: d", "critical: e"];
     let jills = ["info: a", "warn: b", "critical: e"];
-    let heard: [(&mut Client, &[&str]); 3] = [
+    let expected: [(&mut Client, &[&str]); 3] = [
         (&mut jack, &jacks),
         (&mut other_jack, &other_jacks),
         (&mut jill, &jills),
     ];
-    for (client, texts) in heard {
+    for (client, texts) in expected {
         for text in texts {
             assert_eq!(read_text(client), *text);
         }

@@ -169,7 +169,7 @@ fn an_insecure_gateway_accepts_all_and_warns() {
             break;
         }
     }
-    let address = address.expect("it has said where it is");
+    let address = address.expect("the ready line has the address");
     let everybody = [
         "Host: evil.example",
         "Origin: http://evil.example",

@@ -72,7 +72,7 @@ impl Proxy {
         Self::start(command, address)
     }
 
-    #[expect(clippy::print_stdout, reason = "whoever runs the tests is to know it")]
+    #[expect(clippy::print_stdout, reason = "a skipped test is reported")]
     fn start(mut command: Command, address: SocketAddr) -> Option<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let quiet = command

@@ -236,7 +236,7 @@ impl Client {
     }
 
     fn send_frame(&mut self, first: u8, payload: &[u8]) {
-        let len = u8::try_from(payload.len()).expect("clients say little");
+        let len = u8::try_from(payload.len()).expect("clients send short messages");
         let frame = masked(first, payload, [len, 7, 201, first]);
         self.send(&frame);
     }

@@ -197,8 +197,8 @@ struct PublishesOnDrop {
 
 impl Drop for PublishesOnDrop {
     fn drop(&mut self) {
-        let said: Pending<u64> = self.cx.publish(self.channel.clone(), self.message.clone());
-        drop(said);
+        let pending: Pending<u64> = self.cx.publish(self.channel.clone(), self.message.clone());
+        drop(pending);
     }
 }
 

@@ -277,7 +277,7 @@ fn new_connections_evict_by_class_and_age() {
     for id in [heads[0], bodies[0], idle[0], known[0]] {
         assert_eq!(driver.ends(id), [CloseStep::Finish]);
     }
-    assert!(!driver.peer(silent).is_closed, "it has said nothing yet");
+    assert!(!driver.peer(silent).is_closed, "it has sent nothing yet");
     assert_eq!(driver.host.counters().connections_evicted, 12);
     assert_eq!(overloads(&driver), None);
 }
@@ -359,7 +359,7 @@ fn an_incomplete_request_gets_408_and_an_idle_connection_no_response() {
     config.http.body_timeout_ms = 10_000;
     config.http.keep_alive_timeout_ms = 10_000;
     let mut driver = HttpDriver::new(config);
-    let told = [
+    let rejected = [
         driver.connect_and_send("G"),
         driver.connect_and_send(HALF_BODY),
         driver.connect_and_send(&(push() + "GET / HT")),
@@ -368,17 +368,17 @@ fn an_incomplete_request_gets_408_and_an_idle_connection_no_response() {
     let before = untold.map(|id| driver.received(id));
     driver.advance_ms(9_000);
     // Single bytes do not extend the timeout.
-    for id in &told[..2] {
+    for id in &rejected[..2] {
         driver.send(*id, " ");
     }
-    for id in told {
+    for id in rejected {
         assert_eq!(driver.ends(id), []);
     }
     driver.advance_ms(2_000);
-    for id in told {
+    for id in rejected {
         let received = driver.received(id);
         let at = received.find("HTTP/1.1 408 Request Timeout\r\n");
-        let answer = &received[at.expect("it is told")..];
+        let answer = &received[at.expect("it gets a response")..];
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
         assert_eq!(driver.ends(id), [CloseStep::Shutdown]);
     }

@@ -42,7 +42,7 @@ fn every_session_receives_what_its_shard_applied_during_its_membership() {
     ] {
         assert!(
             count > 0,
-            "no {what} in any seed: this tests less than it says"
+            "no {what} in any seed: the test covers too little"
         );
     }
 }
@@ -74,15 +74,15 @@ fn channels_and_exclusive_users_agree_with_the_model() {
         (all.membership_changes, "joins and leaves"),
         (all.granted, "claims granted"),
         (all.replaced, "sessions replaced"),
-        (all.taken, "newcomers that yielded"),
-        (all.crowded, "newcomers that were too many"),
+        (all.taken, "new sessions rejected, user taken"),
+        (all.crowded, "new sessions rejected at a limit"),
         (all.claims_timed_out, "claims that timed out"),
         (all.slow, "slow consumers"),
         (all.blocked_steps, "full mailboxes"),
     ] {
         assert!(
             count > 0,
-            "no {what} in any seed: this tests less than it says"
+            "no {what} in any seed: the test covers too little"
         );
     }
 }

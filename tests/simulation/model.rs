@@ -102,7 +102,7 @@ pub(crate) fn verify(simulator: &Simulator) -> Coverage {
         let is_over = link.client.close.is_some() && link.client.sent_close;
         assert!(
             !is_over || link.is_shut || link.is_closed,
-            "{at} said goodbye and stays"
+            "{at} sent a close frame and is still open"
         );
         if !link.client.is_pusher() {
             verify_session(at, simulator, &logs[link.shard], &mut coverage);
@@ -195,21 +195,21 @@ fn verify_session(at: usize, simulator: &Simulator, log: &Log<'_>, coverage: &mu
     );
     let places = received.iter().map(|id| log.places.get(id).copied());
     let places: Option<Vec<usize>> = places.collect();
-    let places = places.expect("what a session hears is in the log of its shard");
+    let places = places.expect("a session receives only messages of its shard's log");
     assert!(
         places.is_sorted_by(|before, after| before < after),
-        "session {at} heard in another order, or twice: {received:?}"
+        "session {at} received in another order, or twice: {received:?}"
     );
 
-    let owed = expected(at, simulator, history);
-    if let Some(unheard) = check_places(at, simulator, log, &places, owed.unwrap_or(0)) {
-        panic!("session {at} never heard {unheard}: {:?}", history.ended);
+    let required = expected(at, simulator, history);
+    if let Some(missing) = check_places(at, simulator, log, &places, required.unwrap_or(0)) {
+        panic!("session {at} never received {missing}: {:?}", history.ended);
     }
-    if owed.is_some() {
+    if required.is_some() {
         assert_eq!(
             direct.len(),
             history.direct.len(),
-            "session {at} is owed more, alone"
+            "session {at} lacks direct messages"
         );
     }
     for channel in CHANNELS {
@@ -217,7 +217,7 @@ fn verify_session(at: usize, simulator: &Simulator, log: &Log<'_>, coverage: &mu
             coverage.membership_changes += 1;
             let known = change
                 .is_on
-                .filter(|_| owed.is_some_and(|owed| change.window.end <= owed));
+                .filter(|_| required.is_some_and(|required| change.window.end <= required));
             let flags = flags(simulator, log, &places, channel, &change.window);
             let is_plausible = match known {
                 Some(true) => flags.is_sorted(),
@@ -231,7 +231,7 @@ fn verify_session(at: usize, simulator: &Simulator, log: &Log<'_>, coverage: &mu
                 .is_some_and(|it| it.end <= change.window.start);
             assert!(
                 is_plausible || !whole,
-                "session {at} heard half of {channel}: {flags:?}"
+                "session {at} received half of {channel}: {flags:?}"
             );
         }
     }
@@ -259,7 +259,7 @@ fn expected(at: usize, simulator: &Simulator, history: &SessionHistory) -> Optio
     let only = |label: &str| ended.labels == [label];
     assert!(
         !only("reset") || link.has_ended,
-        "session {at} was reset by nobody"
+        "session {at} was reset without a cause"
     );
     assert!(!only("client_closed") || client.sent_close);
 
@@ -280,7 +280,7 @@ fn expected(at: usize, simulator: &Simulator, history: &SessionHistory) -> Optio
             let fits = ended.labels.iter().any(is_cut);
             assert!(
                 fits,
-                "session {at} heard no close frame: {:?}",
+                "session {at} received no close frame: {:?}",
                 ended.labels
             );
             None
@@ -295,16 +295,19 @@ fn check_places(
     simulator: &Simulator,
     log: &Log<'_>,
     places: &[usize],
-    owed: usize,
+    required: usize,
 ) -> Option<usize> {
     let history = &simulator.links[at].history;
     let last = places.last().map_or(0, |last| last + 1);
     let mut places = places.iter().peekable();
-    for (place, &id) in log.ids.iter().enumerate().take(last.max(owed)) {
-        let was_heard = places.next_if_eq(&&place).is_some();
+    for (place, &id) in log.ids.iter().enumerate().take(last.max(required)) {
+        let was_received = places.next_if_eq(&&place).is_some();
         match history.reaches(at, &simulator.pushes[id], place) {
-            Some(false) => assert!(!was_heard, "{id} was not for session {at}"),
-            Some(true) if !was_heard => {
+            Some(false) => assert!(
+                !was_received,
+                "session {at} received {id}, which is not addressed to it"
+            ),
+            Some(true) if !was_received => {
                 assert!(place >= last, "session {at} missed {id}");
                 return Some(id);
             }
@@ -322,17 +325,18 @@ fn flags(
     channel: &'static str,
     window: &Window,
 ) -> Vec<bool> {
-    let said = log
+    let publications = log
         .ids
         .iter()
         .enumerate()
         .skip(window.start)
         .take(window.len());
-    let said = said.filter(|(_, id)| {
+    let publications = publications.filter(|(_, id)| {
         let push = &simulator.pushes[**id];
         push.target == Target::Channel(channel) && push.except.is_empty()
     });
-    said.map(|(place, _)| places.binary_search(&place).is_ok())
+    publications
+        .map(|(place, _)| places.binary_search(&place).is_ok())
         .collect()
 }
 
@@ -517,11 +521,11 @@ fn verify_total(id: usize, total: u64, simulator: &Simulator, logs: &[Log<'_>]) 
         let push: &PublicationRecord = &simulator.pushes[id];
         let is_known = link.history.reaches(index, push, at);
         let is_known = is_known.or_else(|| {
-            let heard_all = match &link.client.close {
+            let received_all = match &link.client.close {
                 Some((_, reason)) => reason != "too slow" && !link.has_reset,
                 None => link.history.opened.is_some() && link.history.ended.is_none(),
             };
-            heard_all.then(|| link.client.received.contains(&id))
+            received_all.then(|| link.client.received.contains(&id))
         });
         least += u64::from(is_known == Some(true));
         most += u64::from(is_known != Some(false));
@@ -537,7 +541,7 @@ fn number_in(text: &str, before: &str, after: &str) -> u64 {
         .strip_prefix(before)
         .and_then(|rest| rest.strip_suffix(after));
     number
-        .expect("the words of the original")
+        .expect("the original's text")
         .parse()
         .expect("a number")
 }

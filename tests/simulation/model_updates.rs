@@ -46,9 +46,9 @@ impl Simulator {
                     if *end > link.delivered {
                         break;
                     }
-                    let (_, said) = link.client.frames.pop_front().expect("just seen");
-                    if let SentMessage::Register { user, event } = said {
-                        assert_eq!(before, now, "a client's words publish nothing");
+                    let (_, message) = link.client.frames.pop_front().expect("just seen");
+                    if let SentMessage::Register { user, event } = message {
+                        assert_eq!(before, now, "a client's message publishes nothing");
                         history.register(user, event, now);
                     }
                 }
@@ -207,14 +207,14 @@ impl Simulator {
             to,
         }) = link.pending_action.take()
         else {
-            panic!("nobody asked for {received}");
+            panic!("unexpected reply {received}");
         };
         assert_eq!(mark.to_string(), received);
         let last_denial = link.client.last_denial.take();
         let expected = expected_denial(link, channel);
         assert_eq!(last_denial.as_deref(), expected, "about {channel}");
         if expected.is_none() {
-            let to = to.expect("its handler has said so");
+            let to = to.expect("its handler has set it");
             link.history.change(channel, from..to, true);
         }
     }

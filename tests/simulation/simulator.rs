@@ -264,7 +264,7 @@ impl Simulator {
             self.run_until_idle();
             assert!(
                 self.links[link].client.is_upgraded,
-                "{user} is claimed by nobody"
+                "{user} is still claimed"
             );
             self.links[link].has_ended = true;
             self.run_until_idle();
@@ -362,7 +362,7 @@ impl Simulator {
         }
         let len = link.client.outgoing.len();
         if len > 0 {
-            let most = u32::try_from(len).expect("clients say little");
+            let most = u32::try_from(len).expect("clients send short messages");
             let is_request = self.scenario.has_channels && !link.client.is_upgraded;
             let most = if is_request || self.prng.chance(1, 3) {
                 most
@@ -544,7 +544,7 @@ impl Simulator {
             .requests
             .iter()
             .position(wanted)
-            .expect("it was asked");
+            .expect("a request is pending");
         client.responses.get(index)
     }
 }

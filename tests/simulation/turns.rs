@@ -117,7 +117,7 @@ impl Simulator {
         let shard = match event {
             Event::Input(link) | Event::Sent(link) | Event::Closed(link) => self.links[link].shard,
             Event::Arrivals(shard) => shard,
-            Event::Connect(_) => panic!("nobody knows yet where it will be"),
+            Event::Connect(_) => panic!("its shard is not known yet"),
         };
         self.turn(shard, Some(event), None)
     }

@@ -278,7 +278,7 @@ fn an_interrupt_stops_it_as_well() {
 /// io.md 2: a runtime that catches a panic must not leave a gateway with a dead part.
 #[test]
 fn a_panic_of_the_gateway_ends_the_process() {
-    for (place, said) in [("loop", "Loop"), ("http", "Http"), ("task", "Task")] {
+    for (place, name) in [("loop", "Loop"), ("http", "Http"), ("task", "Task")] {
         let done = run(myself(place));
         let sigabrt = Signal::ABORT.as_raw();
         assert_eq!(
@@ -288,7 +288,7 @@ fn a_panic_of_the_gateway_ends_the_process() {
             done.errors
         );
         assert!(
-            done.errors.contains(&format!("provoked in {said}")),
+            done.errors.contains(&format!("provoked in {name}")),
             "{}",
             done.errors
         );

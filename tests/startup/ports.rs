@@ -16,15 +16,18 @@ fn a_port_in_use_is_an_error_also_if_another_gateway_uses_it() {
     let gateway = GATEWAY.start(None);
     for address in [address, gateway.address] {
         let done = run(campanile(&["--listen", &address.to_string()]));
-        let (told, refused) = done.errors.split_once('\n').expect("two lines");
+        let (warning, error) = done.errors.split_once('\n').expect("two lines");
         let waits = "the port is in use; retrying for one second";
-        assert!(told.contains(waits), "{told}");
-        assert!(told.ends_with(&format!("address={address}")), "{told}");
+        assert!(warning.contains(waits), "{warning}");
+        assert!(
+            warning.ends_with(&format!("address={address}")),
+            "{warning}"
+        );
         let expected = format!(
             "campanile: cannot listen on {address}: the port is in use; stop the other program, \
              or choose another port with --listen\n"
         );
-        assert_eq!(refused, expected);
+        assert_eq!(error, expected);
         assert_eq!((done.status.code(), done.output.as_str()), (Some(1), ""));
     }
     assert_serves(&gateway);
@@ -76,14 +79,14 @@ fn localhost_is_served_on_both_of_its_addresses_until_the_stop() {
 
         // A second gateway cannot use the second address either.
         let done = run(campanile(&["--listen", &second.to_string()]));
-        let refused = format!("campanile: cannot listen on {second}: the port is in use;");
-        assert!(done.errors.contains(&refused), "{}", done.errors);
+        let error = format!("campanile: cannot listen on {second}: the port is in use;");
+        assert!(done.errors.contains(&error), "{}", done.errors);
     }
     let address = process.address;
     let ended = process.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     for address in [Some(address), beside(address)].into_iter().flatten() {
-        TcpStream::connect(address).expect_err("nobody listens");
+        TcpStream::connect(address).expect_err("the gateway has stopped");
     }
 }
 

@@ -65,7 +65,7 @@ const RULES: &[Rule] = &[
     tests_name_no_paths,
 ];
 
-const SCRIPT_RULES: &[Rule] = &[lines_are_plain, scripts_say_how_they_are_used];
+const SCRIPT_RULES: &[Rule] = &[lines_are_plain, scripts_document_their_usage];
 
 /// Every file begins with a module comment.
 fn starts_with_a_module_comment(file: &Source<'_>) -> Errors {
@@ -209,7 +209,7 @@ fn tests_name_no_paths(file: &Source<'_>) -> Errors {
 
 /// A shell script begins with its usage and stops at the first failure. A Node.js script begins
 /// with a comment.
-fn scripts_say_how_they_are_used(file: &Source<'_>) -> Errors {
+fn scripts_document_their_usage(file: &Source<'_>) -> Errors {
     let extension = Path::new(file.name).extension();
     if extension.is_some_and(|it| it == "mjs") {
         return error_unless(file.text.starts_with("// "), "no comment saying what it is");
@@ -459,9 +459,10 @@ fn violations_of_every_rule_are_found() {
 
     let partial =
         "use crate::dialect::echo;\nlet is_edk = 1; // edk\nlet a = [\"wsrv\", \"a \\\"wsrv\"];\n";
-    let told = "\"tap\"\nlet wserver_first = r#\"\nsay \"wsrv\"\"#;\n\"echo\"; tap_path(Echo, 'e')";
+    let sources =
+        "\"tap\"\nlet wserver_first = r#\"\nsay \"wsrv\"\"#;\n\"echo\"; tap_path(Echo, 'e')";
     check(dialects_have_their_places, "src/a.rs", partial, &[1, 2, 3]);
-    check(dialects_have_their_places, "src/a.rs", told, &[1, 2]);
+    check(dialects_have_their_places, "src/a.rs", sources, &[1, 2]);
     let own = "use crate::dialect::projectforge::{A, EasywsB};\n";
     check(
         dialects_have_their_places,
@@ -494,12 +495,12 @@ fn violations_of_every_rule_are_found() {
     check(tests_name_no_paths, "benches/b.rs", by_path, &[]);
 
     let script = "#!/bin/bash\n# Does it.\n#\n# usage: a.sh\nset -euo pipefail\n";
-    check(scripts_say_how_they_are_used, "a.sh", script, &[]);
-    check(scripts_say_how_they_are_used, "a.sh", "x\n", &[1]);
+    check(scripts_document_their_usage, "a.sh", script, &[]);
+    check(scripts_document_their_usage, "a.sh", "x\n", &[1]);
     let silent = "#!/bin/bash\n# Does it.\nexit\n";
-    check(scripts_say_how_they_are_used, "a.sh", silent, &[1, 1]);
-    check(scripts_say_how_they_are_used, "a.py", "#!x\n", &[1]);
-    check(scripts_say_how_they_are_used, "a.mjs", "x\n", &[1]);
+    check(scripts_document_their_usage, "a.sh", silent, &[1, 1]);
+    check(scripts_document_their_usage, "a.py", "#!x\n", &[1]);
+    check(scripts_document_their_usage, "a.mjs", "x\n", &[1]);
 }
 
 #[test]

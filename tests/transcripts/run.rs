@@ -20,8 +20,8 @@ pub(crate) fn run(script: &Script, target: &mut dyn Target) -> Result<(), String
     for step in &script.steps {
         let input = &mut clients[step.client];
         for _ in 0..step.count {
-            act(input, target, step, &mut names).map_err(|complaint| {
-                format!("{}:{}: {}\n{complaint}", script.name, step.line, step.text)
+            act(input, target, step, &mut names).map_err(|error| {
+                format!("{}:{}: {}\n{error}", script.name, step.line, step.text)
             })?;
         }
     }
@@ -30,7 +30,7 @@ pub(crate) fn run(script: &Script, target: &mut dyn Target) -> Result<(), String
         while target.receive(client, &mut input.received)? {}
         if !input.received.is_empty() {
             let received = shown(&input.received);
-            return Err(format!("{}: {name} heard more: {received}", script.name));
+            return Err(format!("{}: {name} received more: {received}", script.name));
         }
     }
     Ok(())
@@ -133,7 +133,7 @@ fn receive(
                 return Ok(());
             }
             let received = shown(&received);
-            Err(format!("heard a frame {octet:02x} \"{received}\""))
+            Err(format!("received a frame {octet:02x} \"{received}\""))
         }
         Unit::Answer { status, body } => {
             input.is_session = false;
@@ -144,9 +144,9 @@ fn receive(
             if input.received.is_empty() {
                 return Ok(());
             }
-            Err(format!("heard \"{}\"", shown(&input.received)))
+            Err(format!("received \"{}\"", shown(&input.received)))
         }
-        Unit::Open(_) | Unit::Request { .. } => panic!("the gateway asks nothing"),
+        Unit::Open(_) | Unit::Request { .. } => panic!("the gateway sends no requests"),
     }
 }
 
@@ -184,7 +184,7 @@ fn expect_bytes(
         (differs || received.len() >= len).then_some(())
     })?;
     if input.received.len() < len || !expected.matches(&input.received[..len], names) {
-        return Err(format!("heard \"{}\"", shown(&input.received)));
+        return Err(format!("received \"{}\"", shown(&input.received)));
     }
     input.received.drain(..len);
     Ok(())
@@ -219,7 +219,7 @@ fn receive_frame(
         _ => head == 10,
     };
     if end == 0 || !is_short {
-        return Err(format!("heard no frame: \"{}\"", shown(&input.received)));
+        return Err(format!("received no frame: \"{}\"", shown(&input.received)));
     }
     let frame: Vec<u8> = input.received.drain(..end).collect();
     Ok((frame[0], frame[head..].to_vec()))
@@ -242,7 +242,7 @@ fn receive_response(
     let status_line = lines.next().expect("at least one");
     let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
     if status_line.split(' ').nth(1) != Some(&*status.to_string()) {
-        return Err(format!("heard {head}"));
+        return Err(format!("received {head}"));
     }
 
     let length = headers.iter().find(|(name, _)| *name == "Content-Length");
@@ -252,16 +252,16 @@ fn receive_response(
     })?;
     let answer: Vec<u8> = input.received.drain(..end + len).collect();
     if !body.is(b"*") && !body.matches(&answer[end..], names) {
-        return Err(format!("heard {head}\n\n{}", shown(&answer[end..])));
+        return Err(format!("received {head}\n\n{}", shown(&answer[end..])));
     }
 
-    let same = |((name, value), (heard_name, received)): (&(String, String), &(&str, &str))| {
-        name == heard_name && (value == "*" || value == received)
+    let same = |((name, value), (received_name, received)): (&(String, String), &(&str, &str))| {
+        name == received_name && (value == "*" || value == received)
     };
     let wanted = &step.headers;
     let all_same = wanted.len() == headers.len() && wanted.iter().zip(&headers).all(same);
     if !wanted.is_empty() && !all_same {
-        return Err(format!("heard {head}"));
+        return Err(format!("received {head}"));
     }
     Ok(())
 }
@@ -278,15 +278,12 @@ fn receive_until<T>(
             return Ok(it);
         }
         let received = target.receive(step.client, &mut input.received);
-        let complaint = match received {
+        let error = match received {
             Ok(true) => continue,
-            Ok(false) => "heard the end".to_owned(),
-            Err(complaint) => complaint,
+            Ok(false) => "received the end".to_owned(),
+            Err(error) => error,
         };
-        return Err(format!(
-            "{complaint}, behind \"{}\"",
-            shown(&input.received)
-        ));
+        return Err(format!("{error}, behind \"{}\"", shown(&input.received)));
     }
 }
 

@@ -83,7 +83,7 @@ impl Script {
                 "{name}:{number}: not in the grammar: {line}"
             );
         }
-        assert!(!script.steps.is_empty(), "{name}: says nothing");
+        assert!(!script.steps.is_empty(), "{name}: no steps");
         if !script.config.contains("routes") {
             script.config.push_str(PLAIN);
         }

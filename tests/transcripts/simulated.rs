@@ -237,7 +237,7 @@ impl SimulatedTarget {
     fn client_of(&mut self, shard: usize, id: ConnectionId) -> &mut Client {
         let mut all = self.clients.iter_mut().flatten();
         let found = all.find(|it| it.shard == shard && it.id == id && !it.closed);
-        found.expect("hosts know only whom we connected")
+        found.expect("the client was connected here")
     }
 }
 

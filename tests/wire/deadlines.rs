@@ -96,8 +96,8 @@ fn a_session_that_has_just_opened_is_not_pinged() {
             let mut client = open(address, "/echo");
             client.send(Message::text("first")).expect("it is read");
             let first = client.read().expect("something comes");
-            assert_eq!(first, Message::text("first"), "nobody asks before");
-            let next = client.read().expect("it is asked when its time comes");
+            assert_eq!(first, Message::text("first"), "no ping before");
+            let next = client.read().expect("a ping comes at the deadline");
             assert!(matches!(next, Message::Ping(_)), "{next:?}");
         },
     );
@@ -272,7 +272,7 @@ fn a_pause_of_the_process_ends_no_session() {
             resume(&process.child);
             // Each session has the full timeout again, and answers the ping.
             for client in &mut silent {
-                let asked = client.read().expect("it is asked, not closed");
+                let asked = client.read().expect("a ping, not a close");
                 assert!(matches!(asked, Message::Ping(_)), "{asked:?}");
                 client.flush().expect("it is read");
             }

@@ -50,7 +50,7 @@ fn unauthenticated_connections_keep_out_neither_clients_nor_backends_nor_operato
     }
     serves_all("all of them");
     drop(strangers);
-    serves_all("nobody any more");
+    serves_all("after the connections are gone");
 }
 
 #[test]
@@ -71,13 +71,13 @@ fn an_incomplete_request_gets_408_and_an_idle_connection_no_response() {
         HALF_BODY,
         b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{",
     ];
-    let mut told: Vec<Peer> = halves.map(|_| Peer::connect(address)).into_iter().collect();
-    for (peer, half) in told.iter_mut().zip(halves) {
+    let mut rejected: Vec<Peer> = halves.map(|_| Peer::connect(address)).into_iter().collect();
+    for (peer, half) in rejected.iter_mut().zip(halves) {
         peer.send(half);
     }
     second_head.send(b"GET /heal");
-    told.push(second_head);
-    for peer in &mut told {
+    rejected.push(second_head);
+    for peer in &mut rejected {
         let rest = String::from_utf8(peer.rest()).expect("text");
         assert!(
             rest.starts_with("HTTP/1.1 408 Request Timeout\r\n"),

@@ -88,13 +88,13 @@ fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
     let filler = "x".repeat(30_000);
     let mut index = 0;
     loop {
-        let told = peer.push("jack", "e", &format!("{index} {filler}"));
+        let response = peer.push("jack", "e", &format!("{index} {filler}"));
         assert_eq!(read_text(&mut fast), format!("{index} {filler}"));
         index += 1;
-        if told == sent_to(1) {
+        if response == sent_to(1) {
             break;
         }
-        assert_eq!(told, sent_to(2));
+        assert_eq!(response, sent_to(2));
         assert!(index < 10_000, "300 MB are in no socket");
     }
     // The bytes in the kernel's buffers come in order, then the close frame.
@@ -109,7 +109,7 @@ fn a_client_that_does_not_read_is_closed_and_the_others_lose_nothing() {
     };
     assert_eq!(u16::from(close.code), 1008);
     assert_eq!(close.reason.as_str(), "too slow");
-    assert!(next < index, "something was owed");
+    assert!(next < index, "messages were pending");
     expect_no_message(&mut fast);
     drop((slow, fast));
     let log = process.stop().log;

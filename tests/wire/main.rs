@@ -52,8 +52,8 @@ fn pushes_reach_every_session_of_their_user_and_no_other() {
                         let user = format!("user{user}");
                         for event in ["a", "b"] {
                             let message = format!("{user} {event} {pusher} {round}");
-                            let told = peer.push(&user, event, &message);
-                            assert_eq!(told, sent_to(SESSIONS_COUNT / USERS_COUNT / 2));
+                            let response = peer.push(&user, event, &message);
+                            assert_eq!(response, sent_to(SESSIONS_COUNT / USERS_COUNT / 2));
                         }
                     }
                 }
@@ -93,8 +93,8 @@ fn parallel_pushes_to_one_client_lose_nothing() {
             scope.spawn(move || {
                 let mut peer = Peer::connect(address);
                 for index in 0..PUSHES_COUNT {
-                    let told = peer.push("jack", "topic1", &format!("{pusher}:{index}"));
-                    assert_eq!(told, sent_to(1));
+                    let response = peer.push("jack", "topic1", &format!("{pusher}:{index}"));
+                    assert_eq!(response, sent_to(1));
                 }
             });
         }
@@ -142,12 +142,12 @@ fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
 
     let mut peer = Peer::connect(process.address);
     let mut drop_them = |body: &str| peer.post("/drop", "", body).body;
-    let told = drop_them(r#"{"userId":"jack","event":"one"}"#);
-    assert_eq!(told, "dropped 20 connections");
-    let told = drop_them(r#"{"userId":"jack"}"#);
-    assert_eq!(told, "dropped 20 connections");
-    let told = drop_them(r#"{"userId":"jack"}"#);
-    assert_eq!(told, "dropped 0 connections");
+    let response = drop_them(r#"{"userId":"jack","event":"one"}"#);
+    assert_eq!(response, "dropped 20 connections");
+    let response = drop_them(r#"{"userId":"jack"}"#);
+    assert_eq!(response, "dropped 20 connections");
+    let response = drop_them(r#"{"userId":"jack"}"#);
+    assert_eq!(response, "dropped 0 connections");
 
     for client in dropped_first.iter_mut().chain(&mut dropped_then) {
         let expected = (1000, "dropped by the server".to_owned());
@@ -235,19 +235,19 @@ fn bytes_after_the_upgrade_request_are_not_lost() {
         peers.push(peer);
     }
     for peer in &mut peers {
-        let mut heard = vec![0; answer.len()];
-        peer.read_exact(&mut heard);
+        let mut bytes = vec![0; answer.len()];
+        peer.read_exact(&mut bytes);
         assert_eq!(
-            heard.escape_ascii().to_string(),
+            bytes.escape_ascii().to_string(),
             answer.escape_ascii().to_string()
         );
     }
     let mut pusher = Peer::connect(process.address);
     assert_eq!(pusher.push("jack", "e", "m"), sent_to(said.len()));
     for peer in &mut peers {
-        let mut heard = [0; 3];
-        peer.read_exact(&mut heard);
-        assert_eq!(heard, *b"\x81\x01m");
+        let mut bytes = [0; 3];
+        peer.read_exact(&mut bytes);
+        assert_eq!(bytes, *b"\x81\x01m");
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// One frame of 2 MiB; reading it takes longer than one close grace.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "whoever reads slowly pauses")]
+#[expect(clippy::disallowed_methods, reason = "a slow reader pauses")]
 fn a_slow_reader_gets_the_begun_frame_and_then_the_close() {
     let process = GATEWAY.start_on(
         1,
@@ -63,7 +63,7 @@ fn a_peer_that_reads_single_bytes_is_closed_after_all_graces() {
             assert_eq!(peer.push("slow", "e", "too much"), sent_to(0));
             slow.get_ref().try_clone().expect("a socket")
         }),
-        ("a session that half-closes and is owed much", |address| {
+        ("half-closed with pending bytes", |address| {
             let slow = slow_session(address, "half");
             let mut peer = Peer::connect(address);
             let large = "x".repeat(8 << 20);
@@ -103,7 +103,7 @@ fn a_peer_that_reads_single_bytes_is_closed_after_all_graces() {
 }
 
 /// Reads and sends single bytes with pauses until the gateway has closed the connection.
-#[expect(clippy::disallowed_methods, reason = "whoever reads slowly pauses")]
+#[expect(clippy::disallowed_methods, reason = "a slow reader pauses")]
 fn read_single_bytes_until_closed(what: &str, mut socket: TcpStream) {
     socket.set_nonblocking(true).expect("a socket");
     let mut octet = [0];

@@ -44,7 +44,7 @@ pub fn parse(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
             let long = bytes.get(2..4)?;
             (4, usize::from(u16::from_be_bytes([long[0], long[1]])))
         }
-        127.. => panic!("a frame that is masked, or longer than anybody said"),
+        127.. => panic!("a masked frame, or one of 64 KiB or more"),
     };
     let payload = bytes.get(start..start + len)?;
     assert_eq!(first & 0xf0, 0x80, "a server's messages are whole");

@@ -35,7 +35,7 @@ pub fn run(script: &str, arguments: &[&str]) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("it has just told its version");
+        .expect("it has just printed its version");
     let output = collect(child.stdout.take().expect("piped above"));
     let errors = collect(child.stderr.take().expect("piped above"));
     let output = output.recv_timeout(PATIENCE);
@@ -75,15 +75,15 @@ fn check_packages(folder: &Path) {
 /// Returns the major version of Node.js.
 #[track_caller]
 fn version_major() -> u32 {
-    let said = Command::new("node").arg("--version").output();
-    let said = said.expect("Node.js is not installed, or not in PATH: install 20.10 or later");
-    let said = String::from_utf8(said.stdout).expect("a version is text");
-    let numbers = said.trim().trim_start_matches('v').split('.');
+    let output = Command::new("node").arg("--version").output();
+    let output = output.expect("Node.js is not installed, or not in PATH: install 20.10 or later");
+    let text = String::from_utf8(output.stdout).expect("a version is text");
+    let numbers = text.trim().trim_start_matches('v').split('.');
     let mut numbers = numbers.map_while(|number| number.parse().ok());
     let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     assert!(
         version >= VERSION_MIN,
-        "Node.js {said} is too old: install 20.10 or later"
+        "Node.js {text} is too old: install 20.10 or later"
     );
     version.0
 }

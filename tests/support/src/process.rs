@@ -153,7 +153,7 @@ impl Process {
         let (found, address) = channel();
         spawn("gateway output", move || {
             if let Some(address) = read_address(&mut output) {
-                found.send(address).expect("somebody waits for it");
+                found.send(address).expect("the receiver waits");
             }
             drop(found);
             // Discard the rest, because a full pipe would block the gateway.

@@ -83,8 +83,8 @@ impl Backends {
     ///
     /// # Errors
     ///
-    /// [`BackendsError::Backend`] if a backend can never be used, [`BackendsError::Random`] if the kernel
-    /// has no random numbers.
+    /// [`BackendsError::Backend`] if a backend can never be used, [`BackendsError::Random`] if the
+    /// kernel has no random numbers.
     pub(crate) fn open(config: &Config) -> Result<Arc<Self>, BackendsError> {
         let open = |backend| {
             OpenBackend::open(backend).map_err(|problem| BackendsError::Backend {
@@ -127,7 +127,8 @@ impl Backends {
     ///
     /// # Errors
     ///
-    /// [`BackendsError::Backend`] if a client that could be created by [`Backends::open`] now cannot.
+    /// [`BackendsError::Backend`] if a client that could be created by [`Backends::open`] now
+    /// cannot.
     pub(crate) fn on_shard(&self, shard_index: usize) -> Result<Rc<ShardBackends>, BackendsError> {
         let mut random = ChaCha12Rng::from_seed(self.seed);
         random.set_stream(shard_index as u64);

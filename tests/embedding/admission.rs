@@ -191,17 +191,17 @@ fn an_admission_sets_user_profile_channels_and_values() {
 
 #[test]
 fn an_admission_may_wait_without_blocking_the_shard() {
-    let gate = Latch::new();
+    let latch = Latch::new();
     let (recorder, event_log) = event_log();
-    let admit_gate = gate.clone();
+    let admit_latch = latch.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |upgrade: Upgrade| {
-            let (recorder, gate) = (recorder.clone(), admit_gate.clone());
+            let (recorder, latch) = (recorder.clone(), admit_latch.clone());
             async move {
                 if upgrade.query("slow").is_some() {
                     recorder.note("waits");
-                    gate.pass().await;
+                    latch.pass().await;
                 }
                 Ok(Admission::new())
             }
@@ -217,8 +217,8 @@ fn an_admission_may_wait_without_blocking_the_shard() {
     ask_to_upgrade(&mut gone, "/x?slow", &[]);
     event_log.expect(&["waits"]);
     drop(gone);
-    gate.open();
-    gate.open();
+    latch.open();
+    latch.open();
     let granted = HttpResponse::take(&slow);
     assert_eq!(granted.status_and_body(), (101, ""));
     drop(slow);
@@ -228,19 +228,19 @@ fn an_admission_may_wait_without_blocking_the_shard() {
 #[test]
 fn an_admission_timeout_is_rejected_with_503() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let admit_gate = gate.clone();
+    let latch = Latch::new();
+    let admit_latch = latch.clone();
     let mut config = config_of(1, &Wsrv);
     config.heartbeat.handshake_timeout_ms = 64;
     let gateway = builder(config)
         .route("/x")
         .admit(move |_| {
-            let (late, gate) = (
+            let (late, latch) = (
                 crate::fixture::RecordsDrop("late", recorder.clone()),
-                admit_gate.clone(),
+                admit_latch.clone(),
             );
             async move {
-                gate.pass().await;
+                latch.pass().await;
                 Ok(Admission::new().value(late))
             }
         })
@@ -248,7 +248,7 @@ fn an_admission_timeout_is_rejected_with_503() {
         .expect("it starts");
     let (status, _) = rejection(gateway.local_addr(), "/x", &[]);
     assert_eq!(status, 503);
-    gate.open();
+    latch.open();
     event_log.expect(&["late"]);
     assert_eq!(stop(gateway).sessions_opened, 0);
 }
@@ -502,16 +502,16 @@ fn pushes_are_authorized_per_route_or_for_all_routes() {
 #[test]
 fn messages_before_the_admission_are_handled_after_it() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let admit_gate = gate.clone();
+    let latch = Latch::new();
+    let admit_latch = latch.clone();
     let recording_handler = recorder.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |_| {
-            let (recorder, gate) = (recording_handler.clone(), admit_gate.clone());
+            let (recorder, latch) = (recording_handler.clone(), admit_latch.clone());
             async move {
                 recorder.note("waits");
-                gate.pass().await;
+                latch.pass().await;
                 Ok(Admission::new())
             }
         })
@@ -529,7 +529,7 @@ fn messages_before_the_admission_are_handled_after_it() {
     let frame = masked(TEXT, request.as_bytes(), [0; 4]);
     socket.write_all(&frame).expect("it reads");
     event_log.expect_nothing();
-    gate.open();
+    latch.open();
     event_log.expect(&["open"]);
     assert_eq!(HttpResponse::take(&socket).status, 101);
     let mut client = Client(WebSocket::from_raw_socket(socket, Role::Client, None));

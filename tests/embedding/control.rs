@@ -375,15 +375,15 @@ fn a_full_command_queue_is_an_error_and_accepted_commands_run() {
 
 #[test]
 fn handles_of_a_stopped_gateway_return_errors() {
-    let gate = Latch::new();
+    let latch = Latch::new();
     let (recorder, event_log) = event_log();
     let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("c", move |_: Context| {
-            let (recorder, gate) = (recorder.clone(), gate.clone());
+            let (recorder, latch) = (recorder.clone(), latch.clone());
             async move {
                 recorder.note("at work");
-                gate.pass().await;
+                latch.pass().await;
             }
         })
         .start()

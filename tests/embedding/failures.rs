@@ -171,15 +171,15 @@ fn easyws_and_edk_only_log_a_failed_handler() {
 #[test]
 fn a_panic_does_not_affect_other_handlers_of_the_shard() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let wait_gate = gate.clone();
+    let latch = Latch::new();
+    let wait_latch = latch.clone();
     let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route)
         .handle("wait", move |_| {
-            let (recorder, gate) = (recorder.clone(), wait_gate.clone());
+            let (recorder, latch) = (recorder.clone(), wait_latch.clone());
             async move {
                 recorder.note("waits");
-                gate.pass().await;
+                latch.pass().await;
                 Reply::text("waited")
             }
         })
@@ -197,8 +197,8 @@ fn a_panic_does_not_affect_other_handlers_of_the_shard() {
         assert_eq!(client.receive(), expected);
     }
     for waiting in [&mut client, &mut other] {
-        gate.open();
-        gate.open();
+        latch.open();
+        latch.open();
         let expected = wsrv_response("wait", "w", 0, "ok", "\"waited\"");
         assert_eq!(waiting.receive(), expected);
     }

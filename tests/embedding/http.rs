@@ -107,17 +107,17 @@ fn a_service_gets_requests_for_other_paths() {
 #[test]
 fn a_service_may_have_local_state_and_wait() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let service_gate = gate.clone();
+    let latch = Latch::new();
+    let service_latch = latch.clone();
     let gateway = Gateway::builder(config(1)).shard(move |setup: &mut Setup| {
         let count = Rc::new(Cell::new(0));
-        let (recorder, gate) = (recorder.clone(), service_gate.clone());
+        let (recorder, latch) = (recorder.clone(), service_latch.clone());
         setup.http(move |request: Request<Incoming>| {
-            let (count, recorder, gate) = (Rc::clone(&count), recorder.clone(), gate.clone());
+            let (count, recorder, latch) = (Rc::clone(&count), recorder.clone(), latch.clone());
             async move {
                 if request.uri().path() == "/slow" {
                     recorder.note("waits");
-                    gate.pass().await;
+                    latch.pass().await;
                 }
                 count.set(count.get() + 1);
                 Ok::<_, Infallible>(text(200, count.get().to_string()))
@@ -132,13 +132,13 @@ fn a_service_may_have_local_state_and_wait() {
     event_log.expect(&["waits"]);
     assert_eq!(get(&mut connect(address), "/").body, "1");
     expect_sessions(&gateway);
-    gate.open();
+    latch.open();
     assert_eq!(HttpResponse::take(&slow).body, "2");
     // A client that does not wait for the response affects no other.
     slow.write_all(request).expect("the gateway reads");
     event_log.expect(&["waits"]);
     drop(slow);
-    gate.open();
+    latch.open();
     expect_sessions(&gateway);
     stop(gateway);
 }
@@ -377,15 +377,15 @@ fn a_panicking_body_ends_only_its_connection() {
 #[test]
 fn a_stop_waits_for_requests_in_progress() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let service_gate = gate.clone();
+    let latch = Latch::new();
+    let service_latch = latch.clone();
     let gateway = Gateway::builder(config(1)).shard(move |setup| {
-        let (recorder, gate) = (recorder.clone(), service_gate.clone());
+        let (recorder, latch) = (recorder.clone(), service_latch.clone());
         setup.http(move |_: Request<Incoming>| {
-            let (recorder, gate) = (recorder.clone(), gate.clone());
+            let (recorder, latch) = (recorder.clone(), latch.clone());
             async move {
                 recorder.note("at work");
-                gate.pass().await;
+                latch.pass().await;
                 Ok::<_, Infallible>(text(200, "done"))
             }
         });
@@ -403,7 +403,7 @@ fn a_stop_waits_for_requests_in_progress() {
     // The stop has begun.
     assert_eq!(session.closing().0, 1001);
     session.end();
-    gate.open();
+    latch.open();
     assert_eq!(HttpResponse::take(&socket).body, "done");
     drop((socket, route));
     in_time(move || stopping.join().expect("it stops"));

@@ -18,13 +18,13 @@ use std::pin::Pin;
 
 /// Adds the commands `slow`, which waits at a latch, and `fast`, which does not. Both record their
 /// begin and end with the number of their session.
-fn slow_and_fast(builder: Builder, path: &str, recorder: &Recorder, gate: &Latch) -> Builder {
-    let (slow_recorder, fast_recorder, gate) = (recorder.clone(), recorder.clone(), gate.clone());
+fn slow_and_fast(builder: Builder, path: &str, recorder: &Recorder, latch: &Latch) -> Builder {
+    let (slow_recorder, fast_recorder, latch) = (recorder.clone(), recorder.clone(), latch.clone());
     let slow = move |cx: Context| {
-        let (recorder, gate) = (slow_recorder.clone(), gate.clone());
+        let (recorder, latch) = (slow_recorder.clone(), latch.clone());
         async move {
             recorder.note(format!("slow begins {}", cx.session().number()));
-            gate.pass().await;
+            latch.pass().await;
             recorder.note(format!("slow ends {}", cx.session().number()));
         }
     };
@@ -44,8 +44,8 @@ fn expect_order(route: Route, encode: Encode, headers: &[&[(&str, &str)]; 3]) {
     let mut config = config(2);
     config.routes = vec![route];
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let gateway = slow_and_fast(builder(config), "/x", &recorder, &gate);
+    let latch = Latch::new();
+    let gateway = slow_and_fast(builder(config), "/x", &recorder, &latch);
     let gateway = gateway.start().expect("it starts");
     let address = gateway.local_addr();
     let open = |shard, index: usize| Client::open_on(address, shard, "/x", headers[index]);
@@ -60,11 +60,11 @@ fn expect_order(route: Route, encode: Encode, headers: &[&[(&str, &str)]; 3]) {
     event_log.expect(&["fast 2"]);
     third.send_bytes(&encode("fast"));
     event_log.expect(&["fast 3"]);
-    gate.open();
+    latch.open();
     event_log.expect(&["slow ends 1", "fast 1", "slow begins 1"]);
     second.send_bytes(&encode("fast"));
     event_log.expect(&["fast 2"]);
-    gate.open();
+    latch.open();
     event_log.expect(&["slow ends 1", "fast 1"]);
     first.expect_no_message();
     event_log.expect_nothing();
@@ -93,18 +93,18 @@ fn handlers_of_one_session_run_in_the_order_of_its_messages() {
 
 /// Starts a `wsrv` gateway with one shard. Its command `wait` waits at the latch that its data
 /// names.
-fn waiting(in_flight_max: u32, gates: &[Latch]) -> (campanile::Gateway, EventLog) {
+fn waiting(in_flight_max: u32, latches: &[Latch]) -> (campanile::Gateway, EventLog) {
     let mut config = config_of(1, &Wsrv);
     config.routes[0].limits.requests_in_flight_max = in_flight_max;
     let (recorder, event_log) = event_log();
-    let gates = gates.to_vec();
+    let latches = latches.to_vec();
     let wait = move |cx: Context| {
-        let (recorder, gates) = (recorder.clone(), gates.clone());
+        let (recorder, latches) = (recorder.clone(), latches.clone());
         async move {
-            let gate: usize = cx.bind().expect("the index of a gate");
-            recorder.note(format!("begins {gate}"));
-            gates[gate].pass().await;
-            Reply::json(&gate)
+            let latch: usize = cx.bind().expect("the index of a gate");
+            recorder.note(format!("begins {latch}"));
+            latches[latch].pass().await;
+            Reply::json(&latch)
         }
     };
     let builder = builder(config).route("/x").handle("wait", wait);
@@ -112,27 +112,27 @@ fn waiting(in_flight_max: u32, gates: &[Latch]) -> (campanile::Gateway, EventLog
     (builder.start().expect("it starts"), event_log)
 }
 
-fn wait(gate: usize) -> String {
-    wsrv_request("wait", &format!("s{gate}"), &gate.to_string())
+fn wait(latch: usize) -> String {
+    wsrv_request("wait", &format!("s{latch}"), &latch.to_string())
 }
 
-fn waited(gate: usize) -> String {
-    wsrv_response("wait", &format!("s{gate}"), 0, "ok", &gate.to_string())
+fn waited(latch: usize) -> String {
+    wsrv_response("wait", &format!("s{latch}"), 0, "ok", &latch.to_string())
 }
 
 #[test]
 fn requests_of_wsrv_run_concurrently_and_respond_when_ready() {
-    let gates = [(); 3].map(|()| Latch::new());
-    let (gateway, event_log) = waiting(64, &gates);
+    let latches = [(); 3].map(|()| Latch::new());
+    let (gateway, event_log) = waiting(64, &latches);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let now = wsrv_request("now", "n", "null");
     client.send_all(&[&wait(0), &wait(1), &now, &wait(2)]);
     assert_eq!(client.receive(), wsrv_response("now", "n", 0, "ok", "{}"));
     event_log.expect_all(&["begins 0", "begins 1", "begins 2"]);
     client.expect_no_message();
-    for gate in [2, 0, 1] {
-        gates[gate].open();
-        assert_eq!(client.receive(), waited(gate));
+    for latch in [2, 0, 1] {
+        latches[latch].open();
+        assert_eq!(client.receive(), waited(latch));
     }
     drop(client);
     stop(gateway);
@@ -140,8 +140,8 @@ fn requests_of_wsrv_run_concurrently_and_respond_when_ready() {
 
 #[test]
 fn reading_of_a_wsrv_session_pauses_at_the_limit_of_requests_in_flight() {
-    let gates = [(); 4].map(|()| Latch::new());
-    let (gateway, event_log) = waiting(2, &gates);
+    let latches = [(); 4].map(|()| Latch::new());
+    let (gateway, event_log) = waiting(2, &latches);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
     client.send_all(&[&wait(0), &wait(1), &wait(2), &wait(3)]);
@@ -150,17 +150,17 @@ fn reading_of_a_wsrv_session_pauses_at_the_limit_of_requests_in_flight() {
     other.send(&wsrv_request("now", "n", "null"));
     assert_eq!(other.receive(), wsrv_response("now", "n", 0, "ok", "{}"));
     event_log.expect_nothing();
-    gates[1].open();
+    latches[1].open();
     assert_eq!(client.receive(), waited(1));
     event_log.expect(&["begins 2"]);
     other.expect_no_message();
     event_log.expect_nothing();
-    gates[0].open();
+    latches[0].open();
     assert_eq!(client.receive(), waited(0));
     event_log.expect(&["begins 3"]);
-    gates[3].open();
+    latches[3].open();
     assert_eq!(client.receive(), waited(3));
-    gates[2].open();
+    latches[2].open();
     assert_eq!(client.receive(), waited(2));
     client.expect_no_message();
     drop((client, other));
@@ -169,24 +169,24 @@ fn reading_of_a_wsrv_session_pauses_at_the_limit_of_requests_in_flight() {
 
 #[test]
 fn the_default_limit_of_requests_in_flight_is_64() {
-    let gates = [(); 65].map(|()| Latch::new());
+    let latches = [(); 65].map(|()| Latch::new());
     let unchanged = Route::new("/x", &Wsrv).limits;
-    let (gateway, event_log) = waiting(unchanged.requests_in_flight_max, &gates);
+    let (gateway, event_log) = waiting(unchanged.requests_in_flight_max, &latches);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let requests: Vec<String> = (0..65).map(wait).collect();
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
     client.send_all(&requests);
-    for gate in 0..64 {
-        event_log.expect(&[&format!("begins {gate}")]);
+    for latch in 0..64 {
+        event_log.expect(&[&format!("begins {latch}")]);
     }
     let mut other = Client::open(gateway.local_addr(), "/x");
     other.expect_no_message();
     event_log.expect_nothing();
-    gates[63].open();
+    latches[63].open();
     assert_eq!(client.receive(), waited(63));
     event_log.expect(&["begins 64"]);
-    for gate in &gates {
-        gate.open();
+    for latch in &latches {
+        latch.open();
     }
     drop((client, other));
     stop(gateway);
@@ -195,15 +195,15 @@ fn the_default_limit_of_requests_in_flight_is_64() {
 #[test]
 fn messages_wait_for_the_validator() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let (validator_recorder, validator_gate) = (recorder.clone(), gate.clone());
+    let latch = Latch::new();
+    let (validator_recorder, validator_latch) = (recorder.clone(), latch.clone());
     let gateway = builder(config_of(1, &Easyws))
         .route("/x")
         .channel_with("room", move |_| {
-            let (recorder, gate) = (validator_recorder.clone(), validator_gate.clone());
+            let (recorder, latch) = (validator_recorder.clone(), validator_latch.clone());
             async move {
                 recorder.note("validating");
-                gate.pass().await;
+                latch.pass().await;
                 recorder.note("validated");
                 Ok(())
             }
@@ -219,7 +219,7 @@ fn messages_wait_for_the_validator() {
     other.expect_no_message();
     other.send("say: y");
     event_log.expect(&["said"]);
-    gate.open();
+    latch.open();
     event_log.expect(&["validated", "said"]);
     drop((client, other));
     stop(gateway);
@@ -228,15 +228,15 @@ fn messages_wait_for_the_validator() {
 #[test]
 fn messages_wait_for_the_user_of_the_token() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let hook_gate = gate.clone();
+    let latch = Latch::new();
+    let hook_latch = latch.clone();
     let gateway = builder(config_of(1, &Wserver))
         .route("/x")
         .authenticate(move |token| {
-            let (recorder, gate) = (recorder.clone(), hook_gate.clone());
+            let (recorder, latch) = (recorder.clone(), hook_latch.clone());
             async move {
                 recorder.note(format!("authenticates {token}"));
-                gate.pass().await;
+                latch.pass().await;
                 recorder.note(format!("knows {token}"));
                 Some(token.to_uppercase())
             }
@@ -248,9 +248,9 @@ fn messages_wait_for_the_user_of_the_token() {
     client.send_all(&[&register("a"), &register("b")]);
     event_log.expect(&["authenticates a"]);
     Client::open(gateway.local_addr(), "/x").expect_no_message();
-    gate.open();
-    event_log.expect(&["knows a", "asks b"]);
-    gate.open();
+    latch.open();
+    event_log.expect(&["knows a", "authenticates b"]);
+    latch.open();
     event_log.expect(&["knows b"]);
     client.expect_no_message();
     let route = gateway.route("/x").expect("it is there");
@@ -265,16 +265,16 @@ fn messages_wait_for_the_user_of_the_token() {
 #[test]
 fn messages_wait_for_on_open() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let open_gate = gate.clone();
+    let latch = Latch::new();
+    let open_latch = latch.clone();
     let open_pen = recorder.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .on_open(move |_| {
-            let (recorder, gate) = (open_pen.clone(), open_gate.clone());
+            let (recorder, latch) = (open_pen.clone(), open_latch.clone());
             async move {
                 recorder.note("opening");
-                gate.pass().await;
+                latch.pass().await;
                 recorder.note("open");
             }
         })
@@ -287,7 +287,7 @@ fn messages_wait_for_on_open() {
     event_log.expect(&["opening"]);
     assert_eq!(get(&mut connect(gateway.local_addr()), "/").status, 200);
     event_log.expect_nothing();
-    gate.open();
+    latch.open();
     event_log.expect(&["open", "open, too", "said"]);
     drop(client);
     stop(gateway);
@@ -296,8 +296,13 @@ fn messages_wait_for_on_open() {
 #[test]
 fn on_close_runs_after_all_earlier_messages() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let gateway = slow_and_fast(builder(config_of(1, &Projectforge)), "/x", &recorder, &gate);
+    let latch = Latch::new();
+    let gateway = slow_and_fast(
+        builder(config_of(1, &Projectforge)),
+        "/x",
+        &recorder,
+        &latch,
+    );
     let gateway = gateway.route("/x").on_close(move |session| {
         let recorder = recorder.clone();
         async move {
@@ -314,7 +319,7 @@ fn on_close_runs_after_all_earlier_messages() {
     drop(client.0.close(None));
     client.0.flush().expect("the gateway reads");
     event_log.expect(&["slow begins 1"]);
-    gate.open();
+    latch.open();
     event_log.expect(&["slow ends 1", "fast 1", "end 1"]);
     client.end();
 
@@ -323,7 +328,7 @@ fn on_close_runs_after_all_earlier_messages() {
     client.send_all(&[&slow, &fast]);
     event_log.expect(&["slow begins 2"]);
     client.abort();
-    gate.open();
+    latch.open();
     event_log.expect(&["slow ends 2", "fast 2", "end 2"]);
 
     // and a session that is closed while a handler runs, which is waited for.
@@ -336,7 +341,7 @@ fn on_close_runs_after_all_earlier_messages() {
     assert_eq!(done(closed), Ok(()));
     assert_eq!(client.closing(), (4000, "enough".to_owned()));
     event_log.expect_nothing();
-    gate.open();
+    latch.open();
     event_log.expect(&["slow ends 3", "end 3"]);
     drop(client);
     stop(gateway);
@@ -345,14 +350,14 @@ fn on_close_runs_after_all_earlier_messages() {
 /// Returns a function that records its call, waits at a latch, and records its return.
 fn slow_function<T: 'static>(
     recorder: &Recorder,
-    gate: &Latch,
+    latch: &Latch,
 ) -> impl Fn(T) -> Pin<Box<dyn Future<Output = T>>> + Clone + Send + Sync + 'static {
-    let (recorder, gate) = (recorder.clone(), gate.clone());
+    let (recorder, latch) = (recorder.clone(), latch.clone());
     move |question| {
-        let (recorder, gate) = (recorder.clone(), gate.clone());
+        let (recorder, latch) = (recorder.clone(), latch.clone());
         Box::pin(async move {
             recorder.note("asked");
-            gate.pass().await;
+            latch.pass().await;
             recorder.note("answers");
             question
         })
@@ -363,11 +368,11 @@ fn slow_function<T: 'static>(
 #[test]
 fn replies_to_an_ended_session_reach_no_other() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
+    let latch = Latch::new();
     let (handle, join, user) = (
-        slow_function::<Context>(&recorder, &gate),
-        slow_function::<Joining>(&recorder, &gate),
-        slow_function::<Box<str>>(&recorder, &gate),
+        slow_function::<Context>(&recorder, &latch),
+        slow_function::<Joining>(&recorder, &latch),
+        slow_function::<Box<str>>(&recorder, &latch),
     );
     let gateway = builder(config(1))
         .route("/easyws")
@@ -409,7 +414,7 @@ fn replies_to_an_ended_session_reach_no_other() {
         assert_eq!(gone.closing().0, 4000);
         gone.end();
         let mut others: Vec<Client> = (0..4).map(|_| open()).collect();
-        gate.open();
+        latch.open();
         event_log.expect(&["answers"]);
         for other in &mut others {
             other.expect_no_message();
@@ -468,10 +473,10 @@ fn a_handler_or_observer_may_close_its_own_session() {
 #[test]
 fn a_closed_session_with_waiting_messages_ends_with_its_handler() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
+    let latch = Latch::new();
     let mut config = config_of(1, &Projectforge);
     config.heartbeat.close_grace_ms = 600_000;
-    let gateway = slow_and_fast(builder(config), "/x", &recorder, &gate);
+    let gateway = slow_and_fast(builder(config), "/x", &recorder, &latch);
     let gateway = gateway.start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     let [slow, fast] = ["slow", "fast"].map(|command| format!(r#"{{"cmd":"{command}"}}"#));
@@ -482,7 +487,7 @@ fn a_closed_session_with_waiting_messages_ends_with_its_handler() {
     assert_eq!(done(route.close(id, 4000, "")), Ok(()));
     assert_eq!(client.closing().0, 4000);
     client.end();
-    gate.open();
+    latch.open();
     event_log.expect(&["slow ends 1"]);
     assert_eq!(stop(gateway).ended("closed"), 1);
     event_log.expect_nothing();

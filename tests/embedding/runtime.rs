@@ -244,10 +244,10 @@ impl Holds {
 }
 
 /// Starts a gateway whose functions block their shard, except the command `waits`.
-fn holding(holds: &Holds, gate: &Latch) -> Gateway {
+fn holding(holds: &Holds, latch: &Latch) -> Gateway {
     let (admit, open, validate) = (holds.at(0), holds.at(1), holds.at(2));
     let (handle, fall, close) = (holds.at(3), holds.at(4), holds.at(5));
-    let (serve, gate) = (holds.at(6), gate.clone());
+    let (serve, latch) = (holds.at(6), latch.clone());
     let gateway = builder(watched())
         .route("/watched")
         .admit(move |_| {
@@ -267,8 +267,8 @@ fn holding(holds: &Holds, gate: &Latch) -> Gateway {
         })
         .handle("holds", move |_| handle())
         .handle("waits", move |_| {
-            let gate = gate.clone();
-            async move { gate.pass().await }
+            let latch = latch.clone();
+            async move { latch.pass().await }
         })
         .fallback(move |_| fall())
         .on_close(move |_| close())
@@ -289,8 +289,8 @@ fn holding(holds: &Holds, gate: &Latch) -> Gateway {
 #[test]
 fn a_blocking_function_is_logged_during_and_after() {
     let (log, whole_log) = (logs::watch(), logs::watch());
-    let (holds, gate) = (Holds::new(), Latch::new());
-    let gateway = holding(&holds, &gate);
+    let (holds, latch) = (Holds::new(), Latch::new());
+    let gateway = holding(&holds, &latch);
     let address = gateway.local_addr();
     let open = || Client::open_with(address, "/watched", &[("Cookie", "auth=")]);
     let (mut client, mut patient) = std::thread::scope(|scope| {
@@ -308,7 +308,7 @@ fn a_blocking_function_is_logged_during_and_after() {
     client.send("other: x");
     holds.expect_named(4, &log);
     whole_log.expect_not(&["\"waits\" of /watched"]);
-    gate.open();
+    latch.open();
     client.abort();
     holds.expect_named(5, &log);
     std::thread::scope(|scope| {

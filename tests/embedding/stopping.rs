@@ -30,8 +30,8 @@ fn stopped(stopping: JoinHandle<Counters>) -> Counters {
 }
 
 /// Starts a gateway whose command `wait` waits at a latch and holds a value meanwhile.
-fn waiting(recorder: &Recorder, gate: &Latch) -> Gateway {
-    let (recorder, closing, gate) = (recorder.clone(), recorder.clone(), gate.clone());
+fn waiting(recorder: &Recorder, latch: &Latch) -> Gateway {
+    let (recorder, closing, latch) = (recorder.clone(), recorder.clone(), latch.clone());
     let gateway = builder(config_of(2, &Wsrv)).route("/x");
     let gateway = gateway
         .admit(async |upgrade| {
@@ -46,10 +46,10 @@ fn waiting(recorder: &Recorder, gate: &Latch) -> Gateway {
                 route: cx.route().clone(),
                 channel: "room",
             };
-            let (kept, gate) = (RecordsDrop("dropped", recorder.clone()), gate.clone());
+            let (kept, latch) = (RecordsDrop("dropped", recorder.clone()), latch.clone());
             async move {
                 kept.1.note("waits");
-                gate.pass().await;
+                latch.pass().await;
                 kept.1.note("continues");
                 drop(last);
             }
@@ -92,8 +92,8 @@ fn a_stop_closes_every_session_and_runs_every_on_close() {
 #[test]
 fn a_stop_waits_for_running_handlers() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let gateway = waiting(&recorder, &gate);
+    let latch = Latch::new();
+    let gateway = waiting(&recorder, &latch);
     let mut client = Client::open(gateway.local_addr(), "/x");
     client.send(&wsrv_request("wait", "1", "{}"));
     event_log.expect(&["waits"]);
@@ -101,7 +101,7 @@ fn a_stop_waits_for_running_handlers() {
     assert_eq!(client.closing().0, 1001);
     client.end();
     event_log.expect_nothing();
-    gate.open();
+    latch.open();
     stopped(stopping);
     event_log.expect(&["continues", "dropped", "closed 1"]);
     event_log.expect_nothing();
@@ -110,8 +110,8 @@ fn a_stop_waits_for_running_handlers() {
 #[test]
 fn a_stop_does_not_wait_for_handlers_beyond_the_grace() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let gateway = waiting(&recorder, &gate);
+    let latch = Latch::new();
+    let gateway = waiting(&recorder, &latch);
     let mut clients = [0, 0, 1].map(|shard| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
         client.send(&wsrv_request("wait", "1", "{}"));
@@ -128,7 +128,7 @@ fn a_stop_does_not_wait_for_handlers_beyond_the_grace() {
     stopped(stopping);
     // Their values are dropped.
     event_log.expect(&["dropped"; 3]);
-    gate.open();
+    latch.open();
     event_log.expect_nothing();
 }
 
@@ -197,15 +197,15 @@ fn a_stop_does_not_wait_for_spawned_tasks() {
 #[test]
 fn a_stop_with_unlimited_grace_ends_with_the_last_session() {
     let (recorder, event_log) = event_log();
-    let gate = Latch::new();
-    let gateway = waiting(&recorder, &gate);
+    let latch = Latch::new();
+    let gateway = waiting(&recorder, &latch);
     let mut client = Client::open(gateway.local_addr(), "/x");
     client.send(&wsrv_request("wait", "1", "{}"));
     event_log.expect(&["waits"]);
     let stopping = stopping(gateway, Duration::MAX);
     assert_eq!(client.closing().0, 1001);
     client.end();
-    gate.open();
+    latch.open();
     stopped(stopping);
     event_log.expect(&["continues", "dropped", "closed 1"]);
 }

@@ -174,8 +174,8 @@ fn publish_on_drop(route: &RouteHandle) -> PublishOnDrop {
 }
 
 /// Starts a gateway that stores values that publish on drop in several places.
-fn with_publish_on_drop(gate: &Latch) -> Gateway {
-    let gate = gate.clone();
+fn with_publish_on_drop(latch: &Latch) -> Gateway {
+    let latch = latch.clone();
     let route = builder(config_of(2, &Wsrv)).route("/x");
     let route = with_channel(route)
         .admit(async |upgrade| {
@@ -200,9 +200,9 @@ fn with_publish_on_drop(gate: &Latch) -> Gateway {
             Reply::ok()
         })
         .handle("hold", move |cx: Context| {
-            let (words, gate) = (publish_on_drop(cx.route()), gate.clone());
+            let (words, latch) = (publish_on_drop(cx.route()), latch.clone());
             async move {
-                gate.pass().await;
+                latch.pass().await;
                 drop(words);
             }
         })
@@ -216,8 +216,8 @@ fn with_publish_on_drop(gate: &Latch) -> Gateway {
 
 #[test]
 fn a_destructor_may_publish() {
-    let gate = Latch::new();
-    let gateway = with_publish_on_drop(&gate);
+    let latch = Latch::new();
+    let gateway = with_publish_on_drop(&latch);
     let address = gateway.local_addr();
     let mut members = members(&gateway);
     // Values of a session that ends,
@@ -252,7 +252,7 @@ fn a_destructor_may_publish() {
     // and of a handler whose session has ended.
     client.send(&wsrv_request("hold", "1", "{}"));
     client.abort();
-    gate.open();
+    latch.open();
     expect_published_on_drop(&mut members);
     drop(members);
     stop(gateway);
